@@ -1,0 +1,282 @@
+//! What a valid configuration is, with every default and its reason. Nothing here can be wrong any more: names are
+//! resolved, patterns parsed, units converted. `load` makes it, the rest of the program only reads it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Secret;
+use crate::mapping::{ColumnSource, TimeFormat, TopicPattern};
+use crate::message::Qos;
+use crate::sink::{DeclaredType, TableName};
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from, for messages; `None` when nothing but the environment was given.
+    pub file: Option<PathBuf>,
+    pub bridge: Bridge,
+    pub data_dir: PathBuf,
+    pub mqtt: Mqtt,
+    pub journal: Journal,
+    /// In the order of the file: the first takes the dead letters that no rule claims. Never empty.
+    pub databases: Vec<Database>,
+    pub rules: Vec<Arc<Rule>>,
+    pub unmatched: Unmatched,
+    pub dead_letters: DeadLetters,
+    pub http: Http,
+    pub log: Log,
+    /// How long a stop may take before it is forced. 10 s: systemd's default patience is 90 s, Docker's 10 s.
+    pub shutdown_grace: Duration,
+}
+
+/// Identity of this bridge in the databases' offset tables; default: the MQTT client id.
+pub type Bridge = Arc<str>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttVersion {
+    V3,
+    V5,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Mqtt,
+    Mqtts,
+    Ws,
+    Wss,
+}
+
+/// One broker address. Credentials in the URL are moved to [`Mqtt::username`] and [`Mqtt::password`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttUrl {
+    pub scheme: Scheme,
+    /// Without brackets for IPv6.
+    pub host: String,
+    /// Default 1883, 8883, 80, 443 by scheme.
+    pub port: u16,
+    /// For ws and wss, default `/mqtt`, which Mosquitto and EMQX accept; empty otherwise.
+    pub path: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Mqtt {
+    /// Tried in turn; never empty.
+    pub urls: Vec<MqttUrl>,
+    pub version: MqttVersion,
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// 7 days: a long weekend plus a repair; brokers cap it as they like.
+    pub session_expiry: Duration,
+    pub keep_alive: Duration,
+    pub connect_timeout: Duration,
+    /// 1000: at 20 (Mosquitto's default window) each fdatasync would cover 20 messages at most.
+    pub receive_maximum: u16,
+    /// Bytes, the whole packet. 1 MiB: EMQX's default.
+    pub max_packet_size: u32,
+    pub tls: MqttTls,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct MqttTls {
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub alpn: Vec<String>,
+    pub insecure_skip_verify: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// fdatasync before the broker gets its acknowledgement.
+    Commit,
+    /// Acknowledge at once, fdatasync at this interval: what arrived since is lost in a power cut.
+    Interval(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    Pause,
+    DropOldest,
+    DropNewest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corruption {
+    Quarantine,
+    Halt,
+}
+
+#[derive(Debug, Clone)]
+pub struct Journal {
+    pub durability: Durability,
+    /// Bytes. 16 MiB: small enough to trim soon, large enough that a rotation is rare.
+    pub segment_size: u64,
+    /// Bytes of all segments together.
+    pub max_size: u64,
+    pub when_full: WhenFull,
+    /// How long delivered messages stay, for a database that fails over to a replica which lacks them.
+    pub keep: Duration,
+    pub on_corruption: Corruption,
+}
+
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub name: Arc<str>,
+    pub url: DatabaseUrl,
+    pub batch: Batch,
+    pub retry: Retry,
+    pub statement_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub enum DatabaseUrl {
+    /// Path of the file, relative to the working directory.
+    Sqlite(PathBuf),
+    Postgres(Box<PostgresUrl>),
+}
+
+/// How to reach Postgres: the URL's parts after PG* variables, `password_file` and `.pgpass` have been consulted.
+#[derive(Debug, Clone)]
+pub struct PostgresUrl {
+    /// Everything but the password, sslmode and the certificates: hosts, ports, user, dbname, target_session_attrs,
+    /// connect_timeout, keepalives, application_name, options. `tokio_postgres::Config` prints no password.
+    pub config: tokio_postgres::Config,
+    pub password: Option<Secret>,
+    pub ssl_mode: SslMode,
+    pub tls: SinkTls,
+    /// The schema in which unqualified tables, and Rowbridge's own, live.
+    pub schema: String,
+}
+
+/// As libpq has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    /// TLS if the server offers it, without checking who it is. `allow` is treated alike.
+    Prefer,
+    /// TLS without checking who the server is, unless a CA is given: then as [`SslMode::VerifyCa`].
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct SinkTls {
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// 5000 rows: past it, binary COPY gains less than 5 % per doubling.
+    pub max_rows: usize,
+    /// Bytes of encoded rows.
+    pub max_bytes: usize,
+    /// How long a row waits for company before a commit begins.
+    pub max_wait: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Retry {
+    pub min: Duration,
+    pub max: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Text,
+    Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    Store,
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    DeadLetter,
+    Drop,
+    Halt,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// `rule-N` (from 1) when the file gives none. Unique.
+    pub name: Arc<str>,
+    /// Never empty.
+    pub topics: Vec<TopicPattern>,
+    pub qos: Qos,
+    /// Index into [`Config::databases`].
+    pub database: usize,
+    pub table: TableName,
+    pub format: Format,
+    pub columns: Columns,
+    pub create: bool,
+    pub retained: Retained,
+    pub on_error: OnError,
+    /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
+    pub position: String,
+}
+
+#[derive(Debug, Clone)]
+pub enum Columns {
+    /// Payload fields by column name.
+    Auto,
+    /// In the order of the file. Never empty.
+    Named(Vec<Column>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: Arc<str>,
+    pub source: ColumnSource,
+    /// Needed only where `create` cannot tell.
+    pub declared: Option<DeclaredType>,
+    pub time: Option<TimeFormat>,
+    /// Zone of times that carry none; default UTC.
+    pub tz: Option<jiff::tz::TimeZone>,
+    /// In place of a missing or null value.
+    pub default: Option<serde_json::Value>,
+    pub required: bool,
+    /// Overrides the rule's.
+    pub on_error: Option<OnError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    Ignore,
+    DeadLetter,
+}
+
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    pub keep: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http {
+    Off,
+    Listen(SocketAddr),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal; under systemd, text without time and colour; otherwise text.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A tracing directive: `info`, or `info,rowbridge::source=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}

@@ -1,0 +1,20 @@
+//! Rowbridge moves MQTT messages into SQLite and Postgres and loses none of them.
+//!
+//! ```text
+//! broker ──► source ──► journal ──► delivery (one per database) ──► sink ──► database
+//!              ▲  ack after fdatasync │        route · decode · map · batch      rows + dead letters + offset,
+//!              └──────────────────────┘        retry · bisect                    one transaction
+//! ```
+//!
+//! The modules, in the order data flows: [`config`] says what to do, [`message`] is what everything passes, [`source`]
+//! holds the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] brings them to a [`sink`];
+//! [`admin`] and [`telemetry`] show it.
+
+pub mod clock;
+pub mod config;
+pub mod journal;
+pub mod mapping;
+pub mod message;
+pub mod shutdown;
+pub mod sink;
+pub mod telemetry;

@@ -1,0 +1,116 @@
+//! What goes into a database in one transaction.
+
+use std::sync::Arc;
+
+use super::TableSchema;
+use crate::clock::Timestamp;
+use crate::config::Bridge;
+use crate::journal::JournalId;
+use crate::message::Seq;
+
+/// The offset's compare-and-swap: from → to, for this bridge and journal.
+#[derive(Debug, Clone)]
+pub struct OffsetMove {
+    pub bridge: Bridge,
+    pub journal: JournalId,
+    pub from: Seq,
+    pub to: Seq,
+}
+
+/// The rows that one message gives under one rule: they are written together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Index into the compiled rules of this database.
+    pub rule: usize,
+    pub seq: Seq,
+    /// Index into [`Batch::tables`].
+    pub table: usize,
+    /// The first of its rows in that table, and how many.
+    pub first_row: usize,
+    pub row_count: usize,
+}
+
+/// Encoded rows for one table.
+#[derive(Debug, Clone)]
+pub struct TableRows {
+    pub table: Arc<TableSchema>,
+    /// The columns that the rows fill: indexes into `table.columns`, in row order.
+    pub columns: Arc<[usize]>,
+    /// All rows, one after the other, in the sink's wire form.
+    pub bytes: Vec<u8>,
+    /// `ends[i]` is the byte offset just past row `i`.
+    pub ends: Vec<usize>,
+}
+
+/// A message kept in `rowbridge_dead_letters` in place of its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// `None` when no rule took it.
+    pub rule: Option<Arc<str>>,
+    pub seq: Seq,
+    pub received_at: Timestamp,
+    pub topic: String,
+    pub qos: u8,
+    pub retain: bool,
+    /// MQTT 5 properties as a JSON object.
+    pub properties: Option<String>,
+    pub payload: Vec<u8>,
+    /// Short code: parse, value, required, constraint, table, size, topic, lost_range.
+    pub reason: &'static str,
+    pub error: String,
+    pub attempts: u32,
+    pub created_at: Timestamp,
+}
+
+/// Everything that commits together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub offset: OffsetMove,
+    /// One entry per compiled target (a table and a column list); entries without rows are passed over.
+    pub tables: Vec<TableRows>,
+    /// In journal order.
+    pub units: Vec<Unit>,
+    /// Units that are not to be written: sorted indexes into `units`.
+    pub excluded: Vec<usize>,
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+impl TableRows {
+    /// The bytes of row `index`.
+    pub fn row(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start..self.ends[index]]
+    }
+}
+
+impl Batch {
+    /// Whether the unit at `index` is left out.
+    pub fn is_excluded(&self, index: usize) -> bool {
+        self.excluded.binary_search(&index).is_ok()
+    }
+
+    /// Rows that will be written.
+    pub fn row_count(&self) -> usize {
+        let excluded: usize = self.excluded.iter().map(|&unit| self.units[unit].row_count).sum();
+        self.tables.iter().map(|table| table.ends.len()).sum::<usize>() - excluded
+    }
+
+    /// Bytes of encoded rows and dead-letter payloads, to hold against `batch.max_bytes`.
+    pub fn byte_len(&self) -> usize {
+        self.tables.iter().map(|table| table.bytes.len()).sum::<usize>()
+            + self.dead_letters.iter().map(|letter| letter.payload.len()).sum::<usize>()
+    }
+
+    /// Empties it for the next range, keeping its memory.
+    pub fn clear(&mut self, from: Seq) {
+        self.offset.from = from;
+        self.offset.to = from;
+        for table in &mut self.tables {
+            table.bytes.clear();
+            table.ends.clear();
+        }
+        self.units.clear();
+        self.excluded.clear();
+        self.dead_letters.clear();
+    }
+}

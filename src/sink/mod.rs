@@ -1,0 +1,89 @@
+//! Databases: one trait, one file or folder each.
+
+mod batch;
+mod error;
+mod schema;
+
+pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
+pub use error::{Class, SinkError};
+pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+
+use crate::clock::Timestamp;
+use crate::journal::JournalId;
+use crate::mapping::Cell;
+use crate::message::Seq;
+
+/// Turns cells into the sink's wire form. Stateless and cheap to clone.
+pub trait RowEncoder: Clone + Send + 'static {
+    /// Appends what goes before a row's cells (Postgres: the COPY tuple's column count).
+    fn begin_row(&self, column_count: usize, out: &mut Vec<u8>);
+
+    /// Appends one cell. `cell` fits `column_type` (mapping's coercion made it so); `Cell::Null` fits any.
+    fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>);
+}
+
+/// A row of `rowbridge_offsets` of this bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredOffset {
+    pub journal: JournalId,
+    /// The first message that is not in the database.
+    pub next_seq: Seq,
+    pub updated_at: Timestamp,
+}
+
+/// A row, found by [`Sink::refused_units`], that the database will not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Index into [`Batch::units`].
+    pub unit: usize,
+    /// A dead letter's short code: constraint, value, size.
+    pub reason: &'static str,
+    /// What the database said, with its code; never the row's values.
+    pub message: String,
+}
+
+/// A database that takes batches.
+///
+/// The caller owns the order: `connect`, then `offsets`, then `describe` for each table, then `write` again and again.
+/// After any `Err` of class Transient the connection is gone for the caller: it calls `connect` again and RE-READS the
+/// offset, because a commit whose answer was lost may have been applied (CONTRACT §2). All calls are made from the one
+/// thread that owns the sink, so a blocking implementation delays nobody else.
+#[allow(async_fn_in_trait)]
+pub trait Sink {
+    type Encoder: RowEncoder;
+
+    /// The encoder that fits this sink's `write`.
+    fn encoder(&self) -> Self::Encoder;
+
+    /// Opens a fresh connection (dropping the old one), applies the migrations under a lock.
+    async fn connect(&mut self) -> Result<(), SinkError>;
+
+    /// This bridge's offset rows.
+    async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError>;
+
+    /// Adds the offset row if there is none for this bridge and journal; an existing one is left alone.
+    async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError>;
+
+    /// The live table, or `None` if there is no such table.
+    async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError>;
+
+    /// The `CREATE TABLE` for a missing table of these columns.
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String;
+
+    /// Runs the SQL of [`Sink::create_table_sql`]; a table that appeared meanwhile is no error.
+    async fn create_table(&mut self, sql: &str) -> Result<(), SinkError>;
+
+    /// One transaction: rows, dead letters and the offset's compare-and-swap. `Ok` only after COMMIT was confirmed.
+    /// A compare-and-swap that finds another offset gives [`Class::OffsetMoved`] and leaves nothing behind.
+    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError>;
+
+    /// After `write` failed with [`Class::Row`]: finds the units that the database refuses, leaving nothing behind.
+    /// Tries every unit of the batch that is not yet excluded, in order, with deferred constraints made immediate.
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError>;
+
+    /// Deletes this bridge's dead letters created before `before`; returns how many.
+    async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError>;
+
+    /// Closes the connection politely.
+    async fn close(&mut self);
+}

@@ -1,0 +1,209 @@
+//! Every metric of CONTRACT §5, as typed families; `status` reads the same counters back.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QosLabels {
+    pub qos: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DatabaseLabels {
+    pub database: String,
+}
+
+/// Labels of the histograms; the same as [`DatabaseLabels`].
+pub type CommitLabels = DatabaseLabels;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RuleLabels {
+    pub database: String,
+    pub rule: String,
+}
+
+/// What became of a message under a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the label values are lower case in the contract")]
+pub enum Outcome {
+    written,
+    filtered,
+    dead_lettered,
+    dropped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    pub database: String,
+    pub rule: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PeerLabels {
+    /// `mqtt` or a database's name.
+    pub peer: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FilterLabels {
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// A histogram per database.
+pub type HistogramFamily = Family<DatabaseLabels, Histogram, fn() -> Histogram>;
+
+/// All metrics of the process. Hot paths add once per batch, never per message.
+pub struct Metrics {
+    registry: Registry,
+    /// By QoS level 0, 1, 2: PUBLISH packets taken from the broker, duplicates included.
+    pub messages_received: [Counter; 3],
+    pub messages_journaled: Counter,
+    /// QoS 2 redeliveries that were recognised and not stored again.
+    pub messages_deduplicated: Counter,
+    /// Messages dropped because the journal was full, or lost to damage.
+    pub messages_lost: Counter,
+    pub messages_unmatched: Counter,
+    pub rows_written: Family<RuleLabels, Counter>,
+    pub messages: Family<OutcomeLabels, Counter>,
+    pub pending_messages: Family<DatabaseLabels, Gauge>,
+    pub oldest_pending_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
+    pub journal_bytes: Gauge,
+    pub journal_max_bytes: Gauge,
+    pub commit_seconds: HistogramFamily,
+    pub batch_rows: HistogramFamily,
+    pub retries: Family<DatabaseLabels, Counter>,
+    pub connected: Family<PeerLabels, Gauge>,
+    pub last_commit_timestamp_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
+    pub subscription_granted_qos: Family<FilterLabels, Gauge>,
+    pub session_lost: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// A fresh set, registered under the names of CONTRACT §5.
+    pub fn new() -> Metrics {
+        let received = Family::<QosLabels, Counter>::default();
+        let messages_received = [0, 1, 2].map(|qos| received.get_or_create(&QosLabels { qos }).clone());
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("rowbridge"),
+            messages_received,
+            messages_journaled: Counter::default(),
+            messages_deduplicated: Counter::default(),
+            messages_lost: Counter::default(),
+            messages_unmatched: Counter::default(),
+            rows_written: Family::default(),
+            messages: Family::default(),
+            pending_messages: Family::default(),
+            oldest_pending_seconds: Family::default(),
+            journal_bytes: Gauge::default(),
+            journal_max_bytes: Gauge::default(),
+            // 0.5 ms to 32 s, by factors of two: an SSD's commit up to a Postgres at the far end of a bad link.
+            commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 17))),
+            batch_rows: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 4.0, 9))),
+            retries: Family::default(),
+            connected: Family::default(),
+            last_commit_timestamp_seconds: Family::default(),
+            subscription_granted_qos: Family::default(),
+            session_lost: Counter::default(),
+        };
+        metrics.register(received, build);
+        metrics
+    }
+
+    /// The text that `/metrics` answers with (OpenMetrics 1.0).
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+
+    fn register(&mut self, received: Family<QosLabels, Counter>, build: Family<BuildLabels, Gauge>) {
+        let registry = &mut self.registry;
+        registry.register("messages_received", "MQTT messages taken from the broker", received);
+        registry.register(
+            "messages_journaled",
+            "Messages made durable in the journal",
+            self.messages_journaled.clone(),
+        );
+        registry.register(
+            "messages_deduplicated",
+            "QoS 2 redeliveries recognised and not stored again",
+            self.messages_deduplicated.clone(),
+        );
+        registry.register(
+            "messages_lost",
+            "Messages dropped by a full journal or lost to damage",
+            self.messages_lost.clone(),
+        );
+        registry.register("messages_unmatched", "Messages that no rule took", self.messages_unmatched.clone());
+        registry.register("rows_written", "Rows committed", self.rows_written.clone());
+        registry.register("messages", "Messages by rule and outcome", self.messages.clone());
+        registry.register(
+            "pending_messages",
+            "Messages in the journal still to deliver",
+            self.pending_messages.clone(),
+        );
+        registry.register(
+            "oldest_pending_seconds",
+            "Age of the oldest message still to deliver",
+            self.oldest_pending_seconds.clone(),
+        );
+        registry.register("journal_bytes", "Bytes the journal takes on disk", self.journal_bytes.clone());
+        registry.register("journal_max_bytes", "Bytes the journal may take on disk", self.journal_max_bytes.clone());
+        registry.register("commit_seconds", "Time of a batch's transaction", self.commit_seconds.clone());
+        registry.register("batch_rows", "Rows in a committed batch", self.batch_rows.clone());
+        registry.register("retries", "Attempts repeated after a transient error", self.retries.clone());
+        registry.register("connected", "1 while connected to the peer", self.connected.clone());
+        registry.register(
+            "last_commit_timestamp_seconds",
+            "Unix time of the last commit",
+            self.last_commit_timestamp_seconds.clone(),
+        );
+        registry.register(
+            "subscription_granted_qos",
+            "QoS granted to a topic filter, -1 when refused",
+            self.subscription_granted_qos.clone(),
+        );
+        registry.register("session_lost", "Times the broker had lost the session", self.session_lost.clone());
+        registry.register("build_info", "The version that runs", build);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_s_names_appear() {
+        let metrics = Metrics::new();
+        metrics.messages_received[1].inc_by(3);
+        let labels = OutcomeLabels { database: "a".into(), rule: "b".into(), outcome: Outcome::dead_lettered };
+        metrics.messages.get_or_create(&labels).inc();
+        let text = metrics.encode();
+        assert!(text.contains("rowbridge_messages_received_total{qos=\"1\"} 3"), "{text}");
+        assert!(
+            text.contains("rowbridge_messages_total{database=\"a\",rule=\"b\",outcome=\"dead_lettered\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("rowbridge_build_info{version="), "{text}");
+    }
+}
