@@ -10,11 +10,17 @@
 //! holds the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] brings them to a [`sink`];
 //! [`admin`] and [`telemetry`] show it.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod journal;
 pub mod mapping;
 pub mod message;
 pub mod shutdown;
+pub mod signals;
 pub mod sink;
+pub mod source;
 pub mod telemetry;

@@ -1,5 +1,6 @@
 //! bridge.yaml and its layers, checked as a whole before anything starts.
 
+mod display;
 mod model;
 mod secret;
 

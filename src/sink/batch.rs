@@ -95,10 +95,13 @@ impl Batch {
         self.tables.iter().map(|table| table.ends.len()).sum::<usize>() - excluded
     }
 
-    /// Bytes of encoded rows and dead-letter payloads, to hold against `batch.max_bytes`.
-    pub fn byte_len(&self) -> usize {
-        self.tables.iter().map(|table| table.bytes.len()).sum::<usize>()
-            + self.dead_letters.iter().map(|letter| letter.payload.len()).sum::<usize>()
+    /// Takes the units from `len` on out again, with their rows: they must be the last ones that were added.
+    pub fn truncate_units(&mut self, len: usize) {
+        for unit in self.units.drain(len..).rev() {
+            let table = &mut self.tables[unit.table];
+            table.ends.truncate(unit.first_row);
+            table.bytes.truncate(table.ends.last().copied().unwrap_or(0));
+        }
     }
 
     /// Empties it for the next range, keeping its memory.

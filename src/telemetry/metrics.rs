@@ -19,9 +19,6 @@ pub struct DatabaseLabels {
     pub database: String,
 }
 
-/// Labels of the histograms; the same as [`DatabaseLabels`].
-pub type CommitLabels = DatabaseLabels;
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RuleLabels {
     pub database: String,

@@ -1,7 +1,10 @@
 //! Counters and log events. One function per event logs and counts together, so that they cannot drift.
 
+pub mod events;
+pub mod log;
 mod metrics;
 
+pub use events::DatabaseMetrics;
 pub use metrics::{
-    CommitLabels, DatabaseLabels, FilterLabels, Metrics, Outcome, OutcomeLabels, PeerLabels, QosLabels, RuleLabels,
+    DatabaseLabels, FilterLabels, HistogramFamily, Metrics, Outcome, OutcomeLabels, PeerLabels, QosLabels, RuleLabels,
 };

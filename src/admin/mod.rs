@@ -1,0 +1,8 @@
+//! HTTP for people and their tools: `/metrics`, `/healthz`, `/readyz`, `/status` and a status page.
+
+mod page;
+mod server;
+mod status;
+
+pub use server::{BindError, bind, serve};
+pub use status::{DatabaseHandle, Overview, Readiness, Status};

@@ -1,0 +1,4 @@
+//! The status page: one HTML file that reads `/status` every two seconds.
+
+/// Self-contained; loads nothing from elsewhere.
+pub const PAGE: &str = include_str!("page.html");

@@ -1,0 +1,228 @@
+//! The whole bridge at a glance, in the shape of CONTRACT §4.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::clock;
+use crate::config::{Bridge, Rule};
+use crate::delivery::{self, DatabaseState, SharedState};
+use crate::journal::{Fs, JournalHandle, JournalStatus};
+use crate::source::SourceStatus;
+use crate::telemetry::{DatabaseLabels, Metrics};
+
+/// Everything that a status is made from. Shared by the HTTP handlers.
+pub struct Overview<F: Fs> {
+    pub bridge: Bridge,
+    pub started: Instant,
+    pub source: Arc<SourceStatus>,
+    pub journal: JournalHandle<F>,
+    /// In the order of the configuration.
+    pub databases: Vec<DatabaseHandle>,
+    pub rules: Vec<Arc<Rule>>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// One database's name and shared state.
+pub struct DatabaseHandle {
+    pub name: Arc<str>,
+    pub state: Arc<SharedState>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Status {
+    pub bridge: String,
+    pub version: &'static str,
+    pub uptime_seconds: u64,
+    pub mqtt: MqttStatus,
+    pub journal: JournalPart,
+    pub databases: IndexMap<String, DatabasePart>,
+    pub rules: Vec<RulePart>,
+    pub unmatched: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct MqttStatus {
+    pub connected: bool,
+    pub session_present: bool,
+    pub sessions_lost: u64,
+    pub url: Option<String>,
+    pub last_error: Option<String>,
+    pub subscriptions: Vec<SubscriptionPart>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct SubscriptionPart {
+    pub filter: String,
+    pub qos_asked: u8,
+    pub qos_granted: Option<u8>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct JournalPart {
+    pub id: String,
+    pub oldest_seq: u64,
+    pub next_seq: u64,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub paused: bool,
+    /// Messages dropped by a full journal or lost to damage since the start.
+    pub lost: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct DatabasePart {
+    pub connected: bool,
+    /// As last confirmed by the database.
+    pub next_seq: u64,
+    pub pending: u64,
+    pub oldest_pending_seconds: f64,
+    pub held: Option<HeldPart>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct HeldPart {
+    pub reason: String,
+    pub mend: Option<String>,
+    pub since: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct RulePart {
+    pub rule: String,
+    pub database: String,
+    pub matched: u64,
+    pub written: u64,
+    pub rows: u64,
+    pub filtered: u64,
+    pub dead_lettered: u64,
+    pub dropped: u64,
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why it is not ready; or, if it is, what is worth knowing.
+    pub reasons: Vec<String>,
+}
+
+impl<F: Fs> Overview<F> {
+    /// A snapshot. `next_seq = databases.*.next_seq + pending` holds within it.
+    pub fn status(&self) -> Status {
+        // Databases first: their offsets can only be at or below a journal end that is read later.
+        let states: Vec<DatabaseState> = self.databases.iter().map(|database| database.state.snapshot()).collect();
+        let journal = self.journal.status();
+        let databases = self.databases.iter().zip(&states);
+        let databases = databases.map(|(handle, state)| (handle.name.to_string(), database_part(state, &journal)));
+        Status {
+            bridge: self.bridge.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            mqtt: self.mqtt_status(),
+            databases: databases.collect(),
+            rules: self.rules.iter().map(|rule| self.rule_part(rule)).collect(),
+            unmatched: self.metrics.messages_unmatched.get(),
+            journal: JournalPart {
+                id: journal.id.to_string(),
+                oldest_seq: journal.oldest_seq.0,
+                next_seq: journal.next_seq.0,
+                bytes: journal.bytes,
+                max_bytes: journal.max_bytes,
+                paused: journal.paused,
+                lost: self.metrics.messages_lost.get(),
+            },
+        }
+    }
+
+    /// Whether messages are being taken safely.
+    pub fn readiness(&self) -> Readiness {
+        let status = self.status();
+        let mut reasons = Vec::new();
+        if !status.mqtt.connected {
+            let why = status.mqtt.last_error.as_deref().unwrap_or("no connection yet");
+            reasons.push(format!("not connected to the broker: {why}"));
+        }
+        if status.journal.paused {
+            reasons.push("the journal is full and waits for a database: the broker queues".to_owned());
+        }
+        let ready = reasons.is_empty();
+        for (name, database) in &status.databases {
+            if let Some(held) = &database.held {
+                reasons.push(format!("database {name} is held: {}", held.reason));
+            } else if !database.connected {
+                let pending = database.pending;
+                reasons.push(format!("database {name} is not connected; {pending} messages wait in the journal"));
+            }
+        }
+        Readiness { ready, reasons }
+    }
+
+    /// The metrics as text, with the gauges that are only worth computing when somebody looks.
+    pub fn encode_metrics(&self) -> String {
+        let status = self.status();
+        for (database, part) in &status.databases {
+            let labels = DatabaseLabels { database: database.clone() };
+            let pending = i64::try_from(part.pending).unwrap_or(i64::MAX);
+            self.metrics.pending_messages.get_or_create(&labels).set(pending);
+            self.metrics.oldest_pending_seconds.get_or_create(&labels).set(part.oldest_pending_seconds);
+        }
+        self.metrics.encode()
+    }
+
+    fn mqtt_status(&self) -> MqttStatus {
+        let source = self.source.snapshot();
+        let subscriptions = source.subscriptions.iter().map(|subscription| SubscriptionPart {
+            filter: subscription.filter.clone(),
+            qos_asked: subscription.qos_asked,
+            qos_granted: subscription.qos_granted,
+            error: subscription.error.clone(),
+        });
+        MqttStatus {
+            connected: source.connected,
+            session_present: source.session_present,
+            sessions_lost: source.sessions_lost,
+            url: source.url.clone(),
+            last_error: source.last_error.clone(),
+            subscriptions: subscriptions.collect(),
+        }
+    }
+
+    fn rule_part(&self, rule: &Rule) -> RulePart {
+        let database = &self.databases[rule.database].name;
+        let tally = delivery::totals(&self.metrics, database, &rule.name);
+        RulePart {
+            rule: rule.name.to_string(),
+            database: database.to_string(),
+            matched: tally.written + tally.filtered + tally.dead_lettered + tally.dropped,
+            written: tally.written,
+            rows: tally.rows,
+            filtered: tally.filtered,
+            dead_lettered: tally.dead_lettered,
+            dropped: tally.dropped,
+        }
+    }
+}
+
+fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart {
+    // Before the database has answered once, everything the journal still has counts as pending.
+    let next_seq = state.next_seq.unwrap_or(journal.oldest_seq).min(journal.next_seq);
+    let pending = journal.next_seq.0 - next_seq.0;
+    let age_micros = state.oldest_pending.map_or(0, |at| clock::now().as_micros().saturating_sub(at.as_micros()));
+    DatabasePart {
+        connected: state.connected,
+        next_seq: next_seq.0,
+        pending,
+        oldest_pending_seconds: if pending == 0 { 0.0 } else { age_micros.max(0) as f64 / 1e6 },
+        held: state.held.as_ref().map(|held| HeldPart {
+            reason: held.reason.clone(),
+            mend: held.mend.clone(),
+            since: held.since.to_string(),
+        }),
+        last_error: state.last_error.clone(),
+    }
+}

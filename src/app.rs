@@ -1,0 +1,246 @@
+//! Wiring: builds the parts in the order data flows, starts them, stops them in the order that loses nothing.
+//!
+//! Threads: the main one runs the MQTT session, signals and HTTP on one event loop; one writes the journal; one per
+//! database delivers. They share the journal's durable end and counters, nothing else.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::admin::{self, BindError, DatabaseHandle, Overview};
+use crate::config::{Config, Database, DatabaseUrl, Durability, Http, Rule};
+use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
+use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
+use crate::mapping::Router;
+use crate::shutdown::{self, Shutdown, ShutdownTrigger};
+use crate::signals::{Signals, watch_for_second};
+use crate::sink::{PostgresSink, Sink, SqliteSink};
+use crate::source::{self, SourceError, SourceStatus, Subscriptions};
+use crate::telemetry::Metrics;
+
+/// Why the bridge cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Http(#[from] BindError),
+    #[error("starting {what}: {source}")]
+    Start { what: &'static str, source: io::Error },
+}
+
+/// Runs until a signal asks to stop.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let started = Instant::now();
+    let start = |what: &'static str| move |source| RunError::Start { what, source };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start("the event loop"))?;
+    let metrics = Arc::new(Metrics::new());
+    let journal = Journal::open(
+        RealFs,
+        &config.data_dir,
+        &config.journal,
+        config.databases.len(),
+        Arc::clone(&metrics),
+    )?;
+    let subscriptions = Subscriptions::load(&config.data_dir, &config.mqtt, &config.rules)?;
+    let (handle, intake, writer) = journal.spawn().map_err(start("the journal's thread"))?;
+    let (stop_delivery, delivery_shutdown) = shutdown::channel();
+    let delivery = Delivery::start(&config, &handle, &subscriptions, &metrics, &delivery_shutdown)
+        .map_err(start("a database's thread"))?;
+    let overview = Arc::new(Overview {
+        bridge: Arc::clone(&config.bridge),
+        started,
+        source: Arc::new(SourceStatus::new(&subscriptions)),
+        journal: handle.clone(),
+        databases: delivery.handles,
+        rules: config.rules.clone(),
+        metrics,
+    });
+    let running = Running { config, intake, subscriptions, overview, handle, writer, stop_delivery };
+    let result = runtime.block_on(running.run(delivery.threads, started));
+    // A thread that outlived the grace must not hold the process back.
+    runtime.shutdown_background();
+    result
+}
+
+/// The databases' threads.
+struct Delivery {
+    threads: Vec<JoinHandle<()>>,
+    handles: Vec<DatabaseHandle>,
+}
+
+impl Delivery {
+    fn start(
+        config: &Config,
+        journal: &JournalHandle<RealFs>,
+        subscriptions: &Subscriptions,
+        metrics: &Arc<Metrics>,
+        shutdown: &Shutdown,
+    ) -> io::Result<Delivery> {
+        let identifiers = Arc::new(subscriptions.identifiers());
+        let mut delivery = Delivery { threads: Vec::new(), handles: Vec::new() };
+        for (index, database) in config.databases.iter().enumerate() {
+            let state = Arc::new(SharedState::default());
+            let common = Common {
+                config,
+                index,
+                database,
+                identifiers: Arc::clone(&identifiers),
+                journal,
+                state: &state,
+                metrics,
+                shutdown,
+            };
+            let thread = match &database.url {
+                DatabaseUrl::Sqlite(_) => spawn(common.setup(SqliteSink::new(database)))?,
+                DatabaseUrl::Postgres(_) => spawn(common.setup(PostgresSink::new(database)))?,
+            };
+            delivery.threads.push(thread);
+            delivery.handles.push(DatabaseHandle { name: Arc::clone(&database.name), state });
+        }
+        Ok(delivery)
+    }
+}
+
+/// What every database's setup is made of, whatever its sink.
+struct Common<'a> {
+    config: &'a Config,
+    index: usize,
+    database: &'a Database,
+    identifiers: Arc<std::collections::HashMap<String, u32>>,
+    journal: &'a JournalHandle<RealFs>,
+    state: &'a Arc<SharedState>,
+    metrics: &'a Arc<Metrics>,
+    shutdown: &'a Shutdown,
+}
+
+impl Common<'_> {
+    fn setup<S: Sink>(self, sink: S) -> Setup<S, RealFs> {
+        let rules_of = |mine: bool| -> Vec<Arc<Rule>> {
+            let rules = self.config.rules.iter().filter(|rule| (rule.database == self.index) == mine);
+            rules.map(Arc::clone).collect()
+        };
+        // What no rule takes is the affair of the first database alone, so that it is counted and kept once.
+        let unmatched = (self.index == 0).then(|| {
+            let elsewhere = Router::new(&rules_of(false));
+            Arc::new(UnmatchedPolicy { elsewhere, unmatched: self.config.unmatched })
+        });
+        Setup {
+            sink,
+            bridge: Arc::clone(&self.config.bridge),
+            database: self.database.clone(),
+            index: self.index,
+            rules: rules_of(true).into(),
+            subscriptions: self.identifiers,
+            unmatched,
+            dead_letters_keep: self.config.dead_letters.keep,
+            on_corruption: self.config.journal.on_corruption,
+            journal: self.journal.clone(),
+            state: Arc::clone(self.state),
+            metrics: Arc::clone(self.metrics),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+}
+
+/// A thread with an event loop of its own, so that a slow database delays nobody else.
+fn spawn<S: Sink + Send + 'static>(setup: Setup<S, RealFs>) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let name = format!("db-{}", setup.database.name);
+    std::thread::Builder::new().name(name).spawn(move || runtime.block_on(Worker::new(setup).run()))
+}
+
+/// The parts, started.
+struct Running {
+    config: Config,
+    intake: Intake<RealFs>,
+    subscriptions: Subscriptions,
+    overview: Arc<Overview<RealFs>>,
+    handle: JournalHandle<RealFs>,
+    writer: JoinHandle<()>,
+    stop_delivery: ShutdownTrigger,
+}
+
+impl Running {
+    async fn run(self, databases: Vec<JoinHandle<()>>, started: Instant) -> Result<(), RunError> {
+        let (stop_source, source_shutdown) = shutdown::channel();
+        let (stop_http, http_shutdown) = shutdown::channel();
+        if let Http::Listen(address) = self.config.http {
+            let listener = admin::bind(address).await?;
+            tokio::spawn(admin::serve(listener, Arc::clone(&self.overview), http_shutdown));
+        }
+        let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
+        announce(&self.config, &self.handle, started);
+        let grace = self.config.shutdown_grace;
+        let session = tokio::spawn(source::run(
+            self.config.mqtt.clone(),
+            self.subscriptions,
+            self.intake,
+            Arc::clone(&self.overview.source),
+            Arc::clone(&self.overview.metrics),
+            source_shutdown,
+        ));
+        let heartbeat = tokio::spawn(heartbeat());
+        let signal = signals.stop_requested().await;
+        tracing::info!(signal, ?grace, "stopping: no more messages are taken, what is in flight is committed");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        watch_for_second(signals);
+        let deadline = tokio::time::Instant::now() + grace;
+        stop_source.fire();
+        // Half of the grace: the databases need some of it as well.
+        if tokio::time::timeout(grace / 2, session).await.is_err() {
+            tracing::warn!("the session did not end in time; what it had not acknowledged the broker sends again");
+        }
+        self.handle.stop();
+        self.stop_delivery.fire();
+        let threads = databases.into_iter().chain([self.writer]);
+        let joined = tokio::task::spawn_blocking(move || threads.for_each(|thread| drop(thread.join())));
+        match tokio::time::timeout_at(deadline, joined).await {
+            Ok(_) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!("a database did not finish in time; its messages wait in the journal"),
+        }
+        stop_http.fire();
+        heartbeat.abort();
+        Ok(())
+    }
+}
+
+/// One line that says what runs, and one for what a default cannot promise.
+fn announce(config: &Config, journal: &JournalHandle<RealFs>, started: Instant) {
+    let status = journal.status();
+    let databases: Vec<&str> = config.databases.iter().map(|database| database.name.as_ref()).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        bridge = %config.bridge,
+        data_dir = %config.data_dir.display(),
+        journal_id = %status.id,
+        next_seq = %status.next_seq,
+        databases = databases.join(","),
+        rules = config.rules.len(),
+        start_ms = started.elapsed().as_millis() as u64,
+        "rowbridge runs"
+    );
+    if let Durability::Interval(window) = config.journal.durability {
+        tracing::warn!(
+            ?window,
+            "journal.durability is an interval: a power cut loses up to that much of what the broker was told is stored"
+        );
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells systemd's watchdog that the event loop turns.
+async fn heartbeat() {
+    let Some(timeout) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval((timeout / 2).max(Duration::from_millis(100)));
+    loop {
+        ticks.tick().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}

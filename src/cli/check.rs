@@ -1,0 +1,45 @@
+//! `rowbridge check`: is the configuration right?
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{EXIT_USAGE, Layers};
+use crate::config::DatabaseUrl;
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Look at the configuration only; connect to nothing
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
+    let config = match layers.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if !arguments.offline {
+        eprintln!("rowbridge check: connecting to the broker and the databases is not supported yet; use --offline");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let file = config.file.as_ref().map_or("the environment".to_owned(), |file| file.display().to_string());
+    println!("{file}: the configuration is right");
+    println!("  bridge    {}", config.bridge);
+    for url in &config.mqtt.urls {
+        println!("  broker    {url}");
+    }
+    for database in &config.databases {
+        let place = match &database.url {
+            DatabaseUrl::Sqlite(path) => format!("SQLite, {}", path.display()),
+            DatabaseUrl::Postgres(url) => format!("Postgres, {url}"),
+        };
+        println!("  database  {}: {place}", database.name);
+    }
+    for rule in &config.rules {
+        let topics: Vec<&str> = rule.topics.iter().map(|topic| topic.as_str()).collect();
+        let database = &config.databases[rule.database].name;
+        println!("  rule      {}: {} → {database}, table {}", rule.name, topics.join(", "), rule.table);
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,104 @@
+//! The command line: one file per command.
+
+mod check;
+mod dead_letters;
+mod http;
+mod journal;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, LoadRequest};
+
+/// Failed while running.
+const EXIT_FAILED: u8 = 1;
+/// Usage or configuration.
+const EXIT_USAGE: u8 = 2;
+
+/// Moves MQTT messages into SQLite and Postgres and loses none of them.
+#[derive(Debug, Parser)]
+#[command(name = "rowbridge", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    layers: Layers,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct Layers {
+    /// Configuration file [default: $ROWBRIDGE_CONFIG, ./bridge.yaml, /etc/rowbridge/bridge.yaml]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Overrides one key, e.g. --set mqtt.url=mqtt://broker:1883 (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE", global = true, value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge (the default)
+    Run,
+    /// Check the configuration and report every mistake
+    Check(check::CheckArgs),
+    /// Show the state of the running bridge
+    Status(status::StatusArgs),
+    /// Look at messages that could not become rows
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+    /// Look at the journal; works with the bridge stopped or running
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
+    /// Print the version
+    Version,
+}
+
+/// Runs the command given by `arguments`.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&cli.layers),
+        Command::Check(arguments) => check::run(&cli.layers, &arguments),
+        Command::Status(arguments) => status::run(&cli.layers, &arguments),
+        Command::DeadLetters(command) => dead_letters::run(&cli.layers, &command),
+        Command::Journal(command) => journal::run(&cli.layers, &command),
+        Command::Version => {
+            println!("rowbridge {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+impl Layers {
+    /// Loads the configuration, or prints every mistake and gives the exit code.
+    fn load(&self) -> Result<Config, ExitCode> {
+        let request = LoadRequest::from_process(self.config.clone(), self.set.clone());
+        config::load(&request).map_err(|report| {
+            eprintln!("{report}");
+            ExitCode::from(EXIT_USAGE)
+        })
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, e.g. mqtt.url=mqtt://broker:1883".to_owned()),
+    }
+}
+
+/// Prints what went wrong, with its causes, and gives exit code 1.
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("rowbridge: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
+    }
+    ExitCode::from(EXIT_FAILED)
+}

@@ -1,0 +1,143 @@
+//! Messages kept in place of their rows.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::clock;
+use crate::journal::Lost;
+use crate::message::{Fault, Message, Properties, Property};
+use crate::sink::DeadLetter;
+
+/// Why a message ends as a dead letter.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    /// Short code: parse, value, required, constraint, table, size, topic, unmatched.
+    pub code: &'static str,
+    pub error: String,
+    /// Writes tried before giving up on it; 0 when it never became a row.
+    pub attempts: u32,
+}
+
+/// The message with its bytes, topic, properties and the reason.
+pub fn of_message(rule: Option<&Arc<str>>, message: &Message<'_>, reason: Reason) -> DeadLetter {
+    DeadLetter {
+        rule: rule.map(Arc::clone),
+        seq: message.seq,
+        received_at: message.received_at,
+        topic: message.topic.to_owned(),
+        qos: message.qos.level(),
+        retain: message.retain,
+        properties: properties_json(message.properties),
+        payload: message.payload.to_vec(),
+        reason: reason.code,
+        error: reason.error,
+        attempts: reason.attempts,
+        created_at: clock::now(),
+    }
+}
+
+/// A record that stands for messages that are gone.
+pub fn of_lost_range(lost: &Lost) -> DeadLetter {
+    let now = clock::now();
+    DeadLetter {
+        rule: None,
+        seq: lost.from,
+        received_at: now,
+        topic: String::new(),
+        qos: 0,
+        retain: false,
+        properties: None,
+        payload: Vec::new(),
+        reason: "lost_range",
+        error: format!("messages {} to {} are lost: {}", lost.from, lost.to.0.saturating_sub(1), lost.why),
+        attempts: 0,
+        created_at: now,
+    }
+}
+
+/// What is wrong with a message that can never become a row.
+pub fn reason_of_fault(fault: Fault) -> Reason {
+    let (code, error) = match fault {
+        Fault::TooLarge => ("size", "the message is larger than mqtt.max_packet_size; its payload was not kept"),
+        Fault::TopicNotUtf8 => ("topic", "the topic is not valid UTF-8, or holds a NUL character"),
+        Fault::UnknownAlias => ("topic", "the broker used a topic alias that it never announced"),
+    };
+    Reason { code, error: error.to_owned(), attempts: 0 }
+}
+
+/// MQTT 5 properties as a JSON object; `None` if there are none. User properties keep their order and repeats, as
+/// `[[name, value], …]`; bytes that are not UTF-8 are written as `\x` and hexadecimal digits.
+fn properties_json(properties: Properties<'_>) -> Option<String> {
+    let mut object = Map::new();
+    let mut user = Vec::new();
+    for property in properties.iter() {
+        let (name, value) = match property {
+            Property::PayloadFormat(format) => ("payload_format", Value::from(format)),
+            Property::MessageExpiry(seconds) => ("message_expiry", Value::from(seconds)),
+            Property::ContentType(bytes) => ("content_type", text(bytes)),
+            Property::ResponseTopic(bytes) => ("response_topic", text(bytes)),
+            Property::CorrelationData(bytes) => ("correlation_data", hex(bytes)),
+            // Which subscription matched is between the session and the mapping.
+            Property::SubscriptionId(_) => continue,
+            Property::User(key, value) => {
+                user.push(Value::Array(vec![text(key), text(value)]));
+                continue;
+            }
+        };
+        object.insert(name.to_owned(), value);
+    }
+    if !user.is_empty() {
+        object.insert("user".to_owned(), Value::Array(user));
+    }
+    (!object.is_empty()).then(|| Value::Object(object).to_string())
+}
+
+/// Text as it is; a NUL, which Postgres' jsonb cannot hold, makes it hexadecimal too.
+fn text(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Value::from(text),
+        _ => hex(bytes),
+    }
+}
+
+fn hex(bytes: &[u8]) -> Value {
+    let mut text = String::with_capacity(2 + 2 * bytes.len());
+    text.push_str("\\x");
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+    }
+    Value::from(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Seq;
+
+    #[test]
+    fn properties_keep_order_repeats_and_bytes() {
+        let mut encoded = Vec::new();
+        for property in [
+            Property::User(b"a", b"1"),
+            Property::User(b"a", b"2\xff"),
+            Property::SubscriptionId(4),
+            Property::ContentType(b"application/json"),
+            Property::CorrelationData(b"\x00\x01"),
+        ] {
+            property.encode(&mut encoded);
+        }
+        let json = properties_json(Properties::from_encoded(&encoded));
+        let expected = r#"{"content_type":"application/json","correlation_data":"\\x0001","user":[["a","1"],["a","\\x32ff"]]}"#;
+        assert_eq!(json.as_deref(), Some(expected));
+        assert_eq!(properties_json(Properties::NONE), None);
+    }
+
+    #[test]
+    fn a_lost_range_names_its_first_and_last_message() {
+        let letter = of_lost_range(&Lost { from: Seq(5), to: Seq(9), why: "dropped".to_owned() });
+        assert_eq!((letter.seq, letter.reason), (Seq(5), "lost_range"));
+        assert_eq!(letter.error, "messages 5 to 8 are lost: dropped");
+    }
+}

@@ -1,0 +1,200 @@
+//! From journal entries to a batch: map each message, sort its outcomes, keep the tallies.
+
+use std::sync::Arc;
+
+use super::account::Account;
+use super::dead_letter::{self, Reason};
+use crate::config::{OnError, Rule, Unmatched};
+use crate::journal::Lost;
+use crate::mapping::{Mapper, Outcome, Router, ValueFault};
+use crate::message::{Message, Seq};
+use crate::sink::{Batch, OffsetMove, Refusal, RowEncoder};
+
+/// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
+/// message is bad: their payloads sit in memory until the commit.
+const DEAD_LETTERS_MAX: usize = 5_000;
+
+/// A rule with `on_error: halt` met a message that gives no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    pub seq: Seq,
+    pub rule: Arc<str>,
+    pub error: String,
+}
+
+/// The messages that no rule of any database takes are the first database's affair.
+pub struct UnmatchedPolicy {
+    /// Patterns of the rules of the other databases.
+    pub elsewhere: Router,
+    pub unmatched: Unmatched,
+}
+
+/// The compiled rules of one connection, and the batch being gathered with them.
+pub struct Gatherer<R: RowEncoder> {
+    mapper: Mapper<R>,
+    rules: Arc<[Arc<Rule>]>,
+    unmatched: Option<Arc<UnmatchedPolicy>>,
+    outcomes: Vec<(usize, Outcome)>,
+    /// Journaled bytes of the batch's messages, which `batch.max_bytes` bounds.
+    bytes: usize,
+    pub batch: Batch,
+    pub account: Account,
+}
+
+impl<R: RowEncoder> Gatherer<R> {
+    pub fn new(
+        mapper: Mapper<R>,
+        rules: Arc<[Arc<Rule>]>,
+        unmatched: Option<Arc<UnmatchedPolicy>>,
+        offset: OffsetMove,
+        account: Account,
+    ) -> Gatherer<R> {
+        let batch = Batch {
+            offset,
+            tables: mapper.targets(),
+            units: Vec::new(),
+            excluded: Vec::new(),
+            dead_letters: Vec::new(),
+        };
+        Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), bytes: 0, batch, account }
+    }
+
+    /// Begins the next batch at `from`.
+    pub fn clear(&mut self, from: Seq) {
+        self.batch.clear(from);
+        self.bytes = 0;
+        self.account.clear();
+    }
+
+    /// Whether another message would make the batch too large.
+    pub fn is_full(&self, rows_max: usize, bytes_max: usize) -> bool {
+        self.batch.units.len() >= rows_max
+            || self.batch.dead_letters.len() >= DEAD_LETTERS_MAX.min(rows_max)
+            || self.bytes >= bytes_max
+    }
+
+    /// Whether nothing was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.batch.offset.to == self.batch.offset.from
+    }
+
+    /// Adds a message: its rows, or its dead letters. On `Err` the batch is as it was before.
+    pub fn add(&mut self, message: &Message<'_>) -> Result<(), Halt> {
+        self.bytes += message.encoded_len();
+        if let Some(fault) = message.fault {
+            self.add_faulty(message, dead_letter::reason_of_fault(fault));
+            return Ok(());
+        }
+        let units_before = self.batch.units.len();
+        self.mapper.map(message, &mut self.batch, &mut self.outcomes);
+        if let Some(halt) = self.halting_outcome(message.seq) {
+            self.batch.truncate_units(units_before);
+            return Err(halt);
+        }
+        if self.outcomes.is_empty() {
+            self.add_unmatched(message);
+        }
+        let mut unit = units_before;
+        for (rule, outcome) in self.outcomes.drain(..) {
+            let tally = self.account.rule(rule);
+            match outcome {
+                Outcome::Written => {
+                    tally.written += 1;
+                    tally.rows += self.batch.units[unit].row_count as u64;
+                    unit += 1;
+                }
+                Outcome::Filtered => tally.filtered += 1,
+                Outcome::Refused(fault) if fault.on_error == OnError::Drop => tally.dropped += 1,
+                Outcome::Refused(fault) => {
+                    tally.dead_lettered += 1;
+                    let reason = Reason { code: fault.reason, error: fault_text(&fault), attempts: 0 };
+                    self.batch.dead_letters.push(dead_letter::of_message(
+                        Some(&self.rules[rule].name),
+                        message,
+                        reason,
+                    ));
+                }
+            }
+        }
+        self.batch.offset.to = message.seq.next();
+        Ok(())
+    }
+
+    /// Adds the record of messages that are gone.
+    pub fn add_lost(&mut self, lost: &Lost) {
+        self.batch.dead_letters.push(dead_letter::of_lost_range(lost));
+        self.batch.offset.to = lost.to;
+    }
+
+    /// Takes a unit that the database refused out of the rows. `message` is what it was made of.
+    pub fn refuse(&mut self, refusal: &Refusal, message: &Message<'_>, attempts: u32) -> Result<(), Halt> {
+        let unit = self.batch.units[refusal.unit].clone();
+        let rule = &self.rules[unit.rule];
+        let tally = self.account.rule(unit.rule);
+        match rule.on_error {
+            OnError::Halt => {
+                let error = refusal.message.clone();
+                return Err(Halt { seq: unit.seq, rule: Arc::clone(&rule.name), error });
+            }
+            OnError::Drop => tally.dropped += 1,
+            OnError::DeadLetter => {
+                tally.dead_lettered += 1;
+                let reason = Reason { code: refusal.reason, error: refusal.message.clone(), attempts };
+                self.batch.dead_letters.push(dead_letter::of_message(Some(&rule.name), message, reason));
+            }
+        }
+        tally.written -= 1;
+        tally.rows -= unit.row_count as u64;
+        if let Err(place) = self.batch.excluded.binary_search(&refusal.unit) {
+            self.batch.excluded.insert(place, refusal.unit);
+        }
+        Ok(())
+    }
+
+    /// A message that can never become a row is a dead letter of every rule that would have taken it, or of none.
+    fn add_faulty(&mut self, message: &Message<'_>, reason: Reason) {
+        let takers = self.mapper.takers(message);
+        for &rule in &takers {
+            self.account.rule(rule).dead_lettered += 1;
+            let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason.clone());
+            self.batch.dead_letters.push(letter);
+        }
+        if takers.is_empty() && self.is_unmatched_everywhere(message) {
+            self.account.unmatched += 1;
+            self.batch.dead_letters.push(dead_letter::of_message(None, message, reason));
+        }
+        self.batch.offset.to = message.seq.next();
+    }
+
+    fn add_unmatched(&mut self, message: &Message<'_>) {
+        if !self.is_unmatched_everywhere(message) {
+            return;
+        }
+        self.account.unmatched += 1;
+        if self.unmatched.as_ref().is_some_and(|policy| policy.unmatched == Unmatched::DeadLetter) {
+            let error = "no rule's topic pattern fits; add a rule, or set unmatched: ignore".to_owned();
+            let reason = Reason { code: "unmatched", error, attempts: 0 };
+            self.batch.dead_letters.push(dead_letter::of_message(None, message, reason));
+        }
+    }
+
+    fn is_unmatched_everywhere(&self, message: &Message<'_>) -> bool {
+        self.unmatched.as_ref().is_some_and(|policy| !policy.elsewhere.takes(message.topic))
+    }
+
+    fn halting_outcome(&self, seq: Seq) -> Option<Halt> {
+        self.outcomes.iter().find_map(|(rule, outcome)| match outcome {
+            Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
+                Some(Halt { seq, rule: Arc::clone(&self.rules[*rule].name), error: fault_text(fault) })
+            }
+            _ => None,
+        })
+    }
+}
+
+fn fault_text(fault: &ValueFault) -> String {
+    match &fault.column {
+        Some(column) => format!("column {column}: {}", fault.message),
+        None => fault.message.clone(),
+    }
+}

@@ -1,0 +1,15 @@
+//! From the journal into one database: read, map, batch, write, account. One thread per database, none waits for another.
+
+mod account;
+mod backoff;
+mod dead_letter;
+mod gather;
+mod position;
+mod prepare;
+mod state;
+mod worker;
+
+pub use account::{Tally, totals};
+pub use gather::UnmatchedPolicy;
+pub use state::{DatabaseState, Held, SharedState};
+pub use worker::{Setup, Worker};

@@ -1,0 +1,108 @@
+//! Where to go on reading the journal, given what the database says it holds.
+//!
+//! Pure. The journal numbers its records under one id, or under several in turn when the id had to be renewed (DESIGN
+//! J11). The database has at most one offset row per id. The row of the newest id that has one rules.
+
+use crate::journal::JournalId;
+use crate::message::Seq;
+use crate::sink::StoredOffset;
+
+/// What the journal offers.
+#[derive(Debug, Clone)]
+pub struct Offer<'a> {
+    /// Oldest first, with the first sequence number each id covers. Never empty.
+    pub ids: &'a [(JournalId, Seq)],
+    pub oldest: Seq,
+    /// The durable end.
+    pub next: Seq,
+}
+
+/// Where delivery goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Position {
+    /// Read from `from`, moving the offset row of `journal`; stop at `until` if given and locate again.
+    Resume { journal: JournalId, from: Seq, until: Option<Seq> },
+    /// First add the offset row (`journal`, `from`), then locate again.
+    Begin { journal: JournalId, from: Seq },
+    /// The database holds numbers that this journal never gave out: a restored disk image. The journal needs a new id.
+    Beyond { journal: JournalId, stored: Seq },
+}
+
+/// Decides; see [`Position`].
+pub fn locate(stored: &[StoredOffset], offer: &Offer<'_>) -> Position {
+    let newest_with_row = offer.ids.iter().enumerate().rev().find_map(|(index, (id, _))| {
+        stored.iter().find(|offset| offset.journal == *id).map(|offset| (index, offset.next_seq))
+    });
+    let Some((index, next_seq)) = newest_with_row else {
+        // J12: the oldest record that the journal still has, under the id that covers it.
+        let covering = offer.ids.iter().rev().find(|(_, first)| *first <= offer.oldest).unwrap_or(&offer.ids[0]);
+        return Position::Begin { journal: covering.0, from: offer.oldest };
+    };
+    let journal = offer.ids[index].0;
+    match offer.ids.get(index + 1) {
+        Some(&(successor, first)) if next_seq >= first => Position::Begin { journal: successor, from: first },
+        Some(&(_, first)) => Position::Resume { journal, from: next_seq, until: Some(first) },
+        None if next_seq > offer.next => Position::Beyond { journal, stored: next_seq },
+        None => Position::Resume { journal, from: next_seq, until: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    const OLD: JournalId = JournalId([1; 16]);
+    const NEW: JournalId = JournalId([2; 16]);
+    const FOREIGN: JournalId = JournalId([9; 16]);
+
+    fn row(journal: JournalId, next_seq: u64) -> StoredOffset {
+        StoredOffset { journal, next_seq: Seq(next_seq), updated_at: Timestamp(0) }
+    }
+
+    fn offer(ids: &[(JournalId, Seq)]) -> Offer<'_> {
+        Offer { ids, oldest: Seq(10), next: Seq(100) }
+    }
+
+    #[test]
+    fn a_database_without_a_row_begins_at_the_oldest_record() {
+        let ids = [(NEW, Seq(1))];
+        assert_eq!(locate(&[], &offer(&ids)), Position::Begin { journal: NEW, from: Seq(10) });
+        assert_eq!(locate(&[row(FOREIGN, 50)], &offer(&ids)), Position::Begin { journal: NEW, from: Seq(10) });
+    }
+
+    #[test]
+    fn the_stored_offset_rules_even_below_the_oldest_record() {
+        let ids = [(NEW, Seq(1))];
+        for next in [3, 10, 57, 100] {
+            let resume = Position::Resume { journal: NEW, from: Seq(next), until: None };
+            assert_eq!(locate(&[row(NEW, next)], &offer(&ids)), resume);
+        }
+    }
+
+    #[test]
+    fn an_offset_beyond_the_journal_asks_for_a_new_id() {
+        let ids = [(NEW, Seq(1))];
+        assert_eq!(
+            locate(&[row(NEW, 101)], &offer(&ids)),
+            Position::Beyond { journal: NEW, stored: Seq(101) }
+        );
+    }
+
+    #[test]
+    fn records_under_an_old_id_are_finished_before_the_new_one_begins() {
+        let ids = [(OLD, Seq(1)), (NEW, Seq(60))];
+        let resume = Position::Resume { journal: OLD, from: Seq(40), until: Some(Seq(60)) };
+        assert_eq!(locate(&[row(OLD, 40)], &offer(&ids)), resume);
+        let begin = Position::Begin { journal: NEW, from: Seq(60) };
+        assert_eq!(locate(&[row(OLD, 60)], &offer(&ids)), begin);
+        assert_eq!(locate(&[row(OLD, 500)], &offer(&ids)), begin);
+    }
+
+    #[test]
+    fn the_newest_id_with_a_row_rules() {
+        let ids = [(OLD, Seq(1)), (NEW, Seq(60))];
+        let resume = Position::Resume { journal: NEW, from: Seq(55), until: None };
+        assert_eq!(locate(&[row(OLD, 500), row(NEW, 55)], &offer(&ids)), resume);
+    }
+}

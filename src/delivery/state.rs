@@ -1,0 +1,45 @@
+//! What `status` knows of one database.
+
+use std::sync::{Mutex, MutexGuard};
+
+use crate::clock::Timestamp;
+use crate::message::Seq;
+
+/// Why a database is held, and what would mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub reason: String,
+    /// SQL or configuration that would mend it.
+    pub mend: Option<String>,
+    pub since: Timestamp,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatabaseState {
+    pub connected: bool,
+    /// As last confirmed by the database; `None` until it has answered once.
+    pub next_seq: Option<Seq>,
+    /// When the oldest message that it does not hold was received; `None` if it holds all.
+    pub oldest_pending: Option<Timestamp>,
+    pub held: Option<Held>,
+    pub last_error: Option<String>,
+}
+
+/// Shared between the delivery thread, which writes once per batch, and `status`.
+#[derive(Debug, Default)]
+pub struct SharedState(Mutex<DatabaseState>);
+
+impl SharedState {
+    pub fn snapshot(&self) -> DatabaseState {
+        self.lock().clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut DatabaseState)) {
+        change(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DatabaseState> {
+        self.0.lock().expect("no holder of this lock can panic")
+    }
+}

@@ -1,0 +1,44 @@
+//! SIGTERM and SIGINT ask to stop; a second one ends the process at once; SIGHUP is taken note of.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals this process listens to, from the moment it is made.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; returns its name.
+    pub async fn stop_requested(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    tracing::warn!("reloading on SIGHUP is not supported yet; restart to use a changed bridge.yaml");
+                }
+            }
+        }
+    }
+}
+
+/// From now on the next SIGTERM or SIGINT ends the process at once. Nothing is lost: that is a crash like any other.
+pub fn watch_for_second(mut signals: Signals) {
+    tokio::spawn(async move {
+        let signal = signals.stop_requested().await;
+        tracing::warn!(signal, "second signal: leaving at once; nothing is lost");
+        std::process::exit(1);
+    });
+}

@@ -1,0 +1,108 @@
+//! One function per event, which logs and counts it together, so that the two cannot drift.
+//!
+//! WARN: unexpected, nothing lost. ERROR: something is lost, or a person is needed. Repeats of the same trouble are
+//! logged once; the counters go on.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use tracing::{debug, error, info, warn};
+
+use super::{DatabaseLabels, Metrics, PeerLabels};
+use crate::clock;
+use crate::journal::{JournalError, JournalId};
+use crate::message::Seq;
+use crate::sink::SinkError;
+
+/// One database's metrics, looked up once.
+#[derive(Debug)]
+pub struct DatabaseMetrics {
+    pub connected: Gauge,
+    retries: Counter,
+    commit_seconds: Histogram,
+    batch_rows: Histogram,
+    last_commit: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl DatabaseMetrics {
+    pub fn new(metrics: &Metrics, database: &str) -> DatabaseMetrics {
+        let labels = DatabaseLabels { database: database.to_owned() };
+        DatabaseMetrics {
+            connected: metrics.connected.get_or_create(&PeerLabels { peer: database.to_owned() }).clone(),
+            retries: metrics.retries.get_or_create(&labels).clone(),
+            commit_seconds: metrics.commit_seconds.get_or_create(&labels).clone(),
+            batch_rows: metrics.batch_rows.get_or_create(&labels).clone(),
+            last_commit: metrics.last_commit_timestamp_seconds.get_or_create(&labels).clone(),
+        }
+    }
+
+    /// A batch was committed. Counts only: this happens a hundred times a second.
+    pub fn committed(&self, rows: usize, elapsed: Duration) {
+        self.commit_seconds.observe(elapsed.as_secs_f64());
+        self.batch_rows.observe(rows as f64);
+        self.last_commit.set(clock::now().as_micros() as f64 / 1e6);
+    }
+}
+
+/// Connected, and every rule fits its table.
+pub fn database_ready(database: &str, next_seq: Seq, pending: u64) {
+    info!(database, %next_seq, pending, "database ready");
+}
+
+/// The database cannot be reached, or will not commit just now.
+pub fn database_lost(
+    metrics: &DatabaseMetrics,
+    database: &str,
+    error: &SinkError,
+    retry_in: Duration,
+    last_error: Option<&String>,
+) {
+    metrics.retries.inc();
+    let is_repeat = last_error.is_some_and(|last| last.starts_with(&error.message));
+    if is_repeat {
+        debug!(database, %error, code = error.code, ?retry_in, "database still unavailable");
+    } else {
+        let advice = error.advice;
+        warn!(database, %error, code = error.code, advice, ?retry_in, "database unavailable; messages wait in the journal");
+    }
+}
+
+/// A person is needed before this database takes anything more. Its messages wait in the journal.
+pub fn database_held(database: &str, reason: &str, mend: Option<&str>) {
+    error!(database, reason, mend, "database held until this is mended");
+}
+
+/// The offset in the database is not where this process left it.
+pub fn offset_moved(metrics: &DatabaseMetrics, database: &str, why: &str) {
+    metrics.retries.inc();
+    warn!(database, why, "the stored offset is read again");
+}
+
+/// A database hears of this journal for the first time.
+pub fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other_journals: usize) {
+    if rows_of_other_journals == 0 {
+        info!(database, %journal, %from, "first delivery to this database");
+    } else {
+        warn!(
+            database, %journal, %from, rows_of_other_journals,
+            "the database knows this bridge with another journal: delivery begins at this journal's oldest message"
+        );
+    }
+}
+
+/// DESIGN J11.
+pub fn journal_renewed(database: &str, old: JournalId, renewed: JournalId, stored: Seq, next_seq: Seq) {
+    error!(
+        database, %old, %renewed, %stored, %next_seq,
+        "the database holds messages that this journal does not know: the journal was replaced by an older copy of \
+         itself, and what it held since then is lost unless the database has it; new messages are numbered under a new id"
+    );
+}
+
+/// The journal's disk did not answer.
+pub fn journal_unreadable(metrics: &DatabaseMetrics, database: &str, error: &JournalError) {
+    metrics.retries.inc();
+    error!(database, %error, "the journal cannot be read; trying again");
+}
