@@ -1,10 +1,12 @@
 //! Databases: one trait, one file or folder each.
 
 mod batch;
+mod dead_letters;
 mod error;
 mod schema;
 
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
+pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema};
 
@@ -83,6 +85,13 @@ pub trait Sink {
 
     /// Deletes this bridge's dead letters created before `before`; returns how many.
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError>;
+
+    /// This bridge's dead letters that fit, newest first. Needs no migrations, only the table.
+    async fn dead_letters(
+        &mut self,
+        bridge: &str,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError>;
 
     /// Closes the connection politely.
     async fn close(&mut self);
