@@ -7,7 +7,7 @@ mod time;
 mod topic;
 
 pub use cell::Cell;
-pub use expression::{ColumnSource, ExpressionError, Source};
+pub use expression::{ColumnSource, ExpressionError, Source, Step};
 pub use map::{CompileFault, Mapper, Outcome, ValueFault};
 pub use time::{TimeFormat, TimeFormatError};
 pub use topic::{TopicPattern, TopicPatternError};
