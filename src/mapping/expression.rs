@@ -7,6 +7,8 @@
 
 use thiserror::Error;
 
+use crate::sink::DeclaredType;
+
 /// What one column is filled from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ColumnSource {
@@ -111,6 +113,29 @@ impl Source {
             "" => fail(format!("the source is empty; accepted are {NAMES}")),
             _ => Err(unknown(text, root, steps)),
         }
+    }
+}
+
+impl Source {
+    /// The type of a column that is made for it, where the source tells; a part of the payload does not.
+    pub fn natural_type(&self) -> Option<DeclaredType> {
+        Some(match self {
+            Source::Payload(steps) if !steps.is_empty() => return None,
+            Source::Payload(_) => DeclaredType::Json,
+            Source::CorrelationData => DeclaredType::Bytes,
+            Source::MessageExpiry | Source::JournalSeq => DeclaredType::Bigint,
+            Source::Qos => DeclaredType::Int,
+            Source::Retain | Source::Dup => DeclaredType::Bool,
+            Source::ReceivedAt => DeclaredType::Timestamptz,
+            Source::Topic
+            | Source::TopicCapture(_)
+            | Source::TopicLevel(_)
+            | Source::Property(_)
+            | Source::ContentType
+            | Source::ResponseTopic
+            | Source::Bridge
+            | Source::Rule => DeclaredType::Text,
+        })
     }
 }
 
