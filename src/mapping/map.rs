@@ -3,47 +3,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{OnError, Rule};
-use crate::message::Message;
-use crate::sink::{Batch, RowEncoder, TableSchema};
+use super::compile::compile;
+use super::outcome::{CompileFault, Outcome};
+use super::plan::{Memory, Plan};
+use super::route::{Match, Router};
+use crate::config::Rule;
+use crate::message::{Message, Properties, Property};
+use crate::sink::{Batch, RowEncoder, TableRows, TableSchema, Unit};
 
 /// All rules of one database, compiled against its live tables.
 ///
 /// `R` is the sink's row encoder: values go from the payload into the sink's wire form without a tree in between.
 pub struct Mapper<R: RowEncoder> {
-    _encoder: R,
-}
-
-/// What became of a message under one rule.
-#[derive(Debug, PartialEq)]
-pub enum Outcome {
-    /// A unit with its rows was appended to the batch.
-    Written,
-    /// The rule passes over such messages (`retained: skip`).
-    Filtered,
-    /// A value does not fit: nothing was appended.
-    Refused(ValueFault),
-}
-
-/// Why a message gives no row under a rule.
-#[derive(Debug, PartialEq)]
-pub struct ValueFault {
-    /// A dead letter's short code: parse, value, required, size.
-    pub reason: &'static str,
-    pub column: Option<Arc<str>>,
-    /// A sentence that names the column and the kind of value found, never the value itself.
-    pub message: String,
-    pub on_error: OnError,
-}
-
-/// A rule that does not fit the live table: held until the table or the rule is mended.
-#[derive(Debug, PartialEq, Eq)]
-pub struct CompileFault {
-    pub rule: Arc<str>,
-    pub table: String,
-    pub message: String,
-    /// The SQL that would mend it, where one would.
-    pub mend: Option<String>,
+    encoder: R,
+    /// By rule.
+    plans: Vec<Plan>,
+    /// By rule, the index of its table and columns in `targets`; rules that fill the same columns share one.
+    target_of: Vec<usize>,
+    targets: Vec<(Arc<TableSchema>, Arc<[usize]>)>,
+    router: Router,
+    subscriptions: Subscriptions,
+    memory: Memory,
 }
 
 impl<R: RowEncoder> Mapper<R> {
@@ -51,18 +31,132 @@ impl<R: RowEncoder> Mapper<R> {
     /// `subscriptions` the MQTT 5 subscription identifier of each subscribed filter, empty when none were asked for.
     /// `bridge` is the value of the source `bridge`.
     pub fn compile(
-        _bridge: &str,
-        _rules: &[Arc<Rule>],
-        _schemas: &[Arc<TableSchema>],
-        _subscriptions: &HashMap<String, u32>,
-        _encoder: R,
+        bridge: &str,
+        rules: &[Arc<Rule>],
+        schemas: &[Arc<TableSchema>],
+        subscriptions: &HashMap<String, u32>,
+        encoder: R,
     ) -> Result<Mapper<R>, Vec<CompileFault>> {
-        todo!()
+        assert_eq!(rules.len(), schemas.len(), "each rule has its live table");
+        let mut faults = Vec::new();
+        let mut plans = Vec::with_capacity(rules.len());
+        let mut target_of = Vec::with_capacity(rules.len());
+        let mut targets: Vec<(Arc<TableSchema>, Arc<[usize]>)> = Vec::new();
+        for (rule, schema) in rules.iter().zip(schemas) {
+            let (plan, columns) = match compile(bridge, rule, schema, &encoder) {
+                Ok(compiled) => compiled,
+                Err(more) => {
+                    faults.extend(more);
+                    continue;
+                }
+            };
+            let known = targets.iter().position(|(table, filled)| table.name == schema.name && *filled == columns);
+            target_of.push(known.unwrap_or(targets.len()));
+            if known.is_none() {
+                targets.push((Arc::clone(schema), columns));
+            }
+            plans.push(plan);
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let router = Router::new(rules.iter().map(|rule| rule.topics.clone()).collect());
+        let subscriptions = Subscriptions::new(rules, subscriptions);
+        Ok(Mapper { encoder, plans, target_of, targets, router, subscriptions, memory: Memory::default() })
     }
 
-    /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`.
-    /// `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took it.
-    pub fn map(&mut self, _message: &Message<'_>, _batch: &mut Batch, _outcomes: &mut Vec<(usize, Outcome)>) {
-        todo!()
+    /// What [`Batch::tables`] has to begin with: one entry per table and column list, without rows.
+    pub fn targets(&self) -> Vec<TableRows> {
+        let empty = |(table, columns): &(Arc<TableSchema>, Arc<[usize]>)| TableRows {
+            table: Arc::clone(table),
+            columns: Arc::clone(columns),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        };
+        self.targets.iter().map(empty).collect()
+    }
+
+    /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, whose tables came
+    /// from [`Mapper::targets`]. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took
+    /// it. A refused message leaves the batch as it was.
+    pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) {
+        outcomes.clear();
+        assert_eq!(batch.tables.len(), self.targets.len(), "the batch was made from this mapper's targets");
+        // Its topic or payload is not what the broker sent; only a dead letter can come of it.
+        if message.fault.is_some() {
+            return;
+        }
+        self.subscriptions.read(message.properties);
+        for matched in self.router.route(message.topic) {
+            if !self.subscriptions.take(matched) {
+                continue;
+            }
+            let plan = &self.plans[matched.rule];
+            if plan.skips_retained && message.retain {
+                outcomes.push((matched.rule, Outcome::Filtered));
+                continue;
+            }
+            let target = self.target_of[matched.rule];
+            let rows = &mut batch.tables[target];
+            let start = rows.bytes.len();
+            match plan.encode(message, matched, &mut self.memory, &self.encoder, &mut rows.bytes) {
+                Ok(()) => {
+                    let first_row = rows.ends.len();
+                    rows.ends.push(rows.bytes.len());
+                    let unit = Unit { rule: matched.rule, seq: message.seq, table: target, first_row, row_count: 1 };
+                    batch.units.push(unit);
+                    outcomes.push((matched.rule, Outcome::Written));
+                }
+                Err(fault) => {
+                    rows.bytes.truncate(start);
+                    outcomes.push((matched.rule, Outcome::Refused(fault)));
+                }
+            }
+        }
+    }
+}
+
+/// MQTT 5 subscription identifiers: a broker may send a message once per overlapping subscription, each copy with its
+/// own identifier; a rule takes the copy of its own filter and leaves the others.
+#[derive(Debug)]
+struct Subscriptions {
+    /// By rule and pattern; `None` where the filter was not subscribed to by itself.
+    ids: Vec<Vec<Option<u32>>>,
+    /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
+    known: Vec<u32>,
+    /// Those of the message at hand.
+    present: Vec<u32>,
+}
+
+impl Subscriptions {
+    fn new(rules: &[Arc<Rule>], by_filter: &HashMap<String, u32>) -> Subscriptions {
+        let id = |filter: &str| by_filter.get(filter).copied();
+        let ids = rules.iter().map(|rule| rule.topics.iter().map(|topic| id(topic.filter())).collect()).collect();
+        let mut known: Vec<u32> = by_filter.values().copied().collect();
+        known.sort_unstable();
+        Subscriptions { ids, known, present: Vec::new() }
+    }
+
+    /// Remembers the identifiers of a message.
+    fn read(&mut self, properties: Properties<'_>) {
+        self.present.clear();
+        if self.known.is_empty() {
+            return;
+        }
+        for property in properties.iter() {
+            if let Property::SubscriptionId(id) = property
+                && self.known.binary_search(&id).is_ok()
+            {
+                self.present.push(id);
+            }
+        }
+    }
+
+    /// Whether a rule takes the message that was read.
+    fn take(&self, matched: &Match) -> bool {
+        match self.ids[matched.rule][matched.pattern] {
+            Some(id) => self.present.is_empty() || self.present.contains(&id),
+            None => true,
+        }
     }
 }

@@ -1,13 +1,38 @@
 //! From a message to rows: which rules take it, what they read from it, and how the values fit the live table.
+//!
+//! ```text
+//! compile (at start, on reload)          map (per message)
+//! rule ─ topic      patterns, captures   route      topic → rules, through a cache, then a trie
+//!      ─ expression sources              json       payload → the wanted values, still as text
+//!      ─ time       formats              plan       column by column: value → cell → the sink's bytes
+//! rule × live table ─ compile → plan     coerce     value → cell, or why it does not fit
+//! ```
+//!
+//! Where to find what: what a pattern matches, [`topic`]; what `payload.a[0]` means, [`expression`]; `columns: auto`,
+//! missing columns, NOT NULL and defaults, [`compile`]; which value fits which type, [`coerce`] (its table), with
+//! [`decimal`] for exact numbers, [`temporal`] and [`interval`] for times, [`json_text`] for json columns; duplicate
+//! keys, nesting and broken JSON, [`json`]; overlapping filters and subscription identifiers, [`map`].
 
 mod cell;
+mod coerce;
+mod compile;
+mod decimal;
 mod expression;
+mod interval;
+mod json;
+mod json_text;
 mod map;
+mod outcome;
+mod plan;
+mod route;
+mod temporal;
 mod time;
 mod topic;
+mod value;
 
 pub use cell::Cell;
-pub use expression::{ColumnSource, ExpressionError, Source};
-pub use map::{CompileFault, Mapper, Outcome, ValueFault};
+pub use expression::{ColumnSource, ExpressionError, Source, Step};
+pub use map::Mapper;
+pub use outcome::{CompileFault, Outcome, ValueFault};
 pub use time::{TimeFormat, TimeFormatError};
 pub use topic::{TopicPattern, TopicPatternError};

@@ -1,5 +1,7 @@
 //! Times in payloads: `s ms us ns rfc3339` or a strftime pattern with a zone.
 
+use jiff::fmt::strtime::{self, BrokenDownTime};
+use jiff::tz::TimeZone;
 use thiserror::Error;
 
 /// How a payload writes a time.
@@ -18,9 +20,99 @@ pub enum TimeFormat {
 #[error("{0}")]
 pub struct TimeFormatError(pub String);
 
+/// 2026-11-21T13:26:35.123456 UTC: every field differs from its neighbours and from what a parser might assume.
+const PROBE_MICROS: i64 = 1_795_267_595_123_456;
+
 impl TimeFormat {
     /// Also checks a pattern by formatting and re-reading a probe.
-    pub fn parse(_text: &str) -> Result<TimeFormat, TimeFormatError> {
-        todo!()
+    pub fn parse(text: &str) -> Result<TimeFormat, TimeFormatError> {
+        match text.trim() {
+            "s" => Ok(TimeFormat::Seconds),
+            "ms" => Ok(TimeFormat::Millis),
+            "us" => Ok(TimeFormat::Micros),
+            "ns" => Ok(TimeFormat::Nanos),
+            "rfc3339" => Ok(TimeFormat::Rfc3339),
+            pattern if pattern.contains('%') => check_pattern(pattern),
+            _ => Err(TimeFormatError(format!(
+                "`{text}` is no time format; accepted are s, ms, us, ns, rfc3339 or a strftime pattern such as \
+                 `%Y-%m-%d %H:%M:%S`"
+            ))),
+        }
+    }
+}
+
+fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
+    let refuse = |why: String| Err(TimeFormatError(format!("`{pattern}` is no usable time pattern: {why}")));
+    let probe = jiff::Timestamp::from_microsecond(PROBE_MICROS)
+        .expect("the probe lies in the year 2026")
+        .to_zoned(TimeZone::UTC);
+    let text = match strtime::format(pattern, &probe) {
+        Ok(text) => text,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let read = match BrokenDownTime::parse(pattern, &text) {
+        Ok(read) => read,
+        Err(error) => return refuse(format!("what it writes (`{text}`) cannot be read back: {error}")),
+    };
+    // A date, a time of day or an instant: one of them must come out, whichever the column asks for.
+    if read.timestamp().is_none() && read.to_date().is_err() && (read.hour().is_none() || read.to_time().is_err()) {
+        return refuse("it gives neither a date (%Y-%m-%d) nor a time of day (%H:%M) nor an instant (%s)".to_owned());
+    }
+    Ok(TimeFormat::Pattern(pattern.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_named_formats_are_read() {
+        for (text, format) in [
+            ("s", TimeFormat::Seconds),
+            ("ms", TimeFormat::Millis),
+            ("us", TimeFormat::Micros),
+            ("ns", TimeFormat::Nanos),
+            (" rfc3339 ", TimeFormat::Rfc3339),
+        ] {
+            assert_eq!(TimeFormat::parse(text), Ok(format));
+        }
+    }
+
+    #[test]
+    fn patterns_that_can_be_read_back_are_taken() {
+        for text in [
+            "%Y-%m-%d %H:%M:%S",
+            "%d.%m.%Y %H:%M",
+            "%Y-%m-%d",
+            "%H:%M:%S%.f",
+            "%s",
+            "%a, %d %b %Y %T %z",
+            "%Y%m%dT%H%M%S%:z",
+            "%m/%d/%y %I:%M %p",
+            "%Y-%j",
+        ] {
+            assert_eq!(TimeFormat::parse(text), Ok(TimeFormat::Pattern(text.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_format_is_refused_with_what_is_accepted() {
+        for text in ["", "S", "seconds", "yyyy-mm-dd"] {
+            assert!(TimeFormat::parse(text).unwrap_err().0.contains("rfc3339"), "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_cannot_give_a_time_are_refused_with_the_reason() {
+        for (text, reason) in [
+            ("%", "%"),
+            ("%Y-%!", "%!"),
+            ("%Y", "neither a date"),
+            ("%b %Z", "cannot be read back"),
+            ("100%%", "neither a date"),
+        ] {
+            let error = TimeFormat::parse(text).unwrap_err().0;
+            assert!(error.contains(reason), "{text}: {error}");
+        }
     }
 }

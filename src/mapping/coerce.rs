@@ -1,0 +1,381 @@
+//! A value into a column: it fits without losing anything, or it is refused.
+//!
+//! | into | takes |
+//! |---|---|
+//! | bool | true/false, 0/1, the strings true/false, on/off, yes/no, 0/1 in any case |
+//! | integers | whole numbers in range (`5.0`, `1e3` too), numeric strings, true/false as 1/0; a time as epoch milliseconds |
+//! | floats | numbers and numeric strings, to the nearest float; not what would become infinite or zero |
+//! | decimal | numbers, numeric strings and true/false, if every digit has its place |
+//! | text, enum | strings; numbers, objects and arrays as they stand in the payload; times as RFC 3339 in UTC |
+//! | json | JSON as it stands in the payload; other text as a JSON string |
+//! | bytes | the payload's bytes; strings as their UTF-8; anything else as text takes it |
+//! | uuid | the usual text forms, or 16 bytes |
+//! | date, time, timestamps | see [`super::temporal`]; intervals [`super::interval`] |
+//! | inet | an address, with or without `/prefix` |
+//! | arrays | JSON arrays, element by element; null elements stay, arrays in arrays are refused |
+//! | any (SQLite) | 64-bit integers, numbers a float holds exactly, otherwise text |
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::Cell;
+use super::decimal::{Decimal, NoInteger};
+use super::interval;
+use super::json_text;
+use super::temporal::{Clockface, write_instant};
+use super::value::{Misfit, Value, expected};
+use crate::sink::ColumnType;
+
+/// Digits that Postgres' numeric holds before and after the point. Bounds the encoder's work on `1e1000000000`.
+const NUMERIC_INTEGER_DIGITS_MAX: i64 = 131_072;
+const NUMERIC_FRACTION_DIGITS_MAX: i64 = 16_383;
+
+/// What a column asks of its values beside the type.
+#[derive(Debug, Clone)]
+pub(super) struct Demands {
+    pub(super) clockface: Clockface,
+    pub(super) text_takes_nul: bool,
+}
+
+/// Memory for what has to be rewritten, reused from value to value.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    unescaped: String,
+    written: String,
+}
+
+/// Makes `value` a cell that fits `column_type`. Arrays go through [`coerce_array`].
+pub(super) fn coerce<'s>(
+    value: Value<'s>,
+    column_type: &ColumnType,
+    demands: &Demands,
+    scratch: &'s mut Scratch,
+) -> Result<Cell<'s>, Misfit> {
+    let Scratch { unescaped, written } = scratch;
+    written.clear();
+    if matches!(column_type, ColumnType::Json | ColumnType::Jsonb) {
+        return json_text::json(value, column_type, written).map(Cell::Text);
+    }
+    let value = match value {
+        Value::JsonString(raw) => Value::Text(json_text::unescape(raw, unescaped)?),
+        other => other,
+    };
+    let clockface = &demands.clockface;
+    Ok(match column_type {
+        ColumnType::Bool => Cell::Bool(boolean(value)?),
+        ColumnType::Int2 => Cell::Int(integer(value, clockface, i16::MIN.into(), i16::MAX.into())?),
+        ColumnType::Int4 => Cell::Int(integer(value, clockface, i32::MIN.into(), i32::MAX.into())?),
+        ColumnType::Int8 => Cell::Int(integer(value, clockface, i64::MIN, i64::MAX)?),
+        ColumnType::Float4 => Cell::Float(single(value)?),
+        ColumnType::Float8 => Cell::Float(double(value)?),
+        ColumnType::Numeric(limits) => Cell::Decimal(numeric(value, *limits, written)?),
+        ColumnType::Text { max_chars } => Cell::Text(text(value, *max_chars, demands, written)?),
+        ColumnType::Enum(labels) => Cell::Text(label(value, labels, written)?),
+        ColumnType::Bytes => Cell::Bytes(bytes(value, written)?),
+        ColumnType::Uuid => Cell::Uuid(uuid(value)?),
+        ColumnType::Date => Cell::Date(clockface.date(value)?),
+        ColumnType::Time => Cell::Time(clockface.time_of_day(value)?),
+        ColumnType::Timestamp => Cell::Timestamp(clockface.local(value)?),
+        ColumnType::Timestamptz => Cell::Timestamp(clockface.instant(value)?),
+        ColumnType::TimestampText => Cell::Timestamp(clockface.sortable_instant(value)?),
+        ColumnType::Interval => duration(value)?,
+        ColumnType::Inet => Cell::Text(address(value, written)?),
+        ColumnType::Any => any(value, demands, written)?,
+        ColumnType::Json | ColumnType::Jsonb => unreachable!("JSON columns are answered above"),
+        ColumnType::Array(..) | ColumnType::Unsupported(_) => return Err(expected("another type", &value)),
+    })
+}
+
+/// The elements of a JSON array, coerced, handed to `done`. Takes memory per element: arrays are rare.
+pub(super) fn coerce_array(
+    value: Value<'_>,
+    element_type: &ColumnType,
+    demands: &Demands,
+    done: impl FnOnce(&[Cell<'_>]),
+) -> Result<(), Misfit> {
+    let Value::Tree(raw) = value else { return Err(expected("an array", &value)) };
+    if !raw.starts_with('[') {
+        return Err(expected("an array", &value));
+    }
+    let elements: Vec<&serde_json::value::RawValue> =
+        serde_json::from_str(raw).map_err(|_| "an array that cannot be read")?;
+    let mut scratches: Vec<Scratch> = elements.iter().map(|_| Scratch::default()).collect();
+    let mut cells = Vec::with_capacity(elements.len());
+    for (element, scratch) in elements.iter().zip(&mut scratches) {
+        cells.push(match Value::from_json(element.get()) {
+            None => Cell::Null,
+            Some(Value::Tree(raw)) if raw.starts_with('[') && !is_json(element_type) => {
+                return Err("an array in an array, where the column has one dimension".into());
+            }
+            Some(element) => coerce(element, element_type, demands, scratch)?,
+        });
+    }
+    done(&cells);
+    Ok(())
+}
+
+fn is_json(column_type: &ColumnType) -> bool {
+    matches!(column_type, ColumnType::Json | ColumnType::Jsonb)
+}
+
+fn boolean(value: Value<'_>) -> Result<bool, Misfit> {
+    const WORDS: [(&str, bool); 8] = [
+        ("true", true),
+        ("false", false),
+        ("on", true),
+        ("off", false),
+        ("yes", true),
+        ("no", false),
+        ("1", true),
+        ("0", false),
+    ];
+    let whole = match value {
+        Value::Bool(truth) => return Ok(truth),
+        Value::Int(number) => Some(number),
+        Value::Number(text) => Decimal::parse(text).and_then(|number| number.to_i64().ok()),
+        Value::Text(text) => {
+            let word = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+            return word
+                .map(|(_, truth)| *truth)
+                .ok_or("a string that is none of true/false, on/off, yes/no, 1/0".into());
+        }
+        _ => None,
+    };
+    match whole {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ if matches!(value, Value::Number(_) | Value::Int(_)) => Err("a number other than 0 and 1".into()),
+        _ => Err(expected("a truth value", &value)),
+    }
+}
+
+fn integer(value: Value<'_>, clockface: &Clockface, min: i64, max: i64) -> Result<i64, Misfit> {
+    let number = match value {
+        Value::Instant(micros) => micros.div_euclid(1_000),
+        _ if clockface.format.is_some() => clockface.instant(value)?.div_euclid(1_000),
+        Value::Int(number) => number,
+        Value::Bool(truth) => truth.into(),
+        Value::Number(text) => whole(text)?,
+        Value::Text(text) => whole(text.trim())?,
+        _ => return Err(expected("an integer", &value)),
+    };
+    if (min..=max).contains(&number) { Ok(number) } else { Err("a number out of the column's range".into()) }
+}
+
+fn whole(text: &str) -> Result<i64, Misfit> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match decimal(text)?.to_i64() {
+        Ok(number) => Ok(number),
+        Err(NoInteger::Fraction) => Err("a number with a fraction where an integer is expected".into()),
+        Err(NoInteger::OutOfRange) => Err("a number out of the column's range".into()),
+    }
+}
+
+fn decimal(text: &str) -> Result<Decimal<'_>, Misfit> {
+    Decimal::parse(text).ok_or("a string that is not a number".into())
+}
+
+fn double(value: Value<'_>) -> Result<f64, Misfit> {
+    float(value, |text| text.parse::<f64>().ok())
+}
+
+/// Parsed as a single at once: through a double it would be rounded twice.
+fn single(value: Value<'_>) -> Result<f64, Misfit> {
+    float(value, |text| text.parse::<f32>().ok().map(f64::from))
+}
+
+fn float(value: Value<'_>, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, Misfit> {
+    const OUT_OF_RANGE: &str = "a number out of the column's range";
+    let text = match value {
+        Value::Number(text) => text,
+        Value::Text(text) => {
+            // Rust reads `inf` and `NaN` too, which no database column of numbers should get from a sensor's text.
+            decimal(text.trim())?;
+            text.trim()
+        }
+        Value::Int(number) => return parse(itoa::Buffer::new().format(number)).ok_or(OUT_OF_RANGE.into()),
+        Value::Bool(truth) => return Ok(f64::from(u8::from(truth))),
+        _ => return Err(expected("a number", &value)),
+    };
+    let number = parse(text).filter(|number| number.is_finite()).ok_or(OUT_OF_RANGE)?;
+    if number == 0.0 && Decimal::parse(text).is_some_and(|exact| !exact.is_zero()) {
+        return Err("a number too small for the column, which would become 0".into());
+    }
+    Ok(number)
+}
+
+fn numeric<'s>(value: Value<'s>, limits: Option<(u16, i16)>, written: &'s mut String) -> Result<&'s str, Misfit> {
+    let text = match value {
+        Value::Number(text) => text,
+        Value::Text(text) => text.trim(),
+        Value::Bool(truth) => {
+            if truth {
+                "1"
+            } else {
+                "0"
+            }
+        }
+        Value::Int(number) => {
+            push_integer(number, written);
+            return numeric_text(written, limits, &mut String::new()).map(|_| written.as_str());
+        }
+        _ => return Err(expected("a number", &value)),
+    };
+    numeric_text(text, limits, written)
+}
+
+fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut String) -> Result<&'s str, Misfit> {
+    let number = decimal(text)?;
+    let (integer_digits, fraction_digits) = number.significant_places();
+    let (integer_max, fraction_max) = match limits {
+        Some((precision, scale)) => (i64::from(precision) - i64::from(scale), i64::from(scale)),
+        None => (NUMERIC_INTEGER_DIGITS_MAX, NUMERIC_FRACTION_DIGITS_MAX),
+    };
+    if !number.is_zero() && integer_digits > integer_max {
+        return Err("a number with more digits before the point than the column has".into());
+    }
+    if !number.is_zero() && fraction_digits > fraction_max {
+        return Err("a number with more digits after the point than the column has; it would be rounded".into());
+    }
+    if number.is_zero() && text.contains(['e', 'E']) {
+        // Zero with an exponent beyond all measure is still zero.
+        return Ok("0");
+    }
+    let as_json = !text.starts_with(['+', '.'])
+        && !text.starts_with("-.")
+        && !text.ends_with('.')
+        && !text.contains(".e")
+        && !text.contains(".E");
+    if as_json {
+        return Ok(text);
+    }
+    number.write(written);
+    Ok(written)
+}
+
+fn push_integer(number: i64, written: &mut String) {
+    written.push_str(itoa::Buffer::new().format(number));
+}
+
+/// A value as text, whatever it is.
+fn as_text<'s>(value: Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
+    match value {
+        Value::Text(text) | Value::Number(text) | Value::Tree(text) | Value::JsonString(text) => Ok(text),
+        Value::Bool(truth) => Ok(if truth { "true" } else { "false" }),
+        Value::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|_| "bytes that are not UTF-8 text".into()),
+        Value::Int(number) => {
+            push_integer(number, written);
+            Ok(written)
+        }
+        Value::Instant(micros) => {
+            write_instant(micros, written);
+            Ok(written)
+        }
+    }
+}
+
+fn text<'s>(
+    value: Value<'s>,
+    max_chars: Option<u32>,
+    demands: &Demands,
+    written: &'s mut String,
+) -> Result<&'s str, Misfit> {
+    let value = match demands.clockface.format {
+        Some(_) => Value::Instant(demands.clockface.sortable_instant(value)?),
+        None => value,
+    };
+    let text = as_text(value, written)?;
+    if !demands.text_takes_nul && memchr::memchr(0, text.as_bytes()).is_some() {
+        return Err("a string with a NUL character, which Postgres text cannot hold".into());
+    }
+    if let Some(max) = max_chars {
+        // No text has more characters than bytes.
+        let max = max as usize;
+        if text.len() > max && text.chars().count() > max {
+            return Err(format!("a string longer than the column's {max} characters").into());
+        }
+    }
+    Ok(text)
+}
+
+fn label<'s>(value: Value<'s>, labels: &[String], written: &'s mut String) -> Result<&'s str, Misfit> {
+    let text = as_text(value, written)?;
+    if labels.iter().any(|label| label == text) {
+        Ok(text)
+    } else {
+        Err("a string that is none of the enum's labels".into())
+    }
+}
+
+fn bytes<'s>(value: Value<'s>, written: &'s mut String) -> Result<&'s [u8], Misfit> {
+    match value {
+        Value::Bytes(bytes) => Ok(bytes),
+        other => as_text(other, written).map(str::as_bytes),
+    }
+}
+
+fn uuid(value: Value<'_>) -> Result<[u8; 16], Misfit> {
+    match value {
+        Value::Text(text) => uuid::Uuid::try_parse(text.trim())
+            .map(uuid::Uuid::into_bytes)
+            .map_err(|_| "a string that is no UUID".into()),
+        Value::Bytes(bytes) => bytes.try_into().map_err(|_| "bytes that are not the 16 of a UUID".into()),
+        _ => Err(expected("a UUID", &value)),
+    }
+}
+
+fn duration(value: Value<'_>) -> Result<Cell<'static>, Misfit> {
+    let parsed = match value {
+        Value::Text(text) | Value::Number(text) => interval::parse(text.trim()),
+        Value::Int(seconds) => seconds.checked_mul(1_000_000).map(|micros| (0, 0, micros)),
+        _ => return Err(expected("an interval", &value)),
+    };
+    let (months, days, micros) =
+        parsed.ok_or("no interval: ISO 8601 (`PT1H30M`), `N days HH:MM:SS` or a number of seconds is expected")?;
+    Ok(Cell::Interval { months, days, micros })
+}
+
+fn address<'s>(value: Value<'_>, written: &'s mut String) -> Result<&'s str, Misfit> {
+    const NO_ADDRESS: &str = "a string that is no IP address";
+    let Value::Text(text) = value else { return Err(expected("an IP address", &value)) };
+    let (address, prefix) = match text.trim().split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text.trim(), None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| NO_ADDRESS)?;
+    write!(written, "{address}").expect("a String takes everything");
+    if let Some(prefix) = prefix {
+        let prefix_max = if address.is_ipv4() { 32 } else { 128 };
+        let plain = prefix.bytes().all(|digit| digit.is_ascii_digit());
+        let prefix: u8 = prefix.parse().ok().filter(|bits| plain && *bits <= prefix_max).ok_or(NO_ADDRESS)?;
+        write!(written, "/{prefix}").expect("a String takes everything");
+    }
+    Ok(written)
+}
+
+fn any<'s>(value: Value<'s>, demands: &Demands, written: &'s mut String) -> Result<Cell<'s>, Misfit> {
+    let value = match demands.clockface.format {
+        Some(_) => Value::Instant(demands.clockface.sortable_instant(value)?),
+        None => value,
+    };
+    Ok(match value {
+        Value::Bool(truth) => Cell::Bool(truth),
+        Value::Int(number) => Cell::Int(number),
+        Value::Bytes(bytes) => Cell::Bytes(bytes),
+        Value::Number(text) => match (text.parse(), text.parse()) {
+            (Ok(number), _) => Cell::Int(number),
+            (_, Ok(float)) if is_exact(float, text) => Cell::Float(float),
+            _ => Cell::Text(text),
+        },
+        other => Cell::Text(as_text(other, written)?),
+    })
+}
+
+/// Whether the shortest text of the float is the number that was written.
+fn is_exact(float: f64, text: &str) -> bool {
+    let mut buffer = ryu::Buffer::new();
+    let shortest = Decimal::parse(buffer.format(float));
+    matches!((shortest, Decimal::parse(text)), (Some(shortest), Some(written)) if shortest.equals(&written))
+}

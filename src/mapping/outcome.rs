@@ -1,0 +1,37 @@
+//! What became of a message, and why a rule or a value does not fit.
+
+use std::sync::Arc;
+
+use crate::config::OnError;
+
+/// What became of a message under one rule.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// A unit with its rows was appended to the batch.
+    Written,
+    /// The rule passes over such messages (`retained: skip`).
+    Filtered,
+    /// A value does not fit: nothing was appended.
+    Refused(ValueFault),
+}
+
+/// Why a message gives no row under a rule.
+#[derive(Debug, PartialEq)]
+pub struct ValueFault {
+    /// A dead letter's short code: parse, value, required, size.
+    pub reason: &'static str,
+    pub column: Option<Arc<str>>,
+    /// A sentence that names the column and the kind of value found, never the value itself.
+    pub message: String,
+    pub on_error: OnError,
+}
+
+/// A rule that does not fit the live table: held until the table or the rule is mended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CompileFault {
+    pub rule: Arc<str>,
+    pub table: String,
+    pub message: String,
+    /// The SQL that would mend it, where one would.
+    pub mend: Option<String>,
+}

@@ -1,0 +1,258 @@
+//! A rule compiled against its live table: everything that can be decided before a message comes is decided here.
+//!
+//! [`Plan::encode`] takes a message to the sink's wire form in one pass over the columns, in the table's order.
+//! Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
+//! except for arrays and for strings with escapes.
+
+use std::sync::Arc;
+
+use super::Cell;
+use super::coerce::{Demands, Scratch, coerce, coerce_array};
+use super::json::{PathTree, Slot};
+use super::outcome::ValueFault;
+use super::route::Match;
+use super::value::{Misfit, Value};
+use crate::config::OnError;
+use crate::message::{Message, Property};
+use crate::sink::{ColumnType, RowEncoder};
+
+/// One rule, ready to map.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) skips_retained: bool,
+    pub(super) on_error: OnError,
+    pub(super) payload: PayloadForm,
+    /// `columns: auto`: a payload none of whose fields names a column is refused.
+    pub(super) auto: bool,
+    /// In row order.
+    pub(super) columns: Vec<PlanColumn>,
+}
+
+/// How the payload is read.
+#[derive(Debug)]
+pub(super) enum PayloadForm {
+    /// No column asks for it, so it may be anything.
+    Unread,
+    Json(PathTree),
+    Text,
+    Bytes,
+}
+
+/// One column of the row.
+#[derive(Debug)]
+pub(super) struct PlanColumn {
+    pub(super) name: Arc<str>,
+    /// As the database writes it, for messages.
+    pub(super) type_name: String,
+    pub(super) column_type: ColumnType,
+    pub(super) demands: Demands,
+    pub(super) feed: Feed,
+    pub(super) missing: Missing,
+    pub(super) on_error: OnError,
+}
+
+/// Where a column's value comes from.
+#[derive(Debug)]
+pub(super) enum Feed {
+    /// Already encoded.
+    Constant(Box<[u8]>),
+    /// The first of these slots that has a value.
+    Json(Vec<usize>),
+    /// The whole payload under `format: text`.
+    Text,
+    /// The whole payload under `format: bytes`.
+    Bytes,
+    Topic,
+    /// The capture's index, by pattern.
+    Capture(Box<[Option<usize>]>),
+    /// From 0; negative from the end.
+    Level(i32),
+    Property(String),
+    ContentType,
+    ResponseTopic,
+    CorrelationData,
+    MessageExpiry,
+    Qos,
+    Retain,
+    Dup,
+    ReceivedAt,
+    JournalSeq,
+}
+
+/// What is done where the source has no value or null.
+#[derive(Debug)]
+pub(super) enum Missing {
+    /// Already encoded: the default, or NULL.
+    Write(Box<[u8]>),
+    /// Why it cannot be, as the rest of a sentence that begins with the column.
+    Refuse(&'static str),
+}
+
+/// Memory reused from message to message.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    slots: Vec<Slot>,
+    scratch: Scratch,
+}
+
+/// A message under one rule, its payload read.
+struct Input<'m> {
+    message: &'m Message<'m>,
+    matched: &'m Match,
+    /// The payload as text, if that is how it is read.
+    text: &'m str,
+    slots: &'m [Slot],
+}
+
+impl Plan {
+    /// Appends the row of `message`. After an error `out` holds a part of it, for the caller to cut off.
+    pub(super) fn encode<R: RowEncoder>(
+        &self,
+        message: &Message<'_>,
+        matched: &Match,
+        memory: &mut Memory,
+        encoder: &R,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueFault> {
+        let Memory { slots, scratch } = memory;
+        let text = match &self.payload {
+            PayloadForm::Unread | PayloadForm::Bytes => "",
+            PayloadForm::Json(paths) => {
+                paths.pick(message.payload, slots).map_err(|fault| self.parse_fault(fault.0))?
+            }
+            PayloadForm::Text => std::str::from_utf8(message.payload).map_err(|error| {
+                self.parse_fault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to()))
+            })?,
+        };
+        let input = Input { message, matched, text, slots };
+        if self.auto && slots_are_empty(input.slots) {
+            return Err(ValueFault {
+                reason: "required",
+                column: None,
+                message: "no field of the payload names a column of the table (`columns: auto`)".to_owned(),
+                on_error: self.on_error,
+            });
+        }
+        encoder.begin_row(self.columns.len(), out);
+        for column in &self.columns {
+            column.encode(&input, scratch, encoder, out)?;
+        }
+        Ok(())
+    }
+
+    fn parse_fault(&self, message: String) -> ValueFault {
+        ValueFault { reason: "parse", column: None, message, on_error: self.on_error }
+    }
+}
+
+fn slots_are_empty(slots: &[Slot]) -> bool {
+    slots.iter().all(Option::is_none)
+}
+
+impl PlanColumn {
+    fn encode<R: RowEncoder>(
+        &self,
+        input: &Input<'_>,
+        scratch: &mut Scratch,
+        encoder: &R,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueFault> {
+        if let Feed::Constant(bytes) = &self.feed {
+            out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let Some(value) = self.feed.value(input) else {
+            return match &self.missing {
+                Missing::Write(bytes) => {
+                    out.extend_from_slice(bytes);
+                    Ok(())
+                }
+                Missing::Refuse(why) => Err(self.fault("required", why)),
+            };
+        };
+        encode_value(value, &self.column_type, &self.demands, scratch, encoder, out)
+            .map_err(|misfit| self.fault("value", &misfit.0))
+    }
+
+    fn fault(&self, reason: &'static str, why: &str) -> ValueFault {
+        ValueFault {
+            reason,
+            column: Some(Arc::clone(&self.name)),
+            message: format!("column `{}` ({}): {why}", self.name, self.type_name),
+            on_error: self.on_error,
+        }
+    }
+}
+
+/// Coerces a value and appends its cell.
+pub(super) fn encode_value<R: RowEncoder>(
+    value: Value<'_>,
+    column_type: &ColumnType,
+    demands: &Demands,
+    scratch: &mut Scratch,
+    encoder: &R,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    match column_type {
+        ColumnType::Array(element_type, _) => coerce_array(value, element_type, demands, |cells| {
+            encoder.cell(column_type, Cell::Array(cells), out);
+        }),
+        _ => {
+            encoder.cell(column_type, coerce(value, column_type, demands, scratch)?, out);
+            Ok(())
+        }
+    }
+}
+
+impl Feed {
+    fn value<'m>(&self, input: &Input<'m>) -> Option<Value<'m>> {
+        let message = input.message;
+        match self {
+            // Answered by the caller, which has nothing to coerce.
+            Feed::Constant(_) => None,
+            Feed::Json(slots) => {
+                let (start, end) = slots.iter().find_map(|slot| input.slots[*slot])?;
+                Value::from_json(&input.text[start as usize..end as usize])
+            }
+            Feed::Text => Some(Value::Text(input.text)),
+            Feed::Bytes => Some(Value::Bytes(message.payload)),
+            Feed::Topic => Some(Value::Text(message.topic)),
+            Feed::Capture(by_pattern) => {
+                let index = by_pattern[input.matched.pattern]?;
+                Some(Value::Text(input.matched.capture(index, message.topic)))
+            }
+            Feed::Level(level) => topic_level(message.topic, *level).map(Value::Text),
+            Feed::Property(name) => message.properties.user(name).map(Value::from_bytes),
+            Feed::ContentType => property(message, |property| match property {
+                Property::ContentType(text) => Some(Value::from_bytes(text)),
+                _ => None,
+            }),
+            Feed::ResponseTopic => property(message, |property| match property {
+                Property::ResponseTopic(text) => Some(Value::from_bytes(text)),
+                _ => None,
+            }),
+            Feed::CorrelationData => property(message, |property| match property {
+                Property::CorrelationData(bytes) => Some(Value::Bytes(bytes)),
+                _ => None,
+            }),
+            Feed::MessageExpiry => property(message, |property| match property {
+                Property::MessageExpiry(seconds) => Some(Value::Int(seconds.into())),
+                _ => None,
+            }),
+            Feed::Qos => Some(Value::Int(message.qos.level().into())),
+            Feed::Retain => Some(Value::Bool(message.retain)),
+            Feed::Dup => Some(Value::Bool(message.dup)),
+            Feed::ReceivedAt => Some(Value::Instant(message.received_at.as_micros())),
+            Feed::JournalSeq => Some(Value::Int(i64::try_from(message.seq.0).unwrap_or(i64::MAX))),
+        }
+    }
+}
+
+fn property<'m>(message: &Message<'m>, pick: impl Fn(Property<'m>) -> Option<Value<'m>>) -> Option<Value<'m>> {
+    message.properties.iter().find_map(pick)
+}
+
+fn topic_level(topic: &str, level: i32) -> Option<&str> {
+    let steps = level.unsigned_abs() as usize;
+    if level < 0 { topic.rsplit('/').nth(steps - 1) } else { topic.split('/').nth(steps) }
+}
