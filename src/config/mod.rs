@@ -1,12 +1,25 @@
 //! bridge.yaml and its layers, checked as a whole before anything starts.
 
+mod create;
+mod decode;
 mod display;
+mod environment;
+mod key_path;
+mod layer;
+mod load;
 mod model;
+mod percent;
+mod report;
 mod secret;
+mod substitute;
+mod units;
+mod yaml;
 
+pub use load::{LoadRequest, load};
 pub use model::{
     Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Format, Http,
     Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, PostgresUrl, Retained, Retry, Rule, Scheme,
     SinkTls, SslMode, Unmatched, WhenFull,
 };
+pub use report::{Finding, Place, Position, Report};
 pub use secret::Secret;

@@ -61,6 +61,96 @@ pub enum DeclaredType {
     Array(Box<DeclaredType>),
 }
 
+impl DeclaredType {
+    /// The names without parameters.
+    pub const NAMES: [&'static str; 15] = [
+        "bool",
+        "int",
+        "bigint",
+        "real",
+        "double",
+        "decimal",
+        "text",
+        "json",
+        "bytes",
+        "uuid",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "inet",
+    ];
+
+    /// What [`DeclaredType::parse`] accepts, for messages.
+    pub const FORMS: &'static str = "bool, int, bigint, real, double, decimal(p,s), text, json, bytes, uuid, date, time, \
+                                     timestamp, timestamptz, inet, or an array such as text[]";
+
+    /// Reads a type as the configuration writes it: `real`, `decimal(10,2)`, `text[]`.
+    pub fn parse(text: &str) -> Option<DeclaredType> {
+        let text = text.trim();
+        if let Some(element) = text.strip_suffix("[]") {
+            // One dimension: an array of arrays has no column type of its own in Postgres.
+            let element = DeclaredType::parse(element)?;
+            let is_array = matches!(element, DeclaredType::Array(_));
+            return (!is_array).then(|| DeclaredType::Array(Box::new(element)));
+        }
+        Some(match text {
+            "bool" => DeclaredType::Bool,
+            "int" => DeclaredType::Int,
+            "bigint" => DeclaredType::Bigint,
+            "real" => DeclaredType::Real,
+            "double" => DeclaredType::Double,
+            "decimal" => DeclaredType::Decimal(None),
+            "text" => DeclaredType::Text,
+            "json" => DeclaredType::Json,
+            "bytes" => DeclaredType::Bytes,
+            "uuid" => DeclaredType::Uuid,
+            "date" => DeclaredType::Date,
+            "time" => DeclaredType::Time,
+            "timestamp" => DeclaredType::Timestamp,
+            "timestamptz" => DeclaredType::Timestamptz,
+            "inet" => DeclaredType::Inet,
+            _ => return parse_decimal(text),
+        })
+    }
+
+    /// The name here of a type that goes by another name in SQL.
+    pub fn meant_by(text: &str) -> Option<String> {
+        let text = text.trim().to_ascii_lowercase();
+        let (name, brackets) = match text.strip_suffix("[]") {
+            Some(name) => (name, "[]"),
+            None => (text.as_str(), ""),
+        };
+        let meant = match name.split('(').next().unwrap_or_default().trim() {
+            "boolean" => "bool",
+            "integer" | "int4" | "int2" | "smallint" | "serial" => "int",
+            "int8" | "long" | "bigserial" => "bigint",
+            "float4" => "real",
+            "float" | "float8" | "double precision" => "double",
+            "numeric" => "decimal",
+            "string" | "varchar" | "char" | "character varying" | "citext" => "text",
+            "jsonb" | "object" => "json",
+            "bytea" | "blob" | "binary" => "bytes",
+            "datetime" | "timestamp with time zone" => "timestamptz",
+            "timestamp without time zone" => "timestamp",
+            _ => return None,
+        };
+        Some(format!("{meant}{brackets}"))
+    }
+}
+
+/// `decimal(p)` or `decimal(p,s)`, within Postgres's bounds.
+fn parse_decimal(text: &str) -> Option<DeclaredType> {
+    // A scale of more digits than a precision, or below zero, is Postgres 15's alone.
+    const PRECISION_MAX: u16 = 1000;
+    let inside = text.strip_prefix("decimal")?.trim_start().strip_prefix('(')?.strip_suffix(')')?;
+    let (precision, scale) = inside.split_once(',').unwrap_or((inside, "0"));
+    let precision: u16 = precision.trim().parse().ok()?;
+    let scale: i16 = scale.trim().parse().ok()?;
+    let fits = (1..=PRECISION_MAX).contains(&precision) && scale >= 0 && scale.unsigned_abs() <= precision;
+    fits.then_some(DeclaredType::Decimal(Some((precision, scale))))
+}
+
 /// A live column's type, as far as coercion and encoding need to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {

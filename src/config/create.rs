@@ -1,0 +1,60 @@
+//! What `create: true` knows about a column's type without being told.
+
+use super::{Column, Format};
+use crate::mapping::{ColumnSource, Source};
+use crate::sink::DeclaredType;
+
+impl Column {
+    /// The type that the column gets in a table made by `create`: the declared one, else what its source always is.
+    /// `None` where only the user can tell; a valid configuration with `create` has no such column.
+    pub fn create_type(&self, format: Format) -> Option<DeclaredType> {
+        if let Some(declared) = &self.declared {
+            return Some(declared.clone());
+        }
+        if self.time.is_some() {
+            return Some(DeclaredType::Timestamptz);
+        }
+        match &self.source {
+            ColumnSource::From(source) => source_type(source, format),
+            ColumnSource::Value(literal) => literal_type(literal),
+        }
+    }
+}
+
+fn source_type(source: &Source, format: Format) -> Option<DeclaredType> {
+    Some(match source {
+        Source::Payload(path) => match format {
+            Format::Json if path.is_empty() => DeclaredType::Json,
+            Format::Text if path.is_empty() => DeclaredType::Text,
+            Format::Bytes if path.is_empty() => DeclaredType::Bytes,
+            _ => return None,
+        },
+        Source::Topic
+        | Source::TopicCapture(_)
+        | Source::TopicLevel(_)
+        | Source::Property(_)
+        | Source::ContentType
+        | Source::ResponseTopic
+        | Source::Bridge
+        | Source::Rule => DeclaredType::Text,
+        Source::CorrelationData => DeclaredType::Bytes,
+        // 32 bits, but unsigned.
+        Source::MessageExpiry | Source::JournalSeq => DeclaredType::Bigint,
+        Source::Qos => DeclaredType::Int,
+        Source::Retain | Source::Dup => DeclaredType::Bool,
+        Source::ReceivedAt => DeclaredType::Timestamptz,
+    })
+}
+
+fn literal_type(literal: &serde_json::Value) -> Option<DeclaredType> {
+    use serde_json::Value;
+    Some(match literal {
+        Value::Null => return None,
+        Value::Bool(_) => DeclaredType::Bool,
+        Value::Number(number) if number.is_i64() => DeclaredType::Bigint,
+        Value::Number(number) if number.is_u64() => DeclaredType::Decimal(None),
+        Value::Number(_) => DeclaredType::Double,
+        Value::String(_) => DeclaredType::Text,
+        Value::Array(_) | Value::Object(_) => DeclaredType::Json,
+    })
+}

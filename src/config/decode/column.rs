@@ -1,0 +1,123 @@
+//! One column of a rule: a source, or a mapping with options.
+
+use std::sync::Arc;
+
+use super::rule::{IDENTIFIER_BYTES_MAX, ON_ERROR};
+use super::value::{Table, Value};
+use crate::config::Column;
+use crate::config::report::nearest;
+use crate::mapping::{ColumnSource, Source, TimeFormat};
+use crate::sink::DeclaredType;
+
+const FORMS: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, \
+                     response_topic, correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, \
+                     bridge, rule";
+
+pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
+    if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
+        value.refuse("the column's name is not one", "1 to 63 bytes without NUL");
+        return None;
+    }
+    if value.is_list() || value.is_null() {
+        value.refuse(format!("found {}", if value.is_list() { "a list" } else { "nothing" }), FORMS);
+        return None;
+    }
+    if value.is_scalar() {
+        let source = ColumnSource::From(source(value)?);
+        return Some(Column {
+            name: Arc::from(name),
+            source,
+            declared: None,
+            time: None,
+            tz: None,
+            default: None,
+            required: false,
+            on_error: None,
+        });
+    }
+    let table = value.table();
+    let column = with_options(name, value, &table);
+    table.finish();
+    column
+}
+
+fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Column> {
+    let mut is_given_otherwise = false;
+    for key in ["template", "jq"] {
+        if let Some(value) = table.get_later(key) {
+            is_given_otherwise = true;
+            value.refuse_unsupported(&format!("`{key}`"), "from or value");
+        }
+    }
+    let source = match (table.get("from"), table.get("value")) {
+        (Some(_), Some(literal)) => {
+            literal.refuse("`from` is given too", "one of `from` and `value`");
+            None
+        }
+        (Some(from), None) => self::source(&from).map(ColumnSource::From),
+        (None, Some(literal)) => literal.literal().map(ColumnSource::Value),
+        (None, None) => {
+            if !is_given_otherwise {
+                value.refuse("has neither `from` nor `value`", format!("from: a source, one of {FORMS}"));
+            }
+            None
+        }
+    };
+    let declared = table.get("type").and_then(|value| declared_type(&value));
+    let time = table.get("time").and_then(|value| time_format(&value));
+    let tz = table.get("tz").and_then(|value| time_zone(&value));
+    let default = table.get("default").and_then(|value| value.literal());
+    let required = table.flag("required", false);
+    let on_error = table.get("on_error").and_then(|value| value.choice(&ON_ERROR));
+    Some(Column { name: Arc::from(name), source: source?, declared, time, tz, default, required, on_error })
+}
+
+fn source(value: &Value<'_>) -> Option<Source> {
+    if value.is_number_or_flag() {
+        let suggestion = Some(format!("{{ value: {} }}", value.as_text().unwrap_or_default()));
+        value.refuse_with(format!("found {}, which is no source", value.shown()), Some(FORMS.to_owned()), suggestion);
+        return None;
+    }
+    let text = value.text()?;
+    match Source::parse(&text) {
+        Ok(source) => Some(source),
+        Err(error) => {
+            let problem = format!("found {}: {}", value.shown(), error.message);
+            value.refuse_with(problem, Some(FORMS.to_owned()), error.suggestion);
+            None
+        }
+    }
+}
+
+fn declared_type(value: &Value<'_>) -> Option<DeclaredType> {
+    let text = value.text()?;
+    let declared = DeclaredType::parse(&text);
+    if declared.is_none() {
+        let suggestion = DeclaredType::meant_by(&text).or_else(|| nearest(&text, DeclaredType::NAMES));
+        value.refuse_with(format!("found {}", value.shown()), Some(DeclaredType::FORMS.to_owned()), suggestion);
+    }
+    declared
+}
+
+fn time_format(value: &Value<'_>) -> Option<TimeFormat> {
+    const FORMS: &str = "s, ms, us, ns, rfc3339, or a strftime pattern such as \"%Y-%m-%d %H:%M:%S\"";
+    let text = value.text()?;
+    match TimeFormat::parse(&text) {
+        Ok(format) => Some(format),
+        Err(error) => {
+            let suggestion = nearest(&text, ["rfc3339"]);
+            value.refuse_with(format!("found {}: {error}", value.shown()), Some(FORMS.to_owned()), suggestion);
+            None
+        }
+    }
+}
+
+fn time_zone(value: &Value<'_>) -> Option<jiff::tz::TimeZone> {
+    let text = value.text()?;
+    let zone = jiff::tz::TimeZone::get(&text);
+    if zone.is_err() {
+        let accepted = "a name of the time zone database, such as UTC or Europe/Berlin (package tzdata must be there)";
+        value.refuse(format!("found {}, a time zone that this machine does not know", value.shown()), accepted);
+    }
+    zone.ok()
+}

@@ -1,0 +1,90 @@
+//! The `journal` section.
+
+use std::time::Duration;
+
+use super::value::{Table, Value};
+use crate::config::report::nearest;
+use crate::config::units::{DURATION_FORMS, show_size};
+use crate::config::{Corruption, Durability, Journal, WhenFull};
+
+const MIB: u64 = 1 << 20;
+/// See [`Journal::segment_size`].
+const SEGMENT_SIZE: u64 = 16 * MIB;
+/// An hour of outage at 1,000 messages of 250 bytes per second.
+const MAX_SIZE: u64 = 1 << 30;
+/// Covers the failover of a database cluster that takes minutes.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// A page. Small segments are slow (each costs three syncs) but correct, and useful to try things out.
+const SEGMENT_SIZE_MIN: u64 = 4 << 10;
+/// Recovery reads the newest segment whole.
+const SEGMENT_SIZE_MAX: u64 = 1 << 30;
+const MAX_SIZE_MAX: u64 = 1 << 44;
+/// One being written and one being delivered: with less, nothing could be trimmed while anything is written.
+const SEGMENTS_MIN: u64 = 2;
+/// A small `max_size` shrinks the segments, unless `segment_size` is given too: space comes back segment by segment.
+const SEGMENTS_WANTED: u64 = 8;
+
+pub(super) fn decode(table: Table<'_>) -> Journal {
+    let durability = table.get("durability").and_then(|value| durability(&value)).unwrap_or(Durability::Commit);
+    let max_size = table.size("max_size", MAX_SIZE, SEGMENTS_MIN * SEGMENT_SIZE_MIN..=MAX_SIZE_MAX);
+    let segment_size = SEGMENT_SIZE.min(max_size / SEGMENTS_WANTED).max(SEGMENT_SIZE_MIN);
+    let segment_size = table.size("segment_size", segment_size, SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX);
+    check_sizes(&table, segment_size, max_size);
+    let journal = Journal {
+        durability,
+        segment_size,
+        max_size,
+        when_full: table.choice(
+            "when_full",
+            WhenFull::Pause,
+            &[("pause", WhenFull::Pause), ("drop_oldest", WhenFull::DropOldest), ("drop_newest", WhenFull::DropNewest)],
+        ),
+        keep: table.duration("keep", KEEP, Duration::ZERO..=Duration::from_secs(365 * 86_400)),
+        on_corruption: table.choice(
+            "on_corruption",
+            Corruption::Quarantine,
+            &[("quarantine", Corruption::Quarantine), ("halt", Corruption::Halt)],
+        ),
+    };
+    table.finish();
+    journal
+}
+
+fn durability(value: &Value<'_>) -> Option<Durability> {
+    // What a power cut may cost should stay within what a person would call a moment.
+    const INTERVAL_MAX: Duration = Duration::from_secs(60);
+    let text = value.text()?;
+    if text == "commit" {
+        return Some(Durability::Commit);
+    }
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return value.duration(Duration::from_millis(1)..=INTERVAL_MAX).map(Durability::Interval);
+    }
+    let suggestion = nearest(&text, ["commit"]);
+    value.refuse_with(
+        format!("found {}", value.shown()),
+        Some(format!("`commit`, or {DURATION_FORMS}: what a power cut may lose")),
+        suggestion,
+    );
+    None
+}
+
+fn check_sizes(table: &Table<'_>, segment_size: u64, max_size: u64) {
+    if max_size >= SEGMENTS_MIN * segment_size {
+        return;
+    }
+    let problem = format!(
+        "max_size ({}) holds fewer than {SEGMENTS_MIN} segments of segment_size ({})",
+        show_size(max_size),
+        show_size(segment_size)
+    );
+    let accepted = format!(
+        "a max_size of {} or more, or a segment_size of {} or less",
+        show_size(SEGMENTS_MIN * segment_size),
+        show_size(max_size / SEGMENTS_MIN)
+    );
+    if let Some(value) = table.get("max_size").or_else(|| table.get("segment_size")) {
+        value.refuse(problem, accepted);
+    }
+}

@@ -1,0 +1,156 @@
+//! From merged values to a [`Config`]: one file per section, each collecting every mistake of its section.
+
+mod column;
+mod database;
+mod journal;
+mod libpq;
+mod mqtt;
+mod passfile;
+mod postgres;
+mod rule;
+mod secret;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Map, Value as Merged};
+
+pub(super) use value::Context;
+use value::{Table, Value};
+
+use super::report::nearest;
+use super::{Config, DeadLetters, Http, Log, LogFormat, Unmatched};
+
+/// Loopback: nothing of the bridge is offered to the network unasked.
+const HTTP_LISTEN: &str = "127.0.0.1:9469";
+
+/// A month, to notice and retry.
+const DEAD_LETTERS_KEEP: Duration = Duration::from_secs(30 * 86_400);
+
+/// See [`Config::shutdown_grace`].
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// The configuration; only valid if the context holds no findings afterwards.
+pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
+    let root = Table::root(cx, merged);
+    let mqtt = mqtt::decode(root.table("mqtt"), cx.hostname);
+    let bridge = root.get("bridge").and_then(|value| identity(&value)).unwrap_or_else(|| mqtt.client_id.clone());
+    let data_dir = root.path("data_dir").unwrap_or_else(|| default_data_dir(cx));
+    let journal = journal::decode(root.table("journal"));
+    let databases = database::decode(&root);
+    let rules = rule::decode(&root, &databases);
+    let unmatched = root.choice(
+        "unmatched",
+        Unmatched::Ignore,
+        &[("ignore", Unmatched::Ignore), ("dead_letter", Unmatched::DeadLetter)],
+    );
+    let dead_letters = dead_letters(root.table("dead_letters"));
+    let http = http(&root);
+    let log = log(root.table("log"));
+    let second = Duration::from_secs(1);
+    let shutdown_grace = root.duration("shutdown_grace", SHUTDOWN_GRACE, second..=Duration::from_secs(3600));
+    root.finish();
+    Config {
+        file: Some(cx.file.to_owned()),
+        bridge: bridge.into(),
+        data_dir,
+        mqtt,
+        journal,
+        databases,
+        rules: rules.into_iter().map(Arc::new).collect(),
+        unmatched,
+        dead_letters,
+        http,
+        log,
+        shutdown_grace,
+    }
+}
+
+/// The bridge's name, a key in the databases' offset tables.
+fn identity(value: &Value<'_>) -> Option<String> {
+    // Fits a B-tree key in both engines with room to spare, and a metric label.
+    const IDENTITY_BYTES_MAX: usize = 200;
+    let text = value.text()?;
+    if text.is_empty() || text.len() > IDENTITY_BYTES_MAX || text.contains('\0') {
+        value.refuse(format!("found {}", value.shown()), "1 to 200 bytes of text without NUL");
+        return None;
+    }
+    Some(text)
+}
+
+/// systemd's `$STATE_DIRECTORY` may list several directories.
+fn default_data_dir(cx: &Context<'_>) -> PathBuf {
+    let state = cx.environment.get("STATE_DIRECTORY").and_then(|list| list.split(':').next());
+    state.filter(|directory| !directory.is_empty()).unwrap_or("rowbridge-data").into()
+}
+
+fn dead_letters(table: Table<'_>) -> DeadLetters {
+    let keep =
+        table.duration("keep", DEAD_LETTERS_KEEP, Duration::from_secs(60)..=Duration::from_secs(100 * 365 * 86_400));
+    table.finish();
+    DeadLetters { keep }
+}
+
+fn http(root: &Table<'_>) -> Http {
+    let Some(value) = root.get("http") else { return http_listen(&root.table("http")) };
+    if value.is_scalar() {
+        if !matches!(value.as_text().as_deref(), Some("off" | "false" | "no" | "False" | "FALSE" | "Off" | "No")) {
+            value.refuse(format!("found {}", value.shown()), "`off`, or a mapping such as { listen: 127.0.0.1:9469 }");
+        }
+        return Http::Off;
+    }
+    let table = value.table();
+    let http = http_listen(&table);
+    table.finish();
+    http
+}
+
+fn http_listen(table: &Table<'_>) -> Http {
+    let value = table.get("listen");
+    let text = value.as_ref().and_then(Value::text).unwrap_or_else(|| HTTP_LISTEN.to_owned());
+    // The one name that means the same everywhere.
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.clone(),
+    };
+    if let Ok(address) = address.parse::<SocketAddr>() {
+        return Http::Listen(address);
+    }
+    if let Some(value) = value {
+        let suggestion = match text.strip_prefix(':').unwrap_or(&text).parse::<u16>() {
+            Ok(port) => Some(format!("127.0.0.1:{port}")),
+            Err(_) => None,
+        };
+        let accepted = "an IP address and port such as 127.0.0.1:9469, 0.0.0.0:9469 or [::1]:9469";
+        value.refuse_with(format!("found {}", value.shown()), Some(accepted.to_owned()), suggestion);
+    }
+    Http::Off
+}
+
+fn log(table: Table<'_>) -> Log {
+    let level = table.get("level").and_then(|value| log_level(&value)).unwrap_or_else(|| "info".to_owned());
+    let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = table.choice("format", LogFormat::Auto, &formats);
+    table.finish();
+    Log { level, format }
+}
+
+/// A tracing directive. A bare word must be a level: tracing would take `inof` for the name of a module.
+fn log_level(value: &Value<'_>) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    // `off` may come as the boolean that YAML 1.1 made of it.
+    let text = value.text()?;
+    let bare = |part: &&str| !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str());
+    let unknown = text.split(',').map(str::trim).find(bare);
+    let parsed = tracing_subscriber::EnvFilter::try_new(&text);
+    if unknown.is_some() || parsed.is_err() {
+        let accepted = "off, error, warn, info, debug, trace, or directives such as info,rowbridge::source=debug";
+        let suggestion = unknown.and_then(|word| nearest(word, LEVELS));
+        value.refuse_with(format!("found {}", value.shown()), Some(accepted.to_owned()), suggestion);
+        return None;
+    }
+    Some(text)
+}

@@ -1,0 +1,322 @@
+//! The `rules` section.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::column;
+use super::value::{Table, Value};
+use crate::config::report::nearest;
+use crate::config::{Column, Columns, Database, DatabaseUrl, Format, OnError, Retained, Rule};
+use crate::mapping::{ColumnSource, Source, TopicPattern};
+use crate::message::Qos;
+use crate::sink::{DeclaredType, TableName};
+
+/// Postgres cuts longer names off, silently; SQLite takes any, but a configuration should move between the two.
+pub(super) const IDENTIFIER_BYTES_MAX: usize = 63;
+/// A rule's name appears in metrics and messages.
+const NAME_BYTES_MAX: usize = 100;
+/// The tables that Rowbridge keeps for itself.
+const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
+
+pub(super) const ON_ERROR: [(&str, OnError); 3] =
+    [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
+
+pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
+    const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
+    let Some(section) = root.get("rules") else {
+        root.miss("rules", EXAMPLE);
+        return Vec::new();
+    };
+    if !section.is_list() {
+        section.refuse(format!("found {}; each rule begins with `-`", section.shown()), EXAMPLE);
+        return Vec::new();
+    }
+    let values = section.list();
+    if values.is_empty() {
+        section.refuse("is empty", EXAMPLE);
+    }
+    let mut names: HashMap<Arc<str>, String> = HashMap::new();
+    let mut rules = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        let table = value.table();
+        let named = table.get("name");
+        let name = named.as_ref().and_then(name).unwrap_or_else(|| format!("rule-{}", index + 1).into());
+        if let Some(first) = names.insert(Arc::clone(&name), value.place_text()) {
+            let at = named.as_ref().unwrap_or(value);
+            at.refuse(
+                format!("the rule name `{name}` was given before, at {first}"),
+                "a name of its own for each rule",
+            );
+        }
+        rules.extend(decode_one(name, value, &table, databases));
+        table.finish();
+    }
+    rules
+}
+
+fn name(value: &Value<'_>) -> Option<Arc<str>> {
+    let text = value.text()?;
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains('\0') {
+        value.refuse(format!("found {}", value.shown()), "1 to 100 bytes");
+        return None;
+    }
+    Some(text.into())
+}
+
+fn decode_one(name: Arc<str>, value: &Value<'_>, table: &Table<'_>, databases: &[Database]) -> Option<Rule> {
+    let topics = topics(table);
+    let qos = table.choice(
+        "qos",
+        Qos::AtLeastOnce,
+        &[("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)],
+    );
+    let database = database(table, databases);
+    let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
+    let target = table_name(table, sink);
+    let format = format(table);
+    let create = table.flag("create", false);
+    let columns = columns(table, topics.as_deref(), format, create, sink);
+    let retained = retained(table);
+    let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
+    unsupported(table);
+    Some(Rule {
+        name,
+        topics: topics?,
+        qos,
+        database: database?,
+        table: target?,
+        format,
+        columns: columns?,
+        create,
+        retained,
+        on_error,
+        position: value.place_text(),
+    })
+}
+
+fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {
+    const FORMS: &str =
+        "a topic or a list of topics: {x} takes one level, {*x} the rest, + and # as in MQTT (a lone \"#\" in quotes)";
+    let Some(value) = table.get("topic") else {
+        table.miss("topic", FORMS);
+        return None;
+    };
+    let texts = value.texts();
+    if texts.is_empty() && value.list().is_empty() {
+        value.refuse("is empty", FORMS);
+    }
+    let mut patterns = Vec::new();
+    for (text, value) in texts {
+        match TopicPattern::parse(&text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(error) => value.refuse(format!("found {}: {error}", value.shown()), FORMS),
+        }
+    }
+    (!patterns.is_empty()).then_some(patterns)
+}
+
+/// Index of the rule's database.
+fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
+    let names = || databases.iter().map(|database| &*database.name);
+    let accepted = names().collect::<Vec<_>>().join(", ");
+    let Some(value) = table.get("database") else {
+        return match databases.len() {
+            // Without any there is a finding already.
+            0 => None,
+            1 => Some(0),
+            _ => {
+                table.miss("database", &format!("one of {accepted}: there are several"));
+                None
+            }
+        };
+    };
+    let text = value.text()?;
+    if text.contains('{') {
+        value.refuse_unsupported("a template for the database", &accepted);
+        return None;
+    }
+    let found = names().position(|name| name == text);
+    if found.is_none() && !databases.is_empty() {
+        let problem = format!("found {}, which is not under `databases`", value.shown());
+        value.refuse_with(problem, Some(accepted), nearest(&text, names()));
+    }
+    found
+}
+
+/// `table` or `schema.table`.
+fn table_name(table: &Table<'_>, sink: Option<&DatabaseUrl>) -> Option<TableName> {
+    const FORMS: &str = "TABLE or SCHEMA.TABLE, each at most 63 bytes, without quotes";
+    let Some(value) = table.get("table") else {
+        table.miss("table", FORMS);
+        return None;
+    };
+    let text = value.text()?;
+    if text.contains('{') {
+        value.refuse_unsupported("a template for the table", FORMS);
+        return None;
+    }
+    let (schema, name) = match text.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, text.as_str()),
+    };
+    let is_identifier = |part: &str| {
+        !part.is_empty()
+            && part.len() <= IDENTIFIER_BYTES_MAX
+            && part.trim() == part
+            && !part.contains(['\0', '"', '`', '.'])
+    };
+    if !is_identifier(name) || !schema.is_none_or(is_identifier) {
+        value.refuse(format!("found {}", value.shown()), FORMS);
+        return None;
+    }
+    let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
+    if is_sqlite && schema.is_some_and(|schema| schema != "main") {
+        value.refuse(format!("found {}; SQLite has no schema but `main`", value.shown()), "TABLE");
+    }
+    let lower = name.to_ascii_lowercase();
+    if OWN_TABLES.contains(&lower.as_str()) || (is_sqlite && lower.starts_with("sqlite_")) {
+        value.refuse(format!("found {}, which is not yours to write", value.shown()), "a table of your own");
+    }
+    Some(TableName { schema: schema.map(str::to_owned), name: name.to_owned() })
+}
+
+fn format(table: &Table<'_>) -> Format {
+    const LATER: [&str; 8] = ["ndjson", "csv", "hex", "base64", "msgpack", "cbor", "influx", "auto"];
+    let supported = [("json", Format::Json), ("text", Format::Text), ("bytes", Format::Bytes)];
+    later(table, "format", Format::Json, &supported, &LATER)
+}
+
+fn retained(table: &Table<'_>) -> Retained {
+    let supported = [("store", Retained::Store), ("skip", Retained::Skip)];
+    later(table, "retained", Retained::Store, &supported, &["changed"])
+}
+
+/// A choice some of whose words are not supported yet.
+fn later<T: Copy>(table: &Table<'_>, key: &'static str, default: T, supported: &[(&str, T)], later: &[&str]) -> T {
+    if let Some(value) = table.get(key)
+        && value.as_text().is_some_and(|text| later.contains(&text.as_str()))
+    {
+        let names: Vec<&str> = supported.iter().map(|(name, _)| *name).collect();
+        value.refuse_unsupported(&value.shown(), &names.join(", "));
+        return default;
+    }
+    table.choice(key, default, supported)
+}
+
+/// Keys that are accepted with their default and otherwise refused: silence would drop what they ask for.
+fn unsupported(table: &Table<'_>) {
+    for key in ["where", "transform", "for_each", "statement", "tables"] {
+        if let Some(value) = table.get_later(key) {
+            value.refuse_unsupported(&format!("`{key}`"), "null, or leave it out");
+        }
+    }
+    later(table, "compression", (), &[("none", ())], &["gzip", "zstd", "lz4", "snappy", "auto"]);
+    later(table, "mode", (), &[("insert", ())], &["ignore", "upsert"]);
+    if let Some(value) = table.get_later("unmapped")
+        && value.as_text().as_deref() != Some("ignore")
+    {
+        value.refuse_unsupported(&value.shown(), "ignore");
+    }
+    if let Some(value) = table.get_later("charset")
+        && !value.as_text().is_some_and(|text| ["utf-8", "utf8"].contains(&text.to_ascii_lowercase().as_str()))
+    {
+        value.refuse_unsupported(&value.shown(), "utf-8");
+    }
+    if let Some(value) = table.get_later("key")
+        && !(value.is_list() && value.list().is_empty())
+    {
+        value.refuse_unsupported("`key`", "[], or leave it out");
+    }
+    if let Some(value) = table.get_later("csv") {
+        let csv = value.table();
+        later(&csv, "header", (), &[("none", ())], &["skip", "columns"]);
+        if let Some(value) = csv.get_later("delimiter")
+            && value.as_text().as_deref() != Some(",")
+        {
+            value.refuse_unsupported(&value.shown(), "\",\"");
+        }
+        csv.finish();
+    }
+}
+
+fn columns(
+    table: &Table<'_>,
+    topics: Option<&[TopicPattern]>,
+    format: Format,
+    create: bool,
+    sink: Option<&DatabaseUrl>,
+) -> Option<Columns> {
+    const FORMS: &str =
+        "`auto`, or a mapping of column names to sources such as { time: received_at, temp: payload.temp }";
+    let Some(value) = table.get("columns") else {
+        table.miss("columns", FORMS);
+        return None;
+    };
+    if value.is_scalar() {
+        let text = value.as_text();
+        if text.as_deref() != Some("auto") {
+            let suggestion = text.and_then(|text| nearest(&text, ["auto"]));
+            value.refuse_with(format!("found {}", value.shown()), Some(FORMS.to_owned()), suggestion);
+            return None;
+        }
+        if create {
+            value.refuse("`create` cannot tell columns and types from `auto`", "named columns, or create: false");
+        }
+        if format != Format::Json {
+            value.refuse(
+                "`auto` takes the fields of the payload, and this format has none",
+                "format: json, or named columns",
+            );
+        }
+        return Some(Columns::Auto);
+    }
+    let Some(entries) = value.entries().filter(|entries| !entries.is_empty()) else {
+        value.refuse(format!("found {}", if value.is_list() { "a list" } else { "no column" }), FORMS);
+        return None;
+    };
+    let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    let mut columns = Vec::new();
+    for (name, value) in entries {
+        let key = if is_sqlite { name.to_ascii_lowercase() } else { name.to_owned() };
+        if let Some(first) = seen.insert(key, name) {
+            value
+                .refuse(format!("to SQLite it is the same column as `{first}`"), "names that differ in more than case");
+        }
+        let Some(column) = column::decode(name, &value) else { continue };
+        check_column(&column, &value, topics, format, create);
+        columns.push(column);
+    }
+    Some(Columns::Named(columns))
+}
+
+/// What can only be said of a column within its rule.
+fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPattern]>, format: Format, create: bool) {
+    match &column.source {
+        ColumnSource::From(Source::TopicCapture(capture)) => {
+            for pattern in topics.unwrap_or_default() {
+                if pattern.captures().any(|name| name == capture) {
+                    continue;
+                }
+                let names: Vec<&str> = pattern.captures().collect();
+                let accepted = if names.is_empty() {
+                    format!("a pattern with {{{capture}}} in place of a level")
+                } else {
+                    names.iter().map(|name| format!("topic.{name}")).collect::<Vec<_>>().join(", ")
+                };
+                let suggestion = nearest(capture, names.iter().copied()).map(|name| format!("topic.{name}"));
+                let problem = format!("the topic `{}` has no capture {{{capture}}}", pattern.as_str());
+                value.refuse_with(problem, Some(accepted), suggestion);
+                break;
+            }
+        }
+        ColumnSource::From(Source::Payload(path)) if !path.is_empty() && format != Format::Json => {
+            value.refuse("reads a field of the payload, and this format has none", "format: json, or from: payload");
+        }
+        _ => {}
+    }
+    if create && column.create_type(format).is_none() {
+        let accepted = format!("a type, as in {{ from: …, type: real }}: {}", DeclaredType::FORMS);
+        value.refuse("`create` cannot tell the type of this column", accepted);
+    }
+}

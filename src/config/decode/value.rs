@@ -1,0 +1,414 @@
+//! Typed access to the merged values. Every mistake is noted and answered with a stand-in, so that one run finds all;
+//! the stand-ins never get out, because a configuration with findings is not handed over.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Map, Value as Merged, ValueKind};
+
+use crate::config::key_path::{KeyPath, carries_a_secret, names_a_secret};
+use crate::config::layer::{Origin, Provenance, Provenances};
+use crate::config::report::{Finding, Place, Position, nearest};
+use crate::config::units::{
+    DURATION_FORMS, SIZE_FORMS, UnitError, parse_duration, parse_size, show_duration, show_size,
+};
+
+/// What everything that decodes shares.
+pub(crate) struct Context<'a> {
+    pub file: &'a Path,
+    pub environment: &'a BTreeMap<String, String>,
+    pub hostname: &'a str,
+    pub provenances: Provenances,
+    pub findings: RefCell<Vec<Finding>>,
+}
+
+impl Context<'_> {
+    /// Where the value at a path stands (or, with `at_key`, its key); the file's beginning if nothing is known.
+    fn place(&self, path: &KeyPath, at_key: bool) -> Place {
+        match self.provenances.get(path).map(|provenance| &provenance.origin) {
+            Some(Origin::File { key, value }) => {
+                Place::File { file: self.file.to_owned(), position: if at_key { *key } else { *value } }
+            }
+            Some(Origin::Variable(name)) => Place::Variable(name.clone()),
+            Some(Origin::Flag(path)) => Place::Flag(path.clone()),
+            None => Place::File { file: self.file.to_owned(), position: Position { line: 1, column: 1 } },
+        }
+    }
+}
+
+/// One value that is there.
+#[derive(Clone)]
+pub(crate) struct Value<'a> {
+    pub cx: &'a Context<'a>,
+    pub path: KeyPath,
+    /// The last key of the path, to know secrets by.
+    key: String,
+    value: &'a Merged,
+}
+
+/// A mapping with known keys; absent ones are empty.
+pub(crate) struct Table<'a> {
+    pub cx: &'a Context<'a>,
+    pub path: KeyPath,
+    entries: Option<&'a Map<String, Merged>>,
+    /// The keys that were asked for: exactly those are accepted.
+    asked: RefCell<Vec<&'static str>>,
+    /// Keys that only have an effect in a later version.
+    later: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn root(cx: &'a Context<'a>, entries: &'a Map<String, Merged>) -> Table<'a> {
+        Table::new(cx, KeyPath::root(), Some(entries))
+    }
+
+    fn new(cx: &'a Context<'a>, path: KeyPath, entries: Option<&'a Map<String, Merged>>) -> Table<'a> {
+        Table { cx, path, entries, asked: RefCell::default(), later: RefCell::default() }
+    }
+
+    /// The value under a key, unless it is absent or null.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        if !self.asked.borrow().contains(&key) {
+            self.asked.borrow_mut().push(key);
+        }
+        self.find(key)
+    }
+
+    /// Like `get`, for a key whose only accepted value is the default: it is not offered to whoever misspells another.
+    pub(crate) fn get_later(&self, key: &'static str) -> Option<Value<'a>> {
+        self.later.borrow_mut().push(key);
+        self.find(key)
+    }
+
+    fn find(&self, key: &str) -> Option<Value<'a>> {
+        let value = self.entries?.get(key)?;
+        let present = !matches!(value.kind, ValueKind::Nil);
+        present.then(|| Value { cx: self.cx, path: self.path.key(key), key: key.to_owned(), value })
+    }
+
+    /// A mapping below; an absent one is empty.
+    pub(crate) fn table(&self, key: &'static str) -> Table<'a> {
+        match self.get(key) {
+            Some(value) => value.table(),
+            None => Table::new(self.cx, self.path.key(key), None),
+        }
+    }
+
+    pub(crate) fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.get(key).and_then(|value| value.flag()).unwrap_or(default)
+    }
+
+    pub(crate) fn duration(&self, key: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+        self.get(key).and_then(|value| value.duration(range)).unwrap_or(default)
+    }
+
+    pub(crate) fn size(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.get(key).and_then(|value| value.size(range)).unwrap_or(default)
+    }
+
+    pub(crate) fn integer(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.get(key).and_then(|value| value.integer(range)).unwrap_or(default)
+    }
+
+    /// One of some words.
+    pub(crate) fn choice<T: Copy>(&self, key: &'static str, default: T, accepted: &[(&str, T)]) -> T {
+        self.get(key).and_then(|value| value.choice(accepted)).unwrap_or(default)
+    }
+
+    /// The path of a file or directory.
+    pub(crate) fn path(&self, key: &'static str) -> Option<PathBuf> {
+        let value = self.get(key)?;
+        let text = value.text()?;
+        if text.is_empty() || text.contains('\0') {
+            value.refuse(format!("found {}, which is not a path", value.shown()), "a path");
+            return None;
+        }
+        Some(text.into())
+    }
+
+    /// Notes that something must be there and is not.
+    pub(crate) fn miss(&self, key: &str, accepted: &str) {
+        let finding = Finding {
+            place: self.cx.place(&self.path, true),
+            key: self.path.key(key).to_string(),
+            problem: "is missing".to_owned(),
+            accepted: Some(accepted.to_owned()),
+            suggestion: None,
+        };
+        self.cx.findings.borrow_mut().push(finding);
+    }
+
+    /// Notes every key that nobody asked for. Their values are not shown: the key may be a misspelt `password`.
+    pub(crate) fn finish(self) {
+        let (asked, later) = (self.asked.into_inner(), self.later.into_inner());
+        let known = || asked.iter().chain(&later).copied();
+        for key in self.entries.into_iter().flat_map(Map::keys) {
+            let path = self.path.key(key);
+            // What has no provenance was not given by the user: a twin that an upper layer took back.
+            if known().any(|known| known == key) || !self.cx.provenances.contains_key(&path) {
+                continue;
+            }
+            let finding = Finding {
+                place: self.cx.place(&path, true),
+                key: path.to_string(),
+                problem: "this key is not known".to_owned(),
+                accepted: Some(asked.join(", ")),
+                suggestion: nearest(key, known()),
+            };
+            self.cx.findings.borrow_mut().push(finding);
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    fn provenance(&self) -> Option<&'a Provenance> {
+        self.cx.provenances.get(&self.path)
+    }
+
+    /// Notes a mistake at this value.
+    pub(crate) fn refuse(&self, problem: impl Into<String>, accepted: impl Into<String>) {
+        self.refuse_with(problem, Some(accepted.into()), None);
+    }
+
+    pub(crate) fn refuse_with(&self, problem: impl Into<String>, accepted: Option<String>, suggestion: Option<String>) {
+        let finding = Finding {
+            place: self.cx.place(&self.path, false),
+            key: self.path.to_string(),
+            problem: problem.into(),
+            accepted,
+            suggestion,
+        };
+        self.cx.findings.borrow_mut().push(finding);
+    }
+
+    /// Notes that a key of the contract has no effect yet.
+    pub(crate) fn refuse_unsupported(&self, what: &str, accepted: &str) {
+        self.refuse(format!("{what} is not supported yet"), accepted);
+    }
+
+    /// The value for a message: in backticks, shortened, or `***`. What variables were filled into is shown as it
+    /// stands in the file.
+    pub(crate) fn shown(&self) -> String {
+        const SHOWN_CHARS_MAX: usize = 60;
+        let text = match &self.value.kind {
+            ValueKind::Table(_) => return "a mapping".to_owned(),
+            ValueKind::Array(_) => return "a list".to_owned(),
+            _ => self.provenance().and_then(|provenance| provenance.written.clone().or(provenance.text.clone())),
+        };
+        let text = text.unwrap_or_else(|| self.value.to_string());
+        if names_a_secret(&self.key) || carries_a_secret(&text) {
+            return "`***`".to_owned();
+        }
+        let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
+        // Quotes need no escape between backticks.
+        shown = shown.replace("\\\"", "\"").replace("\\'", "'");
+        if text.chars().count() > SHOWN_CHARS_MAX {
+            shown.push('…');
+        }
+        format!("`{shown}`")
+    }
+
+    /// Whether the whole value came from outside the file, where lists are written with commas.
+    fn is_from_outside(&self) -> bool {
+        self.provenance().is_some_and(|provenance| !matches!(provenance.origin, Origin::File { .. }))
+    }
+
+    /// `bridge.yaml:12:5`, or the variable.
+    pub(crate) fn place_text(&self) -> String {
+        match self.cx.place(&self.path, false) {
+            Place::File { file, position } => format!("{}:{position}", file.display()),
+            Place::Variable(name) => name,
+            Place::Flag(path) => path,
+            Place::Nowhere => String::new(),
+        }
+    }
+
+    pub(crate) fn table(&self) -> Table<'a> {
+        match &self.value.kind {
+            ValueKind::Table(entries) => Table::new(self.cx, self.path.clone(), Some(entries)),
+            ValueKind::Nil => Table::new(self.cx, self.path.clone(), None),
+            _ => {
+                self.refuse(format!("found {}", self.kind_name()), "a mapping, `key: value`");
+                Table::new(self.cx, self.path.clone(), None)
+            }
+        }
+    }
+
+    /// A mapping whose keys the user chooses; null values are in it.
+    pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
+        let ValueKind::Table(entries) = &self.value.kind else { return None };
+        let entry = |(key, value): (&'a String, &'a Merged)| {
+            (key.as_str(), Value { cx: self.cx, path: self.path.key(key), key: key.clone(), value })
+        };
+        Some(entries.iter().map(entry).collect())
+    }
+
+    /// A list; one value stands for a list of it, and from outside the file commas separate.
+    pub(crate) fn list(&self) -> Vec<Value<'a>> {
+        match &self.value.kind {
+            ValueKind::Array(items) => {
+                let item = |(index, value): (usize, &'a Merged)| Value {
+                    cx: self.cx,
+                    path: self.path.index(index),
+                    key: self.key.clone(),
+                    value,
+                };
+                items.iter().enumerate().map(item).collect()
+            }
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// The texts of a list, each with the value it came from.
+    pub(crate) fn texts(&self) -> Vec<(String, Value<'a>)> {
+        let mut texts = Vec::new();
+        for value in self.list() {
+            match value.text() {
+                Some(text) if self.is_from_outside() => {
+                    texts.extend(text.split(',').map(|part| (part.trim().to_owned(), value.clone())));
+                }
+                Some(text) => texts.push((text, value)),
+                None => {}
+            }
+        }
+        texts
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.value.kind, ValueKind::Array(_))
+    }
+
+    pub(crate) fn is_scalar(&self) -> bool {
+        !matches!(self.value.kind, ValueKind::Array(_) | ValueKind::Table(_))
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value.kind, ValueKind::Nil)
+    }
+
+    /// Whether an unquoted number or boolean stands there.
+    pub(crate) fn is_number_or_flag(&self) -> bool {
+        self.is_scalar() && !self.is_null() && !matches!(self.value.kind, ValueKind::String(_))
+    }
+
+    /// The text of a scalar, as written.
+    pub(crate) fn as_text(&self) -> Option<String> {
+        if !self.is_scalar() || self.is_null() {
+            return None;
+        }
+        let text = self.provenance().and_then(|provenance| provenance.text.clone());
+        Some(text.unwrap_or_else(|| self.value.to_string()))
+    }
+
+    pub(crate) fn text(&self) -> Option<String> {
+        let text = self.as_text();
+        if text.is_none() {
+            self.refuse(format!("found {}", self.kind_name()), "text; in quotes if it begins with { [ * or #");
+        }
+        text
+    }
+
+    fn kind_name(&self) -> &'static str {
+        match &self.value.kind {
+            ValueKind::Nil => "nothing",
+            ValueKind::Boolean(_) => "true or false",
+            ValueKind::String(_) => "text",
+            ValueKind::Table(_) => "a mapping",
+            ValueKind::Array(_) => "a list",
+            _ => "a number",
+        }
+    }
+
+    /// Also takes the words that YAML 1.1 took for booleans.
+    pub(crate) fn flag(&self) -> Option<bool> {
+        match self.as_text().as_deref().map(str::to_ascii_lowercase).as_deref() {
+            Some("true" | "yes" | "on") => Some(true),
+            Some("false" | "no" | "off") => Some(false),
+            _ => {
+                self.refuse(format!("found {}", self.shown()), "true or false");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let accepted = format!("a whole number from {} to {}", range.start(), range.end());
+        let number = self.as_text().and_then(|text| text.parse::<u64>().ok());
+        let fits = number.filter(|number| range.contains(number));
+        if fits.is_none() {
+            self.refuse(format!("found {}", self.shown()), accepted);
+        }
+        fits
+    }
+
+    pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let accepted = format!("from {} to {}", show_duration(*range.start()), show_duration(*range.end()));
+        self.quantity(parse_duration, DURATION_FORMS, |duration| range.contains(duration), accepted)
+    }
+
+    pub(crate) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let accepted = format!("from {} to {}", show_size(*range.start()), show_size(*range.end()));
+        self.quantity(parse_size, SIZE_FORMS, |size| range.contains(size), accepted)
+    }
+
+    fn quantity<T>(
+        &self,
+        parse: fn(&str) -> Result<T, UnitError>,
+        forms: &str,
+        is_in_range: impl Fn(&T) -> bool,
+        range: String,
+    ) -> Option<T> {
+        let Some(text) = self.as_text() else {
+            self.refuse(format!("found {}", self.kind_name()), forms);
+            return None;
+        };
+        match parse(&text) {
+            Ok(quantity) if is_in_range(&quantity) => Some(quantity),
+            Ok(_) => {
+                self.refuse(format!("found {}, which is out of range", self.shown()), range);
+                None
+            }
+            Err(error) => {
+                let problem = format!("found {}, which {error}", self.shown());
+                self.refuse_with(problem, Some(format!("{forms}, {range}")), error.suggestion);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn choice<T: Copy>(&self, accepted: &[(&str, T)]) -> Option<T> {
+        let text = self.as_text();
+        let chosen = accepted.iter().find(|(name, _)| text.as_deref() == Some(name)).map(|(_, value)| *value);
+        if chosen.is_none() {
+            let names: Vec<&str> = accepted.iter().map(|(name, _)| *name).collect();
+            let suggestion = text.and_then(|text| nearest(&text, names.iter().copied()));
+            self.refuse_with(format!("found {}", self.shown()), Some(names.join(", ")), suggestion);
+        }
+        chosen
+    }
+
+    /// A literal, for columns.
+    pub(crate) fn literal(&self) -> Option<serde_json::Value> {
+        use serde_json::Value as Json;
+        Some(match &self.value.kind {
+            ValueKind::Nil => Json::Null,
+            ValueKind::Boolean(flag) => Json::Bool(*flag),
+            ValueKind::I64(number) => Json::from(*number),
+            ValueKind::U64(number) => Json::from(*number),
+            ValueKind::Float(number) if number.is_finite() => Json::from(*number),
+            ValueKind::I128(_) | ValueKind::U128(_) | ValueKind::Float(_) => {
+                self.refuse(format!("found {}", self.shown()), "a finite number; write others in quotes, as text");
+                return None;
+            }
+            ValueKind::String(text) => Json::String(text.clone()),
+            ValueKind::Array(_) => Json::Array(self.list().iter().map(Value::literal).collect::<Option<Vec<Json>>>()?),
+            ValueKind::Table(_) => {
+                let pair = |(key, value): (&str, Value<'_>)| Some((key.to_owned(), value.literal()?));
+                Json::Object(self.entries()?.into_iter().map(pair).collect::<Option<serde_json::Map<_, _>>>()?)
+            }
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` inside string scalars.
+//!
+//! The result is text, never YAML: a value of the environment cannot add keys. A dollar before anything but `{` or `$`
+//! stands for itself, so that passwords seldom need care. A default or message runs to the first `}`; it is not
+//! substituted again.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+/// Why a scalar cannot be filled in. Names variables, never their values.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum SubstituteError {
+    #[error("the environment variable {0} is not set")]
+    Unset(String),
+    #[error("the environment variable {name} is not set: {message}")]
+    Required { name: String, message: String },
+    #[error("`${{` has no closing `}}`; write `$$` for a dollar sign")]
+    Unclosed,
+    #[error("`${{…}}` needs the name of a variable: letters, digits and `_`; write `$$` for a dollar sign")]
+    Name,
+}
+
+/// The text with its variables filled in, or `None` if there is nothing to fill in.
+///
+/// As in the shell, `:-` and `:?` take an empty variable for an unset one.
+pub(super) fn substitute(
+    text: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<String>, SubstituteError> {
+    if !text.contains("${") && !text.contains("$$") {
+        return Ok(None);
+    }
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        filled.push_str(&rest[..dollar]);
+        rest = &rest[dollar + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            filled.push('$');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('{') {
+            let end = after.find('}').ok_or(SubstituteError::Unclosed)?;
+            filled.push_str(&value_of(&after[..end], environment)?);
+            rest = &after[end + 1..];
+        } else {
+            filled.push('$');
+        }
+    }
+    filled.push_str(rest);
+    Ok(Some(filled))
+}
+
+/// What stands for the inside of one `${…}`.
+fn value_of(inside: &str, environment: &BTreeMap<String, String>) -> Result<String, SubstituteError> {
+    let name_len = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
+    let (name, modifier) = inside.split_at(name_len);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(SubstituteError::Name);
+    }
+    let value = environment.get(name);
+    let filled_value = value.filter(|value| !value.is_empty());
+    if modifier.is_empty() {
+        value.cloned().ok_or_else(|| SubstituteError::Unset(name.to_owned()))
+    } else if let Some(default) = modifier.strip_prefix(":-") {
+        Ok(filled_value.cloned().unwrap_or_else(|| default.to_owned()))
+    } else if let Some(message) = modifier.strip_prefix(":?") {
+        filled_value
+            .cloned()
+            .ok_or_else(|| SubstituteError::Required { name: name.to_owned(), message: message.to_owned() })
+    } else {
+        Err(SubstituteError::Name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment() -> BTreeMap<String, String> {
+        [("A", "alpha"), ("EMPTY", ""), ("SLY", "x\nrules: []"), ("NESTED", "${A}")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn variables_are_filled_in() {
+        for (text, expected) in [
+            ("${A}", "alpha"),
+            ("x${A}y${A}z", "xalphayalphaz"),
+            ("${EMPTY}", ""),
+            ("${A:-other}", "alpha"),
+            ("${NONE:-other}", "other"),
+            ("${NONE:-}", ""),
+            ("${EMPTY:-other}", "other"),
+            ("${A:?must be set}", "alpha"),
+            ("$$", "$"),
+            ("$${A}", "${A}"),
+            ("$$$${A}", "$${A}"),
+            ("$$${A}", "$alpha"),
+            ("pa$$word$", "pa$word$"),
+            ("${NESTED}", "${A}"),
+            ("${SLY}", "x\nrules: []"),
+            ("${NONE:-a:b-c?d}", "a:b-c?d"),
+        ] {
+            assert_eq!(substitute(text, &environment()), Ok(Some(expected.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_without_variables_is_left_alone() {
+        for text in ["", "plain", "a$b", "$", "cost $5", "{A}"] {
+            assert_eq!(substitute(text, &environment()), Ok(None), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_an_error() {
+        let error = |text: &str| substitute(text, &environment()).unwrap_err();
+        assert_eq!(error("${NONE}"), SubstituteError::Unset("NONE".to_owned()));
+        assert_eq!(
+            error("${EMPTY:?set the password}"),
+            SubstituteError::Required { name: "EMPTY".to_owned(), message: "set the password".to_owned() }
+        );
+        assert_eq!(error("${A"), SubstituteError::Unclosed);
+        assert_eq!(error("${}"), SubstituteError::Name);
+        assert_eq!(error("${1A}"), SubstituteError::Name);
+        assert_eq!(error("${A-b}"), SubstituteError::Name);
+        assert_eq!(error("${a.b}"), SubstituteError::Name);
+    }
+}

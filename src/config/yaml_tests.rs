@@ -1,0 +1,172 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn tree(text: &str) -> Node {
+    let (node, faults) = parse(text);
+    assert_eq!(faults, []);
+    node.expect("a document")
+}
+
+fn faults(text: &str) -> Vec<(usize, usize, String)> {
+    parse(text).1.into_iter().map(|fault| (fault.position.line, fault.position.column, fault.problem)).collect()
+}
+
+fn entries(node: &Node) -> &[Entry] {
+    match &node.kind {
+        Kind::Mapping(entries) => entries,
+        other => panic!("not a mapping: {other:?}"),
+    }
+}
+
+fn get<'a>(node: &'a Node, key: &str) -> &'a Node {
+    &entries(node).iter().find(|entry| entry.key == key).expect("the key").value
+}
+
+fn text(node: &Node) -> &str {
+    match &node.kind {
+        Kind::Scalar(scalar) => &scalar.text,
+        other => panic!("not a scalar: {other:?}"),
+    }
+}
+
+#[test]
+fn keys_and_values_know_their_place() {
+    let root = tree("a: 1\nb:\n  c: [x, \"y\"]\n");
+    assert_eq!(entries(&root)[1].key_position, Position { line: 2, column: 1 });
+    let c = get(get(&root, "b"), "c");
+    assert_eq!(c.position, Position { line: 3, column: 6 });
+    let Kind::Sequence(items) = &c.kind else { panic!("not a list") };
+    assert_eq!(items[1].position, Position { line: 3, column: 10 });
+}
+
+#[test]
+fn plain_scalars_follow_the_core_schema() {
+    for (text, core) in [
+        ("", Core::Null),
+        ("~", Core::Null),
+        ("null", Core::Null),
+        ("true", Core::Bool(true)),
+        ("False", Core::Bool(false)),
+        ("12", Core::Integer(12)),
+        ("-12", Core::Integer(-12)),
+        ("+12", Core::Integer(12)),
+        ("007", Core::Integer(7)),
+        ("0x1F", Core::Integer(31)),
+        ("0o17", Core::Integer(15)),
+        ("18446744073709551615", Core::Integer(i128::from(u64::MAX))),
+        ("18446744073709551616", Core::Float(18_446_744_073_709_551_616.0)),
+        ("1.5", Core::Float(1.5)),
+        (".5", Core::Float(0.5)),
+        ("5.", Core::Float(5.0)),
+        ("1e3", Core::Float(1000.0)),
+        ("-.inf", Core::Float(f64::NEG_INFINITY)),
+        ("off", Core::Text),
+        ("yes", Core::Text),
+        ("3.1.1", Core::Text),
+        ("0x", Core::Text),
+        ("0x-1", Core::Text),
+        ("e3", Core::Text),
+        (".", Core::Text),
+        ("inf", Core::Text),
+        ("nan", Core::Text),
+        ("1_000", Core::Text),
+        ("12:30", Core::Text),
+    ] {
+        assert_eq!(resolve_plain(text), core, "{text}");
+    }
+    let root = tree("a: '12'");
+    let Kind::Scalar(quoted) = &get(&root, "a").kind else { panic!("not a scalar") };
+    assert_eq!(quoted.core, Core::Text);
+}
+
+#[test]
+fn a_key_given_twice_is_told_with_the_first_place_and_the_first_value_stays() {
+    let (node, faults) = parse("a: 1\nb: 2\na: 3\n");
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].position, Position { line: 3, column: 1 });
+    assert_eq!(faults[0].problem, "the key `a` was given before, at 1:1");
+    assert_eq!(text(get(&node.expect("a tree"), "a")), "1");
+}
+
+#[test]
+fn a_syntax_error_has_a_place() {
+    let faults = faults("a: [1, 2\nb: 3\n");
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].0 >= 1 && faults[0].2.starts_with("not YAML: "), "{faults:?}");
+    let tab = self::faults("a:\n\tb: 1\n");
+    assert_eq!(tab[0].0, 2, "{tab:?}");
+}
+
+#[test]
+fn aliases_and_merge_keys_repeat_values() {
+    let root = tree("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\nz: *x\nw: {<<: [*x, {c: 4}]}\n");
+    assert_eq!(text(get(get(&root, "y"), "a")), "1");
+    assert_eq!(text(get(get(&root, "y"), "b")), "3");
+    assert_eq!(text(get(get(&root, "z"), "b")), "2");
+    assert_eq!(text(get(get(&root, "w"), "c")), "4");
+}
+
+#[test]
+fn a_merge_of_something_else_is_a_fault() {
+    assert_eq!(faults("a: {<<: 5}")[0].0, 1);
+}
+
+#[test]
+fn an_alias_bomb_ends_in_a_fault() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let alias = format!("*a{}", level - 1);
+        bomb += &format!("a{level}: &a{level} [{}]\n", vec![alias; 10].join(", "));
+    }
+    assert!(faults(&bomb)[0].2.contains("more than"), "{:?}", faults(&bomb));
+}
+
+#[test]
+fn deep_nesting_ends_in_a_fault_also_through_aliases() {
+    assert!(faults(&"- ".repeat(1000))[0].2.contains("levels deep"));
+    assert_eq!(faults(&"[".repeat(10_000)).len(), 1);
+    let mut chain = "a0: &a0 [[[[[[[[[[x]]]]]]]]]]\n".to_owned();
+    for level in 1..20 {
+        chain += &format!("a{level}: &a{level} [[[[[[[[[[*a{}]]]]]]]]]]\n", level - 1);
+    }
+    assert!(faults(&chain)[0].2.contains("levels deep"));
+}
+
+#[test]
+fn an_alias_inside_its_own_anchor_and_an_unknown_alias_are_faults() {
+    assert_eq!(faults("a: &a [*a]").len(), 1);
+    assert_eq!(faults("a: *nobody").len(), 1);
+}
+
+#[test]
+fn tags_second_documents_and_collections_as_keys_are_faults() {
+    assert_eq!(
+        faults("a: !secret x")[0],
+        (1, 4, "the tag `!secret` means nothing here; write the value without it".to_owned())
+    );
+    assert!(faults("a: 1\n---\nb: 2\n")[0].2.contains("second YAML document"));
+    assert_eq!(faults("[a, b]: 1")[0].0, 1);
+    let root = tree("a: !!str 5");
+    let Kind::Scalar(scalar) = &get(&root, "a").kind else { panic!("not a scalar") };
+    assert_eq!(scalar.core, Core::Text);
+}
+
+#[test]
+fn an_empty_document_is_no_tree_and_no_fault() {
+    for text in ["", "# only a comment\n", "\n\n"] {
+        assert_eq!(parse(text), (None, vec![]), "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[-a-z0-9:{}\\[\\], \\n\\t'\"&*#|>!%@`?<~.]{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_unicode_makes_the_reader_panic(text in "\\PC{0,80}") {
+        let _ = parse(&text);
+    }
+}
