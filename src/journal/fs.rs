@@ -9,7 +9,7 @@ pub trait Fs: Send + Sync + 'static {
 
     /// Creates the directory and its parents; existing ones are fine.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
-    /// Names of the entries of a directory, in no order.
+    /// Paths of the entries of a directory, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Opens a new file for reading and writing; fails if it exists.
     fn create_new(&self, path: &Path) -> io::Result<Self::File>;
@@ -23,6 +23,8 @@ pub trait Fs: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Takes the exclusive lock that lives as long as the returned file; `WouldBlock` if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Self::File>;
+    /// Random bytes for ids and salts; from a seed in a simulation.
+    fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
 /// An open file.
@@ -38,6 +40,29 @@ pub trait FsFile: Send + Sync + 'static {
     fn len(&self) -> io::Result<u64>;
 }
 
-/// The operating system's file system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RealFs;
+/// Whether the error says that the disk (or a quota) is full, which passes when room is made.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Reads until `buf` is full or the file ends; returns how much was read.
+pub(super) fn read_full(file: &impl FsFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match file.read_at(&mut buf[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Removes a file that may not be there.
+pub(super) fn remove_if_there(fs: &impl Fs, path: &Path) -> io::Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,18 +1,28 @@
 //! The journal's face to the rest of the program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
-use super::{Fs, JournalId, Qos2Table};
-use crate::config;
+use super::recovery::{Recovered, Recovery};
+use super::rotation::segment_bytes;
+use super::shared::{Beginning, Shared, lock};
+use super::writer::{Active, Writer};
+use super::{Fs, Intake, JournalId, Reader, events, id_file, record};
+use crate::config::{self, Durability};
 use crate::message::{Message, Seq};
 use crate::telemetry::Metrics;
 
+/// The journal's folder in the data directory.
+pub(super) const DIRECTORY: &str = "journal";
+
+const LOCK_NAME: &str = "LOCK";
+
 /// An opened, recovered journal that nobody writes yet. Holds the directory's lock.
 pub struct Journal<F: Fs> {
-    _fs: F,
+    writer: Writer<F>,
 }
 
 /// Why a journal cannot be opened.
@@ -53,145 +63,8 @@ pub struct JournalStatus {
     /// Bytes on disk.
     pub bytes: u64,
     pub max_bytes: u64,
-    /// Full (or the disk is), and `when_full: pause`.
+    /// Nothing is taken: it is full (or the disk is) and `when_full: pause`, or it cannot be written.
     pub paused: bool,
-}
-
-impl<F: Fs> Journal<F> {
-    /// Opens or creates the journal in `data_dir`/journal and recovers it (DESIGN J1–J12). `readers` is the number of
-    /// databases, none of which has delivered anything as far as the journal knows.
-    pub fn open(
-        _fs: F,
-        _data_dir: &std::path::Path,
-        _config: &config::Journal,
-        _readers: usize,
-        _metrics: Arc<Metrics>,
-    ) -> Result<Journal<F>, OpenError> {
-        todo!()
-    }
-
-    /// Starts the writer thread. It ends when [`JournalHandle::stop`] is called and everything submitted is durable.
-    pub fn spawn(self) -> (JournalHandle<F>, Intake<F>, std::thread::JoinHandle<()>) {
-        todo!()
-    }
-}
-
-/// Shared access for databases, status and retention. Cheap to clone.
-pub struct JournalHandle<F: Fs> {
-    _shared: Arc<F>,
-}
-
-impl<F: Fs> Clone for JournalHandle<F> {
-    fn clone(&self) -> Self {
-        JournalHandle { _shared: Arc::clone(&self._shared) }
-    }
-}
-
-impl<F: Fs> JournalHandle<F> {
-    pub fn status(&self) -> JournalStatus {
-        todo!()
-    }
-
-    /// Follows the durable end; also changes once more when the journal stops.
-    pub fn watermark(&self) -> tokio::sync::watch::Receiver<Watermark> {
-        todo!()
-    }
-
-    /// A reader for one database.
-    pub fn reader(&self) -> Reader<F> {
-        todo!()
-    }
-
-    /// The ids under which records in the journal are numbered, oldest first, each with the first sequence number it
-    /// covers; the last one covers everything up to and beyond `next_seq`. One entry, unless the id was renewed.
-    pub fn ids(&self) -> Vec<(JournalId, Seq)> {
-        todo!()
-    }
-
-    /// Database `reader` (0-based) holds everything below `next_seq`, as read back from it. May go back, when an older
-    /// copy of the database took over.
-    pub fn set_delivered(&self, _reader: usize, _next_seq: Seq) {
-        todo!()
-    }
-
-    /// J11: a database knows sequence numbers that this journal never gave out (a restored disk image). Makes a fresh
-    /// id durable that covers everything from `next_seq` on, and returns it.
-    pub fn renew_id(&self) -> Result<JournalId, JournalError> {
-        todo!()
-    }
-
-    /// The first sequence number that this process gave out.
-    pub fn first_seq_of_run(&self) -> Seq {
-        todo!()
-    }
-
-    /// Ends the writer after everything submitted is durable.
-    pub fn stop(&self) {
-        todo!()
-    }
-}
-
-/// Why nothing more is taken just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AppendRejected;
-
-/// The session's side: stages records, hands them over in groups, learns what became durable.
-///
-/// Every push (message, release, clear) has an ordinal, counted from 1 over the life of the process; [`Intake::durable`]
-/// is the highest ordinal whose record, and all before it, survived an fdatasync (or was dropped by `when_full`, or, in
-/// `durability: <interval>`, was written).
-pub struct Intake<F: Fs> {
-    _shared: Arc<F>,
-}
-
-impl<F: Fs> Intake<F> {
-    /// The QoS 2 table as the disk has it now: the session copies it at start and again whenever `generation` changed.
-    pub fn qos2(&self) -> Qos2Table {
-        todo!()
-    }
-
-    /// Changes when the writer had to reopen the journal after a failed write or fsync (J6): whatever was pushed but is
-    /// not durable is gone. The session must drop its connection without acknowledging it, so that the broker sends it
-    /// again, and take a fresh `qos2`. Ordinals go on counting; the lost ones never become durable.
-    pub fn generation(&self) -> u64 {
-        todo!()
-    }
-
-    /// Stages a message; `qos2` is its packet id and content hash. Returns its ordinal. Memory only.
-    pub fn push_message(&mut self, _message: &Message<'_>, _qos2: Option<(u16, u64)>) -> u64 {
-        todo!()
-    }
-
-    /// Stages a PUBREL's release.
-    pub fn push_release(&mut self, _packet_id: u16) -> u64 {
-        todo!()
-    }
-
-    /// Stages "the broker lost the session: forget all packet ids".
-    pub fn push_clear(&mut self) -> u64 {
-        todo!()
-    }
-
-    /// Hands what is staged to the writer. One lock and at most one wake-up, however much is staged; never blocks.
-    pub fn submit(&mut self) {
-        todo!()
-    }
-
-    /// Whether so much is waiting for the disk (or the journal is full and pausing) that the session should stop
-    /// reading until [`Intake::changed`].
-    pub fn is_backlogged(&self) -> bool {
-        todo!()
-    }
-
-    /// The highest durable ordinal. An atomic load.
-    pub fn durable(&self) -> u64 {
-        todo!()
-    }
-
-    /// Waits until `durable`, `generation` or `is_backlogged` may have changed. Cancel-safe.
-    pub async fn changed(&self) {
-        todo!()
-    }
 }
 
 /// A range of messages that the journal cannot give any more.
@@ -205,30 +78,180 @@ pub struct Lost {
 }
 
 /// What a reader finds next.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Entry<'a> {
     Message(Message<'a>),
     Lost(Lost),
 }
 
-/// Reads durable records in order. Not shared between threads; owns its buffers.
-pub struct Reader<F: Fs> {
-    _shared: Arc<F>,
+impl<F: Fs> Journal<F> {
+    /// Opens or creates the journal in `data_dir`/journal and recovers it (DESIGN J1–J12). `readers` is the number of
+    /// databases, none of which has delivered anything as far as the journal knows.
+    pub fn open(
+        fs: F,
+        data_dir: &Path,
+        config: &config::Journal,
+        readers: usize,
+        metrics: Arc<Metrics>,
+    ) -> Result<Journal<F>, OpenError> {
+        let dir = data_dir.join(DIRECTORY);
+        let failed = |action: &'static str| {
+            let path = dir.clone();
+            move |source| OpenError::Io { path, action, source }
+        };
+        fs.create_dir_all(&dir).map_err(failed("creating it"))?;
+        let lock_file = fs.lock(&dir.join(LOCK_NAME)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::Locked(dir.clone()),
+            _ => failed("locking it")(error),
+        })?;
+        let recovery = Recovery {
+            fs: &fs,
+            dir: &dir,
+            on_corruption: config.on_corruption,
+            segment_bytes: segment_bytes(config),
+            trusted: None,
+        };
+        let recovered = recovery.run()?;
+        if let Durability::Interval(window) = config.durability {
+            events::interval_durability(window);
+        }
+        let journal = Journal::start(fs, dir, lock_file, recovered, config, readers, metrics);
+        let status = JournalHandle { shared: Arc::clone(&journal.writer.shared) }.status();
+        let segments = lock(&journal.writer.shared.segments).len();
+        events::opened(&journal.writer.shared.dir, status.id, status.oldest_seq, status.next_seq, segments);
+        Ok(journal)
+    }
+
+    fn start(
+        fs: F,
+        dir: PathBuf,
+        lock_file: F::File,
+        recovered: Recovered<F::File>,
+        config: &config::Journal,
+        readers: usize,
+        metrics: Arc<Metrics>,
+    ) -> Journal<F> {
+        let Recovered { ids, segments, file, end, needs_rotation, next_seq, qos2, losses } = recovered;
+        let shared = Shared::new(Beginning {
+            fs,
+            dir,
+            metrics,
+            max_size: config.max_size,
+            on_corruption: config.on_corruption,
+            readers,
+            ids,
+            segments: segments.into_iter().map(Arc::new).collect(),
+            next_seq,
+            qos2,
+        });
+        losses.iter().for_each(|lost| shared.report_lost(lost.from, lost.to, &lost.why));
+        let newest = lock(&shared.segments).back().map(Arc::clone).expect("recovery leaves a segment");
+        let seed = record::seed(newest.salt.expect("recovery read the newest header"));
+        let size = if needs_rotation { end } else { newest.size };
+        let active = Active::new(newest, file, seed, end, size);
+        Journal { writer: Writer::new(Arc::new(shared), lock_file, config.clone(), active) }
+    }
+
+    /// Starts the writer thread. It ends when [`JournalHandle::stop`] is called and everything submitted is durable.
+    pub fn spawn(self) -> (JournalHandle<F>, Intake<F>, std::thread::JoinHandle<()>) {
+        let (handle, intake, writer) = self.into_parts();
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .expect("a process that may not start one thread cannot run at all");
+        (handle, intake, thread)
+    }
+
+    /// For [`Journal::spawn`], and for simulations that take the writer's turns themselves.
+    pub(super) fn into_parts(self) -> (JournalHandle<F>, Intake<F>, Writer<F>) {
+        let shared = &self.writer.shared;
+        (JournalHandle { shared: Arc::clone(shared) }, Intake::new(Arc::clone(shared)), self.writer)
+    }
 }
 
-impl<F: Fs> Reader<F> {
-    /// Goes to `seq`. If the journal's oldest record is newer, the next entry is the lost range up to it.
-    pub fn seek(&mut self, _seq: Seq) -> Result<(), JournalError> {
-        todo!()
+/// Shared access for databases, status and retention. Cheap to clone.
+pub struct JournalHandle<F: Fs> {
+    shared: Arc<Shared<F>>,
+}
+
+impl<F: Fs> Clone for JournalHandle<F> {
+    fn clone(&self) -> Self {
+        JournalHandle { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<F: Fs> JournalHandle<F> {
+    pub fn status(&self) -> JournalStatus {
+        JournalStatus {
+            id: self.shared.current_id(),
+            oldest_seq: self.shared.oldest_seq(),
+            next_seq: self.shared.next_seq(),
+            bytes: self.shared.bytes(),
+            max_bytes: self.shared.max_size,
+            paused: self.shared.paused.load(std::sync::atomic::Ordering::Acquire),
+        }
     }
 
-    /// The sequence number that the next entry begins with.
-    pub fn position(&self) -> Seq {
-        todo!()
+    /// Follows the durable end; also changes once more when the journal stops.
+    pub fn watermark(&self) -> watch::Receiver<Watermark> {
+        self.shared.watermark.subscribe()
     }
 
-    /// The next durable entry, or `None` at the durable end. Reads ahead in large blocks.
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>, JournalError> {
-        todo!()
+    /// A reader for one database, at the oldest message.
+    pub fn reader(&self) -> Reader<F> {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// The ids under which records in the journal are numbered, oldest first, each with the first sequence number it
+    /// covers; the last one covers everything up to and beyond `next_seq`. One entry, unless the id was renewed.
+    pub fn ids(&self) -> Vec<(JournalId, Seq)> {
+        lock(&self.shared.ids).clone()
+    }
+
+    /// Database `reader` (0-based) holds everything below `next_seq`, as read back from it. May go back, when an older
+    /// copy of the database took over. Nothing is trimmed before every database has called this.
+    pub fn set_delivered(&self, reader: usize, next_seq: Seq) {
+        let before = self.shared.delivered_by_all();
+        lock(&self.shared.delivered)[reader] = Some(next_seq);
+        let segments_ahead = self.shared.segment_of(self.shared.delivered_by_all().unwrap_or_default());
+        let segments_before = self.shared.segment_of(before.unwrap_or_default());
+        // Only a whole segment can make room, so only its end is worth waking the writer for.
+        if segments_ahead.map(|segment| segment.base) != segments_before.map(|segment| segment.base) {
+            self.shared.poke();
+        }
+    }
+
+    /// J11: a database knows sequence numbers that this journal never gave out (a restored disk image). Makes a fresh
+    /// id durable that covers everything from `next_seq` on, and returns it. Waits for the disk.
+    pub fn renew_id(&self) -> Result<JournalId, JournalError> {
+        let failed = |source| JournalError { path: self.shared.dir.join("id"), offset: 0, source };
+        let id = id_file::generate(&self.shared.fs).map_err(failed)?;
+        // Held while the file is written: of two databases that ask at once, one comes after the other.
+        let mut ids = lock(&self.shared.ids);
+        let from = self.shared.next_seq();
+        let old = ids.last().expect("there is always an id").0;
+        let oldest = self.shared.oldest_seq();
+        let mut renewed = ids.clone();
+        // An id all of whose messages are trimmed says nothing any more.
+        while renewed.get(1).is_some_and(|&(_, first)| first <= oldest) {
+            renewed.remove(0);
+        }
+        renewed.push((id, from));
+        id_file::store(&self.shared.fs, &self.shared.dir, &renewed).map_err(failed)?;
+        *ids = renewed;
+        events::id_renewed(old, id, from);
+        Ok(id)
+    }
+
+    /// The first sequence number that this process gave out.
+    pub fn first_seq_of_run(&self) -> Seq {
+        self.shared.first_seq_of_run
+    }
+
+    /// Ends the writer after everything submitted is durable; at once if the journal cannot be written just now, as
+    /// what is not durable was not acknowledged and stays with the broker.
+    pub fn stop(&self) {
+        lock(&self.shared.queue).stop = true;
+        self.shared.wake.notify_one();
     }
 }

@@ -1,0 +1,112 @@
+//! What the journal tells the log: one function per event, which also counts.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::JournalId;
+use super::segment::name_of;
+use crate::message::Seq;
+use crate::telemetry::Metrics;
+
+pub(super) fn opened(dir: &Path, id: JournalId, oldest: Seq, next: Seq, segments: usize) {
+    info!(journal = %dir.display(), %id, oldest_seq = oldest.0, next_seq = next.0, segments, "journal opened");
+}
+
+pub(super) fn interval_durability(window: Duration) {
+    warn!(
+        window_ms = window.as_millis() as u64,
+        "journal.durability is an interval: a power cut loses up to this much of what the broker was told is safe"
+    );
+}
+
+/// Sequence numbers that no database will get.
+pub(super) fn messages_lost(metrics: &Metrics, from: Seq, to: Seq, why: &str) {
+    let count = to.0.saturating_sub(from.0);
+    metrics.messages_lost.inc_by(count);
+    error!(from_seq = from.0, to_seq = to.0.saturating_sub(1), count, why, "messages lost");
+}
+
+/// The log's part of messages that were counted one by one as they were dropped.
+pub(super) fn messages_dropped(from: Seq, to: Seq, why: &str) {
+    error!(from_seq = from.0, to_seq = to.0 - 1, count = to.0 - from.0, why, "messages lost");
+}
+
+/// Damage that cost no message: a release, a snapshot, filling.
+pub(super) fn damage_without_loss(segment: &Path, offset: u64, len: u64) {
+    warn!(segment = name_of(segment), offset, len, "damaged bytes in the journal; no message was in them");
+}
+
+pub(super) fn quarantine_failed(segment: &Path, offset: u64, len: u64, error: &io::Error) {
+    warn!(segment = name_of(segment), offset, len, %error, "damaged bytes could not be copied to the quarantine folder");
+}
+
+pub(super) fn torn_tail_cut(segment: &Path, offset: u64, len: u64) {
+    warn!(
+        segment = name_of(segment),
+        offset, len, "an unfinished write at the journal's end was cut off; its messages were never acknowledged"
+    );
+}
+
+pub(super) fn segment_unreadable(segment: &Path, kept_as: &Path) {
+    error!(
+        segment = name_of(segment),
+        kept_as = %kept_as.display(),
+        "the newest segment's header is damaged: its messages are lost, and the journal takes a new id"
+    );
+}
+
+pub(super) fn id_recovered(dir: &Path, id: JournalId) {
+    warn!(journal = %dir.display(), %id, "the journal's id file is missing or damaged; made again from the segments");
+}
+
+pub(super) fn id_renewed(old: JournalId, new: JournalId, from: Seq) {
+    error!(
+        old_id = %old, new_id = %new, from_seq = from.0,
+        "a database knows sequence numbers that this journal never gave out (a restored disk?); the journal has a new id"
+    );
+}
+
+pub(super) fn snapshot_lost(segment: &Path) {
+    warn!(
+        segment = name_of(segment),
+        "the record of QoS 2 packet ids is damaged; a redelivered QoS 2 message may be stored twice"
+    );
+}
+
+pub(super) fn poisoned(error: &io::Error, attempt: u32, retry_in: Duration) {
+    error!(
+        %error, attempt, retry_in_ms = retry_in.as_millis() as u64,
+        "writing the journal failed; nothing is acknowledged until it has been reopened"
+    );
+}
+
+pub(super) fn reopened(next_seq: Seq) {
+    warn!(next_seq = next_seq.0, "the journal was reopened; the broker sends again what was not acknowledged");
+}
+
+pub(super) fn full(bytes: u64, max_bytes: u64, disk_full: bool, policy: &'static str) {
+    error!(bytes, max_bytes, disk_full, policy, "the journal is full");
+}
+
+pub(super) fn room_again(bytes: u64, max_bytes: u64) {
+    info!(bytes, max_bytes, "the journal has room again");
+}
+
+pub(super) fn level(percent: u64, bytes: u64, max_bytes: u64, seconds_left: Option<u64>) {
+    warn!(percent, bytes, max_bytes, seconds_left, "the journal fills up: a database takes too little");
+}
+
+pub(super) fn level_fell(percent: u64, bytes: u64, max_bytes: u64) {
+    info!(percent, bytes, max_bytes, "the journal empties again");
+}
+
+pub(super) fn trim_failed(segment: &Path, error: &io::Error) {
+    warn!(segment = name_of(segment), %error, "a delivered segment could not be removed; tried again later");
+}
+
+pub(super) fn stopped_unfinished(bytes: u64) {
+    warn!(bytes, "stopped while the journal could not be written; the broker keeps what was not acknowledged");
+}

@@ -1,0 +1,335 @@
+//! From a directory of bytes to a journal that can be written: a function of the bytes alone, that can be run again at
+//! any point (J9).
+//!
+//! Only the newest segment is scanned, so the start is fast however much waits; damage in sealed ones is found by the
+//! readers, which check every record. In the newest segment:
+//! - What no valid record follows is a torn tail: zeroed and synced before anything else (J4), so that no stale record
+//!   can come back to life behind newer ones.
+//! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
+//!   which tells every reader what is lost. If a later commit group proves that the bytes were once whole, `halt`
+//!   refuses to open; in the last group they may as well be a write that a power cut tore, which is no reason to halt.
+//! - At the end the segment is synced: what a killed process had written may be valid and still only in memory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::id_file::{self, Ids};
+use super::quarantine;
+use super::record::{self, GAP_RECORD_LEN, GapReason, Kind, RECORD_ALIGN, RECORD_HEADER_LEN};
+use super::scan::{Item, Scanner};
+use super::segment::{self, SEGMENT_HEADER_LEN, Segment, SegmentHeader, UNFINISHED_SUFFIX};
+use super::{Fs, FsFile, Lost, OpenError, Qos2Table, events};
+use crate::config::Corruption;
+use crate::message::Seq;
+
+/// Bytes zeroed at a time.
+const ZEROS_LEN: usize = 64 * 1024;
+
+/// A journal that was brought into order.
+pub(super) struct Recovered<File> {
+    pub(super) ids: Ids,
+    /// Oldest first; the last one is to be written.
+    pub(super) segments: Vec<Segment>,
+    pub(super) file: File,
+    /// Where the next record goes.
+    pub(super) end: u64,
+    /// The newest segment's snapshot is gone: begin another one soon, while the table is known.
+    pub(super) needs_rotation: bool,
+    pub(super) next_seq: Seq,
+    pub(super) qos2: Qos2Table,
+    /// Found now, to be counted and logged.
+    pub(super) losses: Vec<Lost>,
+}
+
+/// Of the segment with this salt only so many bytes are known to be on the disk: after a failed write or fsync the rest
+/// may read back from memory and yet not be there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trusted {
+    pub(super) salt: u64,
+    pub(super) len: u64,
+}
+
+pub(super) struct Recovery<'a, F: Fs> {
+    pub(super) fs: &'a F,
+    pub(super) dir: &'a Path,
+    pub(super) on_corruption: Corruption,
+    /// Size of a new segment.
+    pub(super) segment_bytes: u64,
+    pub(super) trusted: Option<Trusted>,
+}
+
+/// A damaged range of the newest segment.
+struct Hole {
+    offset: u64,
+    len: u64,
+    from: Seq,
+    to: Seq,
+}
+
+/// What a scan of a whole segment found.
+struct Replay<File> {
+    scanner: Scanner<File>,
+    holes: Vec<Hole>,
+    qos2: Qos2Table,
+    has_snapshot: bool,
+    /// Where the last valid record's commit group began.
+    last_group_start: u64,
+}
+
+impl<F: Fs> Recovery<'_, F> {
+    pub(super) fn run(&self) -> Result<Recovered<F::File>, OpenError> {
+        let bases = self.tidy().map_err(self.failed(self.dir, "listing it"))?;
+        let Some((&newest, sealed)) = bases.split_last() else { return self.begin_empty() };
+        let path = segment::path_of(self.dir, newest);
+        let file = self.fs.open(&path).map_err(self.failed(&path, "opening it"))?;
+        let header = segment::read_header(&file, newest).map_err(self.failed(&path, "reading its header"))?;
+        let Some(header) = header else {
+            drop(file);
+            return self.replace_unreadable(newest, sealed, &path);
+        };
+        let ids = self.ids(&bases, &header).map_err(self.failed(self.dir, "reading its id"))?;
+        let mut recovered = self.newest(file, path, &header, sealed)?;
+        recovered.ids = ids;
+        let mut segments = self.sealed(sealed)?;
+        segments.append(&mut recovered.segments);
+        recovered.segments = segments;
+        // What a process that was killed had created or removed becomes durable before anything builds on it (J10).
+        self.fs.sync_dir(self.dir).map_err(self.failed(self.dir, "syncing it"))?;
+        Ok(recovered)
+    }
+
+    fn failed(&self, path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+        let path = path.to_path_buf();
+        move |source| OpenError::Io { path, action, source }
+    }
+
+    /// Removes what was never finished and lists the segments, oldest first.
+    fn tidy(&self) -> io::Result<Vec<Seq>> {
+        let mut bases = Vec::new();
+        for path in self.fs.list(self.dir)? {
+            if path.as_os_str().to_string_lossy().ends_with(UNFINISHED_SUFFIX) {
+                self.fs.remove(&path)?;
+            }
+            bases.extend(segment::base_of(&path));
+        }
+        bases.sort_unstable();
+        Ok(bases)
+    }
+
+    /// No segments: a new journal, or one whose segments somebody removed. Either way its numbers begin again, so it
+    /// gets a new id.
+    fn begin_empty(&self) -> Result<Recovered<F::File>, OpenError> {
+        let ids = id_file::generate(self.fs)
+            .map(|id| vec![(id, Seq::FIRST)])
+            .and_then(|ids| id_file::store(self.fs, self.dir, &ids).map(|()| ids))
+            .map_err(self.failed(self.dir, "writing its id"))?;
+        self.begin_segment(ids, Seq::FIRST, Qos2Table::default())
+    }
+
+    fn begin_segment(&self, ids: Ids, base: Seq, qos2: Qos2Table) -> Result<Recovered<F::File>, OpenError> {
+        let id = ids.last().expect("there is always an id").0;
+        let size = self.segment_bytes.max(segment::overhead(&qos2));
+        let created = segment::create(self.fs, self.dir, id, base, size, &qos2)
+            .map_err(self.failed(&segment::path_of(self.dir, base), "creating it"))?;
+        let segment = Segment::new(base, created.path, size, Some(created.salt), created.end);
+        Ok(Recovered {
+            ids,
+            segments: vec![segment],
+            file: created.file,
+            end: created.end,
+            needs_rotation: false,
+            next_seq: base,
+            qos2,
+            losses: Vec::new(),
+        })
+    }
+
+    /// Neither copy of the newest segment's header can be read. How many messages it held nobody knows, so the numbers
+    /// from its base on are given out again, under a new id.
+    fn replace_unreadable(
+        &self,
+        base: Seq,
+        sealed: &[Seq],
+        path: &Path,
+    ) -> Result<Recovered<F::File>, OpenError> {
+        if self.on_corruption == Corruption::Halt {
+            let detail = "the segment's header cannot be read".to_owned();
+            return Err(OpenError::Damaged { path: path.to_path_buf(), offset: 0, detail });
+        }
+        let mut ids = match id_file::load(self.fs, self.dir).map_err(self.failed(self.dir, "reading its id"))? {
+            Some(ids) => ids,
+            None => self.ids_of_headers(sealed).map_err(self.failed(self.dir, "reading its headers"))?,
+        };
+        let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+        ids.retain(|&(_, first)| first < base);
+        ids.push((id, base));
+        let qos2 = self.table_before(sealed);
+        // The id first: once the segment is away, nothing else says that its numbers were in use.
+        id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
+        let kept = quarantine::keep_segment(self.fs, self.dir, path).map_err(self.failed(path, "putting it aside"))?;
+        events::segment_unreadable(path, &kept);
+        let mut segments = self.sealed(sealed)?;
+        let mut recovered = self.begin_segment(ids, base, qos2)?;
+        segments.append(&mut recovered.segments);
+        recovered.segments = segments;
+        Ok(recovered)
+    }
+
+    fn newest(
+        &self,
+        file: F::File,
+        path: PathBuf,
+        header: &SegmentHeader,
+        sealed: &[Seq],
+    ) -> Result<Recovered<F::File>, OpenError> {
+        let size = file.len().map_err(self.failed(&path, "reading its length"))?;
+        let trusted = self.trusted.filter(|trusted| trusted.salt == header.salt);
+        let limit = trusted.map_or(size, |trusted| trusted.len.min(size));
+        let read = |file, table| replay(file, header, limit, table).map_err(self.failed(&path, "reading it"));
+        let mut replay = read(file, Qos2Table::default())?;
+        let needs_rotation = !replay.has_snapshot;
+        if needs_rotation {
+            replay = read(replay.scanner.into_file(), self.table_before(sealed))?;
+            events::snapshot_lost(&path);
+        }
+        let losses = self.mend(&path, header, &replay)?;
+        let end = replay.scanner.offset();
+        let tail = match trusted {
+            Some(_) => Some(size),
+            None => replay.scanner.end_of_nonzero(end, size).map_err(self.failed(&path, "reading its end"))?,
+        };
+        let Replay { scanner, qos2, .. } = replay;
+        let (next_seq, file) = (scanner.expected(), scanner.into_file());
+        if let Some(tail_end) = tail.filter(|&tail_end| tail_end > end) {
+            zero(&file, end, tail_end).map_err(self.failed(&path, "clearing its end"))?;
+            if trusted.is_none() {
+                events::torn_tail_cut(&path, end, tail_end - end);
+            }
+        }
+        file.sync_data().map_err(self.failed(&path, "syncing it"))?;
+        let segment = Segment::new(header.base, path, size, Some(header.salt), end);
+        Ok(Recovered { ids: Vec::new(), segments: vec![segment], file, end, needs_rotation, next_seq, qos2, losses })
+    }
+
+    /// Puts a gap record where damage is, after keeping the bytes (J5).
+    fn mend(&self, path: &Path, header: &SegmentHeader, replay: &Replay<F::File>) -> Result<Vec<Lost>, OpenError> {
+        let is_proven = |hole: &Hole| replay.last_group_start > hole.offset;
+        if self.on_corruption == Corruption::Halt
+            && let Some(hole) = replay.holes.iter().find(|hole| is_proven(hole))
+        {
+            let detail = format!("{} bytes with messages {}..{} are no records", hole.len, hole.from, hole.to);
+            return Err(OpenError::Damaged { path: path.to_path_buf(), offset: hole.offset, detail });
+        }
+        let (file, mut losses) = (replay.scanner.file(), Vec::new());
+        for hole in &replay.holes {
+            quarantine::keep_range(self.fs, self.dir, path, file, hole.offset, hole.len)
+                .map_err(self.failed(path, "copying damaged bytes to the quarantine folder"))?;
+            if let Some(mut gap) = filling(hole) {
+                record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
+                file.write_all_at(&gap, hole.offset).map_err(self.failed(path, "mending it"))?;
+            }
+            if hole.from == hole.to {
+                events::damage_without_loss(path, hole.offset, hole.len);
+                continue;
+            }
+            let why = format!("damaged at byte {} of {}", hole.offset, segment::name_of(path));
+            let doubt = ", in the last write before the end: if a power cut tore it, the broker sends them again";
+            let why = if is_proven(hole) { why } else { why + doubt };
+            losses.push(Lost { from: hole.from, to: hole.to, why });
+        }
+        Ok(losses)
+    }
+
+    fn sealed(&self, bases: &[Seq]) -> Result<Vec<Segment>, OpenError> {
+        let open = |&base: &Seq| {
+            let path = segment::path_of(self.dir, base);
+            let size = self.fs.open_read(&path).and_then(|file| file.len());
+            let size = size.map_err(self.failed(&path, "reading its length"))?;
+            Ok(Segment::new(base, path, size, None, size))
+        };
+        bases.iter().map(open).collect()
+    }
+
+    /// The ids, from their file if it is whole and belongs to these segments, else from the segments' headers.
+    fn ids(&self, bases: &[Seq], newest: &SegmentHeader) -> io::Result<Ids> {
+        if let Some(ids) = id_file::load(self.fs, self.dir)?
+            && ids.iter().any(|&(id, _)| id == newest.id)
+        {
+            return Ok(ids);
+        }
+        let ids = self.ids_of_headers(bases)?;
+        id_file::store(self.fs, self.dir, &ids)?;
+        events::id_recovered(self.dir, newest.id);
+        Ok(ids)
+    }
+
+    fn ids_of_headers(&self, bases: &[Seq]) -> io::Result<Ids> {
+        let mut ids = Ids::new();
+        for &base in bases {
+            let file = self.fs.open_read(&segment::path_of(self.dir, base))?;
+            let Some(header) = segment::read_header(&file, base)? else { continue };
+            if ids.last().is_none_or(|&(id, _)| id != header.id) {
+                ids.push((header.id, if ids.is_empty() { Seq::FIRST } else { base }));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The QoS 2 table at the end of the last sealed segment, as far as it can be read.
+    fn table_before(&self, sealed: &[Seq]) -> Qos2Table {
+        let read = |base: Seq| -> io::Result<Option<Qos2Table>> {
+            let file = self.fs.open_read(&segment::path_of(self.dir, base))?;
+            let Some(header) = segment::read_header(&file, base)? else { return Ok(None) };
+            let limit = file.len()?;
+            Ok(Some(replay(file, &header, limit, Qos2Table::default())?.qos2))
+        };
+        // Not being able to tell duplicates is no reason not to start.
+        sealed.last().and_then(|&base| read(base).ok().flatten()).unwrap_or_default()
+    }
+}
+
+fn replay<File: FsFile>(
+    file: File,
+    header: &SegmentHeader,
+    limit: u64,
+    qos2: Qos2Table,
+) -> io::Result<Replay<File>> {
+    let first = SEGMENT_HEADER_LEN as u64;
+    let scanner = Scanner::new(file, record::seed(header.salt), first, header.base);
+    let mut replay = Replay { scanner, holes: Vec::new(), qos2, has_snapshot: false, last_group_start: 0 };
+    loop {
+        match replay.scanner.next_item(limit)? {
+            Item::Record { offset, header } => {
+                let body = replay.scanner.body(offset, &header);
+                replay.has_snapshot |= header.kind == Kind::Snapshot && offset == first;
+                replay.qos2.apply(header.kind, header.flags, body);
+                replay.last_group_start = offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN);
+            }
+            Item::Hole { offset, len, from, to } => replay.holes.push(Hole { offset, len, from, to }),
+            Item::End { .. } => return Ok(replay),
+        }
+    }
+}
+
+/// A record of exactly the hole's size that says what is missing; `None` if it does not fit (damage that began as no
+/// record of ours).
+fn filling(hole: &Hole) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    if hole.from < hole.to && hole.len >= GAP_RECORD_LEN {
+        record::stage_gap(&mut out, hole.to, GapReason::Damage, hole.len as usize);
+    } else if hole.from == hole.to && hole.len >= RECORD_HEADER_LEN as u64 {
+        record::stage_void(&mut out, hole.len as usize);
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+fn zero(file: &impl FsFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = [0; ZEROS_LEN];
+    let mut at = from;
+    while at < to {
+        let n = (to - at).min(ZEROS_LEN as u64);
+        file.write_all_at(&zeros[..n as usize], at)?;
+        at += n;
+    }
+    Ok(())
+}

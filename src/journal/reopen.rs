@@ -1,0 +1,103 @@
+//! After a failed write or fsync (J6): the handle is not used again, nothing is acknowledged, and the disk is asked
+//! what is true. An fsync is never tried again: the kernel marks the pages clean after a failure, so a second one
+//! succeeds without having written anything.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::record;
+use super::recovery::{Recovery, Trusted};
+use super::segment::Segment;
+use super::shared::lock;
+use super::writer::{Active, Step, Writer};
+use super::{Fs, OpenError, Qos2Table, Watermark, events};
+use crate::config::Durability;
+use crate::message::Seq;
+
+/// Between attempts to reopen: from the first to the last, doubling.
+const REOPEN_DELAY_MIN: Duration = Duration::from_millis(100);
+const REOPEN_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// The journal cannot be written for now.
+pub(super) struct Broken {
+    attempt: u32,
+    pub(super) retry_at: Instant,
+}
+
+impl<F: Fs> Writer<F> {
+    /// J6: the handle is not used again, nothing more is acknowledged, and the disk is asked what is true.
+    pub(super) fn poison(&mut self, error: &io::Error) -> Step {
+        let attempt = self.broken.as_ref().map_or(0, |broken| broken.attempt) + 1;
+        let delay = REOPEN_DELAY_MIN.saturating_mul(1 << attempt.min(16).saturating_sub(1)).min(REOPEN_DELAY_MAX);
+        events::poisoned(error, attempt, delay);
+        self.broken = Some(Broken { attempt, retry_at: Instant::now() + delay });
+        self.shared.set_paused(true);
+        Step::Blocked(delay)
+    }
+
+    pub(super) fn reopen(&mut self) -> Step {
+        match self.try_reopen() {
+            Ok(()) => Step::Worked,
+            Err(OpenError::Io { source, .. }) => self.poison(&source),
+            Err(error) => self.poison(&io::Error::other(error)),
+        }
+    }
+
+    fn try_reopen(&mut self) -> Result<(), OpenError> {
+        let salt = self.active.segment.salt.expect("the active segment's header was read or written by us");
+        let recovered = Recovery {
+            fs: &self.shared.fs,
+            dir: &self.shared.dir,
+            on_corruption: self.config.on_corruption,
+            segment_bytes: self.segment_bytes(),
+            trusted: Some(Trusted { salt, len: self.active.durable }),
+        }
+        .run()?;
+        recovered.losses.iter().for_each(|lost| self.shared.report_lost(lost.from, lost.to, &lost.why));
+        let acknowledged_lost = matches!(self.config.durability, Durability::Interval(_)) && self.active.messages > 0;
+        if acknowledged_lost {
+            let why = "acknowledged within journal.durability's interval, and then the disk failed";
+            events::messages_lost(&self.shared.metrics, recovered.next_seq, self.next_seq, why);
+        }
+        // Readers hold on to the segments they read: those that are still there stay the same objects.
+        let known = lock(&self.shared.segments).clone();
+        let same = |new: &Segment| {
+            let matches = |old: &&Arc<Segment>| old.base == new.base && (old.salt == new.salt || new.salt.is_none());
+            known.iter().find(matches).map(Arc::clone)
+        };
+        let segments = recovered.segments.into_iter().map(|new| same(&new).unwrap_or_else(|| Arc::new(new)));
+        *lock(&self.shared.segments) = segments.collect();
+        let newest = lock(&self.shared.segments).back().map(Arc::clone).expect("recovery leaves a segment");
+        let seed = record::seed(newest.salt.expect("recovery read the newest header"));
+        let size = if recovered.needs_rotation { recovered.end } else { newest.size };
+        newest.set_durable_len(recovered.end);
+        self.active = Active::new(newest, recovered.file, seed, recovered.end, size);
+        *lock(&self.shared.ids) = recovered.ids;
+        self.begin_generation(recovered.next_seq, recovered.qos2);
+        Ok(())
+    }
+
+    /// Forgets what was submitted and not durable; the session gets it again from the broker.
+    fn begin_generation(&mut self, next_seq: Seq, qos2: Qos2Table) {
+        self.batch.clear();
+        self.cursor = 0;
+        self.next_seq = next_seq;
+        self.broken = None;
+        let mut queue = lock(&self.shared.queue);
+        queue.records.clear();
+        queue.generation += 1;
+        *lock(&self.shared.qos2) = qos2;
+        self.shared.pending_bytes.store(0, Ordering::Release);
+        self.shared.generation.store(queue.generation, Ordering::Release);
+        self.shared.paused.store(false, Ordering::Release);
+        drop(queue);
+        self.shared.watermark.send_if_modified(|watermark| {
+            std::mem::replace(watermark, Watermark { next_seq }).next_seq != next_seq
+        });
+        self.shared.show_bytes();
+        self.shared.session.notify_one();
+        events::reopened(next_seq);
+    }
+}

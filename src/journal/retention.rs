@@ -1,0 +1,146 @@
+//! What may be removed, and how full the journal is (J7, J8).
+//!
+//! A sealed segment goes when every database has everything in it and it has been sealed for `keep`, or earlier if its
+//! room is needed. Oldest first, and the directory is synced after each, so a crash leaves no hole in the middle.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::segment::{self, Segment};
+use super::shared::lock;
+use super::writer::{HOUSEKEEPING_INTERVAL, Writer};
+use super::{Fs, events};
+use crate::clock;
+use crate::message::Seq;
+
+/// Shares of `max_size` that undelivered messages take, in percent, at which a WARN is due.
+const LEVELS: [u64; 2] = [80, 95];
+
+/// A level counts as left only when this much below, so that the log does not flicker.
+const LEVEL_HYSTERESIS: u64 = 5;
+
+/// How long the present rate is measured over.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// How full the journal was when last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Level {
+    /// The highest of [`LEVELS`] that was told of; 0 for none.
+    told: u64,
+    /// When the rate's window began, and the undelivered bytes then.
+    since: Option<(Instant, u64)>,
+}
+
+impl<F: Fs> Writer<F> {
+    /// What is due about once a second.
+    pub(super) fn housekeep(&mut self) {
+        let now = Instant::now();
+        if now < self.trim_at {
+            return;
+        }
+        self.trim_at = now + HOUSEKEEPING_INTERVAL;
+        while self.trim_one(false) {}
+        self.tell_drops();
+        self.watch_level(self.next_seq);
+    }
+
+    /// Removes the oldest segment if it is sealed, delivered to all, and old enough or `room_needed`.
+    pub(super) fn trim_one(&mut self, room_needed: bool) -> bool {
+        let Some((oldest, next)) = self.two_oldest() else { return false };
+        let is_delivered = self.shared.delivered_by_all().is_some_and(|delivered| delivered >= next.base);
+        is_delivered && (room_needed || self.is_old_enough(&oldest, &next)) && self.remove(&oldest)
+    }
+
+    /// Removes the oldest sealed segment with what nobody has yet, and says so.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        let Some((oldest, next)) = self.two_oldest() else { return false };
+        if !self.remove(&oldest) {
+            return false;
+        }
+        self.shared.dropped_below.store(next.base.0, Ordering::Release);
+        let from = self.shared.delivered_by_all().unwrap_or(oldest.base).max(oldest.base);
+        if from < next.base {
+            self.shared.report_lost(from, next.base, "dropped: the journal was full");
+        }
+        true
+    }
+
+    fn two_oldest(&self) -> Option<(Arc<Segment>, Arc<Segment>)> {
+        let segments = lock(&self.shared.segments);
+        Some((segments.front().map(Arc::clone)?, segments.get(1).map(Arc::clone)?))
+    }
+
+    fn is_old_enough(&self, oldest: &Segment, next: &Segment) -> bool {
+        if let Some(sealed_at) = oldest.sealed_at() {
+            return sealed_at.elapsed() >= self.config.keep;
+        }
+        // Sealed by an earlier process: when its successor was made, by the wall clock. A clock that went back makes
+        // the age negative, and the segment stays until the clock has caught up or room is needed.
+        let created_at = self.shared.fs.open_read(&next.path).and_then(|file| segment::read_header(&file, next.base));
+        match created_at {
+            Ok(Some(header)) => {
+                let age = clock::now().as_micros().saturating_sub(header.created_at.as_micros());
+                u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) >= self.config.keep)
+            }
+            // A header that cannot be read tells no age; the segment before it waits until this process has sealed one.
+            _ => next.sealed_at().is_some_and(|sealed_at| sealed_at.elapsed() >= self.config.keep),
+        }
+    }
+
+    fn remove(&mut self, oldest: &Arc<Segment>) -> bool {
+        // First out of the list: a reader must not be led to a file that is gone.
+        lock(&self.shared.segments).pop_front();
+        match self.shared.fs.remove(&oldest.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                lock(&self.shared.segments).push_front(Arc::clone(oldest));
+                events::trim_failed(&oldest.path, &error);
+                return false;
+            }
+            _ => {}
+        }
+        self.shared.show_bytes();
+        // If this fails the file may come back after a crash, with what is in the databases already.
+        if let Err(error) = self.shared.fs.sync_dir(&self.shared.dir) {
+            events::trim_failed(&oldest.path, &error);
+        }
+        true
+    }
+
+    /// WARN when undelivered messages take much of `max_size`, INFO when no longer.
+    pub(super) fn watch_level(&mut self, next_seq: Seq) {
+        let delivered = self.shared.delivered_by_all().unwrap_or(Seq::FIRST);
+        let bytes = self.undelivered_bytes(delivered, next_seq);
+        let max = self.config.max_size.max(1);
+        let percent = bytes.saturating_mul(100) / max;
+        let now = Instant::now();
+        let (since, bytes_then) = *self.level.since.get_or_insert((now, bytes));
+        let elapsed = now.duration_since(since);
+        let reached = LEVELS.iter().copied().filter(|&level| percent >= level).max().unwrap_or(0);
+        if reached > self.level.told {
+            let grown = bytes.saturating_sub(bytes_then);
+            let left = max.saturating_sub(bytes);
+            let seconds_left = (grown > 0).then(|| (left as f64 / grown as f64 * elapsed.as_secs_f64()) as u64);
+            events::level(percent, bytes, max, seconds_left);
+            self.level.told = reached;
+        } else if percent + LEVEL_HYSTERESIS < self.level.told {
+            events::level_fell(percent, bytes, max);
+            self.level.told = reached;
+        }
+        if elapsed >= RATE_WINDOW {
+            self.level.since = Some((now, bytes));
+        }
+    }
+
+    /// Bytes of the segments that hold something undelivered; of the newest only what is written.
+    fn undelivered_bytes(&self, delivered: Seq, next_seq: Seq) -> u64 {
+        if delivered >= next_seq {
+            return 0;
+        }
+        let segments = lock(&self.shared.segments);
+        let sealed = segments.iter().zip(segments.iter().skip(1));
+        let waiting = sealed.filter(|(_, next)| next.base > delivered).map(|(segment, _)| segment.size);
+        waiting.sum::<u64>() + self.active.end
+    }
+}

@@ -1,0 +1,199 @@
+//! Walks the records of one segment and finds its way past damage. Recovery, readers and `verify` all use it, so they
+//! cannot disagree about what a segment holds.
+
+use std::io;
+
+use super::FsFile;
+use super::fs::read_full;
+use super::record::{self, RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader};
+use crate::message::Seq;
+
+/// Bytes read at a time: large enough that reading is sequential for a disk, small enough to keep one per database.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// A buffer that one large record made grow goes back to [`BLOCK_BYTES`] above this.
+const BUFFER_KEPT_MAX: usize = 2 * 1024 * 1024;
+
+/// The search after damage checks at most this many bytes of candidates for each byte of the segment, so that bytes
+/// made to look like many long records cannot keep it busy for hours.
+const SEARCH_WORK_PER_BYTE: u64 = 16;
+
+/// A gap record may jump far; a number farther off than this is damage and no record of ours.
+const SEQ_JUMP_MAX: u64 = 1 << 40;
+
+/// What comes next in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Item {
+    /// A valid record with the expected number, at this offset. [`Scanner::body`] lends its body.
+    Record { offset: u64, header: RecordHeader },
+    /// Damage: `len` bytes (possibly none) that are no record, and the numbers `from..to` (possibly none) with them. A
+    /// valid record follows.
+    Hole { offset: u64, len: u64, from: Seq, to: Seq },
+    /// No valid record up to the limit. What lies between may be zeros, a torn write or damage.
+    End { offset: u64 },
+}
+
+/// Reads one segment's records in order, never past `limit`.
+pub(super) struct Scanner<File> {
+    file: File,
+    seed: u32,
+    /// The file's bytes from `start` on; `filled` of them.
+    buffer: Vec<u8>,
+    start: u64,
+    filled: usize,
+    offset: u64,
+    expected: Seq,
+}
+
+impl<File: FsFile> Scanner<File> {
+    /// Begins at `offset`, where the record numbered `expected` should be.
+    pub(super) fn new(file: File, seed: u32, offset: u64, expected: Seq) -> Scanner<File> {
+        Scanner { file, seed, buffer: Vec::new(), start: 0, filled: 0, offset, expected }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The number of the next record that takes one.
+    pub(super) fn expected(&self) -> Seq {
+        self.expected
+    }
+
+    /// Gives up what lies before `offset`.
+    pub(super) fn skip_to(&mut self, offset: u64, expected: Seq) {
+        self.offset = offset;
+        self.expected = expected;
+    }
+
+    /// The next item below `limit`. An error leaves the scanner where it is.
+    pub(super) fn next_item(&mut self, limit: u64) -> io::Result<Item> {
+        let offset = self.offset;
+        match self.valid_record_at(offset, limit)? {
+            Some((header, following)) if header.seq == self.expected => {
+                self.offset += header.record_len();
+                self.expected = following;
+                Ok(Item::Record { offset, header })
+            }
+            Some((header, _)) if self.is_plausible(header.seq) => {
+                let from = std::mem::replace(&mut self.expected, header.seq);
+                Ok(Item::Hole { offset, len: 0, from, to: header.seq })
+            }
+            _ => match self.search(offset + RECORD_ALIGN, limit)? {
+                Some((found, seq)) => {
+                    let from = std::mem::replace(&mut self.expected, seq);
+                    self.offset = found;
+                    Ok(Item::Hole { offset, len: found - offset, from, to: seq })
+                }
+                None => Ok(Item::End { offset }),
+            },
+        }
+    }
+
+    /// The body of the record that [`Item::Record`] just told of.
+    pub(super) fn body(&self, offset: u64, header: &RecordHeader) -> &[u8] {
+        let at = (offset - self.start) as usize + RECORD_HEADER_LEN;
+        &self.buffer[at..at + header.len as usize]
+    }
+
+    /// The highest byte at or after `from` that is not zero, as an exclusive end; `None` if all are zeros.
+    pub(super) fn end_of_nonzero(&mut self, from: u64, limit: u64) -> io::Result<Option<u64>> {
+        let (mut at, mut end) = (from, None);
+        while at < limit {
+            let len = self.fill(at, 1, limit)?;
+            if len == 0 {
+                break;
+            }
+            let bytes = self.bytes(at, len);
+            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+                end = Some(at + last as u64 + 1);
+            }
+            at += len as u64;
+        }
+        Ok(end)
+    }
+
+    fn is_plausible(&self, seq: Seq) -> bool {
+        seq >= self.expected && seq.0 - self.expected.0 <= SEQ_JUMP_MAX
+    }
+
+    /// The first valid record at or after `from` with a number that can follow, and that number.
+    fn search(&mut self, from: u64, limit: u64) -> io::Result<Option<(u64, Seq)>> {
+        let mut work_left = (limit - from.min(limit)).max(BLOCK_BYTES as u64) * SEARCH_WORK_PER_BYTE;
+        let mut at = from;
+        while at + RECORD_HEADER_LEN as u64 <= limit {
+            let Some(header) = self.header_at(at, limit)? else {
+                at += RECORD_ALIGN;
+                continue;
+            };
+            if self.is_plausible(header.seq) && at + header.record_len() <= limit {
+                let Some(rest) = work_left.checked_sub(header.record_len()) else { return Ok(None) };
+                work_left = rest;
+                if self.valid_record_at(at, limit)?.is_some() {
+                    return Ok(Some((at, header.seq)));
+                }
+            }
+            at += RECORD_ALIGN;
+        }
+        Ok(None)
+    }
+
+    fn header_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<RecordHeader>> {
+        if self.fill(offset, RECORD_HEADER_LEN, limit)? < RECORD_HEADER_LEN {
+            return Ok(None);
+        }
+        let bytes = self.bytes(offset, RECORD_HEADER_LEN);
+        Ok(bytes.first_chunk().and_then(RecordHeader::parse))
+    }
+
+    /// The record at `offset`, if its checksum holds, with the number that follows it.
+    fn valid_record_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<(RecordHeader, Seq)>> {
+        let Some(header) = self.header_at(offset, limit)? else { return Ok(None) };
+        let len = header.record_len();
+        // Checked against the file's end before the buffer grows.
+        if offset + len > limit || self.fill(offset, len as usize, limit)? < len as usize {
+            return Ok(None);
+        }
+        let record = self.bytes(offset, len as usize);
+        if record::checksum(self.seed, record) != header.crc {
+            return Ok(None);
+        }
+        Ok(header.following_seq(record::body(record)).map(|following| (header, following)))
+    }
+
+    fn bytes(&self, offset: u64, len: usize) -> &[u8] {
+        let at = (offset - self.start) as usize;
+        &self.buffer[at..at + len]
+    }
+
+    /// Brings the bytes from `offset` on into the buffer and returns how many there are: `need` or more, unless the
+    /// limit or the file ends before.
+    fn fill(&mut self, offset: u64, need: usize, limit: u64) -> io::Result<usize> {
+        let buffered_end = self.start + self.filled as u64;
+        if offset >= self.start && offset + need as u64 <= buffered_end.min(limit) {
+            return Ok((buffered_end.min(limit) - offset) as usize);
+        }
+        if offset >= limit {
+            return Ok(0);
+        }
+        let want = (limit - offset).min(need.max(BLOCK_BYTES) as u64) as usize;
+        if self.buffer.len() > BUFFER_KEPT_MAX && want <= BLOCK_BYTES {
+            self.buffer = Vec::new();
+        }
+        if self.buffer.len() < want {
+            self.buffer.resize(want, 0);
+        }
+        // Nothing is buffered if the read fails.
+        (self.start, self.filled) = (offset, 0);
+        self.filled = read_full(&self.file, &mut self.buffer[..want], offset)?;
+        Ok(self.filled)
+    }
+}

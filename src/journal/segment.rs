@@ -1,0 +1,242 @@
+//! A segment: one file of records, named after the first sequence number it may hold.
+//!
+//! ```text
+//! header (64 bytes) = magic 8 | version u16 | flags u16 | header_len u32 | journal id 16 | base_seq u64
+//!                   | created_at i64 | salt u64 | crc u32 over all before it | reserved 4
+//! file = header | snapshot record (it begins with a copy of the header) | records … | zeros
+//! ```
+//! A segment is made under another name and renamed when header and snapshot are on the disk. So a `.seg` file whose
+//! header cannot be read was damaged; it is never an unfinished one. The copy of the header, at a fixed place, makes a
+//! damaged header readable all the same.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::fs::{read_full, remove_if_there};
+use super::record::{self, RECORD_HEADER_LEN};
+use super::{Fs, FsFile, JournalId, Qos2Table};
+use crate::clock::{self, Timestamp};
+use crate::message::Seq;
+
+pub(super) const SEGMENT_HEADER_LEN: usize = 64;
+
+const MAGIC: [u8; 8] = *b"ROWBRJNL";
+const VERSION: u16 = 2;
+const CRC_AT: usize = 56;
+
+/// Where the copy of the header lies: the beginning of the snapshot record's body.
+const COPY_AT: u64 = (SEGMENT_HEADER_LEN + RECORD_HEADER_LEN) as u64;
+
+const SUFFIX: &str = ".seg";
+/// Of a segment that is being made; recovery removes it.
+pub(super) const UNFINISHED_SUFFIX: &str = ".new";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) id: JournalId,
+    pub(super) base: Seq,
+    /// Never used in recovery; only for the age of the segment before.
+    pub(super) created_at: Timestamp,
+    pub(super) salt: u64,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_LEN] {
+        let mut bytes = [0; SEGMENT_HEADER_LEN];
+        bytes[0..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&(SEGMENT_HEADER_LEN as u32).to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.id.0);
+        bytes[32..40].copy_from_slice(&self.base.0.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.created_at.as_micros().to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.salt.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// `Ok(None)` for damaged bytes; an error for a whole header of a version that this program does not know and so
+    /// must not touch.
+    pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER_LEN]) -> io::Result<Option<SegmentHeader>> {
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let crc = u32::from_le_bytes(bytes[CRC_AT..CRC_AT + 4].try_into().expect("4 bytes"));
+        if bytes[..8] != MAGIC || crc != crc32c::crc32c(&bytes[..CRC_AT]) {
+            return Ok(None);
+        }
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if version != VERSION {
+            let reason = format!("its format is version {version} and this program reads version {VERSION}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+        Ok(Some(SegmentHeader {
+            id: JournalId(bytes[16..32].try_into().expect("16 bytes")),
+            base: Seq(u64_at(32)),
+            created_at: Timestamp(u64_at(40) as i64),
+            salt: u64_at(48),
+        }))
+    }
+}
+
+/// Reads the header of the segment `base`, from its copy if the first is damaged. `None` if both are, or if the file is
+/// another segment's.
+pub(super) fn read_header(file: &impl FsFile, base: Seq) -> io::Result<Option<SegmentHeader>> {
+    for offset in [0, COPY_AT] {
+        let mut bytes = [0; SEGMENT_HEADER_LEN];
+        if read_full(file, &mut bytes, offset)? == SEGMENT_HEADER_LEN
+            && let Some(header) = SegmentHeader::decode(&bytes)?
+            && header.base == base
+        {
+            return Ok(Some(header));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the first copy of the header is whole (the second may still be readable if not).
+pub(super) fn is_header_whole(file: &impl FsFile) -> io::Result<bool> {
+    let mut bytes = [0; SEGMENT_HEADER_LEN];
+    Ok(read_full(file, &mut bytes, 0)? == SEGMENT_HEADER_LEN && SegmentHeader::decode(&bytes)?.is_some())
+}
+
+pub(super) fn path_of(dir: &Path, base: Seq) -> PathBuf {
+    dir.join(format!("{:020}{SUFFIX}", base.0))
+}
+
+/// The first sequence number of the segment with this path; `None` for any other file.
+pub(super) fn base_of(path: &Path) -> Option<Seq> {
+    let digits = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    let is_ours = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|&base| is_ours && base >= Seq::FIRST.0).map(Seq)
+}
+
+/// The name for logs and for [`super::Lost`].
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// A segment on the disk, as the writer and all readers know it.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) base: Seq,
+    pub(super) path: PathBuf,
+    /// Bytes of the file.
+    pub(super) size: u64,
+    /// `None` until the header has been read: recovery does not read those of sealed segments.
+    pub(super) salt: Option<u64>,
+    /// Everything below is on the disk. Of a segment sealed before the start: the whole file.
+    durable_len: AtomicU64,
+    /// When this process sealed it.
+    sealed_at: Mutex<Option<Instant>>,
+}
+
+impl Segment {
+    pub(super) fn new(base: Seq, path: PathBuf, size: u64, salt: Option<u64>, durable_len: u64) -> Segment {
+        Segment { base, path, size, salt, durable_len: AtomicU64::new(durable_len), sealed_at: Mutex::default() }
+    }
+
+    pub(super) fn durable_len(&self) -> u64 {
+        self.durable_len.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_durable_len(&self, len: u64) {
+        self.durable_len.store(len, Ordering::Release);
+    }
+
+    pub(super) fn set_sealed(&self) {
+        *super::shared::lock(&self.sealed_at) = Some(Instant::now());
+    }
+
+    pub(super) fn sealed_at(&self) -> Option<Instant> {
+        *super::shared::lock(&self.sealed_at)
+    }
+}
+
+/// A segment just made: durable with its name, header and snapshot, and open for writing.
+pub(super) struct Created<File> {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) salt: u64,
+    /// Where the first record goes.
+    pub(super) end: u64,
+}
+
+/// Bytes before the first record when `table` is in the snapshot.
+pub(super) fn overhead(table: &Qos2Table) -> u64 {
+    SEGMENT_HEADER_LEN as u64 + record::record_len((SEGMENT_HEADER_LEN + table.encoded_len()) as u64)
+}
+
+/// Makes the segment `base` of `size` bytes (J3, J10). An empty segment of the same base is replaced. On an error
+/// nothing is left but perhaps an unfinished file, which the next attempt or recovery removes.
+pub(super) fn create<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    id: JournalId,
+    base: Seq,
+    size: u64,
+    table: &Qos2Table,
+) -> io::Result<Created<F::File>> {
+    let path = path_of(dir, base);
+    let unfinished = path.with_extension(&UNFINISHED_SUFFIX[1..]);
+    let mut salt = [0; 8];
+    fs.fill_random(&mut salt)?;
+    let salt = u64::from_le_bytes(salt);
+    let header = SegmentHeader { id, base, created_at: clock::now(), salt }.encode();
+    let mut snapshot = Vec::new();
+    record::stage_snapshot(&mut snapshot, &header, |out| table.encode(out));
+    record::seal(&mut snapshot, base, 0, record::seed(salt));
+    let end = (SEGMENT_HEADER_LEN + snapshot.len()) as u64;
+
+    remove_if_there(fs, &unfinished)?;
+    let file = fs.create_new(&unfinished)?;
+    let written = file
+        .allocate(size)
+        .and_then(|()| file.write_all_at(&header, 0))
+        .and_then(|()| file.write_all_at(&snapshot, SEGMENT_HEADER_LEN as u64))
+        .and_then(|()| file.sync_data())
+        .and_then(|()| fs.rename(&unfinished, &path));
+    if let Err(error) = written {
+        // Best effort: a full disk wants its room back. What stays is removed by the next attempt.
+        let _ = remove_if_there(fs, &unfinished);
+        return Err(error);
+    }
+    fs.sync_dir(dir)?;
+    Ok(Created { file, path, salt, end })
+}
+
+/// The table and the journal id that a snapshot record holds.
+pub(super) fn snapshot_body(body: &[u8]) -> Option<Qos2Table> {
+    let (_, table) = body.split_at_checked(SEGMENT_HEADER_LEN)?;
+    Qos2Table::decode(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_sort_as_numbers_and_nothing_else_is_a_segment() {
+        let path = path_of(Path::new("j"), Seq(42));
+        assert_eq!(path, Path::new("j/00000000000000000042.seg"));
+        assert_eq!(base_of(&path), Some(Seq(42)));
+        for other in ["j/42.seg", "j/00000000000000000042.new", "j/id", "j/+0000000000000000042.seg"] {
+            assert_eq!(base_of(Path::new(other)), None, "{other}");
+        }
+        assert_eq!(base_of(Path::new("j/99999999999999999999.seg")), None, "beyond 64 bits");
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_comes_back_and_no_flipped_bit_passes(id: [u8; 16], base: u64, at: i64, salt: u64, bit in 0usize..480) {
+            let header = SegmentHeader { id: JournalId(id), base: Seq(base), created_at: Timestamp(at), salt };
+            let mut bytes = header.encode();
+            prop_assert_eq!(SegmentHeader::decode(&bytes).unwrap(), Some(header));
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(SegmentHeader::decode(&bytes).unwrap(), None);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the writer, the readers, the session and `status` know in common.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::id_file::Ids;
+use super::segment::Segment;
+use super::{Fs, JournalId, Qos2Table, Watermark, events, quarantine};
+use crate::config::Corruption;
+use crate::message::Seq;
+use crate::telemetry::Metrics;
+
+/// Lost ranges remembered so that each is counted once, not once per reader. Older ones may be counted again.
+const REPORTED_MAX: usize = 1024;
+
+pub(super) struct Shared<F: Fs> {
+    pub(super) fs: F,
+    pub(super) dir: PathBuf,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) max_size: u64,
+    pub(super) on_corruption: Corruption,
+    pub(super) first_seq_of_run: Seq,
+    pub(super) ids: Mutex<Ids>,
+    /// Oldest first; the last one is being written. Never empty.
+    pub(super) segments: Mutex<VecDeque<Arc<Segment>>>,
+    pub(super) watermark: watch::Sender<Watermark>,
+    /// Per reader: everything below is in its database. `None` until it said so.
+    pub(super) delivered: Mutex<Vec<Option<Seq>>>,
+    /// Everything below was dropped by `when_full: drop_oldest`.
+    pub(super) dropped_below: AtomicU64,
+    reported: Mutex<VecDeque<(Seq, Seq)>>,
+    pub(super) queue: Mutex<Queue>,
+    /// Wakes the writer: something was submitted, delivered, or it must stop.
+    pub(super) wake: Condvar,
+    /// Wakes the session: `durable`, `generation` or `paused` changed.
+    pub(super) session: Notify,
+    pub(super) durable_ordinal: AtomicU64,
+    /// Bytes submitted and not durable.
+    pub(super) pending_bytes: AtomicU64,
+    pub(super) paused: AtomicBool,
+    pub(super) generation: AtomicU64,
+    pub(super) qos2: Mutex<Qos2Table>,
+}
+
+/// What the session submitted and the writer has not taken yet.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) records: Vec<u8>,
+    /// Ordinal before the first of `records`.
+    pub(super) ordinal_before: u64,
+    /// Submissions of an older generation are refused.
+    pub(super) generation: u64,
+    pub(super) stop: bool,
+    /// Something other than a submission is worth waking for.
+    pub(super) poked: bool,
+}
+
+/// Everything that is known when a journal has been recovered.
+pub(super) struct Beginning<F: Fs> {
+    pub(super) fs: F,
+    pub(super) dir: PathBuf,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) max_size: u64,
+    pub(super) on_corruption: Corruption,
+    pub(super) readers: usize,
+    pub(super) ids: Ids,
+    pub(super) segments: VecDeque<Arc<Segment>>,
+    pub(super) next_seq: Seq,
+    pub(super) qos2: Qos2Table,
+}
+
+/// Locks a mutex. A panic elsewhere while it was held ends the process (`panic = "abort"`) or a test; the data behind
+/// it is replaced as a whole or counted up, never left half-changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<F: Fs> Shared<F> {
+    pub(super) fn new(from: Beginning<F>) -> Shared<F> {
+        let shared = Shared {
+            fs: from.fs,
+            dir: from.dir,
+            metrics: from.metrics,
+            max_size: from.max_size,
+            on_corruption: from.on_corruption,
+            first_seq_of_run: from.next_seq,
+            ids: Mutex::new(from.ids),
+            segments: Mutex::new(from.segments),
+            watermark: watch::Sender::new(Watermark { next_seq: from.next_seq }),
+            delivered: Mutex::new(vec![None; from.readers]),
+            dropped_below: AtomicU64::new(0),
+            reported: Mutex::default(),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            session: Notify::new(),
+            durable_ordinal: AtomicU64::new(0),
+            pending_bytes: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            qos2: Mutex::new(from.qos2),
+        };
+        shared.metrics.journal_max_bytes.set(shared.max_size as i64);
+        shared.show_bytes();
+        shared
+    }
+
+    pub(super) fn next_seq(&self) -> Seq {
+        self.watermark.borrow().next_seq
+    }
+
+    pub(super) fn oldest_seq(&self) -> Seq {
+        lock(&self.segments).front().map_or(Seq::FIRST, |segment| segment.base)
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.segments).iter().map(|segment| segment.size).sum()
+    }
+
+    pub(super) fn show_bytes(&self) {
+        self.metrics.journal_bytes.set(self.bytes() as i64);
+    }
+
+    pub(super) fn current_id(&self) -> JournalId {
+        lock(&self.ids).last().expect("there is always an id").0
+    }
+
+    /// Everything below is in every database; `None` until each has said what it holds.
+    pub(super) fn delivered_by_all(&self) -> Option<Seq> {
+        lock(&self.delivered).iter().copied().min().flatten()
+    }
+
+    /// The segment that holds `seq`, or would; `None` if it is older than all of them.
+    pub(super) fn segment_of(&self, seq: Seq) -> Option<Arc<Segment>> {
+        let segments = lock(&self.segments);
+        let after = segments.partition_point(|segment| segment.base <= seq);
+        after.checked_sub(1).map(|at| Arc::clone(&segments[at]))
+    }
+
+    /// The segment after `current`; `None` while `current` is being written.
+    pub(super) fn successor(&self, current: &Arc<Segment>) -> Option<Arc<Segment>> {
+        let segments = lock(&self.segments);
+        if segments.back().is_some_and(|last| Arc::ptr_eq(last, current)) {
+            return None;
+        }
+        // An empty segment is replaced by another of the same base.
+        let follows = |segment: &&Arc<Segment>| segment.base >= current.base && !Arc::ptr_eq(segment, current);
+        segments.iter().find(follows).map(Arc::clone)
+    }
+
+    /// Keeps the damaged bytes aside. Going on matters more than the copy: a failure is only told.
+    pub(super) fn quarantine(&self, segment: &Path, file: &F::File, offset: u64, len: u64) {
+        if len == 0 {
+            return;
+        }
+        if let Err(error) = quarantine::keep_range(&self.fs, &self.dir, segment, file, offset, len) {
+            events::quarantine_failed(segment, offset, len, &error);
+        }
+    }
+
+    /// Logs and counts a lost range, unless that was done before.
+    pub(super) fn report_lost(&self, from: Seq, to: Seq, why: &str) {
+        let mut reported = lock(&self.reported);
+        if reported.iter().any(|&(known_from, known_to)| known_from <= from && to <= known_to) {
+            return;
+        }
+        if reported.len() == REPORTED_MAX {
+            reported.pop_front();
+        }
+        reported.push_back((from, to));
+        drop(reported);
+        events::messages_lost(&self.metrics, from, to, why);
+    }
+
+    /// Says whether the journal takes anything, and tells the session when that changed.
+    pub(super) fn set_paused(&self, paused: bool) {
+        if self.paused.swap(paused, Ordering::AcqRel) != paused {
+            self.session.notify_one();
+        }
+    }
+
+    pub(super) fn poke(&self) {
+        lock(&self.queue).poked = true;
+        self.wake.notify_one();
+    }
+
+    /// The writer's sleep: until there is something to take (if `for_records`), a poke, the stop, or the timeout.
+    pub(super) fn wait(&self, for_records: bool, timeout: Option<Duration>) {
+        let mut queue = lock(&self.queue);
+        let idle = |queue: &mut Queue| !(queue.stop || queue.poked || for_records && !queue.records.is_empty());
+        queue = match timeout {
+            Some(timeout) => {
+                self.wake.wait_timeout_while(queue, timeout, idle).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        queue.poked = false;
+    }
+}

@@ -1,0 +1,362 @@
+//! The only writer: takes what the session submitted, seals it in place, writes it, syncs it, says so.
+//!
+//! [`Writer::step`] is one turn without a thread, so that a simulation can choose every interleaving;
+//! [`Writer::run`] is the thread around it.
+//!
+//! Invariants: nothing is published before the fdatasync that covers it (J1, J11); a failed write or fsync ends the use
+//! of the file handle (J6), and what was not durable is discarded, never written a second time.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
+use super::reopen::Broken;
+use super::retention::Level;
+use super::rotation::Rotation;
+use super::segment::Segment;
+use super::shared::{Shared, lock};
+use super::{Fs, FsFile, Watermark, events};
+use crate::config::{self, Durability, WhenFull};
+use crate::message::Seq;
+
+/// How often a full journal looks for room, and how often delivered segments are looked at for their age.
+pub(super) const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A submission buffer larger than this is not kept once it is empty.
+const BUFFER_KEPT_MAX: usize = 1024 * 1024;
+
+pub(super) struct Writer<F: Fs> {
+    pub(super) shared: Arc<Shared<F>>,
+    /// Held for as long as this process may write.
+    pub(super) lock_file: F::File,
+    pub(super) config: config::Journal,
+    pub(super) active: Active<F::File>,
+    /// Of the next message, written or not.
+    pub(super) next_seq: Seq,
+    /// A submission; what lies before `cursor` is done.
+    pub(super) batch: Vec<u8>,
+    pub(super) cursor: usize,
+    /// Ordinal of the last record before `cursor`.
+    ordinal: u64,
+    /// Messages dropped by `when_full: drop_newest` that no gap record tells of yet.
+    pub(super) dropped: u64,
+    /// The first dropped message that the log has not told of.
+    untold_drops: Option<Seq>,
+    /// There was no room at the last look: do not look again before.
+    pub(super) look_for_room_at: Option<Instant>,
+    pub(super) trim_at: Instant,
+    pub(super) level: Level,
+    pub(super) broken: Option<Broken>,
+}
+
+/// The segment being written.
+pub(super) struct Active<File> {
+    pub(super) segment: Arc<Segment>,
+    pub(super) file: File,
+    pub(super) seed: u32,
+    /// Where the next record goes.
+    pub(super) end: u64,
+    /// Records from here on are not synced; also where their commit group begins.
+    pub(super) durable: u64,
+    /// Nothing is written beyond.
+    pub(super) size: u64,
+    /// Messages not synced.
+    pub(super) messages: u64,
+    /// When the first of what is not synced was written.
+    unsynced_since: Option<Instant>,
+}
+
+
+/// What a turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something; there may be more at once.
+    Worked,
+    /// Nothing is submitted; come back then at the latest.
+    Idle(Duration),
+    /// Nothing can be written; come back then, or when poked.
+    Blocked(Duration),
+    Stopped,
+}
+
+impl<File> Active<File> {
+    pub(super) fn new(segment: Arc<Segment>, file: File, seed: u32, end: u64, size: u64) -> Active<File> {
+        Active { segment, file, seed, end, durable: end, size, messages: 0, unsynced_since: None }
+    }
+}
+
+impl<F: Fs> Writer<F> {
+    pub(super) fn new(
+        shared: Arc<Shared<F>>,
+        lock_file: F::File,
+        config: config::Journal,
+        active: Active<F::File>,
+    ) -> Writer<F> {
+        let next_seq = shared.next_seq();
+        Writer {
+            shared,
+            lock_file,
+            config,
+            active,
+            next_seq,
+            batch: Vec::new(),
+            cursor: 0,
+            ordinal: 0,
+            dropped: 0,
+            untold_drops: None,
+            look_for_room_at: None,
+            trim_at: Instant::now(),
+            level: Level::default(),
+            broken: None,
+        }
+    }
+
+    /// The thread: turns until stopped.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.step() {
+                Step::Worked => {}
+                Step::Idle(timeout) => self.shared.wait(true, Some(timeout)),
+                Step::Blocked(timeout) => self.shared.wait(false, Some(timeout)),
+                Step::Stopped => return,
+            }
+        }
+    }
+
+    /// One turn: at most one write and one sync.
+    pub(super) fn step(&mut self) -> Step {
+        let stopping = lock(&self.shared.queue).stop;
+        if let Some(broken) = &self.broken {
+            let left = broken.retry_at.saturating_duration_since(Instant::now());
+            if stopping {
+                return self.stop_unfinished();
+            }
+            return if left.is_zero() { self.reopen() } else { Step::Blocked(left) };
+        }
+        self.housekeep();
+        if self.cursor == self.batch.len() {
+            self.refill();
+        }
+        let turn = match self.batch.len() - self.cursor {
+            0 => self.rest(stopping),
+            _ => self.commit_some(),
+        };
+        match turn {
+            Ok(Step::Blocked(_)) if stopping => self.stop_unfinished(),
+            Ok(step) => step,
+            Err(error) => self.poison(&error),
+        }
+    }
+
+    fn refill(&mut self) {
+        self.batch.clear();
+        self.cursor = 0;
+        if self.batch.capacity() > BUFFER_KEPT_MAX {
+            self.batch = Vec::new();
+        }
+        let mut queue = lock(&self.shared.queue);
+        if !queue.records.is_empty() {
+            std::mem::swap(&mut self.batch, &mut queue.records);
+            self.ordinal = queue.ordinal_before;
+        }
+    }
+
+    /// Nothing is submitted: what was left undone can be done now.
+    fn rest(&mut self, stopping: bool) -> io::Result<Step> {
+        if let Some(left) = self.sync_due_in()
+            && !stopping
+            && !left.is_zero()
+        {
+            return Ok(Step::Idle(left));
+        }
+        if self.active.unsynced_since.is_some() {
+            self.sync()?;
+            return Ok(Step::Worked);
+        }
+        if self.dropped > 0 && (self.has_room(GAP_RECORD_LEN) || self.rotate(GAP_RECORD_LEN)? == Rotation::Done) {
+            self.write_gap()?;
+            self.sync()?;
+            self.shared.set_paused(false);
+            return Ok(Step::Worked);
+        }
+        if stopping {
+            // A group of its own: from now on every damaged byte before it is known to have been whole.
+            if self.has_room(RECORD_ALIGN * 3) {
+                let mut end = Vec::new();
+                record::stage_void(&mut end, RECORD_ALIGN as usize * 3);
+                record::seal(&mut end, self.next_seq, 0, self.active.seed);
+                self.active.file.write_all_at(&end, self.active.end)?;
+                self.active.file.sync_data()?;
+            }
+            self.shared.watermark.send_modify(|_| {});
+            return Ok(Step::Stopped);
+        }
+        Ok(Step::Idle(HOUSEKEEPING_INTERVAL))
+    }
+
+    fn stop_unfinished(&mut self) -> Step {
+        let queued = lock(&self.shared.queue).records.len();
+        events::stopped_unfinished((self.batch.len() - self.cursor + queued) as u64);
+        self.shared.watermark.send_modify(|_| {});
+        Step::Stopped
+    }
+
+    /// Writes what fits of the batch as one group.
+    fn commit_some(&mut self) -> io::Result<Step> {
+        let gap = if self.dropped > 0 { GAP_RECORD_LEN } else { 0 };
+        let first = record::staged(&self.batch[self.cursor..]).0 as u64;
+        if !self.has_room(gap + first) {
+            self.sync()?;
+            if self.rotate(gap + first)? == Rotation::NoRoom {
+                return Ok(self.without_room());
+            }
+        }
+        self.shared.set_paused(false);
+        if gap > 0 {
+            self.write_gap()?;
+        }
+        self.write_group()?;
+        if self.sync_due_in().is_none_or(|left| left.is_zero()) || self.group_span() >= GROUP_SPAN_MAX {
+            self.sync()?;
+        }
+        Ok(Step::Worked)
+    }
+
+    pub(super) fn has_room(&self, len: u64) -> bool {
+        self.active.end + len <= self.active.size
+    }
+
+    fn group_span(&self) -> u64 {
+        self.active.end - self.active.durable
+    }
+
+    /// Seals records in place, as many as fit the segment and the group, and writes them with one call.
+    fn write_group(&mut self) -> io::Result<()> {
+        let start = self.cursor;
+        let mut ordinals = 0;
+        let mut qos2 = None;
+        let mut at = self.active.end;
+        while self.cursor < self.batch.len() {
+            let (len, kind) = record::staged(&self.batch[self.cursor..]);
+            let distance = at - self.active.durable;
+            if at + len as u64 > self.active.size || distance > GROUP_SPAN_MAX {
+                break;
+            }
+            let record = &mut self.batch[self.cursor..self.cursor + len];
+            record::seal(record, self.next_seq, (distance / RECORD_ALIGN) as u16, self.active.seed);
+            if kind != Kind::Message || record::has_packet_id(record) {
+                qos2.get_or_insert_with(|| lock(&self.shared.qos2)).apply(kind, record[17], record::body(record));
+            }
+            if kind == Kind::Message {
+                self.next_seq = self.next_seq.next();
+                self.active.messages += 1;
+            }
+            ordinals += record::ordinals(kind, record);
+            at += len as u64;
+            self.cursor += len;
+        }
+        drop(qos2);
+        if start == self.cursor {
+            // The group is full: the caller syncs, and the next turn begins a new one.
+            return Ok(());
+        }
+        self.active.file.write_all_at(&self.batch[start..self.cursor], self.active.end)?;
+        self.active.end = at;
+        self.ordinal += ordinals;
+        if let Durability::Interval(_) = self.config.durability {
+            self.active.unsynced_since.get_or_insert_with(Instant::now);
+            self.acknowledge();
+        }
+        Ok(())
+    }
+
+    fn write_gap(&mut self) -> io::Result<()> {
+        self.tell_drops();
+        let end = Seq(self.next_seq.0 + self.dropped);
+        let mut gap = Vec::new();
+        record::stage_gap(&mut gap, end, GapReason::Full, GAP_RECORD_LEN as usize);
+        let group = (self.group_span() / RECORD_ALIGN) as u16;
+        record::seal(&mut gap, self.next_seq, group, self.active.seed);
+        self.active.file.write_all_at(&gap, self.active.end)?;
+        self.active.end += GAP_RECORD_LEN;
+        self.next_seq = end;
+        self.dropped = 0;
+        Ok(())
+    }
+
+    /// When the interval's sync is due; `None` in `durability: commit`, where it always is, or when nothing waits.
+    fn sync_due_in(&self) -> Option<Duration> {
+        match self.config.durability {
+            Durability::Commit => None,
+            Durability::Interval(interval) => {
+                self.active.unsynced_since.map(|since| interval.saturating_sub(since.elapsed()))
+            }
+        }
+    }
+
+    /// Makes what was written durable and tells everybody (J1).
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.group_span() > 0 {
+            self.active.file.sync_data()?;
+            self.active.durable = self.active.end;
+            self.active.unsynced_since = None;
+            self.active.segment.set_durable_len(self.active.end);
+            self.shared.watermark.send_if_modified(|watermark| {
+                std::mem::replace(watermark, Watermark { next_seq: self.next_seq }).next_seq != self.next_seq
+            });
+            self.shared.metrics.messages_journaled.inc_by(std::mem::take(&mut self.active.messages));
+        }
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Lets the session acknowledge everything before the cursor.
+    fn acknowledge(&self) {
+        let queue = lock(&self.shared.queue);
+        let left = self.batch.len() - self.cursor + queue.records.len();
+        self.shared.pending_bytes.store(left as u64, Ordering::Release);
+        drop(queue);
+        if self.shared.durable_ordinal.swap(self.ordinal, Ordering::AcqRel) != self.ordinal {
+            self.shared.session.notify_one();
+        }
+    }
+
+    /// There is no room and none can be made.
+    fn without_room(&mut self) -> Step {
+        if self.config.when_full != WhenFull::DropNewest {
+            self.shared.set_paused(true);
+            return Step::Blocked(HOUSEKEEPING_INTERVAL);
+        }
+        let mut dropped = 0;
+        while self.cursor < self.batch.len() {
+            let (len, kind) = record::staged(&self.batch[self.cursor..]);
+            if self.has_room(GAP_RECORD_LEN + len as u64) && dropped > 0 {
+                break;
+            }
+            let record = &self.batch[self.cursor..self.cursor + len];
+            match kind {
+                Kind::Message => dropped += 1,
+                // Not on the disk, but in the next segment's snapshot.
+                _ => lock(&self.shared.qos2).apply(kind, 0, record::body(record)),
+            }
+            self.ordinal += record::ordinals(kind, record);
+            self.cursor += len;
+        }
+        let from = Seq(self.next_seq.0 + self.dropped);
+        self.dropped += dropped;
+        self.untold_drops.get_or_insert(from);
+        self.shared.metrics.messages_lost.inc_by(dropped);
+        self.acknowledge();
+        Step::Worked
+    }
+
+    /// Logs the range that was dropped since the last time: not per message, and not only when room returns.
+    pub(super) fn tell_drops(&mut self) {
+        let to = Seq(self.next_seq.0 + self.dropped);
+        if let Some(from) = self.untold_drops.take().filter(|&from| from < to) {
+            events::messages_dropped(from, to, GapReason::Full.describe());
+        }
+    }
+}
