@@ -17,4 +17,5 @@ pub mod mapping;
 pub mod message;
 pub mod shutdown;
 pub mod sink;
+pub mod source;
 pub mod telemetry;
