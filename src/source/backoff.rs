@@ -1,0 +1,93 @@
+//! How long to wait before the next attempt to connect.
+//!
+//! The first retry is quick, as most cuts heal at once; then the wait doubles up to half a minute. Jitter keeps a fleet
+//! from knocking all at once after its broker restarts. A link that came up only to fall again does not count as
+//! success: the wait starts over only after it stayed up a while.
+
+use std::time::Duration;
+
+/// Before the first retry.
+const QUICK: Duration = Duration::from_millis(200);
+/// Before the second; doubled from there on.
+const FIRST: Duration = Duration::from_secs(1);
+/// A broker that was down for an hour is found again within this time.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Two clients of one id throw each other out at every attempt: coming back sooner only harms the other one.
+const TAKEN_OVER: Duration = Duration::from_secs(60);
+/// How long a link must have stayed up for the wait to start over.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// The waits between attempts.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The link was up for `up` and is no more.
+    pub(super) fn was_up(&mut self, up: Duration) {
+        if up >= STEADY {
+            self.failures = 0;
+        }
+    }
+
+    /// How long to wait now. `random` spreads the wait over the upper half of its range.
+    pub(super) fn next(&mut self, random: u32) -> Duration {
+        let longest = match self.failures {
+            0 => QUICK,
+            n => FIRST.saturating_mul(1 << (n - 1).min(16)).min(LONGEST),
+        };
+        self.failures = self.failures.saturating_add(1);
+        spread(longest, random)
+    }
+
+    /// How long to wait when another client uses our id.
+    pub(super) fn taken_over(&mut self, random: u32) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        // Never shorter than said, so that two instances of ours do not meet again and again.
+        TAKEN_OVER + spread(TAKEN_OVER, random) / 2
+    }
+}
+
+/// A duration in the upper half of `longest`.
+fn spread(longest: Duration, random: u32) -> Duration {
+    let half = longest / 2;
+    half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_wait_lies_within_its_bounds_and_the_bounds_never_shrink(randoms: Vec<u32>) {
+            let mut backoff = Backoff::default();
+            let mut longest_before = Duration::ZERO;
+            for (n, random) in randoms.into_iter().enumerate() {
+                let longest = if n == 0 { QUICK } else { (FIRST * (1 << (n - 1).min(10))).min(LONGEST) };
+                let wait = backoff.next(random);
+                prop_assert!(wait >= longest / 2 && wait <= longest, "{wait:?} after {n} failures");
+                prop_assert!(longest >= longest_before);
+                longest_before = longest;
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_link_that_stayed_up_starts_the_waits_over() {
+        let mut backoff = Backoff::default();
+        (0..10).for_each(|_| _ = backoff.next(u32::MAX));
+        backoff.was_up(Duration::from_secs(29));
+        assert_eq!(backoff.next(u32::MAX), LONGEST);
+        backoff.was_up(STEADY);
+        assert_eq!(backoff.next(u32::MAX), QUICK);
+    }
+
+    #[test]
+    fn a_client_that_was_thrown_out_waits_at_least_a_minute() {
+        assert!(Backoff::default().taken_over(0) >= Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,207 @@
+//! What the source tells the world: each event is logged, counted and shown in the status by one function, so that the
+//! three cannot drift apart. Nothing here is per message, and nothing shows a payload or a secret.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reason;
+use super::reconcile::Answer;
+use super::status::{SourceStatus, SubscriptionStatus};
+use super::stored::StoredSubscriptions;
+use super::subscriptions::Subscriptions;
+use crate::clock;
+use crate::config::MqttVersion;
+use crate::telemetry::{FilterLabels, Metrics, PeerLabels};
+
+/// An unchanged failure is said again this often; in between it is at DEBUG.
+const REPEAT_EVERY: Duration = Duration::from_secs(300);
+
+/// The source's voice.
+pub(super) struct Events {
+    status: Arc<SourceStatus>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The failure last said aloud, and when.
+    said: Option<(String, Instant)>,
+}
+
+impl Events {
+    pub(super) fn new(status: Arc<SourceStatus>, metrics: Arc<Metrics>) -> Events {
+        let events = Events { status, metrics, said: None };
+        events.gauge(0);
+        events
+    }
+
+    pub(super) fn connected(&mut self, url: &str, session_present: bool) {
+        tracing::info!(url, session_present, "connected to the broker");
+        self.said = None;
+        self.gauge(1);
+        self.status.update(|now| {
+            now.connected = true;
+            now.connected_since = Some(clock::now());
+            now.session_present = session_present;
+            now.url = Some(url.to_owned());
+            now.last_error = None;
+        });
+    }
+
+    /// A connection ended, or an attempt failed, for `error`; the next one is made after `retry_in`.
+    pub(super) fn disconnected(&mut self, url: &str, error: &str, retry_in: Duration) {
+        let now = Instant::now();
+        let is_news =
+            self.said.as_ref().is_none_or(|(text, at)| text != error || now.duration_since(*at) >= REPEAT_EVERY);
+        if is_news {
+            tracing::warn!(url, error, retry_in_ms = retry_in.as_millis() as u64, "no connection to the broker");
+            self.said = Some((error.to_owned(), now));
+        } else {
+            tracing::debug!(url, error, retry_in_ms = retry_in.as_millis() as u64, "no connection to the broker");
+        }
+        self.down(url, error);
+    }
+
+    /// Another client throws us out.
+    pub(super) fn taken_over(&mut self, url: &str, client_id: &str, error: &str, retry_in: Duration) {
+        tracing::error!(
+            url,
+            client_id,
+            error,
+            retry_in_s = retry_in.as_secs(),
+            "another client seems to use the same client id; give each its own mqtt.client_id"
+        );
+        self.down(url, error);
+    }
+
+    /// The process stops.
+    pub(super) fn stopped(&self) {
+        tracing::info!("left the broker; the session stays");
+        self.gauge(0);
+        self.status.update(|now| {
+            now.connected = false;
+            now.connected_since = None;
+        });
+    }
+
+    /// The broker does not have the session of a client that had one.
+    pub(super) fn session_lost(&self, away: Option<Duration>) {
+        let away_s_max = away.map(|away| away.as_secs());
+        tracing::error!(
+            away_s_max,
+            "the broker has lost this client's session: messages sent while we were away may be lost; \
+             raise mqtt.session_expiry, or give the broker persistent storage"
+        );
+        self.metrics.session_lost.inc();
+        self.status.update(|now| now.sessions_lost += 1);
+    }
+
+    /// The broker starts a session for a client that had none.
+    pub(super) fn session_new(&self) {
+        tracing::info!("the broker starts a new session for this client");
+    }
+
+    pub(super) fn session_expiry_shortened(&self, asked_s: u64, granted_s: u32) {
+        tracing::warn!(asked_s, granted_s, "the broker keeps the session for less time than mqtt.session_expiry");
+    }
+
+    pub(super) fn identifiers_unavailable(&self) {
+        tracing::warn!(
+            "the broker has no subscription identifiers, and topics of the rules overlap: it may send a message once \
+             per topic filter, and each is stored"
+        );
+    }
+
+    /// The journal lost what it had not made durable; the broker will send it again.
+    pub(super) fn journal_reopened(&self) {
+        tracing::warn!("the journal was reopened after a disk error; reconnecting, so that the broker sends again");
+    }
+
+    /// Shows the planned filters, with what is known of them from before.
+    pub(super) fn planned(&self, plan: &Subscriptions, stored: &StoredSubscriptions) {
+        self.status.update(|now| {
+            for gone in now.subscriptions.iter().filter(|known| plan.get(&known.filter).is_none()) {
+                self.metrics.subscription_granted_qos.remove(&FilterLabels { filter: gone.filter.clone() });
+            }
+            let errors: HashMap<String, Option<String>> =
+                now.subscriptions.drain(..).map(|known| (known.filter, known.error)).collect();
+            now.subscriptions = plan
+                .list()
+                .iter()
+                .map(|subscription| SubscriptionStatus {
+                    filter: subscription.filter.clone(),
+                    qos_asked: subscription.qos.level(),
+                    qos_granted: stored.filter(&subscription.filter).map(|known| known.granted),
+                    error: errors.get(&subscription.filter).cloned().flatten(),
+                })
+                .collect();
+            for subscription in &now.subscriptions {
+                if let Some(granted) = subscription.qos_granted {
+                    self.granted_gauge(&subscription.filter, i64::from(granted));
+                }
+            }
+        });
+    }
+
+    /// The broker answered for one filter.
+    pub(super) fn answered(&self, version: MqttVersion, answer: &Answer, detail: Option<&str>, plan: &Subscriptions) {
+        let filter = answer.asked.filter.as_str();
+        let rules = plan.get(filter).map_or(String::new(), |subscription| subscription.rules.join(", "));
+        let asked = answer.asked.qos.level();
+        let (granted, error) = if answer.code < 0x80 {
+            (Some(answer.code), None)
+        } else {
+            (None, Some(reason::subscribe_refusal(version, answer.code)))
+        };
+        match (granted, &error) {
+            (_, Some(error)) => {
+                tracing::error!(
+                    filter,
+                    rules,
+                    error,
+                    detail,
+                    "the broker refused a subscription: its rules get nothing"
+                );
+            }
+            (Some(granted), None) if granted < asked => {
+                tracing::warn!(
+                    filter,
+                    rules,
+                    qos_asked = asked,
+                    qos_granted = granted,
+                    "the broker granted a lower QoS: messages may be lost or repeated on the way to us"
+                );
+            }
+            _ => tracing::info!(filter, rules, qos = asked, "subscribed"),
+        }
+        self.granted_gauge(filter, granted.map_or(-1, i64::from));
+        self.status.update(|now| {
+            if let Some(known) = now.subscriptions.iter_mut().find(|known| known.filter == filter) {
+                known.qos_granted = granted;
+                known.error = error;
+            }
+        });
+    }
+
+    pub(super) fn unsubscribed(&self, filter: &str) {
+        tracing::info!(filter, "unsubscribed");
+    }
+
+    fn down(&self, url: &str, error: &str) {
+        self.gauge(0);
+        self.status.update(|now| {
+            now.connected = false;
+            now.connected_since = None;
+            now.url = Some(url.to_owned());
+            now.last_error = Some(error.to_owned());
+        });
+    }
+
+    fn gauge(&self, connected: i64) {
+        self.metrics.connected.get_or_create(&PeerLabels { peer: "mqtt".into() }).set(connected);
+    }
+
+    fn granted_gauge(&self, filter: &str, granted: i64) {
+        let labels = FilterLabels { filter: filter.to_owned() };
+        self.metrics.subscription_granted_qos.get_or_create(&labels).set(granted);
+    }
+}

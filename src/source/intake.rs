@@ -1,0 +1,70 @@
+//! What the session needs of the journal: [`crate::journal::Intake`], behind a trait so that a test can stand in for
+//! the disk.
+
+use std::future::Future;
+
+use crate::journal::{self, Fs, Intake, Qos2Table};
+use crate::message::Message;
+
+/// Where messages go. The methods are those of [`Intake`]; the promises too.
+pub trait Journal: Send + Sync + 'static {
+    /// The QoS 2 table as the disk has it now.
+    fn qos2(&self) -> Qos2Table;
+    /// Changes when what was pushed but is not durable has been lost.
+    fn generation(&self) -> u64;
+    /// Stages a message and returns its ordinal.
+    fn push_message(&mut self, message: &Message<'_>, qos2: Option<(u16, u64)>) -> u64;
+    /// Stages a PUBREL's release.
+    fn push_release(&mut self, packet_id: u16) -> u64;
+    /// Stages "the broker lost the session".
+    fn push_clear(&mut self) -> u64;
+    /// Hands what is staged to the writer; never blocks.
+    fn submit(&mut self);
+    /// Whether the session should stop reading.
+    fn is_backlogged(&self) -> bool;
+    /// The highest durable ordinal.
+    fn durable(&self) -> u64;
+    /// Waits until one of the three above may have changed. Cancel-safe.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl<F: Fs> Journal for journal::Intake<F>
+where
+    Intake<F>: Send + Sync,
+{
+    fn qos2(&self) -> Qos2Table {
+        Intake::qos2(self)
+    }
+
+    fn generation(&self) -> u64 {
+        Intake::generation(self)
+    }
+
+    fn push_message(&mut self, message: &Message<'_>, qos2: Option<(u16, u64)>) -> u64 {
+        Intake::push_message(self, message, qos2)
+    }
+
+    fn push_release(&mut self, packet_id: u16) -> u64 {
+        Intake::push_release(self, packet_id)
+    }
+
+    fn push_clear(&mut self) -> u64 {
+        Intake::push_clear(self)
+    }
+
+    fn submit(&mut self) {
+        Intake::submit(self);
+    }
+
+    fn is_backlogged(&self) -> bool {
+        Intake::is_backlogged(self)
+    }
+
+    fn durable(&self) -> u64 {
+        Intake::durable(self)
+    }
+
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        Intake::changed(self)
+    }
+}

@@ -1,0 +1,96 @@
+//! A connection: the transport, its read buffer, and what is waiting to be written.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
+
+use super::inbox::Inbox;
+use super::transport::Transport;
+
+/// Unwritten bytes past which nothing is read: a broker that sends but does not read cannot make us grow.
+const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+
+/// A connection to the broker, able to read and write at once without splitting or locking.
+pub(super) struct Link {
+    transport: Transport,
+    pub(super) inbox: Inbox,
+    /// Append packets here; [`Link::exchange`] writes them, all in one go.
+    pub(super) out: BytesMut,
+    unflushed: bool,
+    /// When bytes last went out.
+    pub(super) last_sent: Instant,
+    /// When bytes last came in.
+    pub(super) last_heard: Instant,
+}
+
+impl Link {
+    pub(super) fn new(transport: Transport, packet_bytes_max: u32) -> Link {
+        let now = Instant::now();
+        Link {
+            transport,
+            inbox: Inbox::new(packet_bytes_max),
+            out: BytesMut::new(),
+            unflushed: false,
+            last_sent: now,
+            last_heard: now,
+        }
+    }
+
+    /// Whether so much is unwritten that reading should wait.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.out.len() > UNWRITTEN_BYTES_MAX
+    }
+
+    /// Writes what is waiting and, if `read`, returns as soon as something was read into the inbox. Without `read` it
+    /// returns only with an error. Cancel-safe. The end of the stream is an error of kind `UnexpectedEof`.
+    pub(super) async fn exchange(&mut self, read: bool) -> io::Result<()> {
+        poll_fn(|cx| {
+            // Writing goes first: acknowledgements are what makes the broker send more.
+            if let Poll::Ready(Err(error)) = self.poll_write_out(cx) {
+                return Poll::Ready(Err(error));
+            }
+            if read { self.poll_read_in(cx) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Writes all that is waiting and says that no more will come.
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write_out(cx)).await?;
+        self.transport.shutdown().await
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.out))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.advance(written);
+            self.unflushed = true;
+            self.last_sent = Instant::now();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read_in(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut buf = ReadBuf::new(self.inbox.space());
+        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buf))?;
+        let len = buf.filled().len();
+        if len == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.inbox.filled(len);
+        self.last_heard = Instant::now();
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,45 @@
+//! The MQTT side: one persistent session with the broker, whose messages go into the journal.
+//!
+//! ```text
+//! transport (TCP, TLS, WebSocket) ─► inbox ─► packet ─► store ─► journal
+//!                                 ◄─ out  ◄────────── ledger ◄── durable
+//! ```
+//!
+//! - A message is acknowledged only after its record is durable, in the order received, only on the connection that
+//!   delivered it ([`ledger`]).
+//! - QoS 2 is once, across crashes too ([`store`]); PUBCOMP goes out only after the release is durable.
+//! - The session is never given up: every failure is told in words and tried again ([`backoff`]).
+//! - What cannot be stored as a message (too large, a topic that is no text, an alias never announced) is journaled with
+//!   its [`crate::message::Fault`] and acknowledged: it ends as a dead letter, never as a reconnect loop.
+//!
+//! rumqttc's event loop cannot keep the first two; its packet encoders are what is used of it.
+
+mod backoff;
+mod events;
+mod handshake;
+mod inbox;
+mod intake;
+mod keepalive;
+mod ledger;
+mod link;
+mod outgoing;
+mod packet;
+mod publish;
+mod reason;
+mod reconcile;
+mod run;
+mod session;
+mod status;
+mod store;
+mod stored;
+mod subscriptions;
+mod tls;
+mod transport;
+mod websocket;
+mod wire;
+
+pub use intake::Journal;
+pub use run::run;
+pub use status::{SourceSnapshot, SourceStatus, SubscriptionStatus};
+pub use stored::{StoredFilter, StoredSubscriptions};
+pub use subscriptions::{Subscription, Subscriptions};

@@ -1,0 +1,146 @@
+//! What we send, encoded by rumqttc for 3.1.1 and 5; the four-byte acknowledgements directly.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::{self as mqtt5, v5};
+
+use super::publish::TopicAliases;
+use crate::config::{self, MqttVersion};
+use crate::message::Qos;
+
+/// A filter to subscribe to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SubscribeTo {
+    pub(super) filter: String,
+    pub(super) qos: Qos,
+    /// MQTT 5 only; all filters of one SUBSCRIBE share it.
+    pub(super) identifier: Option<u32>,
+}
+
+/// What an acknowledgement answers; the discriminant is the first byte on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum AckKind {
+    /// A QoS 1 PUBLISH.
+    PubAck = 0x40,
+    /// A QoS 2 PUBLISH.
+    PubRec = 0x50,
+    /// A PUBREL.
+    PubComp = 0x70,
+}
+
+pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];
+
+/// Normal disconnection: no will to publish, the session stays for as long as CONNECT asked.
+pub(super) const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+/// MQTT 5: reason 0x81, malformed packet.
+pub(super) const DISCONNECT_MALFORMED: [u8; 4] = [0xE0, 2, 0x81, 0];
+
+/// Appends an acknowledgement. Four bytes mean success in both versions.
+pub(super) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[kind as u8, 2, high, low]);
+}
+
+/// Appends CONNECT for the configured session. Never clean: the session must outlive the connection.
+pub(super) fn connect(config: &config::Mqtt, out: &mut BytesMut) {
+    let keep_alive = keep_alive_s(config.keep_alive);
+    let username = config.username.clone().unwrap_or_default();
+    let password = config.password.as_ref().map_or(String::new(), |secret| secret.expose().to_owned());
+    let has_login = !username.is_empty() || !password.is_empty();
+    let written = match config.version {
+        MqttVersion::V3 => {
+            let mut connect = v4::Connect::new(config.client_id.clone());
+            connect.keep_alive = keep_alive;
+            connect.clean_session = false;
+            connect.login = has_login.then(|| v4::Login::new(username, password));
+            connect.write(out).is_ok()
+        }
+        MqttVersion::V5 => {
+            let connect = v5::Connect {
+                keep_alive,
+                client_id: config.client_id.clone(),
+                clean_start: false,
+                properties: Some(v5::ConnectProperties {
+                    session_expiry_interval: Some(seconds_up(config.session_expiry)),
+                    // Zero would be a protocol error.
+                    receive_maximum: Some(config.receive_maximum.max(1)),
+                    max_packet_size: Some(config.max_packet_size.max(1)),
+                    topic_alias_max: Some(TopicAliases::MAX),
+                    ..v5::ConnectProperties::new()
+                }),
+            };
+            connect.write(&None, &has_login.then(|| v5::Login::new(username, password)), out).is_ok()
+        }
+    };
+    assert!(written, "every field of a CONNECT is at most 64 KiB");
+}
+
+/// Appends a SUBSCRIBE for `filters`, which all have the same identifier. Retained messages come only for
+/// subscriptions that are new (MQTT 5).
+pub(super) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&SubscribeTo], out: &mut BytesMut) {
+    let written = match version {
+        MqttVersion::V3 => {
+            let filters =
+                filters.iter().map(|to| v4::SubscribeFilter::new(to.filter.clone(), qos_v4(to.qos))).collect();
+            v4::Subscribe { pkid: packet_id, filters }.write(out).is_ok()
+        }
+        MqttVersion::V5 => {
+            let identifier = filters.first().and_then(|to| to.identifier);
+            let filters = filters
+                .iter()
+                .map(|to| v5::Filter {
+                    path: to.filter.clone(),
+                    qos: qos_v5(to.qos),
+                    nolocal: false,
+                    // `retain` then means the same in both versions: kept by the broker from before we subscribed.
+                    preserve_retain: false,
+                    retain_forward_rule: v5::RetainForwardRule::OnNewSubscribe,
+                })
+                .collect();
+            let properties =
+                identifier.map(|id| v5::SubscribeProperties { id: Some(id as usize), user_properties: Vec::new() });
+            v5::Subscribe { pkid: packet_id, filters, properties }.write(out).is_ok()
+        }
+    };
+    assert!(written, "a SUBSCRIBE is far below MQTT's limit of 256 MiB");
+}
+
+/// Appends an UNSUBSCRIBE.
+pub(super) fn unsubscribe(version: MqttVersion, packet_id: u16, filters: Vec<String>, out: &mut BytesMut) {
+    let written = match version {
+        MqttVersion::V3 => v4::Unsubscribe { pkid: packet_id, topics: filters }.write(out).is_ok(),
+        MqttVersion::V5 => v5::Unsubscribe { pkid: packet_id, filters, properties: None }.write(out).is_ok(),
+    };
+    assert!(written, "an UNSUBSCRIBE is far below MQTT's limit of 256 MiB");
+}
+
+/// The keep-alive as CONNECT carries it: whole seconds, rounded up; 0 = none.
+fn keep_alive_s(keep_alive: Duration) -> u16 {
+    u16::try_from(seconds_up(keep_alive)).unwrap_or(u16::MAX)
+}
+
+fn seconds_up(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    // 0xFFFF_FFFF means "never" as a session expiry, which is what such a number asks for.
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+fn qos_v4(qos: Qos) -> rumqttc::mqttbytes::QoS {
+    match qos {
+        Qos::AtMostOnce => rumqttc::mqttbytes::QoS::AtMostOnce,
+        Qos::AtLeastOnce => rumqttc::mqttbytes::QoS::AtLeastOnce,
+        Qos::ExactlyOnce => rumqttc::mqttbytes::QoS::ExactlyOnce,
+    }
+}
+
+fn qos_v5(qos: Qos) -> mqtt5::QoS {
+    match qos {
+        Qos::AtMostOnce => mqtt5::QoS::AtMostOnce,
+        Qos::AtLeastOnce => mqtt5::QoS::AtLeastOnce,
+        Qos::ExactlyOnce => mqtt5::QoS::ExactlyOnce,
+    }
+}

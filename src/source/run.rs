@@ -1,0 +1,254 @@
+//! Connects, runs the session, connects again: for ever, until asked to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::backoff::Backoff;
+use super::events::Events;
+use super::handshake;
+use super::intake::Journal;
+use super::link::Link;
+use super::packet::ConnAck;
+use super::session::{Ended, Session, Shared};
+use super::status::SourceStatus;
+use super::store::Store;
+use super::stored::{StoredSubscriptions, SubscriptionsFile};
+use super::subscriptions::Subscriptions;
+use super::transport::{self, Address};
+use crate::clock;
+use crate::config::{self, MqttVersion};
+use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
+
+/// A connection that was cut sooner than this counts as very short.
+const VERY_SHORT: Duration = Duration::from_secs(5);
+/// So many very short connections in a row look like another client with our id: most brokers close the older of two
+/// connections without a word.
+const VERY_SHORT_IN_A_ROW: u32 = 3;
+
+/// Takes messages from the broker into the journal until `shutdown`; then makes what was taken durable, acknowledges it,
+/// and leaves the broker with the session kept. The caller bounds how long that may take.
+///
+/// `plan` may change at any time: filters are then subscribed to and unsubscribed from without a reconnect.
+pub async fn run<J: Journal>(
+    config: config::Mqtt,
+    plan: watch::Receiver<Subscriptions>,
+    data_dir: PathBuf,
+    journal: J,
+    status: Arc<SourceStatus>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) {
+    let stored = StoredSubscriptions::load(&data_dir)
+        .unwrap_or_else(|| StoredSubscriptions::empty(&config.client_id))
+        .for_client(&config.client_id);
+    let shared = Shared {
+        plan,
+        store: Store::new(journal),
+        stored,
+        file: SubscriptionsFile::new(data_dir),
+        events: Events::new(status, metrics),
+        shutdown,
+        config,
+    };
+    Source { shared, backoff: Backoff::default(), url: 0, very_short: 0, connected_until: None }.run().await;
+}
+
+struct Source<J> {
+    shared: Shared<J>,
+    backoff: Backoff,
+    /// Index of the address in use.
+    url: usize,
+    /// Very short connections in a row.
+    very_short: u32,
+    /// When the last connection of this process ended.
+    connected_until: Option<Instant>,
+}
+
+/// A connection that the broker accepted.
+struct Accepted {
+    link: Link,
+    connack: ConnAck,
+    /// Whether the stored list can be trusted if the session is present.
+    trusted: bool,
+}
+
+impl<J: Journal> Source<J> {
+    async fn run(mut self) {
+        // Addresses that failed since the last wait.
+        let mut failed = 0;
+        while !self.shared.shutdown.is_requested() {
+            let accepted = {
+                let mut shutdown = self.shared.shutdown.clone();
+                tokio::select! {
+                    accepted = self.connect() => accepted,
+                    () = shutdown.requested() => break,
+                }
+            };
+            let wait = match accepted {
+                Ok(accepted) => {
+                    failed = 0;
+                    match self.session(accepted).await {
+                        Some(wait) => wait,
+                        None => break,
+                    }
+                }
+                Err(error) => {
+                    failed += 1;
+                    let address = self.address();
+                    self.url = (self.url + 1) % self.shared.config.urls.len();
+                    // The other addresses are tried at once.
+                    let wait = if failed < self.shared.config.urls.len() {
+                        Duration::ZERO
+                    } else {
+                        failed = 0;
+                        self.backoff.next(random())
+                    };
+                    self.shared.events.disconnected(&address, &error, wait);
+                    wait
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.shared.shutdown.requested() => {}
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Connects to the present address, all within `mqtt.connect_timeout`. The error is in words.
+    async fn connect(&mut self) -> Result<Accepted, String> {
+        let config = &self.shared.config;
+        let deadline = Instant::now() + config.connect_timeout;
+        let late = || {
+            let timeout = config.connect_timeout;
+            format!(
+                "no answer within mqtt.connect_timeout ({timeout:?}); is the address right, does a firewall drop it?"
+            )
+        };
+        let transport = transport::open(&config.urls[self.url], config);
+        let transport = timeout_at(deadline, transport).await.map_err(|_| late())?.map_err(|e| e.to_string())?;
+        let mut link = Link::new(transport, config.max_packet_size);
+
+        // From here until CONNACK nobody knows what session the broker holds: see `stored`.
+        let stored = &mut self.shared.stored;
+        let was_confirmed = std::mem::replace(&mut stored.confirmed, false);
+        let has_new_identifiers = stored.adopt_identifiers(self.shared.plan.borrow().stored());
+        if was_confirmed || has_new_identifiers {
+            self.shared.file.save(stored);
+        }
+        self.shared.file.settled().await;
+
+        match timeout_at(deadline, handshake::connect(&mut link, config)).await {
+            Err(_) => Err(late()),
+            Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),
+            Ok(Err(error)) => {
+                if error.leaves_no_session() {
+                    self.shared.stored.confirmed = was_confirmed;
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Runs an accepted connection to its end. Returns how long to wait for the next, `None` to stop.
+    async fn session(&mut self, accepted: Accepted) -> Option<Duration> {
+        let Accepted { link, connack, trusted } = accepted;
+        let address = self.address();
+        let began = Instant::now();
+        self.shared.events.connected(&address, connack.session_present);
+        self.report(&connack);
+        if !connack.session_present {
+            self.shared.stored.filters.clear();
+        }
+        // Boxed: the session's state is large, and lives across every await of the loop above.
+        let ended = Box::pin(Session::new(&mut self.shared, link, &connack, trusted).run()).await;
+        self.connected_until = Some(Instant::now());
+        let up = began.elapsed();
+        self.backoff.was_up(up);
+        let is_very_short = matches!(ended, Ended::Cut(_)) && up < VERY_SHORT;
+        self.very_short = if is_very_short { self.very_short + 1 } else { 0 };
+        match ended {
+            Ended::Shutdown => None,
+            Ended::JournalReopened => {
+                self.shared.events.journal_reopened();
+                let wait = self.backoff.next(random());
+                self.shared.events.disconnected(&address, "the journal was reopened after a disk error", wait);
+                let mut shutdown = self.shared.shutdown.clone();
+                tokio::select! {
+                    () = self.shared.store.renew() => Some(wait),
+                    () = shutdown.requested() => None,
+                }
+            }
+            Ended::TakenOver(words) => Some(self.taken_over(&address, &words)),
+            Ended::Cut(words) if self.very_short >= VERY_SHORT_IN_A_ROW => {
+                Some(self.taken_over(
+                    &address,
+                    &format!("{words}, {} times in a row right after connecting", self.very_short),
+                ))
+            }
+            Ended::ByBroker(words) | Ended::Cut(words) => {
+                let wait = self.backoff.next(random());
+                self.shared.events.disconnected(&address, &words, wait);
+                Some(wait)
+            }
+        }
+    }
+
+    fn taken_over(&mut self, address: &str, words: &str) -> Duration {
+        let wait = self.backoff.taken_over(random());
+        self.shared.events.taken_over(address, &self.shared.config.client_id, words, wait);
+        wait
+    }
+
+    /// Tells what CONNACK says about the session.
+    fn report(&self, connack: &ConnAck) {
+        let Shared { config, stored, events, .. } = &self.shared;
+        if !connack.session_present {
+            if stored.filters.is_empty() {
+                events.session_new();
+            } else {
+                events.session_lost(self.away());
+            }
+        }
+        let asked_s = config.session_expiry.as_secs();
+        if let Some(granted_s) = connack.session_expiry_s.filter(|&granted_s| u64::from(granted_s) < asked_s)
+            && config.version == MqttVersion::V5
+        {
+            events.session_expiry_shortened(asked_s, granted_s);
+        }
+    }
+
+    /// How long this client was away at most, as far as is known.
+    fn away(&self) -> Option<Duration> {
+        if let Some(until) = self.connected_until {
+            return Some(until.elapsed());
+        }
+        // The wall clock may have jumped meanwhile; it is for a message only.
+        let away_us = clock::now().as_micros().saturating_sub(self.shared.stored.last_connected_us?);
+        Some(Duration::from_micros(u64::try_from(away_us).unwrap_or(0)))
+    }
+
+    /// Leaves everything in order.
+    async fn stop(mut self) {
+        if self.connected_until.is_some() {
+            self.shared.stored.last_connected_us = Some(clock::now().as_micros());
+            self.shared.file.save(&self.shared.stored);
+        }
+        self.shared.file.settled().await;
+        self.shared.events.stopped();
+    }
+
+    fn address(&self) -> String {
+        Address(&self.shared.config.urls[self.url]).to_string()
+    }
+}
+
+/// For jitter: any number will do if the system gives none.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX / 2)
+}

@@ -1,0 +1,361 @@
+//! One connection from CONNACK to its end: read, stage, acknowledge, keep alive.
+//!
+//! Nothing here blocks. One turn of the loop takes everything a read brought, hands it to the journal once, and writes
+//! every acknowledgement that became due in one go. While the journal pauses nothing is read, but acknowledgements and
+//! pings go on. The acknowledgements owed are a part of the connection: they end with it.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::events::Events;
+use super::handshake::said;
+use super::inbox::Frame;
+use super::intake::Journal;
+use super::keepalive::{Due, KeepAlive};
+use super::ledger::AckLedger;
+use super::link::Link;
+use super::outgoing;
+use super::packet::{ConnAck, Control, Disconnect, Incoming, SubAck};
+use super::publish::{Publish, TopicAliases};
+use super::reason;
+use super::reconcile::Reconciler;
+use super::store::Store;
+use super::stored::{StoredSubscriptions, SubscriptionsFile};
+use super::subscriptions::Subscriptions;
+use super::wire::Malformed;
+use crate::clock::{self, Timestamp};
+use crate::config::{self, MqttVersion};
+use crate::shutdown::Shutdown;
+
+/// How long the broker may take to answer SUBSCRIBE or UNSUBSCRIBE. Brokers that look rights up elsewhere take seconds.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Refused filters are asked for again this often: somebody may have mended the access rules meanwhile.
+const REFUSED_RETRY: Duration = Duration::from_secs(600);
+/// For a farewell on a connection that may be dead.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// With nothing to wait for, the loop looks around this often all the same.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What outlives a connection and every connection works on.
+pub(super) struct Shared<J> {
+    pub(super) config: config::Mqtt,
+    pub(super) plan: watch::Receiver<Subscriptions>,
+    pub(super) store: Store<J>,
+    pub(super) stored: StoredSubscriptions,
+    pub(super) file: SubscriptionsFile,
+    pub(super) events: Events,
+    pub(super) shutdown: Shutdown,
+}
+
+/// Why a connection is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// We were asked to stop, and have left the broker in order.
+    Shutdown,
+    /// The journal lost what was not durable: the broker must send it again.
+    JournalReopened,
+    /// The broker said that another client took the session.
+    TakenOver(String),
+    /// The broker said goodbye, or broke the protocol.
+    ByBroker(String),
+    /// The connection failed.
+    Cut(String),
+}
+
+/// One connection.
+pub(super) struct Session<'a, J> {
+    shared: &'a mut Shared<J>,
+    link: Link,
+    version: MqttVersion,
+    ledger: AckLedger,
+    aliases: TopicAliases,
+    keep_alive: KeepAlive,
+    reconciler: Reconciler,
+    /// SUBSCRIBE waits until the journal's clear record with this ordinal is durable.
+    clearing: Option<u64>,
+    /// Subscribe even to what the stored list says is subscribed.
+    subscribe_to_all: bool,
+    wants_reconcile: bool,
+    /// When the broker was last asked or answered, while it owes an answer.
+    asked_at: Option<Instant>,
+    retry_refused_at: Option<Instant>,
+    reads: bool,
+}
+
+impl<'a, J: Journal> Session<'a, J> {
+    /// A session that the broker has just accepted with `connack`. `trusted` = the stored list tells what the broker's
+    /// session holds.
+    pub(super) fn new(shared: &'a mut Shared<J>, link: Link, connack: &ConnAck, trusted: bool) -> Session<'a, J> {
+        let config = &shared.config;
+        let keep_alive = match connack.server_keep_alive_s {
+            Some(seconds) => Duration::from_secs(u64::from(seconds)),
+            None => config.keep_alive,
+        };
+        let version = config.version;
+        let with_identifiers = version == MqttVersion::V5 && !connack.no_subscription_ids;
+        let clearing = (!connack.session_present).then(|| shared.store.clear());
+        Session {
+            version,
+            ledger: AckLedger::default(),
+            aliases: TopicAliases::default(),
+            keep_alive: KeepAlive::new(keep_alive, Instant::now()),
+            reconciler: Reconciler::new(version, with_identifiers),
+            clearing,
+            subscribe_to_all: !trusted,
+            wants_reconcile: true,
+            asked_at: None,
+            retry_refused_at: None,
+            reads: true,
+            link,
+            shared,
+        }
+    }
+
+    /// Runs until the connection is over.
+    pub(super) async fn run(mut self) -> Ended {
+        let timer = sleep_until(Instant::now());
+        tokio::pin!(timer);
+        loop {
+            // The first turn finds what came in one read with CONNACK.
+            let ended = self.take_inbox().or_else(|| self.advance());
+            if let Some(ended) = ended {
+                return self.leave(ended).await;
+            }
+            let deadline = self.deadline();
+            // Moving the timer for every packet would cost more than waking up early once in a while.
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            // What the other arms wait for is looked at in every turn, so that a flood of packets starves none.
+            tokio::select! {
+                biased;
+                result = self.link.exchange(self.reads) => if let Err(error) = result {
+                    return Ended::Cut(cut_words(&error));
+                },
+                () = self.shared.store.journal.changed() => {}
+                () = &mut timer => {}
+                () = self.shared.shutdown.requested() => {}
+                () = self.shared.file.settled(), if self.shared.file.is_busy() => {}
+                Ok(()) = self.shared.plan.changed() => self.wants_reconcile = true,
+            }
+        }
+    }
+
+    /// Stages everything that was read and hands it over once.
+    fn take_inbox(&mut self) -> Option<Ended> {
+        let mut received_at = None;
+        let ended = loop {
+            match self.next_packet(&mut received_at) {
+                Ok(Step::Starved) => break None,
+                Ok(Step::Taken) => {}
+                Ok(Step::Control(control)) => match self.on_control(control) {
+                    Ok(None) => {}
+                    Ok(ended) => break ended,
+                    Err(malformed) => break Some(self.refuse(malformed)),
+                },
+                Err(malformed) => break Some(self.refuse(malformed)),
+            }
+        };
+        if received_at.is_some() {
+            self.shared.store.submit(&self.shared.events.metrics);
+        }
+        ended
+    }
+
+    /// Takes one packet out of the inbox. `received_at` is read from the clock once for all that came in one read.
+    fn next_packet(&mut self, received_at: &mut Option<Timestamp>) -> Result<Step, Malformed> {
+        let Some(frame) = self.link.inbox.next()? else { return Ok(Step::Starved) };
+        let received_at = *received_at.get_or_insert_with(clock::now);
+        let (publish, too_large) = match frame {
+            Frame::Whole { first, body } => match Incoming::decode(self.version, first, body)? {
+                Incoming::Publish(publish) => (publish, false),
+                Incoming::Control(control) => return Ok(Step::Control(control)),
+            },
+            Frame::TooLarge { first, ref head } => (Publish::decode_head(self.version, first & 0x0F, head)?, true),
+        };
+        if let Some((ordinal, kind, packet_id)) =
+            self.shared.store.take(&publish, &mut self.aliases, received_at, too_large)?
+        {
+            self.ledger.owe(ordinal, kind, packet_id);
+        }
+        Ok(Step::Taken)
+    }
+
+    fn on_control(&mut self, control: Control) -> Result<Option<Ended>, Malformed> {
+        match control {
+            Control::PubRel { packet_id } => {
+                let (ordinal, kind, packet_id) = self.shared.store.release(packet_id);
+                self.ledger.owe(ordinal, kind, packet_id);
+            }
+            Control::PingResp => self.keep_alive.answered(),
+            Control::SubAck(suback) => self.on_suback(&suback)?,
+            Control::UnsubAck { packet_id } => {
+                for filter in self.reconciler.on_unsuback(packet_id, &mut self.shared.stored) {
+                    self.shared.events.unsubscribed(&filter);
+                }
+                self.on_answer();
+            }
+            Control::Disconnect(farewell) => return Ok(Some(farewell_words(&farewell))),
+            Control::ConnAck(_) => return Err(Malformed("a second CONNACK")),
+        }
+        Ok(None)
+    }
+
+    fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
+        let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
+        {
+            let plan = self.shared.plan.borrow();
+            for answer in &answers {
+                self.shared.events.answered(self.version, answer, suback.reason.as_deref(), &plan);
+            }
+        }
+        self.on_answer();
+        Ok(())
+    }
+
+    /// The broker answered a request. Once it owes nothing more, what it confirmed is stored.
+    fn on_answer(&mut self) {
+        if !self.reconciler.is_settled() {
+            self.asked_at = Some(Instant::now());
+            return;
+        }
+        self.asked_at = None;
+        self.subscribe_to_all = false;
+        let stored = &mut self.shared.stored;
+        let refused = self.shared.plan.borrow().list().iter().any(|wanted| stored.filter(&wanted.filter).is_none());
+        self.retry_refused_at = refused.then(|| Instant::now() + REFUSED_RETRY);
+        stored.confirmed = true;
+        stored.last_connected_us = Some(clock::now().as_micros());
+        self.shared.file.save(stored);
+    }
+
+    /// Everything that is due apart from what was read: acknowledgements, subscriptions, timers, the end.
+    fn advance(&mut self) -> Option<Ended> {
+        let durable = self.shared.store.journal.durable();
+        // Asked after `durable`, see `Store::is_stale`.
+        if self.shared.store.is_stale() {
+            return Some(Ended::JournalReopened);
+        }
+        self.ledger.release(durable, &mut self.link.out);
+        if self.shared.shutdown.is_requested() {
+            return Some(Ended::Shutdown);
+        }
+        let now = Instant::now();
+        self.reads = !self.shared.store.journal.is_backlogged() && !self.ledger.is_full() && !self.link.is_clogged();
+        self.keep_alive.reading(self.reads, now);
+        match self.keep_alive.due(now, self.link.last_sent, self.link.last_heard) {
+            Due::Nothing => {}
+            Due::Ping => self.link.out.extend_from_slice(&outgoing::PINGREQ),
+            Due::GiveUp => return Some(Ended::Cut("the broker answered no PINGREQ within mqtt.keep_alive".into())),
+        }
+        match self.asked_at {
+            // The answer may lie unread in the socket.
+            Some(_) if !self.reads => self.asked_at = Some(now),
+            Some(asked_at) if now >= asked_at + ANSWER_WAIT => {
+                return Some(Ended::Cut("the broker did not answer SUBSCRIBE or UNSUBSCRIBE within 30 s".into()));
+            }
+            _ => {}
+        }
+        self.wants_reconcile |=
+            self.retry_refused_at.is_some_and(|at| now >= at) || self.shared.plan.has_changed().unwrap_or(false);
+        self.reconcile(durable, now);
+        None
+    }
+
+    /// Brings the subscriptions in line with the plan, if that is wanted and possible now.
+    fn reconcile(&mut self, durable: u64, now: Instant) {
+        if !self.wants_reconcile || !self.reconciler.is_settled() || self.clearing.is_some_and(|at| at > durable) {
+            return;
+        }
+        self.clearing = None;
+        let shared = &mut *self.shared;
+        let plan = shared.plan.borrow_and_update().clone();
+        if shared.stored.adopt_identifiers(plan.stored()) {
+            shared.file.save(&shared.stored);
+        }
+        // An identifier is on the disk before the broker hears of it.
+        if shared.file.is_busy() {
+            return;
+        }
+        self.wants_reconcile = false;
+        self.retry_refused_at = None;
+        shared.store.with_identifiers = !plan.identifiers().is_empty();
+        if shared.store.with_identifiers && !self.reconciler.with_identifiers() {
+            shared.events.identifiers_unavailable();
+        }
+        shared.events.planned(&plan, &shared.stored);
+        self.reconciler.begin(&plan, &shared.stored, self.subscribe_to_all, &mut self.link.out);
+        self.asked_at = Some(now);
+        if self.reconciler.is_settled() {
+            self.on_answer();
+        }
+    }
+
+    /// When the loop must look around again, if nothing happens before.
+    fn deadline(&self) -> Instant {
+        [
+            self.keep_alive.deadline(self.link.last_sent, self.link.last_heard),
+            self.asked_at.map(|asked_at| asked_at + ANSWER_WAIT),
+            self.retry_refused_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    /// The broker broke the protocol: tells it so, where there is a way to.
+    fn refuse(&mut self, malformed: Malformed) -> Ended {
+        if self.version == MqttVersion::V5 {
+            self.link.out.extend_from_slice(&outgoing::DISCONNECT_MALFORMED);
+        }
+        Ended::ByBroker(malformed.to_string())
+    }
+
+    /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
+    /// how long that may take. DISCONNECT leaves the session with the broker.
+    async fn leave(mut self, ended: Ended) -> Ended {
+        if ended == Ended::Shutdown {
+            while !self.shared.store.is_settled() && !self.shared.store.is_stale() {
+                tokio::select! {
+                    result = self.link.exchange(false) => if result.is_err() {
+                        return ended;
+                    },
+                    () = self.shared.store.journal.changed() => {}
+                }
+                let durable = self.shared.store.journal.durable();
+                if !self.shared.store.is_stale() {
+                    self.ledger.release(durable, &mut self.link.out);
+                }
+            }
+            self.link.out.extend_from_slice(&outgoing::DISCONNECT);
+        }
+        // Whether the farewell arrives changes nothing: what is not acknowledged comes again.
+        let _ = timeout(FAREWELL_WAIT, self.link.close()).await;
+        ended
+    }
+}
+
+/// What became of one look into the inbox.
+enum Step {
+    /// More must be read first.
+    Starved,
+    /// A message was staged.
+    Taken,
+    Control(Control),
+}
+
+fn farewell_words(farewell: &Disconnect) -> Ended {
+    let tail = said(farewell.reason.as_deref(), farewell.server_reference.as_deref());
+    let words = format!("the broker ended the connection: {}{tail}", reason::disconnect(farewell.code));
+    if farewell.code == reason::SESSION_TAKEN_OVER { Ended::TakenOver(words) } else { Ended::ByBroker(words) }
+}
+
+fn cut_words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
+        _ => format!("the connection failed: {error}"),
+    }
+}

@@ -1,0 +1,194 @@
+//! From a PUBLISH to the journal: alias, topic, faults, and whether a QoS 2 message was taken before.
+//!
+//! This side runs ahead of the disk: its copy of the QoS 2 table knows a message as soon as it is staged. When the
+//! journal loses what was not durable (its generation changes), the copy is thrown away together with the connection.
+
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::intake::Journal;
+use super::outgoing::AckKind;
+use super::publish::{Publish, TopicAliases, translate_properties};
+use super::wire::Malformed;
+use crate::clock::Timestamp;
+use crate::journal::{Qos2Table, Qos2Verdict};
+use crate::message::{Fault, Message, Properties, Qos, Seq};
+use crate::telemetry::Metrics;
+
+/// The longest topic that a record can carry, as in MQTT.
+const TOPIC_BYTES_MAX: usize = u16::MAX as usize;
+
+/// The journal as the session sees it, over all its connections.
+pub(super) struct Store<J> {
+    pub(super) journal: J,
+    qos2: Qos2Table,
+    generation: u64,
+    /// The ordinal of what was pushed last; 0 = everything before is durable.
+    last_ordinal: u64,
+    /// Whether subscription identifiers mean anything to the present rules.
+    pub(super) with_identifiers: bool,
+    /// Properties of the message in hand; kept for its allocation.
+    properties: Vec<u8>,
+    received: [u64; 3],
+    deduplicated: u64,
+}
+
+/// A message's outcome: what is to be acknowledged, after which ordinal.
+pub(super) type Owed = (u64, AckKind, u16);
+
+impl<J: Journal> Store<J> {
+    pub(super) fn new(journal: J) -> Store<J> {
+        Store {
+            qos2: journal.qos2(),
+            generation: journal.generation(),
+            journal,
+            last_ordinal: 0,
+            with_identifiers: false,
+            properties: Vec::new(),
+            received: [0; 3],
+            deduplicated: 0,
+        }
+    }
+
+    /// Whether the journal lost what was pushed and not durable. Then nothing more may be acknowledged on this
+    /// connection. To be asked *after* [`Journal::durable`]: an ordinal pushed later may cover a lost one.
+    pub(super) fn is_stale(&self) -> bool {
+        self.journal.generation() != self.generation
+    }
+
+    /// Begins anew with what the disk has. The connection that fed the old state must be gone.
+    pub(super) async fn renew(&mut self) {
+        // What was staged before we noticed may or may not be lost. A record behind it tells: once that is durable,
+        // the table has all there will be. Identifier 0 is nobody's, so releasing it changes nothing.
+        loop {
+            let generation = self.journal.generation();
+            let barrier = self.journal.push_release(0);
+            self.journal.submit();
+            while self.journal.durable() < barrier && self.journal.generation() == generation {
+                self.journal.changed().await;
+            }
+            let qos2 = self.journal.qos2();
+            if self.journal.generation() == generation {
+                self.qos2 = qos2;
+                self.generation = generation;
+                self.last_ordinal = 0;
+                return;
+            }
+        }
+    }
+
+    /// Whether everything pushed is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.journal.durable() >= self.last_ordinal
+    }
+
+    /// Stages a message. `None` = nothing is owed for it (QoS 0).
+    pub(super) fn take(
+        &mut self,
+        publish: &Publish<'_>,
+        aliases: &mut TopicAliases,
+        received_at: Timestamp,
+        too_large: bool,
+    ) -> Result<Option<Owed>, Malformed> {
+        self.properties.clear();
+        let alias = if publish.properties.is_empty() {
+            None
+        } else {
+            translate_properties(publish.properties, self.with_identifiers, &mut self.properties)?
+        };
+        if let Some(alias) = alias.filter(|_| !publish.topic.is_empty()) {
+            aliases.announce(alias, publish.topic);
+        }
+        let topic_bytes = match alias {
+            Some(alias) if publish.topic.is_empty() => aliases.resolve(alias).unwrap_or_default(),
+            _ => publish.topic,
+        };
+        let (topic, fault) = checked_topic(topic_bytes);
+        let fault = if too_large { Some(Fault::TooLarge) } else { fault };
+        self.received[usize::from(publish.qos.level())] += 1;
+        let message = Message {
+            topic: &topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            dup: publish.dup,
+            properties: Properties::from_encoded(&self.properties),
+            received_at,
+            fault,
+            seq: Seq(0),
+        };
+        let packet_id = publish.packet_id;
+        Ok(match publish.qos {
+            Qos::AtMostOnce => {
+                self.last_ordinal = self.journal.push_message(&message, None);
+                None
+            }
+            Qos::AtLeastOnce => {
+                self.last_ordinal = self.journal.push_message(&message, None);
+                Some((self.last_ordinal, AckKind::PubAck, packet_id))
+            }
+            Qos::ExactlyOnce => {
+                let hash = xxh3_64_with_seed(publish.payload, xxh3_64(topic_bytes));
+                match self.qos2.verdict(packet_id, publish.dup, hash) {
+                    Qos2Verdict::New => {
+                        self.last_ordinal = self.journal.push_message(&message, Some((packet_id, hash)));
+                        self.qos2.take(packet_id, hash);
+                    }
+                    // Its record may still be on the way to the disk: whatever was pushed last covers it.
+                    Qos2Verdict::Duplicate => self.deduplicated += 1,
+                }
+                Some((self.last_ordinal, AckKind::PubRec, packet_id))
+            }
+        })
+    }
+
+    /// Stages a PUBREL's release, of a known or unknown identifier: MQTT wants PUBCOMP for both.
+    pub(super) fn release(&mut self, packet_id: u16) -> Owed {
+        self.last_ordinal = self.journal.push_release(packet_id);
+        self.qos2.release(packet_id);
+        (self.last_ordinal, AckKind::PubComp, packet_id)
+    }
+
+    /// Stages "the broker lost the session" and returns the ordinal.
+    pub(super) fn clear(&mut self) -> u64 {
+        self.last_ordinal = self.journal.push_clear();
+        self.qos2.clear();
+        self.journal.submit();
+        self.last_ordinal
+    }
+
+    /// Hands over what one read brought, and counts it.
+    pub(super) fn submit(&mut self, metrics: &Metrics) {
+        self.journal.submit();
+        for (counter, received) in metrics.messages_received.iter().zip(&mut self.received) {
+            if *received > 0 {
+                counter.inc_by(std::mem::take(received));
+            }
+        }
+        if self.deduplicated > 0 {
+            metrics.messages_deduplicated.inc_by(std::mem::take(&mut self.deduplicated));
+        }
+    }
+}
+
+/// The topic as text, and what is wrong with it. An empty one is an alias never announced.
+fn checked_topic(bytes: &[u8]) -> (Cow<'_, str>, Option<Fault>) {
+    if bytes.is_empty() {
+        return (Cow::Borrowed(""), Some(Fault::UnknownAlias));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(topic) if memchr::memchr(0, bytes).is_none() => (Cow::Borrowed(topic), None),
+        _ => {
+            // No database takes a NUL, and each replaced byte becomes three.
+            let mut lossy = String::from_utf8_lossy(bytes).replace('\0', "\u{FFFD}");
+            let end = (0..=lossy.len().min(TOPIC_BYTES_MAX)).rev().find(|&end| lossy.is_char_boundary(end));
+            lossy.truncate(end.unwrap_or(0));
+            (Cow::Owned(lossy), Some(Fault::TopicNotUtf8))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+//! `data_dir/subscriptions.json`: what this client is subscribed to in the broker's session.
+//!
+//! At connect the list is compared with what the rules need, so that unchanged filters are left alone and retained
+//! messages do not come again. It is written only after the broker confirmed (SUBACK, UNSUBACK): a crash in between
+//! costs a second SUBSCRIBE, never a missing one. From before CONNECT is sent until CONNACK is understood the list counts
+//! as unconfirmed: a broker that had lost the session makes a new, empty one at CONNECT, and if its answer gets lost, the
+//! next one says "session present". An unconfirmed list is subscribed to again in whole. Subscription identifiers are written before they are used and never
+//! given to another filter, as messages in the journal still carry them.
+//!
+//! The file is replaced as a whole: temporary file, fsync, rename, fsync of the directory. A missing file is a first
+//! start; one that cannot be read is treated so, too, and costs a SUBSCRIBE to everything.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+const FILE_NAME: &str = "subscriptions.json";
+
+/// Identifiers start here on a first start.
+const IDENTIFIER_FIRST: u32 = 1;
+
+/// The largest identifier that MQTT 5 can carry.
+pub(super) const IDENTIFIER_MAX: u32 = 268_435_455;
+
+/// The stored state of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSubscriptions {
+    /// The session is this client's; another client id has another session.
+    pub client_id: String,
+    /// Whether `filters` can be trusted when the broker still has a session.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// Each confirmed by the broker.
+    pub filters: Vec<StoredFilter>,
+    /// Every identifier ever given, by topic filter.
+    #[serde(default)]
+    pub identifiers: BTreeMap<String, u32>,
+    /// The next identifier to give.
+    #[serde(default = "identifier_first")]
+    pub next_identifier: u32,
+    /// When the client was last known to be connected, in microseconds since 1970: for a message only.
+    #[serde(default)]
+    pub last_connected_us: Option<i64>,
+}
+
+/// A subscription that the broker confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFilter {
+    pub filter: String,
+    /// The QoS asked for.
+    pub qos: u8,
+    /// The QoS the broker granted.
+    pub granted: u8,
+    /// The MQTT 5 subscription identifier.
+    #[serde(default)]
+    pub identifier: Option<u32>,
+}
+
+fn identifier_first() -> u32 {
+    IDENTIFIER_FIRST
+}
+
+impl StoredSubscriptions {
+    /// Nothing is known.
+    pub fn empty(client_id: &str) -> StoredSubscriptions {
+        StoredSubscriptions {
+            client_id: client_id.to_owned(),
+            confirmed: false,
+            filters: Vec::new(),
+            identifiers: BTreeMap::new(),
+            next_identifier: IDENTIFIER_FIRST,
+            last_connected_us: None,
+        }
+    }
+
+    /// Reads the file in `data_dir`. `None` on a first start.
+    pub fn load(data_dir: &Path) -> Option<StoredSubscriptions> {
+        let path = data_dir.join(FILE_NAME);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(Self::unreadable(&path, &error)),
+        };
+        match serde_json::from_slice(&text) {
+            Ok(stored) => Some(stored),
+            Err(error) => Some(Self::unreadable(&path, &error)),
+        }
+    }
+
+    /// The identifiers that were given are not known any more: go on far away from them.
+    fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> StoredSubscriptions {
+        tracing::warn!(path = %path.display(), %error, "cannot read the stored subscriptions; subscribing to all again");
+        let random = getrandom::u32().unwrap_or(0x5EED);
+        StoredSubscriptions { next_identifier: (1 << 20) + random % (1 << 26), ..StoredSubscriptions::empty("") }
+    }
+
+    /// The same state for `client_id`: another client's filters are not in this one's session.
+    pub(super) fn for_client(mut self, client_id: &str) -> StoredSubscriptions {
+        if self.client_id != client_id {
+            self.filters.clear();
+            self.confirmed = false;
+            self.last_connected_us = None;
+            self.client_id = client_id.to_owned();
+        }
+        self
+    }
+
+    /// Takes over the identifiers that a plan gave. Returns whether there were new ones.
+    pub(super) fn adopt_identifiers(&mut self, plan: &StoredSubscriptions) -> bool {
+        let known = self.identifiers.len();
+        self.next_identifier = self.next_identifier.max(plan.next_identifier);
+        for (filter, &identifier) in &plan.identifiers {
+            self.identifiers.insert(filter.clone(), identifier);
+        }
+        self.identifiers.len() != known
+    }
+
+    /// The filter as confirmed.
+    pub(super) fn filter(&self, filter: &str) -> Option<&StoredFilter> {
+        self.filters.iter().find(|stored| stored.filter == filter)
+    }
+
+    /// The broker confirmed a subscription.
+    pub(super) fn subscribed(&mut self, confirmed: StoredFilter) {
+        self.unsubscribed(&confirmed.filter);
+        self.filters.push(confirmed);
+    }
+
+    /// The broker confirmed that a subscription is gone, or never was.
+    pub(super) fn unsubscribed(&mut self, filter: &str) {
+        self.filters.retain(|stored| stored.filter != filter);
+    }
+
+    /// Replaces the file. Blocks on the disk.
+    pub(super) fn save(&self, data_dir: &Path) -> io::Result<()> {
+        let path = data_dir.join(FILE_NAME);
+        let temporary = data_dir.join(format!("{FILE_NAME}.tmp"));
+        fs::create_dir_all(data_dir)?;
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(data_dir)?.sync_all()
+    }
+}
+
+/// Writes the file off the session's task, one write at a time, always the newest state.
+pub(super) struct SubscriptionsFile {
+    data_dir: PathBuf,
+    writing: Option<tokio::task::JoinHandle<()>>,
+    waiting: Option<StoredSubscriptions>,
+}
+
+impl SubscriptionsFile {
+    pub(super) fn new(data_dir: PathBuf) -> SubscriptionsFile {
+        SubscriptionsFile { data_dir, writing: None, waiting: None }
+    }
+
+    /// Has `stored` written soon.
+    pub(super) fn save(&mut self, stored: &StoredSubscriptions) {
+        self.waiting = Some(stored.clone());
+        self.advance();
+    }
+
+    /// Begins the write that waited for the last one to end.
+    fn advance(&mut self) {
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        if let Some(stored) = self.waiting.take() {
+            let data_dir = self.data_dir.clone();
+            self.writing = Some(tokio::task::spawn_blocking(move || {
+                if let Err(error) = stored.save(&data_dir) {
+                    // Nothing is lost: the next start subscribes again to what is missing in the old file.
+                    tracing::warn!(path = %data_dir.join(FILE_NAME).display(), %error,
+                        "cannot store the subscriptions");
+                }
+            }));
+        }
+    }
+
+    /// Whether something is being written, or waits to be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.writing.is_some() || self.waiting.is_some()
+    }
+
+    /// Returns when all is written. Cancel-safe.
+    pub(super) async fn settled(&mut self) {
+        loop {
+            self.advance();
+            let Some(writing) = self.writing.as_mut() else { return };
+            // A panic in the write is the write's failure; there is nothing to add to it here.
+            let _ = writing.await;
+            self.writing = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> StoredSubscriptions {
+        let mut stored = StoredSubscriptions::empty("gw1");
+        stored.subscribed(StoredFilter { filter: "a/#".into(), qos: 1, granted: 1, identifier: Some(7) });
+        stored.identifiers.insert("a/#".into(), 7);
+        stored.next_identifier = 8;
+        stored
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(StoredSubscriptions::load(dir.path()), None);
+        stored().save(dir.path()).unwrap();
+        assert_eq!(StoredSubscriptions::load(dir.path()), Some(stored()));
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_means_subscribe_again_with_fresh_identifiers() {
+        let dir = tempfile::tempdir().unwrap();
+        stored().save(dir.path()).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let text = fs::read(&path).unwrap();
+        for len in 0..text.len() {
+            fs::write(&path, &text[..len]).unwrap();
+            let loaded = StoredSubscriptions::load(dir.path()).unwrap();
+            assert!(loaded.filters.is_empty() && loaded.next_identifier > 8, "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn another_client_has_another_session_but_the_identifiers_stay_taken() {
+        let other = stored().for_client("gw2");
+        assert!(other.filters.is_empty());
+        assert_eq!(other.next_identifier, 8);
+        assert_eq!(stored().for_client("gw1"), stored());
+    }
+
+    #[tokio::test]
+    async fn the_newest_state_is_what_the_file_holds_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = SubscriptionsFile::new(dir.path().to_owned());
+        let mut state = stored();
+        for n in 0..20 {
+            state.next_identifier = 100 + n;
+            file.save(&state);
+        }
+        file.settled().await;
+        assert_eq!(StoredSubscriptions::load(dir.path()).unwrap().next_identifier, 119);
+    }
+}

@@ -1,0 +1,104 @@
+//! A connected stream of bytes to one of the broker's addresses: TCP, TLS or WebSocket.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite;
+
+use super::tls::{self, TlsSetupError};
+use super::websocket::WebSocket;
+use crate::config::{self, MqttUrl, Scheme};
+
+/// What a session runs on.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+
+pub(super) type Transport = Box<dyn ByteStream>;
+
+/// Why there is no stream to the broker.
+#[derive(Debug, Error)]
+pub(super) enum TransportError {
+    #[error("cannot connect: {0}")]
+    Tcp(io::Error),
+    #[error(transparent)]
+    TlsSetup(#[from] TlsSetupError),
+    #[error("{0:?} is not a host name that TLS can check")]
+    HostName(String),
+    #[error("the TLS handshake failed: {source}{}", tls_advice(.source))]
+    Tls { source: io::Error },
+    #[error("the WebSocket handshake failed: {0}; check the path in mqtt.url")]
+    WebSocket(Box<tungstenite::Error>),
+}
+
+/// Connects to `url`. Without a limit of time: the caller has one for this and CONNACK together.
+pub(super) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transport, TransportError> {
+    let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TransportError::Tcp)?;
+    // An acknowledgement is four bytes: waiting for more to fill a segment would only delay it.
+    tcp.set_nodelay(true).map_err(TransportError::Tcp)?;
+    let packet_bytes_max = config.max_packet_size;
+    match url.scheme {
+        Scheme::Mqtt => Ok(Box::new(tcp)),
+        Scheme::Mqtts => Ok(Box::new(encrypt(url, config, tcp).await?)),
+        Scheme::Ws => upgrade(url, tcp, packet_bytes_max).await,
+        Scheme::Wss => upgrade(url, encrypt(url, config, tcp).await?, packet_bytes_max).await,
+    }
+}
+
+async fn encrypt(
+    url: &MqttUrl,
+    config: &config::Mqtt,
+    tcp: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, TransportError> {
+    let settings = config.tls.clone();
+    let tls = tokio::task::spawn_blocking(move || tls::client_config(&settings))
+        .await
+        .map_err(|error| TransportError::Tls { source: io::Error::other(error) })??;
+    let name = ServerName::try_from(url.host.clone()).map_err(|_| TransportError::HostName(url.host.clone()))?;
+    TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.map_err(|source| TransportError::Tls { source })
+}
+
+async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S, packet_bytes_max: u32) -> Result<Transport, TransportError> {
+    let address = Address(url).to_string();
+    let socket = WebSocket::open(&address, stream, packet_bytes_max);
+    // The handshake's future holds its request and reply: too large for the session's stack.
+    let socket = Box::pin(socket).await.map_err(|error| TransportError::WebSocket(Box::new(error)))?;
+    Ok(Box::new(socket))
+}
+
+/// What most often lies behind a failed handshake.
+fn tls_advice(error: &io::Error) -> &'static str {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            "; set mqtt.tls.ca_file to the authority that signed the broker's certificate"
+        }
+        Some(rustls::Error::InvalidMessage(_)) => "; is this the broker's TLS port?",
+        _ => "",
+    }
+}
+
+/// An address as a URL, for messages and for the WebSocket handshake.
+pub(super) struct Address<'a>(pub(super) &'a MqttUrl);
+
+impl fmt::Display for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.0;
+        let scheme = match url.scheme {
+            Scheme::Mqtt => "mqtt",
+            Scheme::Mqtts => "mqtts",
+            Scheme::Ws => "ws",
+            Scheme::Wss => "wss",
+        };
+        if url.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}{}", url.host, url.port, url.path)
+        } else {
+            write!(f, "{scheme}://{}:{}{}", url.host, url.port, url.path)
+        }
+    }
+}
