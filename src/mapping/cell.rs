@@ -8,13 +8,14 @@
 /// | Int2, Int4, Int8 | Int (in range) |
 /// | Float4, Float8 | Float |
 /// | Numeric | Decimal |
-/// | Text, Enum, Inet (canonical text), Interval (ISO 8601 or Postgres text) | Text |
+/// | Text, Enum, Inet (canonical text) | Text |
 /// | Json, Jsonb | Text (valid JSON; without `\u0000` for Jsonb) |
 /// | Bytes | Bytes |
 /// | Uuid | Uuid |
 /// | Date | Date |
 /// | Time | Time |
 /// | Timestamp, Timestamptz, TimestampText | Timestamp |
+/// | Interval | Interval |
 /// | Array | Array |
 /// | Any | Null, Bool, Int, Float, Text, Bytes |
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +36,12 @@ pub enum Cell<'a> {
     Time(i64),
     /// Microseconds since 1970-01-01T00:00:00 (UTC for Timestamptz, local for Timestamp).
     Timestamp(i64),
+    /// As Postgres holds it: months and days are not a fixed number of microseconds.
+    Interval {
+        months: i32,
+        days: i32,
+        micros: i64,
+    },
     /// Elements, each of which fits the array's element type.
     Array(&'a [Cell<'a>]),
 }

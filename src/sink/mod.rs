@@ -2,11 +2,13 @@
 
 mod batch;
 mod error;
+mod postgres;
 mod schema;
 
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use error::{Class, SinkError};
-pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+pub use postgres::{PostgresEncoder, PostgresSink};
+pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
 
 use crate::clock::Timestamp;
 use crate::journal::JournalId;
