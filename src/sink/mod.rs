@@ -3,12 +3,14 @@
 mod batch;
 mod dead_letters;
 mod error;
+mod postgres;
 mod schema;
 
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
-pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+pub use postgres::{PostgresEncoder, PostgresSink};
+pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
 
 use crate::clock::Timestamp;
 use crate::journal::JournalId;

@@ -1,0 +1,192 @@
+//! COPY of a batch's rows, leaving excluded units out.
+//!
+//! The driver must prepare a COPY (one round trip) and waits for the server's "go on" (another) before it takes data.
+//! Both overlap with what goes before: all tables are prepared together, and the next table's start travels behind this
+//! one's data.
+
+use std::ops::Range;
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use tokio_postgres::{Client, CopyInSink, Error, Statement};
+
+use super::encode::{COPY_HEADER, COPY_TRAILER};
+use crate::sink::{Batch, TableRows, quote};
+
+/// Bytes per CopyData message: large enough that the message's own cost vanishes, small enough to copy piece by piece.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// The rows of one table that are to be written.
+pub(super) struct Rows<'a> {
+    table: &'a TableRows,
+    /// Byte ranges of `table.bytes`, neighbours merged.
+    ranges: Vec<Range<usize>>,
+    /// The rows themselves, by unit: `(unit, first row, rows)`, to find a row's unit again.
+    units: Vec<(usize, usize)>,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows of `units` (indexes into `batch.units`, ascending) by table, in the order of `batch.tables`.
+    pub(super) fn collect(batch: &'a Batch, units: impl Iterator<Item = usize>) -> Vec<Rows<'a>> {
+        let mut tables: Vec<Rows<'a>> =
+            batch.tables.iter().map(|table| Rows { table, ranges: Vec::new(), units: Vec::new() }).collect();
+        for index in units {
+            let unit = &batch.units[index];
+            if unit.row_count > 0 {
+                let rows = &mut tables[unit.table];
+                rows.units.push((index, unit.row_count));
+                rows.add(unit.first_row, unit.row_count);
+            }
+        }
+        tables.retain(|rows| !rows.ranges.is_empty());
+        tables
+    }
+
+    fn add(&mut self, first: usize, count: usize) {
+        let start = if first == 0 { 0 } else { self.table.ends[first - 1] };
+        let end = self.table.ends[first + count - 1];
+        match self.ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => self.ranges.push(start..end),
+        }
+    }
+
+    /// The unit that gave row `line` (from 1) of this COPY.
+    pub(super) fn unit_of_line(&self, line: usize) -> Option<usize> {
+        let mut rows = 0;
+        self.units
+            .iter()
+            .find(|(_, count)| {
+                rows += count;
+                line > 0 && line <= rows
+            })
+            .map(|&(unit, _)| unit)
+    }
+
+    /// For messages.
+    pub(super) fn doing(&self) -> String {
+        format!("writing to table {}", self.table.table.name)
+    }
+
+    fn statement(&self) -> String {
+        let schema = &self.table.table;
+        let columns: Vec<_> = self.table.columns.iter().map(|&index| quote(&schema.columns[index].name)).collect();
+        format!("COPY {} ({}) FROM STDIN (FORMAT binary)", schema.name.quoted(), columns.join(", "))
+    }
+
+    /// Prepares the COPY.
+    pub(super) async fn prepare(&self, client: &Client) -> Result<Statement, Error> {
+        client.prepare(&self.statement()).await
+    }
+
+    /// Starts the COPY; the statement is closed as soon as the server has taken it up.
+    pub(super) async fn start(&self, client: &Client, statement: Statement) -> Result<CopyInSink<Bytes>, Error> {
+        client.copy_in(&statement).await
+    }
+
+    /// Sends the rows and waits for the server to have them.
+    pub(super) async fn send(&self, copy: CopyInSink<Bytes>) -> Result<(), Error> {
+        let mut copy = pin!(copy);
+        copy.feed(Bytes::from_static(COPY_HEADER)).await?;
+        for range in &self.ranges {
+            for piece in self.table.bytes[range.clone()].chunks(PIECE_BYTES) {
+                copy.feed(Bytes::copy_from_slice(piece)).await?;
+            }
+        }
+        copy.feed(Bytes::from_static(COPY_TRAILER)).await?;
+        copy.finish().await.map(drop)
+    }
+}
+
+/// An error and the index of the table it came from.
+pub(super) type TableError = (usize, Error);
+
+/// Runs all COPYs, prepared as `statements`, then `last`, which is sent right behind the last table's data.
+///
+/// Round trips: one for the first start, one per table for its data, which carries the next start or `last` with it.
+/// `last` must be refused by the server if a COPY failed, as COMMIT and RELEASE are.
+pub(super) async fn run<T>(
+    client: &Client,
+    tables: &[Rows<'_>],
+    statements: Vec<Statement>,
+    last: impl Future<Output = Result<T, Error>>,
+) -> Result<Result<T, Error>, TableError> {
+    assert_eq!(tables.len(), statements.len(), "each table's COPY is prepared");
+    let mut last = Some(last);
+    let mut statements = statements.into_iter();
+    let mut next = match (tables.first(), statements.next()) {
+        (Some(rows), Some(statement)) => Some(rows.start(client, statement).await.map_err(|error| (0, error))?),
+        _ => None,
+    };
+    for (index, rows) in tables.iter().enumerate() {
+        let Some(copy) = next.take() else { break };
+        match (tables.get(index + 1), statements.next()) {
+            (Some(following), Some(statement)) => {
+                let (sent, started) = tokio::join!(biased; rows.send(copy), following.start(client, statement));
+                sent.map_err(|error| (index, error))?;
+                next = Some(started.map_err(|error| (index + 1, error))?);
+            }
+            _ => {
+                let Some(last) = last.take() else { break };
+                let (sent, finished) = tokio::join!(biased; rows.send(copy), last);
+                sent.map_err(|error| (index, error))?;
+                return Ok(finished);
+            }
+        }
+    }
+    match last {
+        Some(last) => Ok(last.await),
+        None => unreachable!("`last` is taken by the branch that returns"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::JournalId;
+    use crate::message::Seq;
+    use crate::sink::{OffsetMove, TableName, TableSchema, Unit};
+
+    /// One table; `rows[i]` rows of one byte each for unit `i`.
+    fn batch(rows: &[usize]) -> Batch {
+        let total = rows.iter().sum();
+        let name = TableName { schema: None, name: "t".into() };
+        let schema = TableSchema { name, columns: Vec::new(), primary_key: Vec::new() };
+        let mut first_row = 0;
+        let units = rows.iter().map(|&row_count| {
+            first_row += row_count;
+            Unit { rule: 0, seq: Seq(1), table: 0, first_row: first_row - row_count, row_count }
+        });
+        Batch {
+            offset: OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(2) },
+            units: units.collect(),
+            tables: vec![TableRows {
+                table: Arc::new(schema),
+                columns: Arc::from([]),
+                bytes: vec![0; total],
+                ends: (1..=total).collect(),
+            }],
+            excluded: Vec::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rows_between_excluded_units_are_sent_as_few_ranges() {
+        let batch = batch(&[2, 1, 0, 3, 1]);
+        let rows = Rows::collect(&batch, [0, 1, 2, 4].into_iter());
+        assert_eq!(rows[0].ranges, [0..3, 6..7]);
+        assert!(Rows::collect(&batch, std::iter::once(2)).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_the_copy_leads_back_to_its_unit() {
+        let batch = batch(&[2, 1, 0, 3, 1]);
+        let rows = Rows::collect(&batch, [0, 3, 4].into_iter());
+        let units: Vec<_> = (0..8).map(|line| rows[0].unit_of_line(line)).collect();
+        assert_eq!(units, [None, Some(0), Some(0), Some(3), Some(3), Some(3), Some(4), None]);
+    }
+}

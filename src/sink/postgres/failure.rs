@@ -1,0 +1,151 @@
+//! From the driver's error to [`SinkError`]: what was tried, where, the server's words, never a row's values.
+//!
+//! The server puts values into an error's DETAIL and, for data exceptions (class 22), after a colon into the message
+//! itself: `invalid input value for enum mood: "angry"`. The first is never read, the second is cut off.
+
+use std::error::Error as _;
+use std::io;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::DbError;
+
+use super::sqlstate::classify;
+use crate::sink::{Class, SinkError};
+
+/// The server's words are cut here: a trigger may raise a novel.
+const WORDS_CHARS_MAX: usize = 500;
+
+/// What `error` means. `doing` is what was tried, `at` the host and database.
+pub(super) fn explain(error: &Error, doing: &str, at: &str) -> SinkError {
+    if let Some(refusal) = error.as_db_error() {
+        let code = refusal.code().code();
+        let verdict = classify(code);
+        return SinkError {
+            class: verdict.class,
+            code: code.to_owned(),
+            message: format!("{doing} ({at}): {}", words(refusal)),
+            advice: verdict.advice,
+        };
+    }
+    let (class, code, advice) = outside(error);
+    SinkError { class, code: code.to_owned(), message: format!("{doing} ({at}): {}", chain(error)), advice }
+}
+
+/// An error that we, not the server, put into words.
+pub(super) fn own(class: Class, code: &str, message: String, advice: &'static str) -> SinkError {
+    SinkError { class, code: code.to_owned(), message, advice }
+}
+
+/// The server's message, with its code and what it concerns, without values.
+pub(super) fn words(refusal: &DbError) -> String {
+    let code = refusal.code().code();
+    let mut message = refusal.message();
+    if code.starts_with("22") {
+        message = message.split_once(": \"").map_or(message, |(before, _)| before);
+    }
+    let mut text: String = message.chars().take(WORDS_CHARS_MAX).collect();
+    text.push_str(&format!(" ({code}"));
+    // The message itself names a constraint or a column that the server knows of; COPY tells the column in its context.
+    if let Some(column) = refusal.column().or_else(|| refusal.where_().and_then(copy_column)) {
+        text.push_str(&format!(", column {column}"));
+    }
+    if let Some(constraint) = refusal.constraint() {
+        text.push_str(&format!(", constraint {constraint}"));
+    }
+    text.push(')');
+    text
+}
+
+/// The column in `COPY readings, line 3, column temp`.
+fn copy_column(context: &str) -> Option<&str> {
+    let first = context.lines().next()?;
+    let (_, column) = first.split_once(", column ")?;
+    // In text form a value would follow the colon.
+    Some(column.split(':').next().unwrap_or(column))
+}
+
+/// The row, from 1, in `COPY readings, line 3, column temp`, in whichever language the server speaks.
+pub(super) fn copy_line(context: &str) -> Option<usize> {
+    let first = context.lines().next()?;
+    first.strip_prefix("COPY ")?.split(", ").nth(1)?.rsplit(' ').next()?.trim_end_matches(':').parse().ok()
+}
+
+/// An error that did not come as an answer of the server.
+fn outside(error: &Error) -> (Class, &'static str, &'static str) {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return match tls {
+            rustls::Error::InvalidCertificate(_) => (
+                Class::Table,
+                "tls",
+                "the server's certificate was not accepted: check `tls.ca_file`, sslmode and the host's name",
+            ),
+            rustls::Error::AlertReceived(_) => {
+                (Class::Table, "tls", "the server ended the TLS handshake: check `tls.cert_file` and `tls.key_file`")
+            }
+            _ => (Class::Transient, "tls", "the TLS handshake failed; Rowbridge tries again"),
+        };
+    }
+    if find::<io::Error>(error).is_some() || error.is_closed() {
+        return (Class::Transient, "connect", "the server cannot be reached; Rowbridge tries again");
+    }
+    let text = chain(error);
+    if text.contains("does not support TLS") {
+        return (
+            Class::Table,
+            "tls",
+            "the server offers no TLS: switch `ssl` on there, or use sslmode=prefer or disable",
+        );
+    }
+    if text.contains("password missing") {
+        return (Class::Table, "password", "the server asks for a password: give `password` or `password_file`");
+    }
+    (
+        Class::Table,
+        "driver",
+        "the driver and the server do not understand each other: check the URL and what answers there",
+    )
+}
+
+/// The first error of type `E` among the causes; `io::Error` hides its cause, so it is opened.
+fn find<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        if let Some(found) = current.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let inside = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = inside.and_then(|inside| inside.downcast_ref::<E>()) {
+            return Some(found);
+        }
+        cause = current.source();
+    }
+    None
+}
+
+/// The error and its causes, each said once.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let next = current.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = current.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_of_a_copy_names_row_and_column_in_any_language() {
+        assert_eq!(copy_line("COPY readings, line 3, column temp"), Some(3));
+        assert_eq!(copy_line("COPY readings, Zeile 12\nmore"), Some(12));
+        assert_eq!(copy_line("PL/pgSQL function f() line 3 at RAISE"), None);
+        assert_eq!(copy_column("COPY readings, line 3, column temp"), Some("temp"));
+        assert_eq!(copy_column("COPY readings, line 3, column temp: \"secret\""), Some("temp"));
+    }
+}

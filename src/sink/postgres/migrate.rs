@@ -1,0 +1,120 @@
+//! Rowbridge's own tables, brought up to date at connect.
+//!
+//! Each file of `migrations/postgres/` is one step; `rowbridge_schema_version` holds a row per step applied. All steps
+//! that lack run in one transaction under an advisory lock, so that bridges which start together do it once. A role that
+//! may not create tables is fine as long as they stand: an administrator can run the files by hand.
+
+use tokio_postgres::Error;
+use tokio_postgres::types::Type;
+
+use super::failure::own;
+use super::session::Session;
+use super::transaction::{Sql, commit};
+use crate::sink::{Class, SinkError, quote};
+
+/// The steps, in order; the first is version 1.
+const STEPS: &[&str] = &[include_str!("../../../migrations/postgres/0001_offsets_and_dead_letters.sql")];
+
+/// First key of the advisory lock ("rowb"); the second is the schema's hash.
+const LOCK: i32 = 0x726f_7762;
+
+const VERSION_TABLE: &str = "rowbridge_schema_version";
+const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
+
+const DOING: &str = "preparing Rowbridge's own tables";
+
+const ADVICE: &str = "run the SQL of the message as an administrator, once";
+
+/// Brings the tables up to date.
+pub(super) async fn migrate(session: &Session, sql: &Sql) -> Result<(), SinkError> {
+    if is_current(session, sql).await? {
+        return Ok(());
+    }
+    match apply(session, sql).await {
+        Err(error) if error.class != Class::Transient => {
+            Err(SinkError { message: format!("{}\n{}", error.message, by_hand(&sql.schema)), advice: ADVICE, ..error })
+        }
+        result => result,
+    }
+}
+
+/// Whether nothing is to be done: the version is this program's, or the tables were made by hand.
+async fn is_current(session: &Session, sql: &Sql) -> Result<bool, SinkError> {
+    const STANDING: &str = "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+                            ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY($2)";
+    let names = [VERSION_TABLE, OWN_TABLES[0], OWN_TABLES[1]];
+    let (schema, names) = (sql.schema.as_str(), names.as_slice());
+    let parameters = [(&schema as _, Type::TEXT), (&names as _, Type::TEXT_ARRAY)];
+    let rows = session.wait(1, DOING, session.client().query_typed(STANDING, &parameters)).await?;
+    let standing: Vec<&str> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    if !standing.contains(&VERSION_TABLE) {
+        return Ok(OWN_TABLES.iter().all(|table| standing.contains(table)));
+    }
+    let version = session.wait(1, DOING, version(session, sql)).await?;
+    if version > STEPS.len() {
+        return Err(own(
+            Class::Table,
+            "schema_version",
+            format!("{DOING} ({}): they are of version {version}, this Rowbridge knows {}", session.at(), STEPS.len()),
+            "a newer Rowbridge has been here: run that one",
+        ));
+    }
+    Ok(version == STEPS.len())
+}
+
+async fn version(session: &Session, sql: &Sql) -> Result<usize, Error> {
+    let query =
+        format!("SELECT COALESCE(pg_catalog.max(version), 0)::bigint FROM {}.{VERSION_TABLE}", quote(&sql.schema));
+    let rows = session.client().query_typed(&query, &[]).await?;
+    let version: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    // A negative version is nobody's; then nothing has been applied.
+    Ok(usize::try_from(version).unwrap_or(0))
+}
+
+async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
+    let client = session.client();
+    // The lock first; only then the version, which a rival may just have changed.
+    let begin = format!(
+        "{}; SELECT pg_catalog.pg_advisory_xact_lock({LOCK}, pg_catalog.hashtext(pg_catalog.current_setting(\
+         'search_path'))); CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version integer PRIMARY KEY, \
+         applied_at timestamptz NOT NULL DEFAULT now())",
+        sql.begin.clone() + "; SET LOCAL search_path = " + &quote(&sql.schema)
+    );
+    session.wait(3, DOING, client.batch_execute(&begin)).await?;
+    let done = session.wait(1, DOING, version(session, sql)).await?;
+    for (index, step) in STEPS.iter().enumerate().skip(done) {
+        let statements = format!("{step}; INSERT INTO {VERSION_TABLE} (version) VALUES ({})", index + 1);
+        session.wait(4, DOING, client.batch_execute(&statements)).await?;
+    }
+    session.wait(1, DOING, commit(client)).await
+}
+
+/// What an administrator would run.
+fn by_hand(schema: &str) -> String {
+    let schema = quote(schema);
+    let steps: String = STEPS
+        .iter()
+        .flat_map(|step| step.lines())
+        .filter(|line| !line.starts_with("--"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    format!(
+        "Either let Rowbridge make them:\n  GRANT USAGE, CREATE ON SCHEMA {schema} TO <Rowbridge's role>;\nor make them \
+         for it:\nSET search_path = {schema};\n{steps}GRANT USAGE ON SCHEMA {schema} TO <Rowbridge's role>;\nGRANT \
+         SELECT, INSERT, UPDATE, DELETE ON {} TO <Rowbridge's role>;",
+        OWN_TABLES.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sql_for_an_administrator_names_the_schema_and_every_table() {
+        let text = by_hand("my \"own\"");
+        assert!(text.contains(r#"SET search_path = "my ""own""""#));
+        for table in OWN_TABLES {
+            assert!(text.contains(&format!("CREATE TABLE IF NOT EXISTS {table}")));
+        }
+    }
+}

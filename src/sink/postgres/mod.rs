@@ -1,0 +1,179 @@
+//! PostgreSQL 12 and later, directly or through PgBouncer in session or transaction mode.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
+//! | `transaction` | how each begins and ends; nothing is left on the server's session |
+//! | `offsets`, `dead_letters`, `migrate` | Rowbridge's own tables |
+//! | `schema` | the live table |
+//! | `encode`, `copy`, `write`, `bisect` | rows: their form, their way, the batch's transaction, the refused ones |
+//! | `sqlstate`, `failure` | what an error means and how it is told |
+//!
+//! While a call runs, the session is out of the sink; it comes back only when the call has left no transaction open. So
+//! a call that is dropped half-way, and every transient error, leaves a sink without a session: `connect` comes next.
+
+mod bisect;
+mod connect;
+mod copy;
+mod dead_letters;
+mod encode;
+mod failure;
+mod migrate;
+mod offsets;
+mod schema;
+mod session;
+mod sqlstate;
+mod tls;
+mod transaction;
+mod write;
+
+use std::time::Duration;
+
+pub use encode::PostgresEncoder;
+
+use self::failure::own;
+use self::session::Session;
+use self::transaction::{Sql, around};
+use super::{Batch, Class, DeclaredType, Refusal, Sink, SinkError, StoredOffset, TableName, TableSchema, quote};
+use crate::clock::Timestamp;
+use crate::config::{Database, DatabaseUrl, PostgresUrl};
+use crate::journal::JournalId;
+use crate::message::Seq;
+
+/// Postgres cuts longer identifiers off, and would then look for another table than it made.
+const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Codes of a CREATE TABLE that lost the race against another: the table, its type or a catalogue row is there already.
+const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
+
+/// A Postgres database that takes batches.
+pub struct PostgresSink {
+    url: PostgresUrl,
+    statement_timeout: Duration,
+    sql: Sql,
+    session: Option<Session>,
+}
+
+impl PostgresSink {
+    /// For a database whose URL is a Postgres one. Connects to nothing yet.
+    pub fn new(database: &Database) -> PostgresSink {
+        let DatabaseUrl::Postgres(url) = &database.url else {
+            unreachable!("a Postgres sink is only made for a Postgres URL")
+        };
+        PostgresSink {
+            sql: Sql::new(&url.schema, database.statement_timeout),
+            statement_timeout: database.statement_timeout,
+            url: PostgresUrl::clone(url),
+            session: None,
+        }
+    }
+
+    /// Runs `work` on the session, which is kept unless the connection is in doubt.
+    async fn run<T>(&mut self, work: impl AsyncFnOnce(&Session, &Sql) -> Result<T, SinkError>) -> Result<T, SinkError> {
+        let session = self.session.take().ok_or_else(|| {
+            own(Class::Transient, "not_connected", "there is no connection".into(), "Rowbridge reconnects by itself")
+        })?;
+        let result = work(&session, &self.sql).await;
+        let usable = match &result {
+            Ok(_) => true,
+            Err(error) if error.class == Class::Transient => false,
+            // The transaction has failed, the connection has not.
+            Err(_) => session.rollback().await.is_ok(),
+        };
+        if usable {
+            self.session = Some(session);
+        }
+        result
+    }
+
+    /// The schema and name to look for.
+    fn qualified<'a>(&'a self, table: &'a TableName) -> (&'a str, &'a str) {
+        (table.schema.as_deref().unwrap_or(&self.sql.schema), &table.name)
+    }
+}
+
+impl Sink for PostgresSink {
+    type Encoder = PostgresEncoder;
+
+    fn encoder(&self) -> PostgresEncoder {
+        PostgresEncoder
+    }
+
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        self.session = None;
+        self.session = Some(connect::open(&self.url, self.statement_timeout).await?);
+        let migrated = self.run(migrate::migrate).await;
+        if migrated.is_err() {
+            self.session = None;
+        }
+        migrated
+    }
+
+    async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
+        self.run(async |session, sql| offsets::read(session, sql, bridge).await).await
+    }
+
+    async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
+        self.run(async |session, sql| offsets::start(session, sql, bridge, journal, next_seq).await).await
+    }
+
+    async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
+        let (schema, name) = self.qualified(table);
+        if let Some(long) = [schema, name].into_iter().find(|part| part.len() > IDENTIFIER_BYTES_MAX) {
+            return Err(own(
+                Class::Table,
+                "42622",
+                format!("the name {long} is {} bytes long, Postgres holds {IDENTIFIER_BYTES_MAX}", long.len()),
+                "choose a shorter name",
+            ));
+        }
+        let (schema, name) = (schema.to_owned(), name.to_owned());
+        self.run(async |session, sql| {
+            let client = session.client();
+            let work = around(client, &sql.begin_read, schema::describe(client, &schema, &name));
+            session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
+        })
+        .await
+    }
+
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+        let (schema, name) = self.qualified(table);
+        let columns: Vec<_> = columns
+            .iter()
+            .map(|(name, declared)| format!("    {} {}", quote(name), schema::declared_type(declared)))
+            .collect();
+        format!("CREATE TABLE IF NOT EXISTS {}.{} (\n{}\n)", quote(schema), quote(name), columns.join(",\n"))
+    }
+
+    async fn create_table(&mut self, sql_text: &str) -> Result<(), SinkError> {
+        let result = self
+            .run(async |session, sql| {
+                let client = session.client();
+                let work = around(client, &sql.begin, client.batch_execute(sql_text));
+                session.wait(3, "creating a table", work).await
+            })
+            .await;
+        match result {
+            Err(error) if ALREADY_THERE.contains(&error.code.as_str()) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.run(async |session, sql| write::write(session, sql, batch).await).await
+    }
+
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+        self.run(async |session, sql| bisect::refused_units(session, sql, batch).await).await
+    }
+
+    async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
+        self.run(async |session, sql| dead_letters::purge(session, sql, bridge, before).await).await
+    }
+
+    async fn close(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The offset row: read, started, moved by compare-and-swap.
+
+use std::str::FromStr;
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row};
+
+use super::failure::own;
+use super::session::Session;
+use super::transaction::{Sql, around};
+use crate::clock::Timestamp;
+use crate::journal::JournalId;
+use crate::message::Seq;
+use crate::sink::{Class, OffsetMove, SinkError, StoredOffset};
+
+/// What a compare-and-swap that found another offset ends with: its SQL divides by the number of rows moved.
+const DIVISION_BY_ZERO: &str = "22012";
+
+const MOVED_ADVICE: &str = "another Rowbridge with this bridge name may be running, or an earlier commit was applied \
+                            after all; the offset is read again";
+
+/// This bridge's offset rows.
+pub(super) async fn read(session: &Session, sql: &Sql, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
+    const DOING: &str = "reading the offset";
+    let query = format!(
+        "SELECT journal_id::text, next_seq, (pg_catalog.date_part('epoch', updated_at) * 1000000)::bigint FROM {} \
+         WHERE bridge = $1",
+        sql.offsets
+    );
+    let parameters = [(&bridge as _, Type::TEXT)];
+    let rows = session.wait(1, DOING, session.client().query_typed(&query, &parameters)).await?;
+    rows.iter()
+        .map(|row| stored(row).map_err(|error| session.explain(&error, DOING))?.ok_or_else(|| nonsense(session, sql)))
+        .collect()
+}
+
+fn stored(row: &Row) -> Result<Option<StoredOffset>, Error> {
+    let (journal, next_seq): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let updated_at = Timestamp(row.try_get(2)?);
+    let journal = JournalId::from_str(&journal.replace('-', "")).ok();
+    let next_seq = u64::try_from(next_seq).ok().map(Seq);
+    Ok(journal.zip(next_seq).map(|(journal, next_seq)| StoredOffset { journal, next_seq, updated_at }))
+}
+
+fn nonsense(session: &Session, sql: &Sql) -> SinkError {
+    own(
+        Class::Table,
+        "offset",
+        format!("reading the offset ({}): a row of {} holds a negative next_seq", session.at(), sql.offsets),
+        "somebody changed the offset table: set next_seq to the first message that is not in the database",
+    )
+}
+
+/// Adds the offset row unless there is one.
+pub(super) async fn start(
+    session: &Session,
+    sql: &Sql,
+    bridge: &str,
+    journal: JournalId,
+    next_seq: Seq,
+) -> Result<(), SinkError> {
+    let insert = format!(
+        "INSERT INTO {} (bridge, journal_id, next_seq) VALUES ($1, $2::text::uuid, $3) ON CONFLICT DO NOTHING",
+        sql.offsets
+    );
+    let (journal, next_seq) = (journal.to_string(), number(next_seq));
+    let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&next_seq, Type::INT8)];
+    let client = session.client();
+    let work = around(client, &sql.begin, client.execute_typed(&insert, &parameters));
+    session.wait(3, "starting the offset", work).await.map(drop)
+}
+
+/// The offset's compare-and-swap.
+///
+/// It is the transaction's first statement, so it locks the row before any work is done: a second instance waits here
+/// and then misses, and a rival of this very transaction (its own earlier COMMIT whose answer was lost) is seen before a
+/// unique key could mistake the rows for duplicates. A miss makes the statement, hence the transaction, fail: a COMMIT
+/// that was sent behind it without waiting becomes a ROLLBACK.
+pub(super) async fn compare_and_swap(client: &Client, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
+    let update = format!(
+        "WITH moved AS (UPDATE {} SET next_seq = $4, updated_at = pg_catalog.clock_timestamp() \
+         WHERE bridge = $1 AND journal_id = $2::text::uuid AND next_seq = $3 RETURNING 1) \
+         SELECT 1 / (SELECT pg_catalog.count(*) FROM moved)",
+        sql.offsets
+    );
+    let (journal, from, to) = (offset.journal.to_string(), number(offset.from), number(offset.to));
+    let bridge: &str = &offset.bridge;
+    let parameters =
+        [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&from, Type::INT8), (&to, Type::INT8)];
+    client.execute_typed(&update, &parameters).await.map(drop)
+}
+
+/// What a failed [`compare_and_swap`] means.
+pub(super) fn moved_or_failed(session: &Session, offset: &OffsetMove, error: &Error) -> SinkError {
+    const DOING: &str = "moving the offset";
+    if error.code().is_some_and(|code| code.code() == DIVISION_BY_ZERO) {
+        let OffsetMove { bridge, from, .. } = offset;
+        let message = format!("{DOING} ({}): bridge {bridge} is not at message {from} any more", session.at());
+        return own(Class::OffsetMoved, "offset_moved", message, MOVED_ADVICE);
+    }
+    ours(session.explain(error, DOING))
+}
+
+/// In Rowbridge's own tables no message is at fault: what would blame a row holds the database.
+pub(super) fn ours(mut error: SinkError) -> SinkError {
+    if error.class == Class::Row {
+        error.class = Class::Table;
+        error.advice =
+            "Rowbridge's own table refuses what it was made for: remove constraints and triggers added to it";
+    }
+    error
+}
+
+/// A journal position as Postgres' bigint. Positions start at 1 and never come near its end.
+fn number(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}

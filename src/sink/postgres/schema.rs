@@ -1,0 +1,265 @@
+//! The live table, read from the catalogue.
+//!
+//! Names match exactly, as the configuration writes them. Domains are followed to their base type (their NOT NULL and
+//! default count as the column's), arrays to their element, whose OID goes on the wire. Tables, partitioned and foreign
+//! tables and views are all tables here: what a view does not take, the server says on the first write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error, Row};
+
+use crate::sink::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+
+/// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
+const TYPE_DEPTH_MAX: usize = 16;
+
+/// Column numbers, names, types and what an INSERT may leave out.
+const COLUMNS: &str = "\
+SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+       a.atthasdef OR a.attidentity <> '', a.attidentity = 'a' OR a.attgenerated <> ''
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum";
+
+const TYPES: &str = include_str!("catalogue.sql");
+
+/// The primary key's columns in its order.
+const PRIMARY_KEY: &str = "\
+SELECT a.attname::text
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary
+ORDER BY k.position";
+
+/// Whether the table is there at all: it may have no column.
+const EXISTS: &str = "\
+SELECT 1
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')";
+
+/// A row of `pg_type`, as far as columns need it.
+#[derive(Debug, Clone, Default)]
+struct TypeRow {
+    name: String,
+    schema: String,
+    /// `pg_type.typtype`: b base, d domain, e enum …
+    kind: String,
+    /// Of a domain.
+    base: u32,
+    modifier: i32,
+    not_null: bool,
+    has_default: bool,
+    /// Of a true array; 0 otherwise.
+    element: u32,
+    labels: Vec<String>,
+}
+
+/// A column's type with its domains peeled off.
+struct Resolved {
+    column_type: ColumnType,
+    not_null: bool,
+    has_default: bool,
+}
+
+/// Reads the table `schema.name` within the transaction that `client` is in; one round trip.
+pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Result<Option<TableSchema>, Error> {
+    let names = [(&schema as _, Type::TEXT), (&name as _, Type::TEXT)];
+    let (exists, columns, types, key) = tokio::try_join!(
+        client.query_typed(EXISTS, &names),
+        client.query_typed(COLUMNS, &names),
+        client.query_typed(TYPES, &names),
+        client.query_typed(PRIMARY_KEY, &names),
+    )?;
+    if exists.is_empty() {
+        return Ok(None);
+    }
+    let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;
+    Ok(Some(TableSchema {
+        name: TableName { schema: Some(schema.to_owned()), name: name.to_owned() },
+        columns: columns.iter().map(|row| column(row, &types)).collect::<Result<_, Error>>()?,
+        primary_key: key.iter().map(|row| row.try_get(0)).collect::<Result<_, Error>>()?,
+    }))
+}
+
+fn type_row(row: &Row) -> Result<(u32, TypeRow), Error> {
+    let described = TypeRow {
+        name: row.try_get(1)?,
+        schema: row.try_get(2)?,
+        kind: row.try_get(3)?,
+        base: row.try_get(4)?,
+        modifier: row.try_get(5)?,
+        not_null: row.try_get(6)?,
+        has_default: row.try_get(7)?,
+        element: row.try_get(8)?,
+        labels: row.try_get(9)?,
+    };
+    Ok((row.try_get(0)?, described))
+}
+
+fn column(row: &Row, types: &HashMap<u32, TypeRow>) -> Result<Column, Error> {
+    let resolved = resolve(row.try_get(1)?, row.try_get(2)?, types, TYPE_DEPTH_MAX);
+    let not_null: bool = row.try_get(4)?;
+    let has_default: bool = row.try_get(5)?;
+    Ok(Column {
+        name: row.try_get(0)?,
+        column_type: resolved.column_type,
+        type_name: row.try_get(3)?,
+        not_null: not_null || resolved.not_null,
+        has_default: has_default || resolved.has_default,
+        generated: row.try_get(6)?,
+    })
+}
+
+/// Follows domains and array elements to a type that values can be made for.
+fn resolve(oid: u32, modifier: i32, types: &HashMap<u32, TypeRow>, depth: usize) -> Resolved {
+    let plain = |column_type| Resolved { column_type, not_null: false, has_default: false };
+    let Some(described) = types.get(&oid).filter(|_| depth > 0) else {
+        return plain(ColumnType::Unsupported(format!("type {oid}")));
+    };
+    if described.kind == "d" {
+        let base = resolve(described.base, described.modifier, types, depth - 1);
+        return Resolved {
+            column_type: base.column_type,
+            not_null: base.not_null || described.not_null,
+            has_default: base.has_default || described.has_default,
+        };
+    }
+    if described.element != 0 {
+        let element = resolve(described.element, modifier, types, depth - 1).column_type;
+        return plain(match element {
+            ColumnType::Unsupported(name) => ColumnType::Unsupported(format!("{name}[]")),
+            element => ColumnType::Array(Box::new(element), described.element),
+        });
+    }
+    plain(base_type(described, modifier))
+}
+
+/// A type that is neither a domain nor an array.
+fn base_type(described: &TypeRow, modifier: i32) -> ColumnType {
+    let name = described.name.as_str();
+    if described.kind == "e" {
+        return ColumnType::Enum(Arc::from(described.labels.as_slice()));
+    }
+    // citext is an extension's and may live in any schema.
+    if name == "citext" && described.kind == "b" {
+        return ColumnType::Text { max_chars: None };
+    }
+    if described.schema != "pg_catalog" {
+        return ColumnType::Unsupported(name.to_owned());
+    }
+    match name {
+        "bool" => ColumnType::Bool,
+        "int2" => ColumnType::Int2,
+        "int4" => ColumnType::Int4,
+        "int8" => ColumnType::Int8,
+        "float4" => ColumnType::Float4,
+        "float8" => ColumnType::Float8,
+        "numeric" => ColumnType::Numeric(numeric_modifier(modifier)),
+        "text" => ColumnType::Text { max_chars: None },
+        // The modifier counts the four bytes of a length word that is no longer there.
+        "varchar" | "bpchar" => ColumnType::Text { max_chars: u32::try_from(modifier.saturating_sub(4)).ok() },
+        // 64 bytes with the final NUL.
+        "name" => ColumnType::Text { max_chars: Some(63) },
+        "json" => ColumnType::Json,
+        "jsonb" => ColumnType::Jsonb,
+        "bytea" => ColumnType::Bytes,
+        "uuid" => ColumnType::Uuid,
+        "date" => ColumnType::Date,
+        "time" => ColumnType::Time,
+        "timestamp" => ColumnType::Timestamp,
+        "timestamptz" => ColumnType::Timestamptz,
+        "interval" => ColumnType::Interval,
+        "inet" | "cidr" => ColumnType::Inet,
+        _ => ColumnType::Unsupported(name.to_owned()),
+    }
+}
+
+/// Precision and scale from `numeric`'s modifier: precision in the upper half, scale in 11 bits with a sign.
+fn numeric_modifier(modifier: i32) -> Option<(u16, i16)> {
+    let packed = modifier.checked_sub(4).filter(|&packed| packed >= 0)?;
+    let precision = u16::try_from(packed >> 16).ok()?;
+    let scale = i16::try_from(((packed & 0x7ff) ^ 1024) - 1024).ok()?;
+    Some((precision, scale))
+}
+
+/// A column type of the configuration as DDL.
+pub(super) fn declared_type(declared: &DeclaredType) -> String {
+    match declared {
+        DeclaredType::Bool => "boolean".into(),
+        DeclaredType::Int => "integer".into(),
+        DeclaredType::Bigint => "bigint".into(),
+        DeclaredType::Real => "real".into(),
+        DeclaredType::Double => "double precision".into(),
+        DeclaredType::Decimal(None) => "numeric".into(),
+        DeclaredType::Decimal(Some((precision, scale))) => format!("numeric({precision},{scale})"),
+        DeclaredType::Text => "text".into(),
+        // jsonb: it can be indexed, and queried without parsing again.
+        DeclaredType::Json => "jsonb".into(),
+        DeclaredType::Bytes => "bytea".into(),
+        DeclaredType::Uuid => "uuid".into(),
+        DeclaredType::Date => "date".into(),
+        DeclaredType::Time => "time".into(),
+        DeclaredType::Timestamp => "timestamp".into(),
+        DeclaredType::Timestamptz => "timestamptz".into(),
+        DeclaredType::Inet => "inet".into(),
+        DeclaredType::Array(element) => format!("{}[]", declared_type(element)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn builtin(name: &str) -> TypeRow {
+        TypeRow { name: name.into(), schema: "pg_catalog".into(), kind: "b".into(), ..TypeRow::default() }
+    }
+
+    #[test]
+    fn a_domain_is_its_base_type_with_its_own_length_and_not_null() {
+        let domain = TypeRow { kind: "d".into(), base: 1043, modifier: 24, not_null: true, ..builtin("code") };
+        let outer = TypeRow { kind: "d".into(), base: 1, modifier: -1, has_default: true, ..builtin("outer") };
+        let types = HashMap::from([(1, domain), (2, outer), (1043, builtin("varchar"))]);
+        let resolved = resolve(2, -1, &types, TYPE_DEPTH_MAX);
+        assert_eq!(resolved.column_type, ColumnType::Text { max_chars: Some(20) });
+        assert!(resolved.not_null && resolved.has_default);
+    }
+
+    #[test]
+    fn an_array_of_a_domain_carries_the_domains_oid() {
+        let domain = TypeRow { kind: "d".into(), base: 23, ..builtin("positive") };
+        let array = TypeRow { element: 7, ..builtin("_positive") };
+        let types = HashMap::from([(7, domain), (8, array), (23, builtin("int4"))]);
+        let resolved = resolve(8, -1, &types, TYPE_DEPTH_MAX);
+        assert_eq!(resolved.column_type, ColumnType::Array(Box::new(ColumnType::Int4), 7));
+    }
+
+    #[test]
+    fn a_type_that_refers_to_itself_ends() {
+        let types = HashMap::from([(1, TypeRow { kind: "d".into(), base: 1, ..builtin("loop") })]);
+        assert!(matches!(resolve(1, -1, &types, TYPE_DEPTH_MAX).column_type, ColumnType::Unsupported(_)));
+    }
+
+    #[test]
+    fn the_modifier_of_numeric_holds_precision_and_a_signed_scale() {
+        assert_eq!(numeric_modifier(-1), None);
+        assert_eq!(numeric_modifier((10 << 16 | 2) + 4), Some((10, 2)));
+        assert_eq!(numeric_modifier((5 << 16 | (-3 & 0x7ff)) + 4), Some((5, -3)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_modifier_panics(modifier: i32, name in "numeric|varchar|bpchar|text|odd") {
+            let _ = base_type(&builtin(&name), modifier);
+        }
+    }
+}

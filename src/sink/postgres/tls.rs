@@ -1,0 +1,198 @@
+//! TLS as libpq's `sslmode` has it.
+//!
+//! | sslmode | TLS | chain checked | name checked |
+//! |---|---|---|---|
+//! | disable | no | | |
+//! | prefer | if the server offers it | no | no |
+//! | require | yes | only if a CA file is given | no |
+//! | verify-ca | yes | yes | no |
+//! | verify-full | yes | yes | yes |
+//!
+//! The CA is `tls.ca_file` (`sslrootcert`); `system`, or none under verify-ca and verify-full, means the system's
+//! certificates. A server certificate that is itself in the CA file is trusted even if it is marked as a CA, which
+//! OpenSSL accepts and `openssl req -x509` makes; a certificate without subject alternative names fails verify-full.
+//! Files are read at every connect, so that a renewed certificate needs no restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use thiserror::Error;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::{SinkTls, SslMode};
+
+/// The CA file's name that stands for the system's certificates, as in `sslrootcert=system`.
+const SYSTEM_ROOTS: &str = "system";
+
+/// What PostgreSQL 17 wants to hear when TLS begins without its own handshake; older servers pass over it.
+const ALPN: &[u8] = b"postgresql";
+
+/// Why TLS cannot even begin; each names the file.
+#[derive(Debug, Error)]
+pub(super) enum TlsError {
+    #[error("{role} {path} cannot be read: {reason}")]
+    File { role: &'static str, path: PathBuf, reason: String },
+    #[error("{0} holds no certificate")]
+    Empty(PathBuf),
+    #[error("the system has no CA certificates: give `tls.ca_file`")]
+    NoSystemRoots,
+    #[error("`tls.cert_file` and `tls.key_file` go together: one is missing")]
+    HalfPair,
+    #[error("the client certificate {path} and its key do not fit: {reason}")]
+    Pair { path: PathBuf, reason: rustls::Error },
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// How far the server's certificate is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Nothing,
+    Chain,
+    ChainAndName,
+}
+
+/// The connector for a mode other than disable.
+pub(super) fn connector(mode: SslMode, files: &SinkTls) -> Result<MakeRustlsConnect, TlsError> {
+    let check = match mode {
+        SslMode::Disable | SslMode::Prefer => Check::Nothing,
+        SslMode::Require if files.ca_file.is_none() => Check::Nothing,
+        SslMode::Require | SslMode::VerifyCa => Check::Chain,
+        SslMode::VerifyFull => Check::ChainAndName,
+    };
+    let provider = Arc::new(ring::default_provider());
+    let (roots, pinned) = match check {
+        Check::Nothing => (RootCertStore::empty(), Vec::new()),
+        Check::Chain | Check::ChainAndName => roots(files.ca_file.as_deref())?,
+    };
+    let verifier = Verifier { check, roots, pinned, provider: Arc::clone(&provider) };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match (&files.cert_file, &files.key_file) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates("client certificate", certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::File {
+                role: "client key",
+                path: key.clone(),
+                reason: error.to_string(),
+            })?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|reason| TlsError::Pair { path: certificate.clone(), reason })?
+        }
+        (None, None) => builder.with_no_client_auth(),
+        _ => return Err(TlsError::HalfPair),
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// The trusted roots, and the file's certificates as they are.
+fn roots(ca_file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file.filter(|path| *path != Path::new(SYSTEM_ROOTS)) {
+        None => {
+            // A file of the system that cannot be read is passed over as long as others can.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(TlsError::NoSystemRoots);
+            }
+            Ok((roots, Vec::new()))
+        }
+        Some(path) => {
+            let certificates = certificates("CA file", path)?;
+            roots.add_parsable_certificates(certificates.iter().cloned());
+            Ok((roots, certificates))
+        }
+    }
+}
+
+fn certificates(role: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable =
+        |error: rustls::pki_types::pem::Error| TlsError::File { role, path: path.into(), reason: error.to_string() };
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
+    if certificates.is_empty() { Err(TlsError::Empty(path.into())) } else { Ok(certificates) }
+}
+
+/// Checks the server's certificate as far as the mode asks; the handshake's signature always.
+#[derive(Debug)]
+struct Verifier {
+    check: Check,
+    roots: RootCertStore,
+    /// The CA file's certificates.
+    pinned: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Verifier {
+    fn verify_chain(
+        &self,
+        parsed: &ParsedCertificate<'_>,
+        server: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        match verify_server_cert_signed_by_trust_anchor(parsed, &self.roots, others, now, algorithms) {
+            // Its validity was checked before this; what is left is only that a CA should not serve.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
+                if reason.to_string() == "CaUsedAsEndEntity" && self.pinned.contains(server) =>
+            {
+                Ok(())
+            }
+            verdict => verdict,
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        server: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.check != Check::Nothing {
+            let parsed = ParsedCertificate::try_from(server)?;
+            self.verify_chain(&parsed, server, others, now)?;
+            if self.check == Check::ChainAndName {
+                verify_server_name(&parsed, name)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,77 @@
+//! How every transaction begins and ends.
+//!
+//! All settings are the transaction's own (SET LOCAL): nothing is left on the server's session, so that a pooler may
+//! hand it to anyone afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
+//! transaction: queries use the unnamed one, and a COPY's is closed before COMMIT is queued.
+
+use std::time::Duration;
+
+use tokio_postgres::{Client, Error};
+
+use crate::sink::quote;
+
+/// COMMIT without `statement_timeout`: cancelling the wait for a synchronous standby would let the server answer
+/// "committed" (with a mere warning) before the standby has it.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
+/// Postgres holds `statement_timeout` in an `int` of milliseconds.
+const TIMEOUT_MILLIS_MAX: u128 = i32::MAX as u128;
+
+/// SQL that depends on the configuration, put together once.
+#[derive(Debug, Clone)]
+pub(super) struct Sql {
+    /// Begins a transaction that writes.
+    pub(super) begin: String,
+    /// Begins one that reads the catalogue at one moment.
+    pub(super) begin_read: String,
+    /// Rowbridge's own tables, quoted.
+    pub(super) offsets: String,
+    pub(super) dead_letters: String,
+    /// The configured schema as it is.
+    pub(super) schema: String,
+}
+
+impl Sql {
+    pub(super) fn new(schema: &str, statement_timeout: Duration) -> Sql {
+        let millis = statement_timeout.as_millis().min(TIMEOUT_MILLIS_MAX);
+        let table = |name: &str| format!("{}.{}", quote(schema), quote(name));
+        Sql {
+            // READ COMMITTED whatever the role's default: the compare-and-swap counts on it to see a rival's commit.
+            // `on` at least; a role that asks for more (remote_apply) keeps it.
+            begin: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {millis}; \
+                 SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+                 WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+            ),
+            begin_read: format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {millis}"
+            ),
+            offsets: table("rowbridge_offsets"),
+            dead_letters: table("rowbridge_dead_letters"),
+            schema: schema.to_owned(),
+        }
+    }
+}
+
+/// Commits.
+///
+/// The server answers a COMMIT of a failed transaction with ROLLBACK and calls that a success, and the driver does not
+/// tell the two apart. Callers therefore look at the answers of ALL earlier statements, also of those that they sent
+/// without waiting, before they believe this one.
+pub(super) async fn commit(client: &Client) -> Result<(), Error> {
+    client.batch_execute(COMMIT).await
+}
+
+/// Runs `work` between BEGIN and COMMIT, all sent at once: one round trip if `work` needs but one.
+pub(super) async fn around<T>(
+    client: &Client,
+    begin: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    // The order of the first polls is the order on the wire.
+    let (begun, worked, committed) = tokio::join!(biased; client.batch_execute(begin), work, commit(client));
+    begun?;
+    let worked = worked?;
+    committed?;
+    Ok(worked)
+}

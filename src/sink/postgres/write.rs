@@ -1,0 +1,92 @@
+//! One batch, one transaction.
+//!
+//! ```text
+//! round trip 1   BEGIN · compare-and-swap · dead letters · PREPARE of every COPY
+//!            2   start of the first COPY
+//!            3   its data · COMMIT                                  (one more for each further table)
+//! ```
+//! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT travels with the rest.
+//!
+//! The compare-and-swap comes first and not last: it locks the offset row before work is done, so a second instance
+//! waits and misses instead of colliding on unique keys; it lets COMMIT follow the data without another round trip; and
+//! everything up to the first COPY of the NEXT batch can be sent behind this one's COMMIT, because a failure here makes
+//! the next compare-and-swap miss. That is where pipelining of batches goes in ([`begin`] is its seam).
+//!
+//! What protects the promise "`Ok` only after COMMIT": the answers of all statements are awaited, in order, and the
+//! first error is returned. A COMMIT sent behind a failed statement is a ROLLBACK.
+
+use futures_util::future::join_all;
+use tokio_postgres::Statement;
+
+use super::copy::{self, Rows};
+use super::session::Session;
+use super::transaction::{Sql, commit};
+use super::{dead_letters, offsets};
+use crate::sink::{Batch, SinkError};
+
+const BEGINNING: &str = "beginning a transaction";
+const COMMITTING: &str = "committing";
+const DEAD_LETTERS: &str = "writing dead letters";
+
+/// Writes the batch; `Ok` only after COMMIT was confirmed.
+pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
+    let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit));
+    let tables = Rows::collect(batch, kept);
+    if tables.is_empty() {
+        return write_without_rows(session, sql, batch).await;
+    }
+    let client = session.client();
+    let statements = begin(session, sql, batch, &tables, true).await?;
+    let copies = copy::run(client, &tables, statements, commit(client));
+    // One COPY per table and COMMIT, each with the server's own limit.
+    let steps = u32::try_from(tables.len() + 1).unwrap_or(u32::MAX);
+    match session.patience(steps, COMMITTING, copies).await? {
+        Ok(committed) => committed.map_err(|error| session.explain(&error, COMMITTING)),
+        Err((table, error)) => Err(session.explain(&error, &tables[table].doing())),
+    }
+}
+
+/// The first round trip: BEGIN, compare-and-swap, dead letters (if asked for) and every COPY's preparation.
+pub(super) async fn begin(
+    session: &Session,
+    sql: &Sql,
+    batch: &Batch,
+    tables: &[Rows<'_>],
+    with_letters: bool,
+) -> Result<Vec<Statement>, SinkError> {
+    let client = session.client();
+    let letters = if with_letters { batch.dead_letters.as_slice() } else { &[] };
+    let all = async {
+        tokio::join!(
+            biased;
+            client.batch_execute(&sql.begin),
+            offsets::compare_and_swap(client, sql, &batch.offset),
+            dead_letters::insert(client, sql, &batch.offset.bridge, letters),
+            join_all(tables.iter().map(|rows| rows.prepare(client))),
+        )
+    };
+    let (begun, moved, inserted, prepared) = session.patience(4, BEGINNING, all).await?;
+    begun.map_err(|error| session.explain(&error, BEGINNING))?;
+    moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
+    inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+    let named = prepared.into_iter().zip(tables);
+    named.map(|(statement, rows)| statement.map_err(|error| session.explain(&error, &rows.doing()))).collect()
+}
+
+async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
+    let client = session.client();
+    let all = async {
+        tokio::join!(
+            biased;
+            client.batch_execute(&sql.begin),
+            offsets::compare_and_swap(client, sql, &batch.offset),
+            dead_letters::insert(client, sql, &batch.offset.bridge, &batch.dead_letters),
+            commit(client),
+        )
+    };
+    let (begun, moved, inserted, committed) = session.patience(4, COMMITTING, all).await?;
+    begun.map_err(|error| session.explain(&error, BEGINNING))?;
+    moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
+    inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+    committed.map_err(|error| session.explain(&error, COMMITTING))
+}

@@ -1,0 +1,154 @@
+//! The Postgres sink against real servers.
+
+mod failures;
+mod pooler;
+mod tls;
+mod transactions;
+mod types;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowbridge::clock::Timestamp;
+use rowbridge::config::{Database, DatabaseUrl, PostgresUrl, Retry, SinkTls, SslMode};
+use rowbridge::journal::JournalId;
+use rowbridge::mapping::Cell;
+use rowbridge::message::Seq;
+use rowbridge::sink::{
+    Batch, DeadLetter, OffsetMove, PostgresSink, RowEncoder as _, Sink as _, TableName, TableRows, TableSchema, Unit,
+};
+
+use crate::support::postgres::Postgres;
+
+const JOURNAL: JournalId = JournalId(*b"journal-of-test!");
+const BRIDGE: &str = "gw1";
+
+/// A database of its own on the server that all tests share.
+struct Place {
+    server: Arc<Postgres>,
+    database: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        let server = Postgres::shared();
+        Place { database: server.create_database(), server }
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        self.server.psql(&self.database, sql)
+    }
+
+    fn sink(&self) -> PostgresSink {
+        PostgresSink::new(&database(&self.server.url(&self.database)))
+    }
+
+    /// A sink that is connected and has an offset row at 1.
+    async fn started(&self) -> PostgresSink {
+        started(self.sink()).await
+    }
+
+    /// Rowbridge's offset and the number of rows in `table`.
+    fn state(&self, table: &str) -> (i64, i64) {
+        let text = self.sql(&format!("SELECT next_seq, (SELECT count(*) FROM {table}) FROM rowbridge_offsets"));
+        let (offset, rows) = text.split_once('|').unwrap();
+        (offset.parse().unwrap(), rows.parse().unwrap())
+    }
+}
+
+async fn started(mut sink: PostgresSink) -> PostgresSink {
+    sink.connect().await.unwrap();
+    sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.unwrap();
+    sink
+}
+
+fn postgres_url(url: &str) -> PostgresUrl {
+    PostgresUrl {
+        config: url.parse().unwrap(),
+        password: None,
+        ssl_mode: SslMode::Disable,
+        tls: SinkTls::default(),
+        schema: "public".into(),
+    }
+}
+
+fn database(url: &str) -> Database {
+    database_of(postgres_url(url))
+}
+
+fn database_of(url: PostgresUrl) -> Database {
+    Database {
+        name: "cloud".into(),
+        url: DatabaseUrl::Postgres(Box::new(url)),
+        batch: rowbridge::config::Batch { max_rows: 5000, max_bytes: 8 << 20, max_wait: Duration::from_millis(5) },
+        retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
+        statement_timeout: Duration::from_secs(20),
+    }
+}
+
+fn table(name: &str) -> TableName {
+    TableName { schema: None, name: name.into() }
+}
+
+async fn describe(sink: &mut PostgresSink, name: &str) -> Arc<TableSchema> {
+    Arc::new(sink.describe(&table(name)).await.unwrap().unwrap())
+}
+
+/// An empty batch that moves the offset.
+fn batch(from: u64, to: u64) -> Batch {
+    Batch {
+        offset: OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) },
+        tables: Vec::new(),
+        units: Vec::new(),
+        excluded: Vec::new(),
+        dead_letters: Vec::new(),
+    }
+}
+
+/// Adds a table whose columns are all filled.
+fn add_table(batch: &mut Batch, table: &Arc<TableSchema>) -> usize {
+    let columns = (0..table.columns.len()).collect();
+    batch.tables.push(TableRows { table: Arc::clone(table), columns, bytes: Vec::new(), ends: Vec::new() });
+    batch.tables.len() - 1
+}
+
+/// Adds a unit of the given rows.
+fn add_unit(batch: &mut Batch, table: usize, rows: &[&[Cell<'_>]]) {
+    let encoder = rowbridge::sink::PostgresEncoder;
+    let target = &mut batch.tables[table];
+    let first_row = target.ends.len();
+    for row in rows {
+        encoder.begin_row(row.len(), &mut target.bytes);
+        for (cell, &column) in row.iter().zip(target.columns.iter()) {
+            encoder.cell(&target.table.columns[column].column_type, *cell, &mut target.bytes);
+        }
+        target.ends.push(target.bytes.len());
+    }
+    let seq = Seq(batch.offset.from.0 + batch.units.len() as u64);
+    batch.units.push(Unit { rule: 0, seq, table, first_row, row_count: rows.len() });
+}
+
+/// A batch of one table with one integer column, a unit per value.
+fn batch_of(from: u64, table: &Arc<TableSchema>, values: &[i64]) -> Batch {
+    let mut batch = batch(from, from + values.len() as u64);
+    let index = add_table(&mut batch, table);
+    values.iter().for_each(|&value| add_unit(&mut batch, index, &[&[Cell::Int(value)]]));
+    batch
+}
+
+fn dead_letter(seq: u64) -> DeadLetter {
+    DeadLetter {
+        rule: Some("telemetry".into()),
+        seq: Seq(seq),
+        received_at: Timestamp(1_795_000_000_123_456),
+        topic: "a/\u{0}b".into(),
+        qos: 1,
+        retain: true,
+        properties: Some(r#"{"user":{"k":"\u0000v"}}"#.into()),
+        payload: vec![0, 255, 7],
+        reason: "value",
+        error: "column temp: a text does not fit".into(),
+        attempts: 2,
+        created_at: Timestamp(i64::MIN),
+    }
+}

@@ -1,0 +1,351 @@
+//! A private PostgreSQL server for a test: its own data directory, a free loopback port, gone when dropped.
+//!
+//! PostgreSQL refuses to run as root: then it runs as the system user `postgres`, through `setpriv`. Binaries are
+//! looked for in `/usr/lib/postgresql/*/bin` (newest first), `/usr/local/pgsql/bin` and `PATH`. Superuser is `postgres`,
+//! authentication `trust`, encoding UTF-8, locale C.
+//!
+//! [`Postgres::shared`] gives one server to all tests that run at the same time; each makes its own database in it.
+//! Tests that stop or kill a server start their own.
+
+#![allow(dead_code, reason = "every way to end a server stands ready, whether or not a test uses it today")]
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long a start, stop or recovery may take before the test gives up; crash recovery on a slow disk is the longest.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tries for a start: another program can take the free port first, and after a kill -9 the shared memory lingers.
+const START_TRIES: u32 = 20;
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresOptions {
+    /// On by default: a server killed with -9 keeps what it confirmed either way, but timings should be honest.
+    pub(crate) fsync: bool,
+    /// Extra settings, as in postgresql.conf: `("max_connections", "20")`.
+    pub(crate) settings: Vec<(String, String)>,
+    /// Lines put before `pg_hba.conf`'s `trust` lines.
+    pub(crate) hba: Vec<String>,
+    /// Files put into the data directory before the start (certificates), readable by the server alone.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> PostgresOptions {
+        PostgresOptions { fsync: true, settings: Vec::new(), hba: Vec::new(), files: Vec::new() }
+    }
+}
+
+/// A running (or stopped) private server.
+pub(crate) struct Postgres {
+    directory: TempDir,
+    binaries: PathBuf,
+    port: u16,
+    options: PostgresOptions,
+    server: Mutex<Option<Child>>,
+    databases: AtomicU32,
+}
+
+impl Postgres {
+    /// A fresh server with defaults.
+    pub(crate) fn start() -> Postgres {
+        Postgres::start_with(PostgresOptions::default())
+    }
+
+    /// A fresh server.
+    pub(crate) fn start_with(options: PostgresOptions) -> Postgres {
+        let binaries = binaries();
+        let directory = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
+        give_to_server_user(directory.path());
+        let postgres = Postgres {
+            port: free_port(),
+            directory,
+            binaries,
+            options,
+            server: Mutex::new(None),
+            databases: AtomicU32::new(0),
+        };
+        postgres.initialise();
+        postgres.start_again();
+        postgres
+    }
+
+    /// The server that all tests running at this moment share; it ends with the last of them.
+    pub(crate) fn shared() -> Arc<Postgres> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Postgres::start_with(PostgresOptions { fsync: false, ..Default::default() }));
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the Unix socket is.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// For `databases.NAME.url`.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes an empty database with a name of its own and returns the name.
+    pub(crate) fn create_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        name
+    }
+
+    /// Runs SQL as the superuser and returns what it prints: rows as lines, columns parted by `|`, NULL as nothing.
+    pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
+        let output = self.try_psql(database, sql);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "psql failed on {sql:?}: {error}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// As [`Postgres::psql`], for SQL that may fail or a server that may be down.
+    pub(crate) fn try_psql(&self, database: &str, sql: &str) -> Output {
+        Command::new(self.binaries.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"])
+            .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
+            .env("PGCONNECT_TIMEOUT", "5")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// What the server has logged, of all its starts.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.directory.path().join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Starts a stopped or killed server on the same port and data.
+    pub(crate) fn start_again(&self) {
+        let mut server = self.lock_server();
+        assert!(server.is_none(), "the server already runs");
+        for _ in 0..START_TRIES {
+            let mut child = self.spawn();
+            if self.wait_ready(&mut child) {
+                *server = Some(child);
+                return;
+            }
+            thread::sleep(Duration::from_millis(250));
+        }
+        panic!("PostgreSQL does not start: {}", self.log());
+    }
+
+    /// Ends it as an administrator does: sessions are cut off, a checkpoint is written ("fast").
+    pub(crate) fn stop(&self) {
+        self.end_with(Signal::INT);
+    }
+
+    /// Ends it at once without a checkpoint; the next start recovers ("immediate").
+    pub(crate) fn stop_immediately(&self) {
+        self.end_with(Signal::QUIT);
+    }
+
+    /// kill -9 of the server and of every session of it.
+    pub(crate) fn kill(&self) {
+        let children = self.children();
+        self.end_with(Signal::KILL);
+        for child in children {
+            // It may have noticed its parent's end and be gone already.
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
+
+    /// Stops and starts it.
+    pub(crate) fn restart(&self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Stops every session and background process where it stands, as a stalled machine would, until
+    /// [`Postgres::thaw`]. Connections stay open, nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let main = self.lock_server().as_ref().map(Pid::from_child);
+        main.into_iter().chain(self.children()).for_each(|pid| {
+            let _ = kill_process(pid, signal);
+        });
+    }
+
+    fn initialise(&self) {
+        let data = self.data_dir();
+        let output = as_server_user(&self.binaries.join("initdb"))
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "-D"])
+            .arg(&data)
+            .current_dir(self.directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
+        for (name, contents) in &self.options.files {
+            let path = data.join(name);
+            fs::write(&path, contents).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            give_to_server_user(&path);
+        }
+        if !self.options.hba.is_empty() {
+            let path = data.join("pg_hba.conf");
+            let rest = fs::read_to_string(&path).unwrap();
+            fs::write(&path, format!("{}\n{rest}", self.options.hba.join("\n"))).unwrap();
+        }
+        let mut settings = File::options().append(true).open(data.join("postgresql.conf")).unwrap();
+        writeln!(settings, "listen_addresses = '127.0.0.1'").unwrap();
+        writeln!(settings, "unix_socket_directories = '{}'", self.directory.path().display()).unwrap();
+        writeln!(settings, "fsync = {}", if self.options.fsync { "on" } else { "off" }).unwrap();
+        for (name, value) in &self.options.settings {
+            writeln!(settings, "{name} = '{}'", value.replace('\'', "''")).unwrap();
+        }
+    }
+
+    fn spawn(&self) -> Child {
+        let log = File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
+        as_server_user(&self.binaries.join("postgres"))
+            .arg("-D")
+            .arg(self.data_dir())
+            .args(["-p", &self.port.to_string()])
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Whether it takes connections; false if it ended.
+    fn wait_ready(&self, child: &mut Child) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            let ready = Command::new(self.binaries.join("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+                .status()
+                .unwrap();
+            // The port may be answered by a stranger: ours has written its own socket too.
+            if ready.success() && self.socket_dir().join(format!(".s.PGSQL.{}", self.port)).exists() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(30));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        false
+    }
+
+    fn end_with(&self, signal: Signal) {
+        let Some(mut child) = self.lock_server().take() else { return };
+        let _ = kill_process(Pid::from_child(&child), signal);
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn children(&self) -> Vec<Pid> {
+        let Some(main) = self.lock_server().as_ref().map(Child::id) else { return Vec::new() };
+        let list = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap_or_default();
+        list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
+
+    fn lock_server(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
+        // A test that panicked while it held the lock must not keep the server from being ended.
+        self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.thaw();
+        self.stop_immediately();
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A command that runs as the user the server runs as.
+pub(crate) fn as_server_user(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+    command
+}
+
+/// Makes a file or directory the server user's.
+pub(crate) fn give_to_server_user(path: &Path) {
+    if is_root() {
+        chown(path, Some(user_number("-u")), Some(user_number("-g"))).unwrap();
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn user_number(which: &str) -> u32 {
+    let output = Command::new("id").args([which, "postgres"]).output().unwrap();
+    assert!(output.status.success(), "as root, PostgreSQL's tests need the system user `postgres`");
+    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+}
+
+/// The directory with `initdb` and `postgres`.
+fn binaries() -> PathBuf {
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))
+        })
+        .collect();
+    found.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let others = std::iter::once(PathBuf::from("/usr/local/pgsql/bin")).chain(std::env::split_paths(&path));
+    found
+        .into_iter()
+        .rev()
+        .map(|(_, directory)| directory)
+        .chain(others)
+        .find(|directory| directory.join("initdb").exists() && directory.join("postgres").exists())
+        .expect("PostgreSQL's server binaries are not in /usr/lib/postgresql/*/bin nor in PATH: install postgresql")
+}
