@@ -3,10 +3,12 @@
 mod batch;
 mod error;
 mod schema;
+mod sqlite;
 
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use error::{Class, SinkError};
 pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+pub use sqlite::{SqliteEncoder, SqliteSink};
 
 use crate::clock::Timestamp;
 use crate::journal::JournalId;
