@@ -14,11 +14,11 @@ use rowbridge::sink::{
     TableSchema, Unit,
 };
 
-pub const JOURNAL: JournalId = JournalId([7; 16]);
-pub const BRIDGE: &str = "gw1";
+pub(crate) const JOURNAL: JournalId = JournalId([7; 16]);
+pub(crate) const BRIDGE: &str = "gw1";
 
 /// A fresh, empty database and what the tests need besides the sink.
-pub trait TestDatabase {
+pub(crate) trait TestDatabase {
     type Sink: Sink;
 
     /// A sink for this database, not yet connected.
@@ -69,13 +69,13 @@ macro_rules! sink_contract {
 pub(crate) use sink_contract;
 
 /// A batch under construction for the sink whose encoder it holds.
-pub struct BatchBuilder<E> {
-    pub batch: Batch,
+pub(crate) struct BatchBuilder<E> {
+    pub(crate) batch: Batch,
     encoder: E,
 }
 
 impl<E: RowEncoder> BatchBuilder<E> {
-    pub fn new(encoder: E, from: u64, to: u64) -> BatchBuilder<E> {
+    pub(crate) fn new(encoder: E, from: u64, to: u64) -> BatchBuilder<E> {
         let offset = OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) };
         let batch =
             Batch { offset, tables: Vec::new(), units: Vec::new(), excluded: Vec::new(), dead_letters: Vec::new() };
@@ -83,14 +83,14 @@ impl<E: RowEncoder> BatchBuilder<E> {
     }
 
     /// Adds a table of which all columns are filled that need to be; returns its index.
-    pub fn table(&mut self, schema: &Arc<TableSchema>) -> usize {
+    pub(crate) fn table(&mut self, schema: &Arc<TableSchema>) -> usize {
         let columns = (0..schema.columns.len()).filter(|&index| !schema.columns[index].generated).collect();
         self.batch.tables.push(TableRows { table: Arc::clone(schema), columns, bytes: Vec::new(), ends: Vec::new() });
         self.batch.tables.len() - 1
     }
 
     /// Adds a unit of these rows.
-    pub fn unit(&mut self, table: usize, rows: &[&[Cell<'_>]]) {
+    pub(crate) fn unit(&mut self, table: usize, rows: &[&[Cell<'_>]]) {
         let target = &mut self.batch.tables[table];
         let first_row = target.ends.len();
         for row in rows {
@@ -106,11 +106,11 @@ impl<E: RowEncoder> BatchBuilder<E> {
     }
 }
 
-pub fn table_name(name: &str) -> TableName {
+pub(crate) fn table_name(name: &str) -> TableName {
     TableName { schema: None, name: name.to_owned() }
 }
 
-pub fn dead_letter(seq: u64, created_at: Timestamp) -> DeadLetter {
+pub(crate) fn dead_letter(seq: u64, created_at: Timestamp) -> DeadLetter {
     DeadLetter {
         rule: Some("telemetry".into()),
         seq: Seq(seq),
@@ -127,18 +127,18 @@ pub fn dead_letter(seq: u64, created_at: Timestamp) -> DeadLetter {
     }
 }
 
-pub async fn connected<D: TestDatabase>(database: &D) -> D::Sink {
+pub(crate) async fn connected<D: TestDatabase>(database: &D) -> D::Sink {
     let mut sink = database.sink();
     sink.connect().await.unwrap();
     sink
 }
 
-pub async fn schema_of<S: Sink>(sink: &mut S, table: &str) -> Arc<TableSchema> {
+pub(crate) async fn schema_of<S: Sink>(sink: &mut S, table: &str) -> Arc<TableSchema> {
     Arc::new(sink.describe(&table_name(table)).await.unwrap().unwrap())
 }
 
 /// A connected sink that stands at seq 1, and the table `readings (id, site)`.
-pub async fn ready<D: TestDatabase>(database: &D) -> (D::Sink, Arc<TableSchema>) {
+pub(crate) async fn ready<D: TestDatabase>(database: &D) -> (D::Sink, Arc<TableSchema>) {
     let mut sink = connected(database).await;
     database.execute("CREATE TABLE readings (id BIGINT PRIMARY KEY, site TEXT NOT NULL)");
     sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.unwrap();
@@ -146,19 +146,19 @@ pub async fn ready<D: TestDatabase>(database: &D) -> (D::Sink, Arc<TableSchema>)
     (sink, schema)
 }
 
-pub async fn next_seq<S: Sink>(sink: &mut S) -> u64 {
+pub(crate) async fn next_seq<S: Sink>(sink: &mut S) -> u64 {
     let offsets = sink.offsets(BRIDGE).await.unwrap();
     offsets.iter().find(|offset| offset.journal == JOURNAL).unwrap().next_seq.0
 }
 
 #[track_caller]
-pub fn fails_as<T: Debug>(result: Result<T, rowbridge::sink::SinkError>, class: Class) {
+pub(crate) fn fails_as<T: Debug>(result: Result<T, rowbridge::sink::SinkError>, class: Class) {
     let error = result.unwrap_err();
     assert_eq!(error.class, class, "{} ({})", error.message, error.code);
     assert!(!error.code.is_empty() && !error.advice.is_empty());
 }
 
-pub fn units(refused: &[Refusal]) -> Vec<usize> {
+pub(crate) fn units(refused: &[Refusal]) -> Vec<usize> {
     refused.iter().map(|refusal| refusal.unit).collect()
 }
 
@@ -166,11 +166,11 @@ fn stored<D: TestDatabase>(database: &D) -> (i64, i64) {
     (database.number("SELECT count(*) FROM readings"), database.number("SELECT count(*) FROM rowbridge_dead_letters"))
 }
 
-pub async fn a_new_database_has_no_offset<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_new_database_has_no_offset<D: TestDatabase>(database: &D) {
     assert_eq!(connected(database).await.offsets(BRIDGE).await.unwrap(), []);
 }
 
-pub async fn an_offset_row_is_added_once_and_then_left_alone<D: TestDatabase>(database: &D) {
+pub(crate) async fn an_offset_row_is_added_once_and_then_left_alone<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
     sink.start_offset(BRIDGE, JOURNAL, Seq(5)).await.unwrap();
     sink.start_offset(BRIDGE, JOURNAL, Seq(9)).await.unwrap();
@@ -181,7 +181,7 @@ pub async fn an_offset_row_is_added_once_and_then_left_alone<D: TestDatabase>(da
     assert!(offsets[0].updated_at > Timestamp(0));
 }
 
-pub async fn rows_dead_letters_and_offset_commit_together<D: TestDatabase>(database: &D) {
+pub(crate) async fn rows_dead_letters_and_offset_commit_together<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 4);
     let table = builder.table(&schema);
@@ -201,7 +201,7 @@ pub async fn rows_dead_letters_and_offset_commit_together<D: TestDatabase>(datab
     );
 }
 
-pub async fn a_batch_from_another_offset_leaves_nothing_behind<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_batch_from_another_offset_leaves_nothing_behind<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 2, 3);
     let table = builder.table(&schema);
@@ -215,7 +215,7 @@ pub async fn a_batch_from_another_offset_leaves_nothing_behind<D: TestDatabase>(
     assert_eq!(stored(database), (1, 1));
 }
 
-pub async fn a_batch_of_another_journal_leaves_nothing_behind<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_batch_of_another_journal_leaves_nothing_behind<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 2);
     let table = builder.table(&schema);
@@ -225,7 +225,7 @@ pub async fn a_batch_of_another_journal_leaves_nothing_behind<D: TestDatabase>(d
     assert_eq!(stored(database), (0, 0));
 }
 
-pub async fn a_second_instance_is_fenced_off<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_second_instance_is_fenced_off<D: TestDatabase>(database: &D) {
     let (mut first, schema) = ready(database).await;
     let mut second = connected(database).await;
     let mut builder = BatchBuilder::new(first.encoder(), 1, 2);
@@ -237,7 +237,7 @@ pub async fn a_second_instance_is_fenced_off<D: TestDatabase>(database: &D) {
     assert_eq!(stored(database), (1, 0));
 }
 
-pub async fn a_refused_row_rolls_everything_back_and_is_found<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_refused_row_rolls_everything_back_and_is_found<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     database.execute("INSERT INTO readings VALUES (3, 'old')");
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 51);
@@ -262,7 +262,7 @@ pub async fn a_refused_row_rolls_everything_back_and_is_found<D: TestDatabase>(d
     assert_eq!(sink.refused_units(&BatchBuilder::new(sink.encoder(), 51, 51).batch).await.unwrap(), []);
 }
 
-pub async fn of_two_equal_keys_in_a_batch_the_second_is_refused<D: TestDatabase>(database: &D) {
+pub(crate) async fn of_two_equal_keys_in_a_batch_the_second_is_refused<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 4);
     let table = builder.table(&schema);
@@ -276,7 +276,7 @@ pub async fn of_two_equal_keys_in_a_batch_the_second_is_refused<D: TestDatabase>
     assert_eq!(sink.refused_units(&builder.batch).await.unwrap(), []);
 }
 
-pub async fn a_unit_is_refused_as_a_whole<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_unit_is_refused_as_a_whole<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 3);
     let table = builder.table(&schema);
@@ -287,7 +287,7 @@ pub async fn a_unit_is_refused_as_a_whole<D: TestDatabase>(database: &D) {
     assert_eq!(units(&sink.refused_units(&builder.batch).await.unwrap()), [0]);
 }
 
-pub async fn a_deferred_foreign_key_is_attributed_to_its_row<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_deferred_foreign_key_is_attributed_to_its_row<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
     database.execute("CREATE TABLE sites (site TEXT PRIMARY KEY)");
     database.execute(
@@ -310,7 +310,7 @@ pub async fn a_deferred_foreign_key_is_attributed_to_its_row<D: TestDatabase>(da
     assert_eq!(database.number("SELECT count(*) FROM visits"), 18);
 }
 
-pub async fn excluded_units_are_left_out<D: TestDatabase>(database: &D) {
+pub(crate) async fn excluded_units_are_left_out<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 101);
     let table = builder.table(&schema);
@@ -324,7 +324,7 @@ pub async fn excluded_units_are_left_out<D: TestDatabase>(database: &D) {
     assert_eq!(builder.batch.row_count(), 194);
 }
 
-pub async fn a_table_that_is_gone_is_no_fault_of_the_rows<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_table_that_is_gone_is_no_fault_of_the_rows<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 2);
     let table = builder.table(&schema);
@@ -338,11 +338,11 @@ pub async fn a_table_that_is_gone_is_no_fault_of_the_rows<D: TestDatabase>(datab
     assert_eq!(next_seq(&mut sink).await, 2);
 }
 
-pub async fn a_missing_table_is_described_as_none<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_missing_table_is_described_as_none<D: TestDatabase>(database: &D) {
     assert_eq!(connected(database).await.describe(&table_name("readings")).await.unwrap(), None);
 }
 
-pub async fn a_created_table_takes_every_declared_type<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_created_table_takes_every_declared_type<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
     let columns: Vec<(&str, DeclaredType, Cell<'_>)> = vec![
         ("a bool", DeclaredType::Bool, Cell::Bool(true)),
@@ -388,7 +388,7 @@ pub async fn a_created_table_takes_every_declared_type<D: TestDatabase>(database
     );
 }
 
-pub async fn a_table_is_described_as_it_is<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_table_is_described_as_it_is<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
     database.execute(
         "CREATE TABLE described (b TEXT NOT NULL, a BIGINT NOT NULL DEFAULT 1, n DOUBLE PRECISION,
@@ -404,7 +404,7 @@ pub async fn a_table_is_described_as_it_is<D: TestDatabase>(database: &D) {
     assert_eq!(schema.columns[2].column_type, ColumnType::Float8);
 }
 
-pub async fn two_sinks_may_set_up_a_database_at_once<D: TestDatabase>(database: &D)
+pub(crate) async fn two_sinks_may_set_up_a_database_at_once<D: TestDatabase>(database: &D)
 where
     D::Sink: Send,
 {
@@ -425,7 +425,7 @@ where
     assert_eq!(database.number("SELECT count(*) FROM rowbridge_offsets"), 1);
 }
 
-pub async fn only_old_dead_letters_of_the_bridge_are_purged<D: TestDatabase>(database: &D) {
+pub(crate) async fn only_old_dead_letters_of_the_bridge_are_purged<D: TestDatabase>(database: &D) {
     let (mut sink, _) = ready(database).await;
     sink.start_offset("another", JOURNAL, Seq(1)).await.unwrap();
     let second = 1_000_000;
@@ -442,7 +442,7 @@ pub async fn only_old_dead_letters_of_the_bridge_are_purged<D: TestDatabase>(dat
     assert_eq!(database.number("SELECT count(*) FROM rowbridge_dead_letters WHERE bridge = 'another'"), 1200);
 }
 
-pub async fn a_closed_sink_asks_for_a_connection<D: TestDatabase>(database: &D) {
+pub(crate) async fn a_closed_sink_asks_for_a_connection<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
     sink.close().await;
     fails_as(sink.offsets(BRIDGE).await, Class::Transient);

@@ -109,7 +109,7 @@ fn the_bundled_sqlite_has_the_fix_for_the_wal_reset_bug() {
 #[tokio::test]
 async fn values_are_stored_as_their_columns_say() {
     let sql = "CREATE TABLE t (b BOOLEAN, i BIGINT, f DOUBLE, x TEXT, j JSON, y BLOB, u UUID, d DATE, tod TIME,
-               at TIMESTAMP, ms INTEGER, ip INET, q DECIMAL_TEXT(38,9))";
+               at TIMESTAMP, ms INTEGER, ip INET, q DECIMAL_TEXT(38,9), v INTERVAL)";
     let decimal = "12345678901234567890123456789.123456789";
     let cells = [
         Cell::Bool(true),
@@ -125,6 +125,7 @@ async fn values_are_stored_as_their_columns_say() {
         Cell::Int(1_795_249_560_123),
         Cell::Text("::1"),
         Cell::Decimal(decimal),
+        Cell::Interval { months: 1, days: 0, micros: 1 },
     ];
     let expected = [
         Value::Integer(1),
@@ -140,6 +141,7 @@ async fn values_are_stored_as_their_columns_say() {
         Value::Integer(1_795_249_560_123),
         text("::1"),
         text(decimal),
+        text("P1MT0.000001S"),
     ];
     assert_eq!(stored(sql, &cells).await, expected);
 }

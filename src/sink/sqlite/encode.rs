@@ -67,6 +67,8 @@ pub(super) enum Unfit {
 pub(super) struct Malformed;
 
 impl RowEncoder for SqliteEncoder {
+    const TEXT_TAKES_NUL: bool = true;
+
     fn begin_row(&self, _column_count: usize, _out: &mut Vec<u8>) {}
 
     fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
@@ -87,6 +89,9 @@ impl RowEncoder for SqliteEncoder {
             Cell::Time(micros) => put_time_text(out, |out| time_text::time(micros, out)),
             Cell::Timestamp(micros) if *column_type == ColumnType::Int8 => put_integer(micros.div_euclid(1000), out),
             Cell::Timestamp(micros) => put_time_text(out, |out| time_text::timestamp(micros, out)),
+            Cell::Interval { months, days, micros } => {
+                put_time_text(out, |out| time_text::interval(months, days, micros, out));
+            }
             Cell::Array(_) => put_unfit(Unfit::Array, out),
         }
     }
@@ -163,7 +168,7 @@ fn put_time_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) {
         out.truncate(start);
         return put_unfit(Unfit::OutsideCalendar, out);
     }
-    // A time's text has at most 24 characters.
+    // The longest, an interval's, has 48 characters.
     out[start + 1] = (out.len() - start - 5) as u8;
 }
 

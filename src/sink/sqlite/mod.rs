@@ -150,3 +150,128 @@ impl Sink for SqliteSink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::{Batch as BatchLimits, Retry};
+    use crate::sink::{DeadLetter, OffsetMove};
+
+    const JOURNAL: JournalId = JournalId([7; 16]);
+
+    async fn connected(directory: &TempDir) -> SqliteSink {
+        let mut sink = SqliteSink::new(&Database {
+            name: "local".into(),
+            url: DatabaseUrl::Sqlite(directory.path().join("rowbridge.db")),
+            batch: BatchLimits { max_rows: 5000, max_bytes: 8 << 20, max_wait: Duration::from_millis(5) },
+            retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
+            statement_timeout: Duration::from_millis(100),
+        });
+        sink.connect().await.unwrap();
+        sink.start_offset("gw1", JOURNAL, Seq(1)).await.unwrap();
+        sink
+    }
+
+    fn connection(sink: &SqliteSink) -> &Connection {
+        &sink.open.as_ref().unwrap().connection
+    }
+
+    fn number(sink: &SqliteSink, sql: &str) -> i64 {
+        connection(sink).query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn batch(payload: Vec<u8>) -> Batch {
+        let letter = DeadLetter {
+            rule: None,
+            seq: Seq(1),
+            received_at: Timestamp(0),
+            topic: "a".to_owned(),
+            qos: 0,
+            retain: true,
+            properties: None,
+            payload,
+            reason: "parse",
+            error: "not JSON".to_owned(),
+            attempts: 1,
+            created_at: Timestamp(0),
+        };
+        let offset = OffsetMove { bridge: "gw1".into(), journal: JOURNAL, from: Seq(1), to: Seq(2) };
+        Batch { offset, tables: Vec::new(), units: Vec::new(), excluded: Vec::new(), dead_letters: vec![letter] }
+    }
+
+    #[tokio::test]
+    async fn every_connection_syncs_each_commit_and_checks_foreign_keys() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        for _ in 0..2 {
+            let mode: String = connection(&sink).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+            const FULL: i64 = 2;
+            assert_eq!(number(&sink, "PRAGMA synchronous"), FULL);
+            assert_eq!(number(&sink, "PRAGMA foreign_keys"), 1);
+            assert_eq!(number(&sink, "PRAGMA cache_size"), -4096);
+            assert_eq!(number(&sink, "PRAGMA wal_autocheckpoint"), 4096);
+            assert_eq!(number(&sink, "PRAGMA journal_size_limit"), 16 << 20);
+            sink.connect().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_leaves_nothing_behind_and_passes() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        let pages = number(&sink, "PRAGMA page_count");
+        connection(&sink).execute_batch(&format!("PRAGMA max_page_count = {pages}")).unwrap();
+        let batch = batch(vec![0; 100_000]);
+        let error = sink.write(&batch).await.unwrap_err();
+        assert_eq!((error.class, error.code.as_str()), (Class::Transient, "SQLITE_FULL"));
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(1));
+        assert_eq!(number(&sink, "SELECT count(*) FROM rowbridge_dead_letters"), 0);
+
+        // A fresh connection has its own limit again.
+        sink.connect().await.unwrap();
+        sink.write(&batch).await.unwrap();
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(2));
+    }
+
+    #[tokio::test]
+    async fn after_an_io_error_the_log_is_copied_into_the_database_before_it_is_believed() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        let log = directory.path().join("rowbridge.db-wal");
+        let reader = Connection::open(&sink.path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM rowbridge_offsets").unwrap();
+        sink.write(&batch(vec![0; 10])).await.unwrap();
+        let io_error = SinkError {
+            class: Class::Transient,
+            code: "SQLITE_IOERR_FSYNC".to_owned(),
+            message: "as if".to_owned(),
+            advice: "",
+        };
+        let _: Result<(), SinkError> = sink.with_connection(|_| Err(io_error));
+        // The reader hinders it: better wait than read what may not be on the disk.
+        assert_eq!(sink.connect().await.unwrap_err().class, Class::Transient);
+        assert!(sink.log_in_doubt && log.metadata().unwrap().len() > 0);
+        reader.execute_batch("COMMIT").unwrap();
+        sink.connect().await.unwrap();
+        assert!(!sink.log_in_doubt);
+        assert_eq!(log.metadata().unwrap().len(), 0);
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(2));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_cannot_be_rolled_back_ends_with_its_connection() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        sink.with_connection(|connection| {
+            connection.execute_batch("BEGIN IMMEDIATE; UPDATE rowbridge_offsets SET next_seq = 9").unwrap();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sink.offsets("gw1").await.unwrap_err().class, Class::Transient);
+        sink.connect().await.unwrap();
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(1));
+    }
+}

@@ -33,8 +33,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
-use crate::sink::schema::quote;
-use crate::sink::{Class, Column, ColumnType, DeclaredType, SinkError, TableName, TableSchema};
+use crate::sink::{Class, Column, ColumnType, DeclaredType, SinkError, TableName, TableSchema, quote};
 
 /// The only schema that outlives a connection.
 const SCHEMA: &str = "main";

@@ -50,6 +50,25 @@ pub(super) fn timestamp(micros: i64, out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// Appends an ISO 8601 duration, `P14M3DT1.5S`: the three parts that Postgres keeps apart, zero ones left out.
+pub(super) fn interval(months: i32, days: i32, micros: i64, out: &mut Vec<u8>) -> bool {
+    out.push(b'P');
+    for (number, unit) in [(months, b'M'), (days, b'D')] {
+        if number != 0 {
+            out.extend_from_slice(number.to_string().as_bytes());
+            out.push(unit);
+        }
+    }
+    if micros != 0 || (months, days) == (0, 0) {
+        let sign = if micros < 0 { "-" } else { "" };
+        let (seconds, fraction) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+        let text = if fraction == 0 { format!("{seconds}") } else { format!("{seconds}.{fraction:06}") };
+        let text = if fraction == 0 { text.as_str() } else { text.trim_end_matches('0') };
+        out.extend_from_slice(format!("T{sign}{text}S").as_bytes());
+    }
+    true
+}
+
 /// The text for one of our own columns, where a clock that is wrong by millennia must stop nothing.
 pub(super) fn own_timestamp(time: Timestamp) -> String {
     let mut text = Vec::with_capacity(24);
@@ -119,6 +138,16 @@ mod tests {
         assert_eq!(text(|out| timestamp(-1, out)).unwrap(), "1969-12-31T23:59:59.999Z");
         assert_eq!(text(|out| time(30_360_000_001, out)).unwrap(), "08:26:00.000001");
         assert_eq!(text(|out| time(MICROS_PER_DAY + 1, out)), None);
+    }
+
+    #[test]
+    fn an_interval_keeps_its_parts_apart() {
+        let interval = |months, days, micros| text(|out| interval(months, days, micros, out)).unwrap();
+        assert_eq!(interval(0, 0, 0), "PT0S");
+        assert_eq!(interval(14, -3, 1_500_000), "P14M-3DT1.5S");
+        assert_eq!(interval(0, 1, 0), "P1D");
+        assert_eq!(interval(0, 0, -10_000_000), "PT-10S");
+        assert_eq!(interval(i32::MIN, i32::MIN, i64::MIN), "P-2147483648M-2147483648DT-9223372036854.775808S");
     }
 
     #[test]

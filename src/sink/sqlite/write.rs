@@ -9,10 +9,10 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 use super::codes::{Moment, classify, code_and_words, name, refusal_reason, sink_error};
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::ledger;
-use crate::sink::schema::quote;
-use crate::sink::{Batch, Class, SinkError, TableRows};
+use crate::sink::{Batch, Class, SinkError, TableRows, quote};
 
-/// Rows in one INSERT. See the measurement at [`rows_per_statement`].
+/// Rows in one INSERT. Measured with SQLite 3.54, 11 columns, 5,000 rows to a commit, best of 80 commits: one row each
+/// 1.3 to 1.6 million rows/s, 8 or 16 rows 1.7 to 1.9, 64 and more 1.1 to 1.6 again.
 const STATEMENT_ROWS_MAX: usize = 16;
 
 /// Parameters of one INSERT, for wide tables: SQLite's own limit is 32,766, and a compiled statement takes memory for
