@@ -5,12 +5,14 @@ mod dead_letters;
 mod error;
 mod postgres;
 mod schema;
+mod sqlite;
 
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use postgres::{PostgresEncoder, PostgresSink};
 pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
+pub use sqlite::{SqliteEncoder, SqliteSink};
 
 use crate::clock::Timestamp;
 use crate::journal::JournalId;
