@@ -11,7 +11,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -D target/release/rowbridge /out/rowbridge
 
 FROM debian:bookworm-slim
-# The binary links to glibc and libgcc only, which the base image has, so no package is added. The certificates, for brokers and
+# The binary links to glibc and libgcc only, which the base image has, as it has the time zones: no
+# package is added. The certificates, for brokers and
 # databases behind TLS, come from the build stage.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 RUN groupadd --system --gid 10001 rowbridge \
