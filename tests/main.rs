@@ -1,4 +1,25 @@
-//! The integration tests, one binary: real brokers, real databases, started here on free ports.
+//! The integration tests: the real binary against a real Mosquitto, a real Postgres and real SQLite files, all started
+//! here, on free ports, in directories of their own. Nothing on the machine needs to run, and nothing is left running.
+//!
+//! `ROWBRIDGE_TEST_SCALE=full` runs the scenarios at the sizes that the project's figures are taken from; without it
+//! each is small enough that all of them together take minutes.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod postgres_sink;
 mod support;
+
+mod both_databases;
+mod broker_restart;
+mod commands;
+mod configuration;
+mod crashes;
+mod database_faults;
+mod database_rollback;
+mod dead_letters;
+mod footprint;
+mod held;
+mod hostile_payloads;
+mod journal_full;
+mod lifecycle;
+mod observability;
+mod postgres_sink;
+mod rules;
