@@ -23,3 +23,4 @@ mod lifecycle;
 mod observability;
 mod postgres_sink;
 mod rules;
+mod transports;

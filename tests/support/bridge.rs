@@ -55,11 +55,18 @@ impl Bridge {
         Bridge::with_mqtt(port, "", body)
     }
 
-    /// As [`Bridge::new`], with further keys of `mqtt`, as in `version: 3.1.1, receive_maximum: 20`.
+    /// As [`Bridge::new`], with further keys of `mqtt`, as in `version: 3.1.1, receive_maximum: 20`; they may replace
+    /// `url` and `client_id`.
     pub(crate) fn with_mqtt(port: u16, keys: &str, body: &str) -> Bridge {
-        let id = if keys.contains("client_id") { String::new() } else { format!("client_id: {}", client_id("bridge")) };
-        let separator = if keys.is_empty() || id.is_empty() { "" } else { ", " };
-        let mqtt = format!("mqtt: {{ url: 'mqtt://127.0.0.1:{port}', {id}{separator}{keys} }}\n");
+        let mut parts = vec![keys.to_owned()];
+        if !keys.contains("url") {
+            parts.push(format!("url: 'mqtt://127.0.0.1:{port}'"));
+        }
+        if !keys.contains("client_id") {
+            parts.push(format!("client_id: {}", client_id("bridge")));
+        }
+        parts.retain(|part| !part.is_empty());
+        let mqtt = format!("mqtt: {{ {} }}\n", parts.join(", "));
         let http = free_port();
         let mut bridge = Bridge::bare(&format!("{mqtt}data_dir: data\nhttp: {{ listen: '127.0.0.1:{http}' }}\n{body}"));
         bridge.http = http;

@@ -35,6 +35,11 @@ impl Mosquitto {
     /// With further lines of `mosquitto.conf`, which come before the listener and may hold listeners of their own.
     /// `FOLDER` in them stands for the broker's own folder.
     pub(crate) fn with(lines: &str) -> Mosquitto {
+        Mosquitto::with_files(lines, &[])
+    }
+
+    /// As [`Mosquitto::with`], with certificates or password files beside it, named `FOLDER/NAME` in the lines.
+    pub(crate) fn with_files(lines: &str, files: &[(&str, String)]) -> Mosquitto {
         let mut broker = Mosquitto { folder: TempDir::new().unwrap(), port: free_port(), process: None };
         let folder = broker.folder.path().display().to_string();
         let mut text = lines.replace("FOLDER", &folder);
@@ -46,6 +51,9 @@ impl Mosquitto {
         text.push_str("user root\nlog_dest stdout\nlog_type all\n");
         writeln!(text, "listener {} 127.0.0.1", broker.port).unwrap();
         std::fs::write(broker.path("mosquitto.conf"), text).unwrap();
+        for (name, content) in files {
+            std::fs::write(broker.path(name), content).unwrap();
+        }
         broker.restart();
         broker
     }
