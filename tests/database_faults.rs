@@ -117,12 +117,17 @@ fn a_commit_whose_answer_is_lost_is_not_repeated() {
 #[test]
 fn connections_to_the_broker_cut_within_packets_lose_and_repeat_nothing_at_qos_2() {
     let mut stage = Stage::new();
-    let cuts = sized(15, 100);
-    let count = cuts * 200;
-    let load = Load::new(stage.broker.port(), 2, count).per_second(2_000).start();
-    for _ in 0..cuts {
-        std::thread::sleep(Duration::from_millis(100));
-        stage.to_broker.cut_after(1 + random_below(20_000) as u32);
+    let rounds = sized(8, 60);
+    let count = rounds * 700;
+    let load = Load::new(stage.broker.port(), 2, count).per_second(1_000).start();
+    for _ in 0..rounds {
+        // Twice within one process, and once more by its end: a fresh process tries again without waiting.
+        for _ in 0..2 {
+            stage.to_broker.cut_after(1 + random_below(10_000) as u32);
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        stage.bridge.kill();
+        stage.bridge.spawn();
     }
     stage.to_broker.cut_after(u32::MAX);
     load.finish();
