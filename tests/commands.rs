@@ -1,0 +1,143 @@
+//! What the commands print, with the daemon running and stopped.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::bridge::{Bridge, readings};
+use crate::support::mosquitto::Mosquitto;
+use crate::support::publisher::{Load, Publisher};
+
+#[track_caller]
+fn printed(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {text}{error}", output.status);
+    text
+}
+
+/// A bridge that holds 20 rows and two dead letters.
+fn with_dead_letters() -> (Mosquitto, Bridge) {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    bridge.start();
+    Load::new(broker.port(), 1, 20).run();
+    let mut publisher = Publisher::new(broker.port());
+    publisher.send("sensors/a/b/telemetry", "this is no JSON");
+    publisher.send("sensors/a/c/telemetry", r#"{"id":"many"}"#);
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 22).then_some(()));
+    bridge.wait_drained("local");
+    (broker, bridge)
+}
+
+#[test]
+fn dead_letters_are_listed_and_shown() {
+    let (_broker, mut bridge) = with_dead_letters();
+    for state in ["running", "stopped"] {
+        let list = printed(&bridge.command(&["dead-letters", "list"]));
+        for word in ["readings", "parse", "value", "sensors/a/b/telemetry", "sensors/a/c/telemetry"] {
+            assert!(list.contains(word), "{state}: {word} in:\n{list}");
+        }
+        let only = printed(&bridge.command(&["dead-letters", "list", "--reason", "parse"]));
+        assert!(only.contains("sensors/a/b/telemetry") && !only.contains("sensors/a/c/telemetry"), "{state}:\n{only}");
+        let id: i64 = crate::support::oracle::value(
+            &bridge.rows(),
+            "SELECT id FROM rowbridge_dead_letters WHERE reason = 'parse'",
+        );
+        let shown = printed(&bridge.command(&["dead-letters", "show", &id.to_string()]));
+        assert!(shown.contains("this is no JSON") && shown.contains("parse"), "{state}:\n{shown}");
+        if state == "running" {
+            assert!(bridge.stop().success());
+        }
+    }
+    let nothing = bridge.command(&["dead-letters", "show", "4711"]);
+    assert_eq!(nothing.status.code(), Some(1), "{}", String::from_utf8_lossy(&nothing.stderr));
+}
+
+#[test]
+fn the_journal_is_described_and_verified_with_the_daemon_running_and_stopped() {
+    let (_broker, mut bridge) = with_dead_letters();
+    for state in ["running", "stopped"] {
+        let status = printed(&bridge.command(&["journal", "status"]));
+        assert!(status.contains("23"), "{state}: the next sequence number is 23:\n{status}");
+        let verified = printed(&bridge.command(&["journal", "verify"]));
+        assert!(verified.contains("22"), "{state}: 22 records are good:\n{verified}");
+        if state == "running" {
+            assert!(bridge.stop().success());
+        }
+    }
+    // One flipped bit in a record that others follow.
+    let segment = std::fs::read_dir(bridge.path("data/journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[64 + 40] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let damaged = bridge.command(&["journal", "verify"]);
+    let text = String::from_utf8_lossy(&damaged.stdout).into_owned() + &String::from_utf8_lossy(&damaged.stderr);
+    assert_eq!(damaged.status.code(), Some(1), "damage is a failure: {text}");
+    assert!(text.contains(".seg"), "it says where: {text}");
+}
+
+#[test]
+fn damage_in_the_journal_is_quarantined_reported_and_the_rest_delivered() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    bridge.start();
+    bridge.wait_drained("local");
+    let other = crate::support::oracle::sqlite(&bridge.rows());
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    Load::new(broker.port(), 1, 100).run();
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 100).then_some(()));
+    bridge.kill();
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    let segment = bridge.path("data/journal/00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[2_000] ^= 0x10;
+    std::fs::write(&segment, bytes).unwrap();
+    bridge.start();
+    bridge.wait_rows("readings", 99);
+    bridge.wait_drained("local");
+    let lost: Vec<String> = crate::support::oracle::column(
+        &bridge.rows(),
+        "SELECT error FROM rowbridge_dead_letters WHERE reason = 'lost_range'",
+    );
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(bridge.metrics().value("rowbridge_messages_lost_total", &[]), Some(1.0));
+    assert!(bridge.log().lines().any(|line| line.contains("ERROR")), "{}", bridge.log());
+}
+
+#[test]
+fn status_prints_what_the_daemon_answers() {
+    let (_broker, mut bridge) = with_dead_letters();
+    let json: Value = serde_json::from_str(&printed(&bridge.command(&["status", "--json"]))).unwrap();
+    assert_eq!(json["rules"][0]["written"], 20, "{json}");
+    assert_eq!(json["mqtt"]["connected"], true, "{json}");
+    let text = printed(&bridge.command(&["status"]));
+    assert!(text.contains("local") && text.contains("readings"), "{text}");
+    assert!(bridge.stop().success());
+    let output = bridge.command(&["status"]);
+    assert_eq!(output.status.code(), Some(1), "no daemon answers");
+}
+
+#[test]
+fn version_and_help_and_a_wrong_command_have_their_exit_codes() {
+    let bridge = Bridge::bare("");
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_rowbridge"))
+            .args(arguments)
+            .current_dir(bridge.path(""))
+            .output()
+            .unwrap()
+    };
+    assert!(printed(&run(&["version"])).contains(env!("CARGO_PKG_VERSION")));
+    assert!(printed(&run(&["--version"])).contains(env!("CARGO_PKG_VERSION")));
+    let help = printed(&run(&["--help"]));
+    for command in ["run", "check", "status", "dead-letters", "journal", "version"] {
+        assert!(help.contains(command), "{command} in:\n{help}");
+    }
+    assert_eq!(run(&["runn"]).status.code(), Some(2));
+}

@@ -1,0 +1,139 @@
+//! What a user sees of a configuration that is wrong.
+
+use std::process::Output;
+
+use crate::support::bridge::Bridge;
+
+/// Seven lines that are wrong, marked with what is wrong about them; and three secrets.
+const SEVEN_MISTAKES: &str = r#"mqtt:
+  url: mqtt://127.0.0.1:1883
+  usrname: gateway                                                # 1: unknown key
+  password: broker-secret-word
+  version: 6                                                      # 2: unknown version
+journal:
+  when_full: puase                                                # 3: unknown choice
+  segment_size: sixteen megabytes                                 # 4: not a size
+databases:
+  cloud: { url: "postgres://bridge:url-secret-word@127.0.0.1/telemetry" }
+  spare: { url: "postgres://bridge@127.0.0.1/spare", password: spare-secret-word }
+rules:
+  - topic: sensors/#/telemetry                                    # 5: # in the middle
+    table: telemetry
+    database: cloud
+    columns:
+      temp: payloud.temp                                          # 6: unknown source
+  - topic: events/+
+    table: events
+    database: cluod                                               # 7: unknown database
+    columns: { body: payload }
+"#;
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[track_caller]
+fn assert_seven_reports(output: &Output) {
+    let text = text(output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for (index, line) in SEVEN_MISTAKES.lines().enumerate().filter(|(_, line)| line.contains(" # ")) {
+        let position = format!("bridge.yaml:{}:", index + 1);
+        assert!(text.contains(&position), "no report for line {} ({line}):\n{text}", index + 1);
+    }
+    let reports = text.matches("bridge.yaml:").count();
+    assert_eq!(reports, 7, "seven mistakes, {reports} reports:\n{text}");
+    for word in ["username", "pause", "payload", "cloud", "5 or 3.1.1", "16MiB"] {
+        assert!(text.contains(word), "the reports help with {word:?}:\n{text}");
+    }
+    for path in ["mqtt.usrname", "journal.when_full", "rules[0].columns.temp", "rules[1].database"] {
+        assert!(text.contains(path), "the reports name the key {path}:\n{text}");
+    }
+    assert!(!text.contains("secret-word"), "a secret is shown:\n{text}");
+}
+
+#[test]
+fn seven_different_mistakes_are_seven_reports_with_positions_and_no_secret() {
+    let bridge = Bridge::bare(SEVEN_MISTAKES);
+    assert_seven_reports(&bridge.command(&["check", "--offline"]));
+    assert_seven_reports(&bridge.command(&["run"]));
+    assert_seven_reports(&bridge.command(&[]));
+}
+
+#[test]
+fn a_good_configuration_passes_the_check_without_a_broker_or_a_database() {
+    let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    let output = bridge.command(&["check", "--offline"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(!bridge.rows().exists(), "a check makes no database");
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_and_not_ignored() {
+    let keys = [
+        "format: csv",
+        "mode: upsert",
+        "where: .temp > 20",
+        "transform: .readings[]",
+        "for_each: payload.readings",
+        "compression: gzip",
+        "unmapped: error",
+        "retained: changed",
+        "statement: INSERT INTO t VALUES (:a)",
+    ];
+    for key in keys {
+        let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+        bridge.edit("    create: true\n", &format!("    create: true\n    {key}\n"));
+        let output = bridge.command(&["check", "--offline"]);
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{key}: {text}");
+        assert!(text.contains("not supported yet"), "{key}: {text}");
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_its_mistakes_are_reported_too() {
+    let mut bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    bridge.set_environment("ROWBRIDGE__JOURNAL__WHEN_FULL", "sometimes");
+    let output = bridge.command(&["check", "--offline"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("ROWBRIDGE__JOURNAL__WHEN_FULL"), "{}", text(&output));
+}
+
+#[test]
+fn a_secret_in_the_environment_does_not_show_in_a_report() {
+    let mut bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    bridge.edit("    create: true\n", "    create: ${SECRET_WORD}\n");
+    bridge.edit("local: { url: 'sqlite:rows.db' }", "local: { url: 'postgres://a:${SECRET_WORD}@127.0.0.1/x y z' }");
+    bridge.set_environment("SECRET_WORD", "from-the-environment");
+    let output = bridge.command(&["check", "--offline"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let url_report = text(&output).lines().filter(|line| line.contains("databases")).collect::<String>();
+    assert!(!url_report.contains("from-the-environment"), "{}", text(&output));
+}
+
+#[test]
+fn an_unset_variable_is_reported_with_its_message() {
+    let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    bridge.edit("'sqlite:rows.db'", "'sqlite:${ROWS_FILE:?say where the rows shall go}'");
+    let output = bridge.command(&["check", "--offline"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("say where the rows shall go"), "{}", text(&output));
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_yaml_is_a_report_and_not_a_crash() {
+    for (name, content) in
+        [("not YAML", "mqtt: [unclosed\n  : :"), ("empty", ""), ("a list", "- a\n- b\n"), ("binary", "\u{0}\u{1}")]
+    {
+        let bridge = Bridge::bare(content);
+        let output = bridge.command(&["check", "--offline"]);
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", text(&output));
+        assert!(text(&output).contains("bridge.yaml"), "{name}: {}", text(&output));
+        assert!(!text(&output).contains("panicked"), "{name}: {}", text(&output));
+    }
+    let bridge = Bridge::bare("");
+    std::fs::remove_file(bridge.config()).unwrap();
+    let output = bridge.command(&["run"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("bridge.yaml"), "{}", text(&output));
+}

@@ -1,0 +1,169 @@
+//! A faulty network: a TCP proxy on the loopback that can cut connections, hold bytes back and refuse new ones.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often a connection's thread looks at the proxy's mood.
+const GLANCE: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mood {
+    /// Everything passes.
+    Pass,
+    /// Connections stay open and nothing passes; it passes later, when the mood changes.
+    Hold,
+    /// Connections stay open, and what is sent disappears.
+    BlackHole,
+    /// New connections are closed at once.
+    Refuse,
+}
+
+struct Shared {
+    target: u16,
+    mood: AtomicU8,
+    /// Bytes from the target to the client that may still pass before everything is cut; negative: no limit.
+    budget: AtomicI64,
+    ended: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+/// The proxy. Ends, with all its connections, when it goes out of scope.
+pub(crate) struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    accept: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// A proxy to a port of 127.0.0.1.
+    pub(crate) fn to(target: u16) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            target,
+            mood: AtomicU8::new(Mood::Pass as u8),
+            budget: AtomicI64::new(-1),
+            ended: AtomicBool::new(false),
+            open: Mutex::new(Vec::new()),
+        });
+        let in_thread = Arc::clone(&shared);
+        let accept = Some(std::thread::spawn(move || accept(&listener, &in_thread)));
+        Proxy { port, shared, accept }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn set(&self, mood: Mood) {
+        self.shared.mood.store(mood as u8, Ordering::SeqCst);
+    }
+
+    /// Closes every open connection; new ones are taken.
+    pub(crate) fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// Cuts once the target has sent that many bytes more: in the midst of a packet, or of a COMMIT's answer.
+    pub(crate) fn cut_after(&self, bytes: u32) {
+        self.shared.budget.store(i64::from(bytes), Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.shared.cut();
+        if let Some(accept) = self.accept.take() {
+            let _ = accept.join();
+        }
+    }
+}
+
+impl Shared {
+    fn is(&self, mood: Mood) -> bool {
+        self.mood.load(Ordering::SeqCst) == mood as u8
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    fn cut(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Takes `count` bytes from the budget; false when it is used up.
+    fn spend(&self, count: usize) -> bool {
+        let left = self.budget.load(Ordering::SeqCst);
+        if left < 0 {
+            return true;
+        }
+        let left = left - i64::try_from(count).unwrap();
+        self.budget.store(if left <= 0 { -1 } else { left }, Ordering::SeqCst);
+        left > 0
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while !shared.has_ended() {
+        match listener.accept() {
+            Ok((client, _)) if shared.is(Mood::Refuse) => drop(client),
+            Ok((client, _)) => join(client, shared),
+            Err(_) => std::thread::sleep(GLANCE),
+        }
+    }
+}
+
+fn join(client: TcpStream, shared: &Arc<Shared>) {
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target)) else { return };
+    for stream in [&client, &server] {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(GLANCE)).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        shared.open.lock().unwrap().push(stream.try_clone().unwrap());
+    }
+    let (client_reads, server_reads) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    let (up, down) = (Arc::clone(shared), Arc::clone(shared));
+    std::thread::spawn(move || pump(client_reads, server, &up, false));
+    std::thread::spawn(move || pump(server_reads, client, &down, true));
+}
+
+/// Copies one direction until either side ends.
+fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_downward: bool) {
+    let mut chunk = [0; 16 * 1024];
+    while !shared.has_ended() {
+        if shared.is(Mood::Hold) {
+            std::thread::sleep(GLANCE);
+            continue;
+        }
+        match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(_) if shared.is(Mood::BlackHole) => {}
+            Ok(count) => {
+                let passes = !is_downward || shared.spend(count);
+                // A used-up budget lets half of the last piece through.
+                let piece = if passes { &chunk[..count] } else { &chunk[..count / 2] };
+                if to.write_all(piece).is_err() || !passes {
+                    if !passes {
+                        shared.cut();
+                    }
+                    break;
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,144 @@
+//! How the bridge reaches a broker: TLS with one's own authority, client certificates, passwords, several addresses;
+//! and what it says when it does not get in.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use crate::support::bridge::{Bridge, readings};
+use crate::support::free_port;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::publisher::Load;
+
+/// A certificate authority of the test's own, and certificates signed by it, as PEM text.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Authority { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// Certificate and key for a name or address.
+    fn sign(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// A broker with a TLS listener, which demands a client certificate if `demanding`; the port of that listener.
+fn tls_broker(authority: &Authority, demanding: bool) -> (Mosquitto, u16) {
+    let port = free_port();
+    let (certificate, key) = authority.sign("127.0.0.1");
+    let lines = format!(
+        "listener {port} 127.0.0.1\ncafile FOLDER/ca.pem\ncertfile FOLDER/server.pem\nkeyfile FOLDER/server.key\n\
+         require_certificate {demanding}\n"
+    );
+    let files = [("ca.pem", authority.certificate.clone()), ("server.pem", certificate), ("server.key", key)];
+    (Mosquitto::with_files(&lines, &files), port)
+}
+
+/// Ten readings, to see that messages pass.
+#[track_caller]
+fn assert_passes(broker: &Mosquitto, bridge: &mut Bridge) {
+    Load::new(broker.port(), 1, 10).run();
+    bridge.wait_rows("readings", 10);
+}
+
+/// The words in which status tells why there is no connection.
+#[track_caller]
+fn refusal(bridge: &mut Bridge) -> String {
+    bridge.wait_alive("the refusal is told", |bridge| {
+        let status = bridge.status();
+        assert_ne!(status["mqtt"]["connected"], true, "it got in: {status}");
+        status["mqtt"]["last_error"].as_str().map(str::to_lowercase)
+    })
+}
+
+#[test]
+fn tls_with_an_authority_of_ones_own_and_a_client_certificate() {
+    let authority = Authority::new();
+    let (broker, port) = tls_broker(&authority, true);
+    let keys = format!(
+        "url: 'mqtts://127.0.0.1:{port}', tls: {{ ca_file: ca.pem, cert_file: client.pem, key_file: client.key }}"
+    );
+    let mut bridge = Bridge::with_mqtt(port, &keys, &readings(1));
+    let (certificate, key) = authority.sign("a-gateway");
+    for (name, content) in [("ca.pem", &authority.certificate), ("client.pem", &certificate), ("client.key", &key)] {
+        std::fs::write(bridge.path(name), content).unwrap();
+    }
+    bridge.start();
+    assert_passes(&broker, &mut bridge);
+}
+
+#[test]
+fn a_broker_whose_certificate_nobody_vouches_for_is_refused_in_words() {
+    let (broker, port) = tls_broker(&Authority::new(), false);
+    let keys = format!("url: 'mqtts://127.0.0.1:{port}', tls: {{ ca_file: ca.pem }}");
+    let mut bridge = Bridge::with_mqtt(port, &keys, &readings(1));
+    std::fs::write(bridge.path("ca.pem"), Authority::new().certificate).unwrap();
+    bridge.spawn();
+    let words = refusal(&mut bridge);
+    assert!(words.contains("certificate"), "{words}");
+    bridge.kill();
+    // Without a check, at the user's own risk, it gets in.
+    bridge.edit("tls: { ca_file: ca.pem }", "tls: { insecure_skip_verify: true }");
+    bridge.start();
+    assert_passes(&broker, &mut bridge);
+}
+
+#[test]
+fn user_name_and_password_are_sent_and_a_refusal_is_told_without_them() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let made = std::process::Command::new(crate::support::process::program("mosquitto_passwd"))
+        .args(["-b", file.path().to_str().unwrap(), "gateway", "secret-word"])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let port = free_port();
+    let lines = format!(
+        "per_listener_settings true\nlistener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\n",
+        file.path().display()
+    );
+    let broker = Mosquitto::with(&lines);
+    let mut bridge = Bridge::with_mqtt(port, "username: gateway, password_file: wrong-password", &readings(1));
+    std::fs::write(bridge.path("wrong-password"), "another-secret-word\n").unwrap();
+    bridge.spawn();
+    let words = refusal(&mut bridge);
+    assert!(words.contains("not authori") || words.contains("password"), "{words}");
+    assert!(!format!("{words}{}", bridge.log()).contains("secret-word"), "the password is shown");
+    // Put right in the file, and read at the next start.
+    std::fs::write(bridge.path("wrong-password"), "secret-word\n").unwrap();
+    assert!(bridge.stop().success());
+    bridge.start();
+    drop(file);
+    assert_eq!(bridge.status()["mqtt"]["connected"], true);
+    drop(broker);
+}
+
+#[test]
+fn of_several_addresses_the_one_that_answers_is_taken() {
+    let broker = Mosquitto::start();
+    let nobody = free_port();
+    let keys = format!("urls: ['mqtt://127.0.0.1:{nobody}', 'mqtt://127.0.0.1:{}']", broker.port());
+    let mut bridge = Bridge::with_mqtt(0, &keys, &readings(1));
+    bridge.start();
+    assert_passes(&broker, &mut bridge);
+}
+
+#[test]
+fn a_broker_that_goes_no_higher_than_qos_1_still_delivers_what_was_asked_for_at_qos_2() {
+    let port = free_port();
+    let broker = Mosquitto::with(&format!("listener {port} 127.0.0.1\nmax_qos 1\n"));
+    for version in ["5", "3.1.1"] {
+        let mut bridge = Bridge::with_mqtt(port, &format!("version: {version}"), &readings(2));
+        bridge.start();
+        assert_passes(&broker, &mut bridge);
+        assert_eq!(bridge.status()["mqtt"]["subscriptions"][0]["qos_asked"], 2);
+    }
+}
