@@ -18,7 +18,7 @@ use crate::mapping::Router;
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
-use crate::source::{self, SourceError, SourceStatus, Subscriptions};
+use crate::source::{self, SourceStatus, StoredSubscriptions, Subscriptions};
 use crate::telemetry::Metrics;
 
 /// Why the bridge cannot run.
@@ -26,8 +26,6 @@ use crate::telemetry::Metrics;
 pub enum RunError {
     #[error(transparent)]
     Journal(#[from] OpenError),
-    #[error(transparent)]
-    Source(#[from] SourceError),
     #[error(transparent)]
     Http(#[from] BindError),
     #[error("starting {what}: {source}")]
@@ -41,22 +39,18 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start("the event loop"))?;
     let metrics = Arc::new(Metrics::new());
-    let journal = Journal::open(
-        RealFs,
-        &config.data_dir,
-        &config.journal,
-        config.databases.len(),
-        Arc::clone(&metrics),
-    )?;
-    let subscriptions = Subscriptions::load(&config.data_dir, &config.mqtt, &config.rules)?;
-    let (handle, intake, writer) = journal.spawn().map_err(start("the journal's thread"))?;
+    let journal =
+        Journal::open(RealFs, &config.data_dir, &config.journal, config.databases.len(), Arc::clone(&metrics))?;
+    let stored = StoredSubscriptions::load(&config.data_dir);
+    let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, stored);
+    let (handle, intake, writer) = journal.spawn();
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
     let delivery = Delivery::start(&config, &handle, &subscriptions, &metrics, &delivery_shutdown)
         .map_err(start("a database's thread"))?;
     let overview = Arc::new(Overview {
         bridge: Arc::clone(&config.bridge),
         started,
-        source: Arc::new(SourceStatus::new(&subscriptions)),
+        source: Arc::new(SourceStatus::default()),
         journal: handle.clone(),
         databases: delivery.handles,
         rules: config.rules.clone(),
@@ -128,8 +122,8 @@ impl Common<'_> {
         };
         // What no rule takes is the affair of the first database alone, so that it is counted and kept once.
         let unmatched = (self.index == 0).then(|| {
-            let elsewhere = Router::new(&rules_of(false));
-            Arc::new(UnmatchedPolicy { elsewhere, unmatched: self.config.unmatched })
+            let elsewhere = Router::of_rules(&rules_of(false));
+            UnmatchedPolicy { elsewhere, unmatched: self.config.unmatched }
         });
         Setup {
             sink,
@@ -178,9 +172,11 @@ impl Running {
         let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
+        let (_plan, plan) = tokio::sync::watch::channel(self.subscriptions);
         let session = tokio::spawn(source::run(
             self.config.mqtt.clone(),
-            self.subscriptions,
+            plan,
+            self.config.data_dir.clone(),
             self.intake,
             Arc::clone(&self.overview.source),
             Arc::clone(&self.overview.metrics),

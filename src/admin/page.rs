@@ -1,4 +1,4 @@
 //! The status page: one HTML file that reads `/status` every two seconds.
 
 /// Self-contained; loads nothing from elsewhere.
-pub const PAGE: &str = include_str!("page.html");
+pub(super) const PAGE: &str = include_str!("page.html");

@@ -18,7 +18,7 @@ pub struct Tally {
 }
 
 /// The tallies of the batch that is being gathered, and the counters they end in.
-pub struct Account {
+pub(super) struct Account {
     tallies: Vec<Tally>,
     /// Rules with a tally that is not zero, so that ten thousand idle rules cost a commit nothing.
     touched: Vec<usize>,
@@ -38,7 +38,7 @@ struct RuleCounters {
 
 impl Account {
     /// `rules` in the order in which the mapper numbers them.
-    pub fn new(metrics: &Metrics, database: &str, rules: &[Arc<Rule>]) -> Account {
+    pub(super) fn new(metrics: &Metrics, database: &str, rules: &[Arc<Rule>]) -> Account {
         let counters = rules.iter().map(|rule| RuleCounters::new(metrics, database, &rule.name)).collect();
         Account {
             tallies: vec![Tally::default(); rules.len()],
@@ -50,7 +50,7 @@ impl Account {
     }
 
     /// The tally of a rule, for adding to it.
-    pub fn rule(&mut self, index: usize) -> &mut Tally {
+    pub(super) fn rule(&mut self, index: usize) -> &mut Tally {
         let tally = &mut self.tallies[index];
         if *tally == Tally::default() {
             self.touched.push(index);
@@ -59,7 +59,7 @@ impl Account {
     }
 
     /// The batch was committed: its tallies become counts.
-    pub fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         for index in self.touched.drain(..) {
             let tally = std::mem::take(&mut self.tallies[index]);
             let counters = &self.counters[index];
@@ -73,7 +73,7 @@ impl Account {
     }
 
     /// The batch came to nothing: it will be gathered again.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         for index in self.touched.drain(..) {
             self.tallies[index] = Tally::default();
         }

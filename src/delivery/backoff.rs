@@ -4,26 +4,26 @@ use std::time::Duration;
 
 /// Doubles from `min` to `max`; each wait is drawn from the upper half of the current step.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(super) struct Backoff {
     min: Duration,
     max: Duration,
     step: Duration,
 }
 
 impl Backoff {
-    pub fn new(min: Duration, max: Duration) -> Backoff {
+    pub(super) fn new(min: Duration, max: Duration) -> Backoff {
         Backoff { min, max: max.max(min), step: min }
     }
 
     /// The next wait: between half of the step and the whole of it.
-    pub fn next_wait(&mut self) -> Duration {
+    pub(super) fn next_wait(&mut self) -> Duration {
         let step = self.step;
         self.step = (step * 2).min(self.max);
         step.mul_f64(0.5 + 0.5 * random_fraction())
     }
 
     /// The peer answered: begin from `min` again.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.step = self.min;
     }
 }

@@ -12,7 +12,7 @@ use crate::sink::DeadLetter;
 
 /// Why a message ends as a dead letter.
 #[derive(Debug, Clone)]
-pub struct Reason {
+pub(super) struct Reason {
     /// Short code: parse, value, required, constraint, table, size, topic, unmatched.
     pub code: &'static str,
     pub error: String,
@@ -21,7 +21,7 @@ pub struct Reason {
 }
 
 /// The message with its bytes, topic, properties and the reason.
-pub fn of_message(rule: Option<&Arc<str>>, message: &Message<'_>, reason: Reason) -> DeadLetter {
+pub(super) fn of_message(rule: Option<&Arc<str>>, message: &Message<'_>, reason: Reason) -> DeadLetter {
     DeadLetter {
         rule: rule.map(Arc::clone),
         seq: message.seq,
@@ -39,7 +39,7 @@ pub fn of_message(rule: Option<&Arc<str>>, message: &Message<'_>, reason: Reason
 }
 
 /// A record that stands for messages that are gone.
-pub fn of_lost_range(lost: &Lost) -> DeadLetter {
+pub(super) fn of_lost_range(lost: &Lost) -> DeadLetter {
     let now = clock::now();
     DeadLetter {
         rule: None,
@@ -58,7 +58,7 @@ pub fn of_lost_range(lost: &Lost) -> DeadLetter {
 }
 
 /// What is wrong with a message that can never become a row.
-pub fn reason_of_fault(fault: Fault) -> Reason {
+pub(super) fn reason_of_fault(fault: Fault) -> Reason {
     let (code, error) = match fault {
         Fault::TooLarge => ("size", "the message is larger than mqtt.max_packet_size; its payload was not kept"),
         Fault::TopicNotUtf8 => ("topic", "the topic is not valid UTF-8, or holds a NUL character"),
@@ -129,7 +129,8 @@ mod tests {
             property.encode(&mut encoded);
         }
         let json = properties_json(Properties::from_encoded(&encoded));
-        let expected = r#"{"content_type":"application/json","correlation_data":"\\x0001","user":[["a","1"],["a","\\x32ff"]]}"#;
+        let expected =
+            r#"{"content_type":"application/json","correlation_data":"\\x0001","user":[["a","1"],["a","\\x32ff"]]}"#;
         assert_eq!(json.as_deref(), Some(expected));
         assert_eq!(properties_json(Properties::NONE), None);
     }

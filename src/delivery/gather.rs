@@ -16,13 +16,14 @@ const DEAD_LETTERS_MAX: usize = 5_000;
 
 /// A rule with `on_error: halt` met a message that gives no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Halt {
+pub(super) struct Halt {
     pub seq: Seq,
     pub rule: Arc<str>,
     pub error: String,
 }
 
 /// The messages that no rule of any database takes are the first database's affair.
+#[derive(Debug, Clone)]
 pub struct UnmatchedPolicy {
     /// Patterns of the rules of the other databases.
     pub elsewhere: Router,
@@ -30,10 +31,10 @@ pub struct UnmatchedPolicy {
 }
 
 /// The compiled rules of one connection, and the batch being gathered with them.
-pub struct Gatherer<R: RowEncoder> {
+pub(super) struct Gatherer<R: RowEncoder> {
     mapper: Mapper<R>,
     rules: Arc<[Arc<Rule>]>,
-    unmatched: Option<Arc<UnmatchedPolicy>>,
+    unmatched: Option<UnmatchedPolicy>,
     outcomes: Vec<(usize, Outcome)>,
     /// Journaled bytes of the batch's messages, which `batch.max_bytes` bounds.
     bytes: usize,
@@ -42,10 +43,10 @@ pub struct Gatherer<R: RowEncoder> {
 }
 
 impl<R: RowEncoder> Gatherer<R> {
-    pub fn new(
+    pub(super) fn new(
         mapper: Mapper<R>,
         rules: Arc<[Arc<Rule>]>,
-        unmatched: Option<Arc<UnmatchedPolicy>>,
+        unmatched: Option<UnmatchedPolicy>,
         offset: OffsetMove,
         account: Account,
     ) -> Gatherer<R> {
@@ -60,26 +61,26 @@ impl<R: RowEncoder> Gatherer<R> {
     }
 
     /// Begins the next batch at `from`.
-    pub fn clear(&mut self, from: Seq) {
+    pub(super) fn clear(&mut self, from: Seq) {
         self.batch.clear(from);
         self.bytes = 0;
         self.account.clear();
     }
 
     /// Whether another message would make the batch too large.
-    pub fn is_full(&self, rows_max: usize, bytes_max: usize) -> bool {
+    pub(super) fn is_full(&self, rows_max: usize, bytes_max: usize) -> bool {
         self.batch.units.len() >= rows_max
             || self.batch.dead_letters.len() >= DEAD_LETTERS_MAX.min(rows_max)
             || self.bytes >= bytes_max
     }
 
     /// Whether nothing was added yet.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.batch.offset.to == self.batch.offset.from
     }
 
     /// Adds a message: its rows, or its dead letters. On `Err` the batch is as it was before.
-    pub fn add(&mut self, message: &Message<'_>) -> Result<(), Halt> {
+    pub(super) fn add(&mut self, message: &Message<'_>) -> Result<(), Halt> {
         self.bytes += message.encoded_len();
         if let Some(fault) = message.fault {
             self.add_faulty(message, dead_letter::reason_of_fault(fault));
@@ -121,13 +122,13 @@ impl<R: RowEncoder> Gatherer<R> {
     }
 
     /// Adds the record of messages that are gone.
-    pub fn add_lost(&mut self, lost: &Lost) {
+    pub(super) fn add_lost(&mut self, lost: &Lost) {
         self.batch.dead_letters.push(dead_letter::of_lost_range(lost));
         self.batch.offset.to = lost.to;
     }
 
     /// Takes a unit that the database refused out of the rows. `message` is what it was made of.
-    pub fn refuse(&mut self, refusal: &Refusal, message: &Message<'_>, attempts: u32) -> Result<(), Halt> {
+    pub(super) fn refuse(&mut self, refusal: &Refusal, message: &Message<'_>, attempts: u32) -> Result<(), Halt> {
         let unit = self.batch.units[refusal.unit].clone();
         let rule = &self.rules[unit.rule];
         let tally = self.account.rule(unit.rule);
@@ -178,8 +179,8 @@ impl<R: RowEncoder> Gatherer<R> {
         }
     }
 
-    fn is_unmatched_everywhere(&self, message: &Message<'_>) -> bool {
-        self.unmatched.as_ref().is_some_and(|policy| !policy.elsewhere.takes(message.topic))
+    fn is_unmatched_everywhere(&mut self, message: &Message<'_>) -> bool {
+        self.unmatched.as_mut().is_some_and(|policy| !policy.elsewhere.takes(message.topic))
     }
 
     fn halting_outcome(&self, seq: Seq) -> Option<Halt> {

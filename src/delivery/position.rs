@@ -9,7 +9,7 @@ use crate::sink::StoredOffset;
 
 /// What the journal offers.
 #[derive(Debug, Clone)]
-pub struct Offer<'a> {
+pub(super) struct Offer<'a> {
     /// Oldest first, with the first sequence number each id covers. Never empty.
     pub ids: &'a [(JournalId, Seq)],
     pub oldest: Seq,
@@ -19,7 +19,7 @@ pub struct Offer<'a> {
 
 /// Where delivery goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Position {
+pub(super) enum Position {
     /// Read from `from`, moving the offset row of `journal`; stop at `until` if given and locate again.
     Resume { journal: JournalId, from: Seq, until: Option<Seq> },
     /// First add the offset row (`journal`, `from`), then locate again.
@@ -29,7 +29,7 @@ pub enum Position {
 }
 
 /// Decides; see [`Position`].
-pub fn locate(stored: &[StoredOffset], offer: &Offer<'_>) -> Position {
+pub(super) fn locate(stored: &[StoredOffset], offer: &Offer<'_>) -> Position {
     let newest_with_row = offer.ids.iter().enumerate().rev().find_map(|(index, (id, _))| {
         stored.iter().find(|offset| offset.journal == *id).map(|offset| (index, offset.next_seq))
     });
@@ -83,10 +83,7 @@ mod tests {
     #[test]
     fn an_offset_beyond_the_journal_asks_for_a_new_id() {
         let ids = [(NEW, Seq(1))];
-        assert_eq!(
-            locate(&[row(NEW, 101)], &offer(&ids)),
-            Position::Beyond { journal: NEW, stored: Seq(101) }
-        );
+        assert_eq!(locate(&[row(NEW, 101)], &offer(&ids)), Position::Beyond { journal: NEW, stored: Seq(101) });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::mapping::Mapper;
 use crate::sink::{DeclaredType, Sink, TableName, TableSchema};
 
 /// Compiles all rules of one database. Every fault of every rule is named in the hold's reason.
-pub async fn compile<S: Sink>(
+pub(super) async fn compile<S: Sink>(
     sink: &mut S,
     bridge: &str,
     rules: &[Arc<Rule>],
@@ -78,11 +78,7 @@ async fn live_table<S: Sink>(
 
 /// The columns that rules name for this table, each once, in order; `None` if a type cannot be told. With
 /// `creating`, only rules that say `create: true` count.
-fn declared_columns(
-    table: &TableName,
-    rules: &[Arc<Rule>],
-    creating: bool,
-) -> Option<Vec<(Arc<str>, DeclaredType)>> {
+fn declared_columns(table: &TableName, rules: &[Arc<Rule>], creating: bool) -> Option<Vec<(Arc<str>, DeclaredType)>> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
     for rule in rules.iter().filter(|rule| rule.table == *table && (rule.create || !creating)) {
         let Columns::Named(columns) = &rule.columns else { return None };

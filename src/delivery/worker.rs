@@ -45,7 +45,7 @@ pub struct Setup<S: Sink, F: Fs> {
     pub rules: Arc<[Arc<Rule>]>,
     pub subscriptions: Arc<HashMap<String, u32>>,
     /// For the first database only.
-    pub unmatched: Option<Arc<UnmatchedPolicy>>,
+    pub unmatched: Option<UnmatchedPolicy>,
     pub dead_letters_keep: Duration,
     pub on_corruption: Corruption,
     pub journal: JournalHandle<F>,
@@ -56,7 +56,7 @@ pub struct Setup<S: Sink, F: Fs> {
 
 /// Why a connection's work ended early.
 #[derive(Debug)]
-pub enum Stop {
+pub(super) enum Stop {
     /// Goes away by itself.
     Retry(SinkError),
     /// The offset in the database is not where this connection left it: read it again at once.
@@ -332,12 +332,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     }
 
     /// Turns refused units into dead letters, reading their messages from the journal again.
-    fn refuse(
-        &mut self,
-        gatherer: &mut Gatherer<S::Encoder>,
-        refusals: &[Refusal],
-        attempts: u32,
-    ) -> Result<(), Stop> {
+    fn refuse(&mut self, gatherer: &mut Gatherer<S::Encoder>, refusals: &[Refusal], attempts: u32) -> Result<(), Stop> {
         let mut reader = self.setup.journal.reader();
         for refusal in refusals {
             let seq = gatherer.batch.units[refusal.unit].seq;
@@ -408,7 +403,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
 fn hold_of(halt: &Halt) -> Stop {
     Stop::Hold {
-        reason: format!("rule {} says on_error: halt, and message {} gives no row: {}", halt.rule, halt.seq, halt.error),
+        reason: format!(
+            "rule {} says on_error: halt, and message {} gives no row: {}",
+            halt.rule, halt.seq, halt.error
+        ),
         mend: Some("mend the table or the rule, or set on_error: dead_letter, and restart".to_owned()),
     }
 }

@@ -68,7 +68,6 @@ pub(super) struct Active<File> {
     unsynced_since: Option<Instant>,
 }
 
-
 /// What a turn did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {

@@ -60,7 +60,7 @@ impl<R: RowEncoder> Mapper<R> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let router = Router::new(rules.iter().map(|rule| rule.topics.clone()).collect());
+        let router = Router::of_rules(rules);
         let subscriptions = Subscriptions::new(rules, subscriptions);
         Ok(Mapper { encoder, plans, target_of, targets, router, subscriptions, memory: Memory::default() })
     }
@@ -74,6 +74,13 @@ impl<R: RowEncoder> Mapper<R> {
             ends: Vec::new(),
         };
         self.targets.iter().map(empty).collect()
+    }
+
+    /// The rules that take a message by its topic, for one that can only become a dead letter.
+    pub fn takers(&mut self, message: &Message<'_>) -> Vec<usize> {
+        self.subscriptions.read(message.properties);
+        let matches = self.router.route(message.topic).iter();
+        matches.filter(|matched| self.subscriptions.take(matched)).map(|matched| matched.rule).collect()
     }
 
     /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, whose tables came

@@ -34,5 +34,6 @@ pub use cell::Cell;
 pub use expression::{ColumnSource, ExpressionError, Source, Step};
 pub use map::Mapper;
 pub use outcome::{CompileFault, Outcome, ValueFault};
+pub use route::Router;
 pub use time::{TimeFormat, TimeFormatError};
 pub use topic::{TopicPattern, TopicPatternError};

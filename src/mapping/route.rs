@@ -7,9 +7,11 @@
 //! is asked for again moves back into the young one. So topics in use stay, and the memory is bounded.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::TopicPattern;
 use super::topic::{Level, Tail};
+use crate::config::Rule;
 
 /// Topics and their matches in one generation. 16,384 topics of 60 bytes are some 3 MB per generation.
 const GENERATION_ENTRIES_MAX: usize = 16_384;
@@ -35,8 +37,9 @@ impl Match {
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Router {
+/// The patterns of some rules, and the topics seen lately.
+#[derive(Debug, Clone, Default)]
+pub struct Router {
     /// Patterns by rule.
     patterns: Vec<Vec<TopicPattern>>,
     /// Node 0 is the root.
@@ -47,7 +50,7 @@ pub(super) struct Router {
     uncached: Box<[Match]>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Generation {
     /// Index into `matches` by topic.
     topics: HashMap<Box<str>, usize>,
@@ -56,7 +59,7 @@ struct Generation {
     entries: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Node {
     literals: HashMap<Box<str>, usize>,
     any: Option<usize>,
@@ -79,6 +82,16 @@ impl Router {
         }
         router.patterns = patterns;
         router
+    }
+
+    /// For rules that are compiled elsewhere.
+    pub fn of_rules(rules: &[Arc<Rule>]) -> Router {
+        Router::new(rules.iter().map(|rule| rule.topics.clone()).collect())
+    }
+
+    /// Whether some rule takes `topic`.
+    pub fn takes(&mut self, topic: &str) -> bool {
+        !self.route(topic).is_empty()
     }
 
     /// The rules that take `topic`, in their order.

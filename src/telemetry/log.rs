@@ -9,7 +9,9 @@ use crate::config::{Log, LogFormat};
 
 /// `log.level` is not a directive that tracing knows.
 #[derive(Debug, Error)]
-#[error("log.level {level:?} is not a log level: {source}; write error, warn, info, debug or trace, or e.g. info,rowbridge::source=debug")]
+#[error(
+    "log.level {level:?} is not a log level: {source}; write error, warn, info, debug or trace, or e.g. info,rowbridge::source=debug"
+)]
 pub struct LogError {
     level: String,
     source: tracing_subscriber::filter::ParseError,

@@ -46,6 +46,9 @@ const NUMERIC_SCALE_MAX: i64 = 16_383;
 pub struct PostgresEncoder;
 
 impl RowEncoder for PostgresEncoder {
+    /// Postgres' text ends at a NUL nowhere: it refuses one.
+    const TEXT_TAKES_NUL: bool = false;
+
     fn begin_row(&self, column_count: usize, out: &mut Vec<u8>) {
         // A Postgres table has at most 1,600 columns.
         out.extend_from_slice(&i16::try_from(column_count).unwrap_or(i16::MAX).to_be_bytes());

@@ -18,6 +18,7 @@ mod copy;
 mod dead_letters;
 mod encode;
 mod failure;
+mod letters;
 mod migrate;
 mod offsets;
 mod schema;
@@ -34,7 +35,10 @@ pub use encode::PostgresEncoder;
 use self::failure::own;
 use self::session::Session;
 use self::transaction::{Sql, around};
-use super::{Batch, Class, DeclaredType, Refusal, Sink, SinkError, StoredOffset, TableName, TableSchema, quote};
+use super::{
+    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Sink, SinkError, StoredDeadLetter, StoredOffset, TableName,
+    TableSchema, quote,
+};
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
 use crate::journal::JournalId;
@@ -169,6 +173,14 @@ impl Sink for PostgresSink {
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
         self.run(async |session, sql| dead_letters::purge(session, sql, bridge, before).await).await
+    }
+
+    async fn dead_letters(
+        &mut self,
+        bridge: &str,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
+        self.run(async |session, sql| letters::dead_letters(session, sql, bridge, filter).await).await
     }
 
     async fn close(&mut self) {

@@ -8,6 +8,7 @@ mod codes;
 mod connect;
 mod encode;
 mod ledger;
+mod letters;
 mod migrate;
 mod number;
 mod refuse;
@@ -23,7 +24,10 @@ use rusqlite::Connection;
 use self::codes::{Moment, sink_error};
 use self::connect::OpenDatabase;
 pub use self::encode::SqliteEncoder;
-use super::{Batch, Class, DeclaredType, Refusal, Sink, SinkError, StoredOffset, TableName, TableSchema};
+use super::{
+    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Sink, SinkError, StoredDeadLetter, StoredOffset, TableName,
+    TableSchema,
+};
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
 use crate::journal::JournalId;
@@ -141,6 +145,14 @@ impl Sink for SqliteSink {
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
         self.with_connection(|connection| ledger::purge_dead_letters(connection, bridge, before))
+    }
+
+    async fn dead_letters(
+        &mut self,
+        bridge: &str,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
+        self.with_connection(|connection| letters::dead_letters(connection, bridge, filter))
     }
 
     async fn close(&mut self) {
