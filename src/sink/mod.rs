@@ -3,10 +3,12 @@
 mod batch;
 mod error;
 mod schema;
+mod sqlite;
 
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use error::{Class, SinkError};
-pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
+pub use sqlite::{SqliteEncoder, SqliteSink};
 
 use crate::clock::Timestamp;
 use crate::journal::JournalId;
@@ -15,6 +17,12 @@ use crate::message::Seq;
 
 /// Turns cells into the sink's wire form. Stateless and cheap to clone.
 pub trait RowEncoder: Clone + Send + 'static {
+    /// Whether a text column takes the NUL character. SQLite's does, Postgres' does not.
+    const TEXT_TAKES_NUL: bool;
+
+    /// Whether column names compare without regard to case. SQLite's do, Postgres' do not; they go together so far.
+    const NAMES_FOLD_CASE: bool = Self::TEXT_TAKES_NUL;
+
     /// Appends what goes before a row's cells (Postgres: the COPY tuple's column count).
     fn begin_row(&self, column_count: usize, out: &mut Vec<u8>);
 

@@ -1,0 +1,277 @@
+//! SQLite: a file in WAL mode with `synchronous=FULL`, one transaction per batch.
+//!
+//! Calls block, since the sink is owned by a thread of its own. A database locked by another process is waited for as
+//! long as `statement_timeout`, at most [`BUSY_TIMEOUT_MAX`], then reported as transient. What each column type holds
+//! stands at [`schema`].
+
+mod codes;
+mod connect;
+mod encode;
+mod ledger;
+mod migrate;
+mod number;
+mod refuse;
+mod schema;
+mod time_text;
+mod write;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use self::codes::{Moment, sink_error};
+use self::connect::OpenDatabase;
+pub use self::encode::SqliteEncoder;
+use super::{Batch, Class, DeclaredType, Refusal, Sink, SinkError, StoredOffset, TableName, TableSchema};
+use crate::clock::Timestamp;
+use crate::config::{Database, DatabaseUrl};
+use crate::journal::JournalId;
+use crate::message::Seq;
+
+/// Half of the default `shutdown_grace`: a stop that comes while another process holds the database is still in time.
+const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+
+/// One SQLite file.
+#[derive(Debug)]
+pub struct SqliteSink {
+    path: PathBuf,
+    busy_timeout: Duration,
+    open: Option<OpenDatabase>,
+    /// An I/O error happened since the log was last known to be on the disk.
+    log_in_doubt: bool,
+}
+
+impl SqliteSink {
+    /// Not yet connected. The database's URL must be SQLite's: which sink a URL gets is decided by its kind.
+    pub fn new(database: &Database) -> SqliteSink {
+        let DatabaseUrl::Sqlite(path) = &database.url else {
+            panic!("database {} is not SQLite", database.name);
+        };
+        SqliteSink {
+            path: path.clone(),
+            busy_timeout: database.statement_timeout.min(BUSY_TIMEOUT_MAX),
+            open: None,
+            log_in_doubt: false,
+        }
+    }
+
+    /// Runs `work` on the open connection, if the path still means that file.
+    fn with_connection<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, SinkError>,
+    ) -> Result<T, SinkError> {
+        let open = self.open.as_mut().ok_or_else(|| SinkError {
+            class: Class::Transient,
+            code: "connect".to_owned(),
+            message: format!("the database {} is not open", self.path.display()),
+            advice: "nothing: it is opened again",
+        })?;
+        open.check_in_place()?;
+        let result = work(&mut open.connection);
+        if let Err(error) = &result
+            && error.code.starts_with("SQLITE_IOERR")
+        {
+            self.log_in_doubt = true;
+        }
+        // Every transaction ends within its call. One that could not even be rolled back ends with the connection.
+        if !open.connection.is_autocommit() {
+            self.open = None;
+        }
+        result
+    }
+
+    fn reconnect(&mut self) -> Result<(), SinkError> {
+        if let Some(open) = self.open.take()
+            && let Err((open, error)) = open.close()
+        {
+            self.open = Some(*open);
+            return Err(error);
+        }
+        let mut open = connect::open(&self.path, self.busy_timeout, self.log_in_doubt)?;
+        migrate::migrate(&mut open.connection)?;
+        self.log_in_doubt = false;
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+impl Sink for SqliteSink {
+    type Encoder = SqliteEncoder;
+
+    fn encoder(&self) -> SqliteEncoder {
+        SqliteEncoder
+    }
+
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        self.reconnect()
+    }
+
+    async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
+        self.with_connection(|connection| ledger::offsets(connection, bridge))
+    }
+
+    async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
+        self.with_connection(|connection| ledger::start_offset(connection, bridge, journal, next_seq))
+    }
+
+    async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
+        self.with_connection(|connection| schema::describe(connection, table))
+    }
+
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+        schema::create_table_sql(table, columns)
+    }
+
+    async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
+        self.with_connection(|connection| {
+            connection
+                .execute_batch(sql)
+                .map_err(|error| sink_error("cannot create the table", &error, Moment::Elsewhere))
+        })
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.with_connection(|connection| write::write(connection, batch))
+    }
+
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+        self.with_connection(|connection| refuse::refused_units(connection, batch))
+    }
+
+    async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
+        self.with_connection(|connection| ledger::purge_dead_letters(connection, bridge, before))
+    }
+
+    async fn close(&mut self) {
+        // The last connection of all brings the log into the database and removes it.
+        if let Some(open) = self.open.take() {
+            drop(open.close());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::{Batch as BatchLimits, Retry};
+    use crate::sink::{DeadLetter, OffsetMove};
+
+    const JOURNAL: JournalId = JournalId([7; 16]);
+
+    async fn connected(directory: &TempDir) -> SqliteSink {
+        let mut sink = SqliteSink::new(&Database {
+            name: "local".into(),
+            url: DatabaseUrl::Sqlite(directory.path().join("rowbridge.db")),
+            batch: BatchLimits { max_rows: 5000, max_bytes: 8 << 20, max_wait: Duration::from_millis(5) },
+            retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
+            statement_timeout: Duration::from_millis(100),
+        });
+        sink.connect().await.unwrap();
+        sink.start_offset("gw1", JOURNAL, Seq(1)).await.unwrap();
+        sink
+    }
+
+    fn connection(sink: &SqliteSink) -> &Connection {
+        &sink.open.as_ref().unwrap().connection
+    }
+
+    fn number(sink: &SqliteSink, sql: &str) -> i64 {
+        connection(sink).query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn batch(payload: Vec<u8>) -> Batch {
+        let letter = DeadLetter {
+            rule: None,
+            seq: Seq(1),
+            received_at: Timestamp(0),
+            topic: "a".to_owned(),
+            qos: 0,
+            retain: true,
+            properties: None,
+            payload,
+            reason: "parse",
+            error: "not JSON".to_owned(),
+            attempts: 1,
+            created_at: Timestamp(0),
+        };
+        let offset = OffsetMove { bridge: "gw1".into(), journal: JOURNAL, from: Seq(1), to: Seq(2) };
+        Batch { offset, tables: Vec::new(), units: Vec::new(), excluded: Vec::new(), dead_letters: vec![letter] }
+    }
+
+    #[tokio::test]
+    async fn every_connection_syncs_each_commit_and_checks_foreign_keys() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        for _ in 0..2 {
+            let mode: String = connection(&sink).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+            const FULL: i64 = 2;
+            assert_eq!(number(&sink, "PRAGMA synchronous"), FULL);
+            assert_eq!(number(&sink, "PRAGMA foreign_keys"), 1);
+            assert_eq!(number(&sink, "PRAGMA cache_size"), -4096);
+            assert_eq!(number(&sink, "PRAGMA wal_autocheckpoint"), 4096);
+            assert_eq!(number(&sink, "PRAGMA journal_size_limit"), 16 << 20);
+            sink.connect().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_leaves_nothing_behind_and_passes() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        let pages = number(&sink, "PRAGMA page_count");
+        connection(&sink).execute_batch(&format!("PRAGMA max_page_count = {pages}")).unwrap();
+        let batch = batch(vec![0; 100_000]);
+        let error = sink.write(&batch).await.unwrap_err();
+        assert_eq!((error.class, error.code.as_str()), (Class::Transient, "SQLITE_FULL"));
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(1));
+        assert_eq!(number(&sink, "SELECT count(*) FROM rowbridge_dead_letters"), 0);
+
+        // A fresh connection has its own limit again.
+        sink.connect().await.unwrap();
+        sink.write(&batch).await.unwrap();
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(2));
+    }
+
+    #[tokio::test]
+    async fn after_an_io_error_the_log_is_copied_into_the_database_before_it_is_believed() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        let log = directory.path().join("rowbridge.db-wal");
+        let reader = Connection::open(&sink.path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM rowbridge_offsets").unwrap();
+        sink.write(&batch(vec![0; 10])).await.unwrap();
+        let io_error = SinkError {
+            class: Class::Transient,
+            code: "SQLITE_IOERR_FSYNC".to_owned(),
+            message: "as if".to_owned(),
+            advice: "",
+        };
+        let _: Result<(), SinkError> = sink.with_connection(|_| Err(io_error));
+        // The reader hinders it: better wait than read what may not be on the disk.
+        assert_eq!(sink.connect().await.unwrap_err().class, Class::Transient);
+        assert!(sink.log_in_doubt && log.metadata().unwrap().len() > 0);
+        reader.execute_batch("COMMIT").unwrap();
+        sink.connect().await.unwrap();
+        assert!(!sink.log_in_doubt);
+        assert_eq!(log.metadata().unwrap().len(), 0);
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(2));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_cannot_be_rolled_back_ends_with_its_connection() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = connected(&directory).await;
+        sink.with_connection(|connection| {
+            connection.execute_batch("BEGIN IMMEDIATE; UPDATE rowbridge_offsets SET next_seq = 9").unwrap();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sink.offsets("gw1").await.unwrap_err().class, Class::Transient);
+        sink.connect().await.unwrap();
+        assert_eq!(sink.offsets("gw1").await.unwrap()[0].next_seq, Seq(1));
+    }
+}

@@ -1,0 +1,167 @@
+//! Which units of a batch the database refuses.
+//!
+//! Each unit is tried by itself, in journal order, on top of those before it, in a transaction that is always rolled
+//! back. A unit that lacks a foreign key's parent is tried again after the others, since [`super::write`] takes rows in
+//! any order too.
+//!
+//! Foreign keys that the table itself declares DEFERRED say nothing before COMMIT. So a COMMIT is tried, with a commit
+//! hook that turns it into a rollback once its checks have passed; if they do not, the units are halved until the
+//! offenders stand alone. The one imprecision: a unit whose deferred parent comes later in the same batch may be
+//! refused along with a true offender.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, ffi};
+
+use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
+use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
+use crate::sink::{Batch, Class, Refusal, SinkError};
+
+/// The units refused, leaving nothing behind.
+pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+    let mut search = Search { connection, batch, refused: BTreeMap::new() };
+    while search.try_each_unit()? == Pass::Cut {}
+    let accepted = search.remaining();
+    if search.try_commit(&accepted)?.is_err() {
+        search.halve(&mut Vec::new(), &accepted)?;
+    }
+    Ok(search.refused.into_values().collect())
+}
+
+struct Search<'a> {
+    connection: &'a mut Connection,
+    batch: &'a Batch,
+    refused: BTreeMap<usize, Refusal>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Pass {
+    Whole,
+    /// A refused row took the transaction with it (`ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`): begin again without it.
+    Cut,
+}
+
+impl Search<'_> {
+    fn remaining(&self) -> Vec<usize> {
+        (0..self.batch.units.len())
+            .filter(|unit| !self.batch.is_excluded(*unit) && !self.refused.contains_key(unit))
+            .collect()
+    }
+
+    fn try_each_unit(&mut self) -> Result<Pass, SinkError> {
+        let mut waiting = self.remaining();
+        let transaction = begin(self.connection)?;
+        loop {
+            let mut lacking = Vec::new();
+            for &unit in &waiting {
+                let Err(refused) = try_unit(&transaction, self.batch, unit)? else { continue };
+                if transaction.is_autocommit() {
+                    self.refused.insert(unit, refusal(unit, refused));
+                    return Ok(Pass::Cut);
+                }
+                if refused.lacks_parent {
+                    lacking.push((unit, refused));
+                } else {
+                    self.refused.insert(unit, refusal(unit, refused));
+                }
+            }
+            // Every round but the last lets at least one unit in.
+            if lacking.is_empty() || lacking.len() == waiting.len() {
+                self.refused.extend(lacking.into_iter().map(|(unit, refused)| (unit, refusal(unit, refused))));
+                break;
+            }
+            waiting = lacking.into_iter().map(|(unit, _)| unit).collect();
+        }
+        transaction.rollback().map_err(|error| sink_error("cannot roll back a trial", &error, Moment::Elsewhere))?;
+        Ok(Pass::Whole)
+    }
+
+    /// Whether these units would commit together, and if not, why. They are rolled back in any case.
+    fn try_commit(&mut self, units: &[usize]) -> Result<Result<(), Refused>, SinkError> {
+        let failed = |error: rusqlite::Error| sink_error("cannot try a commit", &error, Moment::Elsewhere);
+        self.connection.commit_hook(Some(|| true)).map_err(failed)?;
+        let outcome = commit_under_hook(self.connection, self.batch, units);
+        self.connection.commit_hook(None::<fn() -> bool>).map_err(failed)?;
+        outcome
+    }
+
+    /// Finds the offenders among `units`, given `accepted`, to which it adds the rest.
+    fn halve(&mut self, accepted: &mut Vec<usize>, units: &[usize]) -> Result<(), SinkError> {
+        let mut together = accepted.clone();
+        together.extend_from_slice(units);
+        match (self.try_commit(&together)?, units) {
+            (Ok(()), _) => {
+                *accepted = together;
+                return Ok(());
+            }
+            (Err(refused), &[unit]) => {
+                self.refused.insert(unit, refusal(unit, refused));
+                return Ok(());
+            }
+            (Err(_), _) => {}
+        }
+        let (first, second) = units.split_at(units.len() / 2);
+        self.halve(accepted, first)?;
+        self.halve(accepted, second)
+    }
+}
+
+fn refusal(unit: usize, refused: Refused) -> Refusal {
+    Refusal { unit, reason: refused.reason, message: refused.message }
+}
+
+/// Inserts one unit, or nothing of it.
+fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Result<(), Refused>, SinkError> {
+    let failed = |error: rusqlite::Error| sink_error("cannot try a row", &error, Moment::Elsewhere);
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    run("SAVEPOINT unit").map_err(failed)?;
+    match insert_unit(connection, batch, unit) {
+        Ok(()) => {
+            run("RELEASE unit").map_err(failed)?;
+            Ok(Ok(()))
+        }
+        Err(InsertError::Failed(error)) => Err(error),
+        Err(InsertError::Refused(refused)) => {
+            // Without a transaction the savepoint is gone as well.
+            if !connection.is_autocommit() {
+                run("ROLLBACK TO unit").and_then(|_| run("RELEASE unit")).map_err(failed)?;
+            }
+            Ok(Err(refused))
+        }
+    }
+}
+
+fn insert_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<(), InsertError> {
+    let unit = &batch.units[unit];
+    Inserter::new(connection, &batch.tables[unit.table]).insert_singly(unit.first_row, unit.row_count)
+}
+
+/// A commit hook that refuses must be in place.
+fn commit_under_hook(
+    connection: &mut Connection,
+    batch: &Batch,
+    units: &[usize],
+) -> Result<Result<(), Refused>, SinkError> {
+    let transaction = begin(connection)?;
+    put_off_foreign_keys(&transaction)?;
+    for &unit in units {
+        match insert_unit(&transaction, batch, unit) {
+            Ok(()) => {}
+            Err(InsertError::Failed(error)) => return Err(error),
+            Err(InsertError::Refused(refused)) => return Ok(Err(refused)),
+        }
+    }
+    let Err(error) = transaction.commit() else { return Ok(Ok(())) };
+    let found = sink_error("cannot commit the row", &error, Moment::Commit);
+    match code_and_words(&error).map(|(code, _)| code) {
+        // All checks have passed.
+        Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK) => Ok(Ok(())),
+        Some(code) if found.class == Class::Row => Ok(Err(Refused {
+            code: found.code,
+            reason: refusal_reason(code),
+            message: found.message,
+            lacks_parent: true,
+        })),
+        _ => Err(found),
+    }
+}

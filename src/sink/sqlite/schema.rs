@@ -1,0 +1,269 @@
+//! Live tables, as `PRAGMA table_xinfo` shows them, and `CREATE TABLE` for missing ones.
+//!
+//! SQLite lets any column hold anything; what a column means is in the words of its declared type, and what SQLite does
+//! to a value on its way in is the affinity that it reads from the same words. Both decide:
+//!
+//! | affinity (SQLite's own rules, in this order) | words in the declared type | taken as | stored as |
+//! |---|---|---|---|
+//! | INTEGER: `INT` | `INTERVAL` | Interval | ISO 8601 text |
+//! | | `REAL` `FLOA` `DOUB` (`FLOATING POINT`) | Float8 | REAL, whole numbers as INTEGER |
+//! | | else | Int8 | INTEGER; a time as epoch milliseconds |
+//! | TEXT: `CHAR` `CLOB` `TEXT` | `DECIMAL_TEXT(p,s)` | Numeric(p,s) | TEXT, every digit kept |
+//! | | `JSON` `UUID` `TIMESTAMP` `DATETIME` `DATE` `TIME` | that | TEXT |
+//! | | else | Text; a length is not enforced, as in SQLite | TEXT |
+//! | none: `BLOB` or no type | no type | Any | as it comes |
+//! | | `JSON` | Json | TEXT |
+//! | | else | Bytes | BLOB |
+//! | REAL: `REAL` `FLOA` `DOUB` | | Float8 | REAL |
+//! | NUMERIC: the rest | `BOOL` | Bool | INTEGER 0 or 1 |
+//! | | `JSON` | Json | TEXT; a document that is a bare number as that number |
+//! | | `UUID` `GUID` | Uuid | canonical TEXT |
+//! | | `TIMESTAMP` `DATETIME` | TimestampText | `2026-11-21T08:26:00.123Z` |
+//! | | `DATE`, `TIME` | Date, Time | `2026-11-21`, `08:26:00.123456` |
+//! | | `INET` `CIDR` | Inet | TEXT |
+//! | | `NUM` `DEC` `MONEY` | Numeric | INTEGER or REAL if exact, else refused |
+//! | | else (`STRING`, `ANY` …) | unsupported: NUMERIC affinity would turn the text 007 into 7 | |
+//!
+//! STRICT tables know INT, INTEGER, REAL, TEXT, BLOB and ANY; their ANY keeps everything as it comes.
+//!
+//! For `create: true`, a `decimal` of at most 15 digits, or of unsaid precision, becomes DECIMAL: it sorts and sums as
+//! people expect, fifteen digits are always exact, and a value that would lose digits is refused, not rounded. A
+//! `decimal` of more digits becomes DECIMAL_TEXT: every digit is kept, but it sorts as text; CAST it to sum.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::codes::{Moment, sink_error};
+use crate::sink::{Class, Column, ColumnType, DeclaredType, SinkError, TableName, TableSchema, quote};
+
+/// The only schema that outlives a connection.
+const SCHEMA: &str = "main";
+
+/// Digits that a double, and so a NUMERIC column, always keeps.
+const NUMERIC_DIGITS_MAX: u16 = 15;
+
+/// What is known of a table besides its columns.
+struct Shape {
+    without_rowid: bool,
+    strict: bool,
+    /// Whether the primary key has an index of its own; if not, a lone INTEGER key is another name for the rowid.
+    key_has_index: bool,
+}
+
+/// The live table; `None` if there is none.
+pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
+    if let Some(schema) = table.schema.as_deref().filter(|schema| !schema.eq_ignore_ascii_case(SCHEMA)) {
+        return Err(SinkError {
+            class: Class::Table,
+            code: "schema".to_owned(),
+            message: format!("cannot read table {table}: SQLite has no schema {schema}, only {SCHEMA}"),
+            advice: "take the schema off the rule's table",
+        });
+    }
+    let failed =
+        |error: rusqlite::Error| sink_error(&format!("cannot read table {table}'s columns"), &error, Moment::Elsewhere);
+    let Some(shape) = shape(connection, &table.name).map_err(failed)? else { return Ok(None) };
+    let (columns, primary_key) = columns(connection, &table.name, &shape).map_err(failed)?;
+    Ok(Some(TableSchema { name: table.clone(), columns, primary_key }))
+}
+
+fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
+    let flags = connection
+        .prepare_cached("SELECT wr, strict FROM pragma_table_list(?1) WHERE schema = ?2")?
+        .query_row([table, SCHEMA], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((without_rowid, strict)) = flags else { return Ok(None) };
+    let key_has_index = connection
+        .prepare_cached("SELECT 1 FROM pragma_index_list(?1, ?2) WHERE origin = 'pk'")?
+        .exists([table, SCHEMA])?;
+    Ok(Some(Shape { without_rowid, strict, key_has_index }))
+}
+
+fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?1, ?2)",
+    )?;
+    let mut rows = statement.query([table, SCHEMA])?;
+    let mut columns = Vec::new();
+    let mut key: Vec<(i64, usize)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let type_name: String = row.get(1)?;
+        // 0 plain, 1 hidden in a virtual table, 2 generated when read, 3 generated and stored.
+        let hidden: i64 = row.get(5)?;
+        if hidden == 1 {
+            continue;
+        }
+        let generated = hidden >= 2;
+        let place: i64 = row.get(4)?;
+        if place > 0 {
+            key.push((place, columns.len()));
+        }
+        columns.push(Column {
+            name: row.get(0)?,
+            column_type: column_type(&type_name, shape.strict),
+            type_name,
+            not_null: row.get(2)?,
+            has_default: generated || row.get(3)?,
+            generated,
+        });
+    }
+    key.sort_unstable();
+    if let [(_, only)] = key[..]
+        && columns[only].type_name.eq_ignore_ascii_case("INTEGER")
+        && !shape.without_rowid
+        && !shape.key_has_index
+    {
+        columns[only].has_default = true;
+    }
+    let primary_key = key.iter().map(|&(_, index)| columns[index].name.clone()).collect();
+    Ok((columns, primary_key))
+}
+
+/// The table in the module doc.
+fn column_type(declared: &str, strict: bool) -> ColumnType {
+    let declared = declared.to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+    let is_real = has(&["REAL", "FLOA", "DOUB"]);
+    let text = ColumnType::Text { max_chars: None };
+    if strict && declared == "ANY" {
+        ColumnType::Any
+    } else if has(&["INT"]) {
+        match () {
+            () if has(&["INTERVAL"]) => ColumnType::Interval,
+            () if is_real => ColumnType::Float8,
+            () => ColumnType::Int8,
+        }
+    } else if has(&["CHAR", "CLOB", "TEXT"]) {
+        decimal_text(&declared).or_else(|| meaning(&declared)).unwrap_or(text)
+    } else if declared.trim().is_empty() {
+        ColumnType::Any
+    } else if has(&["BLOB"]) {
+        if has(&["JSON"]) { ColumnType::Json } else { ColumnType::Bytes }
+    } else if is_real {
+        ColumnType::Float8
+    } else if has(&["BOOL"]) {
+        ColumnType::Bool
+    } else if let Some(meaning) = meaning(&declared) {
+        meaning
+    } else if has(&["INET", "CIDR"]) {
+        ColumnType::Inet
+    } else if has(&["NUM", "DEC", "MONEY"]) {
+        ColumnType::Numeric(None)
+    } else {
+        ColumnType::Unsupported(format!(
+            "{declared} (which has NUMERIC affinity in SQLite: it would turn the text 007 into 7; declare it TEXT)"
+        ))
+    }
+}
+
+/// Types whose values are text of a fixed form, which no affinity touches.
+fn meaning(declared: &str) -> Option<ColumnType> {
+    let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+    Some(match () {
+        () if has(&["JSON"]) => ColumnType::Json,
+        () if has(&["UUID", "GUID"]) => ColumnType::Uuid,
+        () if has(&["TIMESTAMP", "DATETIME"]) => ColumnType::TimestampText,
+        () if has(&["DATE"]) => ColumnType::Date,
+        () if has(&["TIME"]) => ColumnType::Time,
+        () => return None,
+    })
+}
+
+/// `DECIMAL_TEXT(p,s)`, as [`create_table_sql`] writes it.
+fn decimal_text(declared: &str) -> Option<ColumnType> {
+    let inside = declared.strip_prefix("DECIMAL_TEXT(")?.strip_suffix(')')?;
+    let (precision, scale) = inside.split_once(',')?;
+    Some(ColumnType::Numeric(Some((precision.trim().parse().ok()?, scale.trim().parse().ok()?))))
+}
+
+/// The `CREATE TABLE` for a missing table.
+pub(super) fn create_table_sql(table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+    let columns: Vec<String> =
+        columns.iter().map(|(name, declared)| format!("    {} {}", quote(name), type_sql(declared))).collect();
+    format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.quoted(), columns.join(",\n"))
+}
+
+fn type_sql(declared: &DeclaredType) -> String {
+    let name = match declared {
+        DeclaredType::Bool => "BOOLEAN",
+        DeclaredType::Int => "INTEGER",
+        DeclaredType::Bigint => "BIGINT",
+        DeclaredType::Real => "REAL",
+        DeclaredType::Double => "DOUBLE",
+        DeclaredType::Decimal(None) => "DECIMAL",
+        DeclaredType::Decimal(Some((precision, scale))) if *precision <= NUMERIC_DIGITS_MAX => {
+            return format!("DECIMAL({precision},{scale})");
+        }
+        DeclaredType::Decimal(Some((precision, scale))) => return format!("DECIMAL_TEXT({precision},{scale})"),
+        DeclaredType::Text => "TEXT",
+        DeclaredType::Json | DeclaredType::Array(_) => "JSON",
+        DeclaredType::Bytes => "BLOB",
+        DeclaredType::Uuid => "UUID",
+        DeclaredType::Date => "DATE",
+        DeclaredType::Time => "TIME",
+        DeclaredType::Timestamp | DeclaredType::Timestamptz => "TIMESTAMP",
+        DeclaredType::Inet => "INET",
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_words_say_what_a_column_holds() {
+        let text = ColumnType::Text { max_chars: None };
+        for (declared, expected) in [
+            ("INTEGER", ColumnType::Int8),
+            ("unsigned big int", ColumnType::Int8),
+            ("INTERVAL", ColumnType::Interval),
+            ("FLOATING POINT", ColumnType::Float8),
+            ("DOUBLE PRECISION", ColumnType::Float8),
+            ("VARCHAR(20)", text.clone()),
+            ("TEXT", text),
+            ("TEXT_UUID", ColumnType::Uuid),
+            ("DATETIME_TEXT", ColumnType::TimestampText),
+            ("", ColumnType::Any),
+            ("BLOB", ColumnType::Bytes),
+            ("BOOLEAN", ColumnType::Bool),
+            ("json", ColumnType::Json),
+            ("JSONB", ColumnType::Json),
+            ("UUID", ColumnType::Uuid),
+            ("TIMESTAMPTZ", ColumnType::TimestampText),
+            ("DATE", ColumnType::Date),
+            ("TIME", ColumnType::Time),
+            ("INET", ColumnType::Inet),
+            ("DECIMAL(10,2)", ColumnType::Numeric(None)),
+            ("DECIMAL_TEXT(30,10)", ColumnType::Numeric(Some((30, 10)))),
+        ] {
+            assert_eq!(column_type(declared, false), expected, "{declared}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_would_change_text_is_unsupported_with_the_remedy() {
+        for declared in ["STRING", "ANY", "FOO"] {
+            let ColumnType::Unsupported(reason) = column_type(declared, false) else { panic!("{declared}") };
+            assert!(reason.starts_with(declared) && reason.contains("declare it TEXT"), "{reason}");
+        }
+        assert_eq!(column_type("ANY", true), ColumnType::Any);
+    }
+
+    #[test]
+    fn a_created_table_quotes_its_names_and_keeps_long_decimals_as_text() {
+        let table = TableName { schema: None, name: "odd \"name".to_owned() };
+        let sql = create_table_sql(
+            &table,
+            &[
+                ("time", DeclaredType::Timestamptz),
+                ("price", DeclaredType::Decimal(Some((12, 2)))),
+                ("wei", DeclaredType::Decimal(Some((30, 0)))),
+            ],
+        );
+        assert_eq!(
+            sql,
+            "CREATE TABLE IF NOT EXISTS \"odd \"\"name\" (\n    \"time\" TIMESTAMP,\n    \"price\" DECIMAL(12,2),\n    \
+             \"wei\" DECIMAL_TEXT(30,0)\n)"
+        );
+    }
+}

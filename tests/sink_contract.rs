@@ -1,0 +1,164 @@
+//! What every sink promises, checked against the real database of each.
+//!
+//! A sink joins by implementing [`TestDatabase`] and one line of [`sink_contract!`].
+
+pub(crate) mod promises;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use rowbridge::clock::Timestamp;
+use rowbridge::journal::JournalId;
+use rowbridge::mapping::Cell;
+use rowbridge::message::Seq;
+use rowbridge::sink::{
+    Batch, Class, DeadLetter, OffsetMove, Refusal, RowEncoder, Sink, SinkError, TableName, TableRows, TableSchema, Unit,
+};
+
+pub(crate) const JOURNAL: JournalId = JournalId([7; 16]);
+pub(crate) const BRIDGE: &str = "gw1";
+
+/// A fresh, empty database and what the tests need besides the sink.
+pub(crate) trait TestDatabase {
+    type Sink: Sink;
+
+    /// A sink for this database, not yet connected.
+    fn sink(&self) -> Self::Sink;
+
+    /// Runs SQL over a connection of its own.
+    fn execute(&self, sql: &str);
+
+    /// The one number that `sql` gives, over a connection of its own.
+    fn number(&self, sql: &str) -> i64;
+}
+
+/// Makes a module of tests, one for each promise. `$database` makes a fresh [`TestDatabase`].
+macro_rules! sink_contract {
+    ($module:ident, $database:expr) => {
+        mod $module {
+            crate::sink_contract::sink_contract!(@tests $database;
+                a_new_database_has_no_offset,
+                an_offset_row_is_added_once_and_then_left_alone,
+                rows_dead_letters_and_offset_commit_together,
+                a_batch_from_another_offset_leaves_nothing_behind,
+                a_batch_of_another_journal_leaves_nothing_behind,
+                a_second_instance_is_fenced_off,
+                a_refused_row_rolls_everything_back_and_is_found,
+                of_two_equal_keys_in_a_batch_the_second_is_refused,
+                a_unit_is_refused_as_a_whole,
+                a_deferred_foreign_key_is_attributed_to_its_row,
+                excluded_units_are_left_out,
+                a_table_that_is_gone_is_no_fault_of_the_rows,
+                a_missing_table_is_described_as_none,
+                a_created_table_takes_every_declared_type,
+                a_table_is_described_as_it_is,
+                two_sinks_may_set_up_a_database_at_once,
+                only_old_dead_letters_of_the_bridge_are_purged,
+                a_closed_sink_asks_for_a_connection,
+            );
+        }
+    };
+    (@tests $database:expr; $($name:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                crate::sink_contract::promises::$name(&$database).await;
+            }
+        )*
+    };
+}
+pub(crate) use sink_contract;
+
+/// A batch under construction for the sink whose encoder it holds.
+pub(crate) struct BatchBuilder<E> {
+    pub(crate) batch: Batch,
+    encoder: E,
+}
+
+impl<E: RowEncoder> BatchBuilder<E> {
+    pub(crate) fn new(encoder: E, from: u64, to: u64) -> BatchBuilder<E> {
+        let offset = OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) };
+        let batch =
+            Batch { offset, tables: Vec::new(), units: Vec::new(), excluded: Vec::new(), dead_letters: Vec::new() };
+        BatchBuilder { batch, encoder }
+    }
+
+    /// Adds a table of which all columns are filled that need to be; returns its index.
+    pub(crate) fn table(&mut self, schema: &Arc<TableSchema>) -> usize {
+        let columns = (0..schema.columns.len()).filter(|&index| !schema.columns[index].generated).collect();
+        self.batch.tables.push(TableRows { table: Arc::clone(schema), columns, bytes: Vec::new(), ends: Vec::new() });
+        self.batch.tables.len() - 1
+    }
+
+    /// Adds a unit of these rows.
+    pub(crate) fn unit(&mut self, table: usize, rows: &[&[Cell<'_>]]) {
+        let target = &mut self.batch.tables[table];
+        let first_row = target.ends.len();
+        for row in rows {
+            assert_eq!(row.len(), target.columns.len());
+            self.encoder.begin_row(row.len(), &mut target.bytes);
+            for (&column, &cell) in target.columns.iter().zip(*row) {
+                self.encoder.cell(&target.table.columns[column].column_type, cell, &mut target.bytes);
+            }
+            target.ends.push(target.bytes.len());
+        }
+        let seq = Seq(self.batch.offset.from.0 + self.batch.units.len() as u64);
+        self.batch.units.push(Unit { rule: 0, seq, table, first_row, row_count: rows.len() });
+    }
+}
+
+pub(crate) fn table_name(name: &str) -> TableName {
+    TableName { schema: None, name: name.to_owned() }
+}
+
+pub(crate) fn dead_letter(seq: u64, created_at: Timestamp) -> DeadLetter {
+    DeadLetter {
+        rule: Some("telemetry".into()),
+        seq: Seq(seq),
+        received_at: Timestamp(1_795_249_560_123_456),
+        topic: "sensors/a/d1/telemetry".to_owned(),
+        qos: 1,
+        retain: false,
+        properties: Some(r#"{"unit":"°C"}"#.to_owned()),
+        payload: b"\x00not json\xff".to_vec(),
+        reason: "parse",
+        error: "not JSON".to_owned(),
+        attempts: 1,
+        created_at,
+    }
+}
+
+pub(crate) async fn connected<D: TestDatabase>(database: &D) -> D::Sink {
+    let mut sink = database.sink();
+    sink.connect().await.unwrap();
+    sink
+}
+
+pub(crate) async fn schema_of<S: Sink>(sink: &mut S, table: &str) -> Arc<TableSchema> {
+    Arc::new(sink.describe(&table_name(table)).await.unwrap().unwrap())
+}
+
+/// A connected sink that stands at seq 1, and the table `readings (id, site)`.
+pub(crate) async fn ready<D: TestDatabase>(database: &D) -> (D::Sink, Arc<TableSchema>) {
+    let mut sink = connected(database).await;
+    database.execute("CREATE TABLE readings (id BIGINT PRIMARY KEY, site TEXT NOT NULL)");
+    sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.unwrap();
+    let schema = schema_of(&mut sink, "readings").await;
+    (sink, schema)
+}
+
+pub(crate) async fn next_seq<S: Sink>(sink: &mut S) -> u64 {
+    let offsets = sink.offsets(BRIDGE).await.unwrap();
+    offsets.iter().find(|offset| offset.journal == JOURNAL).unwrap().next_seq.0
+}
+
+#[track_caller]
+pub(crate) fn fails_as<T: Debug>(result: Result<T, SinkError>, class: Class) {
+    let error = result.unwrap_err();
+    assert_eq!(error.class, class, "{} ({})", error.message, error.code);
+    assert!(!error.code.is_empty() && !error.advice.is_empty());
+}
+
+pub(crate) fn units(refused: &[Refusal]) -> Vec<usize> {
+    refused.iter().map(|refusal| refusal.unit).collect()
+}
