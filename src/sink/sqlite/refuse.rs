@@ -13,16 +13,16 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, ffi};
 
-use super::codes::{Moment, code_and_words, sink_error};
+use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
-use crate::sink::{Batch, Refusal, SinkError};
+use crate::sink::{Batch, Class, Refusal, SinkError};
 
 /// The units refused, leaving nothing behind.
 pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
     let mut search = Search { connection, batch, refused: BTreeMap::new() };
     while search.try_each_unit()? == Pass::Cut {}
     let accepted = search.remaining();
-    if !search.commits(&accepted)? {
+    if search.try_commit(&accepted)?.is_err() {
         search.halve(&mut Vec::new(), &accepted)?;
     }
     Ok(search.refused.into_values().collect())
@@ -76,8 +76,8 @@ impl Search<'_> {
         Ok(Pass::Whole)
     }
 
-    /// Whether these units would commit together. They are rolled back in any case.
-    fn commits(&mut self, units: &[usize]) -> Result<bool, SinkError> {
+    /// Whether these units would commit together, and if not, why. They are rolled back in any case.
+    fn try_commit(&mut self, units: &[usize]) -> Result<Result<(), Refused>, SinkError> {
         let failed = |error: rusqlite::Error| sink_error("cannot try a commit", &error, Moment::Elsewhere);
         self.connection.commit_hook(Some(|| true)).map_err(failed)?;
         let outcome = commit_under_hook(self.connection, self.batch, units);
@@ -89,20 +89,16 @@ impl Search<'_> {
     fn halve(&mut self, accepted: &mut Vec<usize>, units: &[usize]) -> Result<(), SinkError> {
         let mut together = accepted.clone();
         together.extend_from_slice(units);
-        if self.commits(&together)? {
-            *accepted = together;
-            return Ok(());
-        }
-        if let [unit] = *units {
-            let refused = Refused {
-                code: "SQLITE_CONSTRAINT_FOREIGNKEY".to_owned(),
-                reason: "constraint",
-                message: "cannot commit the row: FOREIGN KEY constraint failed (SQLITE_CONSTRAINT_FOREIGNKEY)"
-                    .to_owned(),
-                lacks_parent: true,
-            };
-            self.refused.insert(unit, refusal(unit, refused));
-            return Ok(());
+        match (self.try_commit(&together)?, units) {
+            (Ok(()), _) => {
+                *accepted = together;
+                return Ok(());
+            }
+            (Err(refused), &[unit]) => {
+                self.refused.insert(unit, refusal(unit, refused));
+                return Ok(());
+            }
+            (Err(_), _) => {}
         }
         let (first, second) = units.split_at(units.len() / 2);
         self.halve(accepted, first)?;
@@ -141,23 +137,31 @@ fn insert_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<()
 }
 
 /// A commit hook that refuses must be in place.
-fn commit_under_hook(connection: &mut Connection, batch: &Batch, units: &[usize]) -> Result<bool, SinkError> {
+fn commit_under_hook(
+    connection: &mut Connection,
+    batch: &Batch,
+    units: &[usize],
+) -> Result<Result<(), Refused>, SinkError> {
     let transaction = begin(connection)?;
     put_off_foreign_keys(&transaction)?;
     for &unit in units {
         match insert_unit(&transaction, batch, unit) {
             Ok(()) => {}
             Err(InsertError::Failed(error)) => return Err(error),
-            // Each has gone in before; what depends on the others around it counts with them.
-            Err(InsertError::Refused(_)) => return Ok(false),
+            Err(InsertError::Refused(refused)) => return Ok(Err(refused)),
         }
     }
-    match transaction.commit() {
-        Ok(()) => Ok(true),
-        Err(error) => match code_and_words(&error).map(|(code, _)| code) {
-            Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK) => Ok(true),
-            Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => Ok(false),
-            _ => Err(sink_error("cannot try a commit", &error, Moment::Elsewhere)),
-        },
+    let Err(error) = transaction.commit() else { return Ok(Ok(())) };
+    let found = sink_error("cannot commit the row", &error, Moment::Commit);
+    match code_and_words(&error).map(|(code, _)| code) {
+        // All checks have passed.
+        Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK) => Ok(Ok(())),
+        Some(code) if found.class == Class::Row => Ok(Err(Refused {
+            code: found.code,
+            reason: refusal_reason(code),
+            message: found.message,
+            lacks_parent: true,
+        })),
+        _ => Err(found),
     }
 }
