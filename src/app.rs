@@ -134,7 +134,6 @@ impl Common<'_> {
             subscriptions: self.identifiers,
             unmatched,
             dead_letters_keep: self.config.dead_letters.keep,
-            on_corruption: self.config.journal.on_corruption,
             journal: self.journal.clone(),
             state: Arc::clone(self.state),
             metrics: Arc::clone(self.metrics),

@@ -5,6 +5,7 @@
 //! the next connection reads the offset again and goes on from there. Nothing in memory here is truth.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::position::{Offer, Position, locate};
 use super::prepare;
 use super::state::{Held, SharedState};
 use crate::clock::{self, Timestamp};
-use crate::config::{Bridge, Corruption, Database, Rule};
+use crate::config::{Bridge, Database, Rule};
 use crate::journal::{Entry, Fs, JournalError, JournalHandle, JournalId, Reader, Watermark};
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
@@ -47,7 +48,6 @@ pub struct Setup<S: Sink, F: Fs> {
     /// For the first database only.
     pub unmatched: Option<UnmatchedPolicy>,
     pub dead_letters_keep: Duration,
-    pub on_corruption: Corruption,
     pub journal: JournalHandle<F>,
     pub state: Arc<SharedState>,
     pub metrics: Arc<Metrics>,
@@ -81,7 +81,11 @@ impl From<SinkError> for Stop {
 }
 
 impl From<JournalError> for Stop {
+    /// Damage under `journal.on_corruption: halt` is a person's affair; anything else may go away by itself.
     fn from(error: JournalError) -> Stop {
+        if error.source.kind() == io::ErrorKind::InvalidData {
+            return Stop::Hold { reason: error.to_string(), mend: None };
+        }
         Stop::Journal(error)
     }
 }
@@ -280,15 +284,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                         return Ok(Some(halt));
                     }
                 }
-                Some(Entry::Lost(lost)) => {
-                    if self.setup.on_corruption == Corruption::Halt {
-                        self.reader.seek(lost.from)?;
-                        let reason = format!("messages {} to {} are lost: {}", lost.from, lost.to, lost.why);
-                        let mend = "set journal.on_corruption to quarantine to go on without them".to_owned();
-                        return Err(Stop::Hold { reason, mend: Some(mend) });
-                    }
-                    gatherer.add_lost(&lost);
-                }
+                Some(Entry::Lost(lost)) => gatherer.add_lost(&lost),
             }
             if is_halted {
                 break;
