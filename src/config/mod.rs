@@ -11,6 +11,8 @@ mod percent;
 mod report;
 mod secret;
 mod substitute;
+#[cfg(test)]
+mod tests;
 mod units;
 mod yaml;
 
