@@ -213,7 +213,3 @@ impl Filling<'_> {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "load_tests.rs"]
-mod tests;

@@ -12,6 +12,8 @@ mod percent;
 mod report;
 mod secret;
 mod substitute;
+#[cfg(test)]
+mod tests;
 mod units;
 mod yaml;
 

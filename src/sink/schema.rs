@@ -139,6 +139,31 @@ impl DeclaredType {
     }
 }
 
+impl fmt::Display for DeclaredType {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeclaredType::Decimal(Some((precision, scale))) => return write!(f, "decimal({precision},{scale})"),
+            DeclaredType::Array(element) => return write!(f, "{element}[]"),
+            DeclaredType::Bool => "bool",
+            DeclaredType::Int => "int",
+            DeclaredType::Bigint => "bigint",
+            DeclaredType::Real => "real",
+            DeclaredType::Double => "double",
+            DeclaredType::Decimal(None) => "decimal",
+            DeclaredType::Text => "text",
+            DeclaredType::Json => "json",
+            DeclaredType::Bytes => "bytes",
+            DeclaredType::Uuid => "uuid",
+            DeclaredType::Date => "date",
+            DeclaredType::Time => "time",
+            DeclaredType::Timestamp => "timestamp",
+            DeclaredType::Timestamptz => "timestamptz",
+            DeclaredType::Inet => "inet",
+        })
+    }
+}
+
 /// `decimal(p)` or `decimal(p,s)`, within Postgres's bounds.
 fn parse_decimal(text: &str) -> Option<DeclaredType> {
     // A scale of more digits than a precision, or below zero, is Postgres 15's alone.

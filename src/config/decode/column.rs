@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::rule::{IDENTIFIER_BYTES_MAX, ON_ERROR};
-use super::value::{Table, Value};
+use super::table::Table;
+use super::value::Value;
 use crate::config::Column;
 use crate::config::report::nearest;
 use crate::mapping::{ColumnSource, Source, TimeFormat};
@@ -69,6 +70,10 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
     let default = table.get("default").and_then(|value| value.literal());
     let required = table.flag("required", false);
     let on_error = table.get("on_error").and_then(|value| value.choice(&ON_ERROR));
+    // What was given and could not be read must not look as if it had been left out.
+    if (table.get("type").is_some() && declared.is_none()) || (table.get("time").is_some() && time.is_none()) {
+        return None;
+    }
     Some(Column { name: Arc::from(name), source: source?, declared, time, tz, default, required, on_error })
 }
 
@@ -82,8 +87,12 @@ fn source(value: &Value<'_>) -> Option<Source> {
     match Source::parse(&text) {
         Ok(source) => Some(source),
         Err(error) => {
-            let problem = format!("found {}: {}", value.shown(), error.message);
-            value.refuse_with(problem, Some(FORMS.to_owned()), error.suggestion);
+            // The message repeats the text and lists what is accepted.
+            let (problem, accepted) = match value.is_shown_whole() {
+                true => (error.message, None),
+                false => (format!("found {}, which is no source", value.shown()), Some(FORMS.to_owned())),
+            };
+            value.refuse_with(problem, accepted, error.suggestion);
             None
         }
     }
@@ -100,13 +109,12 @@ fn declared_type(value: &Value<'_>) -> Option<DeclaredType> {
 }
 
 fn time_format(value: &Value<'_>) -> Option<TimeFormat> {
-    const FORMS: &str = "s, ms, us, ns, rfc3339, or a strftime pattern such as \"%Y-%m-%d %H:%M:%S\"";
     let text = value.text()?;
     match TimeFormat::parse(&text) {
         Ok(format) => Some(format),
         Err(error) => {
-            let suggestion = nearest(&text, ["rfc3339"]);
-            value.refuse_with(format!("found {}: {error}", value.shown()), Some(FORMS.to_owned()), suggestion);
+            // The message repeats the text and lists what is accepted.
+            value.refuse_with(error.to_string(), None, nearest(&text, ["rfc3339"]));
             None
         }
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::value::{Table, Value};
+use super::table::Table;
+use super::value::Value;
 use super::{libpq, postgres};
 use crate::config::{Batch, Database, DatabaseUrl, Retry};
 

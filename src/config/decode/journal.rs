@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::value::{Table, Value};
+use super::table::Table;
+use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::units::{DURATION_FORMS, show_size};
 use crate::config::{Corruption, Durability, Journal, WhenFull};

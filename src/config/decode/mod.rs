@@ -9,6 +9,7 @@ mod passfile;
 mod postgres;
 mod rule;
 mod secret;
+mod table;
 mod value;
 
 use std::net::SocketAddr;
@@ -18,8 +19,9 @@ use std::time::Duration;
 
 use config::{Map, Value as Merged};
 
+use table::Table;
 pub(super) use value::Context;
-use value::{Table, Value};
+use value::Value;
 
 use super::report::nearest;
 use super::{Config, DeadLetters, Http, Log, LogFormat, Unmatched};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::secret::{readable_file, secret, text_or_file};
-use super::value::{Table, Value};
+use super::table::Table;
+use super::value::Value;
 use crate::config::percent::percent_decode;
 use crate::config::report::nearest;
 use crate::config::{Mqtt, MqttTls, MqttUrl, MqttVersion, Scheme, Secret};
@@ -144,24 +145,7 @@ fn address(text: &str, value: &Value<'_>) -> Option<Address> {
         );
         return None;
     };
-    let (scheme, default_port) = match scheme_text {
-        "mqtt" => (Scheme::Mqtt, 1883),
-        "mqtts" => (Scheme::Mqtts, 8883),
-        "ws" => (Scheme::Ws, 80),
-        "wss" => (Scheme::Wss, 443),
-        other => {
-            let meant = match other.to_ascii_lowercase().as_str() {
-                "tcp" | "mqtt" => Some("mqtt".to_owned()),
-                "ssl" | "tls" | "mqtts" | "mqtt+ssl" => Some("mqtts".to_owned()),
-                "http" => Some("ws".to_owned()),
-                "https" => Some("wss".to_owned()),
-                _ => nearest(other, ["mqtt", "mqtts", "ws", "wss"]),
-            };
-            let suggestion = meant.map(|scheme| format!("{scheme}://"));
-            value.refuse_with("found a scheme that is not MQTT's", Some(URL_FORMS.to_owned()), suggestion);
-            return None;
-        }
-    };
+    let (scheme, default_port) = scheme(scheme_text, value)?;
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(error) => {
@@ -201,6 +185,30 @@ fn address(text: &str, value: &Value<'_>) -> Option<Address> {
         value.refuse("has port 0", URL_FORMS);
     }
     Some(Address { url: MqttUrl { scheme, host: host.to_owned(), port, path }, username, password })
+}
+
+/// The scheme and its port.
+fn scheme(text: &str, value: &Value<'_>) -> Option<(Scheme, u16)> {
+    Some(match text {
+        "mqtt" => (Scheme::Mqtt, 1883),
+        "mqtts" => (Scheme::Mqtts, 8883),
+        "ws" => (Scheme::Ws, 80),
+        "wss" => (Scheme::Wss, 443),
+        other => {
+            let meant = match other.to_ascii_lowercase().as_str() {
+                "tcp" | "mqtt" => Some("mqtt".to_owned()),
+                "ssl" | "tls" | "mqtts" | "mqtt+ssl" => Some("mqtts".to_owned()),
+                "http" => Some("ws".to_owned()),
+                "https" => Some("wss".to_owned()),
+                _ => nearest(other, ["mqtt", "mqtts", "ws", "wss"]),
+            };
+            let suggestion = meant.map(|scheme| format!("{scheme}://"));
+            let is_word = !other.is_empty() && other.len() < 20 && other.chars().all(|c| c.is_ascii_alphanumeric());
+            let found = if is_word { format!("`{other}://`") } else { "a scheme".to_owned() };
+            value.refuse_with(format!("found {found}, which is not MQTT's"), Some(URL_FORMS.to_owned()), suggestion);
+            return None;
+        }
+    })
 }
 
 /// Username and password from their keys or, alike for all, from the URLs.

@@ -12,7 +12,8 @@ use super::database::check_certificate_pair;
 use super::libpq::{Parameters, parse};
 use super::passfile::{Account, find_password, is_private};
 use super::secret::{readable_file, resolve, secret};
-use super::value::{Context, Table, Value};
+use super::table::Table;
+use super::value::{Context, Value};
 use crate::config::report::nearest;
 use crate::config::{PostgresUrl, Secret, SinkTls, SslMode};
 
@@ -205,19 +206,23 @@ fn connection(reader: &Reader<'_, '_>) -> tokio_postgres::Config {
     config
 }
 
+/// With these defaults a server that vanished is noticed within a minute, also while nothing is being sent; the
+/// system's would take two hours.
 fn keepalives(reader: &Reader<'_, '_>, config: &mut tokio_postgres::Config) {
-    if let Some(flag) = reader.number("keepalives", "0 or 1") {
-        config.keepalives(flag != 0);
-    }
-    if let Some(seconds) = reader.number("keepalives_idle", "seconds").filter(|seconds| *seconds > 0) {
-        config.keepalives_idle(Duration::from_secs(seconds));
-    }
-    if let Some(seconds) = reader.number("keepalives_interval", "seconds").filter(|seconds| *seconds > 0) {
-        config.keepalives_interval(Duration::from_secs(seconds));
-    }
-    if let Some(count) = reader.number("keepalives_count", "a number").and_then(|count| count.try_into().ok()) {
-        config.keepalives_retries(count);
-    }
+    const IDLE_SECONDS: u64 = 30;
+    const INTERVAL_SECONDS: u64 = 10;
+    const COUNT: u32 = 3;
+    // As in libpq, 0 asks for the default.
+    let seconds = |name: &str, default| {
+        let given = reader.number(name, "seconds").filter(|seconds| *seconds > 0);
+        Duration::from_secs(given.unwrap_or(default))
+    };
+    let count = reader.number("keepalives_count", "a number").filter(|count| *count > 0);
+    config
+        .keepalives(reader.number("keepalives", "0 or 1") != Some(0))
+        .keepalives_idle(seconds("keepalives_idle", IDLE_SECONDS))
+        .keepalives_interval(seconds("keepalives_interval", INTERVAL_SECONDS))
+        .keepalives_retries(count.and_then(|count| count.try_into().ok()).unwrap_or(COUNT));
 }
 
 /// Hosts, their addresses and ports: as many addresses as hosts, and one port or as many.
@@ -244,8 +249,12 @@ fn hosts(reader: &Reader<'_, '_>, config: &mut tokio_postgres::Config) {
     if !addresses.is_empty() && addresses.len() != hosts.len() {
         reader.refuse("hostaddr", "as many addresses as hosts");
     }
-    let ports: Vec<&str> = reader.get("port").map(|list| list.split(',').collect()).unwrap_or_default();
-    for port in &ports {
+    let ports: Vec<&str> = reader.get("port").map_or(vec![""], |list| list.split(',').collect());
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        reader.refuse("port", "one port, or as many as hosts");
+    }
+    // One port for each host, so that two ways to write the same place compare equal.
+    for port in ports.iter().cycle().take(hosts.len().max(ports.len())) {
         match if port.is_empty() { Ok(PORT) } else { port.parse() } {
             Ok(0) | Err(_) => {
                 reader
@@ -256,9 +265,6 @@ fn hosts(reader: &Reader<'_, '_>, config: &mut tokio_postgres::Config) {
                 config.port(port);
             }
         }
-    }
-    if ports.len() > 1 && ports.len() != hosts.len() {
-        reader.refuse("port", "one port, or as many as hosts");
     }
 }
 

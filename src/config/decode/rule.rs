@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::column;
-use super::value::{Table, Value};
+use super::table::Table;
+use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{Column, Columns, Database, DatabaseUrl, Format, OnError, Retained, Rule};
 use crate::mapping::{ColumnSource, Source, TopicPattern};
@@ -36,6 +37,7 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
         section.refuse("is empty", EXAMPLE);
     }
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
+    let mut created = Created::new();
     let mut rules = Vec::new();
     for (index, value) in values.iter().enumerate() {
         let table = value.table();
@@ -48,10 +50,33 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
                 "a name of its own for each rule",
             );
         }
-        rules.extend(decode_one(name, value, &table, databases));
+        if let Some(rule) = decode_one(name, value, &table, databases) {
+            check_created(&rule, &table, &mut created);
+            rules.push(rule);
+        }
         table.finish();
     }
     rules
+}
+
+/// The types of columns that rules create, by database, table and column.
+type Created = HashMap<(usize, TableName, Arc<str>), DeclaredType>;
+
+/// Rules that create one table must agree: which of them comes first is not the user's choice.
+fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
+    let (true, Columns::Named(columns)) = (rule.create, &rule.columns) else { return };
+    let Some(values) = table.get("columns").and_then(|value| value.entries()) else { return };
+    for column in columns {
+        let Some(ours) = column.create_type(rule.format) else { continue };
+        let key = (rule.database, rule.table.clone(), Arc::clone(&column.name));
+        let theirs = created.entry(key).or_insert_with(|| ours.clone());
+        let value = values.iter().find(|(name, _)| *name == &*column.name);
+        if let (true, Some((_, value))) = (*theirs != ours, value) {
+            let problem =
+                format!("another rule creates this column of `{}` as {theirs}, this one as {ours}", rule.table);
+            value.refuse(problem, "one type, with `type` where needed");
+        }
+    }
 }
 
 fn name(value: &Value<'_>) -> Option<Arc<str>> {

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::value::{Context, Table, Value};
+use super::table::Table;
+use super::value::{Context, Value};
 use crate::config::Secret;
 
 /// A password or token is never longer; a wrong path (a log, a disk) is noticed before it is read whole.

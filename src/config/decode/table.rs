@@ -1,0 +1,129 @@
+//! Mappings with known keys. A value that is absent or wrong is answered with its default; a configuration with findings
+//! is not handed over, so a default in place of a mistake never gets out.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Map, Value as Merged, ValueKind};
+
+use super::value::{Context, Value};
+use crate::config::key_path::KeyPath;
+use crate::config::report::{Finding, nearest};
+
+/// A mapping with known keys; absent ones are empty.
+pub(crate) struct Table<'a> {
+    pub cx: &'a Context<'a>,
+    pub path: KeyPath,
+    entries: Option<&'a Map<String, Merged>>,
+    /// The keys that were asked for: exactly those are accepted.
+    asked: RefCell<Vec<&'static str>>,
+    /// Keys that only have an effect in a later version.
+    later: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn root(cx: &'a Context<'a>, entries: &'a Map<String, Merged>) -> Table<'a> {
+        Table::new(cx, KeyPath::root(), Some(entries))
+    }
+
+    pub(super) fn new(cx: &'a Context<'a>, path: KeyPath, entries: Option<&'a Map<String, Merged>>) -> Table<'a> {
+        Table { cx, path, entries, asked: RefCell::default(), later: RefCell::default() }
+    }
+
+    /// The value under a key, unless it is absent or null.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        if !self.asked.borrow().contains(&key) {
+            self.asked.borrow_mut().push(key);
+        }
+        self.find(key)
+    }
+
+    /// Like `get`, for a key whose only accepted value is the default: it is not offered to whoever misspells another.
+    pub(crate) fn get_later(&self, key: &'static str) -> Option<Value<'a>> {
+        self.later.borrow_mut().push(key);
+        self.find(key)
+    }
+
+    fn find(&self, key: &str) -> Option<Value<'a>> {
+        let value = self.entries?.get(key)?;
+        let present = !matches!(value.kind, ValueKind::Nil);
+        present.then(|| Value { cx: self.cx, path: self.path.key(key), key: key.to_owned(), value })
+    }
+
+    /// A mapping below; an absent one is empty.
+    pub(crate) fn table(&self, key: &'static str) -> Table<'a> {
+        match self.get(key) {
+            Some(value) => value.table(),
+            None => Table::new(self.cx, self.path.key(key), None),
+        }
+    }
+
+    pub(crate) fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.get(key).and_then(|value| value.flag()).unwrap_or(default)
+    }
+
+    pub(crate) fn duration(&self, key: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+        self.get(key).and_then(|value| value.duration(range)).unwrap_or(default)
+    }
+
+    pub(crate) fn size(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.get(key).and_then(|value| value.size(range)).unwrap_or(default)
+    }
+
+    pub(crate) fn integer(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.get(key).and_then(|value| value.integer(range)).unwrap_or(default)
+    }
+
+    /// One of some words.
+    pub(crate) fn choice<T: Copy>(&self, key: &'static str, default: T, accepted: &[(&str, T)]) -> T {
+        self.get(key).and_then(|value| value.choice(accepted)).unwrap_or(default)
+    }
+
+    /// The path of a file or directory.
+    pub(crate) fn path(&self, key: &'static str) -> Option<PathBuf> {
+        let value = self.get(key)?;
+        let text = value.text()?;
+        if text.is_empty() || text.contains('\0') {
+            value.refuse(format!("found {}, which is not a path", value.shown()), "a path");
+            return None;
+        }
+        Some(text.into())
+    }
+
+    /// Notes that something must be there and is not: at its key if that has no value, else at the mapping.
+    pub(crate) fn miss(&self, key: &str, accepted: &str) {
+        let path = self.path.key(key);
+        let is_empty = self.cx.provenances.contains_key(&path);
+        let finding = Finding {
+            place: self.cx.place(if is_empty { &path } else { &self.path }, true),
+            key: path.to_string(),
+            problem: "is missing".to_owned(),
+            accepted: Some(accepted.to_owned()),
+            suggestion: None,
+        };
+        self.cx.findings.borrow_mut().push(finding);
+    }
+
+    /// Notes every key that nobody asked for. Their values are not shown: the key may be a misspelt `password`.
+    pub(crate) fn finish(self) {
+        let (asked, later) = (self.asked.into_inner(), self.later.into_inner());
+        let known = || asked.iter().chain(&later).copied();
+        for key in self.entries.into_iter().flat_map(Map::keys) {
+            let path = self.path.key(key);
+            // What has no provenance was not given by the user: a twin that an upper layer took back.
+            if known().any(|known| known == key) || !self.cx.provenances.contains_key(&path) {
+                continue;
+            }
+            let finding = Finding {
+                place: self.cx.place(&path, true),
+                key: path.to_string(),
+                problem: "this key is not known".to_owned(),
+                accepted: Some(asked.join(", ")),
+                suggestion: nearest(key, known()),
+            };
+            self.cx.findings.borrow_mut().push(finding);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Secrets: where they come from, and that they are never shown.
+
+use std::fs;
+
+use super::{Bench, REST};
+use crate::config::DatabaseUrl;
+
+const SECRET: &str = "hunter2";
+
+#[test]
+fn a_secret_can_lie_in_a_file() {
+    let bench = Bench::new("");
+    let path = bench.file("secret", "hunter2\n");
+    let bench = bench.with_text(&format!("mqtt: {{username_file: {path:?}, password_file: {path:?}}}\n{REST}"));
+    let config = bench.config();
+    assert_eq!(config.mqtt.username.as_deref(), Some(SECRET));
+    assert_eq!(config.mqtt.password.unwrap().expose(), SECRET);
+}
+
+#[test]
+fn only_one_line_end_is_taken_off_a_secret() {
+    for (content, expected) in [("a b \r\n", "a b "), ("x\n\n", "x\n"), ("x", "x")] {
+        let bench = Bench::new("");
+        let path = bench.file("secret", content);
+        let config = bench.with_text(&format!("mqtt: {{password_file: {path:?}}}\n{REST}")).config();
+        assert_eq!(config.mqtt.password.unwrap().expose(), expected, "{content:?}");
+    }
+}
+
+#[test]
+fn a_relative_name_is_looked_for_among_the_credentials_first() {
+    let bench = Bench::new(&format!("mqtt: {{password_file: secret}}\n{REST}"));
+    bench.file("secret", "hunter2\n");
+    let directory = bench.directory.path().to_str().unwrap().to_owned();
+    let config = bench.variable("CREDENTIALS_DIRECTORY", &directory).config();
+    assert_eq!(config.mqtt.password.unwrap().expose(), SECRET);
+}
+
+#[test]
+fn a_secret_file_that_is_of_no_use_is_a_finding() {
+    let bench = Bench::new("");
+    let [empty, large, bytes] = ["empty", "large", "bytes"].map(|name| bench.file(name, "\n"));
+    fs::write(&large, vec![b'x'; 70_000]).unwrap();
+    fs::write(&bytes, b"\xff\n").unwrap();
+    let missing = bench.directory.path().join("missing");
+    for (path, problem) in [
+        (&empty, "is empty"),
+        (&large, "is larger than 64 KiB"),
+        (&bytes, "is not UTF-8 text"),
+        (&missing, "cannot be read: No such file or directory (os error 2)"),
+    ] {
+        let bench = Bench::new(&format!("mqtt: {{password_file: {path:?}}}\n{REST}"));
+        assert_eq!(bench.findings(), [format!("1:23 mqtt.password_file: {} {problem}", path.display())]);
+    }
+    let bench = Bench::new(&format!("mqtt: {{password: hunter2, password_file: {empty:?}}}\n{REST}"));
+    assert_eq!(bench.findings(), ["1:42 mqtt.password_file: `password` is given too"]);
+}
+
+#[test]
+fn a_certificate_needs_its_key_and_a_broker_that_uses_tls() {
+    let bench = Bench::new("");
+    let path = bench.file("cert.pem", "x");
+    let bench = bench.with_text(&format!("mqtt: {{url: 'mqtts://h', tls: {{cert_file: {path:?}}}}}\n{REST}"));
+    assert_eq!(bench.findings(), ["1:43 mqtt.tls.cert_file: has no `key_file` beside it"]);
+    let bench = bench.with_text(&format!("mqtt: {{url: 'mqtt://h', tls: {{ca_file: {path:?}}}}}\n{REST}"));
+    assert_eq!(bench.findings(), ["1:40 mqtt.tls.ca_file: has no effect: no address uses TLS"]);
+    let bench = bench.with_text(&format!("mqtt: {{url: 'mqtts://h', tls: {{ca_file: {path:?}}}}}\n{REST}"));
+    assert_eq!(bench.config().mqtt.tls.ca_file, Some(path));
+}
+
+#[test]
+fn a_configuration_that_is_printed_shows_no_secret() {
+    let bench = Bench::new("");
+    let path = bench.file("secret", "hunter2\n");
+    let config = bench
+        .with_text(&format!(
+            "mqtt: {{url: 'mqtt://u:hunter2@h'}}\ndatabases:\n  a: {{url: 'postgres://u:hunter2@h/d'}}\n  b: {{url: \
+             'host=h password=hunter2 dbname=e'}}\n  c: {{url: 'postgres://h/f', password_file: {path:?}}}\n  d: {{url: \
+             'postgres://h/g', password: '${{PASSWORD}}'}}\nrules: [{{topic: a, table: t, database: a, columns: {{p: \
+             payload}}}}]\n"
+        ))
+        .variable("PASSWORD", SECRET)
+        .config();
+    for database in &config.databases {
+        let DatabaseUrl::Postgres(url) = &database.url else { panic!("not Postgres") };
+        assert_eq!(url.password.as_ref().unwrap().expose(), SECRET, "{}", database.name);
+    }
+    assert!(!format!("{config:?} {config:#?}").contains(SECRET));
+}
+
+#[test]
+fn no_finding_shows_a_secret() {
+    let both = |line: &str| [line.to_owned(), line.replace(SECRET, "${PASSWORD}")];
+    for text in [
+        "mqtt: {password: [hunter2]}",
+        "mqtt: {password: {a: hunter2}}",
+        "mqtt: {password: hunter2, password: hunter2}",
+        "mqtt: {pasword: hunter2}",
+        "password: hunter2",
+        "mqtt: {url: 'mqtt://u:hunter2@h:port'}",
+        "mqtt: {url: 'mqtt://u:hunter2@'}",
+        "mqtt: {url: 'u:hunter2@h'}",
+        "mqtt: {url: 'mqtt://u:hunter2@h/path'}",
+        "mqtt: {url: 'mqtt://u:pa#hunter2@h'}",
+        "mqtt: {url: 'mqtt://u:/hunter2@h'}",
+        "mqtt: {url: 'http://u:hunter2@h'}",
+        "mqtt: {urls: ['mqtt://u:hunter2@h', 'mqtt://u:x@h']}",
+        "mqtt: {url: 'mqtt://u:hunter2@h', password: x}",
+        "mqtt: 'u:hunter2@h'",
+        "databases: {local: {url: 'postgres://u:hunter2@h:x/d'}}",
+        "databases: {local: {url: 'postgres://u:/hunter2@h/d'}}",
+        "databases: {local: {url: 'postgres://u:x?hunter2@h/d'}}",
+        "databases: {local: {url: 'postgres://u:x?a=b&hunter2=@h/d'}}",
+        "databases: {local: {url: 'mysql://u:hunter2@h/d'}}",
+        "databases: {local: {url: 'host=h password=hunter2 port=x'}}",
+        "databases: {local: {url: 'h password=hunter2'}}",
+        "databases: {local: {url: 'sqlite:x.db', password: hunter2}}",
+        "databases: 'postgres://u:hunter2@h/d'",
+        "databases: {local: 'postgres://u:hunter2@h/d'}",
+        "bridge: [a\npassword: hunter2",
+        "http: 'http://u:hunter2@h'",
+    ]
+    .iter()
+    .flat_map(|line| both(line))
+    {
+        let report = Bench::new(&format!("{text}\nx: 1\n")).variable("PASSWORD", SECRET).report();
+        assert!(!report.to_string().contains(SECRET), "{text}\n{report}");
+        assert!(!format!("{report:?}").contains(SECRET), "{text}\n{report:?}");
+    }
+    for (name, value) in [
+        ("ROWBRIDGE__MQTT__URL", "tcp://u:hunter2@h"),
+        ("ROWBRIDGE__PASSWORD", "hunter2"),
+        ("ROWBRIDGE__MQTT__PASSWORD__X", "hunter2"),
+        ("ROWBRIDGE__DATABASES__LOCAL__URL", "postgres://u:hunter2@h:x/d"),
+        ("PGPORT", "hunter2"),
+    ] {
+        let text = REST.replace("sqlite:x.db", "postgres://h/d?x=y");
+        let report = Bench::new(&text).variable(name, value).report();
+        assert!(!report.to_string().contains(SECRET), "{name}\n{report}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What a right configuration means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Bench, REST};
+use crate::config::{Columns, DatabaseUrl, Durability, Format, Http, MqttVersion, Retained, Scheme};
+use crate::mapping::{ColumnSource, Source};
+use crate::message::Qos;
+use crate::sink::DeclaredType;
+
+#[test]
+fn the_smallest_useful_file_gets_every_default() {
+    let config = Bench::new(
+        "mqtt:\n  url: mqtt://localhost:1883\ndatabases:\n  local:\n    url: sqlite:rowbridge.db\nrules:\n  - topic: \
+         sensors/{site}/{device}/telemetry\n    table: telemetry\n    create: true\n    columns:\n      time:   \
+         received_at\n      site:   topic.site\n      device: topic.device\n      temp:   { from: payload.temp, type: \
+         real }\n",
+    )
+    .config();
+    assert_eq!(config.mqtt.client_id, "rowbridge-host1");
+    assert_eq!(&*config.bridge, "rowbridge-host1");
+    assert_eq!(config.data_dir, PathBuf::from("rowbridge-data"));
+    assert_eq!(config.mqtt.version, MqttVersion::V5);
+    assert_eq!(config.mqtt.receive_maximum, 1000);
+    assert_eq!(config.mqtt.max_packet_size, 1 << 20);
+    assert_eq!(config.mqtt.session_expiry, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.journal.durability, Durability::Commit);
+    assert_eq!((config.journal.segment_size, config.journal.max_size), (16 << 20, 1 << 30));
+    assert_eq!(config.databases[0].batch.max_rows, 5000);
+    assert!(matches!(&config.databases[0].url, DatabaseUrl::Sqlite(path) if path.as_os_str() == "rowbridge.db"));
+    assert_eq!(config.http, Http::Listen("127.0.0.1:9469".parse().unwrap()));
+    assert_eq!(config.shutdown_grace, Duration::from_secs(10));
+    let rule = &config.rules[0];
+    assert_eq!((&*rule.name, rule.qos, rule.database, rule.format), ("rule-1", Qos::AtLeastOnce, 0, Format::Json));
+    assert_eq!(rule.retained, Retained::Store);
+    assert!(rule.position.ends_with("bridge.yaml:7:5"), "{}", rule.position);
+    let Columns::Named(columns) = &rule.columns else { panic!("named columns") };
+    assert_eq!(columns.iter().map(|column| &*column.name).collect::<Vec<_>>(), ["time", "site", "device", "temp"]);
+    assert_eq!(columns[1].source, ColumnSource::From(Source::TopicCapture("site".to_owned())));
+    assert_eq!(columns[3].declared, Some(DeclaredType::Real));
+}
+
+#[test]
+fn the_full_reference_with_its_defaults_is_accepted() {
+    let config = Bench::new(include_str!("../testdata/reference.yaml")).config();
+    assert_eq!(&*config.bridge, "gw1");
+    assert_eq!(config.rules[0].database, 0);
+}
+
+#[test]
+fn the_example_at_the_top_of_the_repository_is_right() {
+    let config = Bench::new(include_str!("../../../bridge.yaml")).config();
+    assert_eq!(config.rules.len(), 1);
+    assert_eq!(config.databases.len(), 1);
+}
+
+#[test]
+fn http_can_be_off_in_each_spelling() {
+    for word in ["off", "false", "no", "'off'"] {
+        assert_eq!(Bench::new(&format!("http: {word}\n{REST}")).config().http, Http::Off, "{word}");
+    }
+    let config = Bench::new(&format!("http: {{listen: 'localhost:80'}}\n{REST}")).config();
+    assert_eq!(config.http, Http::Listen("127.0.0.1:80".parse().unwrap()));
+}
+
+#[test]
+fn broker_urls_are_taken_apart() {
+    let config = Bench::new(&format!(
+        "mqtt: {{urls: ['mqtt://u:p%40ss@h', 'mqtts://[::1]', 'ws://h', 'wss://h/x?y=1', 'mqtt://h:1884/']}}\n{REST}"
+    ))
+    .config();
+    let urls: Vec<_> =
+        config.mqtt.urls.iter().map(|url| (url.scheme, url.host.as_str(), url.port, url.path.as_str())).collect();
+    assert_eq!(
+        urls,
+        [
+            (Scheme::Mqtt, "h", 1883, ""),
+            (Scheme::Mqtts, "::1", 8883, ""),
+            (Scheme::Ws, "h", 80, "/mqtt"),
+            (Scheme::Wss, "h", 443, "/x?y=1"),
+            (Scheme::Mqtt, "h", 1884, ""),
+        ]
+    );
+    assert_eq!(config.mqtt.username.as_deref(), Some("u"));
+    assert_eq!(config.mqtt.password.unwrap().expose(), "p@ss");
+}
+
+#[test]
+fn a_small_journal_gets_small_segments() {
+    let config = Bench::new(&format!("journal: {{max_size: 1MiB}}\n{REST}")).config();
+    assert_eq!(config.journal.segment_size, 128 << 10);
+}
+
+#[test]
+fn the_state_directory_is_the_default_for_data() {
+    let config = Bench::new(REST).variable("STATE_DIRECTORY", "/var/lib/rowbridge:/other").config();
+    assert_eq!(config.data_dir, PathBuf::from("/var/lib/rowbridge"));
+}
