@@ -319,3 +319,6 @@ fn describe(error: &serde_json::Error, text: &str) -> JsonFault {
     let what = words.split(" at line ").next().unwrap_or("a syntax error");
     JsonFault(format!("the payload is not JSON: {what} (byte {})", (line_start + error.column()).min(text.len())))
 }
+
+#[cfg(test)]
+mod tests;

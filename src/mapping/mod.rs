@@ -30,6 +30,9 @@ mod time;
 mod topic;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use cell::Cell;
 pub use expression::{ColumnSource, ExpressionError, Source, Step};
 pub use map::Mapper;
