@@ -75,7 +75,7 @@ impl PathTree {
         slots.clear();
         slots.resize(self.slot_count, None);
         let text = std::str::from_utf8(payload)
-            .map_err(|error| JsonFault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to())))?;
+            .map_err(|error| JsonFault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
         if text.bytes().all(is_json_space) {
             return Err(JsonFault("the payload is empty".to_owned()));
         }

@@ -134,7 +134,7 @@ fn what_is_not_json_is_refused_with_the_place() {
     }
     let (tree, _) = PathTree::compile(&[Path::Steps(steps("payload.a"))]);
     let fault = tree.pick(b"{\"a\":\"\xff\"}", &mut Vec::new()).unwrap_err();
-    assert_eq!(fault.0, "the payload is not UTF-8 (byte 6)");
+    assert_eq!(fault.0, "the payload is not UTF-8 (byte 7)");
 }
 
 fn json_values() -> impl Strategy<Value = Value> {
@@ -148,7 +148,7 @@ fn json_values() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::hash_map("[a-c]", inner, 0..4).prop_map(|map| Value::from_iter(map)),
+            prop::collection::hash_map("[a-c]", inner, 0..4).prop_map(Value::from_iter),
         ]
     })
 }
