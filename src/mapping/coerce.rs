@@ -379,3 +379,6 @@ fn is_exact(float: f64, text: &str) -> bool {
     let shortest = Decimal::parse(buffer.format(float));
     matches!((shortest, Decimal::parse(text)), (Some(shortest), Some(written)) if shortest.equals(&written))
 }
+
+#[cfg(test)]
+mod tests;

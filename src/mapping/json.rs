@@ -75,7 +75,7 @@ impl PathTree {
         slots.clear();
         slots.resize(self.slot_count, None);
         let text = std::str::from_utf8(payload)
-            .map_err(|error| JsonFault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to())))?;
+            .map_err(|error| JsonFault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
         if text.bytes().all(is_json_space) {
             return Err(JsonFault("the payload is empty".to_owned()));
         }
@@ -319,3 +319,6 @@ fn describe(error: &serde_json::Error, text: &str) -> JsonFault {
     let what = words.split(" at line ").next().unwrap_or("a syntax error");
     JsonFault(format!("the payload is not JSON: {what} (byte {})", (line_start + error.column()).min(text.len())))
 }
+
+#[cfg(test)]
+mod tests;

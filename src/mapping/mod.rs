@@ -8,10 +8,10 @@
 //! rule × live table ─ compile → plan     coerce     value → cell, or why it does not fit
 //! ```
 //!
-//! Where to find what: what a pattern matches, [`topic`]; what `payload.a[0]` means, [`expression`]; `columns: auto`,
-//! missing columns, NOT NULL and defaults, [`compile`]; which value fits which type, [`coerce`] (its table), with
-//! [`decimal`] for exact numbers, [`temporal`] and [`interval`] for times, [`json_text`] for json columns; duplicate
-//! keys, nesting and broken JSON, [`json`]; overlapping filters and subscription identifiers, [`map`].
+//! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
+//! missing columns, NOT NULL and defaults, `compile`; which value fits which type, `coerce` (its table), with
+//! `decimal` for exact numbers, `temporal` and `interval` for times, `json_text` for json columns; duplicate
+//! keys, nesting and broken JSON, `json`; overlapping filters and subscription identifiers, `map`.
 
 mod cell;
 mod coerce;
@@ -29,6 +29,9 @@ mod temporal;
 mod time;
 mod topic;
 mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub use cell::Cell;
 pub use expression::{ColumnSource, ExpressionError, Source, Step};

@@ -121,7 +121,7 @@ impl Plan {
                 paths.pick(message.payload, slots).map_err(|fault| self.parse_fault(fault.0))?
             }
             PayloadForm::Text => std::str::from_utf8(message.payload).map_err(|error| {
-                self.parse_fault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to()))
+                self.parse_fault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to() + 1))
             })?,
         };
         let input = Input { message, matched, text, slots };

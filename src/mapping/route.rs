@@ -13,8 +13,11 @@ use super::TopicPattern;
 use super::topic::{Level, Tail};
 use crate::config::Rule;
 
-/// Topics and their matches in one generation. 16,384 topics of 60 bytes are some 3 MB per generation.
-const GENERATION_ENTRIES_MAX: usize = 16_384;
+/// Bytes of one generation, roughly: 8 MiB hold some 45,000 topics, and memory is taken only as topics come.
+const GENERATION_BYTES_MAX: usize = 8 << 20;
+/// What a topic and a match cost beside their own bytes: hash table, boxes, the allocator's rounding.
+const TOPIC_OVERHEAD_BYTES: usize = 96;
+const MATCH_BYTES: usize = 64;
 /// Longer topics, and topics that more rules take, are looked up in the trie each time: few cannot fill the memory.
 const CACHED_TOPIC_BYTES_MAX: usize = 512;
 const CACHED_MATCHES_MAX: usize = 1_024;
@@ -48,6 +51,15 @@ pub struct Router {
     old: Generation,
     /// The matches of the last topic that is not worth caching.
     uncached: Box<[Match]>,
+    walk: Walk,
+}
+
+/// Memory of one walk through the trie.
+#[derive(Debug, Default)]
+struct Walk {
+    here: Vec<usize>,
+    next: Vec<usize>,
+    found: Vec<PatternId>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -55,8 +67,7 @@ struct Generation {
     /// Index into `matches` by topic.
     topics: HashMap<Box<str>, usize>,
     matches: Vec<Box<[Match]>>,
-    /// Topics plus matches.
-    entries: usize,
+    bytes: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -111,12 +122,12 @@ impl Router {
     }
 
     fn remember(&mut self, topic: &str, matches: Box<[Match]>) -> &[Match] {
-        let entries = 1 + matches.len();
-        if self.young.entries + entries > GENERATION_ENTRIES_MAX {
+        let bytes = topic.len() + TOPIC_OVERHEAD_BYTES + matches.len() * MATCH_BYTES;
+        if self.young.bytes + bytes > GENERATION_BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
         let index = self.young.matches.len();
-        self.young.entries += entries;
+        self.young.bytes += bytes;
         self.young.topics.insert(topic.into(), index);
         self.young.matches.push(matches);
         &self.young.matches[index]
@@ -144,10 +155,11 @@ impl Router {
     }
 
     /// Walks the trie with all nodes that the levels so far lead to: no recursion, however many levels a topic has.
-    fn look_up(&self, topic: &str) -> Box<[Match]> {
-        let mut found: Vec<PatternId> = Vec::new();
-        let mut here = vec![0];
-        let mut next = Vec::new();
+    fn look_up(&mut self, topic: &str) -> Box<[Match]> {
+        let Walk { here, next, found } = &mut self.walk;
+        found.clear();
+        here.clear();
+        here.push(0);
         let system = topic.starts_with('$');
         for (index, level) in topic.split('/').enumerate() {
             // A leading wildcard does not take topics that begin with `$`.
@@ -159,17 +171,17 @@ impl Router {
                 }
                 next.extend(node.literals.get(level));
             }
-            std::mem::swap(&mut here, &mut next);
+            std::mem::swap(here, next);
             if here.is_empty() {
                 break;
             }
         }
-        for node in here.into_iter().map(|node| &self.nodes[node]) {
+        for node in here.drain(..).map(|node| &self.nodes[node]) {
             found.extend(node.closed.iter().chain(&node.open));
         }
         found.sort_unstable();
         found.dedup_by_key(|(rule, _)| *rule);
-        found.into_iter().map(|id| self.matched(id, topic)).collect()
+        self.walk.found.iter().map(|id| self.matched(*id, topic)).collect()
     }
 
     fn matched(&self, (rule, pattern): PatternId, topic: &str) -> Match {
@@ -206,12 +218,13 @@ mod tests {
     #[test]
     fn the_cache_stays_bounded_and_right_when_topics_never_repeat() {
         let mut router = router(&[&["t/{n}"]]);
-        for number in 0..3 * GENERATION_ENTRIES_MAX {
+        for number in 0..3 * GENERATION_BYTES_MAX / (TOPIC_OVERHEAD_BYTES + MATCH_BYTES) {
             let topic = format!("t/{number}");
             assert_eq!(router.route(&topic)[0].capture(0, &topic), number.to_string());
         }
         assert_eq!(rules_of(&mut router, "t/0"), [0]);
-        assert!(router.young.entries <= GENERATION_ENTRIES_MAX && router.old.entries <= GENERATION_ENTRIES_MAX);
+        let generations = [&router.young, &router.old];
+        assert!(generations.iter().all(|generation| (1..=GENERATION_BYTES_MAX).contains(&generation.bytes)));
     }
 
     #[test]

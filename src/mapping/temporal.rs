@@ -113,6 +113,10 @@ impl Clockface {
         if let Value::Instant(micros) = value {
             return Ok(Moment::Instant(micros));
         }
+        // A leap second has no place on a database's clock, and becoming :59 would change it silently.
+        if matches!(value, Value::Text(text) if text.contains(":60")) {
+            return Err("a leap second, which databases cannot hold".into());
+        }
         match (&self.format, value) {
             (Some(TimeFormat::Seconds), _) => epoch(value, 6),
             (Some(TimeFormat::Millis), _) => epoch(value, 3),
@@ -136,7 +140,8 @@ fn local_offset(zone: &TimeZone) -> Option<Offset> {
 }
 
 fn in_range(timestamp: jiff::Timestamp) -> Result<i64, Misfit> {
-    let micros = i64::try_from(timestamp.as_nanosecond().div_euclid(1_000)).map_err(|_| OUT_OF_RANGE)?;
+    // Both parts have the same sign, so rounding the second one down rounds the whole down.
+    let micros = timestamp.as_second() * 1_000_000 + i64::from(timestamp.subsec_nanosecond().div_euclid(1_000));
     if micros < MICROS_MIN { Err(OUT_OF_RANGE.into()) } else { Ok(micros) }
 }
 
@@ -159,6 +164,9 @@ fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
     if let Some(timestamp) = read.timestamp() {
         return in_range(timestamp).map(Moment::Instant);
     }
+    if read.iana_time_zone().is_some() {
+        return in_range(read.to_zoned().map_err(|_| NO_FIT)?.timestamp()).map(Moment::Instant);
+    }
     let time = if read.hour().is_some() { Some(read.to_time().map_err(|_| NO_FIT)?) } else { None };
     match (read.to_date(), time, read.offset()) {
         (Ok(date), Some(time), Some(offset)) => {
@@ -175,10 +183,6 @@ fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
 fn by_standard(text: &str) -> Result<Moment, Misfit> {
     const NO_FIT: &str = "a string that is no time as RFC 3339 or `YYYY-MM-DD HH:MM:SS` writes it; \
                           describe another with `time`";
-    // A leap second has no place on a database's clock, and becoming :59 would change it silently.
-    if text.contains(":60") {
-        return Err("a leap second, which databases cannot hold".into());
-    }
     let Ok(pieces) = Pieces::parse(text) else {
         return match DateTimeParser::new().parse_time(text) {
             Ok(time) => Ok(Moment::TimeOfDay(time)),
@@ -295,6 +299,12 @@ mod tests {
         assert_eq!(instant(Some("%Y%m%d"), "UTC", Value::Number("20260701")), Ok(utc("2026-07-01T00:00:00Z")));
         assert!(berlin("%d.%m.%Y", "31.02.2026").is_err());
         assert!(berlin("%d.%m.%Y %H:%M", "31.02.2026 12:00").is_err());
+        assert!(berlin("%Y-%m-%d %H:%M:%S", "2026-12-31 23:59:60").is_err(), "a leap second");
+        let named = Some("%Y-%m-%d %H:%M %Q");
+        assert_eq!(
+            instant(named, "UTC", Value::Text("2026-07-01 12:00 Europe/Berlin")),
+            Ok(utc("2026-07-01T10:00:00Z"))
+        );
         assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(Value::Text("12.30")), Ok(45_000_000_000));
     }
 

@@ -18,7 +18,7 @@ fn naive(pattern: &[&str], topic: &[&str], first: bool) -> bool {
     match (pattern, topic) {
         ([], []) => true,
         (["#"], rest) => !(first && rest[0].starts_with('$')),
-        ([p, ..], _) if p.starts_with("{*") => !topic.is_empty() && !(first && topic[0].starts_with('$')),
+        ([p, ..], _) if p.starts_with("{*") => topic.first().is_some_and(|level| !(first && level.starts_with('$'))),
         ([p, ps @ ..], [t, ts @ ..]) => {
             let wildcard = *p == "+" || p.starts_with('{');
             (if wildcard { !(first && t.starts_with('$')) } else { p == t }) && naive(ps, ts, false)

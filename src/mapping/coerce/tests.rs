@@ -1,0 +1,348 @@
+//! Each column type: what fits, what it becomes, what is refused.
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+use crate::mapping::TimeFormat;
+
+fn demands() -> Demands {
+    Demands { clockface: Clockface { format: None, zone: TimeZone::UTC }, text_takes_nul: false }
+}
+
+fn timed(format: TimeFormat) -> Demands {
+    Demands { clockface: Clockface { format: Some(format), zone: TimeZone::UTC }, text_takes_nul: false }
+}
+
+/// The cell as debug text (cells borrow), or why there is none.
+fn cell_with(json: &str, column_type: &ColumnType, demands: &Demands) -> Result<String, String> {
+    let value = Value::from_json(json).unwrap();
+    value_with(value, column_type, demands)
+}
+
+fn value_with(value: Value<'_>, column_type: &ColumnType, demands: &Demands) -> Result<String, String> {
+    if let ColumnType::Array(element, _) = column_type {
+        let mut shown = String::new();
+        coerce_array(value, element, demands, |cells| shown = format!("{cells:?}")).map_err(|misfit| misfit.0)?;
+        return Ok(shown);
+    }
+    let mut scratch = Scratch::default();
+    let cell = coerce(value, column_type, demands, &mut scratch).map_err(|misfit| misfit.0.into_owned())?;
+    Ok(format!("{cell:?}"))
+}
+
+fn cell(json: &str, column_type: &ColumnType) -> Result<String, String> {
+    cell_with(json, column_type, &demands())
+}
+
+/// Checks that each JSON value becomes the cell beside it, or is refused where there is none.
+fn check(column_type: &ColumnType, cases: &[(&str, Option<&str>)]) {
+    for (json, expected) in cases {
+        let found = cell(json, column_type);
+        assert_eq!(found.as_deref().ok(), *expected, "{json} into {column_type:?}: {found:?}");
+    }
+}
+
+#[test]
+fn bools() {
+    check(
+        &ColumnType::Bool,
+        &[
+            ("true", Some("Bool(true)")),
+            ("0", Some("Bool(false)")),
+            ("1.0", Some("Bool(true)")),
+            (r#""ON""#, Some("Bool(true)")),
+            (r#"" no ""#, Some("Bool(false)")),
+            (r#""False""#, Some("Bool(false)")),
+            (r#""1""#, Some("Bool(true)")),
+            ("2", None),
+            ("0.5", None),
+            (r#""maybe""#, None),
+            ("{}", None),
+        ],
+    );
+}
+
+#[test]
+fn integers_are_exact_whole_and_in_range() {
+    check(
+        &ColumnType::Int8,
+        &[
+            ("9223372036854775807", Some("Int(9223372036854775807)")),
+            ("-9223372036854775808", Some("Int(-9223372036854775808)")),
+            (r#""9007199254740993""#, Some("Int(9007199254740993)")),
+            (r#"" 42\n""#, Some("Int(42)")),
+            ("5.0", Some("Int(5)")),
+            ("1e3", Some("Int(1000)")),
+            ("true", Some("Int(1)")),
+            ("9223372036854775808", None),
+            ("21.5", None),
+            (r#""0x10""#, None),
+            (r#""""#, None),
+            ("[1]", None),
+        ],
+    );
+    check(&ColumnType::Int2, &[("32767", Some("Int(32767)")), ("32768", None), ("-32769", None)]);
+    check(&ColumnType::Int4, &[("-2147483648", Some("Int(-2147483648)")), ("2147483648", None)]);
+}
+
+#[test]
+fn times_in_integer_columns_are_epoch_milliseconds() {
+    assert_eq!(value_with(Value::Instant(1_500_999), &ColumnType::Int8, &demands()).unwrap(), "Int(1500)");
+    let seconds = timed(TimeFormat::Seconds);
+    assert_eq!(cell_with("1700000000", &ColumnType::Int8, &seconds).unwrap(), "Int(1700000000000)");
+    assert!(cell_with("1700000000", &ColumnType::Int4, &seconds).is_err());
+}
+
+#[test]
+fn floats_are_the_nearest_and_never_infinite_or_silently_zero() {
+    check(
+        &ColumnType::Float8,
+        &[
+            ("21.5", Some("Float(21.5)")),
+            (r#""1e3""#, Some("Float(1000.0)")),
+            ("1234567890123456789012345678901234567890", Some("Float(1.2345678901234568e39)")),
+            ("1e400", None),
+            ("1e-400", None),
+            ("0e-400", Some("Float(0.0)")),
+            (r#""NaN""#, None),
+            (r#""inf""#, None),
+            ("{}", None),
+        ],
+    );
+    check(
+        &ColumnType::Float4,
+        &[("0.5", Some("Float(0.5)")), ("1e39", None), ("1e-60", None), ("16777217", Some("Float(16777216.0)"))],
+    );
+}
+
+#[test]
+fn decimals_keep_every_digit_or_are_refused() {
+    let digits = "1234567890123456789012345678901234567890.5";
+    assert_eq!(cell(digits, &ColumnType::Numeric(None)).unwrap(), format!("Decimal({digits:?})"));
+    check(
+        &ColumnType::Numeric(Some((5, 2))),
+        &[
+            ("123.45", Some("Decimal(\"123.45\")")),
+            ("123.4500", Some("Decimal(\"123.4500\")")),
+            ("1.2e2", Some("Decimal(\"1.2e2\")")),
+            (r#""+.5""#, Some("Decimal(\"0.5e0\")")),
+            (r#""5.""#, Some("Decimal(\"5.0e0\")")),
+            ("true", Some("Decimal(\"1\")")),
+            ("0e99999999999", Some("Decimal(\"0\")")),
+            ("1234.5", None),
+            ("1.234", None),
+            ("1e999999999999", None),
+            (r#""abc""#, None),
+        ],
+    );
+    check(&ColumnType::Numeric(Some((2, -3))), &[("12000", Some("Decimal(\"12000\")")), ("12500", None)]);
+    check(&ColumnType::Numeric(Some((2, 4))), &[("0.0012", Some("Decimal(\"0.0012\")")), ("0.012", None)]);
+    check(
+        &ColumnType::Numeric(None),
+        &[("1e131072", None), ("1e-16384", None), ("1e131071", Some("Decimal(\"1e131071\")"))],
+    );
+    assert_eq!(value_with(Value::Int(-7), &ColumnType::Numeric(Some((1, 0))), &demands()).unwrap(), "Decimal(\"-7\")");
+}
+
+#[test]
+fn text_takes_strings_and_the_payloads_own_writing() {
+    let text = ColumnType::Text { max_chars: None };
+    check(
+        &text,
+        &[
+            (r#""plain""#, Some("Text(\"plain\")")),
+            (r#""a\"\u00e9\ud83d\ude00""#, Some("Text(\"a\\\"é😀\")")),
+            ("1.500", Some("Text(\"1.500\")")),
+            ("true", Some("Text(\"true\")")),
+            (r#"{"a": 1}"#, Some("Text(\"{\\\"a\\\": 1}\")")),
+            (r#""a\u0000b""#, None),
+            (r#""\ud800""#, None),
+        ],
+    );
+    let sqlite = Demands { text_takes_nul: true, ..demands() };
+    assert!(cell_with(r#""a\u0000b""#, &text, &sqlite).is_ok());
+    let short = ColumnType::Text { max_chars: Some(3) };
+    check(&short, &[(r#""äöü""#, Some("Text(\"äöü\")")), (r#""abcd""#, None)]);
+    assert_eq!(value_with(Value::Instant(0), &text, &demands()).unwrap(), "Text(\"1970-01-01T00:00:00.000Z\")");
+    assert_eq!(cell_with("1.5", &text, &timed(TimeFormat::Seconds)).unwrap(), "Text(\"1970-01-01T00:00:01.500Z\")");
+    assert_eq!(value_with(Value::Int(5), &text, &demands()).unwrap(), "Text(\"5\")");
+    assert!(value_with(Value::Bytes(b"\xff"), &text, &demands()).is_err());
+}
+
+#[test]
+fn enums_take_their_labels_only() {
+    let labels: std::sync::Arc<[String]> = vec!["low".to_owned(), "high".to_owned()].into();
+    check(&ColumnType::Enum(labels), &[(r#""low""#, Some("Text(\"low\")")), (r#""Low""#, None), ("1", None)]);
+}
+
+#[test]
+fn bytes_take_bytes_and_the_utf8_of_strings() {
+    check(
+        &ColumnType::Bytes,
+        &[(r#""é""#, Some("Bytes([195, 169])")), (r#""\\x41""#, Some("Bytes([92, 120, 52, 49])"))],
+    );
+    assert_eq!(value_with(Value::Bytes(b"\xff\0"), &ColumnType::Bytes, &demands()).unwrap(), "Bytes([255, 0])");
+}
+
+#[test]
+fn uuids_in_their_usual_forms() {
+    let bytes = "Uuid([103, 229, 80, 68, 16, 177, 66, 111, 146, 71, 187, 104, 14, 95, 224, 200])";
+    check(
+        &ColumnType::Uuid,
+        &[
+            (r#""67e55044-10b1-426f-9247-bb680e5fe0c8""#, Some(bytes)),
+            (r#""67E5504410B1426F9247BB680E5FE0C8""#, Some(bytes)),
+            (r#""67e55044""#, None),
+            ("67", None),
+        ],
+    );
+    assert!(value_with(Value::Bytes(&[7; 16]), &ColumnType::Uuid, &demands()).is_ok());
+    assert!(value_with(Value::Bytes(&[7; 15]), &ColumnType::Uuid, &demands()).is_err());
+}
+
+#[test]
+fn times_and_intervals_reach_their_columns() {
+    let text = r#""2026-11-21T08:26:00Z""#;
+    check(&ColumnType::Timestamptz, &[(text, Some("Timestamp(1795249560000000)")), ("1", None), (r#""soon""#, None)]);
+    check(&ColumnType::TimestampText, &[(text, Some("Timestamp(1795249560000000)")), (r#""-000001-01-01""#, None)]);
+    check(&ColumnType::Timestamp, &[(r#""2026-11-21 08:26:00""#, Some("Timestamp(1795249560000000)"))]);
+    check(&ColumnType::Date, &[(r#""2026-11-21""#, Some("Date(20778)")), (r#""2026-02-29""#, None)]);
+    check(&ColumnType::Time, &[(r#""08:26""#, Some("Time(30360000000)")), (r#""24:30""#, None)]);
+    check(
+        &ColumnType::Interval,
+        &[
+            (r#""P1M2DT3S""#, Some("Interval { months: 1, days: 2, micros: 3000000 }")),
+            ("1.5", Some("Interval { months: 0, days: 0, micros: 1500000 }")),
+            (r#""soon""#, None),
+            ("true", None),
+        ],
+    );
+}
+
+#[test]
+fn addresses_are_canonical_and_checked() {
+    check(
+        &ColumnType::Inet,
+        &[
+            (r#""10.0.0.1""#, Some("Text(\"10.0.0.1\")")),
+            (r#""10.0.0.0/8""#, Some("Text(\"10.0.0.0/8\")")),
+            (r#""FE80:0::1/64""#, Some("Text(\"fe80::1/64\")")),
+            (r#""10.0.0.1/33""#, None),
+            (r#""10.0.0.1/+8""#, None),
+            (r#""host""#, None),
+            ("1", None),
+        ],
+    );
+}
+
+#[test]
+fn arrays_go_element_by_element() {
+    let integers = ColumnType::Array(Box::new(ColumnType::Int4), 23);
+    check(
+        &integers,
+        &[
+            (r#"[1, null, "3"]"#, Some("[Int(1), Null, Int(3)]")),
+            ("[]", Some("[]")),
+            ("[1.5]", None),
+            ("[[1]]", None),
+            ("1", None),
+            ("{}", None),
+        ],
+    );
+    let texts = ColumnType::Array(Box::new(ColumnType::Text { max_chars: None }), 25);
+    check(&texts, &[(r#"["a","b\n",{"c":1}]"#, Some(r#"[Text("a"), Text("b\n"), Text("{\"c\":1}")]"#))]);
+    let documents = ColumnType::Array(Box::new(ColumnType::Jsonb), 3802);
+    check(&documents, &[(r#"[[1],"a"]"#, Some(r#"[Text("[1]"), Text("\"a\"")]"#))]);
+}
+
+#[test]
+fn a_column_of_any_type_takes_values_as_they_are() {
+    check(
+        &ColumnType::Any,
+        &[
+            ("9223372036854775807", Some("Int(9223372036854775807)")),
+            ("9223372036854775808", Some("Text(\"9223372036854775808\")")),
+            ("21.50", Some("Float(21.5)")),
+            ("0.1", Some("Float(0.1)")),
+            ("0.12345678901234567890", Some("Text(\"0.12345678901234567890\")")),
+            ("1e400", Some("Text(\"1e400\")")),
+            ("true", Some("Bool(true)")),
+            (r#""x""#, Some("Text(\"x\")")),
+            ("[1]", Some("Text(\"[1]\")")),
+        ],
+    );
+    assert_eq!(value_with(Value::Bytes(b"a"), &ColumnType::Any, &demands()).unwrap(), "Bytes([97])");
+    let instant = value_with(Value::Instant(0), &ColumnType::Any, &demands()).unwrap();
+    assert_eq!(instant, "Text(\"1970-01-01T00:00:00.000Z\")");
+}
+
+#[test]
+fn messages_name_the_kind_of_value_but_never_the_value() {
+    for column_type in
+        [ColumnType::Int4, ColumnType::Float8, ColumnType::Uuid, ColumnType::Timestamptz, ColumnType::Inet]
+    {
+        let fault = cell(r#""s3cret""#, &column_type).unwrap_err();
+        assert!(fault.contains("string") && !fault.contains("s3cret"), "{fault}");
+    }
+}
+
+fn any_type() -> impl Strategy<Value = ColumnType> {
+    prop::sample::select(vec![
+        ColumnType::Bool,
+        ColumnType::Int2,
+        ColumnType::Int8,
+        ColumnType::Float4,
+        ColumnType::Float8,
+        ColumnType::Numeric(None),
+        ColumnType::Numeric(Some((6, 2))),
+        ColumnType::Text { max_chars: Some(5) },
+        ColumnType::Jsonb,
+        ColumnType::Bytes,
+        ColumnType::Uuid,
+        ColumnType::Date,
+        ColumnType::Time,
+        ColumnType::Timestamp,
+        ColumnType::Timestamptz,
+        ColumnType::TimestampText,
+        ColumnType::Interval,
+        ColumnType::Inet,
+        ColumnType::Any,
+        ColumnType::Array(Box::new(ColumnType::Int4), 23),
+    ])
+}
+
+proptest! {
+    #[test]
+    fn every_64_bit_integer_stays_exact(number: i64, quoted: bool) {
+        let json = if quoted { format!("\"{number}\"") } else { number.to_string() };
+        prop_assert_eq!(cell(&json, &ColumnType::Int8), Ok(format!("Int({number})")));
+        prop_assert_eq!(cell(&number.to_string(), &ColumnType::Any), Ok(format!("Int({number})")));
+    }
+
+    #[test]
+    fn every_double_comes_back(number in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO) {
+        let json = serde_json::to_string(&number).unwrap();
+        prop_assert_eq!(cell(&json, &ColumnType::Float8), Ok(format!("{:?}", Cell::Float(number))));
+    }
+
+    #[test]
+    fn arbitrary_strings_and_numbers_never_panic(
+        text in "\\PC{0,12}|[-+0-9.eE:T/ PYMWDHSZ]{0,24}", column_type in any_type(), raw: bool,
+        format in prop::sample::select(vec![None, Some("s"), Some("ns"), Some("rfc3339"), Some("%d.%m.%Y %H:%M")]),
+    ) {
+        let format = format.map(|format| TimeFormat::parse(format).unwrap());
+        let demands = Demands { clockface: Clockface { format, zone: TimeZone::UTC }, text_takes_nul: false };
+        let quoted = serde_json::to_string(&text).unwrap();
+        let value = if raw { Value::Text(&text) } else { Value::JsonString(&quoted) };
+        if let Ok(shown) = value_with(value, &column_type, &demands) {
+            prop_assert!(!shown.is_empty());
+        }
+        if serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok_and(|raw| raw.get() == text)
+            && let Some(value) = Value::from_json(&text)
+            && let Err(why) = value_with(value, &column_type, &demands)
+        {
+            prop_assert!(!why.is_empty());
+        }
+    }
+}

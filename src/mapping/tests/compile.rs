@@ -1,0 +1,117 @@
+//! What a rule and its live table have to agree on.
+
+use super::*;
+
+fn faults<const SQLITE: bool>(rule: Rule, columns: Vec<Column>) -> Vec<CompileFault> {
+    compile::<SQLITE>(vec![rule], &[table(columns)]).err().unwrap_or_default()
+}
+
+fn only_fault(rule: Rule, columns: Vec<Column>) -> CompileFault {
+    let mut all = faults::<false>(rule, columns);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn a_missing_column_comes_with_the_sql_that_adds_it() {
+    let fault = only_fault(rule(&["a"], vec![from("tmp", "qos")]), vec![live("temp", ColumnType::Int4)]);
+    assert_eq!((&*fault.rule, fault.table.as_str()), ("r", "public.t"));
+    assert!(fault.message.contains("no column `tmp`") && fault.message.contains("did you mean `temp`?"));
+    assert_eq!(fault.mend.as_deref(), Some(r#"ALTER TABLE "public"."t" ADD COLUMN "tmp" integer"#));
+
+    let unknown = only_fault(rule(&["a"], vec![from("x", "payload.x")]), vec![live("temp", ColumnType::Int4)]);
+    assert_eq!(unknown.mend, None, "a part of the payload has no known type");
+    let mut declared = from("x", "payload.x");
+    declared.declared = Some(crate::sink::DeclaredType::Decimal(Some((8, 2))));
+    let mended = only_fault(rule(&["a"], vec![declared]), vec![live("temp", ColumnType::Int4)]);
+    assert_eq!(mended.mend.as_deref(), Some(r#"ALTER TABLE "public"."t" ADD COLUMN "x" numeric(8,2)"#));
+}
+
+#[test]
+fn all_faults_are_reported_together() {
+    let columns = vec![
+        Column { generated: true, has_default: true, ..live("made", ColumnType::Int4) },
+        live("shape", ColumnType::Unsupported("point".to_owned())),
+        Column { not_null: true, ..live("site", text()) },
+        live("temp", ColumnType::Float8),
+    ];
+    let sources =
+        [("made", "qos"), ("shape", "qos"), ("ghost", "qos"), ("temp", "topic.nowhere"), ("temp", "payload.t")];
+    let faults = faults::<false>(rule(&["a/{b}"], sources.map(|(name, source)| from(name, source)).into()), columns);
+    let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    for expected in ["generated", "point", "no column `ghost`", "captures: b", "`site` may not be null"] {
+        assert!(messages.iter().any(|message| message.contains(expected)), "{expected}: {messages:?}");
+    }
+}
+
+#[test]
+fn a_column_filled_twice_is_refused() {
+    let both = vec![from("temp", "qos"), from("temp", "payload.t")];
+    assert!(only_fault(rule(&["a"], both), vec![live("temp", ColumnType::Int4)]).message.contains("twice"));
+}
+
+#[test]
+fn names_fold_case_for_sqlite_only() {
+    let rule = || rule(&["a"], vec![from("TEMP", "qos")]);
+    assert!(faults::<true>(rule(), vec![live("temp", ColumnType::Int4)]).is_empty());
+    assert!(faults::<false>(rule(), vec![live("temp", ColumnType::Int4)])[0].message.contains("no column `TEMP`"));
+}
+
+#[test]
+fn literals_and_defaults_must_fit_when_the_rule_is_compiled() {
+    let mut value = from("temp", "qos");
+    value.source = ColumnSource::Value("warm".into());
+    let fault = only_fault(rule(&["a"], vec![value]), vec![live("temp", ColumnType::Int4)]);
+    assert!(fault.message.contains("the value of column `temp`") && fault.message.contains("not a number"));
+
+    let mut defaulted = from("temp", "payload.t");
+    defaulted.default = Some(40_000.into());
+    let fault = only_fault(rule(&["a"], vec![defaulted]), vec![live("temp", ColumnType::Int2)]);
+    assert!(fault.message.contains("the default of column `temp`"), "{}", fault.message);
+
+    let mut null = from("temp", "qos");
+    null.source = ColumnSource::Value(serde_json::Value::Null);
+    let not_null = Column { not_null: true, ..live("temp", ColumnType::Int4) };
+    assert!(only_fault(rule(&["a"], vec![null]), vec![not_null]).message.contains("null"));
+}
+
+#[test]
+fn text_and_bytes_have_no_parts_and_no_auto() {
+    for format in [Format::Text, Format::Bytes] {
+        let parts = Rule { format, ..rule(&["a"], vec![from("temp", "payload.t")]) };
+        assert!(only_fault(parts, vec![live("temp", text())]).message.contains("no parts"));
+        let auto = Rule { format, columns: Columns::Auto, ..rule(&["a"], vec![]) };
+        assert!(only_fault(auto, vec![live("temp", text())]).message.contains("auto"));
+    }
+}
+
+#[test]
+fn rules_that_fill_the_same_columns_share_a_target() {
+    let table = table(vec![live("a", ColumnType::Int4), live("b", ColumnType::Int4)]);
+    let rules = vec![
+        rule(&["x"], vec![from("a", "qos"), from("b", "payload.b")]),
+        rule(&["y"], vec![from("b", "qos"), from("a", "payload.b")]),
+        rule(&["z"], vec![from("a", "qos")]),
+    ];
+    let tables = vec![Arc::clone(&table); 3];
+    let targets = compile::<false>(rules, &tables).unwrap().targets();
+    assert_eq!(targets.iter().map(|target| target.columns.to_vec()).collect::<Vec<_>>(), [vec![0, 1], vec![0]]);
+}
+
+#[test]
+fn auto_leaves_out_generated_columns_and_those_with_a_default() {
+    let columns = vec![
+        Column { not_null: true, has_default: true, ..live("id", ColumnType::Int8) },
+        Column { generated: true, has_default: true, ..live("made", ColumnType::Int4) },
+        live("shape", ColumnType::Unsupported("point".to_owned())),
+        live("temp", ColumnType::Float8),
+    ];
+    let auto = || Rule { columns: Columns::Auto, ..rule(&["a"], vec![]) };
+    let mapper = compile::<false>(vec![auto()], &[table(columns.clone())]).unwrap();
+    assert_eq!(*mapper.targets()[0].columns, [3]);
+    let mapper = compile::<false>(vec![auto()], &[table(columns[..2].to_vec())]).unwrap();
+    assert_eq!(*mapper.targets()[0].columns, [0], "nothing else to fill");
+    let shape = Column { not_null: true, ..columns[2].clone() };
+    let faults = faults::<false>(auto(), vec![shape, columns[3].clone()]);
+    assert!(faults[0].message.contains("`shape` may not be null"));
+}

@@ -1,0 +1,288 @@
+//! Messages through compiled rules.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::{Fault, Property};
+
+#[test]
+fn every_source_gives_its_value() {
+    let mut properties = Vec::new();
+    for property in [
+        Property::MessageExpiry(60),
+        Property::ContentType(b"text/plain"),
+        Property::ResponseTopic(b"reply"),
+        Property::CorrelationData(b"\xff\x00"),
+        Property::User(b"Unit", b"degC"),
+    ] {
+        property.encode(&mut properties);
+    }
+    let message = Message {
+        properties: Properties::from_encoded(&properties),
+        dup: true,
+        ..message("s/plant/d1", br#"{"t":21.50,"n":{"s":"x"}}"#)
+    };
+    for (source, column_type, expected) in [
+        ("topic", text(), r#"Text("s/plant/d1")"#),
+        ("topic.site", text(), r#"Text("plant")"#),
+        ("topic[0]", text(), r#"Text("s")"#),
+        ("topic[-1]", text(), r#"Text("d1")"#),
+        ("topic[3]", text(), "Null"),
+        ("topic[-4]", text(), "Null"),
+        ("payload", ColumnType::Jsonb, r#"Text("{\"t\":21.50,\"n\":{\"s\":\"x\"}}")"#),
+        ("payload.t", ColumnType::Numeric(None), r#"Decimal("21.50")"#),
+        ("payload.n.s", text(), r#"Text("x")"#),
+        ("payload.none", text(), "Null"),
+        ("property.unit", text(), r#"Text("degC")"#),
+        ("property.other", text(), "Null"),
+        ("content_type", text(), r#"Text("text/plain")"#),
+        ("response_topic", text(), r#"Text("reply")"#),
+        ("correlation_data", ColumnType::Bytes, "Bytes([255, 0])"),
+        ("message_expiry", ColumnType::Int4, "Int(60)"),
+        ("qos", ColumnType::Int2, "Int(1)"),
+        ("retain", ColumnType::Bool, "Bool(false)"),
+        ("dup", ColumnType::Bool, "Bool(true)"),
+        ("received_at", ColumnType::Timestamptz, "Timestamp(1500000)"),
+        ("received_at", ColumnType::Int8, "Int(1500)"),
+        ("received_at", text(), r#"Text("1970-01-01T00:00:01.500Z")"#),
+        ("journal.seq", ColumnType::Int8, "Int(7)"),
+        ("bridge", text(), r#"Text("gw1")"#),
+        ("rule", text(), r#"Text("r")"#),
+    ] {
+        let rule = rule(&["s/{site}/+"], vec![from("c", source)]);
+        let row = row_of(rule, &table(vec![live("c", column_type)]), &message);
+        assert_eq!(row, Ok(format!("1: {expected};")), "{source}");
+    }
+}
+
+#[test]
+fn a_row_has_the_columns_in_the_tables_order() {
+    let table = table(vec![live("a", ColumnType::Int4), live("x", text()), live("b", ColumnType::Int4)]);
+    let rule = rule(&["#"], vec![from("b", "payload.b"), from("a", "payload.a")]);
+    assert_eq!(row_of(rule, &table, &message("t", br#"{"a":1,"b":2}"#)).unwrap(), "2: Int(1);Int(2);");
+}
+
+#[test]
+fn text_and_bytes_payloads_are_taken_whole() {
+    let take = |format, column_type, payload: &[u8]| {
+        let rule = Rule { format, ..rule(&["#"], vec![from("c", "payload")]) };
+        row_of(rule, &table(vec![live("c", column_type)]), &message("t", payload))
+    };
+    assert_eq!(take(Format::Text, ColumnType::Float8, b"21.5\n").unwrap(), "1: Float(21.5);");
+    assert_eq!(take(Format::Text, text(), b"").unwrap(), "1: Text(\"\");");
+    assert_eq!(take(Format::Text, ColumnType::Jsonb, b"a\"b").unwrap(), r#"1: Text("\"a\\\"b\"");"#);
+    assert_eq!(take(Format::Bytes, ColumnType::Bytes, b"\xff").unwrap(), "1: Bytes([255]);");
+    assert_eq!(take(Format::Text, text(), b"\xff").unwrap_err().0, "parse");
+    assert_eq!(take(Format::Json, ColumnType::Float8, b"21.5").unwrap(), "1: Float(21.5);");
+}
+
+#[test]
+fn a_payload_that_no_column_reads_may_be_anything() {
+    let rule = rule(&["#"], vec![from("c", "topic")]);
+    assert_eq!(row_of(rule, &table(vec![live("c", text())]), &message("t", b"\xff{")).unwrap(), "1: Text(\"t\");");
+}
+
+#[test]
+fn a_missing_value_is_null_the_default_or_a_fault() {
+    let take = |column: config::Column, live: Column, payload: &str| {
+        row_of(rule(&["#"], vec![column]), &table(vec![live]), &message("t", payload.as_bytes()))
+    };
+    let column = || from("c", "payload.c");
+    let plain = || live("c", ColumnType::Int4);
+    let not_null = || Column { not_null: true, ..plain() };
+    for payload in ["{}", r#"{"c":null}"#, r#"{"c":1,"c":null}"#] {
+        assert_eq!(take(column(), plain(), payload).unwrap(), "1: Null;");
+        let defaulted = config::Column { default: Some(5.into()), ..column() };
+        assert_eq!(take(defaulted, not_null(), payload).unwrap(), "1: Int(5);");
+        let required = take(config::Column { required: true, ..column() }, plain(), payload).unwrap_err();
+        assert!(required.0 == "required" && required.1.contains("column `c` (int4)"), "{required:?}");
+        assert_eq!(take(column(), not_null(), payload).unwrap_err().0, "required");
+        let in_database = Column { has_default: true, ..not_null() };
+        assert!(take(column(), in_database, payload).unwrap_err().1.contains("set `default` in the rule"));
+    }
+}
+
+#[test]
+fn literals_are_written_into_every_row() {
+    let mut column = from("c", "qos");
+    column.source = ColumnSource::Value("hq".into());
+    assert_eq!(
+        row_of(rule(&["#"], vec![column]), &table(vec![live("c", text())]), &message("t", b"")).unwrap(),
+        "1: Text(\"hq\");"
+    );
+}
+
+#[test]
+fn a_columns_time_format_and_zone_are_used() {
+    let mut column = from("c", "payload.c");
+    column.time = Some(TimeFormat::parse("%d.%m.%Y %H:%M").unwrap());
+    column.tz = Some(jiff::tz::TimeZone::get("Europe/Berlin").unwrap());
+    let row = row_of(
+        rule(&["#"], vec![column]),
+        &table(vec![live("c", ColumnType::Timestamptz)]),
+        &message("t", br#"{"c":"01.01.1970 01:00"}"#),
+    );
+    assert_eq!(row.unwrap(), "1: Timestamp(0);");
+}
+
+#[test]
+fn faults_carry_the_columns_policy_or_the_rules() {
+    let mut lenient = from("a", "payload.a");
+    lenient.on_error = Some(OnError::Drop);
+    let rule = Rule { on_error: OnError::Halt, ..rule(&["#"], vec![lenient, from("b", "payload.b")]) };
+    let table = table(vec![live("a", ColumnType::Int4), live("b", ColumnType::Int4)]);
+    let mut mapper = compile::<false>(vec![rule], &[table]).unwrap();
+    let mut batch = batch(&mapper);
+    let mut outcomes = Vec::new();
+    for (payload, reason, column, on_error) in [
+        (&br#"{"a":"x"}"#[..], "value", Some("a"), OnError::Drop),
+        (br#"{"b":"x"}"#, "value", Some("b"), OnError::Halt),
+        (b"nonsense", "parse", None, OnError::Halt),
+        (b"", "parse", None, OnError::Halt),
+    ] {
+        mapper.map(&message("t", payload), &mut batch, &mut outcomes);
+        let [(0, Outcome::Refused(fault))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        assert_eq!((fault.reason, fault.column.as_deref(), fault.on_error), (reason, column, on_error));
+    }
+}
+
+#[test]
+fn retained_messages_are_passed_over_where_the_rule_says_so() {
+    let skip = Rule { retained: Retained::Skip, ..rule(&["#"], vec![from("c", "topic")]) };
+    let store = rule(&["#"], vec![from("c", "topic")]);
+    let tables = vec![table(vec![live("c", text())]); 2];
+    let mut mapper = compile::<false>(vec![skip, store], &tables).unwrap();
+    let mut batch = batch(&mapper);
+    let mut outcomes = Vec::new();
+    mapper.map(&Message { retain: true, ..message("t", b"") }, &mut batch, &mut outcomes);
+    assert_eq!(outcomes, [(0, Outcome::Filtered), (1, Outcome::Written)]);
+    assert_eq!(batch.units.len(), 1);
+}
+
+#[test]
+fn a_message_that_is_only_fit_for_a_dead_letter_is_left_alone() {
+    let mut mapper =
+        compile::<false>(vec![rule(&["#"], vec![from("c", "topic")])], &[table(vec![live("c", text())])]).unwrap();
+    let mut batch = batch(&mapper);
+    let mut outcomes = vec![(9, Outcome::Written)];
+    mapper.map(&Message { fault: Some(Fault::TooLarge), ..message("t", b"") }, &mut batch, &mut outcomes);
+    assert!(outcomes.is_empty() && batch.units.is_empty());
+}
+
+#[test]
+fn every_rule_that_matches_takes_the_message() {
+    let shared = table(vec![live("c", text())]);
+    let other = table(vec![live("c", text()), live("d", text())]);
+    let rules = vec![
+        rule(&["a/#"], vec![from("c", "topic")]),
+        rule(&["b"], vec![from("c", "topic")]),
+        rule(&["+/{x}"], vec![from("c", "topic"), from("d", "topic.x")]),
+        rule(&["a/b"], vec![from("c", "qos")]),
+    ];
+    let tables = [Arc::clone(&shared), Arc::clone(&shared), other, shared];
+    let mut mapper = compile::<false>(rules, &tables).unwrap();
+    let mut batch = batch(&mapper);
+    let mut outcomes = Vec::new();
+    mapper.map(&message("a/b", b""), &mut batch, &mut outcomes);
+    assert_eq!(outcomes.iter().map(|(rule, _)| *rule).collect::<Vec<_>>(), [0, 2, 3]);
+    let units: Vec<_> = batch.units.iter().map(|unit| (unit.rule, unit.seq, unit.table, unit.first_row)).collect();
+    assert_eq!(units, [(0, Seq(7), 0, 0), (2, Seq(7), 1, 0), (3, Seq(7), 0, 1)]);
+    assert_eq!(batch.tables[0].row(1), b"1: Text(\"1\");");
+    assert_eq!(batch.tables[1].row(0), b"2: Text(\"a/b\");Text(\"b\");");
+}
+
+#[test]
+fn captures_are_those_of_the_first_pattern_that_fits() {
+    let table = table(vec![live("c", text())]);
+    let take =
+        |topic| row_of(rule(&["a/{x}/+", "b/+/{x}", "c/#"], vec![from("c", "topic.x")]), &table, &message(topic, b""));
+    assert_eq!(take("a/1/2").unwrap(), "1: Text(\"1\");");
+    assert_eq!(take("b/1/2").unwrap(), "1: Text(\"2\");");
+    assert_eq!(take("c/1/2").unwrap(), "1: Null;");
+}
+
+#[test]
+fn overlapping_subscriptions_store_a_message_once_per_rule() {
+    let rules = vec![
+        Arc::new(rule(&["a/+"], vec![from("c", "topic")])),
+        Arc::new(rule(&["+/b", "a/#"], vec![from("c", "topic")])),
+        Arc::new(rule(&["a/b"], vec![from("c", "topic")])),
+    ];
+    let tables = vec![table(vec![live("c", text())]); 3];
+    let ids = HashMap::from([("a/+".to_owned(), 1), ("+/b".to_owned(), 2), ("a/#".to_owned(), 3)]);
+    let mut mapper = Mapper::compile("gw1", &rules, &tables, &ids, Shown::<false>).unwrap();
+    let mut batch = batch(&mapper);
+    let mut takers = |ids: &[u32]| {
+        let mut encoded = Vec::new();
+        ids.iter().for_each(|id| Property::SubscriptionId(*id).encode(&mut encoded));
+        let mut outcomes = Vec::new();
+        let message = Message { properties: Properties::from_encoded(&encoded), ..message("a/b", b"") };
+        mapper.map(&message, &mut batch, &mut outcomes);
+        outcomes.into_iter().map(|(rule, _)| rule).collect::<Vec<_>>()
+    };
+    // The third rule's filter has no identifier: something else brings its messages.
+    assert_eq!(takers(&[1]), [0, 2]);
+    assert_eq!(takers(&[2]), [1, 2]);
+    assert_eq!(takers(&[3]), [2], "the second rule matches by its first pattern, whose copy comes separately");
+    assert_eq!(takers(&[1, 2, 3]), [0, 1, 2]);
+    assert_eq!(takers(&[]), [0, 1, 2], "the broker sends no identifiers");
+    assert_eq!(takers(&[99]), [0, 1, 2], "an identifier of an earlier configuration says nothing");
+    assert_eq!(takers(&[99, 2]), [1, 2]);
+}
+
+#[test]
+fn auto_takes_fields_by_name_and_arrays_by_position() {
+    let auto = || Rule { columns: Columns::Auto, ..rule(&["#"], vec![]) };
+    let table = table(vec![
+        Column { not_null: true, has_default: true, ..live("id", ColumnType::Int8) },
+        live("Temp", ColumnType::Float8),
+        live("site", text()),
+    ]);
+    let take = |payload: &str| row_of(auto(), &table, &message("t", payload.as_bytes()));
+    assert_eq!(take(r#"{"site":"x","Temp":1,"id":5,"more":0}"#).unwrap(), "2: Float(1.0);Text(\"x\");");
+    assert_eq!(take(r#"{"TEMP":2,"Temp":1}"#).unwrap(), "2: Float(1.0);Null;");
+    assert_eq!(take(r#"{"temp":2}"#).unwrap(), "2: Float(2.0);Null;");
+    assert_eq!(take(r#"[3,"y",4]"#).unwrap(), "2: Float(3.0);Text(\"y\");");
+    assert_eq!(take(r#"{"Temp":null}"#).unwrap(), "2: Null;Null;");
+    for payload in ["{}", r#"{"other":1}"#, "5", "[]"] {
+        assert_eq!(take(payload).unwrap_err().0, "required", "{payload}");
+    }
+}
+
+#[test]
+fn ten_thousand_rules_route_to_the_one_that_matches() {
+    let rules: Vec<Rule> = (0..10_000).map(|n| rule(&[&format!("s/{n}/{{x}}")], vec![from("c", "topic.x")])).collect();
+    let tables = vec![table(vec![live("c", text())]); 10_000];
+    let mut mapper = compile::<false>(rules, &tables).unwrap();
+    let mut batch = batch(&mapper);
+    let mut outcomes = Vec::new();
+    mapper.map(&message("s/9999/d", b""), &mut batch, &mut outcomes);
+    assert_eq!(outcomes, [(9_999, Outcome::Written)]);
+}
+
+proptest! {
+    #[test]
+    fn a_refused_message_leaves_the_batch_as_it_was(
+        payloads in prop::collection::vec(prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..20),
+            "\\{\"a\":(1|\"x\"|null|\\[\\]),\"b\":(2|\"y\"|\\{\\})\\}".prop_map(String::into_bytes),
+        ], 1..20),
+    ) {
+        let table = table(vec![live("a", text()), live("b", ColumnType::Int4)]);
+        let mut mapper =
+            compile::<false>(vec![rule(&["#"], vec![from("a", "payload.a"), from("b", "payload.b")])], &[table]).unwrap();
+        let mut batch = batch(&mapper);
+        let mut outcomes = Vec::new();
+        for payload in &payloads {
+            let before = (batch.tables[0].bytes.clone(), batch.tables[0].ends.clone(), batch.units.clone());
+            mapper.map(&message("t", payload), &mut batch, &mut outcomes);
+            prop_assert_eq!(outcomes.len(), 1);
+            if matches!(outcomes[0].1, Outcome::Refused(_)) {
+                prop_assert_eq!(&before, &(batch.tables[0].bytes.clone(), batch.tables[0].ends.clone(), batch.units.clone()));
+            } else {
+                prop_assert_eq!(batch.tables[0].ends.len(), before.1.len() + 1);
+                prop_assert_eq!(*batch.tables[0].ends.last().unwrap(), batch.tables[0].bytes.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Rules against messages, through an encoder whose wire form can be read.
+
+mod compile;
+mod map;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Cell, ColumnSource, CompileFault, Mapper, Outcome, Source, TimeFormat, TopicPattern};
+use crate::clock::Timestamp;
+use crate::config::{self, Columns, Format, OnError, Retained, Rule};
+use crate::journal::JournalId;
+use crate::message::{Message, Properties, Qos, Seq};
+use crate::sink::{Batch, Column, ColumnType, OffsetMove, RowEncoder, TableName, TableSchema};
+
+/// Writes cells as debug text, each followed by `;`. `SQLITE` has SQLite's ways with names and NUL.
+#[derive(Debug, Clone)]
+struct Shown<const SQLITE: bool>;
+
+impl<const SQLITE: bool> RowEncoder for Shown<SQLITE> {
+    const TEXT_TAKES_NUL: bool = SQLITE;
+
+    fn begin_row(&self, column_count: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{column_count}: ").as_bytes());
+    }
+
+    fn cell(&self, _: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{cell:?};").as_bytes());
+    }
+}
+
+/// A nullable column without default. Shape it further with struct update syntax.
+fn live(name: &str, column_type: ColumnType) -> Column {
+    Column {
+        name: name.to_owned(),
+        type_name: format!("{column_type:?}").to_lowercase(),
+        column_type,
+        not_null: false,
+        has_default: false,
+        generated: false,
+    }
+}
+
+fn text() -> ColumnType {
+    ColumnType::Text { max_chars: None }
+}
+
+fn table(columns: Vec<Column>) -> Arc<TableSchema> {
+    let name = TableName { schema: Some("public".to_owned()), name: "t".to_owned() };
+    Arc::new(TableSchema { name, columns, primary_key: Vec::new() })
+}
+
+/// A column filled from a source expression.
+fn from(name: &str, source: &str) -> config::Column {
+    config::Column {
+        name: name.into(),
+        source: ColumnSource::From(Source::parse(source).unwrap()),
+        declared: None,
+        time: None,
+        tz: None,
+        default: None,
+        required: false,
+        on_error: None,
+    }
+}
+
+/// A JSON rule named `r`. Shape it further with struct update syntax.
+fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
+    Rule {
+        name: "r".into(),
+        topics: topics.iter().map(|topic| TopicPattern::parse(topic).unwrap()).collect(),
+        qos: Qos::AtLeastOnce,
+        database: 0,
+        table: TableName { schema: None, name: "t".to_owned() },
+        format: Format::Json,
+        columns: Columns::Named(columns),
+        create: false,
+        retained: Retained::Store,
+        on_error: OnError::DeadLetter,
+        position: "bridge.yaml:1:1".to_owned(),
+    }
+}
+
+fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+    Message {
+        topic,
+        payload,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        dup: false,
+        properties: Properties::NONE,
+        received_at: Timestamp(1_500_000),
+        fault: None,
+        seq: Seq(7),
+    }
+}
+
+fn compile<const SQLITE: bool>(
+    rules: Vec<Rule>,
+    tables: &[Arc<TableSchema>],
+) -> Result<Mapper<Shown<SQLITE>>, Vec<CompileFault>> {
+    let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
+    Mapper::compile("gw1", &rules, tables, &HashMap::new(), Shown)
+}
+
+fn batch<R: RowEncoder>(mapper: &Mapper<R>) -> Batch {
+    let journal = JournalId([0; 16]);
+    Batch {
+        offset: OffsetMove { bridge: "gw1".into(), journal, from: Seq(1), to: Seq(1) },
+        tables: mapper.targets(),
+        units: Vec::new(),
+        excluded: Vec::new(),
+        dead_letters: Vec::new(),
+    }
+}
+
+/// Maps one message under one rule: its row as text, or the fault's reason and message.
+fn row_of(rule: Rule, table: &Arc<TableSchema>, message: &Message<'_>) -> Result<String, (String, String)> {
+    let mut mapper = compile::<false>(vec![rule], std::slice::from_ref(table)).unwrap();
+    let mut batch = batch(&mapper);
+    let mut outcomes = Vec::new();
+    mapper.map(message, &mut batch, &mut outcomes);
+    match outcomes.pop() {
+        Some((0, Outcome::Written)) => Ok(String::from_utf8(batch.tables[0].row(0).to_vec()).unwrap()),
+        Some((0, Outcome::Refused(fault))) => Err((fault.reason.to_owned(), fault.message)),
+        other => panic!("neither written nor refused: {other:?}"),
+    }
+}
