@@ -210,11 +210,8 @@ impl<F: Fs> Reader<F> {
                 "messages {from} to {} are damaged; set journal.on_corruption to quarantine to go on without them",
                 to.0 - 1
             );
-            let error = JournalError {
-                path: path.clone(),
-                offset,
-                source: io::Error::new(io::ErrorKind::InvalidData, reason),
-            };
+            let error =
+                JournalError { path: path.clone(), offset, source: io::Error::new(io::ErrorKind::InvalidData, reason) };
             // The next call finds the damage again.
             self.open = None;
             return Err(error);
@@ -238,7 +235,8 @@ impl<F: Fs> Reader<F> {
         let why = if from < dropped_below {
             "dropped: the journal was full".to_owned()
         } else {
-            let why = format!("the journal begins at {oldest}: the database is older than what the journal still keeps");
+            let why =
+                format!("the journal begins at {oldest}: the database is older than what the journal still keeps");
             self.shared.report_lost(from, oldest, &why);
             why
         };

@@ -146,12 +146,7 @@ impl<F: Fs> Recovery<'_, F> {
 
     /// Neither copy of the newest segment's header can be read. How many messages it held nobody knows, so the numbers
     /// from its base on are given out again, under a new id.
-    fn replace_unreadable(
-        &self,
-        base: Seq,
-        sealed: &[Seq],
-        path: &Path,
-    ) -> Result<Recovered<F::File>, OpenError> {
+    fn replace_unreadable(&self, base: Seq, sealed: &[Seq], path: &Path) -> Result<Recovered<F::File>, OpenError> {
         if self.on_corruption == Corruption::Halt {
             let detail = "the segment's header cannot be read".to_owned();
             return Err(OpenError::Damaged { path: path.to_path_buf(), offset: 0, detail });
@@ -288,12 +283,7 @@ impl<F: Fs> Recovery<'_, F> {
     }
 }
 
-fn replay<File: FsFile>(
-    file: File,
-    header: &SegmentHeader,
-    limit: u64,
-    qos2: Qos2Table,
-) -> io::Result<Replay<File>> {
+fn replay<File: FsFile>(file: File, header: &SegmentHeader, limit: u64, qos2: Qos2Table) -> io::Result<Replay<File>> {
     let first = SEGMENT_HEADER_LEN as u64;
     let scanner = Scanner::new(file, record::seed(header.salt), first, header.base);
     let mut replay = Replay { scanner, holes: Vec::new(), qos2, has_snapshot: false, last_group_start: 0 };

@@ -93,9 +93,9 @@ impl<F: Fs> Writer<F> {
         self.shared.generation.store(queue.generation, Ordering::Release);
         self.shared.paused.store(false, Ordering::Release);
         drop(queue);
-        self.shared.watermark.send_if_modified(|watermark| {
-            std::mem::replace(watermark, Watermark { next_seq }).next_seq != next_seq
-        });
+        self.shared
+            .watermark
+            .send_if_modified(|watermark| std::mem::replace(watermark, Watermark { next_seq }).next_seq != next_seq);
         self.shared.show_bytes();
         self.shared.session.notify_one();
         events::reopened(next_seq);
