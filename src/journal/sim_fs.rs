@@ -60,6 +60,7 @@ struct Disk {
     /// Calls so far that can fail: all but reads.
     calls: u64,
     faults: BTreeMap<u64, Fault>,
+    shows_unsynced: bool,
 }
 
 #[derive(Clone, Default)]
@@ -90,6 +91,7 @@ impl SimFs {
             random: seed,
             calls: 0,
             faults: BTreeMap::new(),
+            shows_unsynced: false,
         })
     }
 
@@ -128,6 +130,12 @@ impl SimFs {
     /// Faults that have not come to pass yet.
     pub fn faults_left(&self) -> usize {
         lock(&self.disk).faults.len()
+    }
+
+    /// Whether a failed sync left bytes that are shown and are not on the disk, and no later sync will bring there. A
+    /// process started on them after a [`SimFs::kill`] cannot know.
+    pub fn shows_unsynced(&self) -> bool {
+        lock(&self.disk).shows_unsynced
     }
 
     /// Bytes that all files together may have.
@@ -200,6 +208,7 @@ impl Disk {
         }
         self.locks.clear();
         self.faults.clear();
+        self.shows_unsynced = false;
     }
 
     /// Settles what became of a file's unsynced bytes.
@@ -379,10 +388,13 @@ impl FsFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = lock(&self.disk);
         let result = disk.fallible_call();
-        let Inode { content, durable, dirty } = &mut disk.inodes[self.inode];
-        let dirty = std::mem::take(dirty);
+        let dirty = std::mem::take(&mut disk.inodes[self.inode].dirty);
         // After a failure the pages count as clean: they are shown, and a later sync does not write them.
-        result?;
+        if let Err(error) = result {
+            disk.shows_unsynced = true;
+            return Err(error);
+        }
+        let Inode { content, durable, .. } = &mut disk.inodes[self.inode];
         durable.resize(content.len(), 0);
         for range in dirty {
             let range = range.start as usize..range.end as usize;

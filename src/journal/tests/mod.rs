@@ -90,6 +90,12 @@ impl Life {
         ordinal
     }
 
+    fn commit_all(&mut self, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            self.commit(&payload(number));
+        }
+    }
+
     /// Whatever waited for time to pass is due.
     fn let_time_pass(&mut self) {
         self.writer.look_for_room_at = self.writer.look_for_room_at.map(|_| Instant::now());
@@ -106,10 +112,22 @@ impl Life {
 }
 
 /// An entry that owns what it tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Got {
     Message(u64, Vec<u8>),
     Lost(u64, u64),
+}
+
+/// Short, as a failed comparison prints hundreds.
+impl std::fmt::Debug for Got {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Got::Message(seq, payload) => {
+                write!(f, "{seq}:{}", String::from_utf8_lossy(&payload[..payload.len().min(12)]))
+            }
+            Got::Lost(from, to) => write!(f, "lost {from}..{to}"),
+        }
+    }
 }
 
 fn got(entry: Entry<'_>) -> Got {

@@ -68,7 +68,7 @@ fn a_group_is_bounded_and_a_record_larger_than_a_segment_gets_its_own() {
 fn a_reader_seeks_forwards_and_backwards() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());
-    (1..=150).for_each(|number| drop(life.commit(&payload(number))));
+    life.commit_all(1..=150);
     let mut reader = life.handle.reader();
     for seq in [100, 101, 150, 1, 77, 151] {
         reader.seek(Seq(seq)).unwrap();
@@ -82,7 +82,7 @@ fn delivered_segments_go_once_every_database_has_spoken_and_keep_has_passed() {
     let fs = SimFs::new(1);
     let keeping = config::Journal { keep: Duration::from_secs(3600), ..config() };
     let mut life = Life::begin(&fs, &keeping);
-    (1..=150).for_each(|number| drop(life.commit(&payload(number))));
+    life.commit_all(1..=150);
     let before = life.segments().len();
     life.let_time_pass();
     life.settle();
@@ -113,7 +113,7 @@ fn delivered_segments_go_once_every_database_has_spoken_and_keep_has_passed() {
 fn a_reader_goes_on_in_a_segment_that_was_trimmed_under_it() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());
-    (1..=150).for_each(|number| drop(life.commit(&payload(number))));
+    life.commit_all(1..=150);
     let mut reader = life.handle.reader();
     assert_eq!(reader.next().unwrap().map(got), Some(Got::Message(1, payload(1))));
     let second = life.writer.shared.segments.lock().unwrap()[1].base;
