@@ -65,6 +65,11 @@ impl<F: Fs> Intake<F> {
         self.shared.generation.load(Ordering::Acquire)
     }
 
+    #[cfg(test)]
+    pub(super) fn adopted_generation(&self) -> u64 {
+        self.adopted.load(Ordering::Acquire)
+    }
+
     /// Stages a message; `qos2` is its packet id and content hash. Returns its ordinal. Memory only.
     pub fn push_message(&mut self, message: &Message<'_>, qos2: Option<(u16, u64)>) -> u64 {
         let ordinal = self.push(Kind::Message);

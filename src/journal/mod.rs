@@ -24,9 +24,10 @@ mod rotation;
 mod scan;
 mod segment;
 mod shared;
-//#[cfg(any(test, feature = "simulation"))]
-//mod sim_fs;
-//mod tests;
+#[cfg(any(test, feature = "simulation"))]
+mod sim_fs;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use fs::{Fs, FsFile};
@@ -36,5 +37,5 @@ pub use intake::Intake;
 pub use qos2::{Qos2Table, Qos2Verdict};
 pub use reader::Reader;
 pub use real_fs::RealFs;
-//#[cfg(any(test, feature = "simulation"))]
-//pub use sim_fs::{Fault, SimFs};
+#[cfg(any(test, feature = "simulation"))]
+pub use sim_fs::{Fault, SimFs};

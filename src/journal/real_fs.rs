@@ -30,11 +30,11 @@ impl Fs for RealFs {
             return Ok(());
         }
         std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
-        path.ancestors()
-            .skip(1)
-            .take(2)
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .try_for_each(|parent| self.sync_dir(parent))
+        for parent in path.ancestors().skip(1).take(2) {
+            let is_here = parent.as_os_str().is_empty();
+            self.sync_dir(if is_here { Path::new(".") } else { parent })?;
+        }
+        Ok(())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -95,12 +95,6 @@ pub(super) fn read_header(file: &impl FsFile, base: Seq) -> io::Result<Option<Se
     Ok(None)
 }
 
-/// Whether the first copy of the header is whole (the second may still be readable if not).
-pub(super) fn is_header_whole(file: &impl FsFile) -> io::Result<bool> {
-    let mut bytes = [0; SEGMENT_HEADER_LEN];
-    Ok(read_full(file, &mut bytes, 0)? == SEGMENT_HEADER_LEN && SegmentHeader::decode(&bytes)?.is_some())
-}
-
 pub(super) fn path_of(dir: &Path, base: Seq) -> PathBuf {
     dir.join(format!("{:020}{SUFFIX}", base.0))
 }

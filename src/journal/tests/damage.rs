@@ -1,0 +1,342 @@
+//! Torn tails, flipped bits, lost files.
+
+use super::super::segment::{SEGMENT_HEADER_LEN, path_of};
+use super::*;
+
+fn halting() -> config::Journal {
+    config::Journal { on_corruption: Corruption::Halt, ..config() }
+}
+
+/// A journal of `count` messages, each in a group of its own, left as a SIGKILL leaves it.
+fn written(count: u64) -> SimFs {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.commit_all(1..=count);
+    fs.kill()
+}
+
+fn segments(fs: &SimFs) -> Vec<PathBuf> {
+    let files = fs.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| segment::base_of(path).is_some() && !path.to_string_lossy().contains("quarantine")).collect()
+}
+
+fn quarantined(fs: &SimFs) -> Vec<String> {
+    let files = fs.files().into_iter().filter(|(path, _)| path.parent().is_some_and(|p| p.ends_with("quarantine")));
+    files.map(|(path, _)| segment::name_of(&path)).collect()
+}
+
+/// Flips a bit in the middle of the payload of message `number`; returns the byte.
+fn flip(fs: &SimFs, path: &Path, number: u64) -> usize {
+    let mut at = None;
+    fs.damage(path, |bytes| {
+        let needle = format!("message {number} ");
+        at = bytes.windows(needle.len()).position(|window| window == needle.as_bytes());
+        bytes[at.unwrap()] ^= 4;
+    });
+    at.unwrap()
+}
+
+#[test]
+fn an_unfinished_write_is_cut_off_without_a_word_of_loss() {
+    for cut in [1, 8, 19, 20, 30, 50] {
+        let fs = written(5);
+        let path = path_of(&data_dir().join("journal"), Seq(1));
+        let whole = fs.files().iter().find(|(name, _)| *name == path).unwrap().1;
+        fs.damage(&path, |bytes| {
+            let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+            bytes[end - cut..].fill(0);
+        });
+        let mut life = Life::begin(&fs, &halting());
+        assert_eq!(read_all(&life), messages(1..5), "cut {cut}");
+        assert_eq!(life.metrics.messages_lost.get(), 0);
+        life.commit(&payload(5));
+        assert_eq!(read_all(&life), messages(1..6));
+        assert_eq!(fs.files().iter().find(|(name, _)| *name == path).unwrap().1, whole);
+    }
+}
+
+#[test]
+fn a_stale_record_behind_a_torn_one_never_comes_back() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.commit_all(1..=3);
+    let fs = fs.kill();
+    let path = path_of(&data_dir().join("journal"), Seq(1));
+    // The last record is torn, and then the same number is written again by a shorter record.
+    flip(&fs, &path, 3);
+    let mut life = Life::begin(&fs, &config());
+    assert_eq!(life.handle.status().next_seq, Seq(3));
+    life.commit(b"short");
+    let life = Life::begin(&fs.kill(), &config());
+    assert_eq!(read_all(&life)[2..], [Got::Message(3, b"short".to_vec())]);
+}
+
+#[test]
+fn damage_in_the_newest_segment_is_mended_and_reported_once() {
+    let fs = written(20);
+    let path = path_of(&data_dir().join("journal"), Seq(1));
+    let before = segments(&fs);
+    assert_eq!(before.len(), 1);
+    flip(&fs, &path, 10);
+    let life = Life::begin(&fs, &config());
+    let mut expected = messages(1..10);
+    expected.push(Got::Lost(10, 11));
+    expected.extend(messages(11..21));
+    assert_eq!(read_all(&life), expected);
+    assert_eq!(read_all(&life), expected);
+    assert_eq!(life.metrics.messages_lost.get(), 1);
+    assert_eq!(quarantined(&fs).len(), 1);
+
+    let again = Life::begin(&fs.kill(), &halting());
+    assert_eq!(read_all(&again), expected, "what is mended stays mended, and is no reason to halt");
+    assert_eq!(again.metrics.messages_lost.get(), 0);
+}
+
+#[test]
+fn halt_refuses_to_open_over_proven_damage_and_touches_nothing() {
+    let fs = written(20);
+    let path = path_of(&data_dir().join("journal"), Seq(1));
+    flip(&fs, &path, 10);
+    let before = fs.files();
+    let Err(error) = Life::try_begin(&fs, &halting()) else { panic!("opened") };
+    let text = error.to_string();
+    assert!(matches!(error, OpenError::Damaged { .. }) && text.contains("quarantine"), "{text}");
+    assert_eq!(fs.files(), before);
+}
+
+#[test]
+fn a_hole_in_the_last_group_may_be_a_torn_write_and_does_not_halt() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.commit(&payload(1));
+    for number in 2..=6 {
+        life.intake.push_message(&message(&payload(number)), None);
+    }
+    life.intake.submit();
+    life.settle();
+    let fs = fs.kill();
+    flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 4);
+    let life = Life::begin(&fs, &halting());
+    let expected = [messages(1..4), vec![Got::Lost(4, 5)], messages(5..7)].concat();
+    assert_eq!(read_all(&life), expected);
+}
+
+#[test]
+fn after_a_clean_stop_even_the_last_record_is_known_to_have_been_whole() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.commit_all(1..=3);
+    life.handle.stop();
+    assert_eq!(life.settle(), Step::Stopped);
+    let fs = fs.kill();
+    flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 3);
+    assert!(matches!(Life::try_begin(&fs, &halting()), Err(OpenError::Damaged { .. })));
+    let life = Life::begin(&fs, &config());
+    assert_eq!(read_all(&life)[2..], [Got::Lost(3, 4)]);
+    assert_eq!(life.handle.status().next_seq, Seq(4));
+}
+
+#[test]
+fn damage_in_a_sealed_segment_is_found_by_the_reader_and_copied_once() {
+    let fs = written(200);
+    let sealed = segments(&fs)[1].clone();
+    let base = segment::base_of(&sealed).unwrap().0;
+    flip(&fs, &sealed, base + 3);
+    flip(&fs, &sealed, base + 4);
+    let life = Life::begin(&fs, &config());
+    let mut expected = messages(1..base + 3);
+    expected.push(Got::Lost(base + 3, base + 5));
+    expected.extend(messages(base + 5..201));
+    assert_eq!(read_all(&life), expected);
+    assert_eq!(read_all(&life), expected, "a second database is told as well");
+    assert_eq!(life.metrics.messages_lost.get(), 2, "and it counts once");
+    let kept = quarantined(&fs);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(kept[0].starts_with(&segment::name_of(&sealed)), "{kept:?}");
+}
+
+#[test]
+fn halt_stops_the_reader_at_damage_for_as_long_as_it_is_asked() {
+    let fs = written(200);
+    let sealed = segments(&fs)[1].clone();
+    let base = segment::base_of(&sealed).unwrap().0;
+    flip(&fs, &sealed, base + 3);
+    let life = Life::begin(&fs, &halting());
+    let mut reader = life.handle.reader();
+    for seq in 1..base + 3 {
+        assert_eq!(reader.next().unwrap().map(got), Some(Got::Message(seq, payload(seq))));
+    }
+    for _ in 0..3 {
+        let error = reader.next().map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("quarantine"), "{error}");
+        assert_eq!(reader.position(), Seq(base + 3));
+    }
+    assert!(quarantined(&fs).is_empty());
+}
+
+#[test]
+fn a_zeroed_end_of_a_sealed_segment_is_lost_up_to_the_next() {
+    let fs = written(200);
+    let sealed = segments(&fs);
+    let (base, next) = (segment::base_of(&sealed[1]).unwrap().0, segment::base_of(&sealed[2]).unwrap().0);
+    fs.damage(&sealed[1], |bytes| bytes[2048..].fill(0));
+    let life = Life::begin(&fs, &config());
+    let read = read_all(&life);
+    let lost: Vec<&Got> = read.iter().filter(|got| matches!(got, Got::Lost(..))).collect();
+    let [Got::Lost(from, to)] = lost[..] else { panic!("{lost:?}") };
+    assert!(*from > base && *to == next, "{lost:?}");
+    assert_eq!(read.len() as u64, 200 - (to - from) + 1);
+}
+
+#[test]
+fn a_missing_sealed_segment_is_reported_lost() {
+    let fs = written(200);
+    let sealed = segments(&fs);
+    let (base, next) = (segment::base_of(&sealed[1]).unwrap().0, segment::base_of(&sealed[2]).unwrap().0);
+    Fs::remove(&fs, &sealed[1]).unwrap();
+    let life = Life::begin(&fs, &config());
+    let expected = [messages(1..base), vec![Got::Lost(base, next)], messages(next..201)].concat();
+    assert_eq!(read_all(&life), expected);
+}
+
+#[test]
+fn one_damaged_header_copy_costs_nothing() {
+    for newest in [false, true] {
+        let fs = written(200);
+        let path = if newest { segments(&fs).pop().unwrap() } else { segments(&fs)[1].clone() };
+        fs.damage(&path, |bytes| bytes[..SEGMENT_HEADER_LEN].fill(0xFF));
+        let life = Life::begin(&fs, &config());
+        assert_eq!(read_all(&life), messages(1..201));
+    }
+}
+
+#[test]
+fn an_unreadable_sealed_segment_is_lost_as_a_whole() {
+    let fs = written(200);
+    let sealed = segments(&fs);
+    let (base, next) = (segment::base_of(&sealed[1]).unwrap().0, segment::base_of(&sealed[2]).unwrap().0);
+    fs.damage(&sealed[1], |bytes| bytes[..512].fill(0));
+    let life = Life::begin(&fs, &config());
+    let expected = [messages(1..base), vec![Got::Lost(base, next)], messages(next..201)].concat();
+    assert_eq!(read_all(&life), expected);
+    assert_eq!(quarantined(&fs).len(), 1);
+}
+
+#[test]
+fn an_unreadable_newest_segment_is_put_aside_and_its_numbers_get_a_new_id() {
+    let fs = written(200);
+    let newest = segments(&fs).pop().unwrap();
+    let base = segment::base_of(&newest).unwrap();
+    fs.damage(&newest, |bytes| bytes[..512].fill(0));
+    assert!(matches!(Life::try_begin(&fs, &halting()), Err(OpenError::Damaged { .. })));
+    let mut life = Life::begin(&fs, &config());
+    assert_eq!(life.handle.status().next_seq, base);
+    let ids = life.handle.ids();
+    assert_eq!((ids.len(), ids[1].1), (2, base));
+    assert_eq!(quarantined(&fs), [segment::name_of(&newest)]);
+    life.commit(b"after");
+    assert_eq!(read_all(&life).pop(), Some(Got::Message(base.0, b"after".to_vec())));
+    assert_eq!(Life::begin(&fs.kill(), &config()).handle.ids(), ids);
+}
+
+#[test]
+fn a_lost_id_file_is_made_again_from_the_segments() {
+    let fs = written(5);
+    let id = Life::begin(&fs, &config()).handle.ids();
+    let file = data_dir().join("journal/id");
+    fs.damage(&file, |bytes| bytes[20] ^= 1);
+    assert_eq!(Life::begin(&fs.kill(), &config()).handle.ids(), id);
+    Fs::remove(&fs, &file).unwrap();
+    let life = Life::begin(&fs.kill(), &config());
+    assert_eq!(life.handle.ids(), id);
+    assert_eq!(read_all(&life), messages(1..6));
+}
+
+#[test]
+fn wiped_segments_mean_a_new_journal_with_a_new_id() {
+    let fs = written(5);
+    let id = Life::begin(&fs.kill(), &config()).handle.status().id;
+    segments(&fs).iter().for_each(|path| Fs::remove(&fs, path).unwrap());
+    let life = Life::begin(&fs, &config());
+    assert_ne!(life.handle.status().id, id);
+    assert_eq!(life.handle.status().next_seq, Seq(1));
+}
+
+#[test]
+fn a_format_of_the_future_is_refused_and_left_alone() {
+    let fs = written(5);
+    let path = segments(&fs).pop().unwrap();
+    fs.damage(&path, |bytes| {
+        bytes[8] = 9;
+        let crc = crc32c::crc32c(&bytes[..56]);
+        bytes[56..60].copy_from_slice(&crc.to_le_bytes());
+    });
+    let before = fs.files();
+    let Err(error) = Life::try_begin(&fs, &config()) else { panic!("opened") };
+    assert!(error.to_string().contains("version 9"), "{error}");
+    assert_eq!(fs.files(), before);
+}
+
+#[test]
+fn a_lost_snapshot_is_replaced_by_what_the_segment_before_says() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.intake.push_message(&message(&payload(1)), Some((5, 50)));
+    life.intake.submit();
+    life.commit_all(2..=100);
+    let fs = fs.kill();
+    let newest = segments(&fs).pop().unwrap();
+    // Behind the copy of the header: the table itself.
+    fs.damage(&newest, |bytes| bytes[SEGMENT_HEADER_LEN + 20 + SEGMENT_HEADER_LEN] ^= 1);
+    let mut life = Life::begin(&fs, &config());
+    assert_eq!(life.intake.qos2().verdict(5, true, 50), Qos2Verdict::Duplicate);
+    life.commit(&payload(101));
+    assert_eq!(read_all(&life), messages(1..102));
+    let life = Life::begin(&fs.kill(), &config());
+    assert_eq!(life.intake.qos2().verdict(5, true, 50), Qos2Verdict::Duplicate, "a new snapshot was made");
+}
+
+#[test]
+fn a_failed_fsync_is_never_believed_afterwards() {
+    for fault_at in [0, 1] {
+        let fs = SimFs::new(1);
+        let mut life = Life::begin(&fs, &config());
+        life.commit(&payload(1));
+        let mut reader = life.handle.reader();
+        fs.fail_call(fault_at, Fault::Short);
+        let lost = life.push(b"lost with the write");
+        assert!(matches!(life.settle(), Step::Blocked(_)));
+        assert_eq!((life.intake.generation(), life.intake.durable()), (0, 1));
+        // Submitted meanwhile, by a session that does not know yet.
+        life.push(b"lost with the session");
+        life.let_time_pass();
+        life.settle();
+        assert_eq!((life.intake.generation(), life.intake.durable()), (1, 1));
+        life.push(b"still of the old session");
+        life.settle();
+        assert_eq!(life.intake.durable(), 1, "nothing is taken before the session has the new table");
+        assert!(!life.intake.is_backlogged());
+
+        life.intake.qos2();
+        let ordinal = life.commit(&payload(2));
+        assert!(ordinal > lost);
+        assert_eq!(read_on(&mut reader), messages(1..3));
+        assert_eq!(read_all(&Life::begin(&fs.crash(7), &config())), messages(1..3));
+    }
+}
+
+#[test]
+fn reopening_is_tried_until_the_disk_takes_it() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    (0..12).for_each(|call| fs.fail_call(call, Fault::Io));
+    life.push(&payload(1));
+    for _ in 0..20 {
+        life.settle();
+        life.let_time_pass();
+    }
+    assert_eq!((fs.faults_left(), life.intake.generation()), (0, 1));
+    life.intake.qos2();
+    life.commit(&payload(1));
+    assert_eq!(read_all(&life), messages(1..2));
+}
