@@ -3,14 +3,14 @@
 
 use std::future::Future;
 
-use crate::journal::{self, Fs, Intake, Qos2Table};
+use crate::journal::{Fs, Intake, Qos2Table};
 use crate::message::Message;
 
 /// Where messages go. The methods are those of [`Intake`]; the promises too.
 pub trait Journal: Send + Sync + 'static {
-    /// The QoS 2 table as the disk has it now.
+    /// The QoS 2 table as the disk has it now; also takes note of a new generation.
     fn qos2(&self) -> Qos2Table;
-    /// Changes when what was pushed but is not durable has been lost.
+    /// Changes when what was pushed but is not durable has been lost. Until `qos2` is called again nothing is taken.
     fn generation(&self) -> u64;
     /// Stages a message and returns its ordinal.
     fn push_message(&mut self, message: &Message<'_>, qos2: Option<(u16, u64)>) -> u64;
@@ -28,10 +28,7 @@ pub trait Journal: Send + Sync + 'static {
     fn changed(&self) -> impl Future<Output = ()> + Send;
 }
 
-impl<F: Fs> Journal for journal::Intake<F>
-where
-    Intake<F>: Send + Sync,
-{
+impl<F: Fs> Journal for Intake<F> {
     fn qos2(&self) -> Qos2Table {
         Intake::qos2(self)
     }

@@ -178,11 +178,8 @@ impl<J: Journal> Source<J> {
                 self.shared.events.journal_reopened();
                 let wait = self.backoff.next(random());
                 self.shared.events.disconnected(&address, "the journal was reopened after a disk error", wait);
-                let mut shutdown = self.shared.shutdown.clone();
-                tokio::select! {
-                    () = self.shared.store.renew() => Some(wait),
-                    () = shutdown.requested() => None,
-                }
+                self.shared.store.renew();
+                Some(wait)
             }
             Ended::TakenOver(words) => Some(self.taken_over(&address, &words)),
             Ended::Cut(words) if self.very_short >= VERY_SHORT_IN_A_ROW => {

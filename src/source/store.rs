@@ -40,8 +40,8 @@ pub(super) type Owed = (u64, AckKind, u16);
 impl<J: Journal> Store<J> {
     pub(super) fn new(journal: J) -> Store<J> {
         Store {
-            qos2: journal.qos2(),
             generation: journal.generation(),
+            qos2: journal.qos2(),
             journal,
             last_ordinal: 0,
             with_identifiers: false,
@@ -57,25 +57,13 @@ impl<J: Journal> Store<J> {
         self.journal.generation() != self.generation
     }
 
-    /// Begins anew with what the disk has. The connection that fed the old state must be gone.
-    pub(super) async fn renew(&mut self) {
-        // What was staged before we noticed may or may not be lost. A record behind it tells: once that is durable,
-        // the table has all there will be. Identifier 0 is nobody's, so releasing it changes nothing.
-        loop {
-            let generation = self.journal.generation();
-            let barrier = self.journal.push_release(0);
-            self.journal.submit();
-            while self.journal.durable() < barrier && self.journal.generation() == generation {
-                self.journal.changed().await;
-            }
-            let qos2 = self.journal.qos2();
-            if self.journal.generation() == generation {
-                self.qos2 = qos2;
-                self.generation = generation;
-                self.last_ordinal = 0;
-                return;
-            }
-        }
+    /// Begins anew with what the disk has. The connection that fed the old state must be gone; what it pushed and is
+    /// not durable, the journal forgets.
+    pub(super) fn renew(&mut self) {
+        // In this order: should the generation change in between, the store is stale at once and renewed again.
+        self.generation = self.journal.generation();
+        self.qos2 = self.journal.qos2();
+        self.last_ordinal = 0;
     }
 
     /// Whether everything pushed is durable.

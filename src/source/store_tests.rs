@@ -1,1 +1,133 @@
+use super::*;
+use crate::config::MqttVersion;
 
+/// A disk that keeps everything at once, unless told to fail.
+#[derive(Default)]
+struct Memory {
+    messages: Vec<(String, Vec<u8>, Option<Fault>)>,
+    table: Qos2Table,
+    ordinal: u64,
+    generation: u64,
+}
+
+impl Journal for Memory {
+    fn qos2(&self) -> Qos2Table {
+        self.table.clone()
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn push_message(&mut self, message: &Message<'_>, qos2: Option<(u16, u64)>) -> u64 {
+        if let Some((packet_id, hash)) = qos2 {
+            self.table.take(packet_id, hash);
+        }
+        let mut body = Vec::new();
+        message.encode(&mut body);
+        self.messages.push((message.topic.to_owned(), message.payload.to_vec(), message.fault));
+        self.ordinal += 1;
+        self.ordinal
+    }
+
+    fn push_release(&mut self, packet_id: u16) -> u64 {
+        self.table.release(packet_id);
+        self.ordinal += 1;
+        self.ordinal
+    }
+
+    fn push_clear(&mut self) -> u64 {
+        self.table.clear();
+        self.ordinal += 1;
+        self.ordinal
+    }
+
+    fn submit(&mut self) {}
+
+    fn is_backlogged(&self) -> bool {
+        false
+    }
+
+    fn durable(&self) -> u64 {
+        self.ordinal
+    }
+
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+}
+
+fn publish<'a>(flags: u8, body: &'a [u8], version: MqttVersion) -> Publish<'a> {
+    Publish::decode(version, flags, body).unwrap()
+}
+
+fn take(store: &mut Store<Memory>, aliases: &mut TopicAliases, flags: u8, body: &[u8]) -> Option<Owed> {
+    store.take(&publish(flags, body, MqttVersion::V5), aliases, Timestamp(1), false).unwrap()
+}
+
+#[test]
+fn a_qos_2_message_is_stored_once_in_this_process_and_in_the_next() {
+    let mut store = Store::new(Memory::default());
+    let mut aliases = TopicAliases::default();
+    let body = [0, 1, b'a', 0, 9, 0, b'x'];
+    assert_eq!(take(&mut store, &mut aliases, 0b0100, &body), Some((1, AckKind::PubRec, 9)));
+    assert_eq!(take(&mut store, &mut aliases, 0b1100, &body), Some((1, AckKind::PubRec, 9)), "still owed, once stored");
+    assert_eq!(store.release(9), (2, AckKind::PubComp, 9));
+    // The process dies and comes back with what the disk has.
+    let mut store = Store::new(store.journal);
+    let owed = take(&mut store, &mut aliases, 0b1100, &body);
+    assert_eq!(owed, Some((0, AckKind::PubRec, 9)), "nothing to wait for");
+    assert_eq!(store.journal.messages.len(), 1);
+    let other = [0, 1, b'a', 0, 9, 0, b'y'];
+    take(&mut store, &mut aliases, 0b1100, &other);
+    assert_eq!(store.journal.messages.len(), 2, "the same identifier with other content is another message");
+    store.clear();
+    take(&mut store, &mut aliases, 0b1100, &body);
+    assert_eq!(store.journal.messages.len(), 3, "a new session knows no identifier");
+}
+
+#[test]
+fn after_the_journal_lost_something_what_it_lost_is_taken_again() {
+    let mut store = Store::new(Memory::default());
+    let mut aliases = TopicAliases::default();
+    let body = [0, 1, b'a', 0, 9, 0, b'x'];
+    take(&mut store, &mut aliases, 0b0100, &body);
+    store.journal.table = Qos2Table::default();
+    store.journal.generation += 1;
+    assert!(store.is_stale());
+    store.renew();
+    assert!(!store.is_stale() && store.is_settled());
+    take(&mut store, &mut aliases, 0b1100, &body);
+    assert_eq!(store.journal.messages.len(), 2);
+}
+
+#[test]
+fn an_alias_stands_for_its_topic_until_it_is_given_another() {
+    let mut store = Store::new(Memory::default());
+    let mut aliases = TopicAliases::default();
+    take(&mut store, &mut aliases, 0, &[0, 1, b'a', 3, 35, 0, 7]);
+    take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 7]);
+    take(&mut store, &mut aliases, 0, &[0, 1, b'b', 3, 35, 0, 7]);
+    take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 7]);
+    take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 8]);
+    take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 0]);
+    take(&mut store, &mut aliases, 0, &[0, 0, 0]);
+    let seen: Vec<_> = store.journal.messages.iter().map(|(topic, _, fault)| (topic.as_str(), *fault)).collect();
+    let unknown = ("", Some(Fault::UnknownAlias));
+    assert_eq!(seen, [("a", None), ("a", None), ("b", None), ("b", None), unknown, unknown, unknown]);
+}
+
+#[test]
+fn a_topic_that_is_no_text_is_kept_readable_and_within_bounds() {
+    let mut store = Store::new(Memory::default());
+    let mut aliases = TopicAliases::default();
+    take(&mut store, &mut aliases, 0, &[0, 3, b'a', 0xFF, b'b', 0]);
+    take(&mut store, &mut aliases, 0, &[0, 3, b'a', 0, b'b', 0]);
+    let longest = [&[0xFF; 2][..], &[0xFE; 65_535][..], &[0]].concat();
+    take(&mut store, &mut aliases, 0, &longest);
+    let messages = &store.journal.messages;
+    assert_eq!(messages[0].0, "a\u{FFFD}b");
+    assert_eq!(messages[1].0, "a\u{FFFD}b");
+    assert_eq!(messages[2].0.len(), 65_535, "a multiple of the replacement's three bytes");
+    assert!(messages.iter().all(|message| message.2 == Some(Fault::TopicNotUtf8)));
+}

@@ -151,4 +151,4 @@ fn identifier(stored: &mut StoredSubscriptions, filter: &str) -> Option<u32> {
 
 #[cfg(test)]
 #[path = "subscriptions_tests.rs"]
-mod tests;
+pub(super) mod tests;

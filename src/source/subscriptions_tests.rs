@@ -1,1 +1,124 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::config::{Columns, Format, OnError, Retained};
+use crate::sink::TableName;
+
+pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule> {
+    Arc::new(Rule {
+        name: name.into(),
+        topics: topics.iter().map(|topic| TopicPattern::parse(topic).unwrap()).collect(),
+        qos,
+        database: 0,
+        table: TableName { schema: None, name: "t".into() },
+        format: Format::Json,
+        columns: Columns::Auto,
+        create: false,
+        retained: Retained::Store,
+        on_error: OnError::DeadLetter,
+        position: String::new(),
+    })
+}
+
+fn filters(plan: &Subscriptions) -> Vec<(&str, u8)> {
+    plan.list().iter().map(|subscription| (subscription.filter.as_str(), subscription.qos.level())).collect()
+}
+
+#[test]
+fn a_covered_filter_rides_on_the_covering_one_with_the_highest_qos() {
+    let rules = [
+        rule("one", Qos::ExactlyOnce, &["sensors/{site}/temp"]),
+        rule("all", Qos::AtLeastOnce, &["sensors/#"]),
+        rule("other", Qos::AtMostOnce, &["other"]),
+    ];
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    assert_eq!(filters(&plan), [("sensors/#", 2), ("other", 0)]);
+    assert_eq!(plan.get("sensors/#").unwrap().rules, ["all".into(), "one".into()]);
+    assert!(plan.identifiers().is_empty(), "no two overlap without covering");
+}
+
+#[test]
+fn the_same_filter_under_several_names_is_subscribed_to_once() {
+    let rules = [rule("a", Qos::AtMostOnce, &["x/{a}", "x/+"]), rule("b", Qos::AtLeastOnce, &["x/{b}"])];
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    assert_eq!(filters(&plan), [("x/+", 1)]);
+    assert_eq!(plan.list()[0].rules, ["a".into(), "b".into()]);
+}
+
+#[test]
+fn a_shared_filter_is_not_covered_by_a_plain_one() {
+    let rules = [rule("plain", Qos::AtLeastOnce, &["a/#"]), rule("shared", Qos::AtLeastOnce, &["$share/g/a/b"])];
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    assert_eq!(filters(&plan), [("a/#", 1), ("$share/g/a/b", 1)]);
+}
+
+#[test]
+fn only_filters_that_overlap_without_covering_get_identifiers() {
+    let rules = [
+        rule("left", Qos::AtLeastOnce, &["a/+/c"]),
+        rule("right", Qos::AtLeastOnce, &["a/b/+"]),
+        rule("under", Qos::AtLeastOnce, &["a/b/{x}"]),
+        rule("apart", Qos::AtLeastOnce, &["z"]),
+    ];
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    let identifiers = plan.identifiers();
+    assert_eq!(identifiers.len(), 2);
+    assert_ne!(identifiers["a/+/c"], identifiers["a/b/+"]);
+    assert_eq!(plan.get("z").unwrap().identifier, None);
+    assert!(Subscriptions::plan(MqttVersion::V3, &rules, None).identifiers().is_empty(), "3.1.1 has none");
+}
+
+#[test]
+fn a_covered_filter_has_the_identifier_of_the_one_that_covers_it() {
+    let rules = [
+        rule("a", Qos::AtLeastOnce, &["a/+/c"]),
+        rule("b", Qos::AtLeastOnce, &["a/b/#"]),
+        rule("c", Qos::AtLeastOnce, &["a/b/d/e"]),
+    ];
+    let identifiers = Subscriptions::plan(MqttVersion::V5, &rules, None).identifiers();
+    assert_eq!(identifiers["a/b/d/e"], identifiers["a/b/#"]);
+}
+
+#[test]
+fn an_identifier_is_never_given_to_another_filter() {
+    let first = [rule("a", Qos::AtLeastOnce, &["a/+"]), rule("b", Qos::AtLeastOnce, &["+/b"])];
+    let plan = Subscriptions::plan(MqttVersion::V5, &first, None);
+    let second = [rule("a", Qos::AtLeastOnce, &["a/+"]), rule("c", Qos::AtLeastOnce, &["+/c"])];
+    let next = Subscriptions::plan(MqttVersion::V5, &second, Some(plan.stored().clone()));
+    assert_eq!(next.identifiers()["a/+"], plan.identifiers()["a/+"]);
+    assert_ne!(next.identifiers()["+/c"], plan.identifiers()["+/b"]);
+}
+
+prop_compose! {
+    fn pattern()(levels in prop::collection::vec(prop::sample::select(vec!["a", "b", "+"]), 1..4), rest: bool) -> String {
+        let mut text = levels.join("/");
+        if rest { text.push_str("/#"); }
+        text
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_topic_a_rule_matches_is_matched_by_a_subscription(
+        patterns in prop::collection::vec(pattern(), 1..8),
+        topic in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..5),
+    ) {
+        let topic = topic.join("/");
+        let rules: Vec<_> =
+            patterns.iter().enumerate().map(|(n, text)| rule(&n.to_string(), Qos::AtLeastOnce, &[text])).collect();
+        let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+        let mut captures = Vec::new();
+        let wanted = rules.iter().any(|rule| rule.topics[0].matches(&topic, &mut captures));
+        let matching: Vec<_> = plan
+            .list()
+            .iter()
+            .filter(|subscription| TopicPattern::parse(&subscription.filter).unwrap().matches(&topic, &mut captures))
+            .collect();
+        prop_assert_eq!(wanted, !matching.is_empty());
+        if matching.len() > 1 {
+            prop_assert!(matching.iter().all(|subscription| subscription.identifier.is_some()));
+        }
+        let all_rules: usize = plan.list().iter().map(|subscription| subscription.rules.len()).sum();
+        prop_assert_eq!(all_rules, rules.len());
+    }
+}
