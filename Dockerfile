@@ -15,8 +15,8 @@ FROM debian:bookworm-slim
 # package is added. The certificates, for brokers and
 # databases behind TLS, come from the build stage.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-RUN groupadd --system --gid 10001 rowbridge \
-    && useradd --system --uid 10001 --gid rowbridge --no-create-home --home-dir /var/lib/rowbridge rowbridge \
+RUN groupadd --gid 10001 rowbridge \
+    && useradd --uid 10001 --gid rowbridge --shell /usr/sbin/nologin --no-create-home --home-dir /var/lib/rowbridge rowbridge \
     && install -d -o rowbridge -g rowbridge -m 0750 /var/lib/rowbridge \
     && install -d /etc/rowbridge
 COPY --from=build /out/rowbridge /usr/bin/rowbridge
