@@ -55,7 +55,7 @@ pub struct Router {
 }
 
 /// Memory of one walk through the trie.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Walk {
     here: Vec<usize>,
     next: Vec<usize>,
