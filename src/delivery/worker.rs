@@ -406,3 +406,7 @@ fn hold_of(halt: &Halt) -> Stop {
         mend: Some("mend the table or the rule, or set on_error: dead_letter, and restart".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

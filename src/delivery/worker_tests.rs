@@ -1,0 +1,349 @@
+//! The loop against a real SQLite file and a real journal, with a sink between that fails on demand.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::config::{self, Config, LoadRequest};
+use crate::delivery::{DatabaseState, SharedState, Tally, totals};
+use crate::journal::{Intake, Journal, RealFs};
+use crate::message::{Message, Properties, Qos};
+use crate::shutdown::{self, ShutdownTrigger};
+use crate::sink::{
+    Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
+    TableSchema,
+};
+
+/// What the next calls of `write` do; the last one repeats.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// The connection breaks before anything was applied.
+    CutBefore,
+    /// The commit is applied, its answer lost.
+    CutAfter,
+    /// The database says no, and no person has mended it yet.
+    Table,
+}
+
+/// A SQLite sink whose writes fail by a script.
+struct FaultySink {
+    inner: SqliteSink,
+    script: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+impl FaultySink {
+    fn next_fault(&self) -> Fault {
+        self.script.lock().unwrap().pop_front().unwrap_or(Fault::None)
+    }
+}
+
+fn failure(class: Class) -> SinkError {
+    SinkError { class, code: "test".to_owned(), message: "as the test wants it".to_owned(), advice: "none" }
+}
+
+impl Sink for FaultySink {
+    type Encoder = SqliteEncoder;
+
+    fn encoder(&self) -> SqliteEncoder {
+        self.inner.encoder()
+    }
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        self.inner.connect().await
+    }
+    async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
+        self.inner.offsets(bridge).await
+    }
+    async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
+        self.inner.start_offset(bridge, journal, next_seq).await
+    }
+    async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
+        self.inner.describe(table).await
+    }
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+        self.inner.create_table_sql(table, columns)
+    }
+    async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
+        self.inner.create_table(sql).await
+    }
+    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        match self.next_fault() {
+            Fault::None => self.inner.write(batch).await,
+            Fault::CutBefore => Err(failure(Class::Transient)),
+            Fault::CutAfter => {
+                self.inner.write(batch).await?;
+                Err(failure(Class::Transient))
+            }
+            Fault::Table => Err(failure(Class::Table)),
+        }
+    }
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+        self.inner.refused_units(batch).await
+    }
+    async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
+        self.inner.purge_dead_letters(bridge, before).await
+    }
+    async fn dead_letters(
+        &mut self,
+        bridge: &str,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
+        self.inner.dead_letters(bridge, filter).await
+    }
+    async fn close(&mut self) {
+        self.inner.close().await;
+    }
+}
+
+/// A bridge without a broker: the test is the session.
+struct Bench {
+    directory: TempDir,
+    intake: Intake<RealFs>,
+    handle: JournalHandle<RealFs>,
+    writer: Option<JoinHandle<()>>,
+    worker: Option<JoinHandle<()>>,
+    stop: ShutdownTrigger,
+    state: Arc<SharedState>,
+    metrics: Arc<Metrics>,
+}
+
+const RULE: &str = "
+    topic: t/{name}
+    table: t
+    create: true
+    columns: { n: { from: payload.n, type: bigint, required: true }, name: topic.name }
+";
+
+fn load(directory: &Path, rule_options: &str) -> Config {
+    let text = format!(
+        "mqtt: {{ url: 'mqtt://localhost:1' }}\nbridge: b\ndata_dir: {0}\n\
+         databases: {{ local: {{ url: 'sqlite:{0}/rows.db', retry: {{ min: 1ms, max: 2ms }}, \
+         batch: {{ max_wait: 0ms, max_rows: 10 }} }} }}\nrules:\n  -{RULE}{rule_options}\n",
+        directory.display()
+    );
+    let file = directory.join("bridge.yaml");
+    std::fs::write(&file, text).unwrap();
+    config::load(&LoadRequest::from_process(Some(file), Vec::new())).unwrap_or_else(|report| panic!("{report}"))
+}
+
+impl Bench {
+    /// Starts with messages that were journaled before the worker runs, so that they come in whole batches.
+    fn start(payloads: &[&str], faults: &[Fault], rule_options: &str, prepare_sql: &str) -> Bench {
+        let directory = TempDir::new().unwrap();
+        let config = load(directory.path(), rule_options);
+        rusqlite::Connection::open(directory.path().join("rows.db")).unwrap().execute_batch(prepare_sql).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let journal = Journal::open(RealFs, &config.data_dir, &config.journal, 1, Arc::clone(&metrics)).unwrap();
+        let (handle, intake, writer) = journal.spawn();
+        let (stop, shutdown) = shutdown::channel();
+        let state = Arc::new(SharedState::default());
+        let mut bench = Bench {
+            directory,
+            intake,
+            handle,
+            writer: Some(writer),
+            worker: None,
+            stop,
+            state: Arc::clone(&state),
+            metrics: Arc::clone(&metrics),
+        };
+        bench.push(payloads);
+        let setup = Setup {
+            sink: FaultySink {
+                inner: SqliteSink::new(&config.databases[0]),
+                script: Arc::new(Mutex::new(faults.iter().copied().collect())),
+            },
+            bridge: "b".into(),
+            database: config.databases[0].clone(),
+            index: 0,
+            rules: config.rules.clone().into(),
+            subscriptions: Arc::new(HashMap::new()),
+            unmatched: None,
+            dead_letters_keep: Duration::from_secs(3600),
+            journal: bench.handle.clone(),
+            state,
+            metrics,
+            shutdown,
+        };
+        bench.worker = Some(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(Worker::new(setup).run());
+        }));
+        bench
+    }
+
+    fn push(&mut self, payloads: &[&str]) {
+        let mut last = 0;
+        for payload in payloads {
+            let message = Message {
+                topic: "t/x",
+                payload: payload.as_bytes(),
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                dup: false,
+                properties: Properties::NONE,
+                received_at: clock::now(),
+                fault: None,
+                seq: Seq(0),
+            };
+            last = self.intake.push_message(&message, None);
+        }
+        self.intake.submit();
+        wait_until("the messages are durable", || self.intake.durable() >= last);
+    }
+
+    fn wait_for(&self, what: &str, condition: impl Fn(&DatabaseState) -> bool) {
+        wait_until(what, || condition(&self.state.snapshot()));
+    }
+
+    fn wait_delivered(&self) {
+        let next = self.handle.status().next_seq;
+        self.wait_for("everything is delivered", |state| state.next_seq == Some(next));
+    }
+
+    fn numbers(&self) -> Vec<i64> {
+        self.column("SELECT n FROM t ORDER BY n")
+    }
+
+    fn column(&self, sql: &str) -> Vec<i64> {
+        let connection = rusqlite::Connection::open(self.directory.path().join("rows.db")).unwrap();
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    fn tally(&self) -> Tally {
+        totals(&self.metrics, "local", "rule-1")
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.fire();
+        self.worker.take().map(JoinHandle::join);
+        self.handle.stop();
+        self.writer.take().map(JoinHandle::join);
+    }
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "still waiting until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn payloads(range: std::ops::Range<i64>) -> Vec<String> {
+    range.map(|n| format!("{{\"n\":{n}}}")).collect()
+}
+
+fn as_strs(payloads: &[String]) -> Vec<&str> {
+    payloads.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn every_message_is_written_once_whatever_breaks_around_the_commit() {
+    use Fault::{CutAfter, CutBefore, None as Fine};
+    let payloads = payloads(0..95);
+    for faults in [
+        vec![],
+        vec![CutBefore, CutBefore],
+        vec![CutAfter],
+        vec![CutAfter, CutAfter, CutBefore, CutAfter],
+        vec![Fine, CutAfter, Fine, CutBefore, CutAfter],
+    ] {
+        let bench = Bench::start(&as_strs(&payloads), &faults, "", "");
+        bench.wait_delivered();
+        assert_eq!(bench.numbers(), (0..95).collect::<Vec<_>>(), "{faults:?}");
+    }
+}
+
+#[test]
+fn refused_values_and_refused_rows_become_dead_letters_and_the_rest_is_written() {
+    let sql = "CREATE TABLE t (n INTEGER CHECK (n <> 13), name TEXT)";
+    let mut payloads = payloads(0..40);
+    payloads[7] = "{\"n\":\"seven\"}".to_owned();
+    let bench = Bench::start(&as_strs(&payloads), &[], "", sql);
+    bench.wait_delivered();
+    assert_eq!(bench.numbers(), (0..40).filter(|n| ![7, 13].contains(n)).collect::<Vec<_>>());
+    let letters = bench.column("SELECT seq FROM rowbridge_dead_letters ORDER BY seq");
+    assert_eq!(letters, [8, 14], "sequence numbers count from 1");
+    let attempts = bench.column("SELECT attempts FROM rowbridge_dead_letters ORDER BY seq");
+    assert_eq!(attempts, [0, 1]);
+    wait_until("the tally is closed", || bench.tally().written == 38);
+    let tally = bench.tally();
+    assert_eq!((tally.written, tally.rows, tally.dead_lettered, tally.dropped), (38, 38, 2, 0));
+}
+
+#[test]
+fn on_error_drop_counts_and_keeps_nothing() {
+    let sql = "CREATE TABLE t (n INTEGER CHECK (n <> 13), name TEXT)";
+    let payloads = payloads(0..20);
+    let bench = Bench::start(&as_strs(&payloads), &[], "    on_error: drop\n", sql);
+    bench.wait_delivered();
+    wait_until("the tally is closed", || bench.tally().dropped == 1);
+    assert_eq!(bench.tally().written, 19);
+    assert!(bench.column("SELECT seq FROM rowbridge_dead_letters").is_empty());
+}
+
+#[test]
+fn on_error_halt_brings_in_what_came_before_and_holds_until_mended() {
+    for (sql, bad) in [
+        ("CREATE TABLE t (n INTEGER CHECK (n <> 13), name TEXT)", "{\"n\":13}"),
+        ("CREATE TABLE t (n INTEGER, name TEXT)", "{\"n\":\"thirteen\"}"),
+    ] {
+        let mut payloads = payloads(0..20);
+        payloads[13] = bad.to_owned();
+        let bench = Bench::start(&as_strs(&payloads), &[], "    on_error: halt\n", sql);
+        bench.wait_for("the database is held", |state| state.held.is_some());
+        assert_eq!(bench.numbers(), (0..13).collect::<Vec<_>>());
+        assert_eq!(bench.state.snapshot().next_seq, Some(Seq(14)));
+        let held = bench.state.snapshot().held.unwrap();
+        assert!(held.reason.contains("message 14"), "{}", held.reason);
+    }
+}
+
+#[test]
+fn a_held_database_goes_on_once_it_is_mended() {
+    let payloads = payloads(0..5);
+    let bench = Bench::start(&as_strs(&payloads), &[Fault::Table, Fault::Table], "", "");
+    bench.wait_delivered();
+    bench.wait_for("it is no longer held", |state| state.held.is_none() && state.connected);
+    assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_missing_column_is_held_with_the_sql_that_mends_it() {
+    let bench = Bench::start(&["{\"n\":1}"], &[], "", "CREATE TABLE t (name TEXT)");
+    bench.wait_for("the database is held", |state| state.held.is_some());
+    let held = bench.state.snapshot().held.unwrap();
+    let mend = held.mend.unwrap();
+    assert!(mend.contains("ALTER TABLE") && mend.contains("\"n\""), "{mend}");
+    let connection = rusqlite::Connection::open(bench.directory.path().join("rows.db")).unwrap();
+    connection.execute_batch("ALTER TABLE t ADD COLUMN n INTEGER").unwrap();
+    bench.wait_delivered();
+    assert_eq!(bench.numbers(), [1]);
+}
+
+#[test]
+fn another_instance_that_moved_the_offset_is_noticed_and_nothing_comes_twice() {
+    let payloads = payloads(0..30);
+    let mut bench = Bench::start(&as_strs(&payloads), &[], "", "");
+    bench.wait_delivered();
+    let connection = rusqlite::Connection::open(bench.directory.path().join("rows.db")).unwrap();
+    // The other one had written up to here already, with the rows.
+    connection
+        .execute_batch("BEGIN; DELETE FROM t WHERE n >= 10; UPDATE rowbridge_offsets SET next_seq = 11; COMMIT")
+        .unwrap();
+    bench.push(&["{\"n\":100}"]);
+    bench.wait_delivered();
+    let expected: Vec<i64> = (0..30).chain([100]).collect();
+    assert_eq!(bench.numbers(), expected);
+}
