@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::decode::{self, Context};
+use super::key_path::KeyPath;
 use super::layer::{self, Layer, Provenances};
 use super::report::{Finding, Place, Position, Report};
 use super::substitute::substitute;
@@ -73,7 +74,7 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
         let has_braces = is_syntax_error && line.contains('{');
         findings.push(Finding {
             place: at(fault.position),
-            key: String::new(),
+            key: fault.path.to_string(),
             problem: fault.problem,
             accepted: has_braces.then(|| BRACES.to_owned()),
             suggestion: None,
@@ -93,7 +94,7 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
         }
     };
     let mut filling = Filling { request, file: &path, written: HashMap::new(), findings: &mut findings };
-    filling.fill_entries(&mut entries);
+    filling.fill_entries(&mut entries, &KeyPath::root());
     let written = filling.written;
     let mut provenances = Provenances::new();
     let file = layer::file_layer(&entries, &written, &mut provenances);
@@ -180,16 +181,21 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    fn fill_entries(&mut self, entries: &mut [Entry]) {
+    fn fill_entries(&mut self, entries: &mut [Entry], path: &KeyPath) {
         for entry in entries {
-            self.fill(&mut entry.value);
+            self.fill(&mut entry.value, &path.key(&entry.key));
         }
     }
 
-    fn fill(&mut self, node: &mut Node) {
+    fn fill(&mut self, node: &mut Node, path: &KeyPath) {
         let scalar = match &mut node.kind {
-            Kind::Mapping(entries) => return self.fill_entries(entries),
-            Kind::Sequence(items) => return items.iter_mut().for_each(|item| self.fill(item)),
+            Kind::Mapping(entries) => return self.fill_entries(entries, path),
+            Kind::Sequence(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.fill(item, &path.index(index));
+                }
+                return;
+            }
             Kind::Scalar(scalar) => scalar,
         };
         match substitute(&scalar.text, &self.request.environment) {
@@ -204,7 +210,7 @@ impl Filling<'_> {
                 scalar.core = Core::Null;
                 self.findings.push(Finding {
                     place: Place::File { file: self.file.to_owned(), position: node.position },
-                    key: String::new(),
+                    key: path.to_string(),
                     problem: error.to_string(),
                     accepted: Some("the variable in the environment, or ${NAME:-default}".to_owned()),
                     suggestion: None,

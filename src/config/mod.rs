@@ -16,6 +16,7 @@ mod substitute;
 mod tests;
 mod units;
 mod yaml;
+mod yaml_core;
 
 pub use load::{LoadRequest, load};
 pub use model::{

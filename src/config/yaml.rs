@@ -8,13 +8,19 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 
+use super::key_path::KeyPath;
 use super::report::Position;
+pub(super) use super::yaml_core::Core;
+use super::yaml_core::resolve_plain;
 
 /// How deep lists and mappings may lie in one another. A rule's column options lie at 5.
 const DEPTH_MAX: usize = 64;
 
 /// Nodes in the tree, those repeated by aliases included: far above a thousand rules, far below what hurts.
 const NODES_MAX: usize = 200_000;
+
+/// Every key path repeats the keys above it, so that long ones would add up.
+const KEY_BYTES_MAX: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
@@ -38,17 +44,6 @@ pub(super) struct Scalar {
     pub plain: bool,
 }
 
-/// What the core schema makes of a scalar.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Core {
-    Null,
-    Bool(bool),
-    /// Fits 64 bits, signed or unsigned; larger ones are floats, as in JSON.
-    Integer(i128),
-    Float(f64),
-    Text,
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub key: String,
@@ -60,6 +55,8 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     pub position: Position,
+    /// The value that was being read.
+    pub path: KeyPath,
     pub problem: String,
 }
 
@@ -70,9 +67,7 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
     while let Some(event) = parser.next_event() {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => {
-                Err(Fault { position: position(error.marker()), problem: format!("not YAML: {}", error.info()) })
-            }
+            Err(error) => Err(builder.fault(position(error.marker()), format!("not YAML: {}", error.info()))),
         };
         if let Err(fault) = step {
             builder.faults.push(fault);
@@ -95,19 +90,71 @@ struct Open {
 
 enum OpenContent {
     Sequence(Vec<Node>),
-    /// `seen` holds the keys of `entries`.
-    Mapping {
-        entries: Vec<Entry>,
-        seen: HashMap<String, Position>,
-        merges: Vec<Node>,
-        key: Option<Key>,
-    },
+    Mapping(OpenMapping),
+}
+
+/// A mapping that is still being read: keys and values come in turn.
+#[derive(Default)]
+struct OpenMapping {
+    entries: Vec<Entry>,
+    /// The keys of `entries`.
+    seen: HashMap<String, Position>,
+    /// The values of `<<`.
+    merges: Vec<Node>,
+    /// The key whose value comes next.
+    key: Option<Key>,
+}
+
+/// A key that cannot be taken.
+struct Clash {
+    key: String,
+    position: Position,
+    problem: String,
 }
 
 struct Key {
     text: String,
     position: Position,
     is_merge: bool,
+}
+
+impl OpenMapping {
+    /// Takes a key or, in its turn, a value.
+    fn take(&mut self, node: Node) -> Result<(), Clash> {
+        let Some(key) = self.key.take() else {
+            let (key, fault) = Key::of(node);
+            let (text, position) = (key.text.clone(), key.position);
+            self.key = Some(key);
+            return fault.map_or(Ok(()), |problem| Err(Clash { key: text, position, problem: problem.to_owned() }));
+        };
+        if key.is_merge {
+            self.merges.push(node);
+            return Ok(());
+        }
+        if let Some(first) = self.seen.get(&key.text) {
+            let problem = format!("the key `{}` was given before, at {first}", key.text);
+            return Err(Clash { key: key.text, position: key.position, problem });
+        }
+        self.seen.insert(key.text.clone(), key.position);
+        self.entries.push(Entry { key: key.text, key_position: key.position, value: node });
+        Ok(())
+    }
+}
+
+impl Key {
+    /// The key that a node stands for, and what is wrong with it.
+    fn of(node: Node) -> (Key, Option<&'static str>) {
+        let position = node.position;
+        let none = |problem| (Key { text: String::new(), position, is_merge: false }, Some(problem));
+        match node.kind {
+            Kind::Scalar(scalar) if scalar.text.len() > KEY_BYTES_MAX => none("the key is longer than 1000 bytes"),
+            Kind::Scalar(scalar) => {
+                let is_merge = scalar.plain && scalar.text == "<<";
+                (Key { text: scalar.text, position, is_merge }, None)
+            }
+            _ => none("the key is a list or a mapping; keys are words"),
+        }
+    }
 }
 
 /// A finished node that aliases may repeat.
@@ -128,6 +175,23 @@ struct Builder {
 }
 
 impl Builder {
+    /// The path of the value that is being read.
+    fn path(&self) -> KeyPath {
+        self.open.iter().fold(KeyPath::root(), |path, open| match &open.content {
+            OpenContent::Sequence(items) => path.index(items.len()),
+            OpenContent::Mapping(OpenMapping { key: Some(key), .. }) => path.key(&key.text),
+            OpenContent::Mapping(OpenMapping { key: None, .. }) => path,
+        })
+    }
+
+    fn fault(&self, position: Position, problem: String) -> Fault {
+        Fault { position, path: self.path(), problem }
+    }
+
+    fn note(&mut self, position: Position, problem: String) {
+        self.faults.push(self.fault(position, problem));
+    }
+
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
         let position = position(&span.start);
         match event {
@@ -135,7 +199,7 @@ impl Builder {
                 self.documents += 1;
                 if self.documents > 1 {
                     let problem = "a second YAML document begins here; one file holds one configuration".to_owned();
-                    return Err(Fault { position, problem });
+                    return Err(self.fault(position, problem));
                 }
                 Ok(())
             }
@@ -150,9 +214,7 @@ impl Builder {
                 self.open(OpenContent::Sequence(Vec::new()), anchor, tag.as_deref(), position)
             }
             Event::MappingStart(anchor, tag) => {
-                let content =
-                    OpenContent::Mapping { entries: Vec::new(), seen: HashMap::new(), merges: Vec::new(), key: None };
-                self.open(content, anchor, tag.as_deref(), position)
+                self.open(OpenContent::Mapping(OpenMapping::default()), anchor, tag.as_deref(), position)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => self.alias(anchor, position),
@@ -164,14 +226,14 @@ impl Builder {
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
             let problem = format!("more than {NODES_MAX} values, counting what aliases repeat");
-            return Err(Fault { position, problem });
+            return Err(self.fault(position, problem));
         }
         Ok(())
     }
 
     fn check_depth(&self, below: usize, position: Position) -> Result<(), Fault> {
         if self.open.len() + below > DEPTH_MAX {
-            return Err(Fault { position, problem: format!("lies more than {DEPTH_MAX} levels deep") });
+            return Err(self.fault(position, format!("lies more than {DEPTH_MAX} levels deep")));
         }
         Ok(())
     }
@@ -196,7 +258,7 @@ impl Builder {
         let Some(Open { anchor, position, content }) = self.open.pop() else { return Ok(()) };
         let kind = match content {
             OpenContent::Sequence(items) => Kind::Sequence(items),
-            OpenContent::Mapping { mut entries, mut seen, merges, .. } => {
+            OpenContent::Mapping(OpenMapping { mut entries, mut seen, merges, .. }) => {
                 for merge in merges {
                     self.merge(&mut entries, &mut seen, merge);
                 }
@@ -213,32 +275,26 @@ impl Builder {
             self.count(size, node.position)?;
             self.anchors.insert(anchor, Anchored { node: node.clone(), size, depth });
         }
-        let Some(open) = self.open.last_mut() else {
-            self.root = Some(node);
-            return Ok(());
+        let clash = match self.open.last_mut().map(|open| &mut open.content) {
+            None => {
+                self.root = Some(node);
+                None
+            }
+            Some(OpenContent::Sequence(items)) => {
+                items.push(node);
+                None
+            }
+            Some(OpenContent::Mapping(mapping)) => mapping.take(node).err(),
         };
-        match &mut open.content {
-            OpenContent::Sequence(items) => items.push(node),
-            OpenContent::Mapping { entries, seen, merges, key } => match key.take() {
-                None => *key = Some(self::key(node, &mut self.faults)),
-                Some(key) if key.is_merge => merges.push(node),
-                Some(key) => {
-                    if let Some(first) = seen.get(&key.text) {
-                        let problem = format!("the key `{}` was given before, at {first}", key.text);
-                        self.faults.push(Fault { position: key.position, problem });
-                        return Ok(());
-                    }
-                    seen.insert(key.text.clone(), key.position);
-                    entries.push(Entry { key: key.text, key_position: key.position, value: node });
-                }
-            },
+        if let Some(Clash { key, position, problem }) = clash {
+            self.faults.push(Fault { position, path: self.path().key(&key), problem });
         }
         Ok(())
     }
 
     fn alias(&mut self, anchor: usize, position: Position) -> Result<(), Fault> {
         let Some(Anchored { node, size, depth }) = self.anchors.get(&anchor) else {
-            return Err(Fault { position, problem: "an alias inside the value that it stands for".to_owned() });
+            return Err(self.fault(position, "an alias inside the value that it stands for".to_owned()));
         };
         let (node, size, depth) = (Node { position, ..node.clone() }, *size, *depth);
         self.count(size, position)?;
@@ -255,7 +311,7 @@ impl Builder {
         for source in sources {
             let Kind::Mapping(merged) = source.kind else {
                 let problem = "`<<` takes a mapping or a list of mappings, usually an alias such as *name";
-                self.faults.push(Fault { position: source.position, problem: problem.to_owned() });
+                self.note(source.position, problem.to_owned());
                 continue;
             };
             for entry in merged {
@@ -283,22 +339,7 @@ impl Builder {
     }
 
     fn refuse_tag(&mut self, tag: &Tag, position: Position) {
-        let problem = format!("the tag `{tag}` means nothing here; write the value without it");
-        self.faults.push(Fault { position, problem });
-    }
-}
-
-fn key(node: Node, faults: &mut Vec<Fault>) -> Key {
-    let position = node.position;
-    match node.kind {
-        Kind::Scalar(scalar) => {
-            let is_merge = scalar.plain && scalar.text == "<<";
-            Key { text: scalar.text, position, is_merge }
-        }
-        _ => {
-            faults.push(Fault { position, problem: "a key is a list or a mapping; keys are words".to_owned() });
-            Key { text: String::new(), position, is_merge: false }
-        }
+        self.note(position, format!("the tag `{tag}` means nothing here; write the value without it"));
     }
 }
 
@@ -315,61 +356,6 @@ fn measure(node: &Node) -> (usize, usize) {
         Kind::Sequence(items) => sum(&mut items.iter()),
         Kind::Mapping(entries) => sum(&mut entries.iter().map(|entry| &entry.value)),
     }
-}
-
-/// YAML 1.2.2, section 10.3.2.
-pub(super) fn resolve_plain(text: &str) -> Core {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Core::Null,
-        "true" | "True" | "TRUE" => return Core::Bool(true),
-        "false" | "False" | "FALSE" => return Core::Bool(false),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Core::Float(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => return Core::Float(f64::NEG_INFINITY),
-        ".nan" | ".NaN" | ".NAN" => return Core::Float(f64::NAN),
-        _ => {}
-    }
-    if let Some(number) = integer(text) {
-        return number;
-    }
-    if is_float(text) { text.parse().map_or(Core::Text, Core::Float) } else { Core::Text }
-}
-
-fn integer(text: &str) -> Option<Core> {
-    let based = |digits: &str, base| {
-        let clean = !digits.is_empty() && digits.chars().all(|c| c.is_digit(base));
-        clean.then(|| i128::from_str_radix(digits, base))
-    };
-    let parsed = if let Some(digits) = text.strip_prefix("0x") {
-        based(digits, 16)?
-    } else if let Some(digits) = text.strip_prefix("0o") {
-        based(digits, 8)?
-    } else {
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        text.parse()
-    };
-    match parsed {
-        Ok(number) if number >= i128::from(i64::MIN) && number <= i128::from(u64::MAX) => Some(Core::Integer(number)),
-        _ => None,
-    }
-}
-
-/// `[-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
-fn is_float(text: &str) -> bool {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
-        None => (text, None),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let has_digits = !whole.is_empty() || !fraction.is_empty();
-    has_digits
-        && digits(whole)
-        && digits(fraction)
-        && exponent.is_none_or(|exponent| !exponent.is_empty() && digits(exponent))
 }
 
 #[cfg(test)]

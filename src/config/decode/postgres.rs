@@ -74,11 +74,7 @@ pub(super) fn decode(text: &str, value: &Value<'_>, table: &Table<'_>) -> Option
             parameters.insert(name.to_owned(), content.clone());
         }
     }
-    let blame = |name: &str| match PARAMETERS.iter().find(|(parameter, _)| *parameter == name) {
-        Some((_, variable)) if !given.iter().any(|given| given == name) => (*variable).to_owned(),
-        _ => format!("parameter `{name}`"),
-    };
-    let reader = Reader { parameters: &parameters, value, blame: &blame };
+    let reader = Reader { parameters: &parameters, given: &given, value };
     let config = connection(&reader);
     let ssl_mode = reader.choice("sslmode", SslMode::Prefer, &SSL_MODES);
     let tls = tls(table.table("tls"), &reader, ssl_mode);
@@ -109,9 +105,9 @@ fn with_ssl_mode(mut config: tokio_postgres::Config, mode: SslMode) -> tokio_pos
 /// Reads parameters and notes what is wrong with them, by name only.
 struct Reader<'a, 'v> {
     parameters: &'a Parameters,
+    /// The parameters that the URL gives; the others come from PG* variables.
+    given: &'a [String],
     value: &'a Value<'v>,
-    /// How to name the parameter's origin.
-    blame: &'a dyn Fn(&str) -> String,
 }
 
 impl Reader<'_, '_> {
@@ -120,7 +116,11 @@ impl Reader<'_, '_> {
     }
 
     fn refuse(&self, name: &str, accepted: &str) {
-        self.value.refuse(format!("{} is not valid", (self.blame)(name)), accepted);
+        let variable = PARAMETERS.iter().find(|(parameter, _)| *parameter == name).map(|(_, variable)| *variable);
+        match variable.filter(|_| !self.given.iter().any(|given| given == name)) {
+            Some(variable) => self.value.refuse_variable(variable, "is not valid", accepted),
+            None => self.value.refuse(format!("parameter `{name}` is not valid"), accepted),
+        }
     }
 
     fn number(&self, name: &str, accepted: &str) -> Option<u64> {

@@ -71,6 +71,18 @@ impl<'a> Value<'a> {
         self.cx.findings.borrow_mut().push(finding);
     }
 
+    /// Notes a mistake in a variable that fills a gap of this value.
+    pub(crate) fn refuse_variable(&self, name: &str, problem: &str, accepted: &str) {
+        let finding = Finding {
+            place: Place::Variable(name.to_owned()),
+            key: self.path.to_string(),
+            problem: problem.to_owned(),
+            accepted: Some(accepted.to_owned()),
+            suggestion: None,
+        };
+        self.cx.findings.borrow_mut().push(finding);
+    }
+
     /// Notes that a key of the contract has no effect yet.
     pub(crate) fn refuse_unsupported(&self, what: &str, accepted: &str) {
         self.refuse(format!("{what} is not supported yet"), accepted);

@@ -75,9 +75,9 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("data_dir: ''", "1:11 data_dir: found ``, which is not a path"),
         ("mqqt: {url: x}", "1:1 mqqt: this key is not known"),
         ("a.b: 1", "1:1 [\"a.b\"]: this key is not known"),
-        ("data_dir: x\ndata_dir: y", "2:1 : the key `data_dir` was given before, at 1:1"),
-        ("data_dir: ${NOT_SET}", "1:11 : the environment variable NOT_SET is not set"),
-        ("data_dir: !include x", "1:11 : the tag `!include` means nothing here; write the value without it"),
+        ("data_dir: x\ndata_dir: y", "2:1 data_dir: the key `data_dir` was given before, at 1:1"),
+        ("data_dir: ${NOT_SET}", "1:11 data_dir: the environment variable NOT_SET is not set"),
+        ("data_dir: !include x", "1:11 data_dir: the tag `!include` means nothing here; write the value without it"),
     ] {
         assert_finding(&format!("{line}\n{REST}"), expected);
     }
@@ -283,6 +283,9 @@ fn rule_names_are_unique_also_against_the_default_names() {
 fn a_syntax_error_is_one_finding_with_its_line() {
     let (finding, _) = only_finding("mqtt:\n  url: [a\nrules: {\n");
     assert!(finding.contains("not YAML"), "{finding}");
+    let (_, report) = only_finding("mqtt: {client_id: ${HOSTNAME}}\n");
+    assert!(report.contains("accepted: quotes around a value with braces"), "{report}");
+    assert_eq!(Bench::new("").findings(), ["1:1 databases: is missing", "1:1 rules: is missing"]);
     assert_finding("- a\n- b\n", "1:1 : the file is not a mapping");
 }
 
