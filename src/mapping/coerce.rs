@@ -29,6 +29,8 @@ use crate::sink::ColumnType;
 /// Digits that Postgres' numeric holds before and after the point. Bounds the encoder's work on `1e1000000000`.
 const NUMERIC_INTEGER_DIGITS_MAX: i64 = 131_072;
 const NUMERIC_FRACTION_DIGITS_MAX: i64 = 16_383;
+/// Digits altogether: on the wire they go in at most 32,767 groups of four.
+const NUMERIC_DIGITS_MAX: i64 = 131_000;
 
 /// What a column asks of its values beside the type.
 #[derive(Debug, Clone)]
@@ -233,26 +235,23 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
         Some((precision, scale)) => (i64::from(precision) - i64::from(scale), i64::from(scale)),
         None => (NUMERIC_INTEGER_DIGITS_MAX, NUMERIC_FRACTION_DIGITS_MAX),
     };
+    if integer_digits + fraction_digits > NUMERIC_DIGITS_MAX {
+        return Err("a number with more digits than Postgres can hold".into());
+    }
     if !number.is_zero() && integer_digits > integer_max {
         return Err("a number with more digits before the point than the column has".into());
     }
     if !number.is_zero() && fraction_digits > fraction_max {
         return Err("a number with more digits after the point than the column has; it would be rounded".into());
     }
-    if number.is_zero() && text.contains(['e', 'E']) {
-        // Zero with an exponent beyond all measure is still zero.
-        return Ok("0");
+    // As it stands if that is how JSON writes numbers, and no longer than it has to be.
+    let odd = text.starts_with(['+', '.']) || text.starts_with("-.") || text.contains(".e") || text.contains(".E");
+    if odd || text.ends_with('.') || number.written_fraction_digits() > NUMERIC_FRACTION_DIGITS_MAX {
+        number.write(written);
+        return Ok(written);
     }
-    let as_json = !text.starts_with(['+', '.'])
-        && !text.starts_with("-.")
-        && !text.ends_with('.')
-        && !text.contains(".e")
-        && !text.contains(".E");
-    if as_json {
-        return Ok(text);
-    }
-    number.write(written);
-    Ok(written)
+    // Zero with an exponent beyond all measure is still zero.
+    Ok(if number.is_zero() && text.contains(['e', 'E']) { "0" } else { text })
 }
 
 fn push_integer(number: i64, written: &mut String) {

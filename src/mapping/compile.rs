@@ -18,7 +18,7 @@ use super::outcome::CompileFault;
 use super::plan::{Feed, Missing, PayloadForm, Plan, PlanColumn, encode_value};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
-use super::{Cell, ColumnSource, Source, Step};
+use super::{Cell, ColumnSource, Source, Step, TimeFormat};
 use crate::config::{self, Columns, Format, Retained, Rule};
 use crate::sink::{Column, ColumnType, DeclaredType, RowEncoder, TableName, TableSchema};
 
@@ -76,7 +76,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             let type_name = &live.type_name;
             return self.fault(format!("column `{name}` has the type {type_name}, which no source fits"), None);
         }
-        let demands = self.demands(column.time.clone(), column.tz.clone());
+        let demands = self.demands(time_format(column, live), column.tz.clone());
         let default = match &column.default {
             Some(default) => self.literal(name, default, live, &demands, "the default"),
             None => None,
@@ -122,7 +122,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         self.fault(format!("the table has no column `{name}`{hint}"), mend);
     }
 
-    fn demands(&self, format: Option<super::TimeFormat>, zone: Option<TimeZone>) -> Demands {
+    fn demands(&self, format: Option<TimeFormat>, zone: Option<TimeZone>) -> Demands {
         let clockface = Clockface { format, zone: zone.unwrap_or(TimeZone::UTC) };
         Demands { clockface, text_takes_nul: R::TEXT_TAKES_NUL }
     }
@@ -345,6 +345,14 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 }
 
+/// How the column's times are written. An integer column can only be told by its declared type that strings for it are
+/// times, to be held as epoch milliseconds.
+fn time_format(column: &config::Column, live: &Column) -> Option<TimeFormat> {
+    let declared_time = matches!(column.declared, Some(DeclaredType::Timestamp | DeclaredType::Timestamptz));
+    let implied = declared_time && matches!(live.column_type, ColumnType::Int4 | ColumnType::Int8);
+    column.time.clone().or(implied.then_some(TimeFormat::Rfc3339))
+}
+
 fn same_name<R: RowEncoder>(live: &str, named: &str) -> bool {
     if R::NAMES_FOLD_CASE { live.eq_ignore_ascii_case(named) } else { live == named }
 }
@@ -366,6 +374,10 @@ fn sql_type<R: RowEncoder>(declared: &DeclaredType) -> String {
         DeclaredType::Real => "real".to_owned(),
         DeclaredType::Double => "double precision".to_owned(),
         DeclaredType::Decimal(None) => "numeric".to_owned(),
+        // What SQLite's NUMERIC would round is kept as text.
+        DeclaredType::Decimal(Some((precision, scale))) if R::NAMES_FOLD_CASE && *precision > 15 => {
+            format!("decimal_text({precision},{scale})")
+        }
         DeclaredType::Decimal(Some((precision, scale))) => format!("numeric({precision},{scale})"),
         DeclaredType::Text => "text".to_owned(),
         // The sink whose names fold case is SQLite.
@@ -377,6 +389,7 @@ fn sql_type<R: RowEncoder>(declared: &DeclaredType) -> String {
         DeclaredType::Timestamp => "timestamp".to_owned(),
         DeclaredType::Timestamptz => "timestamptz".to_owned(),
         DeclaredType::Inet => "inet".to_owned(),
+        DeclaredType::Array(_) if R::NAMES_FOLD_CASE => "json".to_owned(),
         DeclaredType::Array(element) => format!("{}[]", sql_type::<R>(element)),
     }
 }

@@ -107,13 +107,27 @@ impl<'t> Decimal<'t> {
             && self.digits().skip_while(leading).take(count).eq(other.digits().skip_while(leading).take(count))
     }
 
-    /// Appends it as SQL has it: no plus sign, digits on both sides of a point.
+    /// Digits after the point as it was written, zeros included.
+    pub(super) fn written_fraction_digits(&self) -> i64 {
+        self.fraction.len() as i64 - self.exponent
+    }
+
+    /// Appends it in its shortest form, as JSON writes numbers: `-125e-1`, `0`.
     pub(super) fn write(&self, out: &mut String) {
-        use std::fmt::Write;
-        let or_zero = |digits: &'t str| if digits.is_empty() { "0" } else { digits };
-        let sign = if self.negative { "-" } else { "" };
-        let (integer, fraction) = (or_zero(self.integer), or_zero(self.fraction));
-        write!(out, "{sign}{integer}.{fraction}e{}", self.exponent).expect("a String takes everything");
+        if self.is_zero() {
+            return out.push('0');
+        }
+        let (integer_digits, fraction_digits) = self.significant_places();
+        let count = usize::try_from(integer_digits + fraction_digits).unwrap_or(0);
+        if self.negative {
+            out.push('-');
+        }
+        let significant = self.digits().skip_while(|digit| *digit == 0).take(count);
+        out.extend(significant.map(|digit| char::from(b'0' + digit)));
+        if fraction_digits != 0 {
+            out.push('e');
+            out.push_str(itoa::Buffer::new().format(-fraction_digits));
+        }
     }
 
     /// How many of the written digits stand before the point, exponent included.
@@ -222,7 +236,8 @@ mod tests {
             prop_assert_eq!(number(&text).to_i64(), Ok(value));
             let mut written = String::new();
             number(&text).write(&mut written);
-            prop_assert!(number(&written).equals(&number(&value.to_string())));
+            prop_assert!(number(&written).equals(&number(&value.to_string())), "{}", written);
+            prop_assert!(serde_json::from_str::<f64>(&written).is_ok(), "JSON reads it: {}", written);
         }
 
         #[test]

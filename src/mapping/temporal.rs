@@ -126,7 +126,7 @@ impl Clockface {
                 by_pattern(pattern, text.trim())
             }
             (None | Some(TimeFormat::Rfc3339), Value::Text(text)) => by_standard(text.trim()),
-            (None, Value::Number(_) | Value::Int(_)) => {
+            (None | Some(TimeFormat::Rfc3339), Value::Number(_) | Value::Int(_)) => {
                 Err("a number where a time is expected: say what it counts with `time: s`, ms, us or ns".into())
             }
             _ => Err(expected("a time", &value)),

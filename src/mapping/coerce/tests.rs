@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mapping::TimeFormat;
+use crate::sink::{PostgresEncoder, RowEncoder};
 
 fn demands() -> Demands {
     Demands { clockface: Clockface { format: None, zone: TimeZone::UTC }, text_takes_nul: false }
@@ -12,6 +13,14 @@ fn demands() -> Demands {
 
 fn timed(format: TimeFormat) -> Demands {
     Demands { clockface: Clockface { format: Some(format), zone: TimeZone::UTC }, text_takes_nul: false }
+}
+
+/// Postgres' encoder asserts that a cell fits its column.
+fn encode_for_postgres(column_type: &ColumnType, cell: Cell<'_>) {
+    // These two are SQLite's.
+    if !matches!(column_type, ColumnType::Any | ColumnType::TimestampText) {
+        PostgresEncoder.cell(column_type, cell, &mut Vec::new());
+    }
 }
 
 /// The cell as debug text (cells borrow), or why there is none.
@@ -23,11 +32,16 @@ fn cell_with(json: &str, column_type: &ColumnType, demands: &Demands) -> Result<
 fn value_with(value: Value<'_>, column_type: &ColumnType, demands: &Demands) -> Result<String, String> {
     if let ColumnType::Array(element, _) = column_type {
         let mut shown = String::new();
-        coerce_array(value, element, demands, |cells| shown = format!("{cells:?}")).map_err(|misfit| misfit.0)?;
+        coerce_array(value, element, demands, |cells| {
+            encode_for_postgres(column_type, Cell::Array(cells));
+            shown = format!("{cells:?}");
+        })
+        .map_err(|misfit| misfit.0)?;
         return Ok(shown);
     }
     let mut scratch = Scratch::default();
     let cell = coerce(value, column_type, demands, &mut scratch).map_err(|misfit| misfit.0.into_owned())?;
+    encode_for_postgres(column_type, cell);
     Ok(format!("{cell:?}"))
 }
 
@@ -126,8 +140,8 @@ fn decimals_keep_every_digit_or_are_refused() {
             ("123.45", Some("Decimal(\"123.45\")")),
             ("123.4500", Some("Decimal(\"123.4500\")")),
             ("1.2e2", Some("Decimal(\"1.2e2\")")),
-            (r#""+.5""#, Some("Decimal(\"0.5e0\")")),
-            (r#""5.""#, Some("Decimal(\"5.0e0\")")),
+            (r#""+.5""#, Some("Decimal(\"5e-1\")")),
+            (r#""5.""#, Some("Decimal(\"5\")")),
             ("true", Some("Decimal(\"1\")")),
             ("0e99999999999", Some("Decimal(\"0\")")),
             ("1234.5", None),
@@ -136,6 +150,9 @@ fn decimals_keep_every_digit_or_are_refused() {
             (r#""abc""#, None),
         ],
     );
+    let long = format!("1.{}", "0".repeat(20_000));
+    assert_eq!(cell(&long, &ColumnType::Numeric(None)).unwrap(), "Decimal(\"1\")");
+    assert!(cell(&"9".repeat(131_001), &ColumnType::Numeric(None)).is_err());
     check(&ColumnType::Numeric(Some((2, -3))), &[("12000", Some("Decimal(\"12000\")")), ("12500", None)]);
     check(&ColumnType::Numeric(Some((2, 4))), &[("0.0012", Some("Decimal(\"0.0012\")")), ("0.012", None)]);
     check(

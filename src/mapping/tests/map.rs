@@ -126,6 +126,27 @@ fn a_columns_time_format_and_zone_are_used() {
 }
 
 #[test]
+fn an_integer_column_declared_as_a_time_takes_written_times() {
+    let take = |payload: &str| {
+        let declared = Some(crate::sink::DeclaredType::Timestamptz);
+        let column = config::Column { declared, ..from("c", "payload.c") };
+        row_of(rule(&["#"], vec![column]), &table(vec![live("c", ColumnType::Int8)]), &message("t", payload.as_bytes()))
+    };
+    assert_eq!(take(r#"{"c":"1970-01-01T00:00:01.5Z"}"#).unwrap(), "1: Int(1500);");
+    assert!(take(r#"{"c":1500}"#).unwrap_err().1.contains("`time: s`"));
+}
+
+#[test]
+fn the_takers_of_a_message_are_those_that_would_map_it() {
+    let rules = vec![rule(&["a/#"], vec![from("c", "qos")]), rule(&["b"], vec![from("c", "qos")])];
+    let tables = vec![table(vec![live("c", ColumnType::Int4)]); 2];
+    let mut mapper = compile::<false>(rules, &tables).unwrap();
+    let faulty = Message { fault: Some(Fault::TooLarge), ..message("a/b", b"") };
+    assert_eq!(mapper.takers(&faulty), [0]);
+    assert_eq!(mapper.takers(&message("c", b"")), [] as [usize; 0]);
+}
+
+#[test]
 fn faults_carry_the_columns_policy_or_the_rules() {
     let mut lenient = from("a", "payload.a");
     lenient.on_error = Some(OnError::Drop);
