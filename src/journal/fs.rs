@@ -28,6 +28,7 @@ pub trait Fs: Send + Sync + 'static {
 }
 
 /// An open file.
+#[allow(clippy::len_without_is_empty, reason = "whether a file is empty is nobody's question here")]
 pub trait FsFile: Send + Sync + 'static {
     /// Reads at most `buf.len()` bytes at `offset`; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -11,6 +11,7 @@ mod fs;
 mod handle;
 mod id;
 mod id_file;
+pub mod inspect;
 mod intake;
 mod qos2;
 mod quarantine;

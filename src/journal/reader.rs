@@ -243,3 +243,4 @@ impl<F: Fs> Reader<F> {
         Some(Found::Lost(Lost { from, to: oldest, why }))
     }
 }
+    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the reader, which an Iterator cannot lend")]

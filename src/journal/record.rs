@@ -241,8 +241,11 @@ pub(super) fn body(record: &[u8]) -> &[u8] {
     &record[RECORD_HEADER_LEN..RECORD_HEADER_LEN + len]
 }
 
-/// Splits a message's body into packet id with content hash, and what `message.rs` reads.
-pub(super) fn message_body(flags: u8, body: &[u8]) -> Option<(Option<(u16, u64)>, &[u8])> {
+/// A QoS 2 packet id and the hash of what it carried.
+pub(super) type PacketMark = (u16, u64);
+
+/// Splits a message's body into its mark, if it has one, and what `message.rs` reads.
+pub(super) fn message_body(flags: u8, body: &[u8]) -> Option<(Option<PacketMark>, &[u8])> {
     if flags & FLAG_PACKET_ID == 0 {
         return Some((None, body));
     }

@@ -90,6 +90,9 @@ impl<F: Fs> Writer<F> {
     }
 
     fn remove(&mut self, oldest: &Arc<Segment>) -> bool {
+        if !self.settle_removal(oldest) {
+            return false;
+        }
         // First out of the list: a reader must not be led to a file that is gone.
         lock(&self.shared.segments).pop_front();
         match self.shared.fs.remove(&oldest.path) {
@@ -101,11 +104,21 @@ impl<F: Fs> Writer<F> {
             _ => {}
         }
         self.shared.show_bytes();
-        // If this fails the file may come back after a crash, with what is in the databases already.
-        if let Err(error) = self.shared.fs.sync_dir(&self.shared.dir) {
-            events::trim_failed(&oldest.path, &error);
-        }
+        self.removal_unsettled = true;
+        self.settle_removal(oldest);
         true
+    }
+
+    /// Makes the last removal durable. As long as that fails nothing younger goes, or a crash could bring the older
+    /// segment back without the younger.
+    fn settle_removal(&mut self, segment: &Segment) -> bool {
+        if self.removal_unsettled {
+            match self.shared.fs.sync_dir(&self.shared.dir) {
+                Ok(()) => self.removal_unsettled = false,
+                Err(error) => events::trim_failed(&segment.path, &error),
+            }
+        }
+        !self.removal_unsettled
     }
 
     /// WARN when undelivered messages take much of `max_size`, INFO when no longer.

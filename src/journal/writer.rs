@@ -47,6 +47,8 @@ pub(super) struct Writer<F: Fs> {
     /// There was no room at the last look: do not look again before.
     pub(super) look_for_room_at: Option<Instant>,
     pub(super) trim_at: Instant,
+    /// A segment was removed, and the directory not synced since.
+    pub(super) removal_unsettled: bool,
     pub(super) level: Level,
     pub(super) broken: Option<Broken>,
 }
@@ -107,6 +109,7 @@ impl<F: Fs> Writer<F> {
             untold_drops: None,
             look_for_room_at: None,
             trim_at: Instant::now(),
+            removal_unsettled: false,
             level: Level::default(),
             broken: None,
         }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod full;
+mod inspecting;
 mod running;
 mod simulation;
 
