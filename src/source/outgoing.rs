@@ -22,6 +22,7 @@ pub(super) struct SubscribeTo {
 /// What an acknowledgement answers; the discriminant is the first byte on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
+#[allow(clippy::enum_variant_names, reason = "the names of MQTT's packets")]
 pub(super) enum AckKind {
     /// A QoS 1 PUBLISH.
     PubAck = 0x40,

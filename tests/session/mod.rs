@@ -1,0 +1,15 @@
+//! The MQTT session against a broker that misbehaves on command, with a journal in memory: what is acknowledged, when,
+//! and on which connection; and against a real Mosquitto, over every transport.
+
+#[path = "../support/fake_broker.rs"]
+mod fake_broker;
+mod memory_journal;
+
+mod acknowledging;
+mod connecting;
+mod cuts;
+mod hostile;
+mod keeping_alive;
+mod mosquitto;
+mod source;
+mod subscribing;
