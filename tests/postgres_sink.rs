@@ -1,10 +1,12 @@
 //! The Postgres sink against real servers.
 
 mod failures;
+mod migrations;
 mod pooler;
 mod tls;
 mod transactions;
 mod types;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,9 +5,8 @@ use rowbridge::sink::{ColumnType, DeclaredType, Sink as _};
 
 use super::{Place, add_table, add_unit, batch, describe, table};
 
-/// Days and microseconds from 1970 to 2000.
+/// Days from 1970 to 2000.
 const DAYS_2000: i32 = 10_957;
-const MICROS_2000: i64 = DAYS_2000 as i64 * 86_400_000_000;
 
 /// Writes `cells` as rows of a one-column table of `sql_type` and returns what `psql` shows.
 async fn round_trip(place: &Place, sql_type: &str, cells: &[Cell<'_>]) -> Vec<String> {
@@ -21,7 +20,7 @@ async fn round_trip(place: &Place, sql_type: &str, cells: &[Cell<'_>]) -> Vec<St
     sink.write(&batch).await.unwrap_or_else(|error| panic!("{sql_type}: {error}"));
     sink.close().await;
     let shown = place.sql("SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SELECT coalesce(v::text, '∅') FROM t");
-    shown.lines().map(str::to_owned).collect()
+    shown.split('\n').map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -113,16 +112,12 @@ async fn times_before_2000_and_at_the_ends_of_the_calendar_arrive() {
     assert_eq!(round_trip(place, "date", &cells).await, ["1970-01-01", "0001-01-01 BC", "5874897-12-31"]);
     let cells = [Cell::Time(0), Cell::Time(86_399_999_999), Cell::Time(86_400_000_000)];
     assert_eq!(round_trip(place, "time", &cells).await, ["00:00:00", "23:59:59.999999", "24:00:00"]);
-    let cells = [
-        Cell::Timestamp(0),
-        Cell::Timestamp(-1),
-        Cell::Timestamp(MICROS_2000 + 9_223_371_331_199_999_999 - MICROS_2000),
-    ];
+    let cells = [Cell::Timestamp(0), Cell::Timestamp(-1), Cell::Timestamp(i64::MAX)];
     let shown = ["1970-01-01 00:00:00", "1969-12-31 23:59:59.999999"];
     assert_eq!(round_trip(place, "timestamp", &cells[..2]).await, shown);
     let shown = ["1970-01-01 00:00:00+00", "1969-12-31 23:59:59.999999+00"];
     assert_eq!(round_trip(place, "timestamptz", &cells[..2]).await, shown);
-    assert_eq!(round_trip(place, "timestamptz", &cells[2..]).await, ["294246-12-31 23:59:59.999999+00"]);
+    assert_eq!(round_trip(place, "timestamptz", &cells[2..]).await, ["294247-01-10 04:00:54.775807+00"]);
     let interval = Cell::Interval { months: -14, days: 3, micros: 4_000_001 };
     assert_eq!(round_trip(place, "interval", &[interval]).await, ["P-1Y-2M3DT4.000001S"]);
 }

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt;
 pub(crate) mod oracle;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -123,7 +123,10 @@ impl Postgres {
         let output = self.try_psql(database, sql);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "psql failed on {sql:?}: {error}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+        let mut text = String::from_utf8(output.stdout).unwrap();
+        // The last line's end; empty lines before it are values.
+        text.pop();
+        text
     }
 
     /// As [`Postgres::psql`], for SQL that may fail or a server that may be down.
@@ -135,6 +138,19 @@ impl Postgres {
             .stdin(Stdio::null())
             .output()
             .unwrap()
+    }
+
+    /// As [`Postgres::psql`], but through a pooler or as another user: all that `url` says.
+    pub(crate) fn psql_at(&self, url: &str, sql: &str) -> String {
+        let output = Command::new(self.binaries.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "psql failed on {sql:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut text = String::from_utf8(output.stdout).unwrap();
+        text.pop();
+        text
     }
 
     /// What the server has logged, of all its starts.

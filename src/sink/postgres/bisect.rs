@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use tokio_postgres::Error;
 
-use super::copy::{self, Rows, TableError};
+use super::copy::{self, CopyError, Rows};
 use super::failure::{copy_line, words};
 use super::session::Session;
 use super::sqlstate::classify;
@@ -92,34 +92,37 @@ async fn attempt(session: &Session, batch: &Batch, units: &[usize]) -> Result<At
     let tables = Rows::collect(batch, units.iter().copied());
     let steps = u32::try_from(tables.len() + 2).unwrap_or(u32::MAX);
     let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables)).await?;
-    let Err((table, error)) = tried else { return Ok(Attempt::Taken) };
-
-    let refusal = error.as_db_error().map(|refusal| (refusal, classify(refusal.code().code())));
-    let Some((refusal, verdict)) = refusal.filter(|(_, verdict)| verdict.class == Class::Row) else {
-        let doing = tables.get(table).map_or(DOING.to_owned(), Rows::doing);
-        return Err(session.explain(&error, &doing));
+    let failed = match tried {
+        Ok(Ok(())) => return Ok(Attempt::Taken),
+        Ok(Err(error)) => return Err(session.explain(&error, DOING)),
+        Err(failed) => failed,
+    };
+    let refusal = failed.error.as_db_error().map(|refusal| (refusal, classify(refusal.code().code())));
+    let Some((refusal, verdict)) = refusal.filter(|(_, verdict)| verdict.class == Class::Row && !failed.at_start)
+    else {
+        return Err(failed.explain(session, &tables));
     };
     session.wait(2, DOING, client.batch_execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt")).await?;
     let line = refusal.where_().and_then(copy_line);
-    let suspect = line.and_then(|line| tables.get(table)?.unit_of_line(line));
+    let suspect = line.and_then(|line| tables[failed.table].unit_of_line(line));
     Ok(Attempt::Refused { reason: verdict.reason, message: words(refusal), suspect })
 }
 
-async fn write_under_savepoint(session: &Session, tables: &[Rows<'_>]) -> Result<(), TableError> {
+/// The outer error is a COPY's, the inner one that of the savepoint around it.
+async fn write_under_savepoint(session: &Session, tables: &[Rows<'_>]) -> Result<Result<(), Error>, CopyError> {
     let client = session.client();
     let (saved, prepared) = tokio::join!(
         biased;
         client.batch_execute("SAVEPOINT attempt"),
         futures_util::future::join_all(tables.iter().map(|rows| rows.prepare(client))),
     );
-    let of_table = |table: usize| move |error: Error| (table, error);
-    saved.map_err(of_table(0))?;
-    let mut statements = Vec::with_capacity(prepared.len());
-    for (table, statement) in prepared.into_iter().enumerate() {
-        statements.push(statement.map_err(of_table(table))?);
+    let prepared: Result<Vec<_>, Error> = prepared.into_iter().collect();
+    match saved.and(prepared) {
+        Ok(statements) => {
+            copy::run(client, tables, statements, client.batch_execute("RELEASE SAVEPOINT attempt")).await
+        }
+        Err(error) => Ok(Err(error)),
     }
-    let released = copy::run(client, tables, statements, client.batch_execute("RELEASE SAVEPOINT attempt")).await?;
-    released.map_err(of_table(0))
 }
 
 #[cfg(test)]

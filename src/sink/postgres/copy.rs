@@ -12,7 +12,8 @@ use futures_util::SinkExt as _;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{COPY_HEADER, COPY_TRAILER};
-use crate::sink::{Batch, TableRows, quote};
+use super::session::Session;
+use crate::sink::{Batch, Class, SinkError, TableRows, quote};
 
 /// Bytes per CopyData message: large enough that the message's own cost vanishes, small enough to copy piece by piece.
 const PIECE_BYTES: usize = 256 << 10;
@@ -99,8 +100,26 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// An error and the index of the table it came from.
-pub(super) type TableError = (usize, Error);
+/// A COPY that failed.
+pub(super) struct CopyError {
+    /// Index of the table.
+    pub(super) table: usize,
+    pub(super) error: Error,
+    /// Before any row was sent: then no row is at fault, whatever the code says.
+    pub(super) at_start: bool,
+}
+
+impl CopyError {
+    /// The error as delivery is to see it.
+    pub(super) fn explain(&self, session: &Session, tables: &[Rows<'_>]) -> SinkError {
+        let mut explained = session.explain(&self.error, &tables[self.table].doing());
+        if self.at_start && explained.class == Class::Row {
+            explained.class = Class::Table;
+            explained.advice = "the table refuses every row: look at its triggers and rules";
+        }
+        explained
+    }
+}
 
 /// Runs all COPYs, prepared as `statements`, then `last`, which is sent right behind the last table's data.
 ///
@@ -111,12 +130,13 @@ pub(super) async fn run<T>(
     tables: &[Rows<'_>],
     statements: Vec<Statement>,
     last: impl Future<Output = Result<T, Error>>,
-) -> Result<Result<T, Error>, TableError> {
+) -> Result<Result<T, Error>, CopyError> {
+    let starting = |table| move |error| CopyError { table, error, at_start: true };
     assert_eq!(tables.len(), statements.len(), "each table's COPY is prepared");
     let mut last = Some(last);
     let mut statements = statements.into_iter();
     let mut next = match (tables.first(), statements.next()) {
-        (Some(rows), Some(statement)) => Some(rows.start(client, statement).await.map_err(|error| (0, error))?),
+        (Some(rows), Some(statement)) => Some(rows.start(client, statement).await.map_err(starting(0))?),
         _ => None,
     };
     for (index, rows) in tables.iter().enumerate() {
@@ -124,13 +144,13 @@ pub(super) async fn run<T>(
         match (tables.get(index + 1), statements.next()) {
             (Some(following), Some(statement)) => {
                 let (sent, started) = tokio::join!(biased; rows.send(copy), following.start(client, statement));
-                sent.map_err(|error| (index, error))?;
-                next = Some(started.map_err(|error| (index + 1, error))?);
+                sent.map_err(|error| CopyError { table: index, error, at_start: false })?;
+                next = Some(started.map_err(starting(index + 1))?);
             }
             _ => {
                 let Some(last) = last.take() else { break };
                 let (sent, finished) = tokio::join!(biased; rows.send(copy), last);
-                sent.map_err(|error| (index, error))?;
+                sent.map_err(|error| CopyError { table: index, error, at_start: false })?;
                 return Ok(finished);
             }
         }

@@ -64,7 +64,7 @@ struct Columns<'a> {
 pub(super) async fn insert(client: &Client, sql: &Sql, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
     let statement = format!(
         "INSERT INTO {} (bridge, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, \
-         attempts, created_at) SELECT $1, * FROM pg_catalog.unnest($2::text[], $3::bigint[], $4::timestamptz[], \
+         attempts, created_at) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], \
          $5::text[], $6::smallint[], $7::boolean[], $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::int[], \
          $13::timestamptz[])",
         sql.dead_letters

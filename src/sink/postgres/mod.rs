@@ -78,15 +78,17 @@ impl PostgresSink {
             own(Class::Transient, "not_connected", "there is no connection".into(), "Rowbridge reconnects by itself")
         })?;
         let result = work(&session, &self.sql).await;
-        let usable = match &result {
-            Ok(_) => true,
-            Err(error) if error.class == Class::Transient => false,
-            // The transaction has failed, the connection has not.
-            Err(_) => session.rollback().await.is_ok(),
+        self.session = match &result {
+            Ok(_) => Some(session),
+            Err(error) if error.class == Class::Transient => None,
+            Err(_) => match session.rollback().await {
+                Ok(()) => Some(session),
+                // The transaction is known to have failed, so nothing is in doubt: a new connection will do. This is
+                // the rule when the server refuses a COPY at its start (no such table, no right): the driver then sends
+                // a Sync too many and gives up on "unexpected message from server".
+                Err(_) => connect::open(&self.url, self.statement_timeout).await.ok(),
+            },
         };
-        if usable {
-            self.session = Some(session);
-        }
         result
     }
 

@@ -42,7 +42,7 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     let steps = u32::try_from(tables.len() + 1).unwrap_or(u32::MAX);
     match session.patience(steps, COMMITTING, copies).await? {
         Ok(committed) => committed.map_err(|error| session.explain(&error, COMMITTING)),
-        Err((table, error)) => Err(session.explain(&error, &tables[table].doing())),
+        Err(failed) => Err(failed.explain(session, &tables)),
     }
 }
 
