@@ -60,6 +60,7 @@ impl<F: Fs> Reader<F> {
     }
 
     /// The next durable entry, or `None` at the durable end. Reads ahead in large blocks.
+    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the reader, which an Iterator cannot lend")]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, JournalError> {
         let (offset, header) = match self.find()? {
             Found::Nothing => return Ok(None),
@@ -243,4 +244,3 @@ impl<F: Fs> Reader<F> {
         Some(Found::Lost(Lost { from, to: oldest, why }))
     }
 }
-    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the reader, which an Iterator cannot lend")]

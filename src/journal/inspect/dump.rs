@@ -43,6 +43,7 @@ pub fn dump<'a, F: Fs>(fs: &'a F, data_dir: &Path, from: Seq) -> Result<Dump<'a,
 
 impl<F: Fs> Dump<'_, F> {
     /// The next entry, or `None` at the end.
+    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the dump, which an Iterator cannot lend")]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, InspectError> {
         let (offset, header) = match self.find()? {
             None => return Ok(None),
@@ -111,4 +112,3 @@ impl<F: Fs> Dump<'_, F> {
         })
     }
 }
-    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the dump, which an Iterator cannot lend")]
