@@ -1,23 +1,201 @@
-//! `rowbridge journal status|verify`: reads the journal's files, whether or not the bridge runs.
+//! `rowbridge journal status|dump|verify`: reads the journal's files, whether or not the bridge runs.
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use serde_json::json;
 
-use super::Layers;
+use super::{EXIT_FAILED, Layers, failed};
+use crate::config::Config;
+use crate::journal::inspect::{self, Finding, InspectError, Progress, VerifyReport};
+use crate::journal::{Entry, RealFs};
+use crate::message::{Message, Seq};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum JournalCommand {
     /// Segments, sequence numbers and sizes
-    Status,
-    /// Read every record and check it
-    Verify,
+    Status(JsonArgs),
+    /// Print messages, one JSON object a line
+    Dump(DumpArgs),
+    /// Read every record and check it; exit code 1 if something is damaged
+    Verify(JsonArgs),
 }
 
-pub(super) fn run(layers: &Layers, _command: &JournalCommand) -> ExitCode {
-    let _config = match layers.load() {
+#[derive(Debug, Args)]
+pub(super) struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {
+    /// The first message
+    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    from: u64,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+pub(super) fn run(layers: &Layers, command: &JournalCommand) -> ExitCode {
+    let config = match layers.load() {
         Ok(config) => config,
         Err(code) => return code,
     };
-    ExitCode::SUCCESS
+    let done = match command {
+        JournalCommand::Status(arguments) => status(&config, arguments),
+        JournalCommand::Dump(arguments) => dump(&config, arguments),
+        JournalCommand::Verify(arguments) => verify(&config, arguments),
+    };
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+fn status(config: &Config, arguments: &JsonArgs) -> Result<ExitCode, InspectError> {
+    let summary = inspect::status(&RealFs, &config.data_dir)?;
+    let id = summary.ids.last().map(|(id, _)| id.to_string());
+    let messages = summary.next_seq.0 - summary.oldest_seq.0;
+    if arguments.json {
+        let segments = summary.segments.iter().map(|segment| {
+            json!({
+                "path": segment.path, "base_seq": segment.base.0, "bytes": segment.bytes,
+                "created_at": segment.created_at.map(|at| at.to_string()),
+            })
+        });
+        let value = json!({
+            "id": id, "oldest_seq": summary.oldest_seq.0, "next_seq": summary.next_seq.0, "messages": messages,
+            "bytes": summary.bytes, "max_bytes": config.journal.max_size, "segments": segments.collect::<Vec<_>>(),
+        });
+        println!("{value}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("journal    {}", config.data_dir.join("journal").display());
+    println!("id         {}", id.as_deref().unwrap_or("missing or damaged; the next start takes it from a segment"));
+    println!("messages   {messages}: {} up to, not including, {}", summary.oldest_seq, summary.next_seq);
+    println!("bytes      {} of {}", summary.bytes, config.journal.max_size);
+    for segment in &summary.segments {
+        let created = segment.created_at.map_or("unreadable header".to_owned(), |at| format!("made {at}"));
+        println!("segment    from {}, {} bytes, {created}, {}", segment.base, segment.bytes, segment.path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(config: &Config, arguments: &JsonArgs) -> Result<ExitCode, InspectError> {
+    let shows_progress = !arguments.json && io::stderr().is_terminal();
+    let report = inspect::verify(&RealFs, &config.data_dir, &mut |progress: Progress<'_>| {
+        if shows_progress {
+            let percent = progress.bytes_done.saturating_mul(100) / progress.bytes_total.max(1);
+            eprint!("\r{percent:3} %  {}", progress.segment.display());
+        }
+    })?;
+    if shows_progress {
+        eprintln!();
+    }
+    if arguments.json {
+        print_json(&report);
+    } else {
+        print_text(&report);
+    }
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+fn print_text(report: &VerifyReport) {
+    for segment in &report.segments {
+        let counts = &segment.records;
+        println!(
+            "{}: messages {} to {}, {} messages, {} gaps, {} other records",
+            segment.path.display(),
+            segment.base,
+            segment.next_seq.0.saturating_sub(1),
+            counts.messages,
+            counts.gaps,
+            counts.releases + counts.clears + counts.snapshots + counts.voids,
+        );
+    }
+    for (path, finding) in report.findings() {
+        println!("{}: {}", path.display(), describe(finding));
+    }
+    if report.ids.is_empty() {
+        println!("the id file is missing or damaged; the next start takes the id from a segment");
+    }
+    let verdict = if report.is_sound() { "sound" } else { "DAMAGED" };
+    println!("{verdict}: messages {} up to, not including, {}", report.oldest_seq, report.next_seq);
+}
+
+fn print_json(report: &VerifyReport) {
+    let findings = report.findings().map(|(path, finding)| {
+        json!({
+            "path": path, "finding": describe(finding), "damage": finding.is_damage(),
+            "messages_lost": finding.messages_lost(),
+        })
+    });
+    let segments = report.segments.iter().map(|segment| {
+        json!({
+            "path": segment.path, "base_seq": segment.base.0, "next_seq": segment.next_seq.0, "bytes": segment.bytes,
+            "messages": segment.records.messages, "gaps": segment.records.gaps,
+        })
+    });
+    let value = json!({
+        "sound": report.is_sound(), "oldest_seq": report.oldest_seq.0, "next_seq": report.next_seq.0,
+        "segments": segments.collect::<Vec<_>>(), "findings": findings.collect::<Vec<_>>(),
+    });
+    println!("{value}");
+}
+
+fn describe(finding: &Finding) -> String {
+    let range = |from: &Seq, to: &Seq| match to.0.saturating_sub(from.0) {
+        0 => "no message is lost by it".to_owned(),
+        _ => format!("messages {from} to {} are lost", to.0 - 1),
+    };
+    match finding {
+        Finding::UnreadableHeader { from, to } => format!("both copies of the header are damaged; {}", range(from, to)),
+        Finding::Damage { offset, len, from, to } => {
+            format!("{len} damaged bytes at byte {offset}; {}", range(from, to))
+        }
+        Finding::Gap { offset, from, to, why } => format!("gap at byte {offset}: {}: {why}", range(from, to)),
+        Finding::TornTail { offset, len } => {
+            format!("{len} bytes at byte {offset} are a write under way or cut by a crash; the next start removes them")
+        }
+        Finding::Missing { from, to } => format!("the next segment begins later: {}", range(from, to)),
+    }
+}
+
+fn dump(config: &Config, arguments: &DumpArgs) -> Result<ExitCode, InspectError> {
+    let mut dump = inspect::dump(&RealFs, &config.data_dir, Seq(arguments.from))?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    while left > 0
+        && let Some(entry) = dump.next()?
+    {
+        left -= 1;
+        let line = match entry {
+            Entry::Message(message) => message_json(&message),
+            Entry::Lost(lost) => json!({"lost_from": lost.from.0, "lost_to": lost.to.0, "why": lost.why}),
+        };
+        // A closed pipe (`| head`) is the reader's way of saying that it has enough.
+        if writeln!(out, "{line}").is_err() {
+            break;
+        }
+    }
+    let _ = out.flush();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn message_json(message: &Message<'_>) -> serde_json::Value {
+    let payload = match std::str::from_utf8(message.payload) {
+        Ok(text) => json!({ "payload": text }),
+        Err(_) => {
+            let hex: String = message.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "payload_hex": hex })
+        }
+    };
+    let mut value = json!({
+        "seq": message.seq.0, "received_at": message.received_at.to_string(), "topic": message.topic,
+        "qos": message.qos.level(), "retain": message.retain, "dup": message.dup,
+    });
+    if let (Some(fields), Some(more)) = (value.as_object_mut(), payload.as_object()) {
+        fields.extend(more.clone());
+    }
+    value
 }
