@@ -165,6 +165,9 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             self.shared.stored.filters.clear();
         }
+        // From the first moment on, status tells what the broker has yet to answer for.
+        let plan = self.shared.plan.borrow().clone();
+        self.shared.events.planned(&plan, &self.shared.stored);
         // Boxed: the session's state is large, and lives across every await of the loop above.
         let ended = Box::pin(Session::new(&mut self.shared, link, &connack, trusted).run()).await;
         self.connected_until = Some(Instant::now());
