@@ -39,7 +39,8 @@ rules:
     columns: *columns
 ";
 
-const SQLITE_TABLE: &str = "CREATE TABLE readings (id INTEGER, whole BIGINT, small INT, amount DECIMAL(30,12), \
+/// DECIMAL_TEXT is Rowbridge's word for decimals of more digits than SQLite's NUMERIC keeps.
+const SQLITE_TABLE: &str = "CREATE TABLE readings (id INTEGER, whole BIGINT, small INT, amount DECIMAL_TEXT(30,12), \
      ratio DOUBLE, fine REAL, note TEXT, flag BOOLEAN, at TIMESTAMP, day DATE, extra JSON, uid UUID, site TEXT)";
 
 const POSTGRES_TABLE: &str = "CREATE TABLE readings (id bigint, whole bigint, small smallint, amount numeric(30,12), \
@@ -130,6 +131,7 @@ fn assert_exact_in_sqlite(bridge: &Bridge, count: u64) {
         let index = id as usize;
         assert_eq!(row.get::<_, i64>(1).unwrap(), WHOLES[index % WHOLES.len()], "whole of {id}");
         assert_eq!(row.get::<_, i16>(2).unwrap(), SMALLS[index % SMALLS.len()], "small of {id}");
+        assert_eq!(row.get::<_, String>(3).unwrap(), AMOUNTS[index % AMOUNTS.len()], "amount of {id}");
         let ratio = row.get::<_, f64>(4).unwrap();
         assert_eq!(ratio.to_bits(), RATIOS[index % RATIOS.len()].to_bits(), "ratio of {id}");
         assert!((row.get::<_, f64>(5).unwrap() - 1.5).abs() < f64::EPSILON, "fine of {id}");

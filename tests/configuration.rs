@@ -42,7 +42,7 @@ fn assert_seven_reports(output: &Output) {
     }
     let reports = text.matches("bridge.yaml:").count();
     assert_eq!(reports, 7, "seven mistakes, {reports} reports:\n{text}");
-    for word in ["username", "pause", "payload", "cloud", "5 or 3.1.1", "16MiB"] {
+    for word in ["username", "pause", "payload", "cloud", "5 or 3.1.1", "8MiB"] {
         assert!(text.contains(word), "the reports help with {word:?}:\n{text}");
     }
     for path in ["mqtt.usrname", "journal.when_full", "rules[0].columns.temp", "rules[1].database"] {

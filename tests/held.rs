@@ -124,7 +124,7 @@ databases:
   cloud: {{ url: '{}' }}
 rules:
   - {{ name: a, topic: 'sensors/#', database: local, table: readings, create: true, columns: {{ id: {{ from: payload.id, type: bigint }} }} }}
-  - {{ name: b, topic: 'sensors/#', database: cloud, table: readings, columns: {{ id: payload.id, temp: payload.temp }} }}
+  - {{ name: b, topic: 'sensors/#', database: cloud, table: readings, columns: {{ id: payload.id, temp: {{ from: payload.temp, type: double }} }} }}
 ",
         postgres.url(&database)
     );

@@ -23,6 +23,7 @@ mod lifecycle;
 mod observability;
 mod postgres_sink;
 mod rules;
+mod session;
 mod sink_contract;
 mod sqlite_sink;
 mod transports;

@@ -1,7 +1,7 @@
 //! How the bridge reaches a broker: TLS with one's own authority, client certificates, passwords, several addresses;
 //! and what it says when it does not get in.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::support::bridge::{Bridge, readings};
 use crate::support::free_port;
@@ -26,7 +26,9 @@ impl Authority {
     /// Certificate and key for a name or address.
     fn sign(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        // Of another name than the authority's: else it passes for one that signed itself.
+        params.distinguished_name.push(DnType::CommonName, name);
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }

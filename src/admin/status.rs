@@ -150,6 +150,11 @@ impl<F: Fs> Overview<F> {
         if status.journal.paused {
             reasons.push("the journal is full and waits for a database: the broker queues".to_owned());
         }
+        let unanswered =
+            status.mqtt.subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());
+        if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
+            reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
+        }
         let ready = reasons.is_empty();
         for (name, database) in &status.databases {
             if let Some(held) = &database.held {

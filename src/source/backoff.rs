@@ -41,7 +41,13 @@ impl Backoff {
         spread(longest, random)
     }
 
-    /// How long to wait when another client uses our id.
+    /// How long to wait when another client seems to use our id: no need to be quick, but it may be a bad network.
+    pub(super) fn suspicious(&mut self, random: u32) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        spread(LONGEST, random)
+    }
+
+    /// How long to wait when another client uses our id, for certain.
     pub(super) fn taken_over(&mut self, random: u32) -> Duration {
         self.failures = self.failures.saturating_add(1);
         // Never shorter than said, so that two instances of ours do not meet again and again.

@@ -120,7 +120,7 @@ pub(super) fn unsubscribe(version: MqttVersion, packet_id: u16, filters: Vec<Str
 }
 
 /// The keep-alive as CONNECT carries it: whole seconds, rounded up; 0 = none.
-fn keep_alive_s(keep_alive: Duration) -> u16 {
+pub(super) fn keep_alive_s(keep_alive: Duration) -> u16 {
     u16::try_from(seconds_up(keep_alive)).unwrap_or(u16::MAX)
 }
 

@@ -165,6 +165,9 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             self.shared.stored.filters.clear();
         }
+        // From the first moment on, status tells what the broker has yet to answer for.
+        let plan = self.shared.plan.borrow().clone();
+        self.shared.events.planned(&plan, &self.shared.stored);
         // Boxed: the session's state is large, and lives across every await of the loop above.
         let ended = Box::pin(Session::new(&mut self.shared, link, &connack, trusted).run()).await;
         self.connected_until = Some(Instant::now());
@@ -181,12 +184,14 @@ impl<J: Journal> Source<J> {
                 self.shared.store.renew();
                 Some(wait)
             }
-            Ended::TakenOver(words) => Some(self.taken_over(&address, &words)),
+            Ended::TakenOver(words) => {
+                let wait = self.backoff.taken_over(random());
+                Some(self.taken_over(&address, &words, wait))
+            }
             Ended::Cut(words) if self.very_short >= VERY_SHORT_IN_A_ROW => {
-                Some(self.taken_over(
-                    &address,
-                    &format!("{words}, {} times in a row right after connecting", self.very_short),
-                ))
+                let wait = self.backoff.suspicious(random());
+                let words = format!("{words}, {} times in a row right after connecting", self.very_short);
+                Some(self.taken_over(&address, &words, wait))
             }
             Ended::ByBroker(words) | Ended::Cut(words) => {
                 let wait = self.backoff.next(random());
@@ -196,8 +201,7 @@ impl<J: Journal> Source<J> {
         }
     }
 
-    fn taken_over(&mut self, address: &str, words: &str) -> Duration {
-        let wait = self.backoff.taken_over(random());
+    fn taken_over(&mut self, address: &str, words: &str, wait: Duration) -> Duration {
         self.shared.events.taken_over(address, &self.shared.config.client_id, words, wait);
         wait
     }

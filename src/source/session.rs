@@ -89,10 +89,7 @@ impl<'a, J: Journal> Session<'a, J> {
     /// session holds.
     pub(super) fn new(shared: &'a mut Shared<J>, link: Link, connack: &ConnAck, trusted: bool) -> Session<'a, J> {
         let config = &shared.config;
-        let keep_alive = match connack.server_keep_alive_s {
-            Some(seconds) => Duration::from_secs(u64::from(seconds)),
-            None => config.keep_alive,
-        };
+        let keep_alive_s = connack.server_keep_alive_s.unwrap_or_else(|| outgoing::keep_alive_s(config.keep_alive));
         let version = config.version;
         let with_identifiers = version == MqttVersion::V5 && !connack.no_subscription_ids;
         let clearing = (!connack.session_present).then(|| shared.store.clear());
@@ -100,7 +97,7 @@ impl<'a, J: Journal> Session<'a, J> {
             version,
             ledger: AckLedger::default(),
             aliases: TopicAliases::default(),
-            keep_alive: KeepAlive::new(keep_alive, Instant::now()),
+            keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
             reconciler: Reconciler::new(version, with_identifiers),
             clearing,
             subscribe_to_all: !trusted,

@@ -48,7 +48,8 @@ impl Mosquitto {
         }
         writeln!(text, "persistence_location {folder}/").unwrap();
         // Started by root, Mosquitto would become a user who may not write to the folder.
-        text.push_str("user root\nlog_dest stdout\nlog_type all\n");
+        // Its log on standard output comes in blocks, in a file line by line.
+        writeln!(text, "user root\nlog_type all\nlog_dest file {folder}/log").unwrap();
         writeln!(text, "listener {} 127.0.0.1", broker.port).unwrap();
         std::fs::write(broker.path("mosquitto.conf"), text).unwrap();
         for (name, content) in files {

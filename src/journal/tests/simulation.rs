@@ -76,6 +76,11 @@ impl World {
         let config = config::Journal {
             segment_size: [512, 1500, 4096, 20_000][random.below(4) as usize],
             max_size: 200_000,
+            // Written and not synced is then a state that lasts.
+            durability: match random.below(4) {
+                0 => Durability::Interval(Duration::from_secs(3600)),
+                _ => Durability::Commit,
+            },
             ..config()
         };
         let life = Life::begin(&SimFs::new(seed), &config);
@@ -116,10 +121,11 @@ impl World {
 
     /// Notes what has become durable.
     fn observe(&mut self) {
+        let is_promised = self.config.durability == Durability::Commit;
         let durable = self.life.intake.durable();
         let oracle = &mut self.oracle;
         oracle.waiting.retain(|&(ordinal, number, id)| {
-            if ordinal <= durable {
+            if ordinal <= durable && is_promised {
                 oracle.durable.insert(number);
                 oracle.held.extend(id.map(|id| (id, number)));
             }
