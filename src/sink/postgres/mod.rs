@@ -136,7 +136,7 @@ impl Sink for PostgresSink {
         let (schema, name) = (schema.to_owned(), name.to_owned());
         self.run(async |session, sql| {
             let client = session.client();
-            let work = around(client, &sql.begin_read, schema::describe(client, &schema, &name));
+            let work = Box::pin(around(client, &sql.begin_read, schema::describe(client, &schema, &name)));
             session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
         })
         .await
