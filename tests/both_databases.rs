@@ -66,7 +66,7 @@ fn values(id: u64) -> (String, Vec<u8>) {
         AMOUNTS[index % AMOUNTS.len()],
         RATIOS[index % RATIOS.len()],
         1.5,
-        id % 2 == 0,
+        id.is_multiple_of(2),
         micros(id),
         uid(id),
     );
@@ -136,7 +136,7 @@ fn assert_exact_in_sqlite(bridge: &Bridge, count: u64) {
         assert_eq!(ratio.to_bits(), RATIOS[index % RATIOS.len()].to_bits(), "ratio of {id}");
         assert!((row.get::<_, f64>(5).unwrap() - 1.5).abs() < f64::EPSILON, "fine of {id}");
         assert_eq!(row.get::<_, String>(6).unwrap(), NOTES[index % NOTES.len()], "note of {id}");
-        assert_eq!(row.get::<_, bool>(7).unwrap(), id % 2 == 0, "flag of {id}");
+        assert_eq!(row.get::<_, bool>(7).unwrap(), id.is_multiple_of(2), "flag of {id}");
         // SQLite's timestamps are text with milliseconds or finer, in UTC.
         let at: jiff::Timestamp = row.get::<_, String>(8).unwrap().parse().unwrap();
         assert_eq!(at.as_millisecond(), (micros(id) / 1_000).cast_signed(), "time of {id}");

@@ -20,6 +20,7 @@ use rowbridge::sink::{
     Batch, DeadLetter, OffsetMove, PostgresSink, RowEncoder as _, Sink as _, TableName, TableRows, TableSchema, Unit,
 };
 
+use crate::sink_contract::{TestDatabase, sink_contract};
 use crate::support::postgres::Postgres;
 
 const JOURNAL: JournalId = JournalId(*b"journal-of-test!");
@@ -57,6 +58,24 @@ impl Place {
         (offset.parse().unwrap(), rows.parse().unwrap())
     }
 }
+
+impl TestDatabase for Place {
+    type Sink = PostgresSink;
+
+    fn sink(&self) -> PostgresSink {
+        Place::sink(self)
+    }
+
+    fn execute(&self, sql: &str) {
+        self.sql(sql);
+    }
+
+    fn number(&self, sql: &str) -> i64 {
+        self.sql(sql).parse().unwrap()
+    }
+}
+
+sink_contract!(contract, crate::postgres_sink::Place::new());
 
 async fn started(mut sink: PostgresSink) -> PostgresSink {
     sink.connect().await.unwrap();

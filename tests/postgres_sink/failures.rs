@@ -9,10 +9,7 @@ use rowbridge::message::Seq;
 use rowbridge::sink::{Class, PostgresSink, Refusal, Sink as _, SinkError, TableSchema};
 
 use super::wire::{Break, Wire};
-use super::{
-    BRIDGE, Place, add_table, add_unit, batch, batch_of, database, database_of, dead_letter, describe, postgres_url,
-    started, table,
-};
+use super::{BRIDGE, Place, add_table, add_unit, batch, batch_of, database, dead_letter, describe, started, table};
 use crate::support::postgres::Postgres;
 
 fn units(refusals: &[Refusal]) -> Vec<usize> {
@@ -347,7 +344,7 @@ async fn errors_of_the_login_are_sorted_and_never_show_the_password() {
     let server = Postgres::start_with(crate::support::postgres::PostgresOptions { hba, ..Default::default() });
     server.psql("postgres", "CREATE ROLE asked LOGIN PASSWORD 'geheim'; CREATE ROLE refused LOGIN");
     let port = server.port();
-    let closed = crate::support::postgres::free_port();
+    let closed = crate::support::free_port();
     let cases = [
         (format!("postgres://asked:falsch@127.0.0.1:{port}/postgres"), Class::Table, "28P01"),
         (format!("postgres://asked@127.0.0.1:{port}/postgres"), Class::Table, "password"),

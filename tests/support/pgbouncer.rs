@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::postgres::{Postgres, as_server_user, free_port, give_to_server_user};
+use super::free_port;
+use super::postgres::{Postgres, as_server_user, give_to_server_user};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

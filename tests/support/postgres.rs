@@ -11,7 +11,6 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -22,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use super::free_port;
 
 /// How long a start, stop or recovery may take before the test gives up; crash recovery on a slow disk is the longest.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -310,11 +311,6 @@ impl Drop for Postgres {
         self.thaw();
         self.stop_immediately();
     }
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A command that runs as the user the server runs as.

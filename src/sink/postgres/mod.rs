@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
-//! | `offsets`, `dead_letters`, `migrate` | Rowbridge's own tables |
+//! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema` | the live table |
 //! | `encode`, `copy`, `write`, `bisect` | rows: their form, their way, the batch's transaction, the refused ones |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
@@ -136,7 +136,8 @@ impl Sink for PostgresSink {
         let (schema, name) = (schema.to_owned(), name.to_owned());
         self.run(async |session, sql| {
             let client = session.client();
-            let work = Box::pin(around(client, &sql.begin_read, schema::describe(client, &schema, &name)));
+            // Boxed: four queries' futures together are large, and this is not a hot path.
+            let work = around(client, &sql.begin_read, Box::pin(schema::describe(client, &schema, &name)));
             session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
         })
         .await
