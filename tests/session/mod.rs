@@ -11,5 +11,6 @@ mod cuts;
 mod hostile;
 mod keeping_alive;
 mod mosquitto;
+mod real_journal;
 mod source;
 mod subscribing;

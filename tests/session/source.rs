@@ -57,8 +57,17 @@ impl Client {
         StoredSubscriptions::load(self.folder.path()).is_some_and(|stored| stored.confirmed)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Begins a run; an earlier one of this client must be over.
     pub(crate) fn start(&self) -> Running {
+        self.start_with(self.disk.journal())
+    }
+
+    /// Begins a run that writes to `journal`.
+    pub(crate) fn start_with(&self, journal: impl source::Journal) -> Running {
         let version = self.config.version;
         let (plan, plans) = watch::channel(plan(version, &self.filters, self.folder.path()));
         let (trigger, shutdown) = shutdown::channel();
@@ -67,7 +76,7 @@ impl Client {
             self.config.clone(),
             plans,
             self.folder.path().to_owned(),
-            self.disk.journal(),
+            journal,
             Arc::clone(&status),
             Arc::clone(&metrics),
             shutdown,
