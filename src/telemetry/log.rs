@@ -7,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+/// Libraries whose finer levels print what goes over the wire, a login with its password included.
+const NEVER_FINER_THAN_INFO: [&str; 5] = ["tungstenite", "tokio_tungstenite", "rustls", "tokio_postgres", "hyper"];
+
 /// `log.level` is not a directive that tracing knows.
 #[derive(Debug, Error)]
 #[error(
@@ -22,7 +25,10 @@ pub struct LogError {
 /// `auto`: coloured text on a terminal; under systemd text without time and colour, because the systemd journal adds its
 /// own; plain text otherwise.
 pub fn start(log: &Log) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|source| LogError { level: log.level.clone(), source })?;
+    let mut filter = EnvFilter::try_new(&log.level).map_err(|source| LogError { level: log.level.clone(), source })?;
+    for library in NEVER_FINER_THAN_INFO {
+        filter = filter.add_directive(format!("{library}=info").parse().expect("a crate's name and a level"));
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     match log.format {
