@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use thiserror::Error;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
@@ -26,7 +27,8 @@ pub struct LogError {
 /// own; plain text otherwise.
 pub fn start(log: &Log) -> Result<(), LogError> {
     let mut filter = EnvFilter::try_new(&log.level).map_err(|source| LogError { level: log.level.clone(), source })?;
-    for library in NEVER_FINER_THAN_INFO {
+    let is_finer = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    for library in NEVER_FINER_THAN_INFO.iter().filter(|_| is_finer) {
         filter = filter.add_directive(format!("{library}=info").parse().expect("a crate's name and a level"));
     }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
