@@ -39,4 +39,4 @@ pub use qos2::{Qos2Table, Qos2Verdict};
 pub use reader::Reader;
 pub use real_fs::RealFs;
 #[cfg(any(test, feature = "simulation"))]
-pub use sim_fs::{Fault, SimFs};
+pub use sim_fs::{SimFault, SimFs};

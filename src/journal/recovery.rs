@@ -217,9 +217,12 @@ impl<F: Fs> Recovery<'_, F> {
         }
         let (file, mut losses) = (replay.scanner.file(), Vec::new());
         for hole in &replay.holes {
-            quarantine::keep_range(self.fs, self.dir, path, file, hole.offset, hole.len)
-                .map_err(self.failed(path, "copying damaged bytes to the quarantine folder"))?;
-            if let Some(mut gap) = filling(hole) {
+            let kept = quarantine::keep_range(self.fs, self.dir, path, file, hole.offset, hole.len);
+            if let Err(error) = &kept {
+                // A full disk must not keep the bridge from starting: the damage stays, and readers step over it.
+                events::quarantine_failed(path, hole.offset, hole.len, error);
+            }
+            if let (Ok(_), Some(mut gap)) = (kept, filling(hole)) {
                 record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
                 file.write_all_at(&gap, hole.offset).map_err(self.failed(path, "mending it"))?;
             }

@@ -21,6 +21,9 @@ const LEVELS: [u64; 2] = [80, 95];
 /// A level counts as left only when this much below, so that the log does not flicker.
 const LEVEL_HYSTERESIS: u64 = 5;
 
+/// Between two complaints that a segment cannot be removed.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How long the present rate is measured over.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -28,7 +31,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Level {
     /// The highest of [`LEVELS`] that was told of; 0 for none.
-    told: u64,
+    pub(super) told: u64,
     /// When the rate's window began, and the undelivered bytes then.
     since: Option<(Instant, u64)>,
 }
@@ -98,7 +101,7 @@ impl<F: Fs> Writer<F> {
         match self.shared.fs.remove(&oldest.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 lock(&self.shared.segments).push_front(Arc::clone(oldest));
-                events::trim_failed(&oldest.path, &error);
+                self.complain(oldest, &error);
                 return false;
             }
             _ => {}
@@ -115,10 +118,17 @@ impl<F: Fs> Writer<F> {
         if self.removal_unsettled {
             match self.shared.fs.sync_dir(&self.shared.dir) {
                 Ok(()) => self.removal_unsettled = false,
-                Err(error) => events::trim_failed(&segment.path, &error),
+                Err(error) => self.complain(segment, &error),
             }
         }
         !self.removal_unsettled
+    }
+
+    fn complain(&mut self, segment: &Segment, error: &io::Error) {
+        if self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+            self.complained_at = Some(Instant::now());
+            events::trim_failed(&segment.path, error);
+        }
     }
 
     /// WARN when undelivered messages take much of `max_size`, INFO when no longer.

@@ -23,7 +23,7 @@ const EIO: i32 = 5;
 
 /// What goes wrong at a chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum SimFault {
     /// The call fails with EIO. A sync has then lost what it was to write.
     Io,
     /// The call fails with ENOSPC.
@@ -59,7 +59,7 @@ struct Disk {
     random: u64,
     /// Calls so far that can fail: all but reads.
     calls: u64,
-    faults: BTreeMap<u64, Fault>,
+    faults: BTreeMap<u64, SimFault>,
     shows_unsynced: bool,
 }
 
@@ -116,7 +116,7 @@ impl SimFs {
     }
 
     /// Makes the `after`-th call from now on fail; 0 is the next.
-    pub fn fail_call(&self, after: u64, fault: Fault) {
+    pub fn fail_call(&self, after: u64, fault: SimFault) {
         let mut disk = lock(&self.disk);
         let call = disk.calls + after;
         disk.faults.insert(call, fault);
@@ -170,7 +170,7 @@ impl Disk {
         z ^ (z >> 31)
     }
 
-    fn call(&mut self) -> Option<Fault> {
+    fn call(&mut self) -> Option<SimFault> {
         let fault = self.faults.remove(&self.calls);
         self.calls += 1;
         fault
@@ -180,8 +180,8 @@ impl Disk {
     fn fallible_call(&mut self) -> io::Result<()> {
         match self.call() {
             None => Ok(()),
-            Some(Fault::Full) => Err(io::Error::from_raw_os_error(ENOSPC)),
-            Some(Fault::Io | Fault::Short) => Err(io::Error::from_raw_os_error(EIO)),
+            Some(SimFault::Full) => Err(io::Error::from_raw_os_error(ENOSPC)),
+            Some(SimFault::Io | SimFault::Short) => Err(io::Error::from_raw_os_error(EIO)),
         }
     }
 
@@ -368,9 +368,9 @@ impl FsFile for SimFile {
         let fault = disk.call();
         let len = match fault {
             None => bytes.len(),
-            Some(Fault::Short) => disk.random() as usize % (bytes.len() + 1),
-            Some(Fault::Io) => return Err(io::Error::from_raw_os_error(EIO)),
-            Some(Fault::Full) => return Err(io::Error::from_raw_os_error(ENOSPC)),
+            Some(SimFault::Short) => disk.random() as usize % (bytes.len() + 1),
+            Some(SimFault::Io) => return Err(io::Error::from_raw_os_error(EIO)),
+            Some(SimFault::Full) => return Err(io::Error::from_raw_os_error(ENOSPC)),
         };
         disk.extend(self.inode, offset + len as u64)?;
         let inode = &mut disk.inodes[self.inode];

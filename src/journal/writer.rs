@@ -49,6 +49,8 @@ pub(super) struct Writer<F: Fs> {
     pub(super) trim_at: Instant,
     /// A segment was removed, and the directory not synced since.
     pub(super) removal_unsettled: bool,
+    /// When the log was last told that a segment cannot be removed.
+    pub(super) complained_at: Option<Instant>,
     pub(super) level: Level,
     pub(super) broken: Option<Broken>,
 }
@@ -110,6 +112,7 @@ impl<F: Fs> Writer<F> {
             look_for_room_at: None,
             trim_at: Instant::now(),
             removal_unsettled: false,
+            complained_at: None,
             level: Level::default(),
             broken: None,
         }

@@ -1,5 +1,8 @@
 //! Torn tails, flipped bits, lost files.
 
+use proptest::prelude::*;
+
+use super::super::inspect;
 use super::super::segment::{SEGMENT_HEADER_LEN, path_of};
 use super::*;
 
@@ -303,7 +306,7 @@ fn a_failed_fsync_is_never_believed_afterwards() {
         let mut life = Life::begin(&fs, &config());
         life.commit(&payload(1));
         let mut reader = life.handle.reader();
-        fs.fail_call(fault_at, Fault::Short);
+        fs.fail_call(fault_at, SimFault::Short);
         let lost = life.push(b"lost with the write");
         assert!(matches!(life.settle(), Step::Blocked(_)));
         assert_eq!((life.intake.generation(), life.intake.durable()), (0, 1));
@@ -329,7 +332,7 @@ fn a_failed_fsync_is_never_believed_afterwards() {
 fn reopening_is_tried_until_the_disk_takes_it() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());
-    (0..12).for_each(|call| fs.fail_call(call, Fault::Io));
+    (0..12).for_each(|call| fs.fail_call(call, SimFault::Io));
     life.push(&payload(1));
     for _ in 0..20 {
         life.settle();
@@ -339,4 +342,63 @@ fn reopening_is_tried_until_the_disk_takes_it() {
     life.intake.qos2();
     life.commit(&payload(1));
     assert_eq!(read_all(&life), messages(1..2));
+}
+
+/// Bytes overwritten, moved within the file, cut off the end, or added to it.
+fn mutation() -> impl Strategy<Value = (u8, prop::sample::Index, prop::sample::Index, Vec<u8>)> {
+    (0u8..5, any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 1..200))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_bytes_make_the_journal_panic_hang_or_skip_a_number_silently(
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), mutation()), 1..6),
+    ) {
+        let fs = written(120);
+        for (file, (kind, at, from, bytes)) in mutations {
+            let paths: Vec<PathBuf> = fs.files().into_iter().map(|(path, _)| path).collect();
+            fs.damage(&paths[file.index(paths.len())], |content| {
+                let len = content.len();
+                let (at, from) = (at.index(len + 1), from.index(len + 1));
+                match kind {
+                    0 => content.truncate(at),
+                    1 => content.extend_from_slice(&bytes),
+                    // A valid record in another place.
+                    2 => content.copy_within(from..(from + 256).min(len), at.min(len.saturating_sub(256))),
+                    3 => content[at..(at + bytes.len() * 8).min(len)].fill(0),
+                    _ => content[at..].iter_mut().zip(&bytes).for_each(|(old, new)| *old = *new),
+                }
+            });
+        }
+        let _ = inspect::verify(&fs, data_dir(), &mut |_| {});
+        let mut life = Life::begin(&fs, &config());
+        let mut expected = life.handle.status().oldest_seq.0;
+        for got in read_all(&life) {
+            let (from, to) = match got {
+                Got::Message(seq, read) => {
+                    prop_assert_eq!(read, payload(seq));
+                    (seq, seq + 1)
+                }
+                Got::Lost(from, to) => (from, to),
+            };
+            prop_assert_eq!(from, expected);
+            expected = to;
+        }
+        prop_assert_eq!(expected, life.handle.status().next_seq.0);
+        life.commit(b"goes on");
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_keep_a_damaged_journal_from_opening() {
+    let fs = written(20);
+    let path = path_of(&data_dir().join("journal"), Seq(1));
+    flip(&fs, &path, 10);
+    fs.set_capacity(0);
+    let life = Life::begin(&fs, &config());
+    let expected = [messages(1..10), vec![Got::Lost(10, 11)], messages(11..21)].concat();
+    assert_eq!(read_all(&life), expected);
+    assert_eq!(life.metrics.messages_lost.get(), 1);
 }

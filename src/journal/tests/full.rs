@@ -39,6 +39,23 @@ fn a_full_journal_pauses_and_goes_on_when_a_database_has_caught_up() {
 }
 
 #[test]
+fn the_fill_level_is_told_once_and_taken_back() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &small(WhenFull::Pause));
+    assert_eq!(life.writer.level.told, 0);
+    let taken = fill(&mut life, 1);
+    life.let_time_pass();
+    life.settle();
+    assert_eq!(life.writer.level.told, 95);
+    life.handle.set_delivered(0, Seq(taken + 1));
+    for _ in 0..2 {
+        life.let_time_pass();
+        life.settle();
+    }
+    assert_eq!(life.writer.level.told, 0);
+}
+
+#[test]
 fn keep_gives_way_when_room_is_needed() {
     let fs = SimFs::new(1);
     let keeping = config::Journal { keep: Duration::from_secs(3600), ..small(WhenFull::Pause) };

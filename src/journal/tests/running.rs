@@ -28,7 +28,7 @@ fn nothing_is_acknowledged_or_read_before_it_is_synced() {
     let ordinal = life.push(&payload(1));
     assert_eq!((life.intake.durable(), reader.next().unwrap()), (0, None));
     // The write passes, the sync fails.
-    fs.fail_call(1, Fault::Io);
+    fs.fail_call(1, SimFault::Io);
     life.writer.step();
     assert_eq!(fs.faults_left(), 0, "the fault was met");
     assert_eq!((life.intake.durable(), reader.next().unwrap()), (0, None));
@@ -214,6 +214,8 @@ fn the_thread_makes_everything_durable_before_it_stops() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Journal::open(RealFs, folder.path(), &config(), 1, Arc::new(Metrics::new())).unwrap();
     let (handle, mut intake, thread) = open().spawn();
+    let again = Journal::open(RealFs, folder.path(), &config(), 1, Arc::new(Metrics::new()));
+    assert!(matches!(again, Err(OpenError::Locked(_))), "locked on a real disk too");
     let watermark = handle.watermark();
     for number in 1..=500 {
         intake.push_message(&message(&payload(number)), None);

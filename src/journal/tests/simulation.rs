@@ -175,7 +175,7 @@ impl World {
         let mut fs = self.end(&self.life.fs.clone());
         // Recovery may itself be cut short, again and again.
         for _ in 0..self.random.below(3) {
-            fs.fail_call(self.random.below(12), Fault::Short);
+            fs.fail_call(self.random.below(12), SimFault::Short);
             drop(Life::try_begin(&fs, &self.config));
             fs = self.end(&fs);
         }
@@ -286,7 +286,7 @@ impl World {
                 17..20 => self.read_some(),
                 20 => self.deliver(),
                 21 if faults => {
-                    let fault = [Fault::Io, Fault::Short, Fault::Full][self.random.below(3) as usize];
+                    let fault = [SimFault::Io, SimFault::Short, SimFault::Full][self.random.below(3) as usize];
                     self.life.fs.fail_call(self.random.below(10), fault);
                 }
                 22 => {
