@@ -13,8 +13,9 @@ pub(super) struct Offer<'a> {
     /// Oldest first, with the first sequence number each id covers. Never empty.
     pub ids: &'a [(JournalId, Seq)],
     pub oldest: Seq,
-    /// The durable end.
-    pub next: Seq,
+    /// No database can know a number beyond this one, unless from another journal under the same id: the durable end;
+    /// or, as long as this process has not delivered to it, the end at which this process began.
+    pub end: Seq,
 }
 
 /// Where delivery goes on.
@@ -39,10 +40,13 @@ pub(super) fn locate(stored: &[StoredOffset], offer: &Offer<'_>) -> Position {
         return Position::Begin { journal: covering.0, from: offer.oldest };
     };
     let journal = offer.ids[index].0;
+    if next_seq > offer.end {
+        return Position::Beyond { journal, stored: next_seq };
+    }
     match offer.ids.get(index + 1) {
-        Some(&(successor, first)) if next_seq >= first => Position::Begin { journal: successor, from: first },
+        // A batch that was under way when the id was renewed may have gone past that point.
+        Some(&(successor, first)) if next_seq >= first => Position::Begin { journal: successor, from: next_seq },
         Some(&(_, first)) => Position::Resume { journal, from: next_seq, until: Some(first) },
-        None if next_seq > offer.next => Position::Beyond { journal, stored: next_seq },
         None => Position::Resume { journal, from: next_seq, until: None },
     }
 }
@@ -61,7 +65,7 @@ mod tests {
     }
 
     fn offer(ids: &[(JournalId, Seq)]) -> Offer<'_> {
-        Offer { ids, oldest: Seq(10), next: Seq(100) }
+        Offer { ids, oldest: Seq(10), end: Seq(100) }
     }
 
     #[test]
@@ -91,9 +95,11 @@ mod tests {
         let ids = [(OLD, Seq(1)), (NEW, Seq(60))];
         let resume = Position::Resume { journal: OLD, from: Seq(40), until: Some(Seq(60)) };
         assert_eq!(locate(&[row(OLD, 40)], &offer(&ids)), resume);
-        let begin = Position::Begin { journal: NEW, from: Seq(60) };
-        assert_eq!(locate(&[row(OLD, 60)], &offer(&ids)), begin);
-        assert_eq!(locate(&[row(OLD, 500)], &offer(&ids)), begin);
+        for next in [60, 75] {
+            let begin = Position::Begin { journal: NEW, from: Seq(next) };
+            assert_eq!(locate(&[row(OLD, next)], &offer(&ids)), begin);
+        }
+        assert_eq!(locate(&[row(OLD, 500)], &offer(&ids)), Position::Beyond { journal: OLD, stored: Seq(500) });
     }
 
     #[test]

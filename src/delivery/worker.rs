@@ -63,6 +63,8 @@ pub(super) enum Stop {
     Relocate(String),
     /// A person is needed; looked at again now and then.
     Hold { reason: String, mend: Option<String> },
+    /// The database refuses the batch as a whole, and no row of it by itself: fewer messages at a time, at once.
+    Narrow(SinkError),
     /// The journal's disk did not answer.
     Journal(JournalError),
 }
@@ -98,6 +100,10 @@ pub struct Worker<S: Sink, F: Fs> {
     metrics: DatabaseMetrics,
     backoff: Backoff,
     purge_due: Instant,
+    /// Whether the offset was read once in this process.
+    is_located: bool,
+    /// Fewer rows than `max_rows`, after a batch was refused as a whole; grows again with every commit.
+    rows_limit: usize,
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     halt_before: Option<Seq>,
 }
@@ -117,7 +123,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),
             backoff: Backoff::new(setup.database.retry.min, setup.database.retry.max),
             purge_due: Instant::now(),
+            rows_limit: setup.database.batch.max_rows,
             halt_before: None,
+            is_located: false,
             setup,
         }
     }
@@ -162,17 +170,19 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let account = Account::new(&self.setup.metrics, &self.setup.database.name, &self.setup.rules);
             let rules = Arc::clone(&self.setup.rules);
             let mut gatherer = Gatherer::new(mapper, rules, self.setup.unmatched.clone(), offset, account);
-            if self.stream(&mut gatherer, place.until).await? {
+            if self.stream(&mut gatherer, &place).await? {
                 return Ok(());
             }
         }
     }
 
     /// Batch after batch. `true` when stopping, `false` when the place's end was reached.
-    async fn stream(&mut self, gatherer: &mut Gatherer<S::Encoder>, until: Option<Seq>) -> Result<bool, Stop> {
+    async fn stream(&mut self, gatherer: &mut Gatherer<S::Encoder>, place: &Place) -> Result<bool, Stop> {
+        let until = place.until;
         let mut waiting_since = None;
         loop {
-            if until.is_some_and(|until| self.reader.position() >= until) {
+            let is_renewed = until.is_none() && self.setup.journal.ids().last().is_some_and(|id| id.0 != place.journal);
+            if is_renewed || until.is_some_and(|until| self.reader.position() >= until) {
                 return Ok(false);
             }
             let stopping = self.setup.shutdown.is_requested();
@@ -202,10 +212,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let stored = self.setup.sink.offsets(&bridge).await?;
             let ids = self.setup.journal.ids();
             let status = self.setup.journal.status();
-            let offer = Offer { ids: &ids, oldest: status.oldest_seq, next: status.next_seq };
+            let end = if self.is_located { status.next_seq } else { self.setup.journal.first_seq_of_run() };
+            let offer = Offer { ids: &ids, oldest: status.oldest_seq, end };
             match locate(&stored, &offer) {
                 Position::Resume { journal, from, until } => {
                     self.reader.seek(from)?;
+                    self.is_located = true;
                     self.setup.journal.set_delivered(self.setup.index, from);
                     self.setup.state.update(|state| state.next_seq = Some(from));
                     return Ok(Place { journal, until });
@@ -214,16 +226,22 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     events::offset_begun(&self.setup.database.name, journal, from, stored.len());
                     self.setup.sink.start_offset(&bridge, journal, from).await?;
                 }
-                Position::Beyond { journal, stored } => {
-                    // The row under the new id comes first: should this process die between the two, the row of an id
-                    // that no journal has is merely left over.
-                    let from = self.setup.journal.first_seq_of_run().max(status.oldest_seq);
-                    let renewed = self.setup.journal.renew_id()?;
-                    self.setup.sink.start_offset(&bridge, renewed, from).await?;
-                    events::journal_renewed(&self.setup.database.name, journal, renewed, stored, status.next_seq);
-                }
+                Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,
             }
         }
+    }
+
+    /// DESIGN J11: the database holds numbers that this journal did not give out before this process began. Whatever
+    /// this process gave out is new to it, so that is where it begins, under an id that it has no row of.
+    async fn begin_anew(&mut self, journal: JournalId, stored: Seq, ids: &[(JournalId, Seq)]) -> Result<(), Stop> {
+        let status = self.setup.journal.status();
+        let from = self.setup.journal.first_seq_of_run().max(status.oldest_seq);
+        let newest = ids.last().map_or(journal, |(id, _)| *id);
+        // Another database may have had it renewed already.
+        let renewed = if newest == journal { self.setup.journal.renew_id()? } else { newest };
+        self.setup.sink.start_offset(&self.setup.bridge, renewed, from).await?;
+        events::journal_renewed(&self.setup.database.name, journal, renewed, stored, status.next_seq);
+        Ok(())
     }
 
     /// Connected, compiled and in place: says so once.
@@ -268,7 +286,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     fn gather(&mut self, gatherer: &mut Gatherer<S::Encoder>, until: Option<Seq>) -> Result<Option<Halt>, Stop> {
         let limits = &self.setup.database.batch;
         let mut oldest: Option<Timestamp> = None;
-        while !gatherer.is_full(limits.max_rows, limits.max_bytes) {
+        while !gatherer.is_full(self.rows_limit, limits.max_bytes) {
             let position = self.reader.position();
             let is_halted = self.halt_before.is_some_and(|seq| position >= seq);
             if until.is_some_and(|until| position >= until) || (is_halted && !gatherer.is_empty()) {
@@ -303,9 +321,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Ok(()) => break,
                 Err(error) if error.class == Class::Row && attempts <= REFUSAL_ROUNDS_MAX => {
                     let refusals = self.setup.sink.refused_units(&gatherer.batch).await?;
-                    if refusals.is_empty() {
-                        return Err(error.into());
-                    }
+                    let refusals = if refusals.is_empty() { self.narrow(gatherer, error)? } else { refusals };
                     self.refuse(gatherer, &refusals, attempts)?;
                 }
                 Err(error) => return Err(error.into()),
@@ -322,9 +338,23 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         if self.halt_before.is_some_and(|seq| seq < to) {
             self.halt_before = None;
         }
+        self.rows_limit = self.rows_limit.saturating_mul(2).min(self.setup.database.batch.max_rows);
         self.backoff.reset();
         self.metrics.committed(rows, begun.elapsed());
         Ok(())
+    }
+
+    /// The batch is refused, and each of its rows by itself is not: two messages exclude each other, or the order of
+    /// their tables does. So fewer messages go at a time, and of one that goes alone all rows are refused.
+    fn narrow(&mut self, gatherer: &Gatherer<S::Encoder>, error: SinkError) -> Result<Vec<Refusal>, Stop> {
+        let units = &gatherer.batch.units;
+        if units.first().map(|unit| unit.seq) != units.last().map(|unit| unit.seq) {
+            self.rows_limit = (units.len() / 2).max(1);
+            return Err(Stop::Narrow(error));
+        }
+        let kept = (0..units.len()).filter(|&unit| !gatherer.batch.is_excluded(unit));
+        let message = format!("{} ({})", error.message, error.code);
+        Ok(kept.map(|unit| Refusal { unit, reason: "constraint", message: message.clone() }).collect())
     }
 
     /// Turns refused units into dead letters, reading their messages from the journal again.
@@ -374,6 +404,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     state.last_error = Some(text);
                 });
                 self.metrics.connected.set(0);
+            }
+            Stop::Narrow(error) => {
+                wait = Duration::ZERO;
+                events::batch_narrowed(&self.metrics, database, &error, self.rows_limit);
             }
             Stop::Relocate(why) => {
                 events::offset_moved(&self.metrics, database, &why);

@@ -30,6 +30,8 @@ enum Fault {
     CutAfter,
     /// The database says no, and no person has mended it yet.
     Table,
+    /// A batch of more than one message is refused, and no row of it by itself.
+    Whole,
 }
 
 /// A SQLite sink whose writes fail by a script.
@@ -81,6 +83,8 @@ impl Sink for FaultySink {
                 Err(failure(Class::Transient))
             }
             Fault::Table => Err(failure(Class::Table)),
+            Fault::Whole if batch.units.len() > 1 => Err(failure(Class::Row)),
+            Fault::Whole => self.inner.write(batch).await,
         }
     }
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
@@ -317,6 +321,15 @@ fn a_held_database_goes_on_once_it_is_mended() {
     bench.wait_delivered();
     bench.wait_for("it is no longer held", |state| state.held.is_none() && state.connected);
     assert_eq!(bench.numbers(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn messages_that_exclude_each_other_are_written_one_by_one() {
+    let payloads = payloads(0..20);
+    let bench = Bench::start(&as_strs(&payloads), &[Fault::Whole; 12], "", "");
+    bench.wait_delivered();
+    assert_eq!(bench.numbers(), (0..20).collect::<Vec<_>>());
+    assert!(bench.column("SELECT seq FROM rowbridge_dead_letters").is_empty());
 }
 
 #[test]

@@ -80,6 +80,12 @@ pub fn offset_moved(metrics: &DatabaseMetrics, database: &str, why: &str) {
     warn!(database, why, "the stored offset is read again");
 }
 
+/// The rows of a batch exclude each other.
+pub fn batch_narrowed(metrics: &DatabaseMetrics, database: &str, error: &SinkError, rows: usize) {
+    metrics.retries.inc();
+    debug!(database, %error, rows, "the batch is refused as a whole; fewer rows at a time");
+}
+
 /// A database hears of this journal for the first time.
 pub fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other_journals: usize) {
     if rows_of_other_journals == 0 {
