@@ -265,7 +265,9 @@ fn a_nul_character_and_a_long_number_do_not_stop_postgres() {
     let database = postgres.create_database();
     let broker = Mosquitto::start();
     let mut bridge = started(&broker, &postgres, &database, 1);
+    assert!(bridge.stop().success());
     postgres.psql(&database, "ALTER TABLE readings ALTER amount TYPE numeric");
+    bridge.start();
     let number = "1234567890123456789012345678901234567890.0987654321";
     let mut publisher = Publisher::new(broker.port());
     publisher.send("values/a", r#"{"id":1,"note":"a\u0000b"}"#);
