@@ -4,6 +4,7 @@ mod account;
 mod backoff;
 mod dead_letter;
 mod gather;
+mod place;
 mod position;
 mod prepare;
 mod state;

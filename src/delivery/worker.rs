@@ -14,12 +14,12 @@ use tokio::sync::watch;
 use super::account::Account;
 use super::backoff::Backoff;
 use super::gather::{Gatherer, Halt, UnmatchedPolicy};
-use super::position::{Offer, Position, locate};
+use super::place::Place;
 use super::prepare;
 use super::state::{Held, SharedState};
 use crate::clock::{self, Timestamp};
 use crate::config::{Bridge, Database, Rule};
-use crate::journal::{Entry, Fs, JournalError, JournalHandle, JournalId, Reader, Watermark};
+use crate::journal::{Entry, Fs, JournalError, JournalHandle, Reader, Watermark};
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
 use crate::sink::{Class, OffsetMove, Refusal, Sink, SinkError};
@@ -94,25 +94,18 @@ impl From<JournalError> for Stop {
 
 /// The loop of one database. Owns the sink, its reader and its place in the journal.
 pub struct Worker<S: Sink, F: Fs> {
-    setup: Setup<S, F>,
-    reader: Reader<F>,
+    pub(super) setup: Setup<S, F>,
+    pub(super) reader: Reader<F>,
     watermark: watch::Receiver<Watermark>,
     metrics: DatabaseMetrics,
     backoff: Backoff,
     purge_due: Instant,
     /// Whether the offset was read once in this process.
-    is_located: bool,
+    pub(super) is_located: bool,
     /// Fewer rows than `max_rows`, after a batch was refused as a whole; grows again with every commit.
     rows_limit: usize,
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     halt_before: Option<Seq>,
-}
-
-/// Where one connection stands.
-struct Place {
-    journal: JournalId,
-    /// Stop here and locate again: the records from here on are numbered under another id.
-    until: Option<Seq>,
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
@@ -203,45 +196,6 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             }
             self.purge_when_due().await?;
         }
-    }
-
-    /// Reads the offset from the database and goes there.
-    async fn locate(&mut self) -> Result<Place, Stop> {
-        let bridge = Arc::clone(&self.setup.bridge);
-        loop {
-            let stored = self.setup.sink.offsets(&bridge).await?;
-            let ids = self.setup.journal.ids();
-            let status = self.setup.journal.status();
-            let end = if self.is_located { status.next_seq } else { self.setup.journal.first_seq_of_run() };
-            let offer = Offer { ids: &ids, oldest: status.oldest_seq, end };
-            match locate(&stored, &offer) {
-                Position::Resume { journal, from, until } => {
-                    self.reader.seek(from)?;
-                    self.is_located = true;
-                    self.setup.journal.set_delivered(self.setup.index, from);
-                    self.setup.state.update(|state| state.next_seq = Some(from));
-                    return Ok(Place { journal, until });
-                }
-                Position::Begin { journal, from } => {
-                    events::offset_begun(&self.setup.database.name, journal, from, stored.len());
-                    self.setup.sink.start_offset(&bridge, journal, from).await?;
-                }
-                Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,
-            }
-        }
-    }
-
-    /// DESIGN J11: the database holds numbers that this journal did not give out before this process began. Whatever
-    /// this process gave out is new to it, so that is where it begins, under an id that it has no row of.
-    async fn begin_anew(&mut self, journal: JournalId, stored: Seq, ids: &[(JournalId, Seq)]) -> Result<(), Stop> {
-        let status = self.setup.journal.status();
-        let from = self.setup.journal.first_seq_of_run().max(status.oldest_seq);
-        let newest = ids.last().map_or(journal, |(id, _)| *id);
-        // Another database may have had it renewed already.
-        let renewed = if newest == journal { self.setup.journal.renew_id()? } else { newest };
-        self.setup.sink.start_offset(&self.setup.bridge, renewed, from).await?;
-        events::journal_renewed(&self.setup.database.name, journal, renewed, stored, status.next_seq);
-        Ok(())
     }
 
     /// Connected, compiled and in place: says so once.

@@ -12,7 +12,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::config::{self, Config, LoadRequest};
 use crate::delivery::{DatabaseState, SharedState, Tally, totals};
-use crate::journal::{Intake, Journal, RealFs};
+use crate::journal::{Intake, Journal, JournalId, RealFs};
 use crate::message::{Message, Properties, Qos};
 use crate::shutdown::{self, ShutdownTrigger};
 use crate::sink::{

@@ -1,0 +1,58 @@
+//! Goes where the database says it stands.
+
+use std::sync::Arc;
+
+use super::position::{Offer, Position, locate};
+use super::worker::{Stop, Worker};
+use crate::journal::{Fs, JournalId};
+use crate::message::Seq;
+use crate::sink::Sink;
+use crate::telemetry::events;
+
+/// Where one connection stands.
+pub(super) struct Place {
+    pub(super) journal: JournalId,
+    /// Stop here and locate again: the records from here on are numbered under another id.
+    pub(super) until: Option<Seq>,
+}
+
+impl<S: Sink, F: Fs> Worker<S, F> {
+    /// Reads the offset from the database and goes there.
+    pub(super) async fn locate(&mut self) -> Result<Place, Stop> {
+        let bridge = Arc::clone(&self.setup.bridge);
+        loop {
+            let stored = self.setup.sink.offsets(&bridge).await?;
+            let ids = self.setup.journal.ids();
+            let status = self.setup.journal.status();
+            let end = if self.is_located { status.next_seq } else { self.setup.journal.first_seq_of_run() };
+            let offer = Offer { ids: &ids, oldest: status.oldest_seq, end };
+            match locate(&stored, &offer) {
+                Position::Resume { journal, from, until } => {
+                    self.reader.seek(from)?;
+                    self.is_located = true;
+                    self.setup.journal.set_delivered(self.setup.index, from);
+                    self.setup.state.update(|state| state.next_seq = Some(from));
+                    return Ok(Place { journal, until });
+                }
+                Position::Begin { journal, from } => {
+                    events::offset_begun(&self.setup.database.name, journal, from, stored.len());
+                    self.setup.sink.start_offset(&bridge, journal, from).await?;
+                }
+                Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,
+            }
+        }
+    }
+
+    /// DESIGN J11: the database holds numbers that this journal did not give out before this process began. Whatever
+    /// this process gave out is new to it, so that is where it begins, under an id that it has no row of.
+    async fn begin_anew(&mut self, journal: JournalId, stored: Seq, ids: &[(JournalId, Seq)]) -> Result<(), Stop> {
+        let status = self.setup.journal.status();
+        let from = self.setup.journal.first_seq_of_run().max(status.oldest_seq);
+        let newest = ids.last().map_or(journal, |(id, _)| *id);
+        // Another database may have had it renewed already.
+        let renewed = if newest == journal { self.setup.journal.renew_id()? } else { newest };
+        self.setup.sink.start_offset(&self.setup.bridge, renewed, from).await?;
+        events::journal_renewed(&self.setup.database.name, journal, renewed, stored, status.next_seq);
+        Ok(())
+    }
+}
