@@ -11,12 +11,15 @@ use crate::support::sized;
 /// Messages per second while the bridge is killed: enough that something is in flight at every instant.
 const RATE: u64 = 1_000;
 
+/// Segments of a few hundred messages that go as soon as they are delivered: rotation and trimming all the time.
+const SMALL_SEGMENTS: &str = "journal: { segment_size: 32KiB, max_size: 8MiB, keep: 0s }\n";
+
 /// Kills the bridge at random instants while `count` readings are published, and returns what the rows say.
-fn killed_at_random_instants(qos: u8) -> Tally {
+fn killed_at_random_instants(qos: u8, journal: &str) -> Tally {
     let kills = sized(6, 30);
     let count = kills * 500;
     let broker = Mosquitto::with(DEEP_QUEUE);
-    let mut bridge = Bridge::new(broker.port(), &readings(qos));
+    let mut bridge = Bridge::new(broker.port(), &format!("{journal}{}", readings(qos)));
     bridge.start();
     let load = Load::new(broker.port(), qos, count).per_second(RATE).start();
     for kill in 1..=kills {
@@ -42,14 +45,19 @@ fn random_byte() -> u8 {
 
 #[test]
 fn kill_minus_nine_at_random_instants_loses_nothing_and_repeats_nothing_at_qos_2() {
-    killed_at_random_instants(2).assert_each_once("readings");
+    killed_at_random_instants(2, "").assert_each_once("readings");
 }
 
 #[test]
 fn kill_minus_nine_at_random_instants_loses_nothing_at_qos_1() {
-    let tally = killed_at_random_instants(1);
+    let tally = killed_at_random_instants(1, "");
     tally.assert_none_lost("readings");
     println!("{} messages came twice, as QoS 1 permits", tally.repeated());
+}
+
+#[test]
+fn kill_minus_nine_while_segments_come_and_go_loses_nothing_and_repeats_nothing_at_qos_2() {
+    killed_at_random_instants(2, SMALL_SEGMENTS).assert_each_once("readings");
 }
 
 #[test]

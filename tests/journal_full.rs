@@ -1,5 +1,7 @@
 //! A journal that may not grow any more, with the database away.
 
+use std::time::Duration;
+
 use crate::support::bridge::{Bridge, journaled, readings};
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::oracle::{Tally, column, sqlite};
@@ -46,6 +48,31 @@ fn a_full_journal_pauses_loses_nothing_and_resumes_by_itself() {
     let status = bridge.status();
     assert_eq!(status["journal"]["paused"], false, "{status}");
     bridge.wait_ready();
+}
+
+#[test]
+fn a_pause_longer_than_the_keep_alive_does_not_cost_the_connection() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let journal = "journal: { max_size: 1MiB, segment_size: 256KiB, keep: 0s }\n";
+    let mut bridge = Bridge::with_mqtt(broker.port(), "keep_alive: 1s", &format!("{journal}{}", readings(1)));
+    bridge.start();
+    bridge.wait_drained("local");
+    let other = sqlite(&bridge.rows());
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let count = 1_000;
+    Load::new(broker.port(), 1, count).made_by(bulky).run();
+    bridge.wait_alive("the journal pauses", |bridge| (bridge.status()["journal"]["paused"] == true).then_some(()));
+    // Mosquitto throws a client out after one and a half keep-alives of silence.
+    std::thread::sleep(Duration::from_secs(4));
+    let connections =
+        broker.log().lines().filter(|line| line.contains("New client") && line.contains("as bridge-")).count();
+    assert_eq!(connections, 1, "{}", bridge.log());
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    bridge.wait_ids("readings", count);
+    bridge.wait_drained("local");
+    Tally::of_sqlite(&bridge.rows(), "readings", 0..count).assert_each_once("readings");
+    assert_eq!(bridge.status()["mqtt"]["connected"], true);
 }
 
 #[test]

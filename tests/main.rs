@@ -19,6 +19,7 @@ mod footprint;
 mod held;
 mod hostile_payloads;
 mod journal_full;
+mod journal_replaced;
 mod lifecycle;
 mod observability;
 mod postgres_sink;
