@@ -2,10 +2,12 @@
 //! comes again, once.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::bridge::{Bridge, readings};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Tally, sqlite};
+use crate::support::postgres::Postgres;
 use crate::support::publisher::Load;
 
 /// A consistent copy, as a backup tool makes it.
@@ -76,48 +78,50 @@ fn a_sqlite_file_that_was_deleted_is_made_again_from_what_the_journal_keeps() {
     Tally::of_sqlite(&bridge.rows(), "readings", 0..200).assert_each_once("readings");
 }
 
-/// The data directory as it was once, for putting it back as a restored disk image would.
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
+/// Copies a stopped server's data with owners and modes, as a file-system snapshot would.
+fn snapshot(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
 }
 
 #[test]
-fn a_journal_put_back_from_an_older_disk_image_never_skips_new_messages() {
+fn an_older_postgres_that_takes_over_while_the_bridge_runs_is_filled_up_again() {
     let broker = Mosquitto::start();
-    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    let postgres = Postgres::start();
+    let database = postgres.create_database();
+    postgres.psql(&database, "CREATE TABLE readings (id bigint)");
+    let body = format!(
+        "databases: {{ cloud: {{ url: '{}', retry: {{ max: 1s }} }} }}\n\
+         rules:\n  - {{ topic: 'r/#', table: readings, columns: {{ id: payload.id }} }}\n",
+        postgres.url(&database)
+    );
+    let mut bridge = Bridge::new(broker.port(), &body);
     bridge.start();
-    Load::new(broker.port(), 1, 100).run();
-    bridge.wait_rows("readings", 100);
-    assert!(bridge.stop().success());
-    copy_dir(&bridge.path("data"), &bridge.path("image"));
-    bridge.start();
-    Load::new(broker.port(), 1, 200).numbered_from(100).run();
-    bridge.wait_rows("readings", 300);
-    assert!(bridge.stop().success());
+    let rows = |expected: u64| {
+        let count = postgres.try_psql(&database, "SELECT count(*) FROM readings");
+        (String::from_utf8_lossy(&count.stdout).trim() == expected.to_string()).then_some(())
+    };
+    let load = |from| {
+        Load::new(broker.port(), 1, 300)
+            .numbered_from(from)
+            .made_by(|id| (format!("r/{id}"), format!("{{\"id\":{id}}}").into_bytes()))
+    };
+    load(0).run();
+    bridge.wait_alive("the first rows", |_| rows(300));
+    postgres.stop();
+    let older = postgres.data_dir().with_extension("older");
+    snapshot(&postgres.data_dir(), &older);
+    postgres.start_again();
+    load(300).run();
+    bridge.wait_alive("more rows", |_| rows(600));
 
-    // The database knows messages up to 300, the journal only up to 100: its next number is 101 again.
-    std::fs::remove_dir_all(bridge.path("data")).unwrap();
-    copy_dir(&bridge.path("image"), &bridge.path("data"));
-    bridge.start();
-    Load::new(broker.port(), 1, 50).numbered_from(300).run();
-    bridge.wait_rows("readings", 350);
-    bridge.wait_drained("local");
-    Tally::of_sqlite(&bridge.rows(), "readings", 0..350).assert_each_once("readings");
-    assert!(bridge.log().contains("replaced by an older copy"), "{}", bridge.log());
-
-    // And the new numbering holds across a restart.
-    assert!(bridge.stop().success());
-    bridge.start();
-    Load::new(broker.port(), 1, 50).numbered_from(350).run();
-    bridge.wait_rows("readings", 400);
-    bridge.wait_drained("local");
-    Tally::of_sqlite(&bridge.rows(), "readings", 0..400).assert_each_once("readings");
+    postgres.stop();
+    std::fs::remove_dir_all(postgres.data_dir()).unwrap();
+    std::fs::rename(&older, postgres.data_dir()).unwrap();
+    postgres.start_again();
+    load(600).run();
+    bridge.wait_alive("all rows", |_| rows(900));
+    bridge.wait_drained("cloud");
+    let ids = postgres.psql(&database, "SELECT id FROM readings");
+    Tally::of(ids.lines().map(|line| line.parse().unwrap()), 0..900).assert_each_once("Postgres");
 }
