@@ -133,6 +133,7 @@ impl Common<'_> {
             rules: rules_of(true).into(),
             subscriptions: self.identifiers,
             unmatched,
+            data_dir: self.config.data_dir.clone(),
             dead_letters_keep: self.config.dead_letters.keep,
             journal: self.journal.clone(),
             state: Arc::clone(self.state),

@@ -8,7 +8,7 @@ use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router, ValueFault};
 use crate::message::{Message, Seq};
-use crate::sink::{Batch, OffsetMove, Refusal, RowEncoder};
+use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder};
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.
@@ -39,7 +39,6 @@ pub(super) struct Gatherer<R: RowEncoder> {
     /// Journaled bytes of the batch's messages, which `batch.max_bytes` bounds.
     bytes: usize,
     pub batch: Batch,
-    pub account: Account,
 }
 
 impl<R: RowEncoder> Gatherer<R> {
@@ -48,7 +47,6 @@ impl<R: RowEncoder> Gatherer<R> {
         rules: Arc<[Arc<Rule>]>,
         unmatched: Option<UnmatchedPolicy>,
         offset: OffsetMove,
-        account: Account,
     ) -> Gatherer<R> {
         let batch = Batch {
             offset,
@@ -57,14 +55,13 @@ impl<R: RowEncoder> Gatherer<R> {
             excluded: Vec::new(),
             dead_letters: Vec::new(),
         };
-        Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), bytes: 0, batch, account }
+        Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), bytes: 0, batch }
     }
 
     /// Begins the next batch at `from`.
     pub(super) fn clear(&mut self, from: Seq) {
         self.batch.clear(from);
         self.bytes = 0;
-        self.account.clear();
     }
 
     /// Whether another message would make the batch too large.
@@ -80,10 +77,10 @@ impl<R: RowEncoder> Gatherer<R> {
     }
 
     /// Adds a message: its rows, or its dead letters. On `Err` the batch is as it was before.
-    pub(super) fn add(&mut self, message: &Message<'_>) -> Result<(), Halt> {
+    pub(super) fn add(&mut self, message: &Message<'_>, account: &mut Account) -> Result<(), Halt> {
         self.bytes += message.encoded_len();
         if let Some(fault) = message.fault {
-            self.add_faulty(message, dead_letter::reason_of_fault(fault));
+            self.add_faulty(message, dead_letter::reason_of_fault(fault), account);
             return Ok(());
         }
         let units_before = self.batch.units.len();
@@ -93,11 +90,12 @@ impl<R: RowEncoder> Gatherer<R> {
             return Err(halt);
         }
         if self.outcomes.is_empty() {
-            self.add_unmatched(message);
+            self.add_unmatched(message, account);
         }
         let mut unit = units_before;
-        for (rule, outcome) in self.outcomes.drain(..) {
-            let tally = self.account.rule(rule);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        for (rule, outcome) in outcomes.drain(..) {
+            let tally = account.rule(rule);
             match outcome {
                 Outcome::Written => {
                     tally.written += 1;
@@ -109,29 +107,33 @@ impl<R: RowEncoder> Gatherer<R> {
                 Outcome::Refused(fault) => {
                     tally.dead_lettered += 1;
                     let reason = Reason { code: fault.reason, error: fault_text(&fault), attempts: 0 };
-                    self.batch.dead_letters.push(dead_letter::of_message(
-                        Some(&self.rules[rule].name),
-                        message,
-                        reason,
-                    ));
+                    let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason);
+                    self.keep(letter);
                 }
             }
         }
+        self.outcomes = outcomes;
         self.batch.offset.to = message.seq.next();
         Ok(())
     }
 
     /// Adds the record of messages that are gone.
     pub(super) fn add_lost(&mut self, lost: &Lost) {
-        self.batch.dead_letters.push(dead_letter::of_lost_range(lost));
+        self.keep(dead_letter::of_lost_range(lost));
         self.batch.offset.to = lost.to;
     }
 
     /// Takes a unit that the database refused out of the rows. `message` is what it was made of.
-    pub(super) fn refuse(&mut self, refusal: &Refusal, message: &Message<'_>, attempts: u32) -> Result<(), Halt> {
+    pub(super) fn refuse(
+        &mut self,
+        refusal: &Refusal,
+        message: &Message<'_>,
+        attempts: u32,
+        account: &mut Account,
+    ) -> Result<(), Halt> {
         let unit = self.batch.units[refusal.unit].clone();
-        let rule = &self.rules[unit.rule];
-        let tally = self.account.rule(unit.rule);
+        let rule = Arc::clone(&self.rules[unit.rule]);
+        let tally = account.rule(unit.rule);
         match rule.on_error {
             OnError::Halt => {
                 let error = refusal.message.clone();
@@ -141,7 +143,8 @@ impl<R: RowEncoder> Gatherer<R> {
             OnError::DeadLetter => {
                 tally.dead_lettered += 1;
                 let reason = Reason { code: refusal.reason, error: refusal.message.clone(), attempts };
-                self.batch.dead_letters.push(dead_letter::of_message(Some(&rule.name), message, reason));
+                let letter = dead_letter::of_message(Some(&rule.name), message, reason);
+                self.keep(letter);
             }
         }
         tally.written -= 1;
@@ -153,30 +156,36 @@ impl<R: RowEncoder> Gatherer<R> {
     }
 
     /// A message that can never become a row is a dead letter of every rule that would have taken it, or of none.
-    fn add_faulty(&mut self, message: &Message<'_>, reason: Reason) {
+    fn add_faulty(&mut self, message: &Message<'_>, reason: Reason, account: &mut Account) {
         let takers = self.mapper.takers(message);
         for &rule in &takers {
-            self.account.rule(rule).dead_lettered += 1;
+            account.rule(rule).dead_lettered += 1;
             let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason.clone());
-            self.batch.dead_letters.push(letter);
+            self.keep(letter);
         }
         if takers.is_empty() && self.is_unmatched_everywhere(message) {
-            self.account.unmatched += 1;
-            self.batch.dead_letters.push(dead_letter::of_message(None, message, reason));
+            account.unmatched += 1;
+            self.keep(dead_letter::of_message(None, message, reason));
         }
         self.batch.offset.to = message.seq.next();
     }
 
-    fn add_unmatched(&mut self, message: &Message<'_>) {
+    fn add_unmatched(&mut self, message: &Message<'_>, account: &mut Account) {
         if !self.is_unmatched_everywhere(message) {
             return;
         }
-        self.account.unmatched += 1;
+        account.unmatched += 1;
         if self.unmatched.as_ref().is_some_and(|policy| policy.unmatched == Unmatched::DeadLetter) {
             let error = "no rule's topic pattern fits; add a rule, or set unmatched: ignore".to_owned();
             let reason = Reason { code: "unmatched", error, attempts: 0 };
-            self.batch.dead_letters.push(dead_letter::of_message(None, message, reason));
+            self.keep(dead_letter::of_message(None, message, reason));
         }
+    }
+
+    /// Each dead letter holds the payload again, which counts against `batch.max_bytes` like the message itself.
+    fn keep(&mut self, letter: DeadLetter) {
+        self.bytes += letter.payload.len();
+        self.batch.dead_letters.push(letter);
     }
 
     fn is_unmatched_everywhere(&mut self, message: &Message<'_>) -> bool {

@@ -2,12 +2,15 @@
 
 mod account;
 mod backoff;
+mod commit;
 mod dead_letter;
+mod first_contact;
 mod gather;
 mod place;
 mod position;
 mod prepare;
 mod state;
+mod stop;
 mod worker;
 
 pub use account::{Tally, totals};

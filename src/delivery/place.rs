@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::position::{Offer, Position, locate};
-use super::worker::{Stop, Worker};
-use crate::journal::{Fs, JournalId};
+use super::stop::Stop;
+use super::worker::Worker;
+use crate::journal::{Fs, JournalError, JournalId};
 use crate::message::Seq;
 use crate::sink::Sink;
 use crate::telemetry::events;
@@ -24,12 +25,16 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let stored = self.setup.sink.offsets(&bridge).await?;
             let ids = self.setup.journal.ids();
             let status = self.setup.journal.status();
-            let end = if self.is_located { status.next_seq } else { self.setup.journal.first_seq_of_run() };
-            let offer = Offer { ids: &ids, oldest: status.oldest_seq, end };
+            let offer = Offer { ids: &ids, oldest: status.oldest_seq, end: self.known };
             match locate(&stored, &offer) {
                 Position::Resume { journal, from, until } => {
                     self.reader.seek(from)?;
-                    self.is_located = true;
+                    self.contact.made().map_err(|source| JournalError {
+                        path: self.contact.path().to_owned(),
+                        offset: 0,
+                        source,
+                    })?;
+                    self.settle(from);
                     self.setup.journal.set_delivered(self.setup.index, from);
                     self.setup.state.update(|state| state.next_seq = Some(from));
                     return Ok(Place { journal, until });
@@ -37,22 +42,31 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Position::Begin { journal, from } => {
                     events::offset_begun(&self.setup.database.name, journal, from, stored.len());
                     self.setup.sink.start_offset(&bridge, journal, from).await?;
+                    self.known = self.known.max(from);
                 }
                 Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,
             }
         }
     }
 
-    /// DESIGN J11: the database holds numbers that this journal did not give out before this process began. Whatever
-    /// this process gave out is new to it, so that is where it begins, under an id that it has no row of.
+    /// DESIGN J11: the database holds numbers that this journal never sent it. All that was journaled since the database
+    /// was last reached is new to it, so that is where it begins, under an id that it has no row of.
     async fn begin_anew(&mut self, journal: JournalId, stored: Seq, ids: &[(JournalId, Seq)]) -> Result<(), Stop> {
         let status = self.setup.journal.status();
-        let from = self.setup.journal.first_seq_of_run().max(status.oldest_seq);
         let newest = ids.last().map_or(journal, |(id, _)| *id);
         // Another database may have had it renewed already.
         let renewed = if newest == journal { self.setup.journal.renew_id()? } else { newest };
-        self.setup.sink.start_offset(&self.setup.bridge, renewed, from).await?;
+        self.known = self.known.max(status.oldest_seq);
+        self.setup.sink.start_offset(&self.setup.bridge, renewed, self.known).await?;
         events::journal_renewed(&self.setup.database.name, journal, renewed, stored, status.next_seq);
         Ok(())
+    }
+
+    /// A batch whose commit was never answered: if the offset moved, it was applied, and counts.
+    fn settle(&mut self, stored: Seq) {
+        match self.unanswered.take() {
+            Some(to) if to == stored => self.account.commit(),
+            _ => self.account.clear(),
+        }
     }
 }

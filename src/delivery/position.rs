@@ -13,8 +13,8 @@ pub(super) struct Offer<'a> {
     /// Oldest first, with the first sequence number each id covers. Never empty.
     pub ids: &'a [(JournalId, Seq)],
     pub oldest: Seq,
-    /// No database can know a number beyond this one, unless from another journal under the same id: the durable end;
-    /// or, as long as this process has not delivered to it, the end at which this process began.
+    /// The database cannot know a number beyond this one, unless from another journal under the same id: as far as this
+    /// journal has ever been sent to it.
     pub end: Seq,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::worker::Stop;
+use super::stop::Stop;
 use crate::config::{Columns, Rule};
 use crate::mapping::Mapper;
 use crate::sink::{DeclaredType, Sink, TableName, TableSchema};

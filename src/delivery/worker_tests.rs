@@ -19,6 +19,7 @@ use crate::sink::{
     Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
     TableSchema,
 };
+use crate::sink::{Refusal, SinkError};
 
 /// What the next calls of `write` do; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -169,6 +170,7 @@ impl Bench {
             rules: config.rules.clone().into(),
             subscriptions: Arc::new(HashMap::new()),
             unmatched: None,
+            data_dir: config.data_dir.clone(),
             dead_letters_keep: Duration::from_secs(3600),
             journal: bench.handle.clone(),
             state,

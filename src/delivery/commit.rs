@@ -1,0 +1,134 @@
+//! One batch: filled from the journal, written, and rid of what the database refuses.
+
+use std::time::Instant;
+
+use super::gather::{Gatherer, Halt};
+use super::stop::Stop;
+use super::worker::Worker;
+use crate::clock::Timestamp;
+use crate::journal::{Entry, Fs};
+use crate::message::Seq;
+use crate::sink::{Class, Refusal, Sink, SinkError};
+use crate::telemetry::events;
+
+impl<S: Sink, F: Fs> Worker<S, F> {
+    /// Fills the batch from the journal. A halt leaves its message as the next one to read.
+    pub(super) fn gather(
+        &mut self,
+        gatherer: &mut Gatherer<S::Encoder>,
+        until: Option<Seq>,
+    ) -> Result<Option<Halt>, Stop> {
+        let limits = &self.setup.database.batch;
+        let mut oldest: Option<Timestamp> = None;
+        while !gatherer.is_full(self.rows_limit, limits.max_bytes) {
+            let position = self.reader.position();
+            let is_halted = self.halt_before.is_some_and(|seq| position >= seq);
+            if until.is_some_and(|until| position >= until) || (is_halted && !gatherer.is_empty()) {
+                break;
+            }
+            match self.reader.next()? {
+                None => break,
+                Some(Entry::Message(message)) => {
+                    oldest.get_or_insert(message.received_at);
+                    if let Err(halt) = gatherer.add(&message, &mut self.account) {
+                        self.halt_before = Some(halt.seq);
+                        self.reader.seek(halt.seq)?;
+                        return Ok(Some(halt));
+                    }
+                }
+                Some(Entry::Lost(lost)) => gatherer.add_lost(&lost),
+            }
+            if is_halted {
+                break;
+            }
+        }
+        self.setup.state.update(|state| state.oldest_pending = oldest);
+        Ok(None)
+    }
+
+    /// Writes the batch, without the units that the database refuses.
+    pub(super) async fn commit(&mut self, gatherer: &mut Gatherer<S::Encoder>, begun: Instant) -> Result<(), Stop> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.known = self.known.max(gatherer.batch.offset.to);
+            match self.setup.sink.write(&gatherer.batch).await {
+                Ok(()) => break,
+                // Each round takes at least one unit out, so the rounds end.
+                Err(error) if error.class == Class::Row => {
+                    let refusals = self.setup.sink.refused_units(&gatherer.batch).await?;
+                    let refusals = if refusals.is_empty() { self.narrow(gatherer, error)? } else { refusals };
+                    self.refuse(gatherer, &refusals, attempts)?;
+                }
+                Err(error) => {
+                    if error.class == Class::Transient {
+                        self.unanswered = Some(gatherer.batch.offset.to);
+                        // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
+                        self.rows_limit = (self.rows_limit / 2).max(1);
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+        let to = gatherer.batch.offset.to;
+        let rows = gatherer.batch.row_count();
+        self.account.commit();
+        self.setup.journal.set_delivered(self.setup.index, to);
+        let mut was_held = false;
+        self.setup.state.update(|state| {
+            was_held = state.held.take().is_some();
+            state.next_seq = Some(to);
+            state.last_error = None;
+        });
+        if was_held {
+            let pending = self.watermark.borrow().next_seq.0.saturating_sub(to.0);
+            events::database_ready(&self.setup.database.name, to, pending);
+        }
+        if self.halt_before.is_some_and(|seq| seq < to) {
+            self.halt_before = None;
+        }
+        self.rows_limit = self.rows_limit.saturating_mul(2).min(self.setup.database.batch.max_rows);
+        self.backoff.reset();
+        self.metrics.committed(rows, begun.elapsed());
+        Ok(())
+    }
+
+    /// The batch is refused, and each of its rows by itself is not: two messages exclude each other, or the order of
+    /// their tables does. So fewer messages go at a time, and of one that goes alone all rows are refused.
+    fn narrow(&mut self, gatherer: &Gatherer<S::Encoder>, error: SinkError) -> Result<Vec<Refusal>, Stop> {
+        let units = &gatherer.batch.units;
+        if units.first().map(|unit| unit.seq) != units.last().map(|unit| unit.seq) {
+            self.rows_limit = (units.len() / 2).max(1);
+            return Err(Stop::Narrow(error));
+        }
+        let kept = (0..units.len()).filter(|&unit| !gatherer.batch.is_excluded(unit));
+        let message = format!("{} ({})", error.message, error.code);
+        Ok(kept.map(|unit| Refusal { unit, reason: "constraint", message: message.clone() }).collect())
+    }
+
+    /// Turns refused units into dead letters, reading their messages from the journal again.
+    fn refuse(&mut self, gatherer: &mut Gatherer<S::Encoder>, refusals: &[Refusal], attempts: u32) -> Result<(), Stop> {
+        let mut reader = self.setup.journal.reader();
+        let seqs: Vec<Seq> = refusals.iter().map(|refusal| gatherer.batch.units[refusal.unit].seq).collect();
+        // Units are in the order of the journal: a message under several rules is read once, and none backwards.
+        let mut done = 0;
+        for of_message in seqs.chunk_by(Seq::eq) {
+            let seq = of_message[0];
+            reader.seek(seq)?;
+            let Some(Entry::Message(message)) = reader.next()? else {
+                return Err(Stop::Relocate(format!("message {seq} can no longer be read from the journal")));
+            };
+            let refused = &refusals[done..done + of_message.len()];
+            done += of_message.len();
+            for refusal in refused {
+                if let Err(halt) = gatherer.refuse(refusal, &message, attempts, &mut self.account) {
+                    let is_alone = gatherer.batch.offset.from == halt.seq;
+                    self.halt_before = Some(halt.seq);
+                    // First bring what came before it into the database; then try it alone.
+                    return Err(if is_alone { Stop::from(&halt) } else { Stop::Relocate(halt.error) });
+                }
+            }
+        }
+        Ok(())
+    }
+}
