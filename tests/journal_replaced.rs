@@ -49,6 +49,39 @@ fn messages_numbered_again_by_an_older_copy_of_the_journal_are_not_skipped() {
 }
 
 #[test]
+fn numbers_given_out_again_while_the_database_was_away_are_not_skipped_either() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let mut bridge = Bridge::new(broker.port(), &readings(1).replace("sqlite:", "sqlite:there/"));
+    let there = bridge.path("there");
+    std::fs::create_dir(&there).unwrap();
+    let rows = there.join("rows.db");
+    bridge.start();
+    Load::new(broker.port(), 1, 100).run();
+    bridge.wait_drained("local");
+    assert!(bridge.stop().success());
+    copy(&bridge.path("data"), &bridge.path("older"));
+    bridge.start();
+    Load::new(broker.port(), 1, 200).numbered_from(100).run();
+    bridge.wait_drained("local");
+    assert!(bridge.stop().success());
+
+    // The journal ends at 100 again, and grows past 300 over a restart, while nobody can ask the database.
+    std::fs::remove_dir_all(bridge.path("data")).unwrap();
+    std::fs::rename(bridge.path("older"), bridge.path("data")).unwrap();
+    std::fs::rename(&there, bridge.path("away")).unwrap();
+    for first in [300, 450, 600] {
+        bridge.start();
+        Load::new(broker.port(), 1, 150).numbered_from(first).run();
+        bridge.wait_alive("they are journaled", |bridge| (bridge.journaled() >= 150).then_some(()));
+        bridge.kill();
+    }
+    std::fs::rename(bridge.path("away"), &there).unwrap();
+    bridge.start();
+    bridge.wait_drained("local");
+    Tally::of_sqlite(&rows, "readings", 0..750).assert_each_once("readings");
+}
+
+#[test]
 fn a_wiped_journal_begins_anew_beside_the_old_offset() {
     let broker = Mosquitto::with(DEEP_QUEUE);
     let mut bridge = Bridge::new(broker.port(), &readings(1));

@@ -268,6 +268,9 @@ fn every_message_is_written_once_whatever_breaks_around_the_commit() {
         let bench = Bench::start(&as_strs(&payloads), &faults, "", "");
         bench.wait_delivered();
         assert_eq!(bench.numbers(), (0..95).collect::<Vec<_>>(), "{faults:?}");
+        // A commit whose answer was lost counts as well.
+        wait_until("all are counted", || bench.tally().written >= 95);
+        assert_eq!((bench.tally().written, bench.tally().rows), (95, 95), "{faults:?}");
     }
 }
 
@@ -313,6 +316,12 @@ fn on_error_halt_brings_in_what_came_before_and_holds_until_mended() {
         assert_eq!(bench.state.snapshot().next_seq, Some(Seq(14)));
         let held = bench.state.snapshot().held.unwrap();
         assert!(held.reason.contains("message 14"), "{}", held.reason);
+        assert!(bench.state.snapshot().oldest_pending.is_some(), "message 14 is waiting");
+        // It is looked at again and again, and stays held all the while.
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(1));
+            assert_eq!(bench.state.snapshot().held.map(|held| held.since), Some(held.since));
+        }
     }
 }
 
