@@ -24,22 +24,22 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     }
     let file = config.file.as_ref().map_or("the environment".to_owned(), |file| file.display().to_string());
-    println!("{file}: the configuration is right");
-    println!("  bridge    {}", config.bridge);
+    say!("{file}: the configuration is right");
+    say!("  bridge    {}", config.bridge);
     for url in &config.mqtt.urls {
-        println!("  broker    {url}");
+        say!("  broker    {url}");
     }
     for database in &config.databases {
         let place = match &database.url {
             DatabaseUrl::Sqlite(path) => format!("SQLite, {}", path.display()),
             DatabaseUrl::Postgres(url) => format!("Postgres, {url}"),
         };
-        println!("  database  {}: {place}", database.name);
+        say!("  database  {}: {place}", database.name);
     }
     for rule in &config.rules {
         let topics: Vec<&str> = rule.topics.iter().map(|topic| topic.as_str()).collect();
         let database = &config.databases[rule.database].name;
-        println!("  rule      {}: {} → {database}, table {}", rule.name, topics.join(", "), rule.table);
+        say!("  rule      {}: {} → {database}, table {}", rule.name, topics.join(", "), rule.table);
     }
     ExitCode::SUCCESS
 }

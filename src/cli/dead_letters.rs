@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{EXIT_USAGE, Layers, failed};
 use crate::clock::Timestamp;
 use crate::config::{Config, Database, DatabaseUrl};
-use crate::sink::{DeadLetterFilter, PostgresSink, Sink, SinkError, SqliteSink, StoredDeadLetter};
+use crate::sink::{Class, DeadLetterFilter, PostgresSink, Sink, SinkError, SqliteSink, StoredDeadLetter};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLettersCommand {
@@ -78,23 +78,27 @@ fn list(config: &Config, arguments: &ListArgs) -> ExitCode {
             Err(error) => return failed(&error),
         };
         if !arguments.json && !letters.is_empty() {
-            println!("database {}", database.name);
+            say!("database {}", database.name);
         }
         for letter in &letters {
             if arguments.json {
                 print_json(database, letter);
             } else {
                 let rule = letter.rule.as_deref().unwrap_or("-");
-                println!(
+                say!(
                     "{:>8}  {}  {rule}  {}  {}  {}",
-                    letter.id, letter.created_at, letter.reason, letter.topic, letter.error
+                    letter.id,
+                    letter.created_at,
+                    letter.reason,
+                    letter.topic,
+                    letter.error
                 );
             }
         }
         found += letters.len();
     }
     if found == 0 && !arguments.json {
-        println!("no dead letters");
+        say!("no dead letters");
     }
     ExitCode::SUCCESS
 }
@@ -136,6 +140,13 @@ fn chosen<'a>(config: &'a Config, name: Option<&str>) -> Option<Vec<&'a Database
 
 fn read(config: &Config, database: &Database, filter: &DeadLetterFilter) -> Result<Vec<StoredDeadLetter>, SinkError> {
     match &database.url {
+        // Opening would make it.
+        DatabaseUrl::Sqlite(path) if !path.exists() => Err(SinkError {
+            class: Class::Table,
+            code: "missing".to_owned(),
+            message: format!("database {}: there is no file {}", database.name, path.display()),
+            advice: "start it in the directory of the bridge, or give the path as the bridge has it",
+        }),
         DatabaseUrl::Sqlite(_) => read_from(SqliteSink::new(database), config, filter),
         DatabaseUrl::Postgres(_) => read_from(PostgresSink::new(database), config, filter),
     }
@@ -159,23 +170,23 @@ fn read_from<S: Sink>(
 }
 
 fn print_json(database: &Database, letter: &StoredDeadLetter) {
-    let mut value = serde_json::to_value(letter).expect("a dead letter has no keys but strings");
+    let mut value = letter.to_json();
     value["database"] = serde_json::Value::from(database.name.as_ref());
-    println!("{value}");
+    say!("{value}");
 }
 
 fn print_whole(database: &Database, letter: &StoredDeadLetter) {
-    println!("dead letter  {} in {}", letter.id, database.name);
-    println!("rule         {}", letter.rule.as_deref().unwrap_or("- (none took it)"));
-    println!("reason       {}: {}", letter.reason, letter.error);
-    println!("attempts     {}", letter.attempts);
-    println!("message      {}, received {}, kept {}", letter.seq, letter.received_at, letter.created_at);
-    println!("topic        {}  QoS {}{}", letter.topic, letter.qos, if letter.retain { ", retained" } else { "" });
+    say!("dead letter  {} in {}", letter.id, database.name);
+    say!("rule         {}", letter.rule.as_deref().unwrap_or("- (none took it)"));
+    say!("reason       {}: {}", letter.reason, letter.error);
+    say!("attempts     {}", letter.attempts);
+    say!("message      {}, received {}, kept {}", letter.seq, letter.received_at, letter.created_at);
+    say!("topic        {}  QoS {}{}", letter.topic, letter.qos, if letter.retain { ", retained" } else { "" });
     if let Some(properties) = &letter.properties {
-        println!("properties   {properties}");
+        say!("properties   {properties}");
     }
-    println!("payload      {} bytes", letter.payload.len());
-    println!("{}", letter.payload_text());
+    say!("payload      {} bytes", letter.payload.len());
+    say!("{}", letter.payload_text());
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

@@ -67,16 +67,16 @@ fn status(config: &Config, arguments: &JsonArgs) -> Result<ExitCode, InspectErro
             "id": id, "oldest_seq": summary.oldest_seq.0, "next_seq": summary.next_seq.0, "messages": messages,
             "bytes": summary.bytes, "max_bytes": config.journal.max_size, "segments": segments.collect::<Vec<_>>(),
         });
-        println!("{value}");
+        say!("{value}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("journal    {}", config.data_dir.join("journal").display());
-    println!("id         {}", id.as_deref().unwrap_or("missing or damaged; the next start takes it from a segment"));
-    println!("messages   {messages}: {} up to, not including, {}", summary.oldest_seq, summary.next_seq);
-    println!("bytes      {} of {}", summary.bytes, config.journal.max_size);
+    say!("journal    {}", config.data_dir.join("journal").display());
+    say!("id         {}", id.as_deref().unwrap_or("missing or damaged; the next start takes it from a segment"));
+    say!("messages   {messages}: {} up to, not including, {}", summary.oldest_seq, summary.next_seq);
+    say!("bytes      {} of {}", summary.bytes, config.journal.max_size);
     for segment in &summary.segments {
         let created = segment.created_at.map_or("unreadable header".to_owned(), |at| format!("made {at}"));
-        println!("segment    from {}, {} bytes, {created}, {}", segment.base, segment.bytes, segment.path.display());
+        say!("segment    from {}, {} bytes, {created}, {}", segment.base, segment.bytes, segment.path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +103,7 @@ fn verify(config: &Config, arguments: &JsonArgs) -> Result<ExitCode, InspectErro
 fn print_text(report: &VerifyReport) {
     for segment in &report.segments {
         let counts = &segment.records;
-        println!(
+        say!(
             "{}: messages {} to {}, {} messages, {} gaps, {} other records",
             segment.path.display(),
             segment.base,
@@ -114,13 +114,13 @@ fn print_text(report: &VerifyReport) {
         );
     }
     for (path, finding) in report.findings() {
-        println!("{}: {}", path.display(), describe(finding));
+        say!("{}: {}", path.display(), describe(finding));
     }
     if report.ids.is_empty() {
-        println!("the id file is missing or damaged; the next start takes the id from a segment");
+        say!("the id file is missing or damaged; the next start takes the id from a segment");
     }
     let verdict = if report.is_sound() { "sound" } else { "DAMAGED" };
-    println!("{verdict}: messages {} up to, not including, {}", report.oldest_seq, report.next_seq);
+    say!("{verdict}: messages {} up to, not including, {}", report.oldest_seq, report.next_seq);
 }
 
 fn print_json(report: &VerifyReport) {
@@ -140,7 +140,7 @@ fn print_json(report: &VerifyReport) {
         "sound": report.is_sound(), "oldest_seq": report.oldest_seq.0, "next_seq": report.next_seq.0,
         "segments": segments.collect::<Vec<_>>(), "findings": findings.collect::<Vec<_>>(),
     });
-    println!("{value}");
+    say!("{value}");
 }
 
 fn describe(finding: &Finding) -> String {

@@ -1,5 +1,12 @@
 //! The command line: one file per command.
 
+/// Prints a line to standard output. A closed pipe (`| head`) ends the command quietly: whoever reads has enough.
+macro_rules! say {
+    ($($argument:tt)*) => {
+        $crate::cli::print_line(format_args!($($argument)*))
+    };
+}
+
 mod check;
 mod dead_letters;
 mod http;
@@ -7,6 +14,7 @@ mod journal;
 mod run;
 mod status;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,7 +76,7 @@ pub fn main() -> ExitCode {
         Command::DeadLetters(command) => dead_letters::run(&cli.layers, &command),
         Command::Journal(command) => journal::run(&cli.layers, &command),
         Command::Version => {
-            println!("rowbridge {}", env!("CARGO_PKG_VERSION"));
+            say!("rowbridge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
     }
@@ -82,6 +90,12 @@ impl Layers {
             eprintln!("{report}");
             ExitCode::from(EXIT_USAGE)
         })
+    }
+}
+
+fn print_line(line: std::fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
             Err(error) => return unreachable_bridge(&format!("http://{address}/status: {error}")),
         };
         if arguments.json {
-            println!("{body}");
+            say!("{body}");
         } else {
             match serde_json::from_str(&body) {
                 Ok(status) => print_status(&status),
@@ -60,7 +60,7 @@ fn unreachable_bridge(why: &str) -> ExitCode {
 
 fn print_status(status: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    println!(
+    say!(
         "bridge {} {}, up {} s, unmatched {}",
         text(&status["bridge"]),
         text(&status["version"]),
@@ -69,37 +69,41 @@ fn print_status(status: &Value) {
     );
     let mqtt = &status["mqtt"];
     let state = if mqtt["connected"] == true { "connected" } else { "NOT connected" };
-    println!("broker {state} {}; sessions lost {}", text(&mqtt["url"]), mqtt["sessions_lost"]);
+    say!("broker {state} {}; sessions lost {}", text(&mqtt["url"]), mqtt["sessions_lost"]);
     if !mqtt["last_error"].is_null() {
-        println!("  last error: {}", text(&mqtt["last_error"]));
+        say!("  last error: {}", text(&mqtt["last_error"]));
     }
     for subscription in mqtt["subscriptions"].as_array().into_iter().flatten() {
         let error = if subscription["error"].is_null() { String::new() } else { text(&subscription["error"]) };
         let (asked, granted) = (&subscription["qos_asked"], &subscription["qos_granted"]);
-        println!("  {}  QoS asked {asked}, granted {granted} {error}", text(&subscription["filter"]));
+        say!("  {}  QoS asked {asked}, granted {granted} {error}", text(&subscription["filter"]));
     }
     let journal = &status["journal"];
     let paused = if journal["paused"] == true { ", PAUSED" } else { "" };
-    println!(
+    say!(
         "journal messages {} to {}, {} of {} bytes{paused}; lost {}",
-        journal["oldest_seq"], journal["next_seq"], journal["bytes"], journal["max_bytes"], journal["lost"]
+        journal["oldest_seq"],
+        journal["next_seq"],
+        journal["bytes"],
+        journal["max_bytes"],
+        journal["lost"]
     );
     for (name, database) in status["databases"].as_object().into_iter().flatten() {
         let state = if database["connected"] == true { "connected" } else { "NOT connected" };
-        println!(
+        say!(
             "database {name} {state}, pending {}, oldest {:.1} s",
             database["pending"],
             database["oldest_pending_seconds"].as_f64().unwrap_or(0.0)
         );
         if let Some(held) = database["held"].as_object() {
-            println!("  HELD: {}", text(&held["reason"]));
-            println!("  mend: {}", text(&held["mend"]));
+            say!("  HELD: {}", text(&held["reason"]));
+            say!("  mend: {}", text(&held["mend"]));
         } else if !database["last_error"].is_null() {
-            println!("  last error: {}", text(&database["last_error"]));
+            say!("  last error: {}", text(&database["last_error"]));
         }
     }
     for rule in status["rules"].as_array().into_iter().flatten() {
-        println!(
+        say!(
             "rule {} → {}: matched {}, written {} ({} rows), filtered {}, dead letters {}, dropped {}",
             text(&rule["rule"]),
             text(&rule["database"]),

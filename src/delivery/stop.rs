@@ -34,12 +34,19 @@ impl From<SinkError> for Stop {
         match error.class {
             Class::Transient => Stop::Retry(error),
             Class::OffsetMoved => Stop::Relocate(error.message),
-            Class::Row | Class::Table => Stop::Hold {
-                reason: format!("{} ({})", error.message, error.code),
-                mend: Some(error.advice.to_owned()),
-            },
+            Class::Row | Class::Table => {
+                let advice = error.advice.to_owned();
+                let mend = error.message.split_once('\n').map_or(advice, |(_, sql)| sql.to_owned());
+                Stop::Hold { reason: in_one_line(&error), mend: Some(mend) }
+            }
         }
     }
+}
+
+/// The message with its code, for a log line and `status`.
+fn in_one_line(error: &SinkError) -> String {
+    let message = error.message.lines().next().unwrap_or_default();
+    if message.contains(&error.code) { message.to_owned() } else { format!("{message} ({})", error.code) }
 }
 
 impl From<JournalError> for Stop {
@@ -73,7 +80,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let state = &self.setup.state;
         match stop {
             Stop::Retry(error) => {
-                let text = format!("{} ({})", error.message, error.code);
+                let text = in_one_line(&error);
                 events::database_lost(&self.metrics, database, &error, wait, state.snapshot().last_error.as_ref());
                 state.update(|state| {
                     state.connected = false;

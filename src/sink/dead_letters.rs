@@ -28,8 +28,9 @@ pub struct StoredDeadLetter {
     pub qos: i16,
     pub retain: bool,
     /// MQTT 5 properties, a JSON object.
+    #[serde(skip)]
     pub properties: Option<String>,
-    #[serde(serialize_with = "payload_text")]
+    #[serde(skip)]
     pub payload: Vec<u8>,
     pub reason: String,
     pub error: String,
@@ -38,6 +39,21 @@ pub struct StoredDeadLetter {
 }
 
 impl StoredDeadLetter {
+    /// As JSON: `payload` if it is UTF-8, else `payload_hex`; `properties` as an object.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).expect("a dead letter has no keys but strings");
+        match std::str::from_utf8(&self.payload) {
+            Ok(text) => value["payload"] = text.into(),
+            Err(_) => value["payload_hex"] = Hex(&self.payload).to_string().into(),
+        }
+        let properties = self.properties.as_deref().map(|text| {
+            // Whoever changed the row by hand is shown what stands there.
+            serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text))
+        });
+        value["properties"] = properties.unwrap_or(serde_json::Value::Null);
+        value
+    }
+
     /// The payload for reading: as it is if it is text, else `\x` and hexadecimal digits.
     pub fn payload_text(&self) -> String {
         match std::str::from_utf8(&self.payload) {
@@ -47,17 +63,40 @@ impl StoredDeadLetter {
     }
 }
 
-fn payload_text<S: serde::Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    match std::str::from_utf8(payload) {
-        Ok(text) => serializer.serialize_str(text),
-        Err(_) => serializer.collect_str(&format_args!("\\x{}", Hex(payload))),
-    }
-}
-
 struct Hex<'a>(&'a [u8]);
 
 impl std::fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_tells_text_from_bytes_and_keeps_properties_an_object() {
+        let mut letter = StoredDeadLetter {
+            id: 1,
+            rule: None,
+            seq: 7,
+            received_at: String::new(),
+            topic: "t".to_owned(),
+            qos: 1,
+            retain: false,
+            properties: Some("{\"user\":[[\"a\",\"b\"]]}".to_owned()),
+            payload: b"\\xff".to_vec(),
+            reason: "parse".to_owned(),
+            error: String::new(),
+            attempts: 0,
+            created_at: String::new(),
+        };
+        let value = letter.to_json();
+        assert_eq!(value["payload"], "\\xff");
+        assert_eq!(value["properties"]["user"][0][1], "b");
+        letter.payload = vec![0xff];
+        assert_eq!(letter.to_json()["payload_hex"], "ff");
+        assert!(letter.to_json().get("payload").is_none());
     }
 }

@@ -23,6 +23,7 @@ pub struct SinkError {
     /// SQLSTATE, SQLite's extended result code by name, or a word of ours such as `connect`.
     pub code: String,
     /// Begins with what was tried and the table or host concerned; the database's own words follow. Never row values.
+    /// Lines after the first are SQL that would mend it.
     pub message: String,
     /// What a person can do about it.
     pub advice: &'static str,

@@ -47,6 +47,9 @@ pub(super) fn decode(root: &Table<'_>) -> Vec<Database> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(['\0', '{', '}']) {
             value.refuse("the name is not one", "1 to 100 bytes without braces");
         }
+        if name == "mqtt" {
+            value.refuse("the name is the broker's in metrics", "any other name");
+        }
         let database = decode_one(name, &value);
         if let Some(place) = place_of(&database.url)
             && let Some(other) = places.insert(place, name.to_owned())

@@ -98,8 +98,8 @@ fn by_hand(schema: &str) -> String {
         .filter(|line| !line.starts_with("--"))
         .fold(String::new(), |text, line| text + line + "\n");
     format!(
-        "Either let Rowbridge make them:\n  GRANT USAGE, CREATE ON SCHEMA {schema} TO <Rowbridge's role>;\nor make them \
-         for it:\nSET search_path = {schema};\n{steps}GRANT USAGE ON SCHEMA {schema} TO <Rowbridge's role>;\nGRANT \
+        "CREATE SCHEMA IF NOT EXISTS {schema};\n-- Either let Rowbridge make its tables:\nGRANT USAGE, CREATE ON SCHEMA \
+         {schema} TO <Rowbridge's role>;\n-- or make them for it:\nSET search_path = {schema};\n{steps}GRANT USAGE ON SCHEMA {schema} TO <Rowbridge's role>;\nGRANT \
          SELECT, INSERT, UPDATE, DELETE ON {} TO <Rowbridge's role>;",
         OWN_TABLES.join(", ")
     )

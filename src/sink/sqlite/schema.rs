@@ -28,7 +28,8 @@
 //!
 //! For `create: true`, a `decimal` of at most 15 digits, or of unsaid precision, becomes DECIMAL: it sorts and sums as
 //! people expect, fifteen digits are always exact, and a value that would lose digits is refused, not rounded. A
-//! `decimal` of more digits becomes DECIMAL_TEXT: every digit is kept, but it sorts as text; CAST it to sum.
+//! `decimal` of more digits becomes DECIMAL_TEXT: every digit is kept, but it sorts as text; CAST it to sum. `json` and
+//! arrays become JSON_TEXT, which SQLite's JSON functions read like any text.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -195,7 +196,8 @@ fn type_sql(declared: &DeclaredType) -> String {
         }
         DeclaredType::Decimal(Some((precision, scale))) => return format!("DECIMAL_TEXT({precision},{scale})"),
         DeclaredType::Text => "TEXT",
-        DeclaredType::Json | DeclaredType::Array(_) => "JSON",
+        // A type named JSON has NUMERIC affinity: a document that is a bare number would become that number.
+        DeclaredType::Json | DeclaredType::Array(_) => "JSON_TEXT",
         DeclaredType::Bytes => "BLOB",
         DeclaredType::Uuid => "UUID",
         DeclaredType::Date => "DATE",
@@ -227,6 +229,7 @@ mod tests {
             ("BLOB", ColumnType::Bytes),
             ("BOOLEAN", ColumnType::Bool),
             ("json", ColumnType::Json),
+            ("JSON_TEXT", ColumnType::Json),
             ("JSONB", ColumnType::Json),
             ("UUID", ColumnType::Uuid),
             ("TIMESTAMPTZ", ColumnType::TimestampText),
