@@ -217,6 +217,7 @@ impl<F: Fs> JournalHandle<F> {
         let segments_before = self.shared.segment_of(before.unwrap_or_default());
         // Only a whole segment can make room, so only its end is worth waking the writer for.
         if segments_ahead.map(|segment| segment.base) != segments_before.map(|segment| segment.base) {
+            self.shared.stamp_delivered();
             self.shared.poke();
         }
     }
