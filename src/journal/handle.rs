@@ -233,8 +233,9 @@ impl<F: Fs> JournalHandle<F> {
         let old = ids.last().expect("there is always an id").0;
         let oldest = self.shared.oldest_seq();
         let mut renewed = ids.clone();
-        // An id all of whose messages are trimmed says nothing any more.
-        while renewed.get(1).is_some_and(|&(_, first)| first <= oldest) {
+        // An id all of whose messages are trimmed says nothing any more. With `<`, as a segment that begins where the
+        // next id does may have been made before and name the older one, and a start looks for the name.
+        while renewed.get(1).is_some_and(|&(_, first)| first < oldest) {
             renewed.remove(0);
         }
         renewed.push((id, from));

@@ -201,6 +201,25 @@ fn a_renewed_id_covers_what_comes_after_and_survives() {
 }
 
 #[test]
+fn an_id_renewed_twice_over_an_empty_segment_survives() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.handle.renew_id().unwrap();
+    let renewed = life.handle.renew_id().unwrap();
+    life.commit(&payload(1));
+    let ids = life.handle.ids();
+    let mut life = Life::begin(&fs.crash(5), &config());
+    assert_eq!((life.handle.status().id, life.handle.ids()), (renewed, ids));
+    // Once segments under newer ids are the oldest, the older ids go.
+    life.commit_all(2..=200);
+    life.handle.set_delivered(0, Seq(201));
+    life.let_time_pass();
+    life.settle();
+    let newest = life.handle.renew_id().unwrap();
+    assert_eq!(life.handle.ids().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [renewed, newest]);
+}
+
+#[test]
 fn qos_2_ids_survive_a_crash_and_a_rotation() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());
