@@ -217,6 +217,7 @@ impl<F: Fs> JournalHandle<F> {
         let segments_before = self.shared.segment_of(before.unwrap_or_default());
         // Only a whole segment can make room, so only its end is worth waking the writer for.
         if segments_ahead.map(|segment| segment.base) != segments_before.map(|segment| segment.base) {
+            self.shared.stamp_delivered();
             self.shared.poke();
         }
     }
@@ -232,8 +233,9 @@ impl<F: Fs> JournalHandle<F> {
         let old = ids.last().expect("there is always an id").0;
         let oldest = self.shared.oldest_seq();
         let mut renewed = ids.clone();
-        // An id all of whose messages are trimmed says nothing any more.
-        while renewed.get(1).is_some_and(|&(_, first)| first <= oldest) {
+        // An id all of whose messages are trimmed says nothing any more. With `<`, as a segment that begins where the
+        // next id does may have been made before and name the older one, and a start looks for the name.
+        while renewed.get(1).is_some_and(|&(_, first)| first < oldest) {
             renewed.remove(0);
         }
         renewed.push((id, from));

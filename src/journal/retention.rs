@@ -1,18 +1,19 @@
 //! What may be removed, and how full the journal is (J7, J8).
 //!
-//! A sealed segment goes when every database has everything in it and it has been sealed for `keep`, or earlier if its
-//! room is needed. Oldest first, and the directory is synced after each, so a crash leaves no hole in the middle.
+//! A sealed segment goes when every database has had everything in it for `keep`, or as soon as every database has it if
+//! its room is needed. `keep` counts from the delivery, however long that took: what a replica lacks when it takes over
+//! is what was delivered last. A new process begins to count anew, and so keeps longer rather than shorter. Oldest
+//! first, and the directory is synced after each, so a crash leaves no hole in the middle.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::segment::{self, Segment};
+use super::segment::Segment;
 use super::shared::lock;
 use super::writer::{HOUSEKEEPING_INTERVAL, Writer};
 use super::{Fs, events};
-use crate::clock;
 use crate::message::Seq;
 
 /// Shares of `max_size` that undelivered messages take, in percent, at which a WARN is due.
@@ -44,6 +45,7 @@ impl<F: Fs> Writer<F> {
             return;
         }
         self.trim_at = now + HOUSEKEEPING_INTERVAL;
+        self.shared.stamp_delivered();
         while self.trim_one(false) {}
         self.tell_drops();
         self.watch_level(self.next_seq);
@@ -53,7 +55,8 @@ impl<F: Fs> Writer<F> {
     pub(super) fn trim_one(&mut self, room_needed: bool) -> bool {
         let Some((oldest, next)) = self.two_oldest() else { return false };
         let is_delivered = self.shared.delivered_by_all().is_some_and(|delivered| delivered >= next.base);
-        is_delivered && (room_needed || self.is_old_enough(&oldest, &next)) && self.remove(&oldest)
+        let is_old = || oldest.delivered_at().is_some_and(|at| at.elapsed() >= self.config.keep);
+        is_delivered && (room_needed || is_old()) && self.remove(&oldest)
     }
 
     /// Removes the oldest sealed segment with what nobody has yet, and says so.
@@ -73,23 +76,6 @@ impl<F: Fs> Writer<F> {
     fn two_oldest(&self) -> Option<(Arc<Segment>, Arc<Segment>)> {
         let segments = lock(&self.shared.segments);
         Some((segments.front().map(Arc::clone)?, segments.get(1).map(Arc::clone)?))
-    }
-
-    fn is_old_enough(&self, oldest: &Segment, next: &Segment) -> bool {
-        if let Some(sealed_at) = oldest.sealed_at() {
-            return sealed_at.elapsed() >= self.config.keep;
-        }
-        // Sealed by an earlier process: when its successor was made, by the wall clock. A clock that went back makes
-        // the age negative, and the segment stays until the clock has caught up or room is needed.
-        let created_at = self.shared.fs.open_read(&next.path).and_then(|file| segment::read_header(&file, next.base));
-        match created_at {
-            Ok(Some(header)) => {
-                let age = clock::now().as_micros().saturating_sub(header.created_at.as_micros());
-                u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) >= self.config.keep)
-            }
-            // A header that cannot be read tells no age; the segment before it waits until this process has sealed one.
-            _ => next.sealed_at().is_some_and(|sealed_at| sealed_at.elapsed() >= self.config.keep),
-        }
     }
 
     fn remove(&mut self, oldest: &Arc<Segment>) -> bool {

@@ -73,9 +73,6 @@ impl<F: Fs> Writer<F> {
             if segments.back().is_some_and(|last| last.base == base) {
                 segments.pop_back();
             }
-            if let Some(last) = segments.back() {
-                last.set_sealed();
-            }
             segments.push_back(Arc::clone(&segment));
         }
         self.active = Active::new(segment, created.file, record::seed(created.salt), created.end, size);

@@ -38,7 +38,7 @@ pub(super) const UNFINISHED_SUFFIX: &str = ".new";
 pub(super) struct SegmentHeader {
     pub(super) id: JournalId,
     pub(super) base: Seq,
-    /// Never used in recovery; only for the age of the segment before.
+    /// For people to read; nothing is decided by it.
     pub(super) created_at: Timestamp,
     pub(super) salt: u64,
 }
@@ -122,13 +122,13 @@ pub(super) struct Segment {
     pub(super) salt: Option<u64>,
     /// Everything below is on the disk. Of a segment sealed before the start: the whole file.
     durable_len: AtomicU64,
-    /// When this process sealed it.
-    sealed_at: Mutex<Option<Instant>>,
+    /// Since when all databases have everything in it, as far as this process has seen.
+    delivered_at: Mutex<Option<Instant>>,
 }
 
 impl Segment {
     pub(super) fn new(base: Seq, path: PathBuf, size: u64, salt: Option<u64>, durable_len: u64) -> Segment {
-        Segment { base, path, size, salt, durable_len: AtomicU64::new(durable_len), sealed_at: Mutex::default() }
+        Segment { base, path, size, salt, durable_len: AtomicU64::new(durable_len), delivered_at: Mutex::default() }
     }
 
     pub(super) fn durable_len(&self) -> u64 {
@@ -139,12 +139,14 @@ impl Segment {
         self.durable_len.store(len, Ordering::Release);
     }
 
-    pub(super) fn set_sealed(&self) {
-        *super::shared::lock(&self.sealed_at) = Some(Instant::now());
+    /// Begins the count, unless it runs, or ends it.
+    pub(super) fn set_delivered(&self, is_delivered: bool) {
+        let mut delivered_at = super::shared::lock(&self.delivered_at);
+        *delivered_at = is_delivered.then(|| delivered_at.unwrap_or_else(Instant::now));
     }
 
-    pub(super) fn sealed_at(&self) -> Option<Instant> {
-        *super::shared::lock(&self.sealed_at)
+    pub(super) fn delivered_at(&self) -> Option<Instant> {
+        *super::shared::lock(&self.delivered_at)
     }
 }
 

@@ -135,6 +135,15 @@ impl<F: Fs> Shared<F> {
         lock(&self.delivered).iter().copied().min().flatten()
     }
 
+    /// Notes which segments have been delivered, and since when.
+    pub(super) fn stamp_delivered(&self) {
+        let delivered = self.delivered_by_all();
+        let segments = lock(&self.segments);
+        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+            segment.set_delivered(delivered.is_some_and(|delivered| delivered >= next.base));
+        }
+    }
+
     /// The segment that holds `seq`, or would; `None` if it is older than all of them.
     pub(super) fn segment_of(&self, seq: Seq) -> Option<Arc<Segment>> {
         let segments = lock(&self.segments);

@@ -51,7 +51,7 @@ proptest! {
         prop_assert_eq!((read.qos.level(), read.retain, read.dup), (qos, retain, dup));
         prop_assert_eq!(read.packet_id, if qos == 0 { 0 } else { id });
         let mut translated = Vec::new();
-        prop_assert_eq!(translate_properties(read.properties, true, &mut translated), Ok(Some(alias)));
+        prop_assert_eq!(translate_properties(read.properties, &mut translated), Ok(Some(alias)));
         let mut seen: Vec<Property<'_>> = Properties::from_encoded(&translated).iter().collect();
         let mut expected = vec![
             Property::PayloadFormat(1), Property::MessageExpiry(expiry), Property::ContentType(key.as_bytes()),
@@ -62,9 +62,6 @@ proptest! {
         seen.sort_by_key(|property| format!("{property:?}"));
         expected.sort_by_key(|property| format!("{property:?}"));
         prop_assert_eq!(seen, expected);
-        translated.clear();
-        translate_properties(read.properties, false, &mut translated).unwrap();
-        prop_assert!(!Properties::from_encoded(&translated).iter().any(|p| matches!(p, Property::SubscriptionId(_))));
     }
 
     #[test]
@@ -72,7 +69,7 @@ proptest! {
         let version = if v5 { MqttVersion::V5 } else { MqttVersion::V3 };
         if let Ok(Incoming::Publish(publish)) = Incoming::decode(version, first, &body) {
             let mut out = Vec::new();
-            let _ = translate_properties(publish.properties, true, &mut out);
+            let _ = translate_properties(publish.properties, &mut out);
         }
         let _ = Publish::decode_head(version, first & 0x0F, &body);
     }

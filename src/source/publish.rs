@@ -51,13 +51,9 @@ impl<'a> Publish<'a> {
 }
 
 /// Writes a PUBLISH's properties in the form of [`crate::message::Properties`] to `out` and returns the topic alias, which
-/// is the session's own affair. Subscription identifiers that the present subscriptions do not use are left out: only a
-/// subscription of an earlier configuration can bring one.
-pub(super) fn translate_properties(
-    section: &[u8],
-    with_identifiers: bool,
-    out: &mut Vec<u8>,
-) -> Result<Option<u16>, Malformed> {
+/// is the session's own affair. A subscription of an earlier configuration may bring an identifier that no rule uses any
+/// more: the mapping passes over it.
+pub(super) fn translate_properties(section: &[u8], out: &mut Vec<u8>) -> Result<Option<u16>, Malformed> {
     let mut topic_alias = None;
     each_property(section, |property| match property {
         (35, Value::Number(alias)) => topic_alias = u16::try_from(alias).ok(),
@@ -66,7 +62,7 @@ pub(super) fn translate_properties(
         (3, Value::Bytes(text)) => Property::ContentType(text).encode(out),
         (8, Value::Bytes(text)) => Property::ResponseTopic(text).encode(out),
         (9, Value::Bytes(data)) => Property::CorrelationData(data).encode(out),
-        (11, Value::Number(id)) if with_identifiers => Property::SubscriptionId(id).encode(out),
+        (11, Value::Number(id)) => Property::SubscriptionId(id).encode(out),
         (38, Value::Pair(key, value)) => Property::User(key, value).encode(out),
         _ => {}
     })?;

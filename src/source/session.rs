@@ -278,8 +278,7 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         self.wants_reconcile = false;
         self.retry_refused_at = None;
-        shared.store.with_identifiers = !plan.identifiers().is_empty();
-        if shared.store.with_identifiers && !self.reconciler.with_identifiers() {
+        if !plan.identifiers().is_empty() && !self.reconciler.with_identifiers() {
             shared.events.identifiers_unavailable();
         }
         shared.events.planned(&plan, &shared.stored);

@@ -26,8 +26,6 @@ pub(super) struct Store<J> {
     generation: u64,
     /// The ordinal of what was pushed last; 0 = everything before is durable.
     last_ordinal: u64,
-    /// Whether subscription identifiers mean anything to the present rules.
-    pub(super) with_identifiers: bool,
     /// Properties of the message in hand; kept for its allocation.
     properties: Vec<u8>,
     received: [u64; 3],
@@ -44,7 +42,6 @@ impl<J: Journal> Store<J> {
             qos2: journal.qos2(),
             journal,
             last_ordinal: 0,
-            with_identifiers: false,
             properties: Vec::new(),
             received: [0; 3],
             deduplicated: 0,
@@ -83,7 +80,7 @@ impl<J: Journal> Store<J> {
         let alias = if publish.properties.is_empty() {
             None
         } else {
-            translate_properties(publish.properties, self.with_identifiers, &mut self.properties)?
+            translate_properties(publish.properties, &mut self.properties)?
         };
         if let Some(alias) = alias.filter(|_| !publish.topic.is_empty()) {
             aliases.announce(alias, publish.topic);

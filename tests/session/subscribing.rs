@@ -139,6 +139,21 @@ async fn overlapping_filters_have_identifiers_that_outlive_restarts_and_arrive_w
     assert_eq!(client.disk.messages()[0].subscription_ids, [2]);
     running.finish().await;
 
+    // The next process gets the backlog in one go with CONNACK: the copies can still be told apart.
+    let running = client.start();
+    let mut peer = broker.accept().await;
+    let copies = [1, 2].map(|identifier| {
+        let mut copy = Publish::new(1, 1 + u16::from(identifier), "y").topic("a/b");
+        copy.properties = vec![11, identifier];
+        copy.encode(Version::V5)
+    });
+    peer.send(&[connack(Version::V5, true), copies.concat()].concat()).await;
+    peer.expect(0x40).await;
+    peer.expect(0x40).await;
+    let seen: Vec<_> = client.disk.messages().into_iter().map(|message| message.subscription_ids).collect();
+    assert_eq!(seen, [[2], [1], [2]]);
+    running.finish().await;
+
     let client = client.subscribing_to(&["a/+", "+/c"]);
     let running = client.start();
     let mut peer = broker.welcome(true).await;

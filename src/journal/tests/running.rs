@@ -110,6 +110,56 @@ fn delivered_segments_go_once_every_database_has_spoken_and_keep_has_passed() {
 }
 
 #[test]
+fn keep_counts_from_delivery_however_late_that_was() {
+    let keep = Duration::from_secs(1);
+    let keeping = config::Journal { keep, ..config() };
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &keeping);
+    life.commit_all(1..=150);
+    let before = life.segments().len();
+    // The database was away for longer than `keep`.
+    std::thread::sleep(keep);
+    let tidy = |life: &mut Life| {
+        life.let_time_pass();
+        life.settle();
+        life.segments().len()
+    };
+    let delivered_at = Instant::now();
+    life.handle.set_delivered(0, Seq(151));
+    let left = tidy(&mut life);
+    assert!(left == before || delivered_at.elapsed() >= keep, "delivered just now, and {} are gone", before - left);
+    // An older replica took over and was filled up again.
+    std::thread::sleep(keep / 2);
+    life.handle.set_delivered(0, Seq(2));
+    life.handle.set_delivered(0, Seq(151));
+    let delivered_again_at = Instant::now();
+    std::thread::sleep(keep / 2);
+    let left = tidy(&mut life);
+    assert!(left == before || delivered_again_at.elapsed() >= keep, "{} are gone", before - left);
+    std::thread::sleep(keep);
+    assert_eq!(tidy(&mut life), 1);
+    drop(life.writer);
+}
+
+#[test]
+fn keep_counts_anew_in_a_new_process() {
+    let fs = SimFs::new(1);
+    let keep = Duration::from_secs(1);
+    let keeping = config::Journal { keep, ..config() };
+    let mut life = Life::begin(&fs, &keeping);
+    life.commit_all(1..=150);
+    drop(life.writer);
+    std::thread::sleep(keep);
+    let mut life = Life::begin(&fs, &keeping);
+    let before = life.segments().len();
+    let begun = Instant::now();
+    life.handle.set_delivered(0, Seq(151));
+    life.let_time_pass();
+    life.settle();
+    assert!(life.segments().len() == before || begun.elapsed() >= keep);
+}
+
+#[test]
 fn a_reader_goes_on_in_a_segment_that_was_trimmed_under_it() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());
@@ -148,6 +198,25 @@ fn a_renewed_id_covers_what_comes_after_and_survives() {
     let life = Life::begin(&fs.crash(5), &config());
     assert_eq!((life.handle.ids(), life.handle.status().id), (ids, renewed));
     assert_eq!(life.handle.first_seq_of_run(), Seq(3));
+}
+
+#[test]
+fn an_id_renewed_twice_over_an_empty_segment_survives() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.handle.renew_id().unwrap();
+    let renewed = life.handle.renew_id().unwrap();
+    life.commit(&payload(1));
+    let ids = life.handle.ids();
+    let mut life = Life::begin(&fs.crash(5), &config());
+    assert_eq!((life.handle.status().id, life.handle.ids()), (renewed, ids));
+    // Once segments under newer ids are the oldest, the older ids go.
+    life.commit_all(2..=200);
+    life.handle.set_delivered(0, Seq(201));
+    life.let_time_pass();
+    life.settle();
+    let newest = life.handle.renew_id().unwrap();
+    assert_eq!(life.handle.ids().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [renewed, newest]);
 }
 
 #[test]
