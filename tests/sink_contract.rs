@@ -2,6 +2,7 @@
 //!
 //! A sink joins by implementing [`TestDatabase`] and one line of [`sink_contract!`].
 
+pub(crate) mod order;
 pub(crate) mod promises;
 
 use std::fmt::Debug;
@@ -36,7 +37,13 @@ pub(crate) trait TestDatabase {
 macro_rules! sink_contract {
     ($module:ident, $database:expr) => {
         mod $module {
-            crate::sink_contract::sink_contract!(@tests $database;
+            crate::sink_contract::sink_contract!(@tests order, $database;
+                children_before_their_parent_go_in_when_written_in_order,
+                written_in_order_an_offender_leaves_nothing_behind,
+                a_chain_with_each_child_before_its_parent_refuses_only_offenders,
+                units_that_are_refused_by_the_hundred_are_all_found_by_calling_again,
+            );
+            crate::sink_contract::sink_contract!(@tests promises, $database;
                 a_new_database_has_no_offset,
                 an_offset_row_is_added_once_and_then_left_alone,
                 rows_dead_letters_and_offset_commit_together,
@@ -58,11 +65,11 @@ macro_rules! sink_contract {
             );
         }
     };
-    (@tests $database:expr; $($name:ident,)*) => {
+    (@tests $promises:ident, $database:expr; $($name:ident,)*) => {
         $(
             #[tokio::test]
             async fn $name() {
-                crate::sink_contract::promises::$name(&$database).await;
+                crate::sink_contract::$promises::$name(&$database).await;
             }
         )*
     };

@@ -91,6 +91,9 @@ impl Sink for FaultySink {
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         self.inner.refused_units(batch).await
     }
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.inner.write_in_order(batch).await
+    }
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
         self.inner.purge_dead_letters(bridge, before).await
     }

@@ -217,6 +217,26 @@ async fn a_row_that_refers_to_a_later_one_of_its_batch_is_not_refused() {
 }
 
 #[tokio::test]
+async fn rows_that_only_the_order_of_the_tables_breaks_go_in_when_written_in_order() {
+    let place = Place::new();
+    place.sql("CREATE TABLE parents (v int PRIMARY KEY); CREATE TABLE t (v int REFERENCES parents)");
+    let mut sink = place.started().await;
+    let (children, parents) = (describe(&mut sink, "t").await, describe(&mut sink, "parents").await);
+    let mut batch = batch(1, 501);
+    let (children, parents) = (add_table(&mut batch, &children), add_table(&mut batch, &parents));
+    // More children that wait for their parent than refusals are looked for.
+    for v in 0..250 {
+        add_unit(&mut batch, children, &[&[Cell::Int(v)]]);
+        add_unit(&mut batch, parents, &[&[Cell::Int(v)]]);
+    }
+    assert_eq!(sink.write(&batch).await.unwrap_err().class, Class::Row);
+    assert_eq!(sink.refused_units(&batch).await.unwrap(), []);
+    assert_eq!(place.state("t"), (1, 0));
+    sink.write_in_order(&batch).await.unwrap();
+    assert_eq!(place.state("t"), (501, 250));
+}
+
+#[tokio::test]
 async fn a_unit_is_refused_as_a_whole() {
     let place = Place::new();
     place.sql("CREATE TABLE t (v int CHECK (v > 0))");

@@ -121,17 +121,30 @@ impl CopyError {
     }
 }
 
+/// When a COPY is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Behind the data of the table before it, without waiting. If that one fails, the server refuses this start, which
+    /// the driver answers with a Sync too many ("unexpected message from server"): the session is lost.
+    Ahead,
+    /// When the table before it has been taken: one more round trip, and a refused row costs no session.
+    InTurn,
+}
+
 /// Runs all COPYs, prepared as `statements`, then `last`, which is sent right behind the last table's data.
 ///
-/// Round trips: one for the first start, one per table for its data, which carries the next start or `last` with it.
+/// Round trips: one for the first start, one per table for its data, which carries the next start (unless they go
+/// [`Start::InTurn`]) or `last` with it.
 /// `last` must be refused by the server if a COPY failed, as COMMIT and RELEASE are.
 pub(super) async fn run<T>(
     client: &Client,
     tables: &[Rows<'_>],
     statements: Vec<Statement>,
+    start: Start,
     last: impl Future<Output = Result<T, Error>>,
 ) -> Result<Result<T, Error>, CopyError> {
     let starting = |table| move |error| CopyError { table, error, at_start: true };
+    let sending = |table| move |error| CopyError { table, error, at_start: false };
     assert_eq!(tables.len(), statements.len(), "each table's COPY is prepared");
     let mut last = Some(last);
     let mut statements = statements.into_iter();
@@ -143,14 +156,21 @@ pub(super) async fn run<T>(
         let Some(copy) = next.take() else { break };
         match (tables.get(index + 1), statements.next()) {
             (Some(following), Some(statement)) => {
-                let (sent, started) = tokio::join!(biased; rows.send(copy), following.start(client, statement));
-                sent.map_err(|error| CopyError { table: index, error, at_start: false })?;
+                let following = following.start(client, statement);
+                let (sent, started) = match start {
+                    Start::Ahead => tokio::join!(biased; rows.send(copy), following),
+                    Start::InTurn => {
+                        rows.send(copy).await.map_err(sending(index))?;
+                        (Ok(()), following.await)
+                    }
+                };
+                sent.map_err(sending(index))?;
                 next = Some(started.map_err(starting(index + 1))?);
             }
             _ => {
                 let Some(last) = last.take() else { break };
                 let (sent, finished) = tokio::join!(biased; rows.send(copy), last);
-                sent.map_err(|error| CopyError { table: index, error, at_start: false })?;
+                sent.map_err(sending(index))?;
                 return Ok(finished);
             }
         }

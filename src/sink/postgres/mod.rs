@@ -6,13 +6,12 @@
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
 //! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema` | the live table |
-//! | `encode`, `copy`, `write`, `bisect` | rows: their form, their way, the batch's transaction, the refused ones |
+//! | `encode`, `copy`, `write`, `walk` | rows: their form, their way, the batch's transaction, one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
 //!
 //! While a call runs, the session is out of the sink; it comes back only when the call has left no transaction open. So
 //! a call that is dropped half-way, and every transient error, leaves a sink without a session: `connect` comes next.
 
-mod bisect;
 mod connect;
 mod copy;
 mod dead_letters;
@@ -26,6 +25,7 @@ mod session;
 mod sqlstate;
 mod tls;
 mod transaction;
+mod walk;
 mod write;
 
 use std::time::Duration;
@@ -171,7 +171,11 @@ impl Sink for PostgresSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
-        self.run(async |session, sql| bisect::refused_units(session, sql, batch).await).await
+        self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await
+    }
+
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.run(async |session, sql| walk::write_in_order(session, sql, batch).await).await
     }
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {

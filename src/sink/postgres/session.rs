@@ -67,11 +67,12 @@ impl Session {
 
     /// What an error of the driver means.
     pub(super) fn explain(&self, error: &Error, doing: &str) -> SinkError {
+        let is_verdict = error.as_db_error().is_some();
         // The connection's own end says more than "connection closed".
         let error = if error.is_closed() { self.end.get().unwrap_or(error) } else { error };
         let mut explained = explain(error, doing, &self.at);
-        if self.end.get().is_some() {
-            // Whatever it was, this session is over.
+        // This session is over, whatever it was; only what the server had said of the statement itself still stands.
+        if self.end.get().is_some() && !is_verdict {
             explained.class = Class::Transient;
         }
         explained

@@ -18,14 +18,14 @@
 use futures_util::future::join_all;
 use tokio_postgres::Statement;
 
-use super::copy::{self, Rows};
+use super::copy::{self, Rows, Start};
 use super::session::Session;
 use super::transaction::{Sql, commit};
 use super::{dead_letters, offsets};
 use crate::sink::{Batch, SinkError};
 
 const BEGINNING: &str = "beginning a transaction";
-const COMMITTING: &str = "committing";
+pub(super) const COMMITTING: &str = "committing";
 const DEAD_LETTERS: &str = "writing dead letters";
 
 /// Writes the batch; `Ok` only after COMMIT was confirmed.
@@ -37,7 +37,7 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     }
     let client = session.client();
     let statements = begin(session, sql, batch, &tables, true).await?;
-    let copies = copy::run(client, &tables, statements, commit(client));
+    let copies = copy::run(client, &tables, statements, Start::Ahead, commit(client));
     // One COPY per table and COMMIT, each with the server's own limit.
     let steps = u32::try_from(tables.len() + 1).unwrap_or(u32::MAX);
     match session.patience(steps, COMMITTING, copies).await? {

@@ -11,9 +11,9 @@ mod ledger;
 mod letters;
 mod migrate;
 mod number;
-mod refuse;
 mod schema;
 mod time_text;
+mod walk;
 mod write;
 
 use std::path::PathBuf;
@@ -140,7 +140,11 @@ impl Sink for SqliteSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
-        self.with_connection(|connection| refuse::refused_units(connection, batch))
+        self.with_connection(|connection| walk::refused_units(connection, batch))
+    }
+
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.with_connection(|connection| walk::write_in_order(connection, batch))
     }
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {

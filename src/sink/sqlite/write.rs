@@ -199,7 +199,7 @@ impl<'a> Inserter<'a> {
 }
 
 impl InsertError {
-    fn into_sink_error(self) -> SinkError {
+    pub(super) fn into_sink_error(self) -> SinkError {
         match self {
             InsertError::Failed(error) => error,
             InsertError::Refused(refused) => SinkError {

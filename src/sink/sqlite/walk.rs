@@ -1,26 +1,28 @@
-//! Which units of a batch the database refuses.
+//! A walk over a batch's units in journal order: what the database takes stays, what it refuses is named.
 //!
-//! Each unit is tried by itself, in journal order, on top of those before it, in a transaction that is always rolled
-//! back. A unit that lacks a foreign key's parent is tried again after the others, since [`super::write`] takes rows in
-//! any order too.
+//! Each unit is inserted by itself, on top of those before it. One that lacks a foreign key's parent is tried again
+//! after the others, as long as one of them moves, since [`super::write`] takes rows in any order too.
 //!
-//! Foreign keys that the table itself declares DEFERRED say nothing before COMMIT. So a COMMIT is tried, with a commit
-//! hook that turns it into a rollback once its checks have passed; if they do not, the units are halved until the
-//! offenders stand alone. The one imprecision: a unit whose deferred parent comes later in the same batch may be
-//! refused along with a true offender.
+//! It serves two callers. [`refused_units`] rolls back and tells; [`write_in_order`] commits if nothing was refused.
+//!
+//! Foreign keys that the table itself declares DEFERRED say nothing before COMMIT. So [`refused_units`] tries a COMMIT,
+//! with a commit hook that turns it into a rollback once its checks have passed; if they do not, the units are halved
+//! until the offenders stand alone. The one imprecision: a unit whose deferred parent comes later in the same batch may
+//! be refused along with a true offender.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, Transaction, ffi};
 
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
+use super::ledger;
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
 use crate::sink::{Batch, Class, Refusal, SinkError};
 
 /// The units refused, leaving nothing behind.
 pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
     let mut search = Search { connection, batch, refused: BTreeMap::new() };
-    while search.try_each_unit()? == Pass::Cut {}
+    while search.try_each_unit()? == End::Cut {}
     let accepted = search.remaining();
     if search.try_commit(&accepted)?.is_err() {
         search.halve(&mut Vec::new(), &accepted)?;
@@ -28,17 +30,66 @@ pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Resul
     Ok(search.refused.into_values().collect())
 }
 
+/// Writes the batch unit by unit; `Ok` only after COMMIT.
+pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Result<(), SinkError> {
+    let transaction = begin(connection)?;
+    ledger::move_offset(&transaction, &batch.offset)?;
+    ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
+    let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
+    let walked = walk(&transaction, batch, kept)?;
+    if let Some((_, refused)) = walked.refused.into_iter().next() {
+        // The transaction is rolled back as it is dropped, if the row has not done so itself.
+        return Err(InsertError::Refused(refused).into_sink_error());
+    }
+    transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))
+}
+
+/// What a walk came to.
+struct Walked {
+    /// Indexes of units, and what the database has against each. Empty means that every unit is in the transaction.
+    refused: Vec<(usize, Refused)>,
+    end: End,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// All were tried.
+    Whole,
+    /// The last refused row took the transaction with it (`ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`).
+    Cut,
+}
+
+/// Inserts the units of `waiting` one after the other.
+fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -> Result<Walked, SinkError> {
+    let mut walked = Walked { refused: Vec::new(), end: End::Whole };
+    loop {
+        let mut lacking = Vec::new();
+        for &unit in &waiting {
+            let Err(refused) = try_unit(transaction, batch, unit)? else { continue };
+            if transaction.is_autocommit() {
+                walked.refused.push((unit, refused));
+                walked.end = End::Cut;
+                return Ok(walked);
+            }
+            if refused.lacks_parent {
+                lacking.push((unit, refused));
+            } else {
+                walked.refused.push((unit, refused));
+            }
+        }
+        // Every round but the last lets at least one unit in.
+        if lacking.is_empty() || lacking.len() == waiting.len() {
+            walked.refused.extend(lacking);
+            return Ok(walked);
+        }
+        waiting = lacking.into_iter().map(|(unit, _)| unit).collect();
+    }
+}
+
 struct Search<'a> {
     connection: &'a mut Connection,
     batch: &'a Batch,
     refused: BTreeMap<usize, Refusal>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Pass {
-    Whole,
-    /// A refused row took the transaction with it (`ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`): begin again without it.
-    Cut,
 }
 
 impl Search<'_> {
@@ -48,32 +99,18 @@ impl Search<'_> {
             .collect()
     }
 
-    fn try_each_unit(&mut self) -> Result<Pass, SinkError> {
-        let mut waiting = self.remaining();
+    /// After a cut: begin again without the units refused so far.
+    fn try_each_unit(&mut self) -> Result<End, SinkError> {
+        let remaining = self.remaining();
         let transaction = begin(self.connection)?;
-        loop {
-            let mut lacking = Vec::new();
-            for &unit in &waiting {
-                let Err(refused) = try_unit(&transaction, self.batch, unit)? else { continue };
-                if transaction.is_autocommit() {
-                    self.refused.insert(unit, refusal(unit, refused));
-                    return Ok(Pass::Cut);
-                }
-                if refused.lacks_parent {
-                    lacking.push((unit, refused));
-                } else {
-                    self.refused.insert(unit, refusal(unit, refused));
-                }
-            }
-            // Every round but the last lets at least one unit in.
-            if lacking.is_empty() || lacking.len() == waiting.len() {
-                self.refused.extend(lacking.into_iter().map(|(unit, refused)| (unit, refusal(unit, refused))));
-                break;
-            }
-            waiting = lacking.into_iter().map(|(unit, _)| unit).collect();
+        let Walked { refused, end } = walk(&transaction, self.batch, remaining)?;
+        if end == End::Whole {
+            transaction
+                .rollback()
+                .map_err(|error| sink_error("cannot roll back a trial", &error, Moment::Elsewhere))?;
         }
-        transaction.rollback().map_err(|error| sink_error("cannot roll back a trial", &error, Moment::Elsewhere))?;
-        Ok(Pass::Whole)
+        self.refused.extend(refused.into_iter().map(|(unit, refused)| (unit, refusal(unit, refused))));
+        Ok(end)
     }
 
     /// Whether these units would commit together, and if not, why. They are rolled back in any case.
