@@ -7,6 +7,8 @@ mod postgres;
 mod schema;
 mod sqlite;
 
+use std::time::Duration;
+
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
@@ -23,6 +25,9 @@ use crate::message::Seq;
 /// tries of four round trips, all in one transaction that holds the offset's row: for this many three seconds at 1 ms of
 /// round trip, nearly three minutes at 50 ms.
 pub const REFUSALS_MAX: usize = 200;
+
+/// How long one purge of dead letters may hold up delivery; what is left goes the next time.
+const PURGE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Turns cells into the sink's wire form. Stateless and cheap to clone.
 pub trait RowEncoder: Clone + Send + 'static {
@@ -113,7 +118,9 @@ pub trait Sink {
     /// `Ok` only after COMMIT was confirmed. [`Class::Row`] if a unit was refused; any error leaves nothing behind.
     async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
-    /// Deletes this bridge's dead letters created before `before`; returns how many.
+    /// Deletes this bridge's dead letters created before `before`, in small transactions, as many as go within about a
+    /// second; returns how many. An error of class Table (the right to delete is missing) leaves rows and offset as
+    /// deliverable as they were.
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError>;
 
     /// This bridge's dead letters that fit, newest first. Needs no migrations, only the table.

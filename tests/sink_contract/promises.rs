@@ -285,8 +285,12 @@ pub(crate) async fn only_old_dead_letters_of_the_bridge_are_purged<D: TestDataba
     sink.write(&builder.batch).await.unwrap();
     builder.batch.offset.bridge = "another".into();
     sink.write(&builder.batch).await.unwrap();
-    assert_eq!(sink.purge_dead_letters(BRIDGE, Timestamp(1100 * second)).await.unwrap(), 1100);
-    assert_eq!(sink.purge_dead_letters(BRIDGE, Timestamp(1100 * second)).await.unwrap(), 0);
+    // On a slow machine one call's time may not be enough.
+    let mut purged = Vec::new();
+    while purged.last() != Some(&0) {
+        purged.push(sink.purge_dead_letters(BRIDGE, Timestamp(1100 * second)).await.unwrap());
+    }
+    assert_eq!(purged.iter().sum::<u64>(), 1100);
     assert_eq!(database.number("SELECT count(*) FROM rowbridge_dead_letters WHERE bridge = 'gw1'"), 100);
     assert_eq!(database.number("SELECT count(*) FROM rowbridge_dead_letters WHERE bridge = 'another'"), 1200);
 }

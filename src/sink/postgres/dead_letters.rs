@@ -1,5 +1,7 @@
 //! The dead-letter table: written within the batch's transaction, purged in small steps.
 
+use std::time::Instant;
+
 use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use tokio_postgres::{Client, Error};
@@ -8,7 +10,7 @@ use super::encode;
 use super::session::Session;
 use super::transaction::{Sql, around};
 use crate::clock::Timestamp;
-use crate::sink::{DeadLetter, SinkError};
+use crate::sink::{DeadLetter, PURGE_TIME_MAX, SinkError};
 
 /// Letters per INSERT and their payload bytes: the statement is held in memory three times, here, in the driver's buffer
 /// and in the server. A single larger payload goes alone.
@@ -156,7 +158,8 @@ fn storable_json(json: &str) -> String {
     }
 }
 
-/// Deletes this bridge's letters from before `before`, a bounded number at a time, each in a transaction of its own.
+/// Deletes this bridge's letters from before `before`, a bounded number at a time, each in a transaction of its own, as far as
+/// [`PURGE_TIME_MAX`] allows.
 pub(super) async fn purge(session: &Session, sql: &Sql, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
     let delete = format!(
         "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE bridge = $1 AND created_at < $2 ORDER BY created_at \
@@ -165,6 +168,7 @@ pub(super) async fn purge(session: &Session, sql: &Sql, bridge: &str, before: Ti
     );
     let before = Timestamptz::from(before);
     let client = session.client();
+    let begun = Instant::now();
     let mut purged = 0;
     loop {
         let parameters =
@@ -172,7 +176,7 @@ pub(super) async fn purge(session: &Session, sql: &Sql, bridge: &str, before: Ti
         let work = around(client, &sql.begin, client.execute_typed(&delete, &parameters));
         let deleted = session.wait(3, "purging old dead letters", work).await?;
         purged += deleted;
-        if deleted < ROWS_PER_PURGE.unsigned_abs() {
+        if deleted < ROWS_PER_PURGE.unsigned_abs() || begun.elapsed() >= PURGE_TIME_MAX {
             return Ok(purged);
         }
     }

@@ -1,6 +1,6 @@
 //! Rowbridge's own tables: the offset and the dead letters.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, params};
 
@@ -9,13 +9,10 @@ use super::time_text::{own_timestamp, read_own_timestamp};
 use crate::clock::{self, Timestamp};
 use crate::journal::JournalId;
 use crate::message::Seq;
-use crate::sink::{Class, DeadLetter, OffsetMove, SinkError, StoredOffset};
+use crate::sink::{Class, DeadLetter, OffsetMove, PURGE_TIME_MAX, SinkError, StoredOffset};
 
 /// Dead letters deleted in one transaction: other writers get their turn between two.
 const PURGE_ROWS_MAX: usize = 500;
-
-/// How long one purge may hold up delivery; what is left goes the next time.
-const PURGE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The rows of `rowbridge_offsets` of this bridge.
 pub(super) fn offsets(connection: &Connection, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
