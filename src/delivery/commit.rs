@@ -46,32 +46,18 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Ok(None)
     }
 
-    /// Writes the batch, without the units that the database refuses.
+    /// Writes the batch, without the units that the database refuses, and counts it.
     pub(super) async fn commit(&mut self, gatherer: &mut Gatherer<S::Encoder>, begun: Instant) -> Result<(), Stop> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            self.known = self.known.max(gatherer.batch.offset.to);
-            match self.setup.sink.write(&gatherer.batch).await {
-                Ok(()) => break,
-                // Each round takes at least one unit out, so the rounds end.
-                Err(error) if error.class == Class::Row => {
-                    let refusals = self.setup.sink.refused_units(&gatherer.batch).await?;
-                    let refusals = if refusals.is_empty() { self.narrow(gatherer, error)? } else { refusals };
-                    self.refuse(gatherer, &refusals, attempts)?;
-                }
-                Err(error) => {
-                    if error.class == Class::Transient {
-                        self.unanswered = Some(gatherer.batch.offset.to);
-                        // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
-                        self.rows_limit = (self.rows_limit / 2).max(1);
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
         let to = gatherer.batch.offset.to;
-        let rows = gatherer.batch.row_count();
+        self.known = self.known.max(to);
+        if let Err(stop) = self.write(gatherer).await {
+            if let Stop::Retry(_) = stop {
+                self.unanswered = Some(to);
+                // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
+                self.rows_limit = (self.rows_limit / 2).max(1);
+            }
+            return Err(stop);
+        }
         self.account.commit();
         self.setup.journal.set_delivered(self.setup.index, to);
         let mut was_held = false;
@@ -89,12 +75,31 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         self.rows_limit = self.rows_limit.saturating_mul(2).min(self.setup.database.batch.max_rows);
         self.backoff.reset();
-        self.metrics.committed(rows, begun.elapsed());
+        self.metrics.committed(gatherer.batch.row_count(), begun.elapsed());
         Ok(())
     }
 
-    /// The batch is refused, and each of its rows by itself is not: two messages exclude each other, or the order of
-    /// their tables does. So fewer messages go at a time, and of one that goes alone all rows are refused.
+    async fn write(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
+        // Each round takes at least one unit out, so the rounds end.
+        for attempts in 1.. {
+            let error = match self.setup.sink.write(&gatherer.batch).await {
+                Err(error) if error.class == Class::Row => error,
+                written => return Ok(written?),
+            };
+            let mut refusals = self.setup.sink.refused_units(&gatherer.batch).await?;
+            if refusals.is_empty() {
+                match self.setup.sink.write_in_order(&gatherer.batch).await {
+                    Err(again) if again.class == Class::Row => refusals = self.narrow(gatherer, error)?,
+                    written => return Ok(written?),
+                }
+            }
+            self.refuse(gatherer, &refusals, attempts)?;
+        }
+        unreachable!("there are fewer units than attempts to count")
+    }
+
+    /// The batch is refused as a whole and in the journal's order, and no row of it by itself. So fewer messages go at a
+    /// time, and of one that goes alone all rows are refused.
     fn narrow(&mut self, gatherer: &Gatherer<S::Encoder>, error: SinkError) -> Result<Vec<Refusal>, Stop> {
         let units = &gatherer.batch.units;
         if units.first().map(|unit| unit.seq) != units.last().map(|unit| unit.seq) {

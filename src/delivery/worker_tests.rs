@@ -92,6 +92,10 @@ impl Sink for FaultySink {
         self.inner.refused_units(batch).await
     }
     async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let is_whole = self.script.lock().unwrap().front() == Some(&Fault::Whole);
+        if is_whole && batch.units.len() > 1 {
+            return Err(failure(Class::Row));
+        }
         self.inner.write_in_order(batch).await
     }
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
