@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::events::Events;
 use super::handshake::said;
@@ -35,6 +35,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const REFUSED_RETRY: Duration = Duration::from_secs(600);
 /// For a farewell on a connection that may be dead.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// At a stop: a backlogged journal of which nothing was heard for so long is full or broken, not slow.
+const STALLED: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -336,7 +338,7 @@ impl<'a, J: Journal> Session<'a, J> {
     }
 
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
-    /// how long that may take. DISCONNECT leaves the session with the broker.
+    /// how long that may take. What a full journal cannot take stays with the broker, and so does the session.
     async fn leave(mut self, ended: Ended) -> Ended {
         if ended == Ended::Shutdown {
             while !self.shared.store.is_settled() && !self.shared.store.is_stale() {
@@ -345,6 +347,7 @@ impl<'a, J: Journal> Session<'a, J> {
                         return ended;
                     },
                     () = self.shared.store.journal.changed() => {}
+                    () = sleep(STALLED), if self.shared.store.journal.is_backlogged() => break,
                 }
                 let durable = self.shared.store.journal.durable();
                 if !self.shared.store.is_stale() {
