@@ -23,13 +23,13 @@ fn segments(fs: &SimFs) -> Vec<PathBuf> {
     files.filter(|path| segment::base_of(path).is_some() && !path.to_string_lossy().contains("quarantine")).collect()
 }
 
-fn quarantined(fs: &SimFs) -> Vec<String> {
+pub(super) fn quarantined(fs: &SimFs) -> Vec<String> {
     let files = fs.files().into_iter().filter(|(path, _)| path.parent().is_some_and(|p| p.ends_with("quarantine")));
     files.map(|(path, _)| segment::name_of(&path)).collect()
 }
 
 /// Flips a bit in the middle of the payload of message `number`; returns the byte.
-fn flip(fs: &SimFs, path: &Path, number: u64) -> usize {
+pub(super) fn flip(fs: &SimFs, path: &Path, number: u64) -> usize {
     let mut at = None;
     fs.damage(path, |bytes| {
         let needle = format!("message {number} ");
