@@ -104,8 +104,7 @@ impl<F: Fs> Recovery<'_, F> {
         let file = self.fs.open(&path).map_err(self.failed(&path, "opening it"))?;
         let header = segment::read_header(&file, newest).map_err(self.failed(&path, "reading its header"))?;
         let Some(header) = header else {
-            drop(file);
-            return self.replace_unreadable(newest, sealed, &path);
+            return self.replace_unreadable(newest, sealed, &path, file);
         };
         let ids = self.ids(&bases, &header).map_err(self.failed(self.dir, "reading its id"))?;
         let mut recovered = self.newest(file, path, &header, sealed)?;
@@ -164,9 +163,16 @@ impl<F: Fs> Recovery<'_, F> {
         })
     }
 
-    /// Neither copy of the newest segment's header can be read. How many messages it held nobody knows, so the numbers
-    /// from its base on are given out again, under a new id.
-    fn replace_unreadable(&self, base: Seq, sealed: &[Seq], path: &Path) -> Result<Recovered<F::File>, OpenError> {
+    /// Neither copy of the newest segment's header can be read, and with it none of its messages. A process that had it
+    /// open knows the number that comes next. A start knows only what the records seem to say, so it counts one loss at
+    /// least, and a new id sees to it that no number has two meanings.
+    fn replace_unreadable(
+        &self,
+        base: Seq,
+        sealed: &[Seq],
+        path: &Path,
+        file: F::File,
+    ) -> Result<Recovered<F::File>, OpenError> {
         if self.on_corruption == Corruption::Halt {
             let detail = "the segment's header cannot be read".to_owned();
             return Err(OpenError::Damaged { path: path.to_path_buf(), offset: 0, detail });
@@ -175,18 +181,34 @@ impl<F: Fs> Recovery<'_, F> {
             Some(ids) => ids,
             None => self.ids_of_headers(sealed).map_err(self.failed(self.dir, "reading its headers"))?,
         };
-        let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
-        ids.retain(|&(_, first)| first < base);
-        ids.push((id, base));
+        let next = match self.trusted {
+            Some(trusted) if !ids.is_empty() => trusted.next_seq.max(base),
+            _ => {
+                let limit = file.len().map_err(self.failed(path, "reading its length"))?;
+                let seeming_end = Scanner::new(file, 0, 0, base).seeming_end(limit);
+                let next = seeming_end.map_err(self.failed(path, "reading it"))?.max(base.next());
+                let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+                ids.retain(|&(_, first)| first < next);
+                ids.push((id, next));
+                next
+            }
+        };
         let qos2 = self.table_before(sealed);
         // The id first: once the segment is away, nothing else says that its numbers were in use.
         id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
         let kept = quarantine::keep_segment(self.fs, self.dir, path).map_err(self.failed(path, "putting it aside"))?;
         events::segment_unreadable(path, &kept);
         let mut segments = self.sealed(sealed)?;
-        let mut recovered = self.begin_segment(ids, base, qos2)?;
+        let mut recovered = self.begin_segment(ids, next, qos2)?;
         segments.append(&mut recovered.segments);
         recovered.segments = segments;
+        if base < next {
+            let why = format!(
+                "the header of {} is damaged; how many messages it held is not certain",
+                segment::name_of(path)
+            );
+            recovered.losses.push(Lost { from: base, to: next, why });
+        }
         Ok(recovered)
     }
 

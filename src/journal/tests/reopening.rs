@@ -71,3 +71,20 @@ fn halt_does_not_reopen_over_damage_to_what_was_acknowledged() {
     assert_eq!(life.intake.generation(), 0);
     assert!(life.handle.status().paused);
 }
+
+#[test]
+fn a_segment_found_unreadable_is_lost_up_to_the_number_that_was_acknowledged() {
+    let mut life = poisoned(&config());
+    let mut ahead = life.handle.reader();
+    assert_eq!(read_on(&mut ahead), messages(1..6));
+    life.fs.damage(&first_segment(), |bytes| bytes[..512].fill(0));
+    reopen(&mut life);
+    assert_eq!(life.handle.status().next_seq, Seq(6));
+    assert_eq!(life.metrics.messages_lost.get(), 5);
+    life.commit(&payload(6));
+    assert_eq!(read_on(&mut ahead), messages(6..7));
+    let mut reader = life.handle.reader();
+    reader.seek(Seq(3)).unwrap();
+    assert_eq!(read_on(&mut reader), [Got::Lost(3, 6), Got::Message(6, payload(6))]);
+    assert_eq!(life.metrics.messages_lost.get(), 5, "counted once");
+}
