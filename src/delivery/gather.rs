@@ -6,7 +6,7 @@ use super::account::Account;
 use super::dead_letter::{self, Reason};
 use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
-use crate::mapping::{Mapper, Outcome, Router, ValueFault};
+use crate::mapping::{Mapper, Outcome, Router};
 use crate::message::{Message, Seq};
 use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder};
 
@@ -106,7 +106,7 @@ impl<R: RowEncoder> Gatherer<R> {
                 Outcome::Refused(fault) if fault.on_error == OnError::Drop => tally.dropped += 1,
                 Outcome::Refused(fault) => {
                     tally.dead_lettered += 1;
-                    let reason = Reason { code: fault.reason, error: fault_text(&fault), attempts: 0 };
+                    let reason = Reason { code: fault.reason, error: fault.message, attempts: 0 };
                     let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason);
                     self.keep(letter);
                 }
@@ -195,16 +195,9 @@ impl<R: RowEncoder> Gatherer<R> {
     fn halting_outcome(&self, seq: Seq) -> Option<Halt> {
         self.outcomes.iter().find_map(|(rule, outcome)| match outcome {
             Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
-                Some(Halt { seq, rule: Arc::clone(&self.rules[*rule].name), error: fault_text(fault) })
+                Some(Halt { seq, rule: Arc::clone(&self.rules[*rule].name), error: fault.message.clone() })
             }
             _ => None,
         })
-    }
-}
-
-fn fault_text(fault: &ValueFault) -> String {
-    match &fault.column {
-        Some(column) => format!("column {column}: {}", fault.message),
-        None => fault.message.clone(),
     }
 }

@@ -293,6 +293,8 @@ fn refused_values_and_refused_rows_become_dead_letters_and_the_rest_is_written()
     assert_eq!(letters, [8, 14], "sequence numbers count from 1");
     let attempts = bench.column("SELECT attempts FROM rowbridge_dead_letters ORDER BY seq");
     assert_eq!(attempts, [0, 1]);
+    let named = "SELECT 1 FROM rowbridge_dead_letters WHERE error LIKE 'column `n` (INTEGER): %' AND error NOT LIKE '%column%column%'";
+    assert_eq!(bench.column(named), [1], "the error begins with the column, named once");
     wait_until("the tally is closed", || bench.tally().written == 38);
     let tally = bench.tally();
     assert_eq!((tally.written, tally.rows, tally.dead_lettered, tally.dropped), (38, 38, 2, 0));

@@ -54,7 +54,7 @@ pub(super) fn segment_unreadable(segment: &Path, kept_as: &Path) {
     error!(
         segment = name_of(segment),
         kept_as = %kept_as.display(),
-        "the newest segment's header is damaged: its messages are lost, and the journal takes a new id"
+        "the newest segment's header is damaged: its messages are lost"
     );
 }
 

@@ -8,6 +8,8 @@
 //! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
 //!   which tells every reader what is lost. If a later commit group proves that the bytes were once whole, `halt`
 //!   refuses to open; in the last group they may as well be a write that a power cut tore, which is no reason to halt.
+//! - After a failed write or fsync the process itself knows how much was durable. What of that cannot be read is damage,
+//!   though no valid record follows: it is kept, mended and reported as well.
 //! - At the end the segment is synced: what a killed process had written may be valid and still only in memory.
 
 use std::io;
@@ -41,12 +43,14 @@ pub(super) struct Recovered<File> {
     pub(super) losses: Vec<Lost>,
 }
 
-/// Of the segment with this salt only so many bytes are known to be on the disk: after a failed write or fsync the rest
-/// may read back from memory and yet not be there.
+/// What the process knows that opens the journal again after a failed write or fsync: of the segment with this salt only
+/// so many bytes are on the disk; the rest may read back from memory and yet not be there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trusted {
     pub(super) salt: u64,
     pub(super) len: u64,
+    /// All lower numbers were acknowledged, and readers may be as far.
+    pub(super) next_seq: Seq,
 }
 
 pub(super) struct Recovery<'a, F: Fs> {
@@ -64,6 +68,8 @@ struct Hole {
     len: u64,
     from: Seq,
     to: Seq,
+    /// No valid record follows, so that only a gap in its place says which number comes next.
+    is_last: bool,
 }
 
 /// What a scan of a whole segment found.
@@ -72,8 +78,22 @@ struct Replay<File> {
     holes: Vec<Hole>,
     qos2: Qos2Table,
     has_snapshot: bool,
-    /// Where the last valid record's commit group began.
-    last_group_start: u64,
+    /// Everything before was once whole: where the last valid record's commit group began, or what is trusted.
+    proven_len: u64,
+}
+
+impl<File: FsFile> Replay<File> {
+    /// Makes what lies between the last valid record and `end` damage, not a torn tail: its numbers, the last one
+    /// before `next_seq`, are not given out again.
+    fn close(&mut self, end: u64, next_seq: Seq) {
+        self.proven_len = self.proven_len.max(end);
+        let (offset, from) = (self.scanner.offset(), self.scanner.expected());
+        if offset < end {
+            let to = from.max(next_seq);
+            self.holes.push(Hole { offset, len: end - offset, from, to, is_last: true });
+            self.scanner.skip_to(end, to);
+        }
+    }
 }
 
 impl<F: Fs> Recovery<'_, F> {
@@ -84,8 +104,7 @@ impl<F: Fs> Recovery<'_, F> {
         let file = self.fs.open(&path).map_err(self.failed(&path, "opening it"))?;
         let header = segment::read_header(&file, newest).map_err(self.failed(&path, "reading its header"))?;
         let Some(header) = header else {
-            drop(file);
-            return self.replace_unreadable(newest, sealed, &path);
+            return self.replace_unreadable(newest, sealed, &path, file);
         };
         let ids = self.ids(&bases, &header).map_err(self.failed(self.dir, "reading its id"))?;
         let mut recovered = self.newest(file, path, &header, sealed)?;
@@ -144,9 +163,16 @@ impl<F: Fs> Recovery<'_, F> {
         })
     }
 
-    /// Neither copy of the newest segment's header can be read. How many messages it held nobody knows, so the numbers
-    /// from its base on are given out again, under a new id.
-    fn replace_unreadable(&self, base: Seq, sealed: &[Seq], path: &Path) -> Result<Recovered<F::File>, OpenError> {
+    /// Neither copy of the newest segment's header can be read, and with it none of its messages. A process that had it
+    /// open knows the number that comes next. A start knows only what the records seem to say, so it counts one loss at
+    /// least, and a new id sees to it that no number has two meanings.
+    fn replace_unreadable(
+        &self,
+        base: Seq,
+        sealed: &[Seq],
+        path: &Path,
+        file: F::File,
+    ) -> Result<Recovered<F::File>, OpenError> {
         if self.on_corruption == Corruption::Halt {
             let detail = "the segment's header cannot be read".to_owned();
             return Err(OpenError::Damaged { path: path.to_path_buf(), offset: 0, detail });
@@ -155,18 +181,34 @@ impl<F: Fs> Recovery<'_, F> {
             Some(ids) => ids,
             None => self.ids_of_headers(sealed).map_err(self.failed(self.dir, "reading its headers"))?,
         };
-        let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
-        ids.retain(|&(_, first)| first < base);
-        ids.push((id, base));
+        let next = match self.trusted {
+            Some(trusted) if !ids.is_empty() => trusted.next_seq.max(base),
+            _ => {
+                let limit = file.len().map_err(self.failed(path, "reading its length"))?;
+                let seeming_end = Scanner::new(file, 0, 0, base).seeming_end(limit);
+                let next = seeming_end.map_err(self.failed(path, "reading it"))?.max(base.next());
+                let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+                ids.retain(|&(_, first)| first < next);
+                ids.push((id, next));
+                next
+            }
+        };
         let qos2 = self.table_before(sealed);
         // The id first: once the segment is away, nothing else says that its numbers were in use.
         id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
         let kept = quarantine::keep_segment(self.fs, self.dir, path).map_err(self.failed(path, "putting it aside"))?;
         events::segment_unreadable(path, &kept);
         let mut segments = self.sealed(sealed)?;
-        let mut recovered = self.begin_segment(ids, base, qos2)?;
+        let mut recovered = self.begin_segment(ids, next, qos2)?;
         segments.append(&mut recovered.segments);
         recovered.segments = segments;
+        if base < next {
+            let why = format!(
+                "the header of {} is damaged; how many messages it held is not certain",
+                segment::name_of(path)
+            );
+            recovered.losses.push(Lost { from: base, to: next, why });
+        }
         Ok(recovered)
     }
 
@@ -187,6 +229,9 @@ impl<F: Fs> Recovery<'_, F> {
             replay = read(replay.scanner.into_file(), self.table_before(sealed))?;
             events::snapshot_lost(&path);
         }
+        if let Some(trusted) = trusted {
+            replay.close(trusted.len, trusted.next_seq);
+        }
         let losses = self.mend(&path, header, &replay)?;
         let end = replay.scanner.offset();
         let tail = match trusted {
@@ -202,13 +247,13 @@ impl<F: Fs> Recovery<'_, F> {
             }
         }
         file.sync_data().map_err(self.failed(&path, "syncing it"))?;
-        let segment = Segment::new(header.base, path, size, Some(header.salt), end);
+        let segment = Segment::new(header.base, path, size.max(end), Some(header.salt), end);
         Ok(Recovered { ids: Vec::new(), segments: vec![segment], file, end, needs_rotation, next_seq, qos2, losses })
     }
 
     /// Puts a gap record where damage is, after keeping the bytes (J5).
     fn mend(&self, path: &Path, header: &SegmentHeader, replay: &Replay<F::File>) -> Result<Vec<Lost>, OpenError> {
-        let is_proven = |hole: &Hole| replay.last_group_start > hole.offset;
+        let is_proven = |hole: &Hole| replay.proven_len > hole.offset;
         if self.on_corruption == Corruption::Halt
             && let Some(hole) = replay.holes.iter().find(|hole| is_proven(hole))
         {
@@ -219,10 +264,11 @@ impl<F: Fs> Recovery<'_, F> {
         for hole in &replay.holes {
             let kept = quarantine::keep_range(self.fs, self.dir, path, file, hole.offset, hole.len);
             if let Err(error) = &kept {
-                // A full disk must not keep the bridge from starting: the damage stays, and readers step over it.
+                // A full disk must not keep the bridge from starting: the damage stays, and readers step over it, if
+                // there is something to step to.
                 events::quarantine_failed(path, hole.offset, hole.len, error);
             }
-            if let (Ok(_), Some(mut gap)) = (kept, filling(hole)) {
+            if let Some(mut gap) = filling(hole).filter(|_| kept.is_ok() || hole.is_last) {
                 record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
                 file.write_all_at(&gap, hole.offset).map_err(self.failed(path, "mending it"))?;
             }
@@ -289,16 +335,18 @@ impl<F: Fs> Recovery<'_, F> {
 fn replay<File: FsFile>(file: File, header: &SegmentHeader, limit: u64, qos2: Qos2Table) -> io::Result<Replay<File>> {
     let first = SEGMENT_HEADER_LEN as u64;
     let scanner = Scanner::new(file, record::seed(header.salt), first, header.base);
-    let mut replay = Replay { scanner, holes: Vec::new(), qos2, has_snapshot: false, last_group_start: 0 };
+    let mut replay = Replay { scanner, holes: Vec::new(), qos2, has_snapshot: false, proven_len: 0 };
     loop {
         match replay.scanner.next_item(limit)? {
             Item::Record { offset, header } => {
                 let body = replay.scanner.body(offset, &header);
                 replay.has_snapshot |= header.kind == Kind::Snapshot && offset == first;
                 replay.qos2.apply(header.kind, header.flags, body);
-                replay.last_group_start = offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN);
+                replay.proven_len = offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN);
             }
-            Item::Hole { offset, len, from, to } => replay.holes.push(Hole { offset, len, from, to }),
+            Item::Hole { offset, len, from, to } => {
+                replay.holes.push(Hole { offset, len, from, to, is_last: false });
+            }
             Item::End { .. } => return Ok(replay),
         }
     }

@@ -52,7 +52,7 @@ impl<F: Fs> Writer<F> {
             dir: &self.shared.dir,
             on_corruption: self.config.on_corruption,
             segment_bytes: self.segment_bytes(),
-            trusted: Some(Trusted { salt, len: self.active.durable }),
+            trusted: Some(Trusted { salt, len: self.active.durable, next_seq: self.shared.next_seq() }),
         }
         .run()?;
         recovered.losses.iter().for_each(|lost| self.shared.report_lost(lost.from, lost.to, &lost.why));

@@ -5,7 +5,7 @@ use std::io;
 
 use super::FsFile;
 use super::fs::read_full;
-use super::record::{self, RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader};
+use super::record::{self, Kind, RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader};
 use crate::message::Seq;
 
 /// Bytes read at a time: large enough that reading is sequential for a disk, small enough to keep one per database.
@@ -117,6 +117,24 @@ impl<File: FsFile> Scanner<File> {
                 end = Some(at + last as u64 + 1);
             }
             at += len as u64;
+        }
+        Ok(end)
+    }
+
+    /// The number after the last record that seems to lie in the bytes from here on, where no checksum can tell. Never
+    /// more than there is room for, so that bytes made to look like a record cannot claim the number space.
+    pub(super) fn seeming_end(&mut self, limit: u64) -> io::Result<Seq> {
+        let (mut at, mut end) = (self.offset, self.expected);
+        let bound = self.expected.0.saturating_add(limit.saturating_sub(at) / record::record_len(0));
+        while at + RECORD_HEADER_LEN as u64 <= limit {
+            if let Some(header) = self.header_at(at, limit)?
+                && at + header.record_len() <= limit
+                && header.kind == Kind::Message
+                && header.seq.0 < bound
+            {
+                end = end.max(header.seq.next());
+            }
+            at += RECORD_ALIGN;
         }
         Ok(end)
     }

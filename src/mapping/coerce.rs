@@ -4,7 +4,7 @@
 //! |---|---|
 //! | bool | true/false, 0/1, the strings true/false, on/off, yes/no, 0/1 in any case |
 //! | integers | whole numbers in range (`5.0`, `1e3` too), numeric strings, true/false as 1/0; a time as epoch milliseconds |
-//! | floats | numbers and numeric strings, to the nearest float; not what would become infinite or zero |
+//! | floats | numbers and numeric strings, fractions to the nearest float; integers (no point, no exponent) only if they stay exact; not what would become infinite or zero |
 //! | decimal | numbers, numeric strings and true/false, if every digit has its place |
 //! | text, enum | strings; numbers, objects and arrays as they stand in the payload; times as RFC 3339 in UTC |
 //! | json | JSON as it stands in the payload; other text as a JSON string |
@@ -31,6 +31,10 @@ const NUMERIC_INTEGER_DIGITS_MAX: i64 = 131_072;
 const NUMERIC_FRACTION_DIGITS_MAX: i64 = 16_383;
 /// Digits altogether: on the wire they go in at most 32,767 groups of four.
 const NUMERIC_DIGITS_MAX: i64 = 131_000;
+
+/// Digits of an integer that a double and a single always keep (C's DBL_DIG and FLT_DIG, and one more: 10^7 < 2^24).
+const DOUBLE_DIGITS: usize = 15;
+const SINGLE_DIGITS: usize = 7;
 
 /// What a column asks of its values beside the type.
 #[derive(Debug, Clone)]
@@ -180,16 +184,18 @@ fn decimal(text: &str) -> Result<Decimal<'_>, Misfit> {
 }
 
 fn double(value: Value<'_>) -> Result<f64, Misfit> {
-    float(value, |text| text.parse::<f64>().ok())
+    float(value, DOUBLE_DIGITS, |text| text.parse::<f64>().ok())
 }
 
 /// Parsed as a single at once: through a double it would be rounded twice.
 fn single(value: Value<'_>) -> Result<f64, Misfit> {
-    float(value, |text| text.parse::<f32>().ok().map(f64::from))
+    float(value, SINGLE_DIGITS, |text| text.parse::<f32>().ok().map(f64::from))
 }
 
-fn float(value: Value<'_>, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, Misfit> {
+/// `exact_digits`: integers of that many digits stay exact without a look at them.
+fn float(value: Value<'_>, exact_digits: usize, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, Misfit> {
     const OUT_OF_RANGE: &str = "a number out of the column's range";
+    let mut buffer = itoa::Buffer::new();
     let text = match value {
         Value::Number(text) => text,
         Value::Text(text) => {
@@ -197,7 +203,7 @@ fn float(value: Value<'_>, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, M
             decimal(text.trim())?;
             text.trim()
         }
-        Value::Int(number) => return parse(itoa::Buffer::new().format(number)).ok_or(OUT_OF_RANGE.into()),
+        Value::Int(number) => buffer.format(number),
         Value::Bool(truth) => return Ok(f64::from(u8::from(truth))),
         _ => return Err(expected("a number", &value)),
     };
@@ -205,7 +211,28 @@ fn float(value: Value<'_>, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, M
     if number == 0.0 && Decimal::parse(text).is_some_and(|exact| !exact.is_zero()) {
         return Err("a number too small for the column, which would become 0".into());
     }
+    if text.len() > exact_digits && !is_kept(number, text) {
+        return Err("an integer with more digits than a floating-point column keeps; it would be rounded: make the \
+                    column bigint or numeric"
+            .into());
+    }
     Ok(number)
+}
+
+/// Whether a number written as an integer is still the same one as a float. A fraction, or what has an exponent, is a
+/// measurement, for which the nearest float is what everybody expects.
+fn is_kept(number: f64, text: &str) -> bool {
+    if text.contains(['.', 'e', 'E']) {
+        return true;
+    }
+    match text.parse::<i64>() {
+        Ok(integer) => number as i128 == i128::from(integer),
+        // Longer than 64 bits: all digits of the float against those that were written.
+        Err(_) => {
+            let written_out = format!("{number:.0}");
+            matches!((Decimal::parse(&written_out), Decimal::parse(text)), (Some(kept), Some(meant)) if kept.equals(&meant))
+        }
+    }
 }
 
 fn numeric<'s>(value: Value<'s>, limits: Option<(u16, i16)>, written: &'s mut String) -> Result<&'s str, Misfit> {

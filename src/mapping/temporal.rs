@@ -6,6 +6,7 @@
 //! What is finer than a microsecond, the databases' resolution, is cut off. A date column takes a time's date and a
 //! time column its time of day, both in the column's zone.
 
+use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::fmt::temporal::{DateTimeParser, Pieces};
@@ -15,15 +16,20 @@ use super::TimeFormat;
 use super::decimal::Decimal;
 use super::value::{Misfit, Value, expected};
 
-/// 4714-11-24 BC, the first day Postgres has, as days and as microseconds from 1970. The last time that jiff has, near
-/// the end of the year 9999, bounds the other side.
+/// 4714-11-24 BC, the first day Postgres has, as days and as microseconds from 1970.
 const DAYS_MIN: i64 = -2_440_588;
 const MICROS_MIN: i64 = DAYS_MIN * MICROS_PER_DAY;
-/// 0000-01-01: text of earlier times does not sort.
+/// 9999-12-31, the last day that RFC 3339 can write and that sorts as text. Postgres goes on to the year 294276, but a
+/// count of such a time is one in another unit than the column's `time` says (milliseconds read as seconds).
+const DAYS_MAX: i64 = 2_932_896;
+/// Exclusive: after the last microsecond of that day wherever on earth, for offsets reach 26 hours.
+const MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY + 26 * 3_600_000_000;
+/// 0000-01-01, and exclusive the end of 9999: text of other times does not sort.
 const SORTABLE_MICROS_MIN: i64 = -62_167_219_200_000_000;
+const SORTABLE_MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-const OUT_OF_RANGE: &str = "a time outside the years that databases hold (4713 BC to 9999)";
+const OUT_OF_RANGE: &str = "a time outside the years 4713 BC to 9999";
 
 /// How a column's times are written and in which zone those without one are.
 #[derive(Debug, Clone)]
@@ -51,62 +57,69 @@ impl Clockface {
             Moment::Date(date) => date.to_datetime(Time::midnight()),
             Moment::TimeOfDay(_) => return Err("a time of day without a date where a time is expected".into()),
         };
-        let timestamp = match local_offset(&self.zone) {
-            Some(offset) => offset.to_timestamp(local),
-            None => self.zone.to_ambiguous_timestamp(local).compatible(),
-        };
-        in_range(timestamp.map_err(|_| OUT_OF_RANGE)?)
+        in_range(self.to_utc(local))
     }
 
     /// As [`Clockface::instant`], for a text form that must sort.
     pub(super) fn sortable_instant(&self, value: Value<'_>) -> Result<i64, Misfit> {
         let micros = self.instant(value)?;
-        if micros < SORTABLE_MICROS_MIN {
-            Err("a time before the year 0 has no text that sorts".into())
-        } else {
+        if (SORTABLE_MICROS_MIN..SORTABLE_MICROS_END).contains(&micros) {
             Ok(micros)
+        } else {
+            Err("a time outside the years 0 to 9999 (UTC), which has no text that sorts".into())
         }
     }
 
     /// Microseconds since 1970-01-01T00:00:00 on the local clock. A string without an offset stays as it stands.
     pub(super) fn local(&self, value: Value<'_>) -> Result<i64, Misfit> {
-        let local = match self.read(value)? {
-            Moment::Instant(micros) => self.at(micros)?,
-            Moment::Local(local) => local,
-            Moment::Date(date) => date.to_datetime(Time::midnight()),
+        in_range(match self.read(value)? {
+            Moment::Instant(micros) => self.to_local(micros),
+            Moment::Local(local) => micros_of(local),
+            Moment::Date(date) => days_of(date) * MICROS_PER_DAY,
             Moment::TimeOfDay(_) => return Err("a time of day without a date where a time is expected".into()),
-        };
-        in_range(Offset::UTC.to_timestamp(local).map_err(|_| OUT_OF_RANGE)?)
+        })
     }
 
     /// Days since 1970-01-01.
     pub(super) fn date(&self, value: Value<'_>) -> Result<i32, Misfit> {
-        let date = match self.read(value)? {
-            Moment::Instant(micros) => self.at(micros)?.date(),
-            Moment::Local(local) => local.date(),
-            Moment::Date(date) => date,
+        let days = match self.read(value)? {
+            Moment::Instant(micros) => self.to_local(micros).div_euclid(MICROS_PER_DAY),
+            Moment::Local(local) => days_of(local.date()),
+            Moment::Date(date) => days_of(date),
             Moment::TimeOfDay(_) => return Err("a time of day where a date is expected".into()),
         };
-        let midnight = date.to_datetime(Time::midnight()).duration_since(DateTime::from(Date::constant(1970, 1, 1)));
-        let days = midnight.as_secs().div_euclid(86_400);
-        if days < DAYS_MIN { Err(OUT_OF_RANGE.into()) } else { i32::try_from(days).map_err(|_| OUT_OF_RANGE.into()) }
+        let days = Some(days).filter(|days| (DAYS_MIN..=DAYS_MAX).contains(days));
+        days.and_then(|days| i32::try_from(days).ok()).ok_or(OUT_OF_RANGE.into())
     }
 
     /// Microseconds since midnight.
     pub(super) fn time_of_day(&self, value: Value<'_>) -> Result<i64, Misfit> {
-        let time = match self.read(value)? {
-            Moment::Instant(micros) => self.at(micros)?.time(),
-            Moment::Local(local) => local.time(),
-            Moment::TimeOfDay(time) => time,
+        Ok(match self.read(value)? {
+            Moment::Instant(micros) => self.to_local(micros).rem_euclid(MICROS_PER_DAY),
+            Moment::Local(local) => micros_of_day(local.time()),
+            Moment::TimeOfDay(time) => micros_of_day(time),
             Moment::Date(_) => return Err("a date where a time of day is expected".into()),
-        };
-        let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
-        Ok(seconds * 1_000_000 + i64::from(time.subsec_nanosecond()) / 1_000)
+        })
     }
 
-    fn at(&self, micros: i64) -> Result<DateTime, Misfit> {
-        let timestamp = jiff::Timestamp::from_microsecond(micros).map_err(|_| OUT_OF_RANGE)?;
-        Ok(self.zone.to_datetime(timestamp))
+    /// From the zone's clock to UTC.
+    fn to_utc(&self, local: DateTime) -> i64 {
+        // A zone of one offset spares the search for it.
+        let offset = match self.zone.to_fixed_offset() {
+            Ok(offset) => offset,
+            Err(_) => match self.zone.to_ambiguous_timestamp(local).compatible() {
+                Ok(timestamp) => return micros_of(Offset::UTC.to_datetime(timestamp)),
+                // In the last hours of 9999, which jiff's timestamps leave out.
+                Err(_) => self.zone.to_offset(nearest_timestamp(micros_of(local))),
+            },
+        };
+        micros_of(local) - micros_of_offset(offset)
+    }
+
+    /// From UTC to the zone's clock, in microseconds as if that were UTC.
+    fn to_local(&self, micros: i64) -> i64 {
+        let offset = self.zone.to_fixed_offset().unwrap_or_else(|_| self.zone.to_offset(nearest_timestamp(micros)));
+        micros.saturating_add(micros_of_offset(offset))
     }
 
     fn read(&self, value: Value<'_>) -> Result<Moment, Misfit> {
@@ -134,15 +147,43 @@ impl Clockface {
     }
 }
 
-/// The offset of a zone that has but one, which spares the search for it.
-fn local_offset(zone: &TimeZone) -> Option<Offset> {
-    zone.to_fixed_offset().ok()
+/// Reckoned here and not with [`jiff::Timestamp`], which ends 26 hours before the year 9999 does.
+fn micros_of(local: DateTime) -> i64 {
+    days_of(local.date()) * MICROS_PER_DAY + micros_of_day(local.time())
 }
 
-fn in_range(timestamp: jiff::Timestamp) -> Result<i64, Misfit> {
-    // Both parts have the same sign, so rounding the second one down rounds the whole down.
-    let micros = timestamp.as_second() * 1_000_000 + i64::from(timestamp.subsec_nanosecond().div_euclid(1_000));
-    if micros < MICROS_MIN { Err(OUT_OF_RANGE.into()) } else { Ok(micros) }
+/// Days since 1970-01-01: the days of the years before, counted from a March so that leap days come last.
+fn days_of(date: Date) -> i64 {
+    let (year, month, day) = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    // 0000-03-01 lies 719,468 days before 1970-01-01.
+    365 * year + leap_days + day_of_year - 719_468
+}
+
+/// What is finer than a microsecond is cut off.
+fn micros_of_day(time: Time) -> i64 {
+    let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
+    seconds * 1_000_000 + i64::from(time.subsec_nanosecond()) / 1_000
+}
+
+fn micros_of_offset(offset: Offset) -> i64 {
+    i64::from(offset.seconds()) * 1_000_000
+}
+
+/// For questions about a zone's offset: no zone changes its clocks in the hours that jiff leaves out.
+fn nearest_timestamp(micros: i64) -> jiff::Timestamp {
+    let nearest = if micros < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::from_microsecond(micros).unwrap_or(nearest)
+}
+
+fn in_range(micros: i64) -> Result<i64, Misfit> {
+    if (MICROS_MIN..MICROS_END).contains(&micros) { Ok(micros) } else { Err(OUT_OF_RANGE.into()) }
+}
+
+fn instant_at(local: DateTime, offset: Offset) -> Result<Moment, Misfit> {
+    in_range(micros_of(local) - micros_of_offset(offset)).map(Moment::Instant)
 }
 
 /// A count since 1970; 10^`shift` microseconds each.
@@ -155,23 +196,22 @@ fn epoch(value: Value<'_>, shift: i64) -> Result<Moment, Misfit> {
     };
     let number = number.ok_or("a string that is no number where a number that counts time is expected")?;
     let (micros, _) = number.scaled_floor(shift).ok_or(OUT_OF_RANGE)?;
-    in_range(jiff::Timestamp::from_microsecond(micros).map_err(|_| OUT_OF_RANGE)?).map(Moment::Instant)
+    in_range(micros).map(Moment::Instant)
 }
 
 fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
     const NO_FIT: &str = "a string that does not fit the column's time pattern";
     let read = BrokenDownTime::parse(pattern, text).map_err(|_| NO_FIT)?;
     if let Some(timestamp) = read.timestamp() {
-        return in_range(timestamp).map(Moment::Instant);
+        return instant_at(Offset::UTC.to_datetime(timestamp), Offset::UTC);
     }
     if read.iana_time_zone().is_some() {
-        return in_range(read.to_zoned().map_err(|_| NO_FIT)?.timestamp()).map(Moment::Instant);
+        let timestamp = read.to_zoned().map_err(|_| NO_FIT)?.timestamp();
+        return instant_at(Offset::UTC.to_datetime(timestamp), Offset::UTC);
     }
     let time = if read.hour().is_some() { Some(read.to_time().map_err(|_| NO_FIT)?) } else { None };
     match (read.to_date(), time, read.offset()) {
-        (Ok(date), Some(time), Some(offset)) => {
-            in_range(offset.to_timestamp(date.to_datetime(time)).map_err(|_| OUT_OF_RANGE)?).map(Moment::Instant)
-        }
+        (Ok(date), Some(time), Some(offset)) => instant_at(date.to_datetime(time), offset),
         (Ok(date), Some(time), None) => Ok(Moment::Local(date.to_datetime(time))),
         (Ok(date), None, _) => Ok(Moment::Date(date)),
         // A pattern without a date has a time of day (checked when it was parsed); with one, the date is impossible.
@@ -193,10 +233,7 @@ fn by_standard(text: &str) -> Result<Moment, Misfit> {
         return Err(NO_FIT.into());
     }
     match (pieces.time(), pieces.to_numeric_offset()) {
-        (Some(time), Some(offset)) => {
-            let timestamp = offset.to_timestamp(pieces.date().to_datetime(time)).map_err(|_| OUT_OF_RANGE)?;
-            in_range(timestamp).map(Moment::Instant)
-        }
+        (Some(time), Some(offset)) => instant_at(pieces.date().to_datetime(time), offset),
         (Some(time), None) => Ok(Moment::Local(pieces.date().to_datetime(time))),
         (None, _) => Ok(Moment::Date(pieces.date())),
     }
@@ -205,8 +242,9 @@ fn by_standard(text: &str) -> Result<Moment, Misfit> {
 /// Appends the one text form of an instant: RFC 3339 in UTC with milliseconds, so that texts sort as times do.
 pub(super) fn write_instant(micros: i64, out: &mut String) {
     use std::fmt::Write;
-    let written = match jiff::Timestamp::from_microsecond(micros) {
-        Ok(timestamp) => write!(out, "{timestamp:.3}"),
+    let since_1970 = SignedDuration::from_micros(micros);
+    let written = match DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(since_1970) {
+        Ok(utc) => write!(out, "{utc:.3}Z"),
         Err(_) => write!(out, "{micros}us"),
     };
     written.expect("a String takes everything");
@@ -241,6 +279,45 @@ mod tests {
             ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
         ] {
             assert_eq!(instant(None, "UTC", Value::Text(text)), Ok(utc(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_hours_of_the_year_9999_are_times_like_others() {
+        const LAST: i64 = 253_402_300_799_000_000;
+        const HOUR: i64 = 3_600_000_000;
+        let text = Value::Text;
+        for (zone, written, expected) in [
+            ("UTC", "9999-12-31T23:59:59Z", LAST),
+            ("UTC", "9999-12-31T23:59:59-05:00", LAST + 5 * HOUR),
+            ("UTC", "9999-12-31T23:59:59+05:00", LAST - 5 * HOUR),
+            ("UTC", "9999-12-31 23:59:59.999999", LAST + 999_999),
+            ("Europe/Berlin", "9999-12-31 23:59:59", LAST - HOUR),
+            ("America/New_York", "9999-12-31 23:59:59", LAST + 5 * HOUR),
+        ] {
+            assert_eq!(instant(None, zone, text(written)), Ok(expected), "{written} {zone}");
+        }
+        assert_eq!(instant(Some("s"), "UTC", Value::Number("253402300799")), Ok(LAST));
+        assert_eq!(instant(Some("%Y-%m-%d %H:%M:%S %z"), "UTC", text("9999-12-31 23:59:59 +0000")), Ok(LAST));
+        let (utc, berlin) = (face(None, "UTC"), face(None, "Europe/Berlin"));
+        assert_eq!(utc.sortable_instant(text("9999-12-31T23:59:59Z")), Ok(LAST));
+        assert!(utc.sortable_instant(text("9999-12-31T23:59:59-05:00")).is_err(), "10000-01-01 in UTC");
+        assert_eq!(utc.local(text("9999-12-31T23:59:59Z")), Ok(LAST));
+        assert_eq!(utc.date(text("9999-12-31T23:59:59Z")), Ok(2_932_896));
+        assert_eq!(berlin.date(text("9999-12-31T22:59:59Z")), Ok(2_932_896));
+        assert!(berlin.date(text("9999-12-31T23:30:00Z")).is_err(), "10000-01-01 in Berlin");
+        assert_eq!(berlin.time_of_day(text("9999-12-31T23:30:00Z")), Ok(HOUR / 2));
+        let mut written = String::new();
+        write_instant(LAST + 999_999, &mut written);
+        assert_eq!(written, "9999-12-31T23:59:59.999Z");
+        assert_eq!(instant(Some("ms"), "UTC", Value::Number("253402500000000")).unwrap_err(), OUT_OF_RANGE);
+    }
+
+    #[test]
+    fn days_are_counted_as_jiff_counts_them() {
+        for day in (-2_440_588..2_932_897_i64).step_by(97).chain(-800..800) {
+            let date = Date::constant(1970, 1, 1).checked_add(SignedDuration::from_hours(day * 24)).unwrap();
+            assert_eq!(days_of(date), day, "{date}");
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::reason;
 use super::reconcile::Answer;
 use super::status::{SourceStatus, SubscriptionStatus};
-use super::stored::StoredSubscriptions;
+use super::stored::{SaveError, StoredSubscriptions};
 use super::subscriptions::Subscriptions;
 use crate::clock;
 use crate::config::MqttVersion;
@@ -114,6 +114,11 @@ impl Events {
     /// The journal lost what it had not made durable; the broker will send it again.
     pub(super) fn journal_reopened(&self) {
         tracing::warn!("the journal was reopened after a disk error; reconnecting, so that the broker sends again");
+    }
+
+    /// The file with the subscriptions keeps an older state. Nothing is lost: what it lacks is subscribed to again.
+    pub(super) fn not_stored(&self, error: &SaveError) {
+        tracing::warn!(%error, "cannot store the subscriptions");
     }
 
     /// Shows the planned filters, with what is known of them from before.

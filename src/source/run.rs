@@ -16,7 +16,7 @@ use super::packet::ConnAck;
 use super::session::{Ended, Session, Shared};
 use super::status::SourceStatus;
 use super::store::Store;
-use super::stored::{StoredSubscriptions, SubscriptionsFile};
+use super::stored::{SaveError, StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
 use super::transport::{self, Address};
 use crate::clock;
@@ -138,10 +138,14 @@ impl<J: Journal> Source<J> {
         let stored = &mut self.shared.stored;
         let was_confirmed = std::mem::replace(&mut stored.confirmed, false);
         let has_new_identifiers = stored.adopt_identifiers(self.shared.plan.borrow().stored());
-        if was_confirmed || has_new_identifiers {
-            self.shared.file.save(stored);
+        let file = &mut self.shared.file;
+        if was_confirmed || has_new_identifiers || file.is_behind() {
+            file.save(stored);
         }
-        self.shared.file.settled().await;
+        if let Err(error) = file.settled().await {
+            stored.confirmed = was_confirmed;
+            return Err(error.to_string());
+        }
 
         match timeout_at(deadline, handshake::connect(&mut link, config)).await {
             Err(_) => Err(late()),
@@ -168,8 +172,14 @@ impl<J: Journal> Source<J> {
         // From the first moment on, status tells what the broker has yet to answer for.
         let plan = self.shared.plan.borrow().clone();
         self.shared.events.planned(&plan, &self.shared.stored);
-        // Boxed: the session's state is large, and lives across every await of the loop above.
-        let ended = Box::pin(Session::new(&mut self.shared, link, &connack, trusted).run()).await;
+        let ended = match self.adopt_session(connack.session_present).await {
+            Err(error) => Ended::Unwritten(error.to_string()),
+            Ok(is_known) => {
+                let session = Session::new(&mut self.shared, link, &connack, trusted && is_known);
+                // Boxed: the session's state is large, and lives across every await of the loop above.
+                Box::pin(session.run()).await
+            }
+        };
         self.connected_until = Some(Instant::now());
         let up = began.elapsed();
         self.backoff.was_up(up);
@@ -193,12 +203,28 @@ impl<J: Journal> Source<J> {
                 let words = format!("{words}, {} times in a row right after connecting", self.very_short);
                 Some(self.taken_over(&address, &words, wait))
             }
-            Ended::ByBroker(words) | Ended::Cut(words) => {
+            Ended::ByBroker(words) | Ended::Cut(words) | Ended::Unwritten(words) => {
                 let wait = self.backoff.next(random());
                 self.shared.events.disconnected(&address, &words, wait);
                 Some(wait)
             }
         }
+    }
+
+    /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is
+    /// subscribed to or read.
+    async fn adopt_session(&mut self, session_present: bool) -> Result<bool, SaveError> {
+        let Shared { config, stored, file, .. } = &mut self.shared;
+        let url = &config.urls[self.url];
+        let address = format!("{}:{}", url.host, url.port);
+        let is_known = session_present && stored.address == address;
+        if !is_known {
+            stored.address = address;
+            stored.qos2_clear_pending = true;
+            file.save(stored);
+            file.settled().await?;
+        }
+        Ok(is_known)
     }
 
     fn taken_over(&mut self, address: &str, words: &str, wait: Duration) -> Duration {
@@ -240,7 +266,9 @@ impl<J: Journal> Source<J> {
             self.shared.stored.last_connected_us = Some(clock::now().as_micros());
             self.shared.file.save(&self.shared.stored);
         }
-        self.shared.file.settled().await;
+        if let Err(error) = self.shared.file.settled().await {
+            self.shared.events.not_stored(&error);
+        }
         self.shared.events.stopped();
     }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::events::Events;
 use super::handshake::said;
@@ -35,6 +35,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const REFUSED_RETRY: Duration = Duration::from_secs(600);
 /// For a farewell on a connection that may be dead.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// At a stop: a backlogged journal of which nothing was heard for so long is full or broken, not slow.
+const STALLED: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -62,6 +64,8 @@ pub(super) enum Ended {
     ByBroker(String),
     /// The connection failed.
     Cut(String),
+    /// What the disk must have before a message is taken could not be written.
+    Unwritten(String),
 }
 
 /// One connection.
@@ -73,7 +77,8 @@ pub(super) struct Session<'a, J> {
     aliases: TopicAliases,
     keep_alive: KeepAlive,
     reconciler: Reconciler,
-    /// SUBSCRIBE waits until the journal's clear record with this ordinal is durable.
+    /// Nothing is taken until the journal's clear record with this ordinal is durable and the file says so: what is
+    /// taken later must stay known, whenever the process dies.
     clearing: Option<u64>,
     /// Subscribe even to what the stored list says is subscribed.
     subscribe_to_all: bool,
@@ -92,7 +97,7 @@ impl<'a, J: Journal> Session<'a, J> {
         let keep_alive_s = connack.server_keep_alive_s.unwrap_or_else(|| outgoing::keep_alive_s(config.keep_alive));
         let version = config.version;
         let with_identifiers = version == MqttVersion::V5 && !connack.no_subscription_ids;
-        let clearing = (!connack.session_present).then(|| shared.store.clear());
+        let clearing = shared.stored.qos2_clear_pending.then(|| shared.store.clear());
         Session {
             version,
             ledger: AckLedger::default(),
@@ -116,7 +121,8 @@ impl<'a, J: Journal> Session<'a, J> {
         tokio::pin!(timer);
         loop {
             // The first turn finds what came in one read with CONNACK.
-            let ended = self.take_inbox().or_else(|| self.advance());
+            let ended = if self.is_clearing() { None } else { self.take_inbox() };
+            let ended = ended.or_else(|| self.advance());
             if let Some(ended) = ended {
                 return self.leave(ended).await;
             }
@@ -134,10 +140,31 @@ impl<'a, J: Journal> Session<'a, J> {
                 () = self.shared.store.journal.changed() => {}
                 () = &mut timer => {}
                 () = self.shared.shutdown.requested() => {}
-                () = self.shared.file.settled(), if self.shared.file.is_busy() => {}
+                result = self.shared.file.settled(), if self.shared.file.is_busy() => match result {
+                    Err(error) if self.clearing.is_some() => return Ended::Unwritten(error.to_string()),
+                    Err(error) => self.shared.events.not_stored(&error),
+                    Ok(()) => {}
+                },
                 Ok(()) = self.shared.plan.changed() => self.wants_reconcile = true,
             }
         }
+    }
+
+    /// Whether the QoS 2 identifiers of an earlier session are still to be forgotten.
+    fn is_clearing(&mut self) -> bool {
+        let Some(ordinal) = self.clearing else { return false };
+        let Shared { store, stored, file, .. } = &mut *self.shared;
+        // In this order, see `Store::is_stale`.
+        if ordinal > store.journal.durable() || store.is_stale() {
+            return true;
+        }
+        if std::mem::take(&mut stored.qos2_clear_pending) {
+            file.save(stored);
+        }
+        if !file.is_busy() {
+            self.clearing = None;
+        }
+        self.clearing.is_some()
     }
 
     /// Stages everything that was read and hands it over once.
@@ -240,7 +267,8 @@ impl<'a, J: Journal> Session<'a, J> {
             return Some(Ended::Shutdown);
         }
         let now = Instant::now();
-        self.reads = !self.shared.store.journal.is_backlogged() && !self.ledger.is_full() && !self.link.is_clogged();
+        let is_backlogged = self.shared.store.journal.is_backlogged();
+        self.reads = self.clearing.is_none() && !is_backlogged && !self.ledger.is_full() && !self.link.is_clogged();
         self.keep_alive.reading(self.reads, now);
         match self.keep_alive.due(now, self.link.last_sent, self.link.last_heard) {
             Due::Nothing => {}
@@ -257,16 +285,15 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         self.wants_reconcile |=
             self.retry_refused_at.is_some_and(|at| now >= at) || self.shared.plan.has_changed().unwrap_or(false);
-        self.reconcile(durable, now);
+        self.reconcile(now);
         None
     }
 
     /// Brings the subscriptions in line with the plan, if that is wanted and possible now.
-    fn reconcile(&mut self, durable: u64, now: Instant) {
-        if !self.wants_reconcile || !self.reconciler.is_settled() || self.clearing.is_some_and(|at| at > durable) {
+    fn reconcile(&mut self, now: Instant) {
+        if !self.wants_reconcile || !self.reconciler.is_settled() {
             return;
         }
-        self.clearing = None;
         let shared = &mut *self.shared;
         let plan = shared.plan.borrow_and_update().clone();
         if shared.stored.adopt_identifiers(plan.stored()) {
@@ -311,7 +338,7 @@ impl<'a, J: Journal> Session<'a, J> {
     }
 
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
-    /// how long that may take. DISCONNECT leaves the session with the broker.
+    /// how long that may take. What a full journal cannot take stays with the broker, and so does the session.
     async fn leave(mut self, ended: Ended) -> Ended {
         if ended == Ended::Shutdown {
             while !self.shared.store.is_settled() && !self.shared.store.is_stale() {
@@ -320,6 +347,7 @@ impl<'a, J: Journal> Session<'a, J> {
                         return ended;
                     },
                     () = self.shared.store.journal.changed() => {}
+                    () = sleep(STALLED), if self.shared.store.journal.is_backlogged() => break,
                 }
                 let durable = self.shared.store.journal.durable();
                 if !self.shared.store.is_stale() {

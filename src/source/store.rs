@@ -135,7 +135,7 @@ impl<J: Journal> Store<J> {
         (self.last_ordinal, AckKind::PubComp, packet_id)
     }
 
-    /// Stages "the broker lost the session" and returns the ordinal.
+    /// Stages "this is another session" and returns the ordinal.
     pub(super) fn clear(&mut self) -> u64 {
         self.last_ordinal = self.journal.push_clear();
         self.qos2.clear();

@@ -4,8 +4,13 @@
 //! messages do not come again. It is written only after the broker confirmed (SUBACK, UNSUBACK): a crash in between
 //! costs a second SUBSCRIBE, never a missing one. From before CONNECT is sent until CONNACK is understood the list counts
 //! as unconfirmed: a broker that had lost the session makes a new, empty one at CONNECT, and if its answer gets lost, the
-//! next one says "session present". An unconfirmed list is subscribed to again in whole. Subscription identifiers are written before they are used and never
-//! given to another filter, as messages in the journal still carry them.
+//! next one says "session present". An unconfirmed list is subscribed to again in whole; CONNECT is not sent before the
+//! disk has it. Subscription identifiers are written before they are used and never given to another filter, as messages
+//! in the journal still carry them.
+//!
+//! Another session (the broker lost ours, another address, another client id) has other QoS 2 packet identifiers: that the
+//! journal's are to be forgotten is written down before the session is subscribed to or read, and taken back once the
+//! journal's clear record is durable, before the first message is taken. So a full journal keeps nobody from subscribing.
 //!
 //! The file is replaced as a whole: temporary file, fsync, rename, fsync of the directory. A missing file is a first
 //! start; one that cannot be read is treated so, too, and costs a SUBSCRIBE to everything.
@@ -16,6 +21,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 const FILE_NAME: &str = "subscriptions.json";
 
@@ -30,6 +36,12 @@ pub(super) const IDENTIFIER_MAX: u32 = 268_435_455;
 pub struct StoredSubscriptions {
     /// The session is this client's; another client id has another session.
     pub client_id: String,
+    /// `host:port` of the broker that has the session; another broker has another one. Empty = none was reached yet.
+    #[serde(default)]
+    pub address: String,
+    /// Whether the journal has yet to forget the QoS 2 packet identifiers of an earlier session.
+    #[serde(default)]
+    pub qos2_clear_pending: bool,
     /// Whether `filters` can be trusted when the broker still has a session.
     #[serde(default)]
     pub confirmed: bool,
@@ -59,6 +71,14 @@ pub struct StoredFilter {
     pub identifier: Option<u32>,
 }
 
+/// The state could not be stored.
+#[derive(Debug, Error)]
+#[error("cannot write {path}: {source}; is there room on the disk, and may we write there?")]
+pub(super) struct SaveError {
+    path: PathBuf,
+    source: io::Error,
+}
+
 fn identifier_first() -> u32 {
     IDENTIFIER_FIRST
 }
@@ -68,6 +88,8 @@ impl StoredSubscriptions {
     pub fn empty(client_id: &str) -> StoredSubscriptions {
         StoredSubscriptions {
             client_id: client_id.to_owned(),
+            address: String::new(),
+            qos2_clear_pending: false,
             confirmed: false,
             filters: Vec::new(),
             identifiers: BTreeMap::new(),
@@ -101,6 +123,7 @@ impl StoredSubscriptions {
     pub(super) fn for_client(mut self, client_id: &str) -> StoredSubscriptions {
         if self.client_id != client_id {
             self.filters.clear();
+            self.address.clear();
             self.confirmed = false;
             self.last_connected_us = None;
             self.client_id = client_id.to_owned();
@@ -150,13 +173,15 @@ impl StoredSubscriptions {
 /// Writes the file off the session's task, one write at a time, always the newest state.
 pub(super) struct SubscriptionsFile {
     data_dir: PathBuf,
-    writing: Option<tokio::task::JoinHandle<()>>,
+    writing: Option<tokio::task::JoinHandle<io::Result<()>>>,
     waiting: Option<StoredSubscriptions>,
+    /// The last write failed: the file holds an older state.
+    is_behind: bool,
 }
 
 impl SubscriptionsFile {
     pub(super) fn new(data_dir: PathBuf) -> SubscriptionsFile {
-        SubscriptionsFile { data_dir, writing: None, waiting: None }
+        SubscriptionsFile { data_dir, writing: None, waiting: None, is_behind: false }
     }
 
     /// Has `stored` written soon.
@@ -172,13 +197,7 @@ impl SubscriptionsFile {
         }
         if let Some(stored) = self.waiting.take() {
             let data_dir = self.data_dir.clone();
-            self.writing = Some(tokio::task::spawn_blocking(move || {
-                if let Err(error) = stored.save(&data_dir) {
-                    // Nothing is lost: the next start subscribes again to what is missing in the old file.
-                    tracing::warn!(path = %data_dir.join(FILE_NAME).display(), %error,
-                        "cannot store the subscriptions");
-                }
-            }));
+            self.writing = Some(tokio::task::spawn_blocking(move || stored.save(&data_dir)));
         }
     }
 
@@ -187,14 +206,21 @@ impl SubscriptionsFile {
         self.writing.is_some() || self.waiting.is_some()
     }
 
-    /// Returns when all is written. Cancel-safe.
-    pub(super) async fn settled(&mut self) {
+    /// Whether the last write failed, and the file holds an older state.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Returns when all is written, or the last write failed. Cancel-safe.
+    pub(super) async fn settled(&mut self) -> Result<(), SaveError> {
+        let mut result = Ok(());
         loop {
             self.advance();
-            let Some(writing) = self.writing.as_mut() else { return };
-            // A panic in the write is the write's failure; there is nothing to add to it here.
-            let _ = writing.await;
+            let Some(writing) = self.writing.as_mut() else { return result };
+            let written = writing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
             self.writing = None;
+            self.is_behind = written.is_err();
+            result = written.map_err(|source| SaveError { path: self.data_dir.join(FILE_NAME), source });
         }
     }
 }
@@ -205,6 +231,7 @@ mod tests {
 
     fn stored() -> StoredSubscriptions {
         let mut stored = StoredSubscriptions::empty("gw1");
+        stored.address = "broker:1883".into();
         stored.subscribed(StoredFilter { filter: "a/#".into(), qos: 1, granted: 1, identifier: Some(7) });
         stored.identifiers.insert("a/#".into(), 7);
         stored.next_identifier = 8;
@@ -235,7 +262,7 @@ mod tests {
     #[test]
     fn another_client_has_another_session_but_the_identifiers_stay_taken() {
         let other = stored().for_client("gw2");
-        assert!(other.filters.is_empty());
+        assert!(other.filters.is_empty() && other.address.is_empty());
         assert_eq!(other.next_identifier, 8);
         assert_eq!(stored().for_client("gw1"), stored());
     }
@@ -249,7 +276,25 @@ mod tests {
             state.next_identifier = 100 + n;
             file.save(&state);
         }
-        file.settled().await;
+        file.settled().await.unwrap();
         assert_eq!(StoredSubscriptions::load(dir.path()).unwrap().next_identifier, 119);
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_told_and_the_old_state_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        stored().save(dir.path()).unwrap();
+        let obstacle = dir.path().join(format!("{FILE_NAME}.tmp"));
+        fs::create_dir(&obstacle).unwrap();
+        let mut file = SubscriptionsFile::new(dir.path().to_owned());
+        file.save(&StoredSubscriptions::empty("gw2"));
+        let error = file.settled().await.unwrap_err().to_string();
+        assert!(error.contains(FILE_NAME) && error.contains("room"), "{error}");
+        assert!(file.is_behind());
+        assert_eq!(StoredSubscriptions::load(dir.path()), Some(stored()));
+        fs::remove_dir(&obstacle).unwrap();
+        file.save(&stored());
+        file.settled().await.unwrap();
+        assert!(!file.is_behind());
     }
 }

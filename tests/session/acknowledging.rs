@@ -175,7 +175,29 @@ async fn a_stop_makes_durable_then_acknowledges_then_leaves_the_session() {
 }
 
 #[tokio::test]
-async fn a_lost_session_clears_the_identifiers_on_disk_before_anything_is_subscribed() {
+async fn a_stop_while_the_journal_is_full_does_not_wait_for_room() {
+    for version in BOTH {
+        let broker = FakeBroker::start().await;
+        let client = Client::new(version, broker.port());
+        let running = client.start();
+        let mut peer = broker.welcome(false).await;
+        client.disk.hold();
+        peer.send(&Publish::new(1, 1, "last").encode(version)).await;
+        eventually("the message is on its way to the disk", || client.disk.waiting() == 1).await;
+        client.disk.set_full(true);
+        running.stop();
+        // Not acknowledged: the broker keeps it.
+        let left = async {
+            peer.expect(0xE0).await;
+            peer.expect_end().await;
+        };
+        tokio::time::timeout(Duration::from_secs(4), left).await.expect("it leaves long before the grace is over");
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_session_clears_the_identifiers_on_disk_before_anything_is_taken() {
     for version in BOTH {
         let broker = FakeBroker::start().await;
         let client = Client::new(version, broker.port());
@@ -187,11 +209,11 @@ async fn a_lost_session_clears_the_identifiers_on_disk_before_anything_is_subscr
         client.disk.hold();
         let mut peer = broker.accept().await;
         peer.send(&super::fake_broker::connack(version, false)).await;
-        peer.expect_silence(A_MOMENT).await;
-        client.disk.let_go();
         peer.grant().await;
         // The same identifier and content in a new session, its first delivery lost: another message.
         peer.send(&Publish::new(2, 5, "same").again().encode(version)).await;
+        peer.expect_silence(A_MOMENT).await;
+        client.disk.let_go();
         peer.expect(0x50).await;
         assert_eq!(client.disk.payloads(), ["same", "same"]);
         let clears = client.disk.records().iter().filter(|record| **record == Record::Clear).count();

@@ -14,3 +14,4 @@ mod mosquitto;
 mod real_journal;
 mod source;
 mod subscribing;
+mod trust;

@@ -68,10 +68,15 @@ impl FakeBroker {
         self.accept_with_connect().await.1
     }
 
-    async fn accept_with_connect(&self) -> (Peer, Packet) {
+    /// Takes the next connection and reads nothing of it.
+    pub(crate) async fn connection(&self) -> Peer {
         let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("a client connects").unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut peer = Peer { stream, unread: Vec::new(), version: Version::V3 };
+        Peer { stream, unread: Vec::new(), version: Version::V3 }
+    }
+
+    async fn accept_with_connect(&self) -> (Peer, Packet) {
+        let mut peer = self.connection().await;
         let connect = peer.expect(0x10).await;
         peer.version = if connect.body[6] == 5 { Version::V5 } else { Version::V3 };
         (peer, connect)

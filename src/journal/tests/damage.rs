@@ -23,13 +23,13 @@ fn segments(fs: &SimFs) -> Vec<PathBuf> {
     files.filter(|path| segment::base_of(path).is_some() && !path.to_string_lossy().contains("quarantine")).collect()
 }
 
-fn quarantined(fs: &SimFs) -> Vec<String> {
+pub(super) fn quarantined(fs: &SimFs) -> Vec<String> {
     let files = fs.files().into_iter().filter(|(path, _)| path.parent().is_some_and(|p| p.ends_with("quarantine")));
     files.map(|(path, _)| segment::name_of(&path)).collect()
 }
 
 /// Flips a bit in the middle of the payload of message `number`; returns the byte.
-fn flip(fs: &SimFs, path: &Path, number: u64) -> usize {
+pub(super) fn flip(fs: &SimFs, path: &Path, number: u64) -> usize {
     let mut at = None;
     fs.damage(path, |bytes| {
         let needle = format!("message {number} ");
@@ -233,13 +233,28 @@ fn an_unreadable_newest_segment_is_put_aside_and_its_numbers_get_a_new_id() {
     fs.damage(&newest, |bytes| bytes[..512].fill(0));
     assert!(matches!(Life::try_begin(&fs, &halting()), Err(OpenError::Damaged { .. })));
     let mut life = Life::begin(&fs, &config());
-    assert_eq!(life.handle.status().next_seq, base);
+    assert_eq!(life.metrics.messages_lost.get(), 201 - base.0, "as many as the records behind the damage say");
+    assert_eq!(life.handle.status().next_seq, Seq(201));
     let ids = life.handle.ids();
-    assert_eq!((ids.len(), ids[1].1), (2, base));
+    assert_eq!((ids.len(), ids[1].1), (2, Seq(201)));
     assert_eq!(quarantined(&fs), [segment::name_of(&newest)]);
-    life.commit(b"after");
-    assert_eq!(read_all(&life).pop(), Some(Got::Message(base.0, b"after".to_vec())));
+    life.commit(&payload(201));
+    let expected = [messages(1..base.0), vec![Got::Lost(base.0, 201)], messages(201..202)].concat();
+    assert_eq!(read_all(&life), expected);
+    assert_eq!(life.metrics.messages_lost.get(), 201 - base.0, "counted once");
     assert_eq!(Life::begin(&fs.kill(), &config()).handle.ids(), ids);
+}
+
+#[test]
+fn a_newest_segment_of_which_nothing_is_left_counts_as_one_loss_at_least() {
+    let fs = written(5);
+    fs.damage(&segments(&fs)[0], |bytes| bytes.fill(0));
+    let mut life = Life::begin(&fs, &config());
+    assert_eq!((life.metrics.messages_lost.get(), life.handle.status().next_seq), (1, Seq(2)));
+    life.commit(&payload(2));
+    let mut reader = life.handle.reader();
+    reader.seek(Seq(1)).unwrap();
+    assert_eq!(read_on(&mut reader), [Got::Lost(1, 2), Got::Message(2, payload(2))]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod damage;
 mod full;
 mod inspecting;
+mod reopening;
 mod running;
 mod simulation;
 

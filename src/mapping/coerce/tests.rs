@@ -115,7 +115,7 @@ fn floats_are_the_nearest_and_never_infinite_or_silently_zero() {
         &[
             ("21.5", Some("Float(21.5)")),
             (r#""1e3""#, Some("Float(1000.0)")),
-            ("1234567890123456789012345678901234567890", Some("Float(1.2345678901234568e39)")),
+            ("0.12345678901234567890", Some("Float(0.12345678901234568)")),
             ("1e400", None),
             ("1e-400", None),
             ("0e-400", Some("Float(0.0)")),
@@ -126,8 +126,40 @@ fn floats_are_the_nearest_and_never_infinite_or_silently_zero() {
     );
     check(
         &ColumnType::Float4,
-        &[("0.5", Some("Float(0.5)")), ("1e39", None), ("1e-60", None), ("16777217", Some("Float(16777216.0)"))],
+        &[("0.5", Some("Float(0.5)")), ("1e39", None), ("1e-60", None), ("16777217.5", Some("Float(16777218.0)"))],
     );
+}
+
+#[test]
+fn integers_that_a_float_would_round_are_refused_with_the_remedy() {
+    check(
+        &ColumnType::Float8,
+        &[
+            ("9007199254740992", Some("Float(9007199254740992.0)")),
+            ("9007199254740993", None),
+            (r#""-9007199254740993""#, None),
+            ("9223372036854775807", None),
+            ("-9223372036854775808", Some("Float(-9.223372036854776e18)")),
+            ("18446744073709551616", Some("Float(1.8446744073709552e19)")),
+            ("18446744073709551617", None),
+            ("1234567890123456789012345678901234567890", None),
+            ("000000000000000000005", Some("Float(5.0)")),
+            ("9007199254740993e0", Some("Float(9007199254740992.0)")),
+            ("9007199254740993.0", Some("Float(9007199254740992.0)")),
+        ],
+    );
+    check(
+        &ColumnType::Float4,
+        &[
+            ("16777216", Some("Float(16777216.0)")),
+            ("16777217", None),
+            (r#""16777217""#, None),
+            ("9999999", Some("Float(9999999.0)")),
+        ],
+    );
+    assert!(value_with(Value::Int(i64::MAX), &ColumnType::Float8, &demands()).is_err());
+    let fault = cell("9007199254740993", &ColumnType::Float8).unwrap_err();
+    assert!(fault.contains("bigint or numeric"), "{fault}");
 }
 
 #[test]
@@ -335,6 +367,15 @@ proptest! {
         let json = if quoted { format!("\"{number}\"") } else { number.to_string() };
         prop_assert_eq!(cell(&json, &ColumnType::Int8), Ok(format!("Int({number})")));
         prop_assert_eq!(cell(&number.to_string(), &ColumnType::Any), Ok(format!("Int({number})")));
+    }
+
+    #[test]
+    fn an_integer_in_a_float_column_is_exact_or_refused(number: i64, shift in 0u32..64) {
+        let number = number >> shift;
+        for (column_type, kept) in [(ColumnType::Float8, number as f64), (ColumnType::Float4, f64::from(number as f32))] {
+            let expected = (kept as i128 == i128::from(number)).then(|| format!("{:?}", Cell::Float(kept)));
+            prop_assert_eq!(cell(&number.to_string(), &column_type).ok(), expected);
+        }
     }
 
     #[test]
