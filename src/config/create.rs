@@ -22,28 +22,11 @@ impl Column {
 }
 
 fn source_type(source: &Source, format: Format) -> Option<DeclaredType> {
-    Some(match source {
-        Source::Payload(path) => match format {
-            Format::Json if path.is_empty() => DeclaredType::Json,
-            Format::Text if path.is_empty() => DeclaredType::Text,
-            Format::Bytes if path.is_empty() => DeclaredType::Bytes,
-            _ => return None,
-        },
-        Source::Topic
-        | Source::TopicCapture(_)
-        | Source::TopicLevel(_)
-        | Source::Property(_)
-        | Source::ContentType
-        | Source::ResponseTopic
-        | Source::Bridge
-        | Source::Rule => DeclaredType::Text,
-        Source::CorrelationData => DeclaredType::Bytes,
-        // 32 bits, but unsigned.
-        Source::MessageExpiry | Source::JournalSeq => DeclaredType::Bigint,
-        Source::Qos => DeclaredType::Int,
-        Source::Retain | Source::Dup => DeclaredType::Bool,
-        Source::ReceivedAt => DeclaredType::Timestamptz,
-    })
+    match (source, format) {
+        (Source::Payload(path), Format::Text) if path.is_empty() => Some(DeclaredType::Text),
+        (Source::Payload(path), Format::Bytes) if path.is_empty() => Some(DeclaredType::Bytes),
+        _ => source.natural_type(),
+    }
 }
 
 fn literal_type(literal: &serde_json::Value) -> Option<DeclaredType> {

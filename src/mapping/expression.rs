@@ -123,6 +123,7 @@ impl Source {
             Source::Payload(steps) if !steps.is_empty() => return None,
             Source::Payload(_) => DeclaredType::Json,
             Source::CorrelationData => DeclaredType::Bytes,
+            // The expiry has 32 bits, but unsigned.
             Source::MessageExpiry | Source::JournalSeq => DeclaredType::Bigint,
             Source::Qos => DeclaredType::Int,
             Source::Retain | Source::Dup => DeclaredType::Bool,

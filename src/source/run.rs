@@ -18,7 +18,7 @@ use super::status::SourceStatus;
 use super::store::Store;
 use super::stored::{SaveError, StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
-use super::transport::{self, Address};
+use super::transport;
 use crate::clock;
 use crate::config::{self, MqttVersion};
 use crate::shutdown::Shutdown;
@@ -273,7 +273,7 @@ impl<J: Journal> Source<J> {
     }
 
     fn address(&self) -> String {
-        Address(&self.shared.config.urls[self.url]).to_string()
+        self.shared.config.urls[self.url].to_string()
     }
 }
 

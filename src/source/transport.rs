@@ -1,6 +1,5 @@
 //! A connected stream of bytes to one of the broker's addresses: TCP, TLS or WebSocket.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -64,7 +63,7 @@ async fn encrypt(
 }
 
 async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S, packet_bytes_max: u32) -> Result<Transport, TransportError> {
-    let address = Address(url).to_string();
+    let address = url.to_string();
     let socket = WebSocket::open(&address, stream, packet_bytes_max);
     // The handshake's future holds its request and reply: too large for the session's stack.
     let socket = Box::pin(socket).await.map_err(|error| TransportError::WebSocket(Box::new(error)))?;
@@ -80,25 +79,5 @@ fn tls_advice(error: &io::Error) -> &'static str {
         }
         Some(rustls::Error::InvalidMessage(_)) => "; is this the broker's TLS port?",
         _ => "",
-    }
-}
-
-/// An address as a URL, for messages and for the WebSocket handshake.
-pub(super) struct Address<'a>(pub(super) &'a MqttUrl);
-
-impl fmt::Display for Address<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.0;
-        let scheme = match url.scheme {
-            Scheme::Mqtt => "mqtt",
-            Scheme::Mqtts => "mqtts",
-            Scheme::Ws => "ws",
-            Scheme::Wss => "wss",
-        };
-        if url.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}{}", url.host, url.port, url.path)
-        } else {
-            write!(f, "{scheme}://{}:{}{}", url.host, url.port, url.path)
-        }
     }
 }
