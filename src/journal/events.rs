@@ -43,6 +43,13 @@ pub(super) fn quarantine_failed(segment: &Path, offset: u64, len: u64, error: &i
     warn!(segment = name_of(segment), offset, len, %error, "damaged bytes could not be copied to the quarantine folder");
 }
 
+pub(super) fn unreadable(segment: &Path, error: &io::Error) {
+    error!(
+        segment = name_of(segment), %error,
+        "the disk cannot read parts of the journal; from now on they count as damaged, and what can be read is delivered"
+    );
+}
+
 pub(super) fn torn_tail_cut(segment: &Path, offset: u64, len: u64) {
     warn!(
         segment = name_of(segment),

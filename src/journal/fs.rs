@@ -60,6 +60,30 @@ pub(super) fn read_full(file: &impl FsFile, buf: &mut [u8], offset: u64) -> io::
     Ok(filled)
 }
 
+/// What a bad sector costs at least, as the page cache reads whole pages.
+pub(super) const READ_PIECE_BYTES: u64 = 4096;
+
+/// Like [`read_full`], but pieces that cannot be read by themselves, nor a second time, become zeros; `unreadable` gets
+/// the offset of each.
+pub(super) fn read_around(file: &impl FsFile, buf: &mut [u8], offset: u64, mut unreadable: impl FnMut(u64)) -> usize {
+    let mut filled = 0;
+    while filled < buf.len() {
+        let at = offset + filled as u64;
+        let len = (READ_PIECE_BYTES - at % READ_PIECE_BYTES).min((buf.len() - filled) as u64) as usize;
+        let piece = &mut buf[filled..filled + len];
+        let read = read_full(file, piece, at).or_else(|_| read_full(file, piece, at)).unwrap_or_else(|_| {
+            piece.fill(0);
+            unreadable(at - at % READ_PIECE_BYTES);
+            len
+        });
+        filled += read;
+        if read < len {
+            break;
+        }
+    }
+    filled
+}
+
 /// Removes a file that may not be there.
 pub(super) fn remove_if_there(fs: &impl Fs, path: &Path) -> io::Result<()> {
     match fs.remove(path) {

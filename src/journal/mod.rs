@@ -20,6 +20,7 @@ mod real_fs;
 mod record;
 mod recovery;
 mod reopen;
+mod replay;
 mod retention;
 mod rotation;
 mod scan;

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::fs::{read_full, remove_if_there};
+use super::fs::{read_around, remove_if_there};
 use super::segment::name_of;
 use super::{Fs, FsFile};
 
@@ -34,7 +34,8 @@ pub(super) fn keep_range<F: Fs>(
     let mut done = 0;
     while done < len {
         let want = (len - done).min(COPY_BYTES as u64) as usize;
-        let n = read_full(file, &mut buffer[..want], offset + done)?;
+        // Where the damage is that nothing can be read, zeros stand in the copy.
+        let n = read_around(file, &mut buffer[..want], offset + done, |_| {});
         if n == 0 {
             break;
         }

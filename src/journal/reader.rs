@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::fs::is_disk_full;
 use super::record::{self, Kind, MESSAGE_FLAGS, RecordHeader};
 use super::scan::{Item, Scanner};
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
@@ -96,10 +97,12 @@ impl<F: Fs> Reader<F> {
                 }
                 continue;
             }
-            let item = open.scanner.next_item(limit).map_err(|source| JournalError {
-                path: open.segment.path.clone(),
-                offset: open.scanner.offset(),
-                source,
+            let item = open.scanner.next_item(limit).map_err(|source| {
+                self.shared.note_read_failure(&open.segment, &source);
+                if self.shared.is_tolerated(&open.segment) {
+                    open.scanner.tolerate_unreadable();
+                }
+                JournalError { path: open.segment.path.clone(), offset: open.scanner.offset(), source }
             })?;
             let found = match item {
                 Item::Record { offset, header } => self.record(offset, header),
@@ -127,13 +130,24 @@ impl<F: Fs> Reader<F> {
             }
             opened => opened.map_err(failed)?,
         };
+        let is_tolerated = self.shared.is_tolerated(&segment);
         let salt = match segment.salt {
             Some(salt) => Some(salt),
-            None => segment::read_header(&file, segment.base).map_err(failed)?.map(|header| header.salt),
+            None => match segment::read_header(&file, segment.base) {
+                Err(error) if is_tolerated && error.kind() != io::ErrorKind::Unsupported => None,
+                Err(error) => {
+                    self.shared.note_read_failure(&segment, &error);
+                    return Err(failed(error));
+                }
+                Ok(header) => header.map(|header| header.salt),
+            },
         };
         // Without a header no checksum can be checked: with any seed, nothing in the segment is valid.
         let first = if salt.is_some() { SEGMENT_HEADER_LEN as u64 } else { 0 };
-        let scanner = Scanner::new(file, record::seed(salt.unwrap_or_default()), first, segment.base);
+        let mut scanner = Scanner::new(file, record::seed(salt.unwrap_or_default()), first, segment.base);
+        if is_tolerated {
+            scanner.tolerate_unreadable();
+        }
         self.open = Some(OpenSegment { segment, scanner });
         Ok(None)
     }
@@ -217,7 +231,17 @@ impl<F: Fs> Reader<F> {
             self.open = None;
             return Err(error);
         }
-        self.shared.quarantine(path, open.scanner.file(), offset, len);
+        let kept = self.shared.quarantine(path, open.scanner.file(), offset, len);
+        // Going on matters more than the copy. But a disk that can neither be read nor written may be back tomorrow, and
+        // nothing is lost yet.
+        if let Err(source) = kept
+            && open.scanner.has_met_unreadable()
+            && !is_disk_full(&source)
+        {
+            let error = JournalError { path: path.clone(), offset, source };
+            self.open = None;
+            return Err(error);
+        }
         let why = format!("damaged at byte {offset} of {}", segment::name_of(path));
         self.shared.report_lost(from, to, &why);
         let from = from.max(self.position);

@@ -10,6 +10,7 @@
 //!   refuses to open; in the last group they may as well be a write that a power cut tore, which is no reason to halt.
 //! - After a failed write or fsync the process itself knows how much was durable. What of that cannot be read is damage,
 //!   though no valid record follows: it is kept, mended and reported as well.
+//! - What the disk cannot read is damage too. Mending writes it anew, and most disks then have another place for it.
 //! - At the end the segment is synced: what a killed process had written may be valid and still only in memory.
 
 use std::io;
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 use super::id_file::{self, Ids};
 use super::quarantine;
-use super::record::{self, GAP_RECORD_LEN, GapReason, Kind, RECORD_ALIGN, RECORD_HEADER_LEN};
-use super::scan::{Item, Scanner};
+use super::record::{self, RECORD_ALIGN};
+use super::replay::{Hole, Replay, replay};
+use super::scan::Scanner;
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment, SegmentHeader, UNFINISHED_SUFFIX};
 use super::{Fs, FsFile, Lost, OpenError, Qos2Table, events};
 use crate::config::Corruption;
@@ -62,47 +64,14 @@ pub(super) struct Recovery<'a, F: Fs> {
     pub(super) trusted: Option<Trusted>,
 }
 
-/// A damaged range of the newest segment.
-struct Hole {
-    offset: u64,
-    len: u64,
-    from: Seq,
-    to: Seq,
-    /// No valid record follows, so that only a gap in its place says which number comes next.
-    is_last: bool,
-}
-
-/// What a scan of a whole segment found.
-struct Replay<File> {
-    scanner: Scanner<File>,
-    holes: Vec<Hole>,
-    qos2: Qos2Table,
-    has_snapshot: bool,
-    /// Everything before was once whole: where the last valid record's commit group began, or what is trusted.
-    proven_len: u64,
-}
-
-impl<File: FsFile> Replay<File> {
-    /// Makes what lies between the last valid record and `end` damage, not a torn tail: its numbers, the last one
-    /// before `next_seq`, are not given out again.
-    fn close(&mut self, end: u64, next_seq: Seq) {
-        self.proven_len = self.proven_len.max(end);
-        let (offset, from) = (self.scanner.offset(), self.scanner.expected());
-        if offset < end {
-            let to = from.max(next_seq);
-            self.holes.push(Hole { offset, len: end - offset, from, to, is_last: true });
-            self.scanner.skip_to(end, to);
-        }
-    }
-}
-
 impl<F: Fs> Recovery<'_, F> {
     pub(super) fn run(&self) -> Result<Recovered<F::File>, OpenError> {
         let bases = self.tidy().map_err(self.failed(self.dir, "listing it"))?;
         let Some((&newest, sealed)) = bases.split_last() else { return self.begin_empty() };
         let path = segment::path_of(self.dir, newest);
         let file = self.fs.open(&path).map_err(self.failed(&path, "opening it"))?;
-        let header = segment::read_header(&file, newest).map_err(self.failed(&path, "reading its header"))?;
+        let header = self.tolerant(|| segment::read_header(&file, newest));
+        let header = header.map_err(self.failed(&path, "reading its header"))?;
         let Some(header) = header else {
             return self.replace_unreadable(newest, sealed, &path, file);
         };
@@ -120,6 +89,24 @@ impl<F: Fs> Recovery<'_, F> {
     fn failed(&self, path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
         let path = path.to_path_buf();
         move |source| OpenError::Io { path, action, source }
+    }
+
+    /// Tries a read twice. What cannot be read even then is damaged, unless damage is to stop the start.
+    fn tolerant<T>(&self, read: impl Fn() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+        read().or_else(|_| read()).or_else(|error| match error.kind() {
+            io::ErrorKind::Unsupported => Err(error),
+            _ if self.on_corruption == Corruption::Halt => Err(error),
+            _ => Ok(None),
+        })
+    }
+
+    /// Of a segment of which `header` can be read.
+    fn scanner(&self, file: F::File, seed: u32, offset: u64, base: Seq) -> Scanner<F::File> {
+        let mut scanner = Scanner::new(file, seed, offset, base);
+        if self.on_corruption == Corruption::Quarantine {
+            scanner.tolerate_unreadable();
+        }
+        scanner
     }
 
     /// Removes what was never finished and lists the segments, oldest first.
@@ -177,7 +164,10 @@ impl<F: Fs> Recovery<'_, F> {
             let detail = "the segment's header cannot be read".to_owned();
             return Err(OpenError::Damaged { path: path.to_path_buf(), offset: 0, detail });
         }
-        let mut ids = match id_file::load(self.fs, self.dir).map_err(self.failed(self.dir, "reading its id"))? {
+        let mut ids = match self
+            .tolerant(|| id_file::load(self.fs, self.dir))
+            .map_err(self.failed(self.dir, "reading its id"))?
+        {
             Some(ids) => ids,
             None => self.ids_of_headers(sealed).map_err(self.failed(self.dir, "reading its headers"))?,
         };
@@ -185,7 +175,7 @@ impl<F: Fs> Recovery<'_, F> {
             Some(trusted) if !ids.is_empty() => trusted.next_seq.max(base),
             _ => {
                 let limit = file.len().map_err(self.failed(path, "reading its length"))?;
-                let seeming_end = Scanner::new(file, 0, 0, base).seeming_end(limit);
+                let seeming_end = self.scanner(file, 0, 0, base).seeming_end(limit);
                 let next = seeming_end.map_err(self.failed(path, "reading it"))?.max(base.next());
                 let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
                 ids.retain(|&(_, first)| first < next);
@@ -222,15 +212,19 @@ impl<F: Fs> Recovery<'_, F> {
         let size = file.len().map_err(self.failed(&path, "reading its length"))?;
         let trusted = self.trusted.filter(|trusted| trusted.salt == header.salt);
         let limit = trusted.map_or(size, |trusted| trusted.len.min(size));
-        let read = |file, table| replay(file, header, limit, table).map_err(self.failed(&path, "reading it"));
+        let read = |file, table| {
+            let scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
+            replay(scanner, limit, table).map_err(self.failed(&path, "reading it"))
+        };
         let mut replay = read(file, Qos2Table::default())?;
         let needs_rotation = !replay.has_snapshot;
         if needs_rotation {
             replay = read(replay.scanner.into_file(), self.table_before(sealed))?;
             events::snapshot_lost(&path);
         }
-        if let Some(trusted) = trusted {
-            replay.close(trusted.len, trusted.next_seq);
+        match trusted {
+            Some(trusted) => replay.close(trusted.len, trusted.next_seq),
+            None => self.close_unreadable(&mut replay, size).map_err(self.failed(&path, "reading its end"))?,
         }
         let losses = self.mend(&path, header, &replay)?;
         let end = replay.scanner.offset();
@@ -251,6 +245,19 @@ impl<F: Fs> Recovery<'_, F> {
         Ok(Recovered { ids: Vec::new(), segments: vec![segment], file, end, needs_rotation, next_seq, qos2, losses })
     }
 
+    /// What cannot be read behind the last valid record, where something was written, may have been a message: no torn
+    /// tail, but damage of an extent that nobody knows.
+    fn close_unreadable(&self, replay: &mut Replay<F::File>, size: u64) -> io::Result<()> {
+        let scanner = &mut replay.scanner;
+        let offset = scanner.offset();
+        let Some(end) = scanner.end_of_nonzero(offset, size)? else { return Ok(()) };
+        if scanner.is_unreadable_in(offset, end) && !scanner.is_blank_here(size)? {
+            let next_seq = scanner.seeming_end(size)?.max(scanner.expected().next());
+            replay.close(end.next_multiple_of(RECORD_ALIGN), next_seq);
+        }
+        Ok(())
+    }
+
     /// Puts a gap record where damage is, after keeping the bytes (J5).
     fn mend(&self, path: &Path, header: &SegmentHeader, replay: &Replay<F::File>) -> Result<Vec<Lost>, OpenError> {
         let is_proven = |hole: &Hole| replay.proven_len > hole.offset;
@@ -268,7 +275,7 @@ impl<F: Fs> Recovery<'_, F> {
                 // there is something to step to.
                 events::quarantine_failed(path, hole.offset, hole.len, error);
             }
-            if let Some(mut gap) = filling(hole).filter(|_| kept.is_ok() || hole.is_last) {
+            if let Some(mut gap) = hole.filling().filter(|_| kept.is_ok() || hole.is_last) {
                 record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
                 file.write_all_at(&gap, hole.offset).map_err(self.failed(path, "mending it"))?;
             }
@@ -296,7 +303,7 @@ impl<F: Fs> Recovery<'_, F> {
 
     /// The ids, from their file if it is whole and belongs to these segments, else from the segments' headers.
     fn ids(&self, bases: &[Seq], newest: &SegmentHeader) -> io::Result<Ids> {
-        if let Some(ids) = id_file::load(self.fs, self.dir)?
+        if let Some(ids) = self.tolerant(|| id_file::load(self.fs, self.dir))?
             && ids.iter().any(|&(id, _)| id == newest.id)
         {
             return Ok(ids);
@@ -325,50 +332,20 @@ impl<F: Fs> Recovery<'_, F> {
             let file = self.fs.open_read(&segment::path_of(self.dir, base))?;
             let Some(header) = segment::read_header(&file, base)? else { return Ok(None) };
             let limit = file.len()?;
-            Ok(Some(replay(file, &header, limit, Qos2Table::default())?.qos2))
+            let scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
+            Ok(Some(replay(scanner, limit, Qos2Table::default())?.qos2))
         };
         // Not being able to tell duplicates is no reason not to start.
         sealed.last().and_then(|&base| read(base).ok().flatten()).unwrap_or_default()
     }
 }
 
-fn replay<File: FsFile>(file: File, header: &SegmentHeader, limit: u64, qos2: Qos2Table) -> io::Result<Replay<File>> {
-    let first = SEGMENT_HEADER_LEN as u64;
-    let scanner = Scanner::new(file, record::seed(header.salt), first, header.base);
-    let mut replay = Replay { scanner, holes: Vec::new(), qos2, has_snapshot: false, proven_len: 0 };
-    loop {
-        match replay.scanner.next_item(limit)? {
-            Item::Record { offset, header } => {
-                let body = replay.scanner.body(offset, &header);
-                replay.has_snapshot |= header.kind == Kind::Snapshot && offset == first;
-                replay.qos2.apply(header.kind, header.flags, body);
-                replay.proven_len = offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN);
-            }
-            Item::Hole { offset, len, from, to } => {
-                replay.holes.push(Hole { offset, len, from, to, is_last: false });
-            }
-            Item::End { .. } => return Ok(replay),
-        }
-    }
-}
-
-/// A record of exactly the hole's size that says what is missing; `None` if it does not fit (damage that began as no
-/// record of ours).
-fn filling(hole: &Hole) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    if hole.from < hole.to && hole.len >= GAP_RECORD_LEN {
-        record::stage_gap(&mut out, hole.to, GapReason::Damage, hole.len as usize);
-    } else if hole.from == hole.to && hole.len >= RECORD_HEADER_LEN as u64 {
-        record::stage_void(&mut out, hole.len as usize);
-    }
-    (!out.is_empty()).then_some(out)
-}
-
 fn zero(file: &impl FsFile, from: u64, to: u64) -> io::Result<()> {
     let zeros = [0; ZEROS_LEN];
     let mut at = from;
     while at < to {
-        let n = (to - at).min(ZEROS_LEN as u64);
+        // A block is written as a whole: the disk replaces one that it cannot read.
+        let n = (to - at).min(ZEROS_LEN as u64 - at % ZEROS_LEN as u64);
         file.write_all_at(&zeros[..n as usize], at)?;
         at += n;
     }

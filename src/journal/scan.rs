@@ -1,10 +1,11 @@
 //! Walks the records of one segment and finds its way past damage. Recovery, readers and `verify` all use it, so they
 //! cannot disagree about what a segment holds.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::FsFile;
-use super::fs::read_full;
+use super::fs::{READ_PIECE_BYTES, read_around, read_full};
 use super::record::{self, Kind, RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader};
 use crate::message::Seq;
 
@@ -43,12 +44,35 @@ pub(super) struct Scanner<File> {
     filled: usize,
     offset: u64,
     expected: Seq,
+    /// What cannot be read counts as zeros, and so as damage.
+    is_tolerant: bool,
+    /// Offsets of the pieces of [`READ_PIECE_BYTES`] that could not be read.
+    unreadable: BTreeSet<u64>,
 }
 
 impl<File: FsFile> Scanner<File> {
     /// Begins at `offset`, where the record numbered `expected` should be.
     pub(super) fn new(file: File, seed: u32, offset: u64, expected: Seq) -> Scanner<File> {
-        Scanner { file, seed, buffer: Vec::new(), start: 0, filled: 0, offset, expected }
+        Scanner {
+            file,
+            seed,
+            buffer: Vec::new(),
+            start: 0,
+            filled: 0,
+            offset,
+            expected,
+            is_tolerant: false,
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// From now on, takes what cannot be read for damage instead of failing.
+    pub(super) fn tolerate_unreadable(&mut self) {
+        self.is_tolerant = true;
+    }
+
+    pub(super) fn has_met_unreadable(&self) -> bool {
+        !self.unreadable.is_empty()
     }
 
     pub(super) fn file(&self) -> &File {
@@ -104,7 +128,20 @@ impl<File: FsFile> Scanner<File> {
         &self.buffer[at..at + header.len as usize]
     }
 
-    /// The highest byte at or after `from` that is not zero, as an exclusive end; `None` if all are zeros.
+    /// Whether a byte of the range could not be read.
+    pub(super) fn is_unreadable_in(&self, from: u64, to: u64) -> bool {
+        self.unreadable.range((from + 1).saturating_sub(READ_PIECE_BYTES)..to).next().is_some()
+    }
+
+    /// Whether zeros were read where the next record would begin: then none was ever written there.
+    pub(super) fn is_blank_here(&mut self, limit: u64) -> io::Result<bool> {
+        let (at, end) = (self.offset, (self.offset + RECORD_HEADER_LEN as u64).min(limit));
+        let len = self.fill(at, RECORD_HEADER_LEN, limit)?.min(RECORD_HEADER_LEN);
+        Ok(!self.is_unreadable_in(at, end) && self.bytes(at, len).iter().all(|&byte| byte == 0))
+    }
+
+    /// The highest byte at or after `from` that is not zero or could not be read, as an exclusive end; `None` if all
+    /// are zeros.
     pub(super) fn end_of_nonzero(&mut self, from: u64, limit: u64) -> io::Result<Option<u64>> {
         let (mut at, mut end) = (from, None);
         while at < limit {
@@ -118,7 +155,8 @@ impl<File: FsFile> Scanner<File> {
             }
             at += len as u64;
         }
-        Ok(end)
+        let unreadable = self.unreadable.range(from.saturating_sub(READ_PIECE_BYTES - 1)..limit).next_back();
+        Ok(end.max(unreadable.map(|piece| (piece + READ_PIECE_BYTES).min(limit))))
     }
 
     /// The number after the last record that seems to lie in the bytes from here on, where no checksum can tell. Never
@@ -211,7 +249,13 @@ impl<File: FsFile> Scanner<File> {
         }
         // Nothing is buffered if the read fails.
         (self.start, self.filled) = (offset, 0);
-        self.filled = read_full(&self.file, &mut self.buffer[..want], offset)?;
+        let buffer = &mut self.buffer[..want];
+        self.filled = match read_full(&self.file, buffer, offset) {
+            Err(_) if self.is_tolerant => read_around(&self.file, buffer, offset, |piece| {
+                self.unreadable.insert(piece);
+            }),
+            read => read?,
+        };
         Ok(self.filled)
     }
 }

@@ -1,6 +1,7 @@
 //! What the writer, the readers, the session and `status` know in common.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,13 @@ use crate::telemetry::Metrics;
 /// Lost ranges remembered so that each is counted once, not once per reader. Older ones may be counted again.
 const REPORTED_MAX: usize = 1024;
 
+/// So many failed reads of one segment, seconds apart as delivery waits longer after each, and what cannot be read counts
+/// as damage. Until then it may be a cable or a busy bus.
+const READ_FAILURES_MAX: u32 = 5;
+
+/// Segments whose failed reads are remembered: more than one batch spans.
+const READ_FAILED_SEGMENTS_MAX: usize = 1024;
+
 pub(super) struct Shared<F: Fs> {
     pub(super) fs: F,
     pub(super) dir: PathBuf,
@@ -34,6 +42,8 @@ pub(super) struct Shared<F: Fs> {
     /// Everything below was dropped by `when_full: drop_oldest`.
     pub(super) dropped_below: AtomicU64,
     reported: Mutex<VecDeque<(Seq, Seq)>>,
+    /// How often reading a segment failed, by its base.
+    read_failures: Mutex<VecDeque<(Seq, u32)>>,
     pub(super) queue: Mutex<Queue>,
     /// Wakes the writer: something was submitted, delivered, or it must stop.
     pub(super) wake: Condvar,
@@ -95,6 +105,7 @@ impl<F: Fs> Shared<F> {
             delivered: Mutex::new(vec![None; from.readers]),
             dropped_below: AtomicU64::new(0),
             reported: Mutex::default(),
+            read_failures: Mutex::default(),
             queue: Mutex::default(),
             wake: Condvar::new(),
             session: Notify::new(),
@@ -162,13 +173,39 @@ impl<F: Fs> Shared<F> {
         segments.iter().find(follows).map(Arc::clone)
     }
 
-    /// Keeps the damaged bytes aside. Going on matters more than the copy: a failure is only told.
-    pub(super) fn quarantine(&self, segment: &Path, file: &F::File, offset: u64, len: u64) {
-        if len == 0 {
+    /// Keeps the damaged bytes aside. A failure is told, and its error returned.
+    pub(super) fn quarantine(&self, segment: &Path, file: &F::File, offset: u64, len: u64) -> io::Result<()> {
+        if len > 0
+            && let Err(error) = quarantine::keep_range(&self.fs, &self.dir, segment, file, offset, len)
+        {
+            events::quarantine_failed(segment, offset, len, &error);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Whether parts of the segment could not be read so often that they count as damage (J5).
+    pub(super) fn is_tolerated(&self, segment: &Segment) -> bool {
+        let failures = lock(&self.read_failures);
+        failures.iter().any(|&(base, count)| base == segment.base && count >= READ_FAILURES_MAX)
+    }
+
+    /// Counts a failed read of the segment.
+    pub(super) fn note_read_failure(&self, segment: &Segment, error: &io::Error) {
+        if self.on_corruption == Corruption::Halt {
             return;
         }
-        if let Err(error) = quarantine::keep_range(&self.fs, &self.dir, segment, file, offset, len) {
-            events::quarantine_failed(segment, offset, len, &error);
+        let mut failures = lock(&self.read_failures);
+        let at = failures.iter().position(|&(base, _)| base == segment.base).unwrap_or_else(|| {
+            if failures.len() == READ_FAILED_SEGMENTS_MAX {
+                failures.pop_front();
+            }
+            failures.push_back((segment.base, 0));
+            failures.len() - 1
+        });
+        failures[at].1 += 1;
+        if failures[at].1 == READ_FAILURES_MAX {
+            events::unreadable(&segment.path, error);
         }
     }
 

@@ -92,7 +92,9 @@ impl<File: FsFile> Opened<File> {
     /// At the first record; without a header nothing validates.
     fn scanner(self) -> Scanner<File> {
         let seed = self.header.map_or(0, |header| record::seed(header.salt));
-        Scanner::new(self.file, seed, SEGMENT_HEADER_LEN as u64, self.base)
+        let mut scanner = Scanner::new(self.file, seed, SEGMENT_HEADER_LEN as u64, self.base);
+        scanner.tolerate_unreadable();
+        scanner
     }
 }
 

@@ -18,7 +18,7 @@ fn written(count: u64) -> SimFs {
     fs.kill()
 }
 
-fn segments(fs: &SimFs) -> Vec<PathBuf> {
+pub(super) fn segments(fs: &SimFs) -> Vec<PathBuf> {
     let files = fs.files().into_iter().map(|(path, _)| path);
     files.filter(|path| segment::base_of(path).is_some() && !path.to_string_lossy().contains("quarantine")).collect()
 }

@@ -6,6 +6,7 @@ mod inspecting;
 mod reopening;
 mod running;
 mod simulation;
+mod unreadable;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,22 +4,20 @@
 //!   garbage (within the bytes that were written: see the assumption in `journal/mod.rs`); each unsynced create, rename
 //!   and removal may or may not have happened; so may an unsynced change of length.
 //! - [`SimFs::kill`] is a SIGKILL: everything is as the process left it, and as unsynced as it was.
+//! - A block may be unreadable ([`SimFs::spoil`]) until it is written as a whole.
 //! - A failed sync loses what it was to write but goes on showing it, as Linux does.
+
+mod disk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use disk::{BLOCK_BYTES, Disk, EIO, ENOSPC, Inode, NameChange};
+
 use super::shared::lock;
 use super::{Fs, FsFile};
-
-const SECTOR_BYTES: u64 = 512;
-
-/// ENOSPC and EIO, as the operating system numbers them.
-const ENOSPC: i32 = 28;
-const EIO: i32 = 5;
 
 /// What goes wrong at a chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,38 +43,6 @@ pub struct SimFile {
     locked: Option<PathBuf>,
 }
 
-#[derive(Clone)]
-struct Disk {
-    inodes: Vec<Inode>,
-    /// Names as processes see them.
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    /// In the order they were made.
-    unsynced_names: Vec<NameChange>,
-    directories: BTreeSet<PathBuf>,
-    locks: BTreeSet<PathBuf>,
-    capacity: u64,
-    random: u64,
-    /// Calls so far that can fail: all but reads.
-    calls: u64,
-    faults: BTreeMap<u64, SimFault>,
-    shows_unsynced: bool,
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    content: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: Vec<Range<u64>>,
-}
-
-#[derive(Clone)]
-enum NameChange {
-    Created(PathBuf, usize),
-    Renamed(PathBuf, PathBuf, usize),
-    Removed(PathBuf, usize),
-}
-
 impl SimFs {
     /// An empty disk; ids, salts and tears follow from `seed`.
     pub fn new(seed: u64) -> SimFs {
@@ -92,6 +58,7 @@ impl SimFs {
             calls: 0,
             faults: BTreeMap::new(),
             shows_unsynced: false,
+            failing_reads: 0,
         })
     }
 
@@ -149,6 +116,18 @@ impl SimFs {
         disk.names.iter().map(|(path, &inode)| (path.clone(), disk.inodes[inode].content.len() as u64)).collect()
     }
 
+    /// Makes the block that holds the byte `offset` of a file unreadable.
+    pub fn spoil(&self, path: &Path, offset: u64) {
+        let mut disk = lock(&self.disk);
+        let inode = *disk.names.get(path).expect("the test names a file that exists");
+        disk.inodes[inode].unreadable.insert(offset / BLOCK_BYTES);
+    }
+
+    /// Makes the next `count` reads fail with EIO.
+    pub fn fail_reads(&self, count: u64) {
+        lock(&self.disk).failing_reads = count;
+    }
+
     /// Changes bytes on the disk, behind everybody's back.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = lock(&self.disk);
@@ -157,99 +136,6 @@ impl SimFs {
         change(&mut inode.content);
         inode.durable.clone_from(&inode.content);
         inode.dirty.clear();
-    }
-}
-
-impl Disk {
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn call(&mut self) -> Option<SimFault> {
-        let fault = self.faults.remove(&self.calls);
-        self.calls += 1;
-        fault
-    }
-
-    /// A call that fails as a whole.
-    fn fallible_call(&mut self) -> io::Result<()> {
-        match self.call() {
-            None => Ok(()),
-            Some(SimFault::Full) => Err(io::Error::from_raw_os_error(ENOSPC)),
-            Some(SimFault::Io | SimFault::Short) => Err(io::Error::from_raw_os_error(EIO)),
-        }
-    }
-
-    fn power_cut(&mut self) {
-        for change in std::mem::take(&mut self.unsynced_names) {
-            if self.random() & 1 == 0 {
-                continue;
-            }
-            let names = &mut self.durable_names;
-            match change {
-                NameChange::Created(path, inode) => drop(names.insert(path, inode)),
-                NameChange::Renamed(from, to, inode) => {
-                    names.retain(|path, held| *path != from || *held != inode);
-                    names.insert(to, inode);
-                }
-                NameChange::Removed(path, inode) => names.retain(|name, held| *name != path || *held != inode),
-            }
-        }
-        self.names = self.durable_names.clone();
-        for at in 0..self.inodes.len() {
-            let mut inode = std::mem::take(&mut self.inodes[at]);
-            self.resolve(&mut inode);
-            self.inodes[at] = inode;
-        }
-        self.locks.clear();
-        self.faults.clear();
-        self.shows_unsynced = false;
-    }
-
-    /// Settles what became of a file's unsynced bytes.
-    fn resolve(&mut self, inode: &mut Inode) {
-        if self.random() & 1 == 0 {
-            inode.durable.resize(inode.content.len(), 0);
-        }
-        let style = self.random() % 4;
-        for range in std::mem::take(&mut inode.dirty) {
-            let mut at = range.start;
-            while at < range.end {
-                let end = (at + 1).next_multiple_of(SECTOR_BYTES).min(range.end);
-                // A quarter each of: nothing arrived, everything did, and two of a mixture.
-                let fate = if style < 2 { style } else { self.random() % 4 };
-                for byte in at as usize..(end as usize).min(inode.durable.len()) {
-                    inode.durable[byte] = match fate {
-                        0 => inode.durable[byte],
-                        1 => inode.content.get(byte).copied().unwrap_or_default(),
-                        2 => 0,
-                        _ => self.random() as u8,
-                    };
-                }
-                at = end;
-            }
-        }
-        inode.content.clone_from(&inode.durable);
-    }
-
-    fn used(&self) -> u64 {
-        self.names.values().map(|&inode| self.inodes[inode].content.len() as u64).sum()
-    }
-
-    /// Makes a file at least `len` long.
-    fn extend(&mut self, inode: usize, len: u64) -> io::Result<()> {
-        let grown = len.saturating_sub(self.inodes[inode].content.len() as u64);
-        if grown > 0 && self.used() + grown > self.capacity {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
-        }
-        let content = &mut self.inodes[inode].content;
-        content.resize(content.len().max(len as usize), 0);
-        Ok(())
     }
 }
 
@@ -355,10 +241,14 @@ impl Fs for SimFs {
 
 impl FsFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let disk = lock(&self.disk);
+        let mut disk = lock(&self.disk);
+        if disk.failing_reads > 0 {
+            disk.failing_reads -= 1;
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let content = &disk.inodes[self.inode].content;
         let from = (offset as usize).min(content.len());
-        let n = buf.len().min(content.len() - from);
+        let n = disk.inodes[self.inode].readable(from as u64, buf.len().min(content.len() - from))?;
         buf[..n].copy_from_slice(&content[from..from + n]);
         Ok(n)
     }
@@ -374,6 +264,7 @@ impl FsFile for SimFile {
         };
         disk.extend(self.inode, offset + len as u64)?;
         let inode = &mut disk.inodes[self.inode];
+        inode.remap(offset, offset + len as u64)?;
         inode.content[offset as usize..offset as usize + len].copy_from_slice(&bytes[..len]);
         inode.dirty.push(offset..offset + len as u64);
         fault.map_or(Ok(()), |_| Err(io::Error::from_raw_os_error(EIO)))
