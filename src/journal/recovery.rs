@@ -224,7 +224,7 @@ impl<F: Fs> Recovery<'_, F> {
         }
         match trusted {
             Some(trusted) => replay.close(trusted.len, trusted.next_seq),
-            None => self.close_unreadable(&mut replay, size).map_err(self.failed(&path, "reading its end"))?,
+            None => self.close_uncertain(&mut replay, size).map_err(self.failed(&path, "reading its end"))?,
         }
         let losses = self.mend(&path, header, &replay)?;
         let end = replay.scanner.offset();
@@ -245,13 +245,14 @@ impl<F: Fs> Recovery<'_, F> {
         Ok(Recovered { ids: Vec::new(), segments: vec![segment], file, end, needs_rotation, next_seq, qos2, losses })
     }
 
-    /// What cannot be read behind the last valid record, where something was written, may have been a message: no torn
-    /// tail, but damage of an extent that nobody knows.
-    fn close_unreadable(&self, replay: &mut Replay<F::File>, size: u64) -> io::Result<()> {
+    /// What cannot be read behind the last valid record, or was not searched, may have been messages if anything was
+    /// written there: no torn tail, but damage of an extent that nobody knows.
+    fn close_uncertain(&self, replay: &mut Replay<F::File>, size: u64) -> io::Result<()> {
         let scanner = &mut replay.scanner;
         let offset = scanner.offset();
         let Some(end) = scanner.end_of_nonzero(offset, size)? else { return Ok(()) };
-        if scanner.is_unreadable_in(offset, end) && !scanner.is_blank_here(size)? {
+        let is_uncertain = scanner.has_given_up() || scanner.is_unreadable_in(offset, end);
+        if is_uncertain && !scanner.is_blank_here(size)? {
             let next_seq = scanner.seeming_end(size)?.max(scanner.expected().next());
             replay.close(end.next_multiple_of(RECORD_ALIGN), next_seq);
         }

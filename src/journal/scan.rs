@@ -48,6 +48,8 @@ pub(super) struct Scanner<File> {
     is_tolerant: bool,
     /// Offsets of the pieces of [`READ_PIECE_BYTES`] that could not be read.
     unreadable: BTreeSet<u64>,
+    /// A search ended before it had looked everywhere.
+    has_given_up: bool,
 }
 
 impl<File: FsFile> Scanner<File> {
@@ -63,6 +65,7 @@ impl<File: FsFile> Scanner<File> {
             expected,
             is_tolerant: false,
             unreadable: BTreeSet::new(),
+            has_given_up: false,
         }
     }
 
@@ -81,6 +84,11 @@ impl<File: FsFile> Scanner<File> {
 
     pub(super) fn into_file(self) -> File {
         self.file
+    }
+
+    /// Whether valid records may lie behind [`Item::End`], because the search for them would have taken too long.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.has_given_up
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -191,7 +199,10 @@ impl<File: FsFile> Scanner<File> {
                 continue;
             };
             if self.is_plausible(header.seq) && at + header.record_len() <= limit {
-                let Some(rest) = work_left.checked_sub(header.record_len()) else { return Ok(None) };
+                let Some(rest) = work_left.checked_sub(header.record_len()) else {
+                    self.has_given_up = true;
+                    return Ok(None);
+                };
                 work_left = rest;
                 if self.valid_record_at(at, limit)?.is_some() {
                     return Ok(Some((at, header.seq)));

@@ -2,6 +2,7 @@
 
 mod damage;
 mod full;
+mod hostile;
 mod inspecting;
 mod reopening;
 mod running;
