@@ -183,6 +183,7 @@ impl Running {
             source_shutdown,
         ));
         let heartbeat = tokio::spawn(heartbeat());
+        let rates = tokio::spawn(admin::log_rates(Arc::clone(&self.overview)));
         let signal = signals.stop_requested().await;
         tracing::info!(signal, ?grace, "stopping: no more messages are taken, what is in flight is committed");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -203,6 +204,7 @@ impl Running {
         }
         stop_http.fire();
         heartbeat.abort();
+        rates.abort();
         Ok(())
     }
 }
