@@ -36,8 +36,10 @@ pub(super) fn exact_number(text: &str) -> Option<ExactNumber> {
     if !real.is_finite() {
         return None;
     }
-    let kept = Decimal::parse(ryu::Buffer::new().format_finite(real))?;
-    (kept == decimal).then_some(ExactNumber::Real(real))
+    // Of a double half-way between its two shortest decimal forms, some printers give the one, some the other.
+    let is_printed = |printed: &str| Decimal::parse(printed).is_some_and(|printed| printed == decimal);
+    (is_printed(ryu::Buffer::new().format_finite(real)) || is_printed(&format!("{real:e}")))
+        .then_some(ExactNumber::Real(real))
 }
 
 /// As [`exact_number`], but exact also where the REAL is turned into text again, which SQLite does with
@@ -137,6 +139,9 @@ mod tests {
         assert_eq!(exact_number("0.1"), Some(ExactNumber::Real(0.1)));
         assert_eq!(exact_number("-.5e-3"), Some(ExactNumber::Real(-0.0005)));
         assert_eq!(exact_number("2e19"), Some(ExactNumber::Real(2e19)));
+        // 1773375481354444.25, which either of the two stands for.
+        assert_eq!(exact_number("1773375481354444.3"), Some(ExactNumber::Real(1773375481354444.25)));
+        assert_eq!(exact_number("1773375481354444.2"), Some(ExactNumber::Real(1773375481354444.25)));
         assert_eq!(exact_number("9223372036854775808"), None);
         assert_eq!(exact_number("18446744073709551615"), None);
         assert_eq!(exact_number("0.1000000000000000055511151231257827"), None);
