@@ -15,6 +15,7 @@ mod crashes;
 mod database_faults;
 mod database_rollback;
 mod dead_letters;
+mod defaults;
 mod footprint;
 mod held;
 mod hostile_payloads;

@@ -61,6 +61,7 @@ impl<R: RowEncoder> Gatherer<R> {
     /// Begins the next batch at `from`.
     pub(super) fn clear(&mut self, from: Seq) {
         self.batch.clear(from);
+        self.mapper.begin_batch(&mut self.batch);
         self.bytes = 0;
     }
 
@@ -69,6 +70,7 @@ impl<R: RowEncoder> Gatherer<R> {
         self.batch.units.len() >= rows_max
             || self.batch.dead_letters.len() >= DEAD_LETTERS_MAX.min(rows_max)
             || self.bytes >= bytes_max
+            || self.mapper.is_crowded()
     }
 
     /// Whether nothing was added yet.

@@ -4,9 +4,12 @@
 //! that something fits; literals and defaults fit their columns; captures exist; NOT NULL columns without a default are
 //! filled. All faults of a rule are reported together.
 //!
-//! `columns: auto` takes every column that is not generated, has no default and has a type that fits; a bulk load cannot
-//! ask for a default row by row, so columns with one keep it. If all have one, it takes them all. A field goes to the
-//! column of its name, first exactly, then without regard to ASCII case; an array goes to the columns by position.
+//! What a column gets where the message has nothing for it: the rule's `default`; else a fault if it is `required`;
+//! else the database's default if it has one and the value is missing, not null; else a fault if it is NOT NULL; else
+//! NULL.
+//!
+//! `columns: auto` takes every column that is not generated and has a type that fits. A field goes to the column of its
+//! name, first exactly, then without regard to ASCII case; an array goes to these columns by position.
 
 use std::sync::Arc;
 
@@ -15,7 +18,7 @@ use jiff::tz::TimeZone;
 use super::coerce::{Demands, Scratch};
 use super::json::{Path, PathTree};
 use super::outcome::CompileFault;
-use super::plan::{Feed, Missing, PayloadForm, Plan, PlanColumn, encode_value};
+use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use super::{Cell, ColumnSource, Source, Step, TimeFormat};
@@ -81,11 +84,11 @@ impl<R: RowEncoder> Compilation<'_, R> {
             Some(default) => self.literal(name, default, live, &demands, "the default"),
             None => None,
         };
-        let missing = self.missing(default, column.required, live);
+        let (missing, null) = self.lacks(default, column.required, live);
         let feed = match &column.source {
             ColumnSource::Value(literal) => match self.literal(name, literal, live, &demands, "the value") {
                 Some(bytes) => Some(Feed::Constant(bytes)),
-                None => self.null_literal(&missing, name),
+                None => self.null_literal(&null, name),
             },
             ColumnSource::From(source) => self.source(source, name, live, &demands),
         };
@@ -98,6 +101,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             demands,
             feed,
             missing,
+            null,
             on_error,
         };
         self.columns.push((index, compiled));
@@ -153,37 +157,39 @@ impl<R: RowEncoder> Compilation<'_, R> {
         Ok(bytes.into())
     }
 
-    fn null_literal(&mut self, missing: &Missing, name: &str) -> Option<Feed> {
-        match missing {
-            Missing::Write(bytes) => Some(Feed::Constant(bytes.clone())),
-            Missing::Refuse(_) => {
+    fn null_literal(&mut self, null: &Lack, name: &str) -> Option<Feed> {
+        match null {
+            Lack::Write(bytes) => Some(Feed::Constant(bytes.clone())),
+            Lack::LeaveOut | Lack::Refuse(_) => {
                 self.fault(format!("the value of column `{name}` is null, which the column does not take"), None);
                 None
             }
         }
     }
 
-    fn missing(&self, default: Option<Box<[u8]>>, required: bool, live: &Column) -> Missing {
+    /// What is done where the message has no value for the column, and where it has null.
+    fn lacks(&self, default: Option<Box<[u8]>>, required: bool, live: &Column) -> (Lack, Lack) {
+        const REQUIRED: &str = "it is `required`, and the message has no value for it";
+        const NOT_NULL: &str = "the message has no value for it and it may not be null; a `default` would fill it";
+        const NOT_NULL_BUT_DEFAULT: &str = "the message has null for it, which it may not be; without the field it would \
+                                            get the database's default, with `default` in the rule that one";
         if let Some(bytes) = default {
-            return Missing::Write(bytes);
+            return (Lack::Write(bytes.clone()), Lack::Write(bytes));
         }
         if required {
-            return Missing::Refuse("it is `required`, and the message has no value for it");
+            return (Lack::Refuse(REQUIRED), Lack::Refuse(REQUIRED));
         }
-        if live.not_null && live.has_default {
-            return Missing::Refuse(
-                "the message has no value for it and it may not be null; its default in the database counts only for \
-                 columns that the rule leaves out, so set `default` in the rule",
-            );
+        let null = || {
+            let mut bytes = Vec::new();
+            self.encoder.cell(&live.column_type, Cell::Null, &mut bytes);
+            Lack::Write(bytes.into())
+        };
+        match (live.not_null, live.has_default) {
+            (true, true) => (Lack::LeaveOut, Lack::Refuse(NOT_NULL_BUT_DEFAULT)),
+            (true, false) => (Lack::Refuse(NOT_NULL), Lack::Refuse(NOT_NULL)),
+            (false, true) => (Lack::LeaveOut, null()),
+            (false, false) => (null(), null()),
         }
-        if live.not_null {
-            return Missing::Refuse(
-                "the message has no value for it and it may not be null; a `default` would fill it",
-            );
-        }
-        let mut bytes = Vec::new();
-        self.encoder.cell(&live.column_type, Cell::Null, &mut bytes);
-        Missing::Write(bytes.into())
     }
 
     /// What a source becomes; `None` after a fault.
@@ -253,16 +259,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
             return self.fault("`columns: auto` reads the fields of JSON payloads; name the columns".to_owned(), None);
         }
         let usable = |live: &Column| !live.generated && is_supported(&live.column_type);
-        let mut chosen: Vec<usize> = Vec::new();
-        for with_default in [false, true] {
-            if chosen.is_empty() {
-                let fits = |index: &usize| {
-                    let live = &self.schema.columns[*index];
-                    usable(live) && (with_default || !live.has_default)
-                };
-                chosen = (0..self.schema.columns.len()).filter(fits).collect();
-            }
-        }
+        let chosen: Vec<usize> =
+            (0..self.schema.columns.len()).filter(|index| usable(&self.schema.columns[*index])).collect();
         if chosen.is_empty() {
             return self.fault("the table has no column that `columns: auto` could fill".to_owned(), None);
         }
@@ -279,7 +277,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         // A table has some thousands of columns at most.
         self.paths.push(Path::Steps(vec![Step::Index(position as i32)]));
         let demands = self.demands(None, None);
-        let missing = self.missing(None, false, live);
+        let (missing, null) = self.lacks(None, false, live);
         let compiled = PlanColumn {
             name: live.name.as_str().into(),
             type_name: live.type_name.clone(),
@@ -287,6 +285,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             demands,
             feed: Feed::Json(vec![first, first + 1, first + 2]),
             missing,
+            null,
             on_error: self.rule.on_error,
         };
         self.columns.push((index, compiled));
@@ -334,7 +333,11 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 PayloadForm::Json(tree)
             }
         };
+        let can_be_left_out =
+            |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
+        let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
         let plan = Plan {
+            omissible,
             skips_retained: self.rule.retained == Retained::Skip,
             on_error: self.rule.on_error,
             payload,

@@ -7,6 +7,7 @@ use super::compile::compile;
 use super::outcome::{CompileFault, Outcome};
 use super::plan::{Memory, Plan};
 use super::route::{Match, Router};
+use super::shape::Targets;
 use crate::config::Rule;
 use crate::message::{Message, Properties, Property};
 use crate::sink::{Batch, RowEncoder, TableRows, TableSchema, Unit};
@@ -18,9 +19,7 @@ pub struct Mapper<R: RowEncoder> {
     encoder: R,
     /// By rule.
     plans: Vec<Plan>,
-    /// By rule, the index of its table and columns in `targets`; rules that fill the same columns share one.
-    target_of: Vec<usize>,
-    targets: Vec<(Arc<TableSchema>, Arc<[usize]>)>,
+    targets: Targets,
     router: Router,
     subscriptions: Subscriptions,
     memory: Memory,
@@ -40,40 +39,37 @@ impl<R: RowEncoder> Mapper<R> {
         assert_eq!(rules.len(), schemas.len(), "each rule has its live table");
         let mut faults = Vec::new();
         let mut plans = Vec::with_capacity(rules.len());
-        let mut target_of = Vec::with_capacity(rules.len());
-        let mut targets: Vec<(Arc<TableSchema>, Arc<[usize]>)> = Vec::new();
+        let mut targets = Targets::default();
         for (rule, schema) in rules.iter().zip(schemas) {
-            let (plan, columns) = match compile(bridge, rule, schema, &encoder) {
-                Ok(compiled) => compiled,
-                Err(more) => {
-                    faults.extend(more);
-                    continue;
+            match compile(bridge, rule, schema, &encoder) {
+                Ok((plan, columns)) => {
+                    targets.add_rule(schema, columns);
+                    plans.push(plan);
                 }
-            };
-            let known = targets.iter().position(|(table, filled)| table.name == schema.name && *filled == columns);
-            target_of.push(known.unwrap_or(targets.len()));
-            if known.is_none() {
-                targets.push((Arc::clone(schema), columns));
+                Err(more) => faults.extend(more),
             }
-            plans.push(plan);
         }
         if !faults.is_empty() {
             return Err(faults);
         }
         let router = Router::of_rules(rules);
         let subscriptions = Subscriptions::new(rules, subscriptions);
-        Ok(Mapper { encoder, plans, target_of, targets, router, subscriptions, memory: Memory::default() })
+        Ok(Mapper { encoder, plans, targets, router, subscriptions, memory: Memory::default() })
     }
 
-    /// What [`Batch::tables`] has to begin with: one entry per table and column list, without rows.
+    /// What [`Batch::tables`] has to begin with: an entry per table and column list, without rows.
     pub fn targets(&self) -> Vec<TableRows> {
-        let empty = |(table, columns): &(Arc<TableSchema>, Arc<[usize]>)| TableRows {
-            table: Arc::clone(table),
-            columns: Arc::clone(columns),
-            bytes: Vec::new(),
-            ends: Vec::new(),
-        };
-        self.targets.iter().map(empty).collect()
+        self.targets.tables()
+    }
+
+    /// Whether the batch should end, because its rows fill too many different sets of columns.
+    pub fn is_crowded(&self) -> bool {
+        self.targets.is_crowded()
+    }
+
+    /// To be called with the cleared batch before the next one is filled. Makes room if the last one was crowded.
+    pub fn begin_batch(&mut self, batch: &mut Batch) {
+        self.targets.forget(batch);
     }
 
     /// The rules that take a message by its topic, for one that can only become a dead letter.
@@ -84,11 +80,11 @@ impl<R: RowEncoder> Mapper<R> {
     }
 
     /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, whose tables came
-    /// from [`Mapper::targets`]. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took
+    /// from [`Mapper::targets`]; further ones are added to them as they are needed. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took
     /// it. A refused message leaves the batch as it was.
     pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) {
         outcomes.clear();
-        assert_eq!(batch.tables.len(), self.targets.len(), "the batch was made from this mapper's targets");
+        self.targets.extend(batch);
         // Its topic or payload is not what the broker sent; only a dead letter can come of it.
         if message.fault.is_some() {
             return;
@@ -103,10 +99,18 @@ impl<R: RowEncoder> Mapper<R> {
                 outcomes.push((matched.rule, Outcome::Filtered));
                 continue;
             }
-            let target = self.target_of[matched.rule];
+            let reading = match plan.read(message, matched, &mut self.memory) {
+                Ok(reading) => reading,
+                Err(fault) => {
+                    outcomes.push((matched.rule, Outcome::Refused(fault)));
+                    continue;
+                }
+            };
+            let target = self.targets.of(matched.rule, reading.left_out());
+            self.targets.extend(batch);
             let rows = &mut batch.tables[target];
             let start = rows.bytes.len();
-            match plan.encode(message, matched, &mut self.memory, &self.encoder, &mut rows.bytes) {
+            match reading.encode(&self.encoder, &mut rows.bytes) {
                 Ok(()) => {
                     let first_row = rows.ends.len();
                     rows.ends.push(rows.bytes.len());

@@ -1,7 +1,7 @@
 //! A rule compiled against its live table: everything that can be decided before a message comes is decided here.
 //!
-//! [`Plan::encode`] takes a message to the sink's wire form in one pass over the columns, in the table's order.
-//! Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
+//! [`Plan::read`] finds the wanted values in a message and the columns that are left to the database; then
+//! [`Reading::encode`] takes it to the sink's wire form in one pass over the columns, in the table's order. Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
 //! except for arrays and for strings with escapes.
 
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) auto: bool,
     /// In row order.
     pub(super) columns: Vec<PlanColumn>,
+    /// Positions in `columns` of those that are left out where the message has no value for them.
+    pub(super) omissible: Vec<usize>,
 }
 
 /// How the payload is read.
@@ -47,7 +49,10 @@ pub(super) struct PlanColumn {
     pub(super) column_type: ColumnType,
     pub(super) demands: Demands,
     pub(super) feed: Feed,
-    pub(super) missing: Missing,
+    /// Where the message has no value for it.
+    pub(super) missing: Lack,
+    /// Where it has null.
+    pub(super) null: Lack,
     pub(super) on_error: OnError,
 }
 
@@ -79,11 +84,13 @@ pub(super) enum Feed {
     JournalSeq,
 }
 
-/// What is done where the source has no value or null.
+/// What is done where there is nothing to write.
 #[derive(Debug)]
-pub(super) enum Missing {
-    /// Already encoded: the default, or NULL.
+pub(super) enum Lack {
+    /// Already encoded: the rule's default, or NULL.
     Write(Box<[u8]>),
+    /// The row goes without the column, and the database fills in its default. Never for a null.
+    LeaveOut,
     /// Why it cannot be, as the rest of a sentence that begins with the column.
     Refuse(&'static str),
 }
@@ -92,6 +99,7 @@ pub(super) enum Missing {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     slots: Vec<Slot>,
+    left_out: Vec<usize>,
     scratch: Scratch,
 }
 
@@ -104,17 +112,30 @@ struct Input<'m> {
     slots: &'m [Slot],
 }
 
+/// A message whose row can be written.
+pub(super) struct Reading<'r> {
+    plan: &'r Plan,
+    input: Input<'r>,
+    left_out: &'r [usize],
+    scratch: &'r mut Scratch,
+}
+
+/// What a source has for a column.
+enum Found<'m> {
+    Missing,
+    Null,
+    Value(Value<'m>),
+}
+
 impl Plan {
-    /// Appends the row of `message`. After an error `out` holds a part of it, for the caller to cut off.
-    pub(super) fn encode<R: RowEncoder>(
-        &self,
-        message: &Message<'_>,
-        matched: &Match,
-        memory: &mut Memory,
-        encoder: &R,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ValueFault> {
-        let Memory { slots, scratch } = memory;
+    /// Reads the payload, as far as the columns ask for it.
+    pub(super) fn read<'r>(
+        &'r self,
+        message: &'r Message<'r>,
+        matched: &'r Match,
+        memory: &'r mut Memory,
+    ) -> Result<Reading<'r>, ValueFault> {
+        let Memory { slots, left_out, scratch } = memory;
         let text = match &self.payload {
             PayloadForm::Unread | PayloadForm::Bytes => "",
             PayloadForm::Json(paths) => {
@@ -126,22 +147,43 @@ impl Plan {
         };
         let input = Input { message, matched, text, slots };
         if self.auto && slots_are_empty(input.slots) {
-            return Err(ValueFault {
-                reason: "required",
-                column: None,
-                message: "no field of the payload names a column of the table (`columns: auto`)".to_owned(),
-                on_error: self.on_error,
-            });
+            return Err(self.empty_fault("no field of the payload names a column of the table (`columns: auto`)"));
         }
-        encoder.begin_row(self.columns.len(), out);
-        for column in &self.columns {
-            column.encode(&input, scratch, encoder, out)?;
+        left_out.clear();
+        let is_missing = |position: &usize| matches!(self.columns[*position].feed.find(&input), Found::Missing);
+        left_out.extend(self.omissible.iter().copied().filter(is_missing));
+        if left_out.len() == self.columns.len() {
+            return Err(self.empty_fault("the message has no value for any column of the rule"));
         }
-        Ok(())
+        Ok(Reading { plan: self, input, left_out, scratch })
+    }
+
+    fn empty_fault(&self, why: &str) -> ValueFault {
+        ValueFault { reason: "required", column: None, message: why.to_owned(), on_error: self.on_error }
     }
 
     fn parse_fault(&self, message: String) -> ValueFault {
         ValueFault { reason: "parse", column: None, message, on_error: self.on_error }
+    }
+}
+
+impl Reading<'_> {
+    /// Positions in the plan's columns of those that the row goes without, ascending.
+    pub(super) fn left_out(&self) -> &[usize] {
+        self.left_out
+    }
+
+    /// Appends the row. After an error `out` holds a part of it, for the caller to cut off.
+    pub(super) fn encode<R: RowEncoder>(self, encoder: &R, out: &mut Vec<u8>) -> Result<(), ValueFault> {
+        let columns = &self.plan.columns;
+        encoder.begin_row(columns.len() - self.left_out.len(), out);
+        let mut left_out = self.left_out.iter().copied().peekable();
+        for (position, column) in columns.iter().enumerate() {
+            if left_out.next_if_eq(&position).is_none() {
+                column.encode(&self.input, self.scratch, encoder, out)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -161,17 +203,21 @@ impl PlanColumn {
             out.extend_from_slice(bytes);
             return Ok(());
         }
-        let Some(value) = self.feed.value(input) else {
-            return match &self.missing {
-                Missing::Write(bytes) => {
-                    out.extend_from_slice(bytes);
-                    Ok(())
-                }
-                Missing::Refuse(why) => Err(self.fault("required", why)),
-            };
+        let lack = match self.feed.find(input) {
+            Found::Value(value) => {
+                return encode_value(value, &self.column_type, &self.demands, scratch, encoder, out)
+                    .map_err(|misfit| self.fault("value", &misfit.0));
+            }
+            Found::Null => &self.null,
+            Found::Missing => &self.missing,
         };
-        encode_value(value, &self.column_type, &self.demands, scratch, encoder, out)
-            .map_err(|misfit| self.fault("value", &misfit.0))
+        match lack {
+            Lack::Write(bytes) => out.extend_from_slice(bytes),
+            // Such columns are not asked.
+            Lack::LeaveOut => {}
+            Lack::Refuse(why) => return Err(self.fault("required", why)),
+        }
+        Ok(())
     }
 
     fn fault(&self, reason: &'static str, why: &str) -> ValueFault {
@@ -205,21 +251,24 @@ pub(super) fn encode_value<R: RowEncoder>(
 }
 
 impl Feed {
-    fn value<'m>(&self, input: &Input<'m>) -> Option<Value<'m>> {
+    fn find<'m>(&self, input: &Input<'m>) -> Found<'m> {
         let message = input.message;
-        match self {
+        let found = match self {
             // Answered by the caller, which has nothing to coerce.
-            Feed::Constant(_) => None,
+            Feed::Constant(_) => return Found::Null,
             Feed::Json(slots) => {
-                let (start, end) = slots.iter().find_map(|slot| input.slots[*slot])?;
-                Value::from_json(&input.text[start as usize..end as usize])
+                let Some((start, end)) = slots.iter().find_map(|slot| input.slots[*slot]) else {
+                    return Found::Missing;
+                };
+                let raw = &input.text[start as usize..end as usize];
+                return Value::from_json(raw).map_or(Found::Null, Found::Value);
             }
             Feed::Text => Some(Value::Text(input.text)),
             Feed::Bytes => Some(Value::Bytes(message.payload)),
             Feed::Topic => Some(Value::Text(message.topic)),
             Feed::Capture(by_pattern) => {
-                let index = by_pattern[input.matched.pattern]?;
-                Some(Value::Text(input.matched.capture(index, message.topic)))
+                let index = by_pattern[input.matched.pattern];
+                index.map(|index| Value::Text(input.matched.capture(index, message.topic)))
             }
             Feed::Level(level) => topic_level(message.topic, *level).map(Value::Text),
             Feed::Property(name) => message.properties.user(name).map(Value::from_bytes),
@@ -244,7 +293,8 @@ impl Feed {
             Feed::Dup => Some(Value::Bool(message.dup)),
             Feed::ReceivedAt => Some(Value::Instant(message.received_at.as_micros())),
             Feed::JournalSeq => Some(Value::Int(i64::try_from(message.seq.0).unwrap_or(i64::MAX))),
-        }
+        };
+        found.map_or(Found::Missing, Found::Value)
     }
 }
 

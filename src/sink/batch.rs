@@ -66,7 +66,7 @@ pub struct DeadLetter {
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub offset: OffsetMove,
-    /// One entry per compiled target (a table and a column list); entries without rows are passed over.
+    /// One entry per target (a table and a column list; a table may have several); those without rows are passed over.
     pub tables: Vec<TableRows>,
     /// In journal order.
     pub units: Vec<Unit>,
@@ -104,11 +104,15 @@ impl Batch {
         }
     }
 
-    /// Empties it for the next range, keeping its memory.
+    /// Empties it for the next range, keeping its memory where it was used this time.
     pub fn clear(&mut self, from: Seq) {
         self.offset.from = from;
         self.offset.to = from;
         for table in &mut self.tables {
+            // A rare combination of columns does not keep what its one large batch took.
+            if table.ends.is_empty() {
+                (table.bytes, table.ends) = (Vec::new(), Vec::new());
+            }
             table.bytes.clear();
             table.ends.clear();
         }

@@ -99,7 +99,7 @@ fn rules_that_fill_the_same_columns_share_a_target() {
 }
 
 #[test]
-fn auto_leaves_out_generated_columns_and_those_with_a_default() {
+fn auto_takes_every_column_that_is_not_generated_and_has_a_type_that_fits() {
     let columns = vec![
         Column { not_null: true, has_default: true, ..live("id", ColumnType::Int8) },
         Column { generated: true, has_default: true, ..live("made", ColumnType::Int4) },
@@ -108,9 +108,8 @@ fn auto_leaves_out_generated_columns_and_those_with_a_default() {
     ];
     let auto = || Rule { columns: Columns::Auto, ..rule(&["a"], vec![]) };
     let mapper = compile::<false>(vec![auto()], &[table(columns.clone())]).unwrap();
-    assert_eq!(*mapper.targets()[0].columns, [3]);
-    let mapper = compile::<false>(vec![auto()], &[table(columns[..2].to_vec())]).unwrap();
-    assert_eq!(*mapper.targets()[0].columns, [0], "nothing else to fill");
+    assert_eq!(*mapper.targets()[0].columns, [0, 3]);
+    assert!(only_fault(auto(), vec![columns[1].clone()]).message.contains("no column that `columns: auto` could fill"));
     let shape = Column { not_null: true, ..columns[2].clone() };
     let faults = faults::<false>(auto(), vec![shape, columns[3].clone()]);
     assert!(faults[0].message.contains("`shape` may not be null"));

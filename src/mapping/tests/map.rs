@@ -97,8 +97,6 @@ fn a_missing_value_is_null_the_default_or_a_fault() {
         let required = take(config::Column { required: true, ..column() }, plain(), payload).unwrap_err();
         assert!(required.0 == "required" && required.1.contains("column `c` (int4)"), "{required:?}");
         assert_eq!(take(column(), not_null(), payload).unwrap_err().0, "required");
-        let in_database = Column { has_default: true, ..not_null() };
-        assert!(take(column(), in_database, payload).unwrap_err().1.contains("set `default` in the rule"));
     }
 }
 
@@ -260,10 +258,11 @@ fn auto_takes_fields_by_name_and_arrays_by_position() {
         live("site", text()),
     ]);
     let take = |payload: &str| row_of(auto(), &table, &message("t", payload.as_bytes()));
-    assert_eq!(take(r#"{"site":"x","Temp":1,"id":5,"more":0}"#).unwrap(), "2: Float(1.0);Text(\"x\");");
+    assert_eq!(take(r#"{"site":"x","Temp":1,"id":5,"more":0}"#).unwrap(), "3: Int(5);Float(1.0);Text(\"x\");");
     assert_eq!(take(r#"{"TEMP":2,"Temp":1}"#).unwrap(), "2: Float(1.0);Null;");
     assert_eq!(take(r#"{"temp":2}"#).unwrap(), "2: Float(2.0);Null;");
-    assert_eq!(take(r#"[3,"y",4]"#).unwrap(), "2: Float(3.0);Text(\"y\");");
+    assert_eq!(take(r#"[7,3,"y",4]"#).unwrap(), "3: Int(7);Float(3.0);Text(\"y\");");
+    assert_eq!(take("[7]").unwrap(), "3: Int(7);Null;Null;");
     assert_eq!(take(r#"{"Temp":null}"#).unwrap(), "2: Null;Null;");
     for payload in ["{}", r#"{"other":1}"#, "5", "[]"] {
         assert_eq!(take(payload).unwrap_err().0, "required", "{payload}");

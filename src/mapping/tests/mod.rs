@@ -2,6 +2,7 @@
 
 mod compile;
 mod map;
+mod shape;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,7 +122,9 @@ fn row_of(rule: Rule, table: &Arc<TableSchema>, message: &Message<'_>) -> Result
     let mut outcomes = Vec::new();
     mapper.map(message, &mut batch, &mut outcomes);
     match outcomes.pop() {
-        Some((0, Outcome::Written)) => Ok(String::from_utf8(batch.tables[0].row(0).to_vec()).unwrap()),
+        Some((0, Outcome::Written)) => {
+            Ok(String::from_utf8(batch.tables[batch.units[0].table].row(0).to_vec()).unwrap())
+        }
         Some((0, Outcome::Refused(fault))) => Err((fault.reason.to_owned(), fault.message)),
         other => panic!("neither written nor refused: {other:?}"),
     }

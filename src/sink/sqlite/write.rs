@@ -45,7 +45,7 @@ pub(super) fn write(connection: &mut Connection, batch: &Batch) -> Result<(), Si
     let transaction = begin(connection)?;
     ledger::move_offset(&transaction, &batch.offset)?;
     put_off_foreign_keys(&transaction)?;
-    for (index, rows) in batch.tables.iter().enumerate() {
+    for (index, rows) in batch.tables.iter().enumerate().filter(|(_, rows)| !rows.ends.is_empty()) {
         let kept = kept_rows(batch, index);
         Inserter::new(&transaction, rows).insert_all(&kept).map_err(InsertError::into_sink_error)?;
     }
