@@ -139,9 +139,10 @@ mod tests {
         assert_eq!(exact_number("0.1"), Some(ExactNumber::Real(0.1)));
         assert_eq!(exact_number("-.5e-3"), Some(ExactNumber::Real(-0.0005)));
         assert_eq!(exact_number("2e19"), Some(ExactNumber::Real(2e19)));
-        // 1773375481354444.25, which either of the two stands for.
-        assert_eq!(exact_number("1773375481354444.3"), Some(ExactNumber::Real(1773375481354444.25)));
-        assert_eq!(exact_number("1773375481354444.2"), Some(ExactNumber::Real(1773375481354444.25)));
+        // The double half-way between the two is what either stands for.
+        let between = 1_773_375_481_354_444.0 + 0.25;
+        assert_eq!(exact_number("1773375481354444.3"), Some(ExactNumber::Real(between)));
+        assert_eq!(exact_number("1773375481354444.2"), Some(ExactNumber::Real(between)));
         assert_eq!(exact_number("9223372036854775808"), None);
         assert_eq!(exact_number("18446744073709551615"), None);
         assert_eq!(exact_number("0.1000000000000000055511151231257827"), None);
