@@ -75,6 +75,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         self.rows_limit = self.rows_limit.saturating_mul(2).min(self.setup.database.batch.max_rows);
         self.backoff.reset();
+        self.may_knock = true;
         self.metrics.committed(gatherer.batch.row_count(), begun.elapsed());
         Ok(())
     }

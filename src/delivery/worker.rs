@@ -30,6 +30,9 @@ use crate::telemetry::{DatabaseMetrics, Metrics, events};
 /// How often dead letters past their age are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 
+/// How often an unreachable server is knocked at: a few packets each time, also over a metered link.
+const KNOCK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Everything one database's thread needs.
 pub struct Setup<S: Sink, F: Fs> {
     pub sink: S,
@@ -66,6 +69,9 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) account: Account,
     /// The end of a batch whose commit was not answered.
     pub(super) unanswered: Option<Seq>,
+    /// Cleared by an answer to a knock, until a batch is committed: a server that opens but lets nobody in is left to the
+    /// back-off.
+    pub(super) may_knock: bool,
     /// Fewer rows than `max_rows`, after a batch was refused as a whole; grows again with every commit.
     pub(super) rows_limit: usize,
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
@@ -92,6 +98,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             purge_due: Instant::now(),
             rows_limit: setup.database.batch.max_rows,
             halt_before: None,
+            may_knock: true,
             setup,
         }
     }
@@ -103,15 +110,32 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Ok(()) => break,
                 Err(stop) => stop,
             };
+            let is_away = matches!(&stop, Stop::Retry(error) if error.code == "connect");
             let wait = self.report(stop);
+            let mut shutdown = self.setup.shutdown.clone();
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.setup.shutdown.requested() => break,
+                () = self.come_back(), if is_away && self.may_knock => {
+                    self.may_knock = false;
+                    self.backoff.reset();
+                }
+                () = shutdown.requested() => break,
             }
         }
         self.setup.sink.close().await;
         self.setup.state.update(|state| state.connected = false);
         self.metrics.connected.set(0);
+    }
+
+    /// Waits until somebody answers where nobody did: after a long outage the next attempt may be half a minute away,
+    /// while the journal fills.
+    async fn come_back(&mut self) {
+        loop {
+            tokio::time::sleep(KNOCK_INTERVAL).await;
+            if self.setup.sink.is_reachable().await {
+                return;
+            }
+        }
     }
 
     /// One connection's life. `Ok` once the shutdown was requested and what was in flight is committed.

@@ -80,6 +80,12 @@ pub trait Sink {
     /// Opens a fresh connection (dropping the old one), applies the migrations under a lock.
     async fn connect(&mut self) -> Result<(), SinkError>;
 
+    /// After `connect` failed with the code `connect`: whether somebody answers there by now. Cheap, at most a few
+    /// seconds; a sink that cannot tell says no.
+    async fn is_reachable(&mut self) -> bool {
+        false
+    }
+
     /// This bridge's offset rows.
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError>;
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Config, NoTls};
 
@@ -20,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// TCP, TLS and login together may take this many times the connect timeout: a name can have several addresses.
 const LOGIN_STEPS: u32 = 3;
 
+/// For a connection that is only to show that somebody answers.
+const KNOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
 const DEFAULT_PORT: u16 = 5432;
 
 /// What the server shows as our name when the URL gives none.
@@ -32,6 +36,22 @@ struct Candidate {
     is_socket: bool,
 }
 
+impl Candidate {
+    async fn answers(&self) -> bool {
+        let port = self.config.get_ports().first().copied().unwrap_or(DEFAULT_PORT);
+        if let Some(&address) = self.config.get_hostaddrs().first() {
+            return TcpStream::connect((address, port)).await.is_ok();
+        }
+        match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => TcpStream::connect((name.as_str(), port)).await.is_ok(),
+            Some(Host::Unix(directory)) => {
+                UnixStream::connect(directory.join(format!(".s.PGSQL.{port}"))).await.is_ok()
+            }
+            None => false,
+        }
+    }
+}
+
 /// A session with the first host that takes us and fits `target_session_attrs`.
 pub(super) async fn open(url: &PostgresUrl, statement_timeout: Duration) -> Result<Session, SinkError> {
     let mut failures = Vec::new();
@@ -42,6 +62,16 @@ pub(super) async fn open(url: &PostgresUrl, statement_timeout: Duration) -> Resu
         }
     }
     Err(summary(failures))
+}
+
+/// Whether one of the hosts takes a connection; nothing is said on it.
+pub(super) async fn is_reachable(url: &PostgresUrl) -> bool {
+    for candidate in candidates(url).unwrap_or_default() {
+        if let Ok(true) = tokio::time::timeout(KNOCK_TIMEOUT, candidate.answers()).await {
+            return true;
+        }
+    }
+    false
 }
 
 /// One error for all hosts: transient if any of them may come back by itself.

@@ -115,6 +115,10 @@ impl Sink for PostgresSink {
         migrated
     }
 
+    async fn is_reachable(&mut self) -> bool {
+        connect::is_reachable(&self.url).await
+    }
+
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
         self.run(async |session, sql| offsets::read(session, sql, bridge).await).await
     }
