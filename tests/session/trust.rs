@@ -78,10 +78,10 @@ async fn a_new_session_is_subscribed_while_the_journal_is_full_and_read_once_it_
         client.disk.let_go();
         assert_eq!(peer.expect(0x50).await.id(), 5);
         // From the first message on the identifiers count again, over a crash too.
+        eventually("the subscriptions are on the disk", || client.is_confirmed()).await;
         running.kill().await;
         let running = client.start();
         let mut peer = broker.welcome(true).await;
-        peer.grant().await;
         deliver_again(&mut peer).await;
         assert_eq!(client.disk.payloads(), ["same", "same"]);
         running.finish().await;
