@@ -19,17 +19,23 @@ use crate::telemetry::{FilterLabels, Metrics, PeerLabels};
 /// An unchanged failure is said again this often; in between it is at DEBUG.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
 
+/// Of more filters than this, subscribed to in one go, only the count is logged at INFO: a line for each would bury the
+/// rest of the log.
+const NAMED_FILTERS_MAX: usize = 20;
+
 /// The source's voice.
 pub(super) struct Events {
     status: Arc<SourceStatus>,
     pub(super) metrics: Arc<Metrics>,
     /// The failure last said aloud, and when.
     said: Option<(String, Instant)>,
+    /// While many filters are being subscribed to: how many the broker granted as asked.
+    counted: Option<usize>,
 }
 
 impl Events {
     pub(super) fn new(status: Arc<SourceStatus>, metrics: Arc<Metrics>) -> Events {
-        let events = Events { status, metrics, said: None };
+        let events = Events { status, metrics, said: None, counted: None };
         events.gauge(0);
         events
     }
@@ -147,8 +153,28 @@ impl Events {
         });
     }
 
+    /// The broker is being asked for `filters` filters.
+    pub(super) fn subscribing(&mut self, filters: usize) {
+        // A connection that ended in between left a count.
+        self.settled();
+        self.counted = (filters > NAMED_FILTERS_MAX).then_some(0);
+    }
+
+    /// The broker has answered for every filter.
+    pub(super) fn settled(&mut self) {
+        if let Some(filters) = self.counted.take().filter(|&filters| filters > 0) {
+            tracing::info!(filters, "subscribed");
+        }
+    }
+
     /// The broker answered for one filter.
-    pub(super) fn answered(&self, version: MqttVersion, answer: &Answer, detail: Option<&str>, plan: &Subscriptions) {
+    pub(super) fn answered(
+        &mut self,
+        version: MqttVersion,
+        answer: &Answer,
+        detail: Option<&str>,
+        plan: &Subscriptions,
+    ) {
         let filter = answer.asked.filter.as_str();
         let rules = plan.get(filter).map_or(String::new(), |subscription| subscription.rules.join(", "));
         let asked = answer.asked.qos.level();
@@ -176,7 +202,13 @@ impl Events {
                     "the broker granted a lower QoS: messages may be lost or repeated on the way to us"
                 );
             }
-            _ => tracing::info!(filter, rules, qos = asked, "subscribed"),
+            _ => match &mut self.counted {
+                Some(count) => {
+                    *count += 1;
+                    tracing::debug!(filter, rules, qos = asked, "subscribed");
+                }
+                None => tracing::info!(filter, rules, qos = asked, "subscribed"),
+            },
         }
         self.granted_gauge(filter, granted.map_or(-1, i64::from));
         self.status.update(|now| {
