@@ -214,18 +214,24 @@ impl<F: Fs> Shared<F> {
         }
     }
 
-    /// Logs and counts a lost range, unless that was done before.
+    /// Logs and counts what of a lost range was not reported before: readers may lack ranges that overlap.
     pub(super) fn report_lost(&self, from: Seq, to: Seq, why: &str) {
         let mut reported = lock(&self.reported);
-        if reported.iter().any(|&(known_from, known_to)| known_from <= from && to <= known_to) {
-            return;
+        let mut parts = vec![(from, to)];
+        for &(known_from, known_to) in reported.iter() {
+            let around = |(from, to): (Seq, Seq)| [(from, to.min(known_from)), (from.max(known_to), to)];
+            parts = parts.into_iter().flat_map(around).filter(|(from, to)| from < to).collect();
         }
-        if reported.len() == REPORTED_MAX {
-            reported.pop_front();
+        for &part in &parts {
+            if reported.len() == REPORTED_MAX {
+                reported.pop_front();
+            }
+            reported.push_back(part);
         }
-        reported.push_back((from, to));
         drop(reported);
-        events::messages_lost(&self.metrics, from, to, why);
+        for (from, to) in parts {
+            events::messages_lost(&self.metrics, from, to, why);
+        }
     }
 
     /// Says whether the journal takes anything, and tells the session when that changed.
