@@ -155,7 +155,14 @@ impl<F: Fs> Overview<F> {
         if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
             reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
         }
-        let ready = reasons.is_empty();
+        let refused = status.mqtt.subscriptions.iter().filter(|subscription| subscription.error.is_some());
+        let is_deaf =
+            !status.mqtt.subscriptions.is_empty() && refused.clone().count() == status.mqtt.subscriptions.len();
+        let ready = reasons.is_empty() && !is_deaf;
+        for subscription in refused {
+            let error = subscription.error.as_deref().unwrap_or_default();
+            reasons.push(format!("the broker refused {}: {error}", subscription.filter));
+        }
         for (name, database) in &status.databases {
             if let Some(held) = &database.held {
                 reasons.push(format!("database {name} is held: {}", held.reason));

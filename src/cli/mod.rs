@@ -108,10 +108,13 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Prints what went wrong, with its causes, and gives exit code 1.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("rowbridge: {error}");
+    let text = error.to_string();
+    eprintln!("rowbridge: {text}");
     let mut source = error.source();
     while let Some(cause) = source {
-        eprintln!("  because: {cause}");
+        if !text.contains(&cause.to_string()) {
+            eprintln!("  because: {cause}");
+        }
         source = cause.source();
     }
     ExitCode::from(EXIT_FAILED)

@@ -6,19 +6,28 @@ use tokio_postgres::config::Host;
 
 use super::{MqttUrl, PostgresUrl, Scheme};
 
-impl fmt::Display for MqttUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl MqttUrl {
+    /// The whole URL, for the WebSocket handshake alone: its query may hold a token.
+    pub fn expose(&self) -> String {
+        format!("{}{}", self.origin(), self.path)
+    }
+
+    fn origin(&self) -> String {
         let scheme = match self.scheme {
             Scheme::Mqtt => "mqtt",
             Scheme::Mqtts => "mqtts",
             Scheme::Ws => "ws",
             Scheme::Wss => "wss",
         };
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path)
-        } else {
-            write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
-        }
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{scheme}://{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for MqttUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, query) = self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?…"));
+        write!(f, "{}{path}{query}", self.origin())
     }
 }
 
@@ -40,5 +49,18 @@ impl fmt::Display for PostgresUrl {
             }
         }
         write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_the_path_is_not_shown() {
+        let path = "/mqtt?token=geheim".to_owned();
+        let url = MqttUrl { scheme: Scheme::Wss, host: "::1".to_owned(), port: 443, path };
+        assert_eq!(url.to_string(), "wss://[::1]:443/mqtt?…");
+        assert_eq!(url.expose(), "wss://[::1]:443/mqtt?token=geheim");
     }
 }

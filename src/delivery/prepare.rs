@@ -62,31 +62,42 @@ async fn live_table<S: Sink>(
         return Ok(Ok(schema));
     }
     let create = rules.iter().any(|rule| rule.create && rule.table == *table);
-    let columns = declared_columns(table, rules, create);
-    let sql = columns.map(|columns| {
-        let columns: Vec<(&str, DeclaredType)> =
-            columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
-        sink.create_table_sql(table, &columns)
-    });
-    let Some(sql) = sql.as_ref().filter(|_| create) else {
-        return Ok(Err(sql.map(|sql| format!("{sql}; -- or set create: true in the rule"))));
-    };
-    sink.create_table(sql).await?;
+    let Some((columns, untyped)) = declared_columns(table, rules, create) else { return Ok(Err(None)) };
+    let columns: Vec<(&str, DeclaredType)> =
+        columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
+    let sql = sink.create_table_sql(table, &columns);
+    // A valid configuration tells every type where it says create.
+    if !create || !untyped.is_empty() {
+        let advice = match untyped[..] {
+            [] => "or set create: true in the rule".to_owned(),
+            _ => format!("choose the types of: {}", untyped.join(", ")),
+        };
+        return Ok(Err(Some(format!("{sql}; -- {advice}"))));
+    }
+    sink.create_table(&sql).await?;
     tracing::info!(%table, sql, "table created");
-    Ok(sink.describe(table).await?.ok_or(Some(sql.clone())))
+    Ok(sink.describe(table).await?.ok_or(Some(sql)))
 }
 
-/// The columns that rules name for this table, each once, in order; `None` if a type cannot be told. With
-/// `creating`, only rules that say `create: true` count.
-fn declared_columns(table: &TableName, rules: &[Arc<Rule>], creating: bool) -> Option<Vec<(Arc<str>, DeclaredType)>> {
+/// Columns with their types, and the names of those whose type only a person can tell.
+type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
+
+/// The columns that rules name for this table, each once, in order; `None` if there are none. A type that cannot be told
+/// is given as text. With `creating`, only rules that say `create: true` count.
+fn declared_columns(table: &TableName, rules: &[Arc<Rule>], creating: bool) -> Option<Declared> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
+    let mut untyped = Vec::new();
     for rule in rules.iter().filter(|rule| rule.table == *table && (rule.create || !creating)) {
         let Columns::Named(columns) = &rule.columns else { return None };
         for column in columns {
             if declared.iter().all(|(name, _)| *name != column.name) {
-                declared.push((Arc::clone(&column.name), column.create_type(rule.format)?));
+                let told = column.create_type(rule.format);
+                if told.is_none() {
+                    untyped.push(column.name.to_string());
+                }
+                declared.push((Arc::clone(&column.name), told.unwrap_or(DeclaredType::Text)));
             }
         }
     }
-    (!declared.is_empty()).then_some(declared)
+    (!declared.is_empty()).then_some((declared, untyped))
 }

@@ -141,8 +141,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// One connection's life. `Ok` once the shutdown was requested and what was in flight is committed.
     async fn deliver(&mut self) -> Result<(), Stop> {
         self.setup.sink.connect().await?;
+        let mut looked_again = false;
         loop {
             let place = self.locate().await?;
+            self.metrics.connected.set(1);
             let mapper = prepare::compile(
                 &mut self.setup.sink,
                 &self.setup.bridge,
@@ -159,8 +161,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             };
             let rules = Arc::clone(&self.setup.rules);
             let mut gatherer = Gatherer::new(mapper, rules, self.setup.unmatched.clone(), offset);
-            if self.stream(&mut gatherer, &place).await? {
-                return Ok(());
+            match self.stream(&mut gatherer, &place).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // A table that changed since it was looked at: compiling says better what is wrong, if anything still is.
+                Err(Stop::Hold { .. }) if !looked_again => looked_again = true,
+                Err(stop) => return Err(stop),
             }
         }
     }
@@ -197,7 +203,6 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// Connected, compiled and in place. A hold is over only once a batch went in, or none waits.
     fn announce(&mut self) {
-        self.metrics.connected.set(1);
         let next_seq = self.reader.position();
         let pending = self.watermark.borrow().next_seq.0.saturating_sub(next_seq.0);
         let mut is_news = false;

@@ -1,7 +1,8 @@
 //! Keeps a copy of damaged bytes for a person to look at, before the journal goes on without them.
 //!
 //! `journal/quarantine/{segment}-{offset}-{len}` holds the bytes `offset..offset+len` of the segment. The name follows
-//! from the damage, so a crash half-way and a second reader make the same file again.
+//! from the damage, so a crash half-way and a second reader make the same file again. Only one caller at a time: within a
+//! running journal `Shared::quarantining` sees to it.
 
 use std::io;
 use std::path::{Path, PathBuf};

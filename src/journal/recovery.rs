@@ -175,8 +175,8 @@ impl<F: Fs> Recovery<'_, F> {
             Some(trusted) if !ids.is_empty() => trusted.next_seq.max(base),
             _ => {
                 let limit = file.len().map_err(self.failed(path, "reading its length"))?;
-                let seeming_end = self.scanner(file, 0, 0, base).seeming_end(limit);
-                let next = seeming_end.map_err(self.failed(path, "reading it"))?.max(base.next());
+                let seeming_end = Scanner::end_without_header(file, base, limit);
+                let next = seeming_end.map_err(self.failed(path, "reading it"))?;
                 let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
                 ids.retain(|&(_, first)| first < next);
                 ids.push((id, next));

@@ -47,6 +47,8 @@ impl<F: Fs> Writer<F> {
 
     fn try_reopen(&mut self) -> Result<(), OpenError> {
         let salt = self.active.segment.salt.expect("the active segment's header was read or written by us");
+        // It may put damage aside, as readers do meanwhile.
+        let quarantining = lock(&self.shared.quarantining);
         let recovered = Recovery {
             fs: &self.shared.fs,
             dir: &self.shared.dir,
@@ -55,6 +57,7 @@ impl<F: Fs> Writer<F> {
             trusted: Some(Trusted { salt, len: self.active.durable, next_seq: self.shared.next_seq() }),
         }
         .run()?;
+        drop(quarantining);
         recovered.losses.iter().for_each(|lost| self.shared.report_lost(lost.from, lost.to, &lost.why));
         let acknowledged_lost = matches!(self.config.durability, Durability::Interval(_)) && self.active.messages > 0;
         if acknowledged_lost {

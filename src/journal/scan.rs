@@ -185,6 +185,14 @@ impl<File: FsFile> Scanner<File> {
         Ok(end)
     }
 
+    /// For a newest segment whose header cannot be read: the number after what it seems to have held, which was one
+    /// message at least.
+    pub(super) fn end_without_header(file: File, base: Seq, limit: u64) -> io::Result<Seq> {
+        let mut scanner = Scanner::new(file, 0, 0, base);
+        scanner.tolerate_unreadable();
+        Ok(scanner.seeming_end(limit)?.max(base.next()))
+    }
+
     fn is_plausible(&self, seq: Seq) -> bool {
         seq >= self.expected && seq.0 - self.expected.0 <= SEQ_JUMP_MAX
     }

@@ -42,6 +42,8 @@ pub(super) struct Shared<F: Fs> {
     /// Everything below was dropped by `when_full: drop_oldest`.
     pub(super) dropped_below: AtomicU64,
     reported: Mutex<VecDeque<(Seq, Seq)>>,
+    /// Held while copies are put into the quarantine folder: readers that meet the same damage would make the same file.
+    pub(super) quarantining: Mutex<()>,
     /// How often reading a segment failed, by its base.
     read_failures: Mutex<VecDeque<(Seq, u32)>>,
     pub(super) queue: Mutex<Queue>,
@@ -105,6 +107,7 @@ impl<F: Fs> Shared<F> {
             delivered: Mutex::new(vec![None; from.readers]),
             dropped_below: AtomicU64::new(0),
             reported: Mutex::default(),
+            quarantining: Mutex::default(),
             read_failures: Mutex::default(),
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -175,9 +178,11 @@ impl<F: Fs> Shared<F> {
 
     /// Keeps the damaged bytes aside. A failure is told, and its error returned.
     pub(super) fn quarantine(&self, segment: &Path, file: &F::File, offset: u64, len: u64) -> io::Result<()> {
-        if len > 0
-            && let Err(error) = quarantine::keep_range(&self.fs, &self.dir, segment, file, offset, len)
-        {
+        if len == 0 {
+            return Ok(());
+        }
+        let _one_at_a_time = lock(&self.quarantining);
+        if let Err(error) = quarantine::keep_range(&self.fs, &self.dir, segment, file, offset, len) {
             events::quarantine_failed(segment, offset, len, &error);
             return Err(error);
         }
@@ -209,18 +214,24 @@ impl<F: Fs> Shared<F> {
         }
     }
 
-    /// Logs and counts a lost range, unless that was done before.
+    /// Logs and counts what of a lost range was not reported before: readers may lack ranges that overlap.
     pub(super) fn report_lost(&self, from: Seq, to: Seq, why: &str) {
         let mut reported = lock(&self.reported);
-        if reported.iter().any(|&(known_from, known_to)| known_from <= from && to <= known_to) {
-            return;
+        let mut parts = vec![(from, to)];
+        for &(known_from, known_to) in reported.iter() {
+            let around = |(from, to): (Seq, Seq)| [(from, to.min(known_from)), (from.max(known_to), to)];
+            parts = parts.into_iter().flat_map(around).filter(|(from, to)| from < to).collect();
         }
-        if reported.len() == REPORTED_MAX {
-            reported.pop_front();
+        for &part in &parts {
+            if reported.len() == REPORTED_MAX {
+                reported.pop_front();
+            }
+            reported.push_back(part);
         }
-        reported.push_back((from, to));
         drop(reported);
-        events::messages_lost(&self.metrics, from, to, why);
+        for (from, to) in parts {
+            events::messages_lost(&self.metrics, from, to, why);
+        }
     }
 
     /// Says whether the journal takes anything, and tells the session when that changed.

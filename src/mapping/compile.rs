@@ -109,19 +109,20 @@ impl<R: RowEncoder> Compilation<'_, R> {
 
     fn no_such_column(&mut self, column: &config::Column) {
         let name = &column.name;
-        let near = |live: &&Column| strsim::damerau_levenshtein(&live.name.to_lowercase(), &name.to_lowercase()) <= 2;
+        // Two letters of a name of three are another name.
+        let distance_max = (name.chars().count() / 3).min(2);
+        let near = |live: &&Column| {
+            strsim::damerau_levenshtein(&live.name.to_lowercase(), &name.to_lowercase()) <= distance_max
+        };
         let hint = match self.schema.columns.iter().find(near) {
             Some(live) => format!("; did you mean `{}`?", live.name),
             None => String::new(),
         };
-        let natural = match &column.source {
-            ColumnSource::From(source) => source.natural_type(),
-            ColumnSource::Value(_) => None,
-        };
-        let timed = column.time.as_ref().map(|_| DeclaredType::Timestamptz);
-        let mend = column.declared.clone().or(timed).or(natural).map(|declared| {
-            let quoted = TableName { schema: None, name: name.to_string() }.quoted();
-            format!("ALTER TABLE {} ADD COLUMN {quoted} {}", self.schema.name.quoted(), sql_type::<R>(&declared))
+        let table = self.schema.name.quoted();
+        let quoted = TableName { schema: None, name: name.to_string() }.quoted();
+        let mend = Some(match column.create_type(self.rule.format) {
+            Some(declared) => format!("ALTER TABLE {table} ADD COLUMN {quoted} {}", sql_type::<R>(&declared)),
+            None => format!("ALTER TABLE {table} ADD COLUMN {quoted} text -- or the type that fits its values"),
         });
         self.fault(format!("the table has no column `{name}`{hint}"), mend);
     }

@@ -63,7 +63,7 @@ async fn encrypt(
 }
 
 async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S, packet_bytes_max: u32) -> Result<Transport, TransportError> {
-    let address = url.to_string();
+    let address = url.expose();
     let socket = WebSocket::open(&address, stream, packet_bytes_max);
     // The handshake's future holds its request and reply: too large for the session's stack.
     let socket = Box::pin(socket).await.map_err(|error| TransportError::WebSocket(Box::new(error)))?;

@@ -53,7 +53,8 @@ pub struct RecordCounts {
 /// Something to know about a segment. Ranges of sequence numbers are `from..to`, and empty if no message is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// No record can be read, as both copies of the header are damaged.
+    /// No record can be read, as both copies of the header are damaged. In the newest segment `to` is what the records
+    /// seem to say.
     UnreadableHeader { from: Seq, to: Seq },
     /// Bytes that are no record, where records should be.
     Damage { offset: u64, len: u64, from: Seq, to: Seq },
@@ -167,7 +168,12 @@ fn verify_segment<File: FsFile>(
         findings: Vec::new(),
     };
     if opened.header.is_none() {
-        report.next_seq = next_base.unwrap_or(report.base);
+        report.next_seq = match next_base {
+            Some(next) => next,
+            // As the next start estimates it.
+            None => Scanner::end_without_header(opened.file, opened.base, opened.bytes)
+                .map_err(failed(&opened.path, "reading"))?,
+        };
         report.findings.push(Finding::UnreadableHeader { from: report.base, to: report.next_seq });
         return Ok(report);
     }

@@ -78,6 +78,23 @@ fn a_missing_segment_and_an_unreadable_one_are_told() {
 }
 
 #[test]
+fn an_unreadable_newest_segment_is_told_with_the_losses_that_the_next_start_reports() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.commit_all(1..=200);
+    let newest = life.segments().pop().unwrap();
+    let from = segment::base_of(&newest).unwrap();
+    let fs = fs.kill();
+    fs.damage(&newest, |bytes| bytes[..200].fill(0));
+    let report = verify(&fs);
+    assert_eq!(findings(&fs), [Finding::UnreadableHeader { from, to: Seq(201) }]);
+    assert!(!report.is_sound() && report.next_seq == Seq(201), "{report:?}");
+    let lost: u64 = report.findings().map(|(_, finding)| finding.messages_lost()).sum();
+    let life = Life::begin(&fs, &config());
+    assert_eq!((life.metrics.messages_lost.get(), life.handle.status().next_seq), (lost, report.next_seq));
+}
+
+#[test]
 fn a_folder_without_a_journal_is_said_to_be_one() {
     let error = inspect::status(&RealFs, Path::new("nowhere/at/all")).unwrap_err();
     assert!(matches!(error, inspect::InspectError::NoJournal(_)), "{error}");

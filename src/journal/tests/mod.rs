@@ -4,6 +4,7 @@ mod damage;
 mod full;
 mod hostile;
 mod inspecting;
+mod losses;
 mod reopening;
 mod running;
 mod simulation;

@@ -21,6 +21,9 @@ const LOCK: i32 = 0x726f_7762;
 const VERSION_TABLE: &str = "rowbridge_schema_version";
 const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
 
+/// SQLSTATE: there is no such schema.
+const INVALID_SCHEMA_NAME: &str = "3F000";
+
 const DOING: &str = "preparing Rowbridge's own tables";
 
 const ADVICE: &str = "run the SQL of the message as an administrator, once";
@@ -31,9 +34,11 @@ pub(super) async fn migrate(session: &Session, sql: &Sql) -> Result<(), SinkErro
         return Ok(());
     }
     match apply(session, sql).await {
-        Err(error) if error.class != Class::Transient => {
-            Err(SinkError { message: format!("{}\n{}", error.message, by_hand(&sql.schema)), advice: ADVICE, ..error })
-        }
+        Err(error) if error.class != Class::Transient => Err(SinkError {
+            message: format!("{}\n{}", error.message, by_hand(&sql.schema, &sql.role, &error.code)),
+            advice: ADVICE,
+            ..error
+        }),
         result => result,
     }
 }
@@ -89,20 +94,13 @@ async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
     session.wait(1, DOING, commit(client)).await
 }
 
-/// What an administrator would run.
-fn by_hand(schema: &str) -> String {
-    let schema = quote(schema);
-    let steps: String = STEPS
-        .iter()
-        .flat_map(|step| step.lines())
-        .filter(|line| !line.starts_with("--"))
-        .fold(String::new(), |text, line| text + line + "\n");
-    format!(
-        "CREATE SCHEMA IF NOT EXISTS {schema};\n-- Either let Rowbridge make its tables:\nGRANT USAGE, CREATE ON SCHEMA \
-         {schema} TO <Rowbridge's role>;\n-- or make them for it:\nSET search_path = {schema};\n{steps}GRANT USAGE ON SCHEMA {schema} TO <Rowbridge's role>;\nGRANT \
-         SELECT, INSERT, UPDATE, DELETE ON {} TO <Rowbridge's role>;",
-        OWN_TABLES.join(", ")
-    )
+/// What an administrator would run, so that Rowbridge can make its tables itself.
+fn by_hand(schema: &str, role: &str, code: &str) -> String {
+    let (schema, role) = (quote(schema), quote(role));
+    if code == INVALID_SCHEMA_NAME {
+        return format!("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role};");
+    }
+    format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};")
 }
 
 #[cfg(test)]
@@ -110,11 +108,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sql_for_an_administrator_names_the_schema_and_every_table() {
-        let text = by_hand("my \"own\"");
-        assert!(text.contains(r#"SET search_path = "my ""own""""#));
-        for table in OWN_TABLES {
-            assert!(text.contains(&format!("CREATE TABLE IF NOT EXISTS {table}")));
-        }
+    fn the_sql_for_an_administrator_names_the_schema_and_the_role() {
+        let grant = r#"GRANT USAGE, CREATE ON SCHEMA "my ""own""" TO "bridge";"#;
+        assert_eq!(by_hand("my \"own\"", "bridge", "42501"), grant);
+        let create = r#"CREATE SCHEMA IF NOT EXISTS "nosuch" AUTHORIZATION "bridge";"#;
+        assert_eq!(by_hand("nosuch", "bridge", INVALID_SCHEMA_NAME), create);
     }
 }

@@ -65,7 +65,7 @@ impl PostgresSink {
             unreachable!("a Postgres sink is only made for a Postgres URL")
         };
         PostgresSink {
-            sql: Sql::new(&url.schema, database.statement_timeout),
+            sql: Sql::new(&url.schema, url.config.get_user().unwrap_or_default(), database.statement_timeout),
             statement_timeout: database.statement_timeout,
             url: PostgresUrl::clone(url),
             session: None,

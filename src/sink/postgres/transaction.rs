@@ -29,10 +29,12 @@ pub(super) struct Sql {
     pub(super) dead_letters: String,
     /// The configured schema as it is.
     pub(super) schema: String,
+    /// The role of the URL, for the SQL that an administrator is shown.
+    pub(super) role: String,
 }
 
 impl Sql {
-    pub(super) fn new(schema: &str, statement_timeout: Duration) -> Sql {
+    pub(super) fn new(schema: &str, role: &str, statement_timeout: Duration) -> Sql {
         let millis = statement_timeout.as_millis().min(TIMEOUT_MILLIS_MAX);
         let table = |name: &str| format!("{}.{}", quote(schema), quote(name));
         Sql {
@@ -49,6 +51,7 @@ impl Sql {
             offsets: table("rowbridge_offsets"),
             dead_letters: table("rowbridge_dead_letters"),
             schema: schema.to_owned(),
+            role: role.to_owned(),
         }
     }
 }
