@@ -108,7 +108,7 @@ fn naive_plan(version: MqttVersion, rules: &[Arc<Rule>]) -> (Vec<Subscription>, 
     for rule in rules {
         for pattern in &rule.topics {
             let filter = pattern.filter().to_owned();
-            let asked = Subscription { filter, qos: rule.qos, identifier: None, rules: vec![rule.name.clone()] };
+            let asked = Subscription { filter, qos: rule.qos, identifier: None, rules: vec![Arc::clone(&rule.name)] };
             match wanted.iter_mut().find(|(known, _)| known.filter() == pattern.filter()) {
                 Some((_, known)) => naive_ride(known, &asked),
                 None => wanted.push((pattern, asked)),
@@ -147,7 +147,7 @@ fn naive_ride(carrier: &mut Subscription, asked: &Subscription) {
     carrier.qos = carrier.qos.max(asked.qos);
     for rule in &asked.rules {
         if !carrier.rules.contains(rule) {
-            carrier.rules.push(rule.clone());
+            carrier.rules.push(Arc::clone(rule));
         }
     }
 }
