@@ -204,13 +204,13 @@ impl TopicPattern {
     }
 
     /// `$share/GROUP/`, or nothing.
-    fn share(&self) -> &str {
+    pub(crate) fn share(&self) -> &str {
         &self.filter[..self.share_len]
     }
 
     /// The set of topics it matches in one canonical form: levels (`None` = any) and whether more may follow.
     /// `{*x}` is `+/#`, and so is `#` at the beginning, because every topic has a first level.
-    fn shape(&self) -> (Vec<Option<&str>>, bool) {
+    pub(crate) fn shape(&self) -> (Vec<Option<&str>>, bool) {
         let mut levels: Vec<Option<&str>> = self
             .levels
             .iter()

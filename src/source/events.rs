@@ -19,17 +19,23 @@ use crate::telemetry::{FilterLabels, Metrics, PeerLabels};
 /// An unchanged failure is said again this often; in between it is at DEBUG.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
 
+/// Of more filters than this, subscribed to in one go, only the count is logged at INFO: a line for each would bury the
+/// rest of the log.
+const NAMED_FILTERS_MAX: usize = 20;
+
 /// The source's voice.
 pub(super) struct Events {
     status: Arc<SourceStatus>,
     pub(super) metrics: Arc<Metrics>,
     /// The failure last said aloud, and when.
     said: Option<(String, Instant)>,
+    /// While many filters are being subscribed to: how many the broker granted as asked.
+    counted: Option<usize>,
 }
 
 impl Events {
     pub(super) fn new(status: Arc<SourceStatus>, metrics: Arc<Metrics>) -> Events {
-        let events = Events { status, metrics, said: None };
+        let events = Events { status, metrics, said: None, counted: None };
         events.gauge(0);
         events
     }
@@ -147,8 +153,28 @@ impl Events {
         });
     }
 
+    /// The broker is being asked for `filters` filters.
+    pub(super) fn subscribing(&mut self, filters: usize) {
+        // A connection that ended in between left a count.
+        self.settled();
+        self.counted = (filters > NAMED_FILTERS_MAX).then_some(0);
+    }
+
+    /// The broker has answered for every filter.
+    pub(super) fn settled(&mut self) {
+        if let Some(filters) = self.counted.take().filter(|&filters| filters > 0) {
+            tracing::info!(filters, "subscribed");
+        }
+    }
+
     /// The broker answered for one filter.
-    pub(super) fn answered(&self, version: MqttVersion, answer: &Answer, detail: Option<&str>, plan: &Subscriptions) {
+    pub(super) fn answered(
+        &mut self,
+        version: MqttVersion,
+        answer: &Answer,
+        detail: Option<&str>,
+        plan: &Subscriptions,
+    ) {
         let filter = answer.asked.filter.as_str();
         let rules = plan.get(filter).map_or(String::new(), |subscription| subscription.rules.join(", "));
         let asked = answer.asked.qos.level();
@@ -176,7 +202,13 @@ impl Events {
                     "the broker granted a lower QoS: messages may be lost or repeated on the way to us"
                 );
             }
-            _ => tracing::info!(filter, rules, qos = asked, "subscribed"),
+            _ => match &mut self.counted {
+                Some(count) => {
+                    *count += 1;
+                    tracing::debug!(filter, rules, qos = asked, "subscribed");
+                }
+                None => tracing::info!(filter, rules, qos = asked, "subscribed"),
+            },
         }
         self.granted_gauge(filter, granted.map_or(-1, i64::from));
         self.status.update(|now| {
@@ -208,5 +240,66 @@ impl Events {
     fn granted_gauge(&self, filter: &str, granted: i64) {
         let labels = FilterLabels { filter: filter.to_owned() };
         self.metrics.subscription_granted_qos.get_or_create(&labels).set(granted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::super::outgoing::SubscribeTo;
+    use super::super::subscriptions::tests::rule;
+    use super::*;
+    use crate::message::Qos;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The INFO lines and graver ones while the broker grants `count` filters, but the first at a lower QoS and
+    /// refuses the second.
+    fn lines_for(count: usize) -> Vec<String> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let plan = Subscriptions::plan(MqttVersion::V5, &[rule("r", Qos::AtLeastOnce, &["a"])], None);
+        tracing::subscriber::with_default(subscriber, || {
+            let mut events = Events::new(Arc::default(), Arc::new(Metrics::new()));
+            events.subscribing(count);
+            for n in 0..count {
+                let asked = SubscribeTo { filter: format!("f/{n}"), qos: Qos::AtLeastOnce, identifier: None };
+                let code = [0, 0x87].get(n).copied().unwrap_or(1);
+                events.answered(MqttVersion::V5, &Answer { asked, code }, None, &plan);
+            }
+            events.settled();
+            events.settled();
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn many_filters_are_counted_in_one_line_but_each_refusal_and_lower_qos_is_told() {
+        let few = lines_for(NAMED_FILTERS_MAX);
+        assert_eq!(few.len(), NAMED_FILTERS_MAX, "{few:?}");
+        assert!(few[19].contains("f/19"), "{few:?}");
+        let many = lines_for(NAMED_FILTERS_MAX + 1);
+        assert_eq!(many.len(), 3, "{many:?}");
+        assert!(many[0].contains("f/0") && many[1].contains("f/1"), "{many:?}");
+        assert!(many[2].contains("subscribed") && many[2].contains("filters=19"), "{many:?}");
     }
 }

@@ -16,6 +16,7 @@
 
 mod backoff;
 mod events;
+mod filter_tree;
 mod handshake;
 mod inbox;
 mod intake;

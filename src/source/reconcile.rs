@@ -87,6 +87,15 @@ impl Reconciler {
         self.outstanding.is_empty()
     }
 
+    /// How many filters the broker has yet to answer a SUBSCRIBE for.
+    pub(super) fn asking(&self) -> usize {
+        let filters = |request: &Request| match &request.kind {
+            RequestKind::Subscribe(filters) => filters.len(),
+            RequestKind::Unsubscribe(_) => 0,
+        };
+        self.outstanding.iter().map(filters).sum()
+    }
+
     /// Notes the broker's answer to a SUBSCRIBE in `stored`. An answer to nothing we asked is passed over.
     pub(super) fn on_suback(
         &mut self,

@@ -247,6 +247,7 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         self.asked_at = None;
         self.subscribe_to_all = false;
+        self.shared.events.settled();
         let stored = &mut self.shared.stored;
         let refused = self.shared.plan.borrow().list().iter().any(|wanted| stored.filter(&wanted.filter).is_none());
         self.retry_refused_at = refused.then(|| Instant::now() + REFUSED_RETRY);
@@ -310,6 +311,7 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         shared.events.planned(&plan, &shared.stored);
         self.reconciler.begin(&plan, &shared.stored, self.subscribe_to_all, &mut self.link.out);
+        shared.events.subscribing(self.reconciler.asking());
         self.asked_at = Some(now);
         if self.reconciler.is_settled() {
             self.on_answer();

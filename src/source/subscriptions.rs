@@ -4,9 +4,11 @@
 //! highest any of them asks for. Filters that overlap without covering make many brokers send a message once per
 //! filter; in MQTT 5 those carry subscription identifiers, by which the mapping tells the copies apart.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::filter_tree::FilterTree;
 use super::stored::{IDENTIFIER_MAX, StoredSubscriptions};
 use crate::config::{MqttVersion, Rule};
 use crate::mapping::TopicPattern;
@@ -16,6 +18,8 @@ use crate::message::Qos;
 #[derive(Debug, Clone)]
 pub struct Subscriptions {
     list: Vec<Subscription>,
+    /// Where in the list each filter is.
+    positions: HashMap<String, usize>,
     identifiers: HashMap<String, u32>,
     /// The state to store before subscribing, if an identifier was given that it lacks.
     stored: StoredSubscriptions,
@@ -44,36 +48,26 @@ impl Subscriptions {
     /// Plans for `rules`. `stored` is [`StoredSubscriptions::load`]'s answer: identifiers given before stay as they are.
     pub fn plan(version: MqttVersion, rules: &[Arc<Rule>], stored: Option<StoredSubscriptions>) -> Subscriptions {
         let wanted = wanted(rules);
+        let all = by_share(&wanted, 0..wanted.len());
         // Covering is transitive, so each dropped filter is covered by a kept one.
-        let kept: Vec<usize> = (0..wanted.len()).filter(|&index| !is_dropped(&wanted, index)).collect();
+        let kept: Vec<usize> = (0..wanted.len()).filter(|&index| !is_dropped(&wanted, &all, index)).collect();
         let mut stored = stored.unwrap_or_else(|| StoredSubscriptions::empty(""));
-        let mut list: Vec<Subscription> = Vec::new();
-        for &index in &kept {
-            let filter = wanted[index].pattern.filter();
-            let overlaps =
-                kept.iter().any(|&other| other != index && wanted[other].pattern.overlaps(wanted[index].pattern));
-            let identifier =
-                if version == MqttVersion::V5 && overlaps { identifier(&mut stored, filter) } else { None };
-            list.push(Subscription {
-                filter: filter.to_owned(),
-                qos: wanted[index].qos,
-                identifier,
-                rules: wanted[index].rules.clone(),
-            });
+        let mut list = subscribe_to(version, &wanted, &kept, &mut stored);
+        let carriers = carriers(&wanted, &kept);
+        for (asked, &carrier) in wanted.iter().zip(&carriers) {
+            if list[carrier].filter != asked.pattern.filter() {
+                list[carrier].ride(asked);
+            }
         }
+        list.iter_mut().for_each(|subscription| keep_first(&mut subscription.rules));
         let mut identifiers = HashMap::new();
-        for (index, asked) in wanted.iter().enumerate() {
-            let carrier = kept.iter().position(|&keeper| keeper == index).or_else(|| {
-                let covering = kept.iter().position(|&keeper| wanted[keeper].pattern.covers(asked.pattern))?;
-                list[covering].ride(asked);
-                Some(covering)
-            });
-            let carrier = &list[carrier.expect("a dropped filter is covered by a kept one")];
-            if let Some(identifier) = carrier.identifier {
+        for (asked, &carrier) in wanted.iter().zip(&carriers) {
+            if let Some(identifier) = list[carrier].identifier {
                 identifiers.insert(asked.pattern.filter().to_owned(), identifier);
             }
         }
-        Subscriptions { list, identifiers, stored }
+        let positions = list.iter().enumerate().map(|(at, subscription)| (subscription.filter.clone(), at)).collect();
+        Subscriptions { list, positions, identifiers, stored }
     }
 
     /// The subscription identifier under which the messages of each filter arrive; empty if none are used.
@@ -92,47 +86,100 @@ impl Subscriptions {
     }
 
     pub(super) fn get(&self, filter: &str) -> Option<&Subscription> {
-        self.list.iter().find(|subscription| subscription.filter == filter)
+        self.positions.get(filter).map(|&at| &self.list[at])
     }
 }
 
 impl Subscription {
-    /// Takes the rules of a covered filter along.
+    /// Takes the rules of a covered filter along, some perhaps again.
     fn ride(&mut self, covered: &Wanted<'_>) {
         self.qos = self.qos.max(covered.qos);
-        for rule in &covered.rules {
-            if !self.rules.contains(rule) {
-                self.rules.push(Arc::clone(rule));
-            }
-        }
+        self.rules.extend(covered.rules.iter().cloned());
     }
 }
 
-/// Every distinct filter, in the order of the rules, with the highest QoS asked for it.
+/// Every distinct filter, in the order of the rules, with the highest QoS asked for it. A rule may be named twice.
 fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted<'_>> {
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
+    let mut positions: HashMap<&str, usize> = HashMap::new();
     for rule in rules {
         for pattern in &rule.topics {
-            match wanted.iter_mut().find(|known| known.pattern.filter() == pattern.filter()) {
-                Some(known) => {
+            match positions.entry(pattern.filter()) {
+                Entry::Occupied(known) => {
+                    let known = &mut wanted[*known.get()];
                     known.qos = known.qos.max(rule.qos);
-                    if !known.rules.contains(&rule.name) {
-                        known.rules.push(Arc::clone(&rule.name));
-                    }
+                    known.rules.push(Arc::clone(&rule.name));
                 }
-                None => wanted.push(Wanted { pattern, qos: rule.qos, rules: vec![Arc::clone(&rule.name)] }),
+                Entry::Vacant(new) => {
+                    new.insert(wanted.len());
+                    wanted.push(Wanted { pattern, qos: rule.qos, rules: vec![Arc::clone(&rule.name)] });
+                }
             }
         }
     }
     wanted
 }
 
+/// The filters at `indexes`, one tree for each share group, because no filter covers one of another group.
+fn by_share<'a>(wanted: &[Wanted<'a>], indexes: impl Iterator<Item = usize>) -> HashMap<&'a str, FilterTree<'a>> {
+    let mut trees: HashMap<&str, FilterTree<'_>> = HashMap::new();
+    for index in indexes {
+        let pattern = wanted[index].pattern;
+        trees.entry(pattern.share()).or_insert_with(FilterTree::new).insert(pattern, index);
+    }
+    trees
+}
+
 /// Whether another filter covers this one. Of two that cover each other (`#` and `+/#`), the first stays.
-fn is_dropped(wanted: &[Wanted<'_>], index: usize) -> bool {
+fn is_dropped(wanted: &[Wanted<'_>], all: &HashMap<&str, FilterTree<'_>>, index: usize) -> bool {
     let pattern = wanted[index].pattern;
-    wanted.iter().enumerate().any(|(other, candidate)| {
-        other != index && candidate.pattern.covers(pattern) && (other < index || !pattern.covers(candidate.pattern))
-    })
+    all[pattern.share()]
+        .covering(pattern)
+        .into_iter()
+        .any(|other| other != index && (other < index || !pattern.covers(wanted[other].pattern)))
+}
+
+/// A subscription for each filter that is kept, with an identifier if it overlaps another one.
+fn subscribe_to(
+    version: MqttVersion,
+    wanted: &[Wanted<'_>],
+    kept: &[usize],
+    stored: &mut StoredSubscriptions,
+) -> Vec<Subscription> {
+    let mut tree = FilterTree::new();
+    kept.iter().for_each(|&index| tree.insert(wanted[index].pattern, index));
+    kept.iter()
+        .map(|&index| {
+            let Wanted { pattern, qos, rules } = &wanted[index];
+            let is_identified = version == MqttVersion::V5 && tree.overlaps_another(pattern, index);
+            Subscription {
+                filter: pattern.filter().to_owned(),
+                qos: *qos,
+                identifier: if is_identified { identifier(stored, pattern.filter()) } else { None },
+                rules: rules.clone(),
+            }
+        })
+        .collect()
+}
+
+/// For each filter, where in `kept` the one is through which its messages come: itself, or the first that covers it.
+fn carriers(wanted: &[Wanted<'_>], kept: &[usize]) -> Vec<usize> {
+    let positions: HashMap<usize, usize> = kept.iter().enumerate().map(|(at, &index)| (index, at)).collect();
+    let trees = by_share(wanted, kept.iter().copied());
+    let carrier = |(index, asked): (usize, &Wanted<'_>)| {
+        positions.get(&index).copied().unwrap_or_else(|| {
+            let covering = trees.get(asked.pattern.share()).map(|tree| tree.covering(asked.pattern));
+            let first = covering.into_iter().flatten().min().expect("a dropped filter is covered by a kept one");
+            positions[&first]
+        })
+    };
+    wanted.iter().enumerate().map(carrier).collect()
+}
+
+/// Names every rule once, where it was named first.
+fn keep_first(rules: &mut Vec<Arc<str>>) {
+    let mut known = HashSet::new();
+    rules.retain(|rule| known.insert(Arc::clone(rule)));
 }
 
 /// The identifier of `filter`, given now if it has none. `None` only when MQTT's numbers have run out.

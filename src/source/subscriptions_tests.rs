@@ -89,6 +89,110 @@ fn an_identifier_is_never_given_to_another_filter() {
     assert_ne!(next.identifiers()["+/c"], plan.identifiers()["+/b"]);
 }
 
+#[test]
+fn ten_thousand_rules_are_planned_without_comparing_each_with_each() {
+    let rules: Vec<_> =
+        (0..10_000).map(|n| rule(&n.to_string(), Qos::AtLeastOnce, &[&format!("r/{n}/{{x}}")])).collect();
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    assert_eq!(plan.list().len(), 10_000);
+    assert!(plan.identifiers().is_empty());
+    let under_one = [rules, vec![rule("all", Qos::ExactlyOnce, &["r/#"])]].concat();
+    let plan = Subscriptions::plan(MqttVersion::V5, &under_one, None);
+    assert_eq!(filters(&plan), [("r/#", 2)]);
+    assert_eq!(plan.list()[0].rules.len(), 10_001);
+}
+
+/// The plan by comparing each filter with each: the subscriptions and the identifiers of the filters.
+fn naive_plan(version: MqttVersion, rules: &[Arc<Rule>]) -> (Vec<Subscription>, HashMap<String, u32>) {
+    let mut wanted: Vec<(&TopicPattern, Subscription)> = Vec::new();
+    for rule in rules {
+        for pattern in &rule.topics {
+            let filter = pattern.filter().to_owned();
+            let asked = Subscription { filter, qos: rule.qos, identifier: None, rules: vec![Arc::clone(&rule.name)] };
+            match wanted.iter_mut().find(|(known, _)| known.filter() == pattern.filter()) {
+                Some((_, known)) => naive_ride(known, &asked),
+                None => wanted.push((pattern, asked)),
+            }
+        }
+    }
+    let is_kept = |index: usize| {
+        let pattern = wanted[index].0;
+        !wanted.iter().enumerate().any(|(other, (candidate, _))| {
+            other != index && candidate.covers(pattern) && (other < index || !pattern.covers(candidate))
+        })
+    };
+    let mut kept: Vec<_> = (0..wanted.len()).filter(|&index| is_kept(index)).map(|i| wanted[i].clone()).collect();
+    let patterns: Vec<_> = kept.iter().map(|(pattern, _)| *pattern).collect();
+    let mut next = 1;
+    for (index, (pattern, subscription)) in kept.iter_mut().enumerate() {
+        let overlaps = patterns.iter().enumerate().any(|(other, one)| other != index && one.overlaps(pattern));
+        if version == MqttVersion::V5 && overlaps {
+            subscription.identifier = Some(next);
+            next += 1;
+        }
+    }
+    let mut identifiers = HashMap::new();
+    for (pattern, asked) in &wanted {
+        let itself = kept.iter().position(|(_, keeper)| keeper.filter == asked.filter);
+        let carrier = itself.or_else(|| patterns.iter().position(|keeper| keeper.covers(pattern))).unwrap();
+        naive_ride(&mut kept[carrier].1, asked);
+        if let Some(identifier) = kept[carrier].1.identifier {
+            identifiers.insert(asked.filter.clone(), identifier);
+        }
+    }
+    (kept.into_iter().map(|(_, subscription)| subscription).collect(), identifiers)
+}
+
+fn naive_ride(carrier: &mut Subscription, asked: &Subscription) {
+    carrier.qos = carrier.qos.max(asked.qos);
+    for rule in &asked.rules {
+        if !carrier.rules.contains(rule) {
+            carrier.rules.push(Arc::clone(rule));
+        }
+    }
+}
+
+prop_compose! {
+    fn any_pattern()(
+        share in prop::sample::select(vec!["", "", "", "$share/g/", "$share/h/"]),
+        levels in prop::collection::vec(prop::sample::select(vec!["a", "b", "", "$a", "+", "{CAP}"]), 0..4),
+        tail in prop::sample::select(vec!["", "", "#", "{*rest}"]),
+    ) -> String {
+        let mut levels: Vec<_> =
+            levels.iter().enumerate().map(|(n, level)| level.replace("CAP", &format!("c{n}"))).collect();
+        if !tail.is_empty() { levels.push(tail.to_owned()); }
+        let pattern = levels.join("/");
+        format!("{share}{}", if pattern.is_empty() { "a" } else { &pattern })
+    }
+}
+
+prop_compose! {
+    fn any_rule()(
+        name in prop::sample::select(vec!["one", "two", "three", "four"]),
+        qos in prop::sample::select(vec![Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]),
+        topics in prop::collection::vec(any_pattern(), 1..4),
+    ) -> Arc<Rule> {
+        rule(name, qos, &topics.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_plan_is_the_one_that_comparing_each_with_each_gives(
+        rules in prop::collection::vec(any_rule(), 0..8),
+        is_v5: bool,
+    ) {
+        let version = if is_v5 { MqttVersion::V5 } else { MqttVersion::V3 };
+        let plan = Subscriptions::plan(version, &rules, None);
+        let (list, identifiers) = naive_plan(version, &rules);
+        prop_assert_eq!(plan.list(), list);
+        prop_assert_eq!(plan.identifiers(), identifiers);
+        prop_assert!(plan.list().iter().all(|subscription| plan.get(&subscription.filter) == Some(subscription)));
+    }
+}
+
 prop_compose! {
     fn pattern()(levels in prop::collection::vec(prop::sample::select(vec!["a", "b", "+"]), 1..4), rest: bool) -> String {
         let mut text = levels.join("/");
