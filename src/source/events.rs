@@ -242,3 +242,64 @@ impl Events {
         self.metrics.subscription_granted_qos.get_or_create(&labels).set(granted);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::super::outgoing::SubscribeTo;
+    use super::super::subscriptions::tests::rule;
+    use super::*;
+    use crate::message::Qos;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The INFO lines and graver ones while the broker grants `count` filters, but the first at a lower QoS and
+    /// refuses the second.
+    fn lines_for(count: usize) -> Vec<String> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let plan = Subscriptions::plan(MqttVersion::V5, &[rule("r", Qos::AtLeastOnce, &["a"])], None);
+        tracing::subscriber::with_default(subscriber, || {
+            let mut events = Events::new(Arc::default(), Arc::new(Metrics::new()));
+            events.subscribing(count);
+            for n in 0..count {
+                let asked = SubscribeTo { filter: format!("f/{n}"), qos: Qos::AtLeastOnce, identifier: None };
+                let code = [0, 0x87].get(n).copied().unwrap_or(1);
+                events.answered(MqttVersion::V5, &Answer { asked, code }, None, &plan);
+            }
+            events.settled();
+            events.settled();
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn many_filters_are_counted_in_one_line_but_each_refusal_and_lower_qos_is_told() {
+        let few = lines_for(NAMED_FILTERS_MAX);
+        assert_eq!(few.len(), NAMED_FILTERS_MAX, "{few:?}");
+        assert!(few[19].contains("f/19"), "{few:?}");
+        let many = lines_for(NAMED_FILTERS_MAX + 1);
+        assert_eq!(many.len(), 3, "{many:?}");
+        assert!(many[0].contains("f/0") && many[1].contains("f/1"), "{many:?}");
+        assert!(many[2].contains("subscribed") && many[2].contains("filters=19"), "{many:?}");
+    }
+}
