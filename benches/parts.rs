@@ -48,7 +48,6 @@ criterion_main!(benches);
 fn message(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
     let message = sample(TOPIC, PAYLOAD);
-    group.throughput(Throughput::Bytes(message.encoded_len() as u64));
     let mut body = Vec::with_capacity(message.encoded_len());
     group.bench_function("encode", |bencher| {
         bencher.iter(|| {
