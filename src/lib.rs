@@ -12,6 +12,8 @@
 
 pub mod admin;
 pub mod app;
+#[cfg(any(test, feature = "fault-injection"))]
+pub mod campaign;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -24,6 +24,8 @@ mod journal_replaced;
 mod lifecycle;
 mod observability;
 mod postgres_sink;
+#[cfg(feature = "fault-injection")]
+mod reliability;
 mod rules;
 mod session;
 mod sink_contract;

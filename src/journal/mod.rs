@@ -26,7 +26,7 @@ mod rotation;
 mod scan;
 mod segment;
 mod shared;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(any(test, feature = "fault-injection"))]
 mod sim_fs;
 #[cfg(test)]
 mod tests;
@@ -39,5 +39,5 @@ pub use intake::Intake;
 pub use qos2::{Qos2Table, Qos2Verdict};
 pub use reader::Reader;
 pub use real_fs::RealFs;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(any(test, feature = "fault-injection"))]
 pub use sim_fs::{SimFault, SimFs};
