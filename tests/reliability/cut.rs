@@ -6,6 +6,8 @@ use crate::support::fault::{Fault, Trap, Way};
 
 /// Longer than anything takes on a good link, shorter than anybody's patience.
 const SHORT: Duration = Duration::from_millis(150);
+/// Longer than the bridge waits for an answer, so that it is back before the far end hears of anything.
+const BLACK_HOLE: Duration = Duration::from_secs(30);
 
 /// How many bytes an exchange has.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ pub(crate) fn trap(turn: u64, lengths: Lengths, black_holes: u64) -> Trap {
     let (way, after) = if byte < lengths.up { (Way::Up, byte) } else { (Way::Down, byte - lengths.up) };
     // The second sweep meets each byte with the next kind.
     let fault = match (turn + turn / total) % 9 {
-        _ if turn % black_holes == black_holes / 2 => Fault::BlackHole,
+        _ if turn % black_holes == black_holes / 2 => Fault::BlackHole(BLACK_HOLE),
         0 => Fault::Reset,
         1 => Fault::HoldThenReset(SHORT),
         2 => Fault::HalfClose,

@@ -197,7 +197,8 @@ impl Lane {
         assert_eq!(seqs, expected, "{place}: each record of the journal is one row, in its order");
         assert_order(&rows);
         self.assert_accounts(rows.len() as u64);
-        println!("{}", self.vitals.assert_flat(&place));
+        let Lengths { up, down, .. } = self.lengths;
+        println!("{}; {} turns over {up} bytes up and {down} down", self.vitals.assert_flat(&place), self.turns);
         assert!(self.bridge.stop().success());
         drop(note);
         (self.published, rows.len() as u64 - self.published)

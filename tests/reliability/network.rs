@@ -4,12 +4,19 @@
 //! A seed names the lane and the turn; the turns of a lane sweep every byte of its exchange, both ways.
 
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use rowbridge::campaign::Campaign;
 
 use super::lane::{Exchange, Lane};
+use crate::support::bridge::Bridge;
+use crate::support::fault::{Fault, Trap, Way};
+use crate::support::mosquitto::Mosquitto;
 use crate::support::postgres::{Postgres, PostgresOptions};
+use crate::support::proxy::Proxy;
+use crate::support::publisher::Publisher;
+use crate::support::wait_for;
 
 /// In the order in which the seeds go round. Postgres has the longest exchange, so it comes more often.
 const LANES: [Exchange; 7] = [
@@ -98,4 +105,51 @@ fn the_network_is_cut_at_every_byte_and_nothing_is_lost_or_twice() {
         ("bytes_of_the_exchanges", bytes),
         ("exchanges_swept_whole", swept),
     ]);
+}
+
+/// A gateway loses power in the midst of a transaction: nobody tells the server, whose session holds the offset row. By
+/// the usual defaults it would do so for more than two hours, and all that time no batch could be written.
+#[test]
+fn a_transaction_that_nobody_goes_on_with_is_given_up_by_the_server() {
+    const RULES: &str = "
+databases:
+  it: { url: 'URL?sslmode=disable', retry: { min: 20ms, max: 500ms }, statement_timeout: 1s }
+rules:
+  - { topic: t, qos: 1, table: rows, create: true, columns: { id: { from: payload.id, type: bigint } } }
+";
+    let postgres = Postgres::start_with(PostgresOptions { fsync: false, ..PostgresOptions::default() });
+    let database = postgres.create_database();
+    let proxy = Proxy::to(postgres.port());
+    let broker = Mosquitto::start();
+    let url = format!("postgres://postgres@127.0.0.1:{}/{database}", proxy.port());
+    let mut bridge = Bridge::new(broker.port(), &RULES.replace("URL", &url));
+    let counted = proxy.arm(Trap { way: Way::Down, after: 0, fault: Fault::Nothing });
+    bridge.start();
+    bridge.wait_drained("it");
+    // Without a migration, and up to the end of what precedes the first transaction that writes.
+    assert!(bridge.stop().success());
+    assert!(counted.passed(Way::Down) > 0);
+    let counted = proxy.arm(Trap { way: Way::Down, after: 0, fault: Fault::Nothing });
+    bridge.start();
+    bridge.wait_drained("it");
+    std::thread::sleep(Duration::from_millis(300));
+    let before = counted.passed(Way::Down);
+    assert!(bridge.stop().success());
+
+    let lasts = Duration::from_secs(3600);
+    let armed = proxy.arm(Trap { way: Way::Down, after: before + 1, fault: Fault::BlackHole(lasts) });
+    bridge.start();
+    bridge.wait_drained("it");
+    let mut publisher = Publisher::new(broker.port());
+    publisher.send("t", r#"{"id":1}"#);
+    wait_for("the network is gone", || armed.has_fired().then_some(()));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    wait_for("the server waits", || (postgres.psql(&database, waiting) == "1").then_some(()));
+    bridge.kill();
+    bridge.start();
+    bridge.wait_alive("the message arrives", |_| {
+        (postgres.psql(&database, "SELECT count(*) FROM rows") == "1").then_some(())
+    });
+    bridge.wait_drained("it");
+    assert!(postgres.log().contains("idle-in-transaction timeout"), "the server ended the abandoned transaction");
 }

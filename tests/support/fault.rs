@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::proxy::{GLANCE, Mood, Shared};
 
-/// How long the far end of a connection that leads into a black hole is left to believe in it: its keep-alive would
-/// end it some day.
-const BLACK_HOLE_LASTS: Duration = Duration::from_secs(30);
+/// How long a half-closed connection is drained, and a stranded one waits for the client to come back.
+const AT_MOST: Duration = Duration::from_secs(30);
 /// A sender that is silent for so long has sent what it had to send.
 const SENT_ALL: Duration = Duration::from_millis(30);
 /// So many bytes go one by one before a split connection is whole again: a sleep lies between each two.
@@ -40,8 +39,9 @@ pub(crate) enum Fault {
     Hold(Duration),
     /// Nothing passes this way for a while, then both ends get a reset: an answer is lost though its cause happened.
     HoldThenReset(Duration),
-    /// Both ways stay open and swallow everything.
-    BlackHole,
+    /// Both ways stay open and swallow everything. When one end gives up, the other hears of it so much later: its
+    /// keep-alive would tell it some day.
+    BlackHole(Duration),
     /// Each further piece arrives later.
     Slow(Duration),
     /// Further bytes arrive one by one.
@@ -198,7 +198,7 @@ impl Pump {
             Fault::Close => Next::End,
             Fault::HalfClose => {
                 let _ = self.to.shutdown(Shutdown::Write);
-                self.collect(BLACK_HOLE_LASTS, shared);
+                self.collect(AT_MOST, shared);
                 Next::Leave
             }
             Fault::Hold(pause) => {
@@ -209,14 +209,14 @@ impl Pump {
                 shared.sleep(pause);
                 self.reset()
             }
-            Fault::BlackHole => {
+            Fault::BlackHole(_) => {
                 self.armed.0.swallows.store(true, Ordering::SeqCst);
                 Next::GoOn
             }
             Fault::Strand(pause) => {
                 let held = self.collect(SENT_ALL, shared);
                 reset(&self.from);
-                let deadline = Instant::now() + BLACK_HOLE_LASTS;
+                let deadline = Instant::now() + AT_MOST;
                 while shared.connections() == self.number && Instant::now() < deadline && !shared.has_ended() {
                     std::thread::sleep(GLANCE);
                 }
@@ -252,9 +252,10 @@ impl Pump {
     }
 
     fn end(&self, shared: &Shared) {
-        if self.armed.swallows() {
-            // The other end hears nothing of this end's end.
-            shared.sleep(BLACK_HOLE_LASTS);
+        if let Fault::BlackHole(lasts) = self.armed.0.trap.fault
+            && self.armed.swallows()
+        {
+            shared.sleep(lasts);
         }
         // The stranded bytes go their way without the client.
         if matches!(self.armed.0.trap.fault, Fault::Strand(_)) && self.armed.has_fired() && self.way == Way::Down {
