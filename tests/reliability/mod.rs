@@ -2,6 +2,9 @@
 //! network, with the clock jumping. Each campaign is quick here; `scripts/prove` makes them long.
 
 mod cut;
+mod dice;
 mod lane;
 mod network;
+mod soak;
+mod soak_stage;
 mod vitals;
