@@ -3,6 +3,7 @@
 
 mod cut;
 mod dice;
+mod hostile_broker;
 mod lane;
 mod network;
 mod soak;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::bridge::Bridge;
-use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto, PERSISTENT};
+use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::mqtt::Outgoing;
 use crate::support::oracle::{Tally, column};
 use crate::support::postgres::{Postgres, PostgresOptions};
@@ -36,6 +36,19 @@ pub(crate) struct Stage {
     /// By quality of service.
     loads: [Flow; 3],
     kept: u64,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let loads: Vec<_> = self.loads.iter().map(|flow| (flow.running.acknowledged(), flow.published())).collect();
+            println!("acknowledged of published, by quality of service: {loads:?}");
+            let log = self.broker.log();
+            let lines: Vec<&str> =
+                log.lines().filter(|line| !line.contains("PUB") && !line.contains("Saving")).collect();
+            println!("--- the end of the broker's log ---\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
 }
 
 /// A load that sends as much as it is allowed.
@@ -77,7 +90,9 @@ fn blob_bytes(id: u64) -> u64 {
 
 impl Stage {
     pub(crate) fn open() -> Stage {
-        let broker = Mosquitto::with(&format!("{DEEP_QUEUE}{PERSISTENT}"));
+        // Saved at a SIGTERM only, which is how it is restarted: to save its whole queue at every change would be all that
+        // it does.
+        let broker = Mosquitto::with(&format!("{DEEP_QUEUE}persistence true\n"));
         let postgres = Postgres::start_with(PostgresOptions { fsync: false, ..PostgresOptions::default() });
         let database = postgres.create_database();
         let (to_broker, to_postgres) = (Proxy::to(broker.port()), Proxy::to(postgres.port()));
