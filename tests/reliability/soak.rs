@@ -22,8 +22,10 @@ const RESIDENT_SLACK_BYTES: u64 = 40 << 20;
 /// Besides its segments the journal has one spare one, and one that is being made.
 const JOURNAL_SLACK_BYTES: u64 = 2 * SEGMENT_BYTES;
 
-/// One of the things that go wrong, by the number that the seed draws.
-const FAULTS: [(&str, fn(&mut Stage, &mut Dice)); 18] = [
+type Happen = fn(&mut Stage, &mut Dice);
+
+/// The things that go wrong, by the number that the seed draws.
+const FAULTS: [(&str, Happen); 18] = [
     ("broker_link_cut", |stage, _| stage.to_broker.cut()),
     ("postgres_link_cut", |stage, _| stage.to_postgres.cut()),
     ("broker_link_cut_at_a_byte", |stage, dice| stage.to_broker.cut_after(1 + dice.below(20_000) as u32)),
