@@ -5,22 +5,26 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::support::bridge::{Bridge, readings};
 use crate::support::free_port;
-use crate::support::mosquitto::Mosquitto;
+use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::publisher::Load;
 
 /// A certificate authority of the test's own, and certificates signed by it, as PEM text.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap().pem();
         Authority { issuer: Issuer::new(params, key), certificate }
+    }
+
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     /// Certificate and key for a name or address.
@@ -34,12 +38,12 @@ impl Authority {
 }
 
 /// A broker with a TLS listener, which demands a client certificate if `demanding`; the port of that listener.
-fn tls_broker(authority: &Authority, demanding: bool) -> (Mosquitto, u16) {
+pub(crate) fn tls_broker(authority: &Authority, demanding: bool) -> (Mosquitto, u16) {
     let port = free_port();
     let (certificate, key) = authority.sign("127.0.0.1");
     let lines = format!(
         "listener {port} 127.0.0.1\ncafile FOLDER/ca.pem\ncertfile FOLDER/server.pem\nkeyfile FOLDER/server.key\n\
-         require_certificate {demanding}\n"
+         require_certificate {demanding}\n{DEEP_QUEUE}"
     );
     let files = [("ca.pem", authority.certificate.clone()), ("server.pem", certificate), ("server.key", key)];
     (Mosquitto::with_files(&lines, &files), port)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 
 use crate::config::Rule;
+use crate::message::Seq;
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
 /// What became of the messages of a batch under one rule. `matched` is the sum of the four outcomes.
@@ -17,6 +18,10 @@ pub struct Tally {
     pub dropped: u64,
 }
 
+/// So many batches without an answer are remembered at most; only after a long row of lost answers are there more than
+/// two, as each is half as large as the one before.
+const DOUBTS_MAX: usize = 16;
+
 /// The tallies of the batch that is being gathered, and the counters they end in.
 pub(super) struct Account {
     tallies: Vec<Tally>,
@@ -26,6 +31,17 @@ pub(super) struct Account {
     /// Messages of the batch that no rule of any database took; counted by the first database only.
     pub unmatched: u64,
     unmatched_counter: Counter,
+    /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
+    /// what lies in the network may arrive after the next connection has read the offset.
+    doubts: Vec<Doubt>,
+}
+
+/// What a batch without an answer counts if the database turns out to have it.
+struct Doubt {
+    from: Seq,
+    to: Seq,
+    tallies: Vec<(usize, Tally)>,
+    unmatched: u64,
 }
 
 struct RuleCounters {
@@ -46,6 +62,7 @@ impl Account {
             counters,
             unmatched: 0,
             unmatched_counter: metrics.messages_unmatched.clone(),
+            doubts: Vec::new(),
         }
     }
 
@@ -58,18 +75,40 @@ impl Account {
         tally
     }
 
-    /// The batch was committed: its tallies become counts.
+    /// The batch was committed: its tallies become counts. None of those in doubt can be applied any more.
     pub(super) fn commit(&mut self) {
+        self.doubts.clear();
         for index in self.touched.drain(..) {
             let tally = std::mem::take(&mut self.tallies[index]);
-            let counters = &self.counters[index];
-            counters.written.inc_by(tally.written);
-            counters.rows.inc_by(tally.rows);
-            counters.filtered.inc_by(tally.filtered);
-            counters.dead_lettered.inc_by(tally.dead_lettered);
-            counters.dropped.inc_by(tally.dropped);
+            self.counters[index].count(&tally);
         }
         self.unmatched_counter.inc_by(std::mem::take(&mut self.unmatched));
+    }
+
+    /// The batch from `from` to `to` was sent, and not answered.
+    pub(super) fn doubt(&mut self, from: Seq, to: Seq) {
+        let tallies = self.touched.drain(..).map(|index| (index, std::mem::take(&mut self.tallies[index]))).collect();
+        let doubt = Doubt { from, to, tallies, unmatched: std::mem::take(&mut self.unmatched) };
+        // The same messages were sent before: what they count now is as good.
+        self.doubts.retain(|other| other.to != to);
+        if self.doubts.len() == DOUBTS_MAX {
+            self.doubts.remove(0);
+        }
+        self.doubts.push(doubt);
+    }
+
+    /// The database stands at `stored`: a batch in doubt that ends there was applied, and counts. One that begins there
+    /// may yet be.
+    pub(super) fn settle(&mut self, stored: Seq) {
+        self.clear();
+        if let Some(applied) = self.doubts.iter().position(|doubt| doubt.to == stored) {
+            let doubt = self.doubts.swap_remove(applied);
+            for (index, tally) in doubt.tallies {
+                self.counters[index].count(&tally);
+            }
+            self.unmatched_counter.inc_by(doubt.unmatched);
+        }
+        self.doubts.retain(|doubt| doubt.from == stored);
     }
 
     /// The batch came to nothing: it will be gathered again.
@@ -82,6 +121,14 @@ impl Account {
 }
 
 impl RuleCounters {
+    fn count(&self, tally: &Tally) {
+        self.written.inc_by(tally.written);
+        self.rows.inc_by(tally.rows);
+        self.filtered.inc_by(tally.filtered);
+        self.dead_lettered.inc_by(tally.dead_lettered);
+        self.dropped.inc_by(tally.dropped);
+    }
+
     fn new(metrics: &Metrics, database: &str, rule: &str) -> RuleCounters {
         let outcome = |outcome| {
             let labels = OutcomeLabels { database: database.to_owned(), rule: rule.to_owned(), outcome };

@@ -52,7 +52,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.known = self.known.max(to);
         if let Err(stop) = self.write(gatherer).await {
             if let Stop::Retry(_) = stop {
-                self.unanswered = Some(to);
+                self.account.doubt(gatherer.batch.offset.from, to);
                 // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
                 self.rows_limit = (self.rows_limit / 2).max(1);
             }

@@ -34,7 +34,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                         offset: 0,
                         source,
                     })?;
-                    self.settle(from);
+                    self.account.settle(from);
                     self.setup.journal.set_delivered(self.setup.index, from);
                     self.setup.state.update(|state| state.next_seq = Some(from));
                     return Ok(Place { journal, until });
@@ -60,13 +60,5 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.setup.sink.start_offset(&self.setup.bridge, renewed, self.known).await?;
         events::journal_renewed(&self.setup.database.name, journal, renewed, stored, status.next_seq);
         Ok(())
-    }
-
-    /// A batch whose commit was never answered: if the offset moved, it was applied, and counts.
-    fn settle(&mut self, stored: Seq) {
-        match self.unanswered.take() {
-            Some(to) if to == stored => self.account.commit(),
-            _ => self.account.clear(),
-        }
     }
 }

@@ -69,10 +69,8 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) contact: FirstContact,
     /// As far as this journal has ever been sent to this database; see [`FirstContact`].
     pub(super) known: Seq,
-    /// Tallies of the batch that is being gathered, or of the one whose commit was not answered.
+    /// Tallies of the batch that is being gathered, and of those whose commit was not answered.
     pub(super) account: Account,
-    /// The end of a batch whose commit was not answered.
-    pub(super) unanswered: Option<Seq>,
     /// Cleared by an answer to a knock, until a batch is committed: a server that opens but lets nobody in is left to the
     /// back-off.
     pub(super) may_knock: bool,
@@ -94,7 +92,6 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             contact,
             known,
             account: Account::new(&setup.metrics, &setup.database.name, &setup.rules),
-            unanswered: None,
             reader: setup.journal.reader(),
             watermark: setup.journal.watermark(),
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),

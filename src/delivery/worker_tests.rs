@@ -29,6 +29,8 @@ enum Fault {
     CutBefore,
     /// The commit is applied, its answer lost.
     CutAfter,
+    /// The connection breaks, and the commit arrives on it after the next connection has read the offset.
+    CutAndLate,
     /// The database says no, and no person has mended it yet.
     Table,
     /// A batch of more than one message is refused, and no row of it by itself.
@@ -39,6 +41,8 @@ enum Fault {
 struct FaultySink {
     inner: SqliteSink,
     script: Arc<Mutex<VecDeque<Fault>>>,
+    /// The offset that the next connection reads, though a commit under way will have moved it.
+    read_before: Option<Seq>,
 }
 
 impl FaultySink {
@@ -61,7 +65,11 @@ impl Sink for FaultySink {
         self.inner.connect().await
     }
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
-        self.inner.offsets(bridge).await
+        let mut offsets = self.inner.offsets(bridge).await?;
+        if let Some(next_seq) = self.read_before.take() {
+            offsets[0].next_seq = next_seq;
+        }
+        Ok(offsets)
     }
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         self.inner.start_offset(bridge, journal, next_seq).await
@@ -81,6 +89,11 @@ impl Sink for FaultySink {
             Fault::CutBefore => Err(failure(Class::Transient)),
             Fault::CutAfter => {
                 self.inner.write(batch).await?;
+                Err(failure(Class::Transient))
+            }
+            Fault::CutAndLate => {
+                self.inner.write(batch).await?;
+                self.read_before = Some(batch.offset.from);
                 Err(failure(Class::Transient))
             }
             Fault::Table => Err(failure(Class::Table)),
@@ -170,6 +183,7 @@ impl Bench {
             sink: FaultySink {
                 inner: SqliteSink::new(&config.databases[0]),
                 script: Arc::new(Mutex::new(faults.iter().copied().collect())),
+                read_before: None,
             },
             bridge: "b".into(),
             database: config.databases[0].clone(),
@@ -263,7 +277,7 @@ fn as_strs(payloads: &[String]) -> Vec<&str> {
 
 #[test]
 fn every_message_is_written_once_whatever_breaks_around_the_commit() {
-    use Fault::{CutAfter, CutBefore, None as Fine};
+    use Fault::{CutAfter, CutAndLate, CutBefore, None as Fine};
     let payloads = payloads(0..95);
     for faults in [
         vec![],
@@ -271,11 +285,13 @@ fn every_message_is_written_once_whatever_breaks_around_the_commit() {
         vec![CutAfter],
         vec![CutAfter, CutAfter, CutBefore, CutAfter],
         vec![Fine, CutAfter, Fine, CutBefore, CutAfter],
+        vec![CutAndLate],
+        vec![CutBefore, CutAndLate, Fine, CutAndLate, CutAfter],
     ] {
         let bench = Bench::start(&as_strs(&payloads), &faults, "", "");
         bench.wait_delivered();
         assert_eq!(bench.numbers(), (0..95).collect::<Vec<_>>(), "{faults:?}");
-        // A commit whose answer was lost counts as well.
+        // A commit whose answer was lost counts as well, also one that was still on its way.
         wait_until("all are counted", || bench.tally().written >= 95);
         assert_eq!((bench.tally().written, bench.tally().rows), (95, 95), "{faults:?}");
     }

@@ -1,29 +1,32 @@
 //! How long to wait before the next attempt to connect.
 //!
-//! The first retry is quick, as most cuts heal at once; then the wait doubles up to half a minute. Jitter keeps a fleet
-//! from knocking all at once after its broker restarts. A link that came up only to fall again does not count as
-//! success: the wait starts over only after it stayed up a while.
+//! The first retry is quick, as most cuts heal at once; the second waits five times as long, and from there on the wait
+//! doubles up to `mqtt.retry.max`. Jitter keeps a fleet from knocking all at once after its broker restarts. A link that
+//! came up only to fall again does not count as success: the wait starts over only after it stayed up a while.
 
 use std::time::Duration;
 
-/// Before the first retry.
-const QUICK: Duration = Duration::from_millis(200);
-/// Before the second; doubled from there on.
-const FIRST: Duration = Duration::from_secs(1);
-/// A broker that was down for an hour is found again within this time.
-const LONGEST: Duration = Duration::from_secs(30);
+use crate::config::Retry;
+
+/// The second wait, in quick ones: what did not heal at once takes its time.
+const SECOND: u32 = 5;
 /// Two clients of one id throw each other out at every attempt: coming back sooner only harms the other one.
 const TAKEN_OVER: Duration = Duration::from_secs(60);
 /// How long a link must have stayed up for the wait to start over.
 const STEADY: Duration = Duration::from_secs(30);
 
 /// The waits between attempts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backoff {
+    retry: Retry,
     failures: u32,
 }
 
 impl Backoff {
+    pub(super) fn new(retry: Retry) -> Backoff {
+        Backoff { retry, failures: 0 }
+    }
+
     /// The link was up for `up` and is no more.
     pub(super) fn was_up(&mut self, up: Duration) {
         if up >= STEADY {
@@ -34,17 +37,17 @@ impl Backoff {
     /// How long to wait now. `random` spreads the wait over the upper half of its range.
     pub(super) fn next(&mut self, random: u32) -> Duration {
         let longest = match self.failures {
-            0 => QUICK,
-            n => FIRST.saturating_mul(1 << (n - 1).min(16)).min(LONGEST),
+            0 => self.retry.min,
+            n => self.retry.min.saturating_mul(SECOND).saturating_mul(1 << (n - 1).min(16)),
         };
         self.failures = self.failures.saturating_add(1);
-        spread(longest, random)
+        spread(longest.min(self.retry.max), random)
     }
 
     /// How long to wait when another client seems to use our id: no need to be quick, but it may be a bad network.
     pub(super) fn suspicious(&mut self, random: u32) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        spread(LONGEST, random)
+        spread(self.retry.max, random)
     }
 
     /// How long to wait when another client uses our id, for certain.
@@ -67,13 +70,20 @@ mod tests {
 
     use super::*;
 
+    fn backoff(min_ms: u64, max_ms: u64) -> Backoff {
+        Backoff::new(Retry { min: Duration::from_millis(min_ms), max: Duration::from_millis(max_ms) })
+    }
+
     proptest! {
         #[test]
-        fn every_wait_lies_within_its_bounds_and_the_bounds_never_shrink(randoms: Vec<u32>) {
-            let mut backoff = Backoff::default();
+        fn every_wait_lies_within_its_bounds_and_the_bounds_never_shrink(
+            randoms: Vec<u32>, min in 1u64..2_000, more in 0u64..60_000,
+        ) {
+            let (quick, max) = (Duration::from_millis(min), Duration::from_millis(min + more));
+            let mut backoff = backoff(min, min + more);
             let mut longest_before = Duration::ZERO;
             for (n, random) in randoms.into_iter().enumerate() {
-                let longest = if n == 0 { QUICK } else { (FIRST * (1 << (n - 1).min(10))).min(LONGEST) };
+                let longest = if n == 0 { quick } else { (quick * 5 * (1 << (n - 1).min(16))).min(max) };
                 let wait = backoff.next(random);
                 prop_assert!(wait >= longest / 2 && wait <= longest, "{wait:?} after {n} failures");
                 prop_assert!(longest >= longest_before);
@@ -84,16 +94,18 @@ mod tests {
 
     #[test]
     fn only_a_link_that_stayed_up_starts_the_waits_over() {
-        let mut backoff = Backoff::default();
-        (0..10).for_each(|_| _ = backoff.next(u32::MAX));
+        let mut backoff = backoff(200, 30_000);
+        let firsts: Vec<u128> = (0..4).map(|_| backoff.next(u32::MAX).as_millis()).collect();
+        assert_eq!(firsts, [200, 1_000, 2_000, 4_000]);
+        (4..10).for_each(|_| _ = backoff.next(u32::MAX));
         backoff.was_up(Duration::from_secs(29));
-        assert_eq!(backoff.next(u32::MAX), LONGEST);
+        assert_eq!(backoff.next(u32::MAX), Duration::from_secs(30));
         backoff.was_up(STEADY);
-        assert_eq!(backoff.next(u32::MAX), QUICK);
+        assert_eq!(backoff.next(u32::MAX), Duration::from_millis(200));
     }
 
     #[test]
     fn a_client_that_was_thrown_out_waits_at_least_a_minute() {
-        assert!(Backoff::default().taken_over(0) >= Duration::from_secs(60));
+        assert!(backoff(1, 1).taken_over(0) >= Duration::from_secs(60));
     }
 }

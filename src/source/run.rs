@@ -55,7 +55,8 @@ pub async fn run<J: Journal>(
         shutdown,
         config,
     };
-    Source { shared, backoff: Backoff::default(), url: 0, very_short: 0, connected_until: None }.run().await;
+    let backoff = Backoff::new(shared.config.retry.clone());
+    Source { shared, backoff, url: 0, very_short: 0, connected_until: None }.run().await;
 }
 
 struct Source<J> {
@@ -99,6 +100,8 @@ impl<J: Journal> Source<J> {
                 }
                 Err(error) => {
                     failed += 1;
+                    // A broker that throws the older connection out has accepted it before: this is the network's doing.
+                    self.very_short = 0;
                     let address = self.address();
                     self.url = (self.url + 1) % self.shared.config.urls.len();
                     // The other addresses are tried at once.

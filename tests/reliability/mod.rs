@@ -1,2 +1,11 @@
 //! The proof on the real binary (docs/reliability.md): killed at named points, refused by the disk, cut off by the
 //! network, with the clock jumping. Each campaign is quick here; `scripts/prove` makes them long.
+
+mod cut;
+mod dice;
+mod hostile_broker;
+mod lane;
+mod network;
+mod soak;
+mod soak_stage;
+mod vitals;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rowbridge::config::Retry;
 use rowbridge::message::Fault;
 
 use super::fake_broker::{BOTH, FakeBroker, Publish, Version, packet};
@@ -151,5 +152,22 @@ async fn a_client_that_is_thrown_out_by_another_says_so_and_does_not_fight() {
     assert!(broker.is_left_alone(Duration::from_secs(4)).await);
     let error = running.status().last_error.unwrap();
     assert!(error.contains("3 times in a row"), "{error}");
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn a_network_that_breaks_handshakes_as_well_is_not_taken_for_another_client() {
+    let broker = FakeBroker::start().await;
+    let mut client = Client::new(Version::V3, broker.port());
+    client.config.retry = Retry { min: Duration::from_millis(5), max: Duration::from_millis(20) };
+    let running = client.start();
+    for _ in 0..4 {
+        drop(broker.welcome(false).await);
+        // Whoever throws the older connection out accepts the newer one: this is not his doing.
+        drop(broker.accept().await);
+        eventually("the reason is shown", || running.status().last_error.is_some()).await;
+        let error = running.status().last_error.unwrap();
+        assert!(!error.contains("in a row"), "{error}");
+    }
     running.finish().await;
 }

@@ -2,7 +2,7 @@
 //! and on which connection; and against a real Mosquitto, over every transport.
 
 #[path = "../support/fake_broker.rs"]
-mod fake_broker;
+pub(crate) mod fake_broker;
 mod memory_journal;
 
 mod acknowledging;
@@ -12,6 +12,6 @@ mod hostile;
 mod keeping_alive;
 mod mosquitto;
 mod real_journal;
-mod source;
+pub(crate) mod source;
 mod subscribing;
 mod trust;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowbridge::config::{Columns, Format, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, Retained, Rule, Scheme};
+use rowbridge::config::{Columns, Format, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, Retained, Retry, Rule, Scheme};
 use rowbridge::mapping::TopicPattern;
 use rowbridge::message::Qos;
 use rowbridge::shutdown::{self, ShutdownTrigger};
@@ -146,6 +146,7 @@ fn config(version: Version, port: u16) -> Mqtt {
         connect_timeout: Duration::from_secs(10),
         receive_maximum: 100,
         max_packet_size: 64 * 1024,
+        retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
         tls: MqttTls::default(),
     }
 }

@@ -2,6 +2,7 @@
 //! questions asked of the databases afterwards.
 
 pub(crate) mod bridge;
+pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt;

@@ -75,6 +75,12 @@ impl Tally {
         assert!(self.repeated.is_empty(), "{place}: {self}");
     }
 
+    /// For what is not promised to arrive.
+    #[track_caller]
+    pub(crate) fn assert_none_unknown(&self, place: &str) {
+        assert!(self.unknown.is_empty(), "{place}: {self}");
+    }
+
     pub(crate) fn repeated(&self) -> usize {
         self.repeated.len()
     }

@@ -1,14 +1,17 @@
-//! A faulty network: a TCP proxy on the loopback that can cut connections, hold bytes back and refuse new ones.
+//! A faulty network: a TCP proxy on the loopback that can cut connections, hold bytes back and refuse new ones. Moods
+//! are for all connections at once; a trap is for one, at one byte (see [`super::fault`]).
 
-use std::io::{ErrorKind, Read, Write};
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::fault::{Armed, Fault, Pump, Trap, Way};
 
 /// How often a connection's thread looks at the proxy's mood.
-const GLANCE: Duration = Duration::from_millis(10);
+pub(super) const GLANCE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -23,12 +26,16 @@ pub(crate) enum Mood {
     Refuse,
 }
 
-struct Shared {
+pub(super) struct Shared {
     target: u16,
     mood: AtomicU8,
     /// Bytes from the target to the client that may still pass before everything is cut; negative: no limit.
     budget: AtomicI64,
     ended: AtomicBool,
+    /// For the connections to come, one each.
+    traps: Mutex<VecDeque<Armed>>,
+    /// How many were taken so far.
+    connections: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -50,6 +57,8 @@ impl Proxy {
             mood: AtomicU8::new(Mood::Pass as u8),
             budget: AtomicI64::new(-1),
             ended: AtomicBool::new(false),
+            traps: Mutex::new(VecDeque::new()),
+            connections: AtomicU64::new(0),
             open: Mutex::new(Vec::new()),
         });
         let in_thread = Arc::clone(&shared);
@@ -74,6 +83,13 @@ impl Proxy {
     pub(crate) fn cut_after(&self, bytes: u32) {
         self.shared.budget.store(i64::from(bytes), Ordering::SeqCst);
     }
+
+    /// Sets a trap for the next connection; after several calls, for as many, in their order.
+    pub(crate) fn arm(&self, trap: Trap) -> Armed {
+        let armed = Armed::new(trap);
+        self.shared.traps.lock().unwrap().push_back(armed.clone());
+        armed
+    }
 }
 
 impl Drop for Proxy {
@@ -87,22 +103,34 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn is(&self, mood: Mood) -> bool {
+    pub(super) fn is(&self, mood: Mood) -> bool {
         self.mood.load(Ordering::SeqCst) == mood as u8
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 
-    fn cut(&self) {
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps, but not past the proxy's end.
+    pub(super) fn sleep(&self, pause: Duration) {
+        let deadline = Instant::now() + pause;
+        while Instant::now() < deadline && !self.has_ended() {
+            std::thread::sleep(GLANCE.min(pause));
+        }
+    }
+
+    pub(super) fn cut(&self) {
         for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
     /// Takes `count` bytes from the budget; false when it is used up.
-    fn spend(&self, count: usize) -> bool {
+    pub(super) fn spend(&self, count: usize) -> bool {
         let left = self.budget.load(Ordering::SeqCst);
         if left < 0 {
             return true;
@@ -132,38 +160,14 @@ fn join(client: TcpStream, shared: &Arc<Shared>) {
         stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
         shared.open.lock().unwrap().push(stream.try_clone().unwrap());
     }
+    let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+    let armed = shared.traps.lock().unwrap().pop_front();
+    let armed = armed.unwrap_or_else(|| Armed::new(Trap { way: Way::Up, after: 0, fault: Fault::Nothing }));
     let (client_reads, server_reads) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let (up, down) = (Arc::clone(shared), Arc::clone(shared));
-    std::thread::spawn(move || pump(client_reads, server, &up, false));
-    std::thread::spawn(move || pump(server_reads, client, &down, true));
-}
-
-/// Copies one direction until either side ends.
-fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_downward: bool) {
-    let mut chunk = [0; 16 * 1024];
-    while !shared.has_ended() {
-        if shared.is(Mood::Hold) {
-            std::thread::sleep(GLANCE);
-            continue;
-        }
-        match from.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(_) if shared.is(Mood::BlackHole) => {}
-            Ok(count) => {
-                let passes = !is_downward || shared.spend(count);
-                // A used-up budget lets half of the last piece through.
-                let piece = if passes { &chunk[..count] } else { &chunk[..count / 2] };
-                if to.write_all(piece).is_err() || !passes {
-                    if !passes {
-                        shared.cut();
-                    }
-                    break;
-                }
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(_) => break,
-        }
+    let up = Pump { from: client_reads, to: server, way: Way::Up, armed: armed.clone(), number };
+    let down = Pump { from: server_reads, to: client, way: Way::Down, armed, number };
+    for pump in [up, down] {
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || pump.run(&shared));
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
 }

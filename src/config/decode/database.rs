@@ -160,7 +160,8 @@ fn size(number: u64) -> usize {
     number.try_into().unwrap_or(usize::MAX)
 }
 
-fn retry(table: Table<'_>) -> Retry {
+/// `retry`, of a database or of the broker.
+pub(super) fn retry(table: Table<'_>) -> Retry {
     let range = Duration::from_millis(1)..=Duration::from_secs(3600);
     let retry =
         Retry { min: table.duration("min", RETRY_MIN, range.clone()), max: table.duration("max", RETRY_MAX, range) };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::database::retry;
 use super::secret::{readable_file, secret, text_or_file};
 use super::table::Table;
 use super::value::Value;
@@ -60,6 +61,7 @@ pub(super) fn decode(table: Table<'_>, hostname: &str) -> Mqtt {
             .size("max_packet_size", MAX_PACKET_SIZE, PACKET_SIZE_MIN..=PACKET_SIZE_MAX)
             .try_into()
             .unwrap_or(u32::MAX),
+        retry: retry(table.table("retry")),
         tls: tls(table.table("tls"), &urls),
         urls,
     };

@@ -45,6 +45,7 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("mqtt: {version: 3.1}", "1:17 mqtt.version: found `3.1`"),
         ("mqtt: {client_id: ''}", "1:19 mqtt.client_id: found ``"),
         ("mqtt: {receive_maximum: 0}", "1:25 mqtt.receive_maximum: found `0`"),
+        ("mqtt: {retry: {min: 1m}}", "1:21 mqtt.retry.min: min is longer than max"),
         ("mqtt: {receive_maximum: 65536}", "1:25 mqtt.receive_maximum: found `65536`"),
         ("mqtt: {max_packet_size: 100}", "1:25 mqtt.max_packet_size: found `100`, which is out of range"),
         ("mqtt: {max_packet_size: 257MiB}", "1:25 mqtt.max_packet_size: found `257MiB`, which is out of range"),

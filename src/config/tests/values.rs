@@ -23,6 +23,7 @@ fn the_smallest_useful_file_gets_every_default() {
     assert_eq!(config.data_dir, PathBuf::from("rowbridge-data"));
     assert_eq!(config.mqtt.version, MqttVersion::V5);
     assert_eq!(config.mqtt.receive_maximum, 1000);
+    assert_eq!((config.mqtt.retry.min, config.mqtt.retry.max), (Duration::from_millis(200), Duration::from_secs(30)));
     assert_eq!(config.mqtt.max_packet_size, 1 << 20);
     assert_eq!(config.mqtt.session_expiry, Duration::from_secs(7 * 86_400));
     assert_eq!(config.journal.durability, Durability::Commit);

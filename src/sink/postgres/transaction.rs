@@ -14,6 +14,20 @@ use crate::sink::quote;
 /// "committed" (with a mere warning) before the standby has it.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
+/// How long the server waits for our next word within a transaction, on top of `statement_timeout`: as long as we wait
+/// for its.
+const IDLE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// `statement_timeout: 0` lifts the limit from statements, not from a transaction that nobody goes on with.
+const IDLE_WITHOUT_LIMIT: Duration = Duration::from_secs(60);
+
+/// After so many seconds of silence within a transaction the server asks whether we are there, nine times by Linux'
+/// default, every [`PROBE_SECONDS`]: a dead peer is let go within two minutes.
+const PROBE_AFTER_SECONDS: u32 = 30;
+const PROBE_SECONDS: u32 = 10;
+/// The same two minutes for an answer that nobody takes.
+const UNTAKEN_MILLIS: u32 = 120_000;
+
 /// Postgres holds `statement_timeout` in an `int` of milliseconds.
 const TIMEOUT_MILLIS_MAX: u128 = i32::MAX as u128;
 
@@ -43,7 +57,8 @@ impl Sql {
             begin: format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {millis}; \
                  SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-                 WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+                 WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply'); {}",
+                abandoned(statement_timeout),
             ),
             begin_read: format!(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {millis}"
@@ -54,6 +69,28 @@ impl Sql {
             role: role.to_owned(),
         }
     }
+}
+
+/// Bounds how long a transaction outlives us that nobody will go on with: we lost power, or the way between us was taken
+/// down without a word. It holds the offset row, so until the server gives it up every later batch waits; by the usual
+/// defaults that takes more than two hours. Limits that are lower already stay; a setting that the server does not know
+/// is left out. While a COPY waits for its data only the questions of TCP help.
+fn abandoned(statement_timeout: Duration) -> String {
+    let statement = if statement_timeout.is_zero() { IDLE_WITHOUT_LIMIT } else { statement_timeout };
+    let idle = statement.saturating_add(IDLE_PATIENCE).as_millis().min(TIMEOUT_MILLIS_MAX);
+    format!(
+        "SELECT pg_catalog.set_config(name, value, true) FROM (VALUES \
+         ('idle_in_transaction_session_timeout', '{idle}', \
+         pg_catalog.current_setting('idle_in_transaction_session_timeout', true)::pg_catalog.interval \
+         NOT BETWEEN '1 ms' AND '{idle} ms'), \
+         ('tcp_keepalives_idle', '{PROBE_AFTER_SECONDS}', \
+         pg_catalog.current_setting('tcp_keepalives_idle', true)::pg_catalog.int4 > {PROBE_AFTER_SECONDS}), \
+         ('tcp_keepalives_interval', '{PROBE_SECONDS}', \
+         pg_catalog.current_setting('tcp_keepalives_interval', true)::pg_catalog.int4 > {PROBE_SECONDS}), \
+         ('tcp_user_timeout', '{UNTAKEN_MILLIS}', \
+         pg_catalog.current_setting('tcp_user_timeout', true) = '0' AND pg_catalog.version() LIKE '%linux%')\
+         ) AS limits (name, value, applies) WHERE applies"
+    )
 }
 
 /// Commits.
