@@ -18,6 +18,7 @@ mod dead_letters;
 mod defaults;
 mod footprint;
 mod held;
+mod held_back;
 mod hostile_payloads;
 mod journal_full;
 mod journal_replaced;

@@ -67,6 +67,18 @@ impl Events {
         self.down(url, error);
     }
 
+    /// The broker left out packet identifiers; the connection was ended for it.
+    pub(super) fn identifiers_skipped(&self, url: &str, count: u32) {
+        tracing::warn!(
+            url,
+            count,
+            "the broker left out packet identifiers: it dropped messages for this client, or holds them back until the \
+             next connection, which is made now; let it queue more (max_queued_messages in Mosquitto)"
+        );
+        self.gauge(0);
+        self.status.update(|now| now.connected = false);
+    }
+
     /// Another client throws us out.
     pub(super) fn taken_over(&mut self, url: &str, client_id: &str, error: &str, retry_in: Duration) {
         tracing::error!(

@@ -43,6 +43,10 @@ impl AckLedger {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.owed.len() >= Self::OWED_MAX
     }

@@ -30,6 +30,7 @@ mod reason;
 mod reconcile;
 mod run;
 mod session;
+mod skipped;
 mod status;
 mod store;
 mod stored;

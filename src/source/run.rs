@@ -14,6 +14,7 @@ use super::intake::Journal;
 use super::link::Link;
 use super::packet::ConnAck;
 use super::session::{Ended, Session, Shared};
+use super::skipped::SkippedIds;
 use super::status::SourceStatus;
 use super::store::Store;
 use super::stored::{SaveError, StoredSubscriptions, SubscriptionsFile};
@@ -52,6 +53,7 @@ pub async fn run<J: Journal>(
         stored,
         file: SubscriptionsFile::new(data_dir),
         events: Events::new(status, metrics),
+        skipped: SkippedIds::default(),
         shutdown,
         config,
     };
@@ -196,6 +198,10 @@ impl<J: Journal> Source<J> {
                 self.shared.events.disconnected(&address, "the journal was reopened after a disk error", wait);
                 self.shared.store.renew();
                 Some(wait)
+            }
+            Ended::Skipped(count) => {
+                self.shared.events.identifiers_skipped(&address, count);
+                Some(Duration::ZERO)
             }
             Ended::TakenOver(words) => {
                 let wait = self.backoff.taken_over(random());

@@ -21,6 +21,7 @@ use super::packet::{ConnAck, Control, Disconnect, Incoming, SubAck};
 use super::publish::{Publish, TopicAliases};
 use super::reason;
 use super::reconcile::Reconciler;
+use super::skipped::SkippedIds;
 use super::store::Store;
 use super::stored::{StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
@@ -48,6 +49,7 @@ pub(super) struct Shared<J> {
     pub(super) stored: StoredSubscriptions,
     pub(super) file: SubscriptionsFile,
     pub(super) events: Events,
+    pub(super) skipped: SkippedIds,
     pub(super) shutdown: Shutdown,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Shared<J> {
 pub(super) enum Ended {
     /// We were asked to stop, and have left the broker in order.
     Shutdown,
+    /// The broker left out so many packet identifiers: it may hold messages back until the next connection.
+    Skipped(u32),
     /// The journal lost what was not durable: the broker must send it again.
     JournalReopened,
     /// The broker said that another client took the session.
@@ -97,6 +101,7 @@ impl<'a, J: Journal> Session<'a, J> {
         let keep_alive_s = connack.server_keep_alive_s.unwrap_or_else(|| outgoing::keep_alive_s(config.keep_alive));
         let version = config.version;
         let with_identifiers = version == MqttVersion::V5 && !connack.no_subscription_ids;
+        shared.skipped.on_connected();
         let clearing = shared.stored.qos2_clear_pending.then(|| shared.store.clear());
         Session {
             version,
@@ -203,6 +208,9 @@ impl<'a, J: Journal> Session<'a, J> {
             self.shared.store.take(&publish, &mut self.aliases, received_at, too_large)?
         {
             self.ledger.owe(ordinal, kind, packet_id);
+            if !publish.dup {
+                self.shared.skipped.saw(packet_id);
+            }
         }
         Ok(Step::Taken)
     }
@@ -268,6 +276,11 @@ impl<'a, J: Journal> Session<'a, J> {
             return Some(Ended::Shutdown);
         }
         let now = Instant::now();
+        if self.ledger.is_empty()
+            && let Some(count) = self.shared.skipped.take_due(now, self.link.last_heard)
+        {
+            return Some(Ended::Skipped(count));
+        }
         let is_backlogged = self.shared.store.journal.is_backlogged();
         self.reads = self.clearing.is_none() && !is_backlogged && !self.ledger.is_full() && !self.link.is_clogged();
         self.keep_alive.reading(self.reads, now);
@@ -324,6 +337,7 @@ impl<'a, J: Journal> Session<'a, J> {
             self.keep_alive.deadline(self.link.last_sent, self.link.last_heard),
             self.asked_at.map(|asked_at| asked_at + ANSWER_WAIT),
             self.retry_refused_at,
+            self.shared.skipped.deadline(self.link.last_heard).filter(|_| self.ledger.is_empty()),
         ]
         .into_iter()
         .flatten()
@@ -342,6 +356,9 @@ impl<'a, J: Journal> Session<'a, J> {
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
     /// how long that may take. What a full journal cannot take stays with the broker, and so does the session.
     async fn leave(mut self, ended: Ended) -> Ended {
+        if let Ended::Skipped(_) = ended {
+            self.link.out.extend_from_slice(&outgoing::DISCONNECT);
+        }
         if ended == Ended::Shutdown {
             while !self.shared.store.is_settled() && !self.shared.store.is_stale() {
                 tokio::select! {
