@@ -209,11 +209,12 @@ impl World {
                 }
                 Got::Lost(from, to) => {
                     assert_eq!(*from, expected, "seed {seed}: dense");
+                    let why = self.why_lost();
                     // A write that the crash tore, with valid records behind the tear: never acknowledged, and told of.
                     let was_not_durable = *from >= self.oracle.watermark || self.oracle.torn.contains(from);
                     assert!(
                         was_not_durable || self.oracle.rotten,
-                        "seed {seed}: durable messages {from}..{to} lost without rot"
+                        "seed {seed}: durable messages {from}..{to} lost without rot: {why:?}"
                     );
                     self.oracle.torn.insert(*from);
                     expected = *to;
@@ -235,6 +236,19 @@ impl World {
         self.oracle.watermark = status.next_seq.0;
         self.oracle.durable.extend(present);
         self.check_twice(&entries);
+    }
+
+    /// The reasons that are told for losses.
+    fn why_lost(&self) -> Vec<String> {
+        let mut reader = self.life.handle.reader();
+        std::iter::from_fn(|| {
+            reader
+                .next()
+                .unwrap()
+                .map(|entry| if let Entry::Lost(lost) = entry { format!("{lost:?}") } else { String::new() })
+        })
+        .filter(|why| !why.is_empty())
+        .collect()
     }
 
     /// Whether the database has the message, as far as it was ever read.

@@ -310,6 +310,19 @@ impl FsFile for SimFile {
         Ok(())
     }
 
+    fn forget_cached(&self) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        let Inode { content, durable, dirty, .. } = &mut disk.inodes[self.inode];
+        let mut shown = durable.clone();
+        shown.resize(content.len(), 0);
+        for range in dirty {
+            let range = range.start as usize..range.end as usize;
+            shown[range.clone()].copy_from_slice(&content[range]);
+        }
+        *content = shown;
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(lock(&self.disk).inodes[self.inode].content.len() as u64)
     }

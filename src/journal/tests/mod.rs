@@ -1,6 +1,7 @@
 //! The journal as a whole, on a simulated disk.
 
 mod damage;
+mod evidence;
 mod full;
 mod hostile;
 mod inspecting;
