@@ -109,12 +109,28 @@ pub fn decode_record(bytes: &[u8]) {
 
 /// F3: a journal whose content the first bytes choose, and local changes that the others make, against the reference.
 pub fn mutate_and_compare(bytes: &[u8]) {
-    let _ = bytes;
+    let mut choices = Choices::scripted(bytes);
+    let written = damaged::write(1, &mut choices);
+    while !choices.is_exhausted() {
+        damaged::damage(&written, &mut choices);
+    }
+    let bytes = damaged::files(&written.fs).into_iter();
+    let certain = reference::certain(&bytes.map(|(path, bytes)| (segment::name_of(&path), bytes)).collect::<Vec<_>>());
+    refuses_or_opens(&written.fs);
+    let life = Life::begin(&written.fs.kill(), &written.config);
+    let entries = read_to_the_end(&life).expect("no other version was written");
+    for (seq, payload) in certain {
+        assert!(entries.contains(&Got::Message(seq, payload)), "{seq} is whole and does not come back");
+    }
+    for entry in &entries {
+        assert!(matches!(entry, Got::Lost(..)) || written.entries.contains(entry), "{entry:?} was never written");
+    }
+    check_recovery(&written.fs.kill());
 }
 
 /// F4: the bytes are the decisions of one simulation, crashes and failing calls among them.
 pub fn run_script(bytes: &[u8]) {
     let mut choices = Choices::scripted(bytes);
-    let mode = Mode { faults: choices.once_in(2), rot: choices.once_in(4) };
+    let mode = Mode { faults: choices.once_in(2), rot: choices.once_in(4), lies: false };
     World::begin(1, choices).run(mode);
 }

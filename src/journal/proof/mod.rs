@@ -5,7 +5,9 @@
 #![cfg_attr(not(test), allow(dead_code, reason = "some of it only tests need"))]
 
 mod choices;
+pub(super) mod damaged;
 pub mod fuzzing;
+pub(super) mod reference;
 mod simulation;
 
 use std::path::{Path, PathBuf};

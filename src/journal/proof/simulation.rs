@@ -172,11 +172,11 @@ impl World {
         self.check();
     }
 
-    /// A kill or a power cut. Not a kill after a failed sync: the kernel then shows the next process bytes that are not
-    /// on the disk, which no program can see through.
+    /// A kill or a power cut. Also a kill after a failed sync, when the system shows the next process bytes that are not
+    /// on the disk.
     fn end(&mut self, fs: &SimFs) -> SimFs {
         let seed = self.random.below(u64::MAX);
-        if self.random.below(3) == 0 && !fs.shows_unsynced() { fs.kill() } else { fs.crash(seed) }
+        if self.random.below(3) == 0 { fs.kill() } else { fs.crash(seed) }
     }
 
     /// Everything the oracle can know, after a start.
@@ -279,7 +279,10 @@ impl World {
     }
 
     pub(in crate::journal) fn run(&mut self, mode: Mode) {
-        let Mode { faults, rot } = mode;
+        let Mode { faults, rot, lies } = mode;
+        if lies {
+            self.life.fs.lie_about_syncs();
+        }
         for _ in 0..STEPS {
             if self.random.is_exhausted() {
                 break;
@@ -325,4 +328,6 @@ pub(in crate::journal) struct Mode {
     pub(in crate::journal) faults: bool,
     /// Bits flip.
     pub(in crate::journal) rot: bool,
+    /// Syncs say that they did what they did not: what the oracle must catch.
+    pub(in crate::journal) lies: bool,
 }

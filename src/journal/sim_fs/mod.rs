@@ -58,6 +58,7 @@ impl SimFs {
             calls: 0,
             faults: BTreeMap::new(),
             shows_unsynced: false,
+            lies: false,
             failing_reads: 0,
         })
     }
@@ -99,10 +100,14 @@ impl SimFs {
         lock(&self.disk).faults.len()
     }
 
-    /// Whether a failed sync left bytes that are shown and are not on the disk, and no later sync will bring there. A
-    /// process started on them after a [`SimFs::kill`] cannot know.
+    /// Whether a failed sync left bytes that are shown and are not on the disk, and no later sync will bring there.
     pub fn shows_unsynced(&self) -> bool {
         lock(&self.disk).shows_unsynced
+    }
+
+    /// From now on a sync of a file says that it did what it did not: the negative control of a simulation.
+    pub fn lie_about_syncs(&self) {
+        lock(&self.disk).lies = true;
     }
 
     /// Bytes that all files together may have.
@@ -295,6 +300,9 @@ impl FsFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = lock(&self.disk);
         let result = disk.fallible_call();
+        if disk.lies {
+            return result;
+        }
         let dirty = std::mem::take(&mut disk.inodes[self.inode].dirty);
         // After a failure the pages count as clean: they are shown, and a later sync does not write them.
         if let Err(error) = result {

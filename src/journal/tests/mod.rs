@@ -2,6 +2,7 @@
 
 mod damage;
 mod evidence;
+mod flips;
 mod full;
 mod hostile;
 mod inspecting;

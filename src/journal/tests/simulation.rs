@@ -13,15 +13,24 @@ fn campaign(name: &'static str, quick: u64, mode: Mode) {
 
 #[test]
 fn crashes_at_any_moment_lose_nothing_durable() {
-    campaign("journal_crashes", 150, Mode { faults: false, rot: false });
+    campaign("journal_crashes", 150, Mode { faults: false, rot: false, lies: false });
 }
 
 #[test]
 fn failing_calls_and_crashes_lose_nothing_durable() {
-    campaign("journal_faults", 150, Mode { faults: true, rot: false });
+    campaign("journal_faults", 150, Mode { faults: true, rot: false, lies: false });
 }
 
 #[test]
 fn a_flipped_bit_never_changes_a_message_or_hides_a_loss() {
-    campaign("journal_rot", 150, Mode { faults: false, rot: true });
+    campaign("journal_rot", 150, Mode { faults: false, rot: true, lies: false });
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_caught() {
+    let is_caught = |seed| {
+        let run = || World::begin(seed, Choices::seeded(seed)).run(Mode { faults: false, rot: false, lies: true });
+        std::panic::catch_unwind(run).is_err()
+    };
+    assert!((1..=40).filter(|&seed| is_caught(seed)).count() >= 20, "the oracle is blind");
 }
