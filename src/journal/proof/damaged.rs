@@ -105,6 +105,10 @@ pub(in crate::journal) fn damage(written: &Written, choices: &mut Choices) -> Op
     let paths: Vec<&PathBuf> = before.keys().collect();
     // Half of the damage is for one bit of a segment, as all else is found more easily.
     let kind = if choices.once_in(2) { Kind::Flip } else { choices.one_of(&KINDS) };
+    if paths.is_empty() {
+        // Every file was deleted.
+        return None;
+    }
     let path = choices.one_of(&paths).clone();
     let bytes = &before[&path];
     let whole = bytes.len() as u64;

@@ -34,3 +34,15 @@ fn a_disk_that_lies_about_syncs_is_caught() {
     };
     assert!((1..=40).filter(|&seed| is_caught(seed)).count() >= 20, "the oracle is blind");
 }
+
+#[test]
+fn what_fuzzers_call_holds_over_random_inputs() {
+    for seed in 1..=15 {
+        let mut choices = Choices::seeded(seed);
+        let bytes: Vec<u8> = (0..40 * seed).map(|_| choices.below(256) as u8).collect();
+        fuzzing::decode_record(&bytes);
+        fuzzing::mutate_and_compare(&bytes);
+        fuzzing::run_script(&bytes);
+        fuzzing::recover_directory(&[("id".to_owned(), bytes.clone()), (format!("{seed:020}.seg"), bytes)]);
+    }
+}
