@@ -119,6 +119,9 @@ fn print_text(report: &VerifyReport) {
     if report.ids.is_empty() {
         say!("the id file is missing or damaged; the next start takes the id from a segment");
     }
+    if report.segments.is_empty() {
+        say!("there are no segments; all that was in the journal is lost");
+    }
     let verdict = if report.is_sound() { "sound" } else { "DAMAGED" };
     say!("{verdict}: messages {} up to, not including, {}", report.oldest_seq, report.next_seq);
 }
@@ -154,9 +157,14 @@ fn describe(finding: &Finding) -> String {
             format!("{len} damaged bytes at byte {offset}; {}", range(from, to))
         }
         Finding::Gap { offset, from, to, why } => format!("gap at byte {offset}: {}: {why}", range(from, to)),
-        Finding::TornTail { offset, len } => {
-            format!("{len} bytes at byte {offset} are a write under way or cut by a crash; the next start removes them")
+        Finding::TornTail { offset, len, from } => format!(
+            "torn tail: {len} bytes at byte {offset}, where message {from} begins, are a write under way or cut by a \
+             crash, or damage to the last messages; the next start removes them"
+        ),
+        Finding::EndLost { from, to, why } => {
+            format!("{why}: {}, and how many more nobody knows", range(from, to))
         }
+        Finding::Short { bytes, made } => format!("the file has {bytes} bytes and was made with {made}"),
         Finding::Missing { from, to } => format!("the next segment begins later: {}", range(from, to)),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::JournalId;
+use super::recovery::TornTail;
 use super::segment::name_of;
 use crate::message::Seq;
 use crate::telemetry::Metrics;
@@ -50,10 +51,24 @@ pub(super) fn unreadable(segment: &Path, error: &io::Error) {
     );
 }
 
-pub(super) fn torn_tail_cut(segment: &Path, offset: u64, len: u64) {
+/// No loss, as far as can be known; but damage to the last messages looks the same, so it is told and counted.
+pub(super) fn torn_tail_cut(metrics: &Metrics, torn: &TornTail) {
+    metrics.journal_torn_tails.inc();
     warn!(
-        segment = name_of(segment),
-        offset, len, "an unfinished write at the journal's end was cut off; its messages were never acknowledged"
+        segment = name_of(&torn.path),
+        offset = torn.offset,
+        len = torn.len,
+        next_seq = torn.next_seq.0,
+        "bytes at the journal's end are no whole record and were cut off: a write that a crash interrupted, of messages \
+         that were not acknowledged; or, if the power did not fail, damage to the last ones"
+    );
+}
+
+/// Messages are gone, and how many is not known.
+pub(super) fn end_lost(path: &Path, next: Seq, why: &str) {
+    error!(
+        path = %path.display(), next_seq = next.0, why,
+        "the journal has lost its end, how many messages is not certain; it goes on under a new id"
     );
 }
 

@@ -38,6 +38,9 @@ pub trait FsFile: Send + Sync + 'static {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes the data, and the size if it changed, durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Drops what is kept of the file in memory and was synced, so that the next read asks the disk: after a failed sync
+    /// the system goes on showing what it could not write. As far as the system can.
+    fn forget_cached(&self) -> io::Result<()>;
     fn len(&self) -> io::Result<u64>;
 }
 

@@ -10,7 +10,7 @@ use super::recovery::{Recovered, Recovery};
 use super::rotation::segment_bytes;
 use super::shared::{Beginning, Shared, lock};
 use super::writer::{Active, Writer};
-use super::{Fs, Intake, JournalId, Reader, events, id_file, record};
+use super::{Fs, Intake, JournalId, Reader, events, id_file};
 use crate::config::{self, Durability};
 use crate::message::{Message, Seq};
 use crate::telemetry::Metrics;
@@ -131,7 +131,7 @@ impl<F: Fs> Journal<F> {
         readers: usize,
         metrics: Arc<Metrics>,
     ) -> Journal<F> {
-        let Recovered { ids, segments, file, end, needs_rotation, next_seq, qos2, losses } = recovered;
+        let Recovered { ids, segments, file, end, room_end, trailer_at, next_seq, qos2, losses, torn } = recovered;
         let shared = Shared::new(Beginning {
             fs,
             dir,
@@ -144,11 +144,11 @@ impl<F: Fs> Journal<F> {
             next_seq,
             qos2,
         });
+        torn.iter().for_each(|torn| events::torn_tail_cut(&shared.metrics, torn));
         losses.iter().for_each(|lost| shared.report_lost(lost.from, lost.to, &lost.why));
         let newest = lock(&shared.segments).back().map(Arc::clone).expect("recovery leaves a segment");
-        let seed = record::seed(newest.salt.expect("recovery read the newest header"));
-        let size = if needs_rotation { end } else { newest.size };
-        let active = Active::new(newest, file, seed, end, size);
+        let salt = newest.salt.expect("recovery read the newest header");
+        let active = Active::new(newest, file, salt, end, room_end, trailer_at);
         Journal { writer: Writer::new(Arc::new(shared), lock_file, config.clone(), active) }
     }
 

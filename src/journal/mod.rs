@@ -4,7 +4,17 @@
 //! [`Reader`] of its own. The directory listing is the only truth: no index, no cursor, no manifest.
 //!
 //! The disk is trusted with one thing: a write that a power cut interrupts damages no bytes but those it was to write
-//! ("powersafe overwrite", which SQLite assumes too). Whatever else it does is detected by checksums and dense numbers.
+//! ("powersafe overwrite", which SQLite assumes too). Whatever else it does is detected by checksums, dense numbers, the
+//! files' lengths and the marks at their ends.
+//!
+//! What can be known of messages that are gone without a damaged byte, in the newest segment alone:
+//! - A cut or missing newest segment is always noticed, and how much it held is a guess (one message at least), unless the
+//!   folder is as empty as a new one: with the id file gone too, only the databases' offset rows say so.
+//! - What was there at the last orderly stop, and everything before the last commit group, is known to the message.
+//! - After a crash the last commit group is known by itself alone. Damage to its end looks like the write that the crash
+//!   cut: it is told as a torn tail (WARN, counter, `verify`), not as a loss. If the bytes of the last groups read as
+//!   zeros, or an older copy of the newest file stands in its place, nothing is left to be told here. A database that
+//!   has the messages knows more (J11); no disk that holds one copy can.
 
 mod events;
 mod fs;
@@ -13,6 +23,8 @@ mod id;
 mod id_file;
 pub mod inspect;
 mod intake;
+#[cfg(any(test, feature = "fault-injection"))]
+mod proof;
 mod qos2;
 mod quarantine;
 mod reader;
@@ -30,12 +42,15 @@ mod shared;
 mod sim_fs;
 #[cfg(test)]
 mod tests;
+mod trailer;
 mod writer;
 
 pub use fs::{Fs, FsFile};
 pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
 pub use id::{JournalId, JournalIdError};
 pub use intake::Intake;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use proof::fuzzing;
 pub use qos2::{Qos2Table, Qos2Verdict};
 pub use reader::Reader;
 pub use real_fs::RealFs;

@@ -11,7 +11,6 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::record::{self, Kind};
-use super::segment;
 
 /// How many newer ids must have been taken before a released one is forgotten. Half of all packet ids: a broker that
 /// numbers in turn is then half a round away from using the id again.
@@ -90,7 +89,7 @@ impl Qos2Table {
             Kind::Release => record::release_body(body).for_each(|packet_id| self.release(packet_id)),
             Kind::Clear => self.clear(),
             Kind::Snapshot => {
-                if let Some(table) = segment::snapshot_body(body) {
+                if let Some(table) = Qos2Table::decode(body) {
                     *self = table;
                 }
             }

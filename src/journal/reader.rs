@@ -12,6 +12,7 @@ use super::record::{self, Kind, MESSAGE_FLAGS, RecordHeader};
 use super::scan::{Item, Scanner};
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
 use super::shared::Shared;
+use super::trailer::TRAILER_LEN;
 use super::{Entry, Fs, JournalError, Lost};
 use crate::config::Corruption;
 use crate::message::{Message, Seq};
@@ -26,6 +27,15 @@ pub struct Reader<F: Fs> {
 struct OpenSegment<File> {
     segment: Arc<Segment>,
     scanner: Scanner<File>,
+    /// Where its room for records ends.
+    records_end: u64,
+}
+
+impl<File> OpenSegment<File> {
+    /// How far it may be read by now.
+    fn limit(&self) -> u64 {
+        self.segment.durable_len().min(self.records_end)
+    }
 }
 
 /// What [`Reader::find`] found, without borrowing the buffer.
@@ -90,7 +100,7 @@ impl<F: Fs> Reader<F> {
                     None => continue,
                 }
             };
-            let limit = open.segment.durable_len();
+            let limit = open.limit();
             if open.scanner.offset() >= limit {
                 if let Some(found) = self.next_segment()? {
                     return Ok(found);
@@ -131,24 +141,27 @@ impl<F: Fs> Reader<F> {
             opened => opened.map_err(failed)?,
         };
         let is_tolerated = self.shared.is_tolerated(&segment);
-        let salt = match segment.salt {
-            Some(salt) => Some(salt),
+        let salt_and_size = match segment.salt {
+            Some(salt) => Some((salt, segment.size)),
             None => match segment::read_header(&file, segment.base) {
                 Err(error) if is_tolerated && error.kind() != io::ErrorKind::Unsupported => None,
                 Err(error) => {
                     self.shared.note_read_failure(&segment, &error);
                     return Err(failed(error));
                 }
-                Ok(header) => header.map(|header| header.salt),
+                Ok(header) => header.map(|header| (header.salt, header.size)),
             },
         };
         // Without a header no checksum can be checked: with any seed, nothing in the segment is valid.
-        let first = if salt.is_some() { SEGMENT_HEADER_LEN as u64 } else { 0 };
-        let mut scanner = Scanner::new(file, record::seed(salt.unwrap_or_default()), first, segment.base);
+        let (first, salt, records_end) = match salt_and_size {
+            Some((salt, size)) => (SEGMENT_HEADER_LEN as u64, salt, size - TRAILER_LEN),
+            None => (0, 0, u64::MAX),
+        };
+        let mut scanner = Scanner::new(file, record::seed(salt), first, segment.base);
         if is_tolerated {
             scanner.tolerate_unreadable();
         }
-        self.open = Some(OpenSegment { segment, scanner });
+        self.open = Some(OpenSegment { segment, scanner, records_end });
         Ok(None)
     }
 
@@ -157,7 +170,7 @@ impl<F: Fs> Reader<F> {
         let open = self.open.as_ref().expect("called with a segment open");
         let Some(next) = self.shared.successor(&open.segment) else { return Ok(Some(Found::Nothing)) };
         // It may have grown before it was sealed.
-        if open.scanner.offset() < open.segment.durable_len() {
+        if open.scanner.offset() < open.limit() {
             return Ok(None);
         }
         let (expected, offset) = (open.scanner.expected(), open.scanner.offset());
@@ -199,7 +212,7 @@ impl<F: Fs> Reader<F> {
             // Damage under the running writer, up to what is durable now.
             None => self.shared.next_seq(),
         };
-        if open.segment.durable_len() != limit {
+        if open.limit() != limit {
             // It grew meanwhile, and a valid record may follow now.
             return Ok(None);
         }

@@ -14,7 +14,7 @@
 //! | 2 release | packet ids, u16 each | takes none |
 //! | 3 clear | empty | takes none |
 //! | 4 gap | end u64 (exclusive), reason u8, filling | takes `seq..end` |
-//! | 5 snapshot | copy of the segment header, QoS 2 table | takes none |
+//! | 5 snapshot | QoS 2 table | takes none |
 //! | 6 void | anything; means nothing | takes none |
 //!
 //! A record that takes no number carries the number of the next one that does.
@@ -186,12 +186,8 @@ pub(super) fn stage_clear(out: &mut Vec<u8>) {
     stage(out, Kind::Clear, 0, |_| {});
 }
 
-/// Appends a snapshot; `header` is the copy of the segment header.
-pub(super) fn stage_snapshot(out: &mut Vec<u8>, header: &[u8], table: impl FnOnce(&mut Vec<u8>)) {
-    stage(out, Kind::Snapshot, 0, |out| {
-        out.extend_from_slice(header);
-        table(out);
-    });
+pub(super) fn stage_snapshot(out: &mut Vec<u8>, table: impl FnOnce(&mut Vec<u8>)) {
+    stage(out, Kind::Snapshot, 0, table);
 }
 
 /// Appends a void record of `len` bytes in all: at least [`RECORD_HEADER_LEN`] rounded up, and a multiple of 8.

@@ -6,22 +6,28 @@
 //! - What no valid record follows is a torn tail: zeroed and synced before anything else (J4), so that no stale record
 //!   can come back to life behind newer ones.
 //! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
-//!   which tells every reader what is lost. If a later commit group proves that the bytes were once whole, `halt`
-//!   refuses to open; in the last group they may as well be a write that a power cut tore, which is no reason to halt.
+//!   which tells every reader what is lost. If a later commit group or a mark proves that the bytes were once whole,
+//!   `halt` refuses to open; in the last group they may as well be a write that a power cut tore, which is no reason to
+//!   halt.
+//! - An end that was there, as a mark or the file's length says, is damage too, though no valid record follows. If nobody
+//!   knows how much is missing, the segment is left as it is, one loss at least is reported, and a new segment begins
+//!   under a new id, so that no number has two meanings.
 //! - After a failed write or fsync the process itself knows how much was durable. What of that cannot be read is damage,
 //!   though no valid record follows: it is kept, mended and reported as well.
 //! - What the disk cannot read is damage too. Mending writes it anew, and most disks then have another place for it.
-//! - At the end the segment is synced: what a killed process had written may be valid and still only in memory.
+//! - First of all the segment is synced and its pages are dropped from memory, so that what is read is what the disk
+//!   has: a killed process may have left what is only in memory, and after a failed fsync no later one would write it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::id_file::{self, Ids};
 use super::quarantine;
-use super::record::{self, RECORD_ALIGN};
+use super::record;
 use super::replay::{Hole, Replay, replay};
 use super::scan::Scanner;
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment, SegmentHeader, UNFINISHED_SUFFIX};
+use super::trailer::{self, Mark, MarkKind, TRAILER_LEN, Tail};
 use super::{Fs, FsFile, Lost, OpenError, Qos2Table, events};
 use crate::config::Corruption;
 use crate::message::Seq;
@@ -37,12 +43,26 @@ pub(super) struct Recovered<File> {
     pub(super) file: File,
     /// Where the next record goes.
     pub(super) end: u64,
-    /// The newest segment's snapshot is gone: begin another one soon, while the table is known.
-    pub(super) needs_rotation: bool,
+    /// No record goes beyond. The same as `end` if another segment must begin soon: when the newest one's snapshot is
+    /// gone, as long as the table is known, and when its trailer is.
+    pub(super) room_end: u64,
+    /// Where the trailer begins; `None` if there is none to write to.
+    pub(super) trailer_at: Option<u64>,
     pub(super) next_seq: Seq,
     pub(super) qos2: Qos2Table,
     /// Found now, to be counted and logged.
     pub(super) losses: Vec<Lost>,
+    /// Cut off now, to be counted and logged.
+    pub(super) torn: Option<TornTail>,
+}
+
+/// Bytes at the journal's end that were no whole record.
+pub(super) struct TornTail {
+    pub(super) path: PathBuf,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    /// The number that the next message gets; if this was damage, lost messages had numbers from here on.
+    pub(super) next_seq: Seq,
 }
 
 /// What the process knows that opens the journal again after a failed write or fsync: of the segment with this salt only
@@ -76,11 +96,14 @@ impl<F: Fs> Recovery<'_, F> {
             return self.replace_unreadable(newest, sealed, &path, file);
         };
         let ids = self.ids(&bases, &header).map_err(self.failed(self.dir, "reading its id"))?;
-        let mut recovered = self.newest(file, path, &header, sealed)?;
-        recovered.ids = ids;
+        let mut recovered = self.newest(file, path, &header, sealed, ids)?;
         let mut segments = self.sealed(sealed)?;
         segments.append(&mut recovered.segments);
         recovered.segments = segments;
+        if let Some(&base) = sealed.last() {
+            // Evidence that is nice to have: a disk that cannot take it is told of when something must be written.
+            let _ = self.seal(base, newest);
+        }
         // What a process that was killed had created or removed becomes durable before anything builds on it (J10).
         self.fs.sync_dir(self.dir).map_err(self.failed(self.dir, "syncing it"))?;
         Ok(recovered)
@@ -122,19 +145,71 @@ impl<F: Fs> Recovery<'_, F> {
         Ok(bases)
     }
 
-    /// No segments: a new journal, or one whose segments somebody removed. Either way its numbers begin again, so it
-    /// gets a new id.
+    /// No segments: a new journal, or one whose segments are gone. As the id file is written after the first segment, and
+    /// there is always one from then on, the file tells which.
     fn begin_empty(&self) -> Result<Recovered<F::File>, OpenError> {
-        let ids = id_file::generate(self.fs)
-            .map(|id| vec![(id, Seq::FIRST)])
-            .and_then(|ids| id_file::store(self.fs, self.dir, &ids).map(|()| ids))
-            .map_err(self.failed(self.dir, "writing its id"))?;
-        self.begin_segment(ids, Seq::FIRST, Qos2Table::default())
+        let known =
+            self.tolerant(|| id_file::load(self.fs, self.dir)).map_err(self.failed(self.dir, "reading its id"))?;
+        if let Some(ids) = known {
+            let next = self.trusted.map_or(Seq::FIRST.next(), |trusted| trusted.next_seq);
+            let why = "its segments are gone, and only its id is left";
+            return self.begin_behind(ids, Seq::FIRST, next, self.dir, why, Qos2Table::default());
+        }
+        let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+        let next = self.trusted.map_or(Seq::FIRST, |trusted| trusted.next_seq);
+        let begun = self.begin_segment(vec![(id, Seq::FIRST)], next, Qos2Table::default())?;
+        id_file::store(self.fs, self.dir, &begun.ids).map_err(self.failed(self.dir, "writing its id"))?;
+        Ok(begun)
+    }
+
+    /// The journal has lost its end: messages from `from` on. What comes begins at `next` or later, in a segment of its own
+    /// and under a new id.
+    fn begin_behind(
+        &self,
+        mut ids: Ids,
+        from: Seq,
+        next: Seq,
+        path: &Path,
+        why: &'static str,
+        qos2: Qos2Table,
+    ) -> Result<Recovered<F::File>, OpenError> {
+        if self.on_corruption == Corruption::Halt {
+            return Err(OpenError::Damaged { path: path.to_path_buf(), offset: 0, detail: why.to_owned() });
+        }
+        // Numbers that a renewal speaks of were given out, perhaps by a start like this one that was cut short.
+        let renewed = ids.last().map_or(Seq::FIRST, |&(_, first)| first);
+        let next = next.max(from.next()).max(renewed);
+        let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+        ids.retain(|&(_, first)| first < next);
+        ids.push((id, next));
+        id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
+        events::end_lost(path, next, why);
+        let mut recovered = self.begin_segment(ids, next, qos2)?;
+        let why = format!("{}: {why}; how many messages it held is not certain", segment::name_of(path));
+        recovered.losses.push(Lost { from, to: next, why });
+        Ok(recovered)
+    }
+
+    /// Sees to it that the segment before the newest says that it has a successor.
+    fn seal(&self, base: Seq, successor: Seq) -> io::Result<()> {
+        let file = self.fs.open(&segment::path_of(self.dir, base))?;
+        let Some(header) = segment::read_header(&file, base)? else { return Ok(()) };
+        // The seal may be what could not be synced.
+        file.sync_data()?;
+        file.forget_cached()?;
+        let trailer = trailer::read(&file, &header)?;
+        if trailer.is_cut || trailer.mark.is_some_and(|mark| mark.kind == MarkKind::Seal) {
+            return Ok(());
+        }
+        // Where its records end was not looked for, and its successor's number says enough.
+        let end = trailer.mark.map_or(SEGMENT_HEADER_LEN as u64, |mark| mark.end);
+        Mark { kind: MarkKind::Seal, end, next_seq: successor }.write(&file, header.records_end(), header.salt)?;
+        file.sync_data()
     }
 
     fn begin_segment(&self, ids: Ids, base: Seq, qos2: Qos2Table) -> Result<Recovered<F::File>, OpenError> {
         let id = ids.last().expect("there is always an id").0;
-        let size = self.segment_bytes.max(segment::overhead(&qos2));
+        let size = segment::size_for(self.segment_bytes.max(segment::overhead(&qos2)));
         let created = segment::create(self.fs, self.dir, id, base, size, &qos2)
             .map_err(self.failed(&segment::path_of(self.dir, base), "creating it"))?;
         let segment = Segment::new(base, created.path, size, Some(created.salt), created.end);
@@ -143,10 +218,12 @@ impl<F: Fs> Recovery<'_, F> {
             segments: vec![segment],
             file: created.file,
             end: created.end,
-            needs_rotation: false,
+            room_end: size - TRAILER_LEN,
+            trailer_at: Some(size - TRAILER_LEN),
             next_seq: base,
             qos2,
             losses: Vec::new(),
+            torn: None,
         })
     }
 
@@ -208,55 +285,74 @@ impl<F: Fs> Recovery<'_, F> {
         path: PathBuf,
         header: &SegmentHeader,
         sealed: &[Seq],
+        ids: Ids,
     ) -> Result<Recovered<F::File>, OpenError> {
-        let size = file.len().map_err(self.failed(&path, "reading its length"))?;
+        file.sync_data().and_then(|()| file.forget_cached()).map_err(self.failed(&path, "syncing it"))?;
+        let trailer = trailer::read(&file, header).map_err(self.failed(&path, "reading its trailer"))?;
         let trusted = self.trusted.filter(|trusted| trusted.salt == header.salt);
-        let limit = trusted.map_or(size, |trusted| trusted.len.min(size));
+        let records_len = trailer.records_len;
+        let limit = trusted.map_or(records_len, |trusted| trusted.len.min(records_len));
         let read = |file, table| {
             let scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
             replay(scanner, limit, table).map_err(self.failed(&path, "reading it"))
         };
         let mut replay = read(file, Qos2Table::default())?;
-        let needs_rotation = !replay.has_snapshot;
-        if needs_rotation {
+        let has_snapshot = replay.has_snapshot;
+        if !has_snapshot {
             replay = read(replay.scanner.into_file(), self.table_before(sealed))?;
             events::snapshot_lost(&path);
         }
-        match trusted {
-            Some(trusted) => replay.close(trusted.len, trusted.next_seq),
-            None => self.close_uncertain(&mut replay, size).map_err(self.failed(&path, "reading its end"))?,
+        replay.prove(trailer.mark.map_or(0, |mark| mark.end));
+        let tail = match trusted {
+            Some(trusted) => Tail::Damaged { end: trusted.len, next: trusted.next_seq },
+            None => {
+                trailer::judge(&mut replay.scanner, header, &trailer).map_err(self.failed(&path, "reading its end"))?
+            }
+        };
+        match tail {
+            Tail::Plain => {}
+            Tail::Damaged { end, next } => replay.close(end, next),
+            Tail::Lost { next, why } => {
+                let from = replay.scanner.expected();
+                let mut recovered = self.begin_behind(ids, from, next, &path, why, replay.qos2)?;
+                // Nothing is changed in it: readers find their way through it as through any sealed one.
+                recovered.segments.splice(0..0, self.sealed(&[header.base])?);
+                return Ok(recovered);
+            }
         }
         let losses = self.mend(&path, header, &replay)?;
         let end = replay.scanner.offset();
-        let tail = match trusted {
-            Some(_) => Some(size),
-            None => replay.scanner.end_of_nonzero(end, size).map_err(self.failed(&path, "reading its end"))?,
+        let tail_end = match trusted {
+            Some(_) => Some(records_len),
+            None => replay.scanner.end_of_nonzero(end, records_len).map_err(self.failed(&path, "reading its end"))?,
         };
         let Replay { scanner, qos2, .. } = replay;
         let (next_seq, file) = (scanner.expected(), scanner.into_file());
-        if let Some(tail_end) = tail.filter(|&tail_end| tail_end > end) {
-            zero(&file, end, tail_end).map_err(self.failed(&path, "clearing its end"))?;
-            if trusted.is_none() {
-                events::torn_tail_cut(&path, end, tail_end - end);
-            }
+        let mut torn = None;
+        if let Some(tail_end) = tail_end.filter(|&tail_end| tail_end > end) {
+            // What is lost around the trailer is written as a whole when that is mended.
+            let to = if trailer.is_lost { tail_end.min(trailer::last_piece(header).max(end)) } else { tail_end };
+            zero(&file, end, to).map_err(self.failed(&path, "clearing its end"))?;
+            let (path, len) = (path.clone(), tail_end - end);
+            torn = trusted.is_none().then_some(TornTail { path, offset: end, len, next_seq });
         }
+        // Growing a file that is too short might meet a full disk in the middle of a record, and a trailer on a block that
+        // the disk will not even write is none: either segment ends here.
+        let has_trailer = trailer.is_sound || !trailer.is_cut && trailer::mend(&file, header, &trailer, end).is_ok();
         file.sync_data().map_err(self.failed(&path, "syncing it"))?;
-        let segment = Segment::new(header.base, path, size.max(end), Some(header.salt), end);
-        Ok(Recovered { ids: Vec::new(), segments: vec![segment], file, end, needs_rotation, next_seq, qos2, losses })
-    }
-
-    /// What cannot be read behind the last valid record, or was not searched, may have been messages if anything was
-    /// written there: no torn tail, but damage of an extent that nobody knows.
-    fn close_uncertain(&self, replay: &mut Replay<F::File>, size: u64) -> io::Result<()> {
-        let scanner = &mut replay.scanner;
-        let offset = scanner.offset();
-        let Some(end) = scanner.end_of_nonzero(offset, size)? else { return Ok(()) };
-        let is_uncertain = scanner.has_given_up() || scanner.is_unreadable_in(offset, end);
-        if is_uncertain && !scanner.is_blank_here(size)? {
-            let next_seq = scanner.seeming_end(size)?.max(scanner.expected().next());
-            replay.close(end.next_multiple_of(RECORD_ALIGN), next_seq);
-        }
-        Ok(())
+        let segment = Segment::new(header.base, path, header.size, Some(header.salt), end);
+        Ok(Recovered {
+            ids,
+            segments: vec![segment],
+            file,
+            end,
+            room_end: if has_trailer && has_snapshot { header.records_end() } else { end },
+            trailer_at: has_trailer.then(|| header.records_end()),
+            next_seq,
+            qos2,
+            losses,
+            torn,
+        })
     }
 
     /// Puts a gap record where damage is, after keeping the bytes (J5).
@@ -269,6 +365,7 @@ impl<F: Fs> Recovery<'_, F> {
             return Err(OpenError::Damaged { path: path.to_path_buf(), offset: hole.offset, detail });
         }
         let (file, mut losses) = (replay.scanner.file(), Vec::new());
+        let mut lacks_header = !segment::is_first_header_sound(file, header);
         for hole in &replay.holes {
             let kept = quarantine::keep_range(self.fs, self.dir, path, file, hole.offset, hole.len);
             if let Err(error) = &kept {
@@ -278,7 +375,13 @@ impl<F: Fs> Recovery<'_, F> {
             }
             if let Some(mut gap) = hole.filling().filter(|_| kept.is_ok() || hole.is_last) {
                 record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
-                file.write_all_at(&gap, hole.offset).map_err(self.failed(path, "mending it"))?;
+                let mut at = hole.offset;
+                if lacks_header && at == SEGMENT_HEADER_LEN as u64 {
+                    // Together, as the disk replaces a block that it cannot read only when all of it is written.
+                    gap.splice(0..0, header.encode());
+                    (at, lacks_header) = (0, false);
+                }
+                file.write_all_at(&gap, at).map_err(self.failed(path, "mending it"))?;
             }
             if hole.from == hole.to {
                 events::damage_without_loss(path, hole.offset, hole.len);
@@ -288,6 +391,9 @@ impl<F: Fs> Recovery<'_, F> {
             let doubt = ", in the last write before the end: if a power cut tore it, the broker sends them again";
             let why = if is_proven(hole) { why } else { why + doubt };
             losses.push(Lost { from: hole.from, to: hole.to, why });
+        }
+        if lacks_header {
+            file.write_all_at(&header.encode(), 0).map_err(self.failed(path, "mending its header"))?;
         }
         Ok(losses)
     }

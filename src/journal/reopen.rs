@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::record;
-use super::recovery::{Recovery, Trusted};
+use super::recovery::{Recovered, Recovery, Trusted};
 use super::segment::Segment;
 use super::shared::lock;
 use super::writer::{Active, Step, Writer};
@@ -58,6 +57,7 @@ impl<F: Fs> Writer<F> {
         }
         .run()?;
         drop(quarantining);
+        recovered.torn.iter().for_each(|torn| events::torn_tail_cut(&self.shared.metrics, torn));
         recovered.losses.iter().for_each(|lost| self.shared.report_lost(lost.from, lost.to, &lost.why));
         let acknowledged_lost = matches!(self.config.durability, Durability::Interval(_)) && self.active.messages > 0;
         if acknowledged_lost {
@@ -73,10 +73,10 @@ impl<F: Fs> Writer<F> {
         let segments = recovered.segments.into_iter().map(|new| same(&new).unwrap_or_else(|| Arc::new(new)));
         *lock(&self.shared.segments) = segments.collect();
         let newest = lock(&self.shared.segments).back().map(Arc::clone).expect("recovery leaves a segment");
-        let seed = record::seed(newest.salt.expect("recovery read the newest header"));
-        let size = if recovered.needs_rotation { recovered.end } else { newest.size };
+        let salt = newest.salt.expect("recovery read the newest header");
         newest.set_durable_len(recovered.end);
-        self.active = Active::new(newest, recovered.file, seed, recovered.end, size);
+        let Recovered { file, end, room_end, trailer_at, .. } = recovered;
+        self.active = Active::new(newest, file, salt, end, room_end, trailer_at);
         *lock(&self.shared.ids) = recovered.ids;
         self.begin_generation(recovered.next_seq, recovered.qos2);
         Ok(())

@@ -29,10 +29,15 @@ pub(super) struct Replay<File> {
 }
 
 impl<File: FsFile> Replay<File> {
+    /// Everything before `end` was once whole.
+    pub(super) fn prove(&mut self, end: u64) {
+        self.proven_len = self.proven_len.max(end);
+    }
+
     /// Makes what lies between the last valid record and `end` damage, not a torn tail: its numbers, the last one
     /// before `next_seq`, are not given out again.
     pub(super) fn close(&mut self, end: u64, next_seq: Seq) {
-        self.proven_len = self.proven_len.max(end);
+        self.prove(end);
         let (offset, from) = (self.scanner.offset(), self.scanner.expected());
         if offset < end {
             let to = from.max(next_seq);

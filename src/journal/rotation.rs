@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fs::is_disk_full;
-use super::record;
 use super::segment::{self, Segment};
 use super::shared::lock;
+use super::trailer::{MarkKind, TRAILER_LEN};
 use super::writer::{Active, HOUSEKEEPING_INTERVAL, Writer};
 use super::{Fs, events};
 use crate::config::WhenFull;
@@ -24,7 +24,7 @@ pub(super) enum Rotation {
 
 /// Bytes of a segment, unless one record needs more.
 pub(super) fn segment_bytes(config: &crate::config::Journal) -> u64 {
-    config.segment_size.min(config.max_size / SEGMENTS_MIN).next_multiple_of(record::RECORD_ALIGN)
+    segment::size_within(config.segment_size.min(config.max_size / SEGMENTS_MIN))
 }
 
 impl<F: Fs> Writer<F> {
@@ -40,11 +40,15 @@ impl<F: Fs> Writer<F> {
             return Ok(Rotation::NoRoom);
         }
         let table = lock(&self.shared.qos2).clone();
-        let size = self.segment_bytes().max(segment::overhead(&table) + len);
+        let size = segment::size_for(self.segment_bytes().max(segment::overhead(&table) + len));
         while self.make_room(size) {
             let id = self.shared.current_id();
             match segment::create(&self.shared.fs, &self.shared.dir, id, self.next_seq, size, &table) {
                 Ok(created) => {
+                    // A segment without a message is replaced by the next one, and needs no seal.
+                    if self.active.segment.base < self.next_seq {
+                        self.active.mark(MarkKind::Seal, self.next_seq)?;
+                    }
                     self.begin(created, size);
                     if self.look_for_room_at.take().is_some() {
                         events::room_again(self.shared.bytes(), self.config.max_size);
@@ -75,7 +79,8 @@ impl<F: Fs> Writer<F> {
             }
             segments.push_back(Arc::clone(&segment));
         }
-        self.active = Active::new(segment, created.file, record::seed(created.salt), created.end, size);
+        let records_end = size - TRAILER_LEN;
+        self.active = Active::new(segment, created.file, created.salt, created.end, records_end, Some(records_end));
         self.shared.show_bytes();
         self.watch_level(base);
     }

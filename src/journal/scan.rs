@@ -193,7 +193,7 @@ impl<File: FsFile> Scanner<File> {
         Ok(scanner.seeming_end(limit)?.max(base.next()))
     }
 
-    fn is_plausible(&self, seq: Seq) -> bool {
+    pub(super) fn is_plausible(&self, seq: Seq) -> bool {
         seq >= self.expected && seq.0 - self.expected.0 <= SEQ_JUMP_MAX
     }
 

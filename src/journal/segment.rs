@@ -1,13 +1,13 @@
 //! A segment: one file of records, named after the first sequence number it may hold.
 //!
 //! ```text
-//! header (64 bytes) = magic 8 | version u16 | flags u16 | header_len u32 | journal id 16 | base_seq u64
+//! header (64 bytes) = magic 8 | version u16 | flags u16 | sectors u32 | journal id 16 | base_seq u64
 //!                   | created_at i64 | salt u64 | crc u32 over all before it | reserved 4
-//! file = header | snapshot record (it begins with a copy of the header) | records … | zeros
+//! file = header | snapshot record | records … | zeros | trailer (trailer.rs: marks, and a copy of the header)
 //! ```
-//! A segment is made under another name and renamed when header and snapshot are on the disk. So a `.seg` file whose
-//! header cannot be read was damaged; it is never an unfinished one. The copy of the header, at a fixed place, makes a
-//! damaged header readable all the same.
+//! `sectors` is the file's length in 512 bytes. A segment is made under another name and renamed when it is on the disk
+//! with all its length. So a `.seg` file whose header cannot be read was damaged, and one that is shorter was cut; it is
+//! never an unfinished one. The copy of the header at the other end makes a damaged header readable all the same.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::fs::{read_full, remove_if_there};
-use super::record::{self, RECORD_HEADER_LEN};
+use super::record;
+use super::trailer::{COPY_FROM_END, TRAILER_LEN};
 use super::{Fs, FsFile, JournalId, Qos2Table};
 use crate::clock::{self, Timestamp};
 use crate::message::Seq;
@@ -24,11 +25,11 @@ use crate::message::Seq;
 pub(super) const SEGMENT_HEADER_LEN: usize = 64;
 
 const MAGIC: [u8; 8] = *b"ROWBRJNL";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const CRC_AT: usize = 56;
 
-/// Where the copy of the header lies: the beginning of the snapshot record's body.
-const COPY_AT: u64 = (SEGMENT_HEADER_LEN + RECORD_HEADER_LEN) as u64;
+/// A file's length is a multiple of this, so that its trailer lies in one sector of the disk.
+const SECTOR_BYTES: u64 = 512;
 
 const SUFFIX: &str = ".seg";
 /// Of a segment that is being made; recovery removes it.
@@ -41,14 +42,21 @@ pub(super) struct SegmentHeader {
     /// For people to read; nothing is decided by it.
     pub(super) created_at: Timestamp,
     pub(super) salt: u64,
+    /// Bytes of the file, when it was made and ever since.
+    pub(super) size: u64,
 }
 
 impl SegmentHeader {
+    /// Where the room for records ends.
+    pub(super) fn records_end(&self) -> u64 {
+        self.size - TRAILER_LEN
+    }
+
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_LEN] {
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         bytes[0..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&(SEGMENT_HEADER_LEN as u32).to_le_bytes());
+        bytes[12..16].copy_from_slice(&((self.size / SECTOR_BYTES) as u32).to_le_bytes());
         bytes[16..32].copy_from_slice(&self.id.0);
         bytes[32..40].copy_from_slice(&self.base.0.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.created_at.as_micros().to_le_bytes());
@@ -71,28 +79,44 @@ impl SegmentHeader {
             let reason = format!("its format is version {version} and this program reads version {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
         }
+        let sectors = u32::from_le_bytes(bytes[12..16].try_into().expect("4 bytes"));
+        if sectors == 0 {
+            return Ok(None);
+        }
         Ok(Some(SegmentHeader {
             id: JournalId(bytes[16..32].try_into().expect("16 bytes")),
             base: Seq(u64_at(32)),
             created_at: Timestamp(u64_at(40) as i64),
             salt: u64_at(48),
+            size: u64::from(sectors) * SECTOR_BYTES,
         }))
     }
 }
 
-/// Reads the header of the segment `base`, from its copy if the first is damaged. `None` if both are, or if the file is
-/// another segment's.
+/// Reads the header of the segment `base`, from its copy if the first is damaged or cannot be read. `None` if both are
+/// damaged, or if the file is another segment's; an error if one could not be read and the other is no help.
 pub(super) fn read_header(file: &impl FsFile, base: Seq) -> io::Result<Option<SegmentHeader>> {
-    for offset in [0, COPY_AT] {
+    let copy_at = file.len()?.checked_sub(COPY_FROM_END);
+    let mut unreadable = None;
+    for offset in [Some(0), copy_at].into_iter().flatten() {
         let mut bytes = [0; SEGMENT_HEADER_LEN];
-        if read_full(file, &mut bytes, offset)? == SEGMENT_HEADER_LEN
-            && let Some(header) = SegmentHeader::decode(&bytes)?
-            && header.base == base
-        {
-            return Ok(Some(header));
+        match read_full(file, &mut bytes, offset) {
+            Ok(SEGMENT_HEADER_LEN) => {
+                if let Some(header) = SegmentHeader::decode(&bytes)?.filter(|header| header.base == base) {
+                    return Ok(Some(header));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => unreadable = Some(error),
         }
     }
-    Ok(None)
+    unreadable.map_or(Ok(None), Err)
+}
+
+/// Whether the first of the two headers is as it was written.
+pub(super) fn is_first_header_sound(file: &impl FsFile, header: &SegmentHeader) -> bool {
+    let mut bytes = [0; SEGMENT_HEADER_LEN];
+    read_full(file, &mut bytes, 0).is_ok() && bytes == header.encode()
 }
 
 pub(super) fn path_of(dir: &Path, base: Seq) -> PathBuf {
@@ -159,12 +183,22 @@ pub(super) struct Created<File> {
     pub(super) end: u64,
 }
 
-/// Bytes before the first record when `table` is in the snapshot.
+/// Bytes of a segment that are not room for records when `table` is in the snapshot.
 pub(super) fn overhead(table: &Qos2Table) -> u64 {
-    SEGMENT_HEADER_LEN as u64 + record::record_len((SEGMENT_HEADER_LEN + table.encoded_len()) as u64)
+    SEGMENT_HEADER_LEN as u64 + record::record_len(table.encoded_len() as u64) + TRAILER_LEN
 }
 
-/// Makes the segment `base` of `size` bytes (J3, J10). An empty segment of the same base is replaced. On an error
+/// The size of a segment that is to have at least `len` bytes.
+pub(super) fn size_for(len: u64) -> u64 {
+    len.next_multiple_of(SECTOR_BYTES)
+}
+
+/// The largest size of a segment within `len` bytes, and never less than a sector.
+pub(super) fn size_within(len: u64) -> u64 {
+    (len / SECTOR_BYTES).clamp(1, u64::from(u32::MAX)) * SECTOR_BYTES
+}
+
+/// Makes the segment `base` of `size` bytes, a whole number of sectors (J3, J10). An empty segment of the same base is replaced. On an error
 /// nothing is left but perhaps an unfinished file, which the next attempt or recovery removes.
 pub(super) fn create<F: Fs>(
     fs: &F,
@@ -179,9 +213,9 @@ pub(super) fn create<F: Fs>(
     let mut salt = [0; 8];
     fs.fill_random(&mut salt)?;
     let salt = u64::from_le_bytes(salt);
-    let header = SegmentHeader { id, base, created_at: clock::now(), salt }.encode();
+    let header = SegmentHeader { id, base, created_at: clock::now(), salt, size }.encode();
     let mut snapshot = Vec::new();
-    record::stage_snapshot(&mut snapshot, &header, |out| table.encode(out));
+    record::stage_snapshot(&mut snapshot, |out| table.encode(out));
     record::seal(&mut snapshot, base, 0, record::seed(salt));
     let end = (SEGMENT_HEADER_LEN + snapshot.len()) as u64;
 
@@ -191,6 +225,7 @@ pub(super) fn create<F: Fs>(
         .allocate(size)
         .and_then(|()| file.write_all_at(&header, 0))
         .and_then(|()| file.write_all_at(&snapshot, SEGMENT_HEADER_LEN as u64))
+        .and_then(|()| file.write_all_at(&header, size - COPY_FROM_END))
         .and_then(|()| file.sync_data())
         .and_then(|()| fs.rename(&unfinished, &path));
     if let Err(error) = written {
@@ -200,12 +235,6 @@ pub(super) fn create<F: Fs>(
     }
     fs.sync_dir(dir)?;
     Ok(Created { file, path, salt, end })
-}
-
-/// The table and the journal id that a snapshot record holds.
-pub(super) fn snapshot_body(body: &[u8]) -> Option<Qos2Table> {
-    let (_, table) = body.split_at_checked(SEGMENT_HEADER_LEN)?;
-    Qos2Table::decode(table)
 }
 
 #[cfg(test)]
@@ -227,8 +256,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_comes_back_and_no_flipped_bit_passes(id: [u8; 16], base: u64, at: i64, salt: u64, bit in 0usize..480) {
-            let header = SegmentHeader { id: JournalId(id), base: Seq(base), created_at: Timestamp(at), salt };
+        fn a_header_comes_back_and_no_flipped_bit_passes(id: [u8; 16], base: u64, at: i64, salt: u64, sectors in 1..=u32::MAX, bit in 0usize..480) {
+            let header = SegmentHeader { id: JournalId(id), base: Seq(base), created_at: Timestamp(at), salt, size: u64::from(sectors) * SECTOR_BYTES };
             let mut bytes = header.encode();
             prop_assert_eq!(SegmentHeader::decode(&bytes).unwrap(), Some(header));
             bytes[bit / 8] ^= 1 << (bit % 8);

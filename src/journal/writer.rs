@@ -17,6 +17,7 @@ use super::retention::Level;
 use super::rotation::Rotation;
 use super::segment::Segment;
 use super::shared::{Shared, lock};
+use super::trailer::{Mark, MarkKind};
 use super::{Fs, FsFile, Watermark, events};
 use crate::config::{self, Durability, WhenFull};
 use crate::message::Seq;
@@ -59,13 +60,16 @@ pub(super) struct Writer<F: Fs> {
 pub(super) struct Active<File> {
     pub(super) segment: Arc<Segment>,
     pub(super) file: File,
+    pub(super) salt: u64,
     pub(super) seed: u32,
     /// Where the next record goes.
     pub(super) end: u64,
     /// Records from here on are not synced; also where their commit group begins.
     pub(super) durable: u64,
-    /// Nothing is written beyond.
+    /// No record goes beyond.
     pub(super) size: u64,
+    /// Where the trailer begins; `None` if there is none to write to.
+    pub(super) trailer_at: Option<u64>,
     /// Messages not synced.
     pub(super) messages: u64,
     /// When the first of what is not synced was written.
@@ -85,8 +89,36 @@ pub(super) enum Step {
 }
 
 impl<File> Active<File> {
-    pub(super) fn new(segment: Arc<Segment>, file: File, seed: u32, end: u64, size: u64) -> Active<File> {
-        Active { segment, file, seed, end, durable: end, size, messages: 0, unsynced_since: None }
+    pub(super) fn new(
+        segment: Arc<Segment>,
+        file: File,
+        salt: u64,
+        end: u64,
+        size: u64,
+        trailer_at: Option<u64>,
+    ) -> Active<File> {
+        Active {
+            segment,
+            file,
+            salt,
+            seed: record::seed(salt),
+            end,
+            durable: end,
+            size,
+            trailer_at,
+            messages: 0,
+            unsynced_since: None,
+        }
+    }
+}
+
+impl<File: FsFile> Active<File> {
+    /// Says in the trailer that everything is on the disk that has a number below `next_seq`, as it must be.
+    pub(super) fn mark(&self, kind: MarkKind, next_seq: Seq) -> io::Result<()> {
+        debug_assert_eq!(self.end, self.durable, "a mark says what is durable");
+        let Some(trailer_at) = self.trailer_at else { return Ok(()) };
+        Mark { kind, end: self.end, next_seq }.write(&self.file, trailer_at, self.salt)?;
+        self.file.sync_data()
     }
 }
 
@@ -187,14 +219,8 @@ impl<F: Fs> Writer<F> {
             return Ok(Step::Worked);
         }
         if stopping {
-            // A group of its own: from now on every damaged byte before it is known to have been whole.
-            if self.has_room(RECORD_ALIGN * 3) {
-                let mut end = Vec::new();
-                record::stage_void(&mut end, RECORD_ALIGN as usize * 3);
-                record::seal(&mut end, self.next_seq, 0, self.active.seed);
-                self.active.file.write_all_at(&end, self.active.end)?;
-                self.active.file.sync_data()?;
-            }
+            // From now on every damaged byte of a record is known to have been whole.
+            self.active.mark(MarkKind::Stop, self.next_seq)?;
             self.shared.watermark.send_modify(|_| {});
             return Ok(Step::Stopped);
         }

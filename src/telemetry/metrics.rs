@@ -78,6 +78,8 @@ pub struct Metrics {
     pub oldest_pending_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
     pub journal_bytes: Gauge,
     pub journal_max_bytes: Gauge,
+    /// Ends of the journal that were no whole record when it was opened.
+    pub journal_torn_tails: Counter,
     pub commit_seconds: HistogramFamily,
     pub batch_rows: HistogramFamily,
     pub retries: Family<DatabaseLabels, Counter>,
@@ -113,6 +115,7 @@ impl Metrics {
             oldest_pending_seconds: Family::default(),
             journal_bytes: Gauge::default(),
             journal_max_bytes: Gauge::default(),
+            journal_torn_tails: Counter::default(),
             // 0.5 ms to 32 s, by factors of two: an SSD's commit up to a Postgres at the far end of a bad link.
             commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 17))),
             batch_rows: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 4.0, 9))),
@@ -166,6 +169,11 @@ impl Metrics {
         );
         registry.register("journal_bytes", "Bytes the journal takes on disk", self.journal_bytes.clone());
         registry.register("journal_max_bytes", "Bytes the journal may take on disk", self.journal_max_bytes.clone());
+        registry.register(
+            "journal_torn_tails",
+            "Times the journal's end was no whole record at a start",
+            self.journal_torn_tails.clone(),
+        );
         registry.register("commit_seconds", "Time of a batch's transaction", self.commit_seconds.clone());
         registry.register("batch_rows", "Rows in a committed batch", self.batch_rows.clone());
         registry.register("retries", "Attempts repeated after a transient error", self.retries.clone());

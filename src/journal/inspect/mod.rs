@@ -68,7 +68,7 @@ pub fn status<F: Fs>(fs: &F, data_dir: &Path) -> Result<Summary, InspectError> {
         next_seq = base;
     }
     if let Some(opened) = segments.last().map(|newest| open(fs, &dir, newest.base)).transpose()?.flatten() {
-        let (path, bytes) = (opened.path.clone(), opened.bytes);
+        let (path, bytes) = (opened.path.clone(), opened.records_len());
         let mut scanner = opened.scanner();
         while !matches!(scanner.next_item(bytes).map_err(failed(&path, "reading"))?, Item::End { .. }) {}
         next_seq = scanner.expected();
@@ -86,6 +86,13 @@ struct Opened<File> {
     bytes: u64,
     /// `None` if neither copy can be read.
     header: Option<segment::SegmentHeader>,
+}
+
+impl<File: FsFile> Opened<File> {
+    /// Up to where records can be.
+    fn records_len(&self) -> u64 {
+        self.header.map_or(self.bytes, |header| header.records_end().min(self.bytes))
+    }
 }
 
 impl<File: FsFile> Opened<File> {

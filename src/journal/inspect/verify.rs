@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::journal::handle::DIRECTORY;
 use crate::journal::record::{self, Kind, RecordHeader};
 use crate::journal::scan::{Item, Scanner};
+use crate::journal::trailer::{self, Tail};
 use crate::journal::{FsFile, JournalId, id_file};
 use crate::message::Seq;
 
@@ -60,8 +61,14 @@ pub enum Finding {
     Damage { offset: u64, len: u64, from: Seq, to: Seq },
     /// A range that the journal itself gave up, and said so then.
     Gap { offset: u64, from: Seq, to: Seq, why: &'static str },
-    /// At the end of the newest segment: a write that a crash cut or that is under way. The next start cuts it off.
-    TornTail { offset: u64, len: u64 },
+    /// At the end of the newest segment: a write that a crash cut or that is under way, or damage to the last messages,
+    /// from the number `from` on. The next start cuts it off.
+    TornTail { offset: u64, len: u64, from: Seq },
+    /// The end of the journal is gone, and nobody knows how many messages with it: one at least, up to where the next
+    /// start goes on.
+    EndLost { from: Seq, to: Seq, why: &'static str },
+    /// A file that is shorter than it was made. What messages that cost is said besides.
+    Short { bytes: u64, made: u64 },
     /// Numbers between this segment and the next that neither holds.
     Missing { from: Seq, to: Seq },
 }
@@ -78,8 +85,25 @@ impl Finding {
     /// Whether it says that something is wrong with the bytes (and not only that something was given up before).
     pub fn is_damage(&self) -> bool {
         match self {
-            Finding::UnreadableHeader { .. } | Finding::Damage { .. } | Finding::Missing { .. } => true,
+            Finding::UnreadableHeader { .. }
+            | Finding::Damage { .. }
+            | Finding::Missing { .. }
+            | Finding::EndLost { .. }
+            | Finding::Short { .. } => true,
             Finding::Gap { .. } | Finding::TornTail { .. } => false,
+        }
+    }
+
+    /// The number after the last that it speaks of.
+    fn end(&self) -> Seq {
+        match *self {
+            Finding::UnreadableHeader { to, .. }
+            | Finding::Damage { to, .. }
+            | Finding::Gap { to, .. }
+            | Finding::EndLost { to, .. }
+            | Finding::Missing { to, .. } => to,
+            Finding::TornTail { from, .. } => from,
+            Finding::Short { .. } => Seq::default(),
         }
     }
 
@@ -89,8 +113,9 @@ impl Finding {
             Finding::UnreadableHeader { from, to }
             | Finding::Damage { from, to, .. }
             | Finding::Gap { from, to, .. }
+            | Finding::EndLost { from, to, .. }
             | Finding::Missing { from, to } => to.0.saturating_sub(from.0),
-            Finding::TornTail { .. } => 0,
+            Finding::TornTail { .. } | Finding::Short { .. } => 0,
         }
     }
 }
@@ -98,7 +123,7 @@ impl Finding {
 impl VerifyReport {
     /// No damage and nothing missing. A torn tail and gaps are sound.
     pub fn is_sound(&self) -> bool {
-        !self.ids.is_empty() && !self.findings().any(|(_, finding)| finding.is_damage())
+        !self.ids.is_empty() && !self.segments.is_empty() && !self.findings().any(|(_, finding)| finding.is_damage())
     }
 
     /// All findings with the segment they lie in.
@@ -125,7 +150,7 @@ pub fn verify<F: Fs>(
     }
     let bytes_total = opened.iter().map(|(_, bytes)| bytes).sum();
     let mut bytes_before = 0;
-    let mut segments = Vec::new();
+    let mut segments: Vec<SegmentReport> = Vec::new();
     for (at, &(base, bytes)) in opened.iter().enumerate() {
         let next_base = opened.get(at + 1).map(|&(next, _)| next);
         let mut told = 0;
@@ -139,6 +164,12 @@ pub fn verify<F: Fs>(
             segments.push(verify_segment(opened, next_base, &mut tell)?);
         }
         bytes_before += bytes;
+    }
+    // The writer may have gone on to another segment meanwhile: the one that seems to lack its successor has one.
+    if let Some(newest) = segments.last_mut()
+        && super::bases(fs, &dir)?.last().is_some_and(|&base| base > newest.base)
+    {
+        newest.findings.retain(|finding| !matches!(finding, Finding::EndLost { .. }));
     }
     if let Some(last) = segments.last() {
         progress(Progress { segment: &last.path, bytes_done: bytes_total, bytes_total });
@@ -167,7 +198,7 @@ fn verify_segment<File: FsFile>(
         records: RecordCounts::default(),
         findings: Vec::new(),
     };
-    if opened.header.is_none() {
+    let Some(header) = opened.header else {
         report.next_seq = match next_base {
             Some(next) => next,
             // As the next start estimates it.
@@ -176,8 +207,13 @@ fn verify_segment<File: FsFile>(
         };
         report.findings.push(Finding::UnreadableHeader { from: report.base, to: report.next_seq });
         return Ok(report);
+    };
+    let (path, bytes) = (opened.path.clone(), opened.records_len());
+    // Before the records, as the writer may be at work: what it says of the end must not be newer than they.
+    let trailer = trailer::read(&opened.file, &header).map_err(failed(&path, "reading the end of"))?;
+    if trailer.is_cut {
+        report.findings.push(Finding::Short { bytes: opened.bytes, made: header.size });
     }
-    let (path, bytes) = (opened.path.clone(), opened.bytes);
     let mut scanner = opened.scanner();
     loop {
         match scanner.next_item(bytes).map_err(failed(&path, "reading"))? {
@@ -191,27 +227,37 @@ fn verify_segment<File: FsFile>(
             }
             Item::End { offset } => {
                 let end = scanner.end_of_nonzero(offset, bytes).map_err(failed(&path, "reading"))?;
-                report.next_seq = scanner.expected();
-                report.findings.extend(at_the_end(&scanner, offset, end, next_base));
+                let found = match next_base {
+                    Some(next) => at_the_end(offset, end, scanner.expected(), next),
+                    None => {
+                        let tail = trailer::judge(&mut scanner, &header, &trailer);
+                        at_the_last_end(offset, end, scanner.expected(), tail.map_err(failed(&path, "reading"))?)
+                    }
+                };
+                let to = found.as_ref().map(Finding::end).unwrap_or_default();
+                report.next_seq = scanner.expected().max(to);
+                report.findings.extend(found);
                 return Ok(report);
             }
         }
     }
 }
 
-/// What the end of a segment says: zeros should follow the last record, and the next segment's number with it.
-fn at_the_end<File: FsFile>(
-    scanner: &Scanner<File>,
-    offset: u64,
-    end: Option<u64>,
-    next_base: Option<Seq>,
-) -> Option<Finding> {
-    let from = scanner.expected();
-    let to = next_base.unwrap_or(from).max(from);
-    match (end, next_base) {
-        (Some(end), None) => Some(Finding::TornTail { offset, len: end - offset }),
-        (Some(end), Some(_)) => Some(Finding::Damage { offset, len: end - offset, from, to }),
-        (None, _) => (from < to).then_some(Finding::Missing { from, to }),
+/// What the end of a sealed segment says: zeros should follow the last record, and the next segment's number with it.
+fn at_the_end(offset: u64, end: Option<u64>, from: Seq, next: Seq) -> Option<Finding> {
+    let to = next.max(from);
+    match end {
+        Some(end) => Some(Finding::Damage { offset, len: end - offset, from, to }),
+        None => (from < to).then_some(Finding::Missing { from, to }),
+    }
+}
+
+/// What the end of the newest segment says, as the next start judges it.
+fn at_the_last_end(offset: u64, end: Option<u64>, from: Seq, tail: Tail) -> Option<Finding> {
+    match tail {
+        Tail::Plain => end.map(|end| Finding::TornTail { offset, len: end - offset, from }),
+        Tail::Damaged { end, next } => Some(Finding::Damage { offset, len: end - offset, from, to: next }),
+        Tail::Lost { next, why } => Some(Finding::EndLost { from, to: next, why }),
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) struct Disk {
     pub(super) calls: u64,
     pub(super) faults: BTreeMap<u64, SimFault>,
     pub(super) shows_unsynced: bool,
+    pub(super) lies: bool,
     /// So many of the next reads fail.
     pub(super) failing_reads: u64,
 }

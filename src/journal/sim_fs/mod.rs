@@ -58,6 +58,7 @@ impl SimFs {
             calls: 0,
             faults: BTreeMap::new(),
             shows_unsynced: false,
+            lies: false,
             failing_reads: 0,
         })
     }
@@ -99,10 +100,14 @@ impl SimFs {
         lock(&self.disk).faults.len()
     }
 
-    /// Whether a failed sync left bytes that are shown and are not on the disk, and no later sync will bring there. A
-    /// process started on them after a [`SimFs::kill`] cannot know.
+    /// Whether a failed sync left bytes that are shown and are not on the disk, and no later sync will bring there.
     pub fn shows_unsynced(&self) -> bool {
         lock(&self.disk).shows_unsynced
+    }
+
+    /// From now on a sync of a file says that it did what it did not: the negative control of a simulation.
+    pub fn lie_about_syncs(&self) {
+        lock(&self.disk).lies = true;
     }
 
     /// Bytes that all files together may have.
@@ -126,6 +131,22 @@ impl SimFs {
     /// Makes the next `count` reads fail with EIO.
     pub fn fail_reads(&self, count: u64) {
         lock(&self.disk).failing_reads = count;
+    }
+
+    /// Puts a file on the disk, or another in its place, behind everybody's back.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let mut disk = lock(&self.disk);
+        let inode = disk.inodes.len();
+        disk.inodes.push(Inode { content: bytes.to_vec(), durable: bytes.to_vec(), ..Inode::default() });
+        disk.names.insert(path.to_path_buf(), inode);
+        disk.durable_names.insert(path.to_path_buf(), inode);
+        disk.directories.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+    }
+
+    /// A file's bytes, as they are shown.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let disk = lock(&self.disk);
+        disk.names.get(path).map(|&inode| disk.inodes[inode].content.clone())
     }
 
     /// Changes bytes on the disk, behind everybody's back.
@@ -279,6 +300,9 @@ impl FsFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = lock(&self.disk);
         let result = disk.fallible_call();
+        if disk.lies {
+            return result;
+        }
         let dirty = std::mem::take(&mut disk.inodes[self.inode].dirty);
         // After a failure the pages count as clean: they are shown, and a later sync does not write them.
         if let Err(error) = result {
@@ -291,6 +315,19 @@ impl FsFile for SimFile {
             let range = range.start as usize..range.end as usize;
             durable[range.clone()].copy_from_slice(&content[range]);
         }
+        Ok(())
+    }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        let Inode { content, durable, dirty, .. } = &mut disk.inodes[self.inode];
+        let mut shown = durable.clone();
+        shown.resize(content.len(), 0);
+        for range in dirty {
+            let range = range.start as usize..range.end as usize;
+            shown[range.clone()].copy_from_slice(&content[range]);
+        }
+        *content = shown;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::inspect;
 use super::super::segment::{SEGMENT_HEADER_LEN, path_of};
+use super::super::trailer::TRAILER_LEN;
 use super::*;
 
 fn halting() -> config::Journal {
@@ -21,6 +22,19 @@ fn written(count: u64) -> SimFs {
 pub(super) fn segments(fs: &SimFs) -> Vec<PathBuf> {
     let files = fs.files().into_iter().map(|(path, _)| path);
     files.filter(|path| segment::base_of(path).is_some() && !path.to_string_lossy().contains("quarantine")).collect()
+}
+
+/// Where the last byte of the last record lies.
+pub(super) fn end_of_records(segment: &[u8]) -> usize {
+    let records = &segment[..segment.len() - TRAILER_LEN as usize];
+    records.iter().rposition(|&byte| byte != 0).unwrap()
+}
+
+/// Both copies of the header, with what lies around the first.
+pub(super) fn erase_headers(segment: &mut [u8]) {
+    let len = segment.len();
+    segment[..200].fill(0);
+    segment[len - SEGMENT_HEADER_LEN..].fill(0);
 }
 
 pub(super) fn quarantined(fs: &SimFs) -> Vec<String> {
@@ -46,8 +60,8 @@ fn an_unfinished_write_is_cut_off_without_a_word_of_loss() {
         let path = path_of(&data_dir().join("journal"), Seq(1));
         let whole = fs.files().iter().find(|(name, _)| *name == path).unwrap().1;
         fs.damage(&path, |bytes| {
-            let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
-            bytes[end - cut..].fill(0);
+            let end = end_of_records(bytes);
+            bytes[end - cut..=end].fill(0);
         });
         let mut life = Life::begin(&fs, &halting());
         assert_eq!(read_all(&life), messages(1..5), "cut {cut}");
@@ -218,7 +232,7 @@ fn an_unreadable_sealed_segment_is_lost_as_a_whole() {
     let fs = written(200);
     let sealed = segments(&fs);
     let (base, next) = (segment::base_of(&sealed[1]).unwrap().0, segment::base_of(&sealed[2]).unwrap().0);
-    fs.damage(&sealed[1], |bytes| bytes[..512].fill(0));
+    fs.damage(&sealed[1], |bytes| erase_headers(bytes));
     let life = Life::begin(&fs, &config());
     let expected = [messages(1..base), vec![Got::Lost(base, next)], messages(next..201)].concat();
     assert_eq!(read_all(&life), expected);
@@ -230,7 +244,7 @@ fn an_unreadable_newest_segment_is_put_aside_and_its_numbers_get_a_new_id() {
     let fs = written(200);
     let newest = segments(&fs).pop().unwrap();
     let base = segment::base_of(&newest).unwrap();
-    fs.damage(&newest, |bytes| bytes[..512].fill(0));
+    fs.damage(&newest, |bytes| erase_headers(bytes));
     assert!(matches!(Life::try_begin(&fs, &halting()), Err(OpenError::Damaged { .. })));
     let mut life = Life::begin(&fs, &config());
     assert_eq!(life.metrics.messages_lost.get(), 201 - base.0, "as many as the records behind the damage say");
@@ -271,13 +285,22 @@ fn a_lost_id_file_is_made_again_from_the_segments() {
 }
 
 #[test]
-fn wiped_segments_mean_a_new_journal_with_a_new_id() {
+fn wiped_segments_are_a_loss_and_mean_a_new_journal_with_a_new_id() {
     let fs = written(5);
     let id = Life::begin(&fs.kill(), &config()).handle.status().id;
     segments(&fs).iter().for_each(|path| Fs::remove(&fs, path).unwrap());
+    assert!(!inspect::verify(&fs, data_dir(), &mut |_| {}).unwrap().is_sound());
+    assert!(matches!(Life::try_begin(&fs, &halting()), Err(OpenError::Damaged { .. })));
     let life = Life::begin(&fs, &config());
     assert_ne!(life.handle.status().id, id);
-    assert_eq!(life.handle.status().next_seq, Seq(1));
+    assert_eq!((life.handle.status().next_seq, life.metrics.messages_lost.get()), (Seq(2), 1), "one at least");
+    fs.files().iter().for_each(|(path, _)| Fs::remove(&fs, path).unwrap());
+    let life = Life::begin(&fs.kill(), &config());
+    assert_eq!(
+        (life.handle.status().next_seq, life.metrics.messages_lost.get()),
+        (Seq(1), 0),
+        "an empty folder is new"
+    );
 }
 
 #[test]
@@ -304,8 +327,8 @@ fn a_lost_snapshot_is_replaced_by_what_the_segment_before_says() {
     life.commit_all(2..=100);
     let fs = fs.kill();
     let newest = segments(&fs).pop().unwrap();
-    // Behind the copy of the header: the table itself.
-    fs.damage(&newest, |bytes| bytes[SEGMENT_HEADER_LEN + 20 + SEGMENT_HEADER_LEN] ^= 1);
+    // Behind the header of the record: the table itself.
+    fs.damage(&newest, |bytes| bytes[SEGMENT_HEADER_LEN + 20] ^= 1);
     let mut life = Life::begin(&fs, &config());
     assert_eq!(life.intake.qos2().verdict(5, true, 50), Qos2Verdict::Duplicate);
     life.commit(&payload(101));

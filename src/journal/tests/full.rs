@@ -88,7 +88,7 @@ fn drop_newest_goes_on_acknowledging_and_leaves_a_gap() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &small(WhenFull::DropNewest));
     // All of one size, so that none slips into what a larger one left.
-    let payload = |number: u64| format!("{number:04}").into_bytes();
+    let payload = |number: u64| format!("{number:012}").into_bytes();
     let messages = |range: std::ops::Range<u64>| range.map(|seq| Got::Message(seq, payload(seq))).collect::<Vec<_>>();
     for number in 1..=1000 {
         life.push(&payload(number));

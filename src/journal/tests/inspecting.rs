@@ -1,6 +1,7 @@
 //! `inspect`: reads without touching, running or stopped.
 
 use super::super::inspect::{self, Finding};
+use super::damage::{end_of_records, erase_headers};
 use super::*;
 
 fn verify(fs: &SimFs) -> inspect::VerifyReport {
@@ -50,7 +51,7 @@ fn damage_is_told_with_its_place_and_apart_from_a_torn_tail() {
     let segments = life.segments();
     fs.damage(&segments[0], |bytes| bytes[500] ^= 1);
     fs.damage(segments.last().unwrap(), |bytes| {
-        let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+        let end = end_of_records(bytes);
         bytes[end - 4] ^= 1;
     });
     let found = findings(&fs);
@@ -70,7 +71,7 @@ fn a_missing_segment_and_an_unreadable_one_are_told() {
     let segments = life.segments();
     let base = |at: usize| segment::base_of(&segments[at]).unwrap();
     Fs::remove(&fs, &segments[1]).unwrap();
-    fs.damage(&segments[3], |bytes| bytes[..200].fill(0));
+    fs.damage(&segments[3], |bytes| erase_headers(bytes));
     assert_eq!(
         findings(&fs),
         [Finding::Missing { from: base(1), to: base(2) }, Finding::UnreadableHeader { from: base(3), to: base(4) }]
@@ -85,7 +86,7 @@ fn an_unreadable_newest_segment_is_told_with_the_losses_that_the_next_start_repo
     let newest = life.segments().pop().unwrap();
     let from = segment::base_of(&newest).unwrap();
     let fs = fs.kill();
-    fs.damage(&newest, |bytes| bytes[..200].fill(0));
+    fs.damage(&newest, |bytes| erase_headers(bytes));
     let report = verify(&fs);
     assert_eq!(findings(&fs), [Finding::UnreadableHeader { from, to: Seq(201) }]);
     assert!(!report.is_sound() && report.next_seq == Seq(201), "{report:?}");

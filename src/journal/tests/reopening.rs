@@ -1,7 +1,7 @@
 //! After a failed write or fsync: what was acknowledged keeps its number, whatever the disk says.
 
 use super::super::segment::path_of;
-use super::damage::{flip, quarantined};
+use super::damage::{erase_headers, flip, quarantined};
 use super::*;
 
 fn first_segment() -> PathBuf {
@@ -77,7 +77,7 @@ fn a_segment_found_unreadable_is_lost_up_to_the_number_that_was_acknowledged() {
     let mut life = poisoned(&config());
     let mut ahead = life.handle.reader();
     assert_eq!(read_on(&mut ahead), messages(1..6));
-    life.fs.damage(&first_segment(), |bytes| bytes[..512].fill(0));
+    life.fs.damage(&first_segment(), |bytes| erase_headers(bytes));
     reopen(&mut life);
     assert_eq!(life.handle.status().next_seq, Seq(6));
     assert_eq!(life.metrics.messages_lost.get(), 5);
