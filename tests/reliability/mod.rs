@@ -8,4 +8,5 @@ mod lane;
 mod network;
 mod soak;
 mod soak_stage;
+mod syscalls;
 mod vitals;
