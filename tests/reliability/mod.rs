@@ -3,9 +3,11 @@
 
 mod cut;
 mod dice;
+mod full_disk;
 mod hostile_broker;
 mod lane;
 mod network;
+mod small_disk;
 mod soak;
 mod soak_stage;
 mod syscalls;

@@ -11,6 +11,7 @@ mod ledger;
 mod letters;
 mod migrate;
 mod number;
+mod room;
 mod schema;
 mod time_text;
 mod walk;
