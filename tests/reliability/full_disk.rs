@@ -278,8 +278,8 @@ fn a_full_disk_pauses_or_drops_as_told_loses_nothing_silently_and_passes() {
     while let Some(seed) = campaign.next_seed() {
         let lap = (seed - 1) / CASES.len() as u64;
         let case = CASES[((seed - 1) % CASES.len() as u64) as usize];
-        let qos = if lap % 2 == 0 { 2 } else { 1 };
-        let round = Round { qos, block_bytes: if lap / 2 % 2 == 0 { 1024 } else { 4096 } };
+        let qos = if lap.is_multiple_of(2) { 2 } else { 1 };
+        let round = Round { qos, block_bytes: if (lap / 2).is_multiple_of(2) { 1024 } else { 4096 } };
         println!("seed {seed}: {case:?}, {round:?} (alone: ROWBRIDGE_PROVE_FULL_DISK=1 ROWBRIDGE_PROVE_SEED={seed})");
         let seen = run(case, round);
         sums.pauses += seen.pauses;
