@@ -69,8 +69,8 @@ fn bulky(id: u64) -> (String, Vec<u8>) {
 #[derive(Debug, Clone, Copy)]
 struct Round {
     qos: u8,
-    /// Small ones are what SQLite does not reckon with.
-    block_bytes: u64,
+    /// As in [`Size`]. Small ones are what SQLite does not reckon with.
+    block_bytes: Option<u64>,
 }
 
 impl Round {
@@ -271,6 +271,15 @@ fn run(case: Case, round: Round) -> Seen {
     }
 }
 
+/// SQLite maps the index of its log into memory, and has a quarter of its blocks allocated where they are of 1 KiB: a store
+/// into the others on a full disk ended the bridge with SIGBUS.
+#[test]
+fn a_full_disk_of_small_blocks_under_the_database_does_not_end_the_bridge() {
+    for left in [0, 20 * KIB] {
+        database_on_a_full_disk(left, Round { qos: 2, block_bytes: Some(1024) });
+    }
+}
+
 #[test]
 fn a_full_disk_pauses_or_drops_as_told_loses_nothing_silently_and_passes() {
     let mut campaign = Campaign::begin("full_disk", 5);
@@ -279,7 +288,8 @@ fn a_full_disk_pauses_or_drops_as_told_loses_nothing_silently_and_passes() {
         let lap = (seed - 1) / CASES.len() as u64;
         let case = CASES[((seed - 1) % CASES.len() as u64) as usize];
         let qos = if lap.is_multiple_of(2) { 2 } else { 1 };
-        let round = Round { qos, block_bytes: if (lap / 2).is_multiple_of(2) { 1024 } else { 4096 } };
+        let block_bytes = [Some(1024), Some(4096), None][(lap % 3) as usize];
+        let round = Round { qos, block_bytes };
         println!("seed {seed}: {case:?}, {round:?} (alone: ROWBRIDGE_PROVE_FULL_DISK=1 ROWBRIDGE_PROVE_SEED={seed})");
         let seen = run(case, round);
         sums.pauses += seen.pauses;

@@ -15,8 +15,8 @@ use crate::support::process::{Process, program};
 pub(super) struct Size {
     pub(super) bytes: u64,
     pub(super) inodes: u64,
-    /// Of an ext4: 1024, as on small partitions, to 4096. Those of a tmpfs are pages.
-    pub(super) block_bytes: u64,
+    /// Of an ext4: 1024, as on small partitions, to 4096. `None` is a tmpfs, whose blocks are pages.
+    pub(super) block_bytes: Option<u64>,
 }
 
 /// Mounted, as long as this lives, on a folder of the bridge's own folder.
@@ -44,7 +44,8 @@ impl SmallDisk {
         let mount = bridge.path("").canonicalize().unwrap().join(name);
         fs::create_dir_all(&mount).unwrap();
         let as_root = rustix::process::geteuid().is_root();
-        let image = if as_root { ext4_image(&bridge.path("image"), bytes, inodes, block_bytes) } else { None };
+        let image =
+            block_bytes.filter(|_| as_root).and_then(|block| ext4_image(&bridge.path("image"), bytes, inodes, block));
         let mut command = Command::new(program("unshare"));
         command.arg("--mount");
         if !as_root {

@@ -273,7 +273,7 @@ fn is_told(fault: &Fault, log: &str) -> bool {
 
 #[test]
 fn a_refused_system_call_loses_nothing_and_the_bridge_goes_on() {
-    let mut campaign = Campaign::begin("syscalls", 16);
+    let mut campaign = Campaign::begin("syscalls", 12);
     let mut ended = vec![None; ALL.len()];
     let (mut faulty, mut refused, mut ended_at_start, mut repeated, mut skipped) = (0, 0, 0, 0, 0);
     while let Some(seed) = campaign.next_seed() {
