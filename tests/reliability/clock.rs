@@ -1,19 +1,16 @@
-//! Time that cannot be trusted: the wall clock jumps by years under the running bridge, and the machine sleeps.
+//! Time that cannot be trusted: the wall clock jumps by years under the running bridge.
 //!
 //! libfaketime gives the real binary a wall clock of the test's making; the monotonic clock stays true, as on a machine
-//! whose clock is set. A sleep is a SIGSTOP together with a jump.
+//! whose clock is set.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rowbridge::campaign::Campaign;
-use rustix::process::Signal;
 
 use crate::support::bridge::{Bridge, readings};
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::oracle::{Tally, column, count, value};
-use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::publisher::{Load, Publisher};
 
@@ -36,12 +33,12 @@ const RATE: u64 = 400;
 const KEPT_SEGMENTS: &str = "journal: { segment_size: 32KiB, max_size: 64MiB, keep: 1h }\n";
 
 /// The bridge's wall clock.
-struct WallClock {
+pub(super) struct WallClock {
     file: PathBuf,
 }
 
 impl WallClock {
-    fn of(bridge: &mut Bridge) -> WallClock {
+    pub(super) fn of(bridge: &mut Bridge) -> WallClock {
         let clock = WallClock { file: bridge.path("clock") };
         clock.set("+0");
         bridge.set_environment("LD_PRELOAD", &library().display().to_string());
@@ -52,7 +49,7 @@ impl WallClock {
     }
 
     /// In one step: the bridge may read it at any time.
-    fn set(&self, time: &str) {
+    pub(super) fn set(&self, time: &str) {
         let unfinished = self.file.with_extension("new");
         std::fs::write(&unfinished, format!("{time}\n")).unwrap();
         std::fs::rename(unfinished, &self.file).unwrap();
@@ -128,59 +125,6 @@ fn assert_in_order(file: &Path) {
     }
 }
 
-const CLOUD: &str = "
-databases:
-  cloud: { url: 'URL', retry: { min: 50ms, max: 500ms } }
-rules:
-  - name: readings
-    topic: sensors/{site}/{device}/telemetry
-    qos: QOS
-    table: readings
-    create: true
-    columns:
-      id: { from: payload.id, type: bigint }
-";
-
-/// The machine sleeps for so many seconds: the broker drops the connection, Postgres ends the idle session, messages go
-/// on being published, and the clock is set on waking.
-fn sleep_and_wake(seconds: u64, qos: u8) {
-    let broker = Mosquitto::with(DEEP_QUEUE);
-    let postgres = Postgres::shared();
-    let database = postgres.create_database();
-    let rules = CLOUD.replace("URL", &postgres.url(&database)).replace("QOS", &qos.to_string());
-    let mut bridge = Bridge::with_mqtt(broker.port(), "keep_alive: 2s", &rules);
-    let clock = WallClock::of(&mut bridge);
-    bridge.start();
-    let total = 200 + seconds * 20;
-    let load = Load::new(broker.port(), qos, total).per_second(100).start();
-    bridge.wait_alive("messages flow", |bridge| (bridge.journaled() >= 50).then_some(()));
-    bridge.signal(Signal::STOP);
-    let sessions = format!("FROM pg_stat_activity WHERE datname = '{database}' AND pid <> pg_backend_pid()");
-    let ended = postgres.psql(&database, &format!("SELECT count(pg_terminate_backend(pid)) {sessions}"));
-    assert_ne!(ended.trim(), "0", "there was no session to end");
-    std::thread::sleep(Duration::from_secs(seconds));
-    clock.set("+600");
-    bridge.signal(Signal::CONT);
-    assert!(broker.log().contains("exceeded timeout"), "the broker did not drop the sleeper: sleep longer");
-    load.finish();
-    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= total).then_some(()));
-    bridge.wait_drained("cloud");
-    assert_eq!(bridge.metrics().value("rowbridge_messages_lost_total", &[]).unwrap_or(0.0), 0.0);
-    let ids = postgres.psql(&database, "SELECT id FROM readings");
-    let tally = Tally::of(ids.lines().map(|id| id.parse().unwrap()), 0..total);
-    match qos {
-        2 => tally.assert_each_once("Postgres"),
-        _ => tally.assert_none_lost("Postgres"),
-    }
-    assert!(bridge.stop().success());
-}
-
-/// Mosquitto gives up after one and a half keep-alives, and looks every five seconds.
-fn sleep_seconds() -> u64 {
-    let text = std::env::var("ROWBRIDGE_PROVE_SUSPEND").unwrap_or_else(|_| "9".to_owned());
-    text.parse().unwrap_or_else(|_| panic!("ROWBRIDGE_PROVE_SUSPEND={text} is not a number of seconds"))
-}
-
 #[test]
 fn a_wall_clock_that_jumps_by_years_loses_nothing_and_deletes_nothing_early() {
     let mut campaign = Campaign::begin("clock", 1);
@@ -191,16 +135,4 @@ fn a_wall_clock_that_jumps_by_years_loses_nothing_and_deletes_nothing_early() {
         jumped += jumps(seed, qos);
     }
     campaign.proved(&[("jumps", jumped)]);
-}
-
-#[test]
-fn a_machine_that_slept_goes_on_by_itself_and_loses_nothing() {
-    let mut campaign = Campaign::begin("sleep", 1);
-    let seconds = sleep_seconds();
-    while let Some(seed) = campaign.next_seed() {
-        let qos = if seed.is_multiple_of(3) { 1 } else { 2 };
-        println!("seed {seed}: {seconds} s, QoS {qos}");
-        sleep_and_wake(seconds, qos);
-    }
-    campaign.proved(&[("seconds_asleep_each", seconds)]);
 }

@@ -11,5 +11,6 @@ mod network;
 mod small_disk;
 mod soak;
 mod soak_stage;
+mod suspend;
 mod syscalls;
 mod vitals;
