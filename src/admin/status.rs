@@ -148,7 +148,10 @@ impl<F: Fs> Overview<F> {
             reasons.push(format!("not connected to the broker: {why}"));
         }
         if status.journal.paused {
-            reasons.push("the journal is full and waits for a database: the broker queues".to_owned());
+            reasons.push(
+                "the journal takes nothing (full, or its disk is full or fails: see the log): the broker queues"
+                    .to_owned(),
+            );
         }
         let unanswered =
             status.mqtt.subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::JournalId;
 use crate::message::Seq;
+use crate::sink::{Class, SinkError};
 
 const DIRECTORY: &str = "unreached";
 
@@ -53,8 +54,14 @@ impl FirstContact {
         self.sync_directory()
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Why nothing is delivered although the database was reached.
+    pub(super) fn not_noted(&self, error: &io::Error) -> SinkError {
+        SinkError {
+            class: Class::Transient,
+            code: "data_dir".to_owned(),
+            message: format!("cannot note that the database was reached: removing {}: {error}", self.path.display()),
+            advice: "look at the disk that holds data_dir; delivery tries again by itself",
+        }
     }
 
     fn read(&self) -> Option<(JournalId, Seq)> {
@@ -125,7 +132,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         awaited(&directory, &[(OLD, Seq(1))], 500);
         assert_eq!(awaited(&directory, &[(NEW, Seq(1))], 700).1, Seq(700));
-        std::fs::write(awaited(&directory, &[(NEW, Seq(1))], 700).0.path(), "no such thing").unwrap();
+        std::fs::write(awaited(&directory, &[(NEW, Seq(1))], 700).0.path, "no such thing").unwrap();
         assert_eq!(awaited(&directory, &[(NEW, Seq(1))], 800).1, Seq(800));
     }
 

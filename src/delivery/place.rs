@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::position::{Offer, Position, locate};
 use super::stop::Stop;
 use super::worker::Worker;
-use crate::journal::{Fs, JournalError, JournalId};
+use crate::journal::{Fs, JournalId};
 use crate::message::Seq;
 use crate::sink::Sink;
 use crate::telemetry::events;
@@ -29,11 +29,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             match locate(&stored, &offer) {
                 Position::Resume { journal, from, until } => {
                     self.reader.seek(from)?;
-                    self.contact.made().map_err(|source| JournalError {
-                        path: self.contact.path().to_owned(),
-                        offset: 0,
-                        source,
-                    })?;
+                    self.contact.made().map_err(|error| self.contact.not_noted(&error))?;
                     self.account.settle(from);
                     self.setup.journal.set_delivered(self.setup.index, from);
                     self.setup.state.update(|state| state.next_seq = Some(from));

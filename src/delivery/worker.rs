@@ -20,7 +20,7 @@ use super::place::Place;
 use super::prepare;
 use super::state::SharedState;
 use super::stop::Stop;
-use crate::clock::{self, Timestamp};
+use crate::clock::{self, Evenness, Timestamp};
 use crate::config::{Bridge, Database, Rule};
 use crate::journal::{Fs, JournalHandle, Reader, Watermark};
 use crate::message::Seq;
@@ -28,7 +28,8 @@ use crate::shutdown::Shutdown;
 use crate::sink::{Class, OffsetMove, Sink};
 use crate::telemetry::{DatabaseMetrics, Metrics, events};
 
-/// How often dead letters past their age are looked for.
+/// How often dead letters past their age are looked for, and how long the clock that tells their age must have run evenly:
+/// a clock that is a year ahead for a moment, as at the start of a device without a battery, must not delete them all.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// How often an unreachable server is knocked at: a few packets each time, also over a metered link.
@@ -66,6 +67,7 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) metrics: DatabaseMetrics,
     pub(super) backoff: Backoff,
     purge_due: Instant,
+    clock_evenness: Evenness,
     pub(super) contact: FirstContact,
     /// As far as this journal has ever been sent to this database; see [`FirstContact`].
     pub(super) known: Seq,
@@ -96,7 +98,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             watermark: setup.journal.watermark(),
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),
             backoff: Backoff::new(setup.database.retry.min, setup.database.retry.max),
-            purge_due: Instant::now(),
+            // In this order, here and below: the clock has then run for an hour when the purge is due.
+            clock_evenness: Evenness::begin(),
+            purge_due: Instant::now() + PURGE_INTERVAL,
             rows_limit: setup.database.batch.max_rows,
             halt_before: None,
             may_knock: true,
@@ -251,7 +255,15 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         if Instant::now() < self.purge_due {
             return Ok(());
         }
+        let clock_ran_evenly = self.clock_evenness.lasted();
         self.purge_due = Instant::now() + PURGE_INTERVAL;
+        if clock_ran_evenly < PURGE_INTERVAL {
+            tracing::warn!(
+                database = %self.setup.database.name,
+                "the clock was set; dead letters past their age are deleted once it has run evenly for an hour"
+            );
+            return Ok(());
+        }
         let keep_micros = i64::try_from(self.setup.dead_letters_keep.as_micros()).unwrap_or(i64::MAX);
         let before = Timestamp(clock::now().as_micros().saturating_sub(keep_micros));
         let purged = match self.setup.sink.purge_dead_letters(&self.setup.bridge, before).await {

@@ -1,5 +1,6 @@
 //! What the journal tells the log: one function per event, which also counts.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use super::recovery::TornTail;
 use super::segment::name_of;
 use crate::message::Seq;
 use crate::telemetry::Metrics;
+
+const ADVICE_DISK_FULL: &str = "make room on the disk that holds it; the bridge goes on by itself";
+const ADVICE_MAX_SIZE: &str = "see in status which database takes too little, or raise journal.max_size";
 
 pub(super) fn opened(dir: &Path, id: JournalId, oldest: Seq, next: Seq, segments: usize) {
     info!(journal = %dir.display(), %id, oldest_seq = oldest.0, next_seq = next.0, segments, "journal opened");
@@ -98,9 +102,11 @@ pub(super) fn snapshot_lost(segment: &Path) {
     );
 }
 
-pub(super) fn poisoned(error: &io::Error, attempt: u32, retry_in: Duration) {
+/// `error` names the file if it came while the journal was reopened.
+pub(super) fn poisoned(journal: &Path, error: &dyn Display, is_full: bool, attempt: u32, retry_in: Duration) {
+    let advice = if is_full { ADVICE_DISK_FULL } else { "look at the disk and the kernel's log; it is tried again" };
     error!(
-        %error, attempt, retry_in_ms = retry_in.as_millis() as u64,
+        journal = %journal.display(), %error, attempt, retry_in_ms = retry_in.as_millis() as u64, advice,
         "writing the journal failed; nothing is acknowledged until it has been reopened"
     );
 }
@@ -109,8 +115,9 @@ pub(super) fn reopened(next_seq: Seq) {
     warn!(next_seq = next_seq.0, "the journal was reopened; the broker sends again what was not acknowledged");
 }
 
-pub(super) fn full(bytes: u64, max_bytes: u64, disk_full: bool, policy: &'static str) {
-    error!(bytes, max_bytes, disk_full, policy, "the journal is full");
+pub(super) fn full(journal: &Path, bytes: u64, max_bytes: u64, disk_full: bool, policy: &'static str) {
+    let advice = if disk_full { ADVICE_DISK_FULL } else { ADVICE_MAX_SIZE };
+    error!(journal = %journal.display(), bytes, max_bytes, disk_full, policy, advice, "the journal is full");
 }
 
 pub(super) fn room_again(bytes: u64, max_bytes: u64) {

@@ -30,7 +30,9 @@ pub struct Journal<F: Fs> {
 pub enum OpenError {
     #[error("the journal in {0} is in use by another process; stop it or give this one a data_dir of its own")]
     Locked(PathBuf),
-    #[error("the journal in {path}: {action} failed: {source}")]
+    #[error(
+        "the journal in {path}: {action} failed: {source}; is there room on the disk, and may we read and write there?"
+    )]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
     /// `on_corruption: halt` and damage was found.
     #[error(

@@ -2,11 +2,13 @@
 //! what is true. An fsync is never tried again: the kernel marks the pages clean after a failure, so a second one
 //! succeeds without having written anything.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::fs::is_disk_full;
 use super::recovery::{Recovered, Recovery, Trusted};
 use super::segment::Segment;
 use super::shared::lock;
@@ -28,9 +30,13 @@ pub(super) struct Broken {
 impl<F: Fs> Writer<F> {
     /// J6: the handle is not used again, nothing more is acknowledged, and the disk is asked what is true.
     pub(super) fn poison(&mut self, error: &io::Error) -> Step {
+        self.give_up_for_now(error, is_disk_full(error))
+    }
+
+    fn give_up_for_now(&mut self, error: &dyn Display, is_full: bool) -> Step {
         let attempt = self.broken.as_ref().map_or(0, |broken| broken.attempt) + 1;
         let delay = REOPEN_DELAY_MIN.saturating_mul(1 << attempt.min(16).saturating_sub(1)).min(REOPEN_DELAY_MAX);
-        events::poisoned(error, attempt, delay);
+        events::poisoned(&self.shared.dir, error, is_full, attempt, delay);
         self.broken = Some(Broken { attempt, retry_at: Instant::now() + delay });
         self.shared.set_paused(true);
         Step::Blocked(delay)
@@ -39,8 +45,10 @@ impl<F: Fs> Writer<F> {
     pub(super) fn reopen(&mut self) -> Step {
         match self.try_reopen() {
             Ok(()) => Step::Worked,
-            Err(OpenError::Io { source, .. }) => self.poison(&source),
-            Err(error) => self.poison(&io::Error::other(error)),
+            Err(error) => {
+                let is_full = matches!(&error, OpenError::Io { source, .. } if is_disk_full(source));
+                self.give_up_for_now(&error, is_full)
+            }
         }
     }
 

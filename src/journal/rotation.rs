@@ -110,7 +110,7 @@ impl<F: Fs> Writer<F> {
                 WhenFull::DropOldest => "drop_oldest: but nothing can be removed",
                 WhenFull::DropNewest => "drop_newest: new messages are dropped",
             };
-            events::full(self.shared.bytes(), self.config.max_size, disk_full, policy);
+            events::full(&self.shared.dir, self.shared.bytes(), self.config.max_size, disk_full, policy);
         }
         self.look_for_room_at = Some(Instant::now() + HOUSEKEEPING_INTERVAL);
     }

@@ -101,7 +101,8 @@ impl StoredSubscriptions {
     /// Reads the file in `data_dir`. `None` on a first start.
     pub fn load(data_dir: &Path) -> Option<StoredSubscriptions> {
         let path = data_dir.join(FILE_NAME);
-        let text = match fs::read(&path) {
+        // What cannot be read at once is tried again: without the file, QoS 2 messages under way at a crash come twice.
+        let text = match fs::read(&path).or_else(|_| fs::read(&path)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => return Some(Self::unreadable(&path, &error)),

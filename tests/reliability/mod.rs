@@ -1,11 +1,16 @@
 //! The proof on the real binary (docs/reliability.md): killed at named points, refused by the disk, cut off by the
 //! network, with the clock jumping. Each campaign is quick here; `scripts/prove` makes them long.
 
+mod clock;
 mod cut;
 mod dice;
+mod full_disk;
 mod hostile_broker;
 mod lane;
 mod network;
+mod small_disk;
 mod soak;
 mod soak_stage;
+mod suspend;
+mod syscalls;
 mod vitals;

@@ -23,6 +23,8 @@ pub(crate) struct Bridge {
     http: u16,
     process: Option<Process>,
     environment: Vec<(String, String)>,
+    /// A program, with its arguments, that starts the daemon in its own place.
+    wrapper: Vec<String>,
 }
 
 /// The rule that most scenarios need: the readings of [`super::publisher::reading`] into a SQLite table.
@@ -77,11 +79,17 @@ impl Bridge {
     pub(crate) fn bare(text: &str) -> Bridge {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("bridge.yaml"), text).unwrap();
-        Bridge { folder, http: 0, process: None, environment: Vec::new() }
+        Bridge { folder, http: 0, process: None, environment: Vec::new(), wrapper: Vec::new() }
     }
 
     pub(crate) fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has the daemon started by `program ARGUMENTS`, which must become it: a tracer that detaches, `env`, `nice`. With an
+    /// empty list it is started by itself again.
+    pub(crate) fn start_by(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -114,8 +122,18 @@ impl Bridge {
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "the bridge runs already");
         let log = append(&self.path("log"));
-        let child =
-            self.prepare(&["run"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut command = self.prepare(&["run"]);
+        if let Some((program, arguments)) = self.wrapper.split_first() {
+            let inner = std::mem::replace(&mut command, Command::new(program));
+            command.args(arguments).arg(inner.get_program()).args(inner.get_args()).current_dir(self.folder.path());
+            for (name, value) in inner.get_envs() {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+        }
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.process = Some(Process::new(child));
     }
 
@@ -169,6 +187,15 @@ impl Bridge {
         let status = self.process.as_mut().expect("the bridge runs").wait(Duration::from_secs(30));
         let status = status.expect("the bridge ends within 30 s");
         self.process = None;
+        status
+    }
+
+    /// The exit status, if it has ended of its own accord; it can then be started again.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut().and_then(Process::ended);
+        if status.is_some() {
+            self.process = None;
+        }
         status
     }
 

@@ -21,7 +21,7 @@ pub(super) enum Moment {
 }
 
 const ADVICE_WAIT: &str = "another process holds the database; delivery goes on by itself once it lets go";
-const ADVICE_FULL: &str = "make room on the disk (or raise max_page_count); delivery goes on by itself";
+pub(super) const ADVICE_FULL: &str = "make room on the disk (or raise max_page_count); delivery goes on by itself";
 const ADVICE_IO: &str = "look at the disk and the kernel's log; delivery tries again by itself";
 const ADVICE_RETRY: &str = "nothing: delivery tries again by itself";
 const ADVICE_ROW: &str = "the offending message is set apart as its rule's on_error says";

@@ -17,6 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::codes::{Moment, sink_error};
+use super::room;
 use crate::sink::{Class, SinkError};
 
 /// Settings of every connection. FULL: an fsync for each commit. 4 MiB of page cache: twice SQLite's default, for the
@@ -73,8 +74,10 @@ pub(super) fn open(path: &Path, busy_timeout: Duration, log_in_doubt: bool) -> R
     // An absolute path is neither `:memory:` nor a URI nor empty, which SQLite would take for something else.
     let path = std::path::absolute(path).map_err(|error| place_error(path, &error.to_string()))?;
     check_place(&path)?;
+    room::require(&path)?;
     let (connection, file) = open_file(&path, busy_timeout)?;
     set_up(&connection, &path)?;
+    room::reserve_index(&path)?;
     if log_in_doubt {
         copy_log(&connection, &path)?;
     }

@@ -11,12 +11,13 @@ mod ledger;
 mod letters;
 mod migrate;
 mod number;
+mod room;
 mod schema;
 mod time_text;
 mod walk;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -72,7 +73,7 @@ impl SqliteSink {
             advice: "nothing: it is opened again",
         })?;
         open.check_in_place()?;
-        let result = work(&mut open.connection);
+        let result = work(&mut open.connection).map_err(|error| located(error, &self.path));
         if let Err(error) = &result
             && error.code.starts_with("SQLITE_IOERR")
         {
@@ -93,11 +94,22 @@ impl SqliteSink {
             return Err(error);
         }
         let mut open = connect::open(&self.path, self.busy_timeout, self.log_in_doubt)?;
-        migrate::migrate(&mut open.connection)?;
+        migrate::migrate(&mut open.connection).map_err(|error| located(error, &self.path))?;
         self.log_in_doubt = false;
         self.open = Some(open);
         Ok(())
     }
+}
+
+/// The disk's trouble is told with the file, so that whoever reads of it knows which disk.
+fn located(mut error: SinkError, path: &Path) -> SinkError {
+    let of_the_disk = ["SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY"];
+    let is_of_the_disk = of_the_disk.iter().any(|code| error.code.starts_with(code));
+    let path = path.display().to_string();
+    if is_of_the_disk && !error.message.contains(&path) {
+        error.message = format!("{}, in {path}", error.message);
+    }
+    error
 }
 
 impl Sink for SqliteSink {

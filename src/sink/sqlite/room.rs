@@ -1,0 +1,81 @@
+//! Room on the disk for what SQLite cannot be refused politely: the write-ahead log's index (`-shm`), which it maps into
+//! memory. A store into a mapped page that the disk has no block for ends the whole process with SIGBUS.
+//!
+//! SQLite makes the disk give a block for each 4 KiB of the index, by writing one byte of it. Where blocks are smaller
+//! (ext4 takes 1 KiB on partitions below 512 MiB) three quarters have none. So there they are asked for here; and nothing
+//! is opened, which makes a new index, on a disk that is all but full.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FallocateFlags, StatVfs};
+use rustix::io::Errno;
+
+use super::codes::ADVICE_FULL;
+use crate::sink::{Class, SinkError};
+
+/// What SQLite takes for the size of a block.
+const PAGE_BYTES: u64 = 4096;
+
+/// The index of 64 MiB of log, four times what a checkpoint lets it grow to.
+const INDEX_BYTES: u64 = 128 * 1024;
+
+/// A database is not opened with less: the index, and pages of the log beside it.
+const ROOM_MIN_BYTES: u64 = 2 * INDEX_BYTES;
+
+/// Indexes that blocks were asked for. Closing any descriptor of a file drops all locks that the process holds on it, and
+/// SQLite's locks lie on the index: so each stays open until SQLite has removed the file, as the last connection does.
+static KEPT_OPEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// Errs if the database's disk has no room to open it.
+pub(super) fn require(database: &Path) -> Result<(), SinkError> {
+    // Where the disk does not say, opening the file will.
+    let Some(state) = disk_of(database) else { return Ok(()) };
+    if state.f_bavail.saturating_mul(state.f_frsize) >= ROOM_MIN_BYTES {
+        return Ok(());
+    }
+    Err(full(database, &format!("its disk has less than {} KiB left", ROOM_MIN_BYTES / 1024)))
+}
+
+/// Has the disk give blocks to the whole index of an open database.
+pub(super) fn reserve_index(database: &Path) -> Result<(), SinkError> {
+    if disk_of(database).is_none_or(|state| state.f_frsize >= PAGE_BYTES) {
+        return Ok(());
+    }
+    let mut path = database.as_os_str().to_owned();
+    path.push("-shm");
+    let path = PathBuf::from(path);
+    let Ok(wanted) = path.metadata() else { return Ok(()) };
+    let mut kept = KEPT_OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.retain(|file| file.metadata().is_ok_and(|file| file.nlink() > 0));
+    let is_wanted =
+        |file: &File| file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (wanted.dev(), wanted.ino()));
+    let index = match kept.iter().position(is_wanted) {
+        Some(index) => index,
+        None => {
+            let Ok(file) = OpenOptions::new().write(true).open(&path) else { return Ok(()) };
+            kept.push(file);
+            kept.len() - 1
+        }
+    };
+    match rustix::fs::fallocate(&kept[index], FallocateFlags::KEEP_SIZE, 0, INDEX_BYTES) {
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(full(database, "its disk has no room for its log's index")),
+        // A file system that cannot promise blocks is no reason to do without the database.
+        _ => Ok(()),
+    }
+}
+
+fn disk_of(database: &Path) -> Option<StatVfs> {
+    rustix::fs::statvfs(database.parent()?).ok()
+}
+
+fn full(database: &Path, why: &str) -> SinkError {
+    SinkError {
+        class: Class::Transient,
+        code: "SQLITE_FULL".to_owned(),
+        message: format!("cannot open the database {}: {why}", database.display()),
+        advice: ADVICE_FULL,
+    }
+}
