@@ -65,7 +65,7 @@ impl<F: Fs> Intake<F> {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fault-injection"))]
     pub(super) fn adopted_generation(&self) -> u64 {
         self.adopted.load(Ordering::Acquire)
     }

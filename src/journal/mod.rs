@@ -13,6 +13,8 @@ mod id;
 mod id_file;
 pub mod inspect;
 mod intake;
+#[cfg(any(test, feature = "fault-injection"))]
+mod proof;
 mod qos2;
 mod quarantine;
 mod reader;
@@ -36,6 +38,8 @@ pub use fs::{Fs, FsFile};
 pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
 pub use id::{JournalId, JournalIdError};
 pub use intake::Intake;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use proof::fuzzing;
 pub use qos2::{Qos2Table, Qos2Verdict};
 pub use reader::Reader;
 pub use real_fs::RealFs;

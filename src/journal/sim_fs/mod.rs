@@ -128,6 +128,22 @@ impl SimFs {
         lock(&self.disk).failing_reads = count;
     }
 
+    /// Puts a file on the disk, or another in its place, behind everybody's back.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let mut disk = lock(&self.disk);
+        let inode = disk.inodes.len();
+        disk.inodes.push(Inode { content: bytes.to_vec(), durable: bytes.to_vec(), ..Inode::default() });
+        disk.names.insert(path.to_path_buf(), inode);
+        disk.durable_names.insert(path.to_path_buf(), inode);
+        disk.directories.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+    }
+
+    /// A file's bytes, as they are shown.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let disk = lock(&self.disk);
+        disk.names.get(path).map(|&inode| disk.inodes[inode].content.clone())
+    }
+
     /// Changes bytes on the disk, behind everybody's back.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = lock(&self.disk);
