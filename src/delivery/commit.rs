@@ -1,6 +1,6 @@
 //! One batch: filled from the journal, written, and rid of what the database refuses.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::gather::{Gatherer, Halt};
 use super::stop::Stop;

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::account::Account;
 use super::backoff::Backoff;
@@ -32,6 +33,9 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// How often an unreachable server is knocked at: a few packets each time, also over a metered link.
 const KNOCK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often a batch that waits for company looks whether it is full: a full one goes that much late at most.
+const COMPANY_GLANCE: Duration = Duration::from_millis(5);
 
 /// Everything one database's thread needs.
 pub struct Setup<S: Sink, F: Fs> {
@@ -231,13 +235,18 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 () = tokio::time::sleep(PURGE_INTERVAL) => return,
             }
         }
-        let since = waiting_since.unwrap_or_else(Instant::now);
+        let due = waiting_since.unwrap_or_else(Instant::now) + batch.max_wait;
         let enough = Seq(position.0 + batch.max_rows as u64);
-        let due = tokio::time::sleep_until((since + batch.max_wait).into());
-        tokio::select! {
-            () = due => {}
-            _ = self.watermark.wait_for(|mark| mark.next_seq >= enough) => {}
-            () = self.setup.shutdown.requested() => {}
+        // Looks now and then instead of following the watermark: its every move would be a wake-up.
+        while self.watermark.borrow().next_seq < enough {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left.min(COMPANY_GLANCE)) => {}
+                () = self.setup.shutdown.requested() => return,
+            }
         }
     }
 

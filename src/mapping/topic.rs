@@ -129,7 +129,8 @@ impl TopicPattern {
         }
     }
 
-    /// Whether every topic that `other` can match is matched by this one too (and neither, or both alike, are shared).
+    /// Whether this one's filter brings every topic that the filter of `other` brings (and neither, or both alike, are
+    /// shared).
     pub fn covers(&self, other: &TopicPattern) -> bool {
         if self.share() != other.share() {
             return false;
@@ -150,7 +151,7 @@ impl TopicPattern {
             })
     }
 
-    /// Whether some topic matches both.
+    /// Whether the filters of both bring some topic.
     pub fn overlaps(&self, other: &TopicPattern) -> bool {
         let (left, left_open) = self.shape();
         let (right, right_open) = other.shape();
@@ -208,8 +209,8 @@ impl TopicPattern {
         &self.filter[..self.share_len]
     }
 
-    /// The set of topics it matches in one canonical form: levels (`None` = any) and whether more may follow.
-    /// `{*x}` is `+/#`, and so is `#` at the beginning, because every topic has a first level.
+    /// The set of topics that its filter brings in one canonical form: levels (`None` = any) and whether more may
+    /// follow. `#` alone is `+/#`, because every topic has a first level.
     pub(crate) fn shape(&self) -> (Vec<Option<&str>>, bool) {
         let mut levels: Vec<Option<&str>> = self
             .levels
@@ -219,7 +220,7 @@ impl TopicPattern {
                 Level::Any { .. } => None,
             })
             .collect();
-        if self.tail == Tail::Captured || (self.tail == Tail::Open && levels.is_empty()) {
+        if self.tail != Tail::Closed && levels.is_empty() {
             levels.push(None);
         }
         (levels, self.tail != Tail::Closed)

@@ -102,6 +102,15 @@ fn ten_thousand_rules_are_planned_without_comparing_each_with_each() {
     assert_eq!(plan.list()[0].rules.len(), 10_001);
 }
 
+// The filter `a/#` brings `a`, which the rule on `a/{*rest}` passes over: subscribing to `a` as well would bring it twice.
+#[test]
+fn a_captured_rest_covers_the_topic_above_it_as_its_filter_does() {
+    let rules = [rule("below", Qos::AtLeastOnce, &["a/{*rest}"]), rule("top", Qos::ExactlyOnce, &["a"])];
+    let plan = Subscriptions::plan(MqttVersion::V3, &rules, None);
+    assert_eq!(filters(&plan), [("a/#", 2)]);
+    assert_eq!(plan.list()[0].rules.len(), 2);
+}
+
 /// The plan by comparing each filter with each: the subscriptions and the identifiers of the filters.
 fn naive_plan(version: MqttVersion, rules: &[Arc<Rule>]) -> (Vec<Subscription>, HashMap<String, u32>) {
     let mut wanted: Vec<(&TopicPattern, Subscription)> = Vec::new();
