@@ -269,6 +269,7 @@ impl<F: Fs> Recovery<'_, F> {
             return Err(OpenError::Damaged { path: path.to_path_buf(), offset: hole.offset, detail });
         }
         let (file, mut losses) = (replay.scanner.file(), Vec::new());
+        segment::restore_header(file, header).map_err(self.failed(path, "mending its header"))?;
         for hole in &replay.holes {
             let kept = quarantine::keep_range(self.fs, self.dir, path, file, hole.offset, hole.len);
             if let Err(error) = &kept {

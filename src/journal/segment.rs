@@ -95,6 +95,18 @@ pub(super) fn read_header(file: &impl FsFile, base: Seq) -> io::Result<Option<Se
     Ok(None)
 }
 
+/// Writes the header anew where it is not what its copy says, and syncs it: the copy lies in a record, which mending may
+/// overwrite, and then nothing else would tell the salt.
+pub(super) fn restore_header(file: &impl FsFile, header: &SegmentHeader) -> io::Result<()> {
+    let mut bytes = [0; SEGMENT_HEADER_LEN];
+    let is_whole = read_full(file, &mut bytes, 0).is_ok() && bytes == header.encode();
+    if is_whole {
+        return Ok(());
+    }
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync_data()
+}
+
 pub(super) fn path_of(dir: &Path, base: Seq) -> PathBuf {
     dir.join(format!("{:020}{SUFFIX}", base.0))
 }
