@@ -161,10 +161,11 @@ fn read_file(path: &Path) -> Result<String, Report> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line_start = valid.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        // As YAML counts lines: a carriage return alone ends one too.
+        let before = String::from_utf8_lossy(valid).replace("\r\n", "\n").replace('\r', "\n");
         let position = Position {
-            line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
-            column: String::from_utf8_lossy(&valid[line_start..]).chars().count() + 1,
+            line: before.matches('\n').count() + 1,
+            column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
         };
         let place = Place::File { file: path.to_owned(), position };
         Report::of(place, "the file is not UTF-8 text from here on".to_owned(), None)

@@ -78,6 +78,12 @@ impl Inbox {
         &mut self.buffer[self.end..]
     }
 
+    /// What the buffer takes.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// `len` bytes were read into [`Inbox::space`].
     pub(super) fn filled(&mut self, len: usize) {
         self.end += len;

@@ -17,6 +17,8 @@
 mod backoff;
 mod events;
 mod filter_tree;
+#[cfg(feature = "fault-injection")]
+pub mod fuzzing;
 mod handshake;
 mod inbox;
 mod intake;

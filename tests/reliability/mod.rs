@@ -5,6 +5,7 @@ mod clock;
 mod cut;
 mod dice;
 mod full_disk;
+mod fuzz_replay;
 mod hostile_broker;
 mod lane;
 mod network;

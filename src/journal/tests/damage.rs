@@ -227,6 +227,20 @@ fn one_damaged_header_copy_costs_nothing() {
     }
 }
 
+/// The header is then read from its copy, and must not be known from that alone for long.
+#[test]
+fn a_header_known_only_from_its_copy_survives_the_mending_of_the_snapshot() {
+    let mut fs = written(5);
+    let path = segments(&fs).remove(0);
+    fs.damage(&path, |bytes| bytes[SEGMENT_HEADER_LEN - 20..SEGMENT_HEADER_LEN + 8].fill(0xA5));
+    for _ in 0..3 {
+        let life = Life::begin(&fs, &config());
+        assert_eq!(read_all(&life), messages(1..6));
+        assert_eq!(life.metrics.messages_lost.get(), 0);
+        fs = life.fs.crash(1);
+    }
+}
+
 #[test]
 fn an_unreadable_sealed_segment_is_lost_as_a_whole() {
     let fs = written(200);

@@ -1,0 +1,93 @@
+//! Recovery over a directory of arbitrary files.
+//!
+//! Input: files one after the other, each as a byte of kind, a byte that goes into the name, a length of two bytes
+//! (little-endian) and so many bytes. A kind with [`MEND`] has its checksums put right: what is then hostile is the
+//! content, which no checksum refuses.
+
+use rowbridge::journal::fuzzing;
+
+use super::crc;
+
+/// The low bits of a kind are an index into this. `#` becomes the segment's number.
+const NAMES: [&str; 8] = ["id", "LOCK", "#.seg", "#.new", "id.tmp", "#.seg", "#", "quarantine"];
+pub const MEND: u8 = 0x10;
+/// Zeros follow, as far as a preallocated segment goes.
+pub const PREALLOCATED: u8 = 0x20;
+
+const PREALLOCATED_BYTES: usize = 4_096;
+const FILES_MAX: usize = 32;
+const HEADER_LEN: usize = 64;
+const RECORD_HEADER_LEN: usize = 20;
+/// Of a segment header: where its salt, and where its checksum is.
+const SALT: std::ops::Range<usize> = 48..56;
+const HEADER_CRC_AT: usize = 56;
+
+pub fn check(bytes: &[u8]) {
+    fuzzing::recover_directory(&files(bytes));
+}
+
+/// One file of an input.
+pub fn push_file(input: &mut Vec<u8>, kind: u8, number: u8, content: &[u8]) {
+    input.extend_from_slice(&[kind, number]);
+    input.extend_from_slice(&u16::try_from(content.len()).unwrap().to_le_bytes());
+    input.extend_from_slice(content);
+}
+
+fn files(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    while let [kind, number, low, high, rest @ ..] = bytes
+        && files.len() < FILES_MAX
+    {
+        let (content, after) = rest.split_at(rest.len().min(usize::from(u16::from_le_bytes([*low, *high]))));
+        bytes = after;
+        let mut content = content.to_vec();
+        let name = NAMES[usize::from(kind % 8)];
+        if kind & PREALLOCATED != 0 {
+            content.resize(content.len().max(PREALLOCATED_BYTES), 0);
+        }
+        if kind & MEND != 0 {
+            mend(name, &mut content);
+        }
+        let name = name.replace('#', &format!("{number:020}"));
+        files.retain(|(known, _)| *known != name);
+        files.push((name, content));
+    }
+    files
+}
+
+fn mend(name: &str, content: &mut [u8]) {
+    if name.starts_with("id") {
+        if let Some((content, crc)) = content.split_last_chunk_mut::<4>() {
+            *crc = crc::of(0, content).to_le_bytes();
+        }
+        return;
+    }
+    let Some(salt) = content.get(SALT) else { return };
+    let seed = crc::of(0, salt);
+    mend_header(content);
+    // The first record holds a copy of the header.
+    if let Some(copy) = content.get_mut(HEADER_LEN + RECORD_HEADER_LEN..) {
+        mend_header(copy);
+    }
+    let mut at = HEADER_LEN;
+    while let Some(header) = content.get(at..at + RECORD_HEADER_LEN) {
+        let body_len = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let record_len = (RECORD_HEADER_LEN + body_len).next_multiple_of(8);
+        let is_empty = header.iter().all(|byte| *byte == 0);
+        match content.get_mut(at..at + record_len) {
+            Some(record) if !is_empty => {
+                let crc = crc::of(seed, &record[4..]);
+                record[..4].copy_from_slice(&crc.to_le_bytes());
+                at += record_len;
+            }
+            _ => at += 8,
+        }
+    }
+}
+
+fn mend_header(bytes: &mut [u8]) {
+    if bytes.len() >= HEADER_LEN {
+        let crc = crc::of(0, &bytes[..HEADER_CRC_AT]);
+        bytes[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+}
