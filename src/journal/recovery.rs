@@ -235,12 +235,15 @@ impl<F: Fs> Recovery<'_, F> {
         let Replay { scanner, qos2, .. } = replay;
         let (next_seq, file) = (scanner.expected(), scanner.into_file());
         if let Some(tail_end) = tail.filter(|&tail_end| tail_end > end) {
+            crash_point!("journal.recovery.half_zeroed", zero(&file, end, end + (tail_end - end) / 2));
             zero(&file, end, tail_end).map_err(self.failed(&path, "clearing its end"))?;
             if trusted.is_none() {
                 events::torn_tail_cut(&path, end, tail_end - end);
             }
+            crash_point!("journal.recovery.zeroed");
         }
         file.sync_data().map_err(self.failed(&path, "syncing it"))?;
+        crash_point!("journal.recovery.synced");
         let segment = Segment::new(header.base, path, size.max(end), Some(header.salt), end);
         Ok(Recovered { ids: Vec::new(), segments: vec![segment], file, end, needs_rotation, next_seq, qos2, losses })
     }
@@ -278,7 +281,9 @@ impl<F: Fs> Recovery<'_, F> {
             }
             if let Some(mut gap) = hole.filling().filter(|_| kept.is_ok() || hole.is_last) {
                 record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
+                crash_point!("journal.quarantine.kept");
                 file.write_all_at(&gap, hole.offset).map_err(self.failed(path, "mending it"))?;
+                crash_point!("journal.recovery.mended");
             }
             if hole.from == hole.to {
                 events::damage_without_loss(path, hole.offset, hole.len);

@@ -41,6 +41,7 @@ impl<F: Fs> Writer<F> {
         }
         let table = lock(&self.shared.qos2).clone();
         let size = self.segment_bytes().max(segment::overhead(&table) + len);
+        crash_point!("journal.segment.sealed");
         while self.make_room(size) {
             let id = self.shared.current_id();
             match segment::create(&self.shared.fs, &self.shared.dir, id, self.next_seq, size, &table) {
@@ -75,6 +76,7 @@ impl<F: Fs> Writer<F> {
             }
             segments.push_back(Arc::clone(&segment));
         }
+        crash_point!("journal.segment.begun");
         self.active = Active::new(segment, created.file, record::seed(created.salt), created.end, size);
         self.shared.show_bytes();
         self.watch_level(base);

@@ -4,6 +4,7 @@
 mod cut;
 mod dice;
 mod hostile_broker;
+mod kills;
 mod lane;
 mod network;
 mod soak;

@@ -84,6 +84,10 @@ impl Bridge {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    pub(crate) fn unset_environment(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -161,6 +165,13 @@ impl Bridge {
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait_ended()
+    }
+
+    /// The exit status, if it has ended of its own accord since it was started.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.ended()?;
+        self.process = None;
+        Some(status)
     }
 
     /// Waits for the end of its own accord.
