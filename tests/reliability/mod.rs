@@ -7,6 +7,7 @@ mod hostile_broker;
 mod kills;
 mod lane;
 mod network;
+mod random_kills;
 mod soak;
 mod soak_stage;
 mod vitals;

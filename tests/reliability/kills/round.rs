@@ -11,9 +11,9 @@ use super::database::{Database, Engine, SHARED_DATABASE};
 use super::message::{Promise, check, distinct, message};
 use super::random::Random;
 use crate::support::bridge::Bridge;
-use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
+use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto, PERSISTENT};
 use crate::support::mqtt::{Connection, Outgoing, Version, release};
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Postgres, PostgresOptions};
 use crate::support::publisher::client_id;
 use crate::support::{PATIENCE, wait_for};
 
@@ -33,10 +33,19 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn start() -> Services {
-        let postgres = Postgres::shared();
-        postgres.psql("postgres", &format!("DROP DATABASE IF EXISTS {SHARED_DATABASE}"));
+        Services::with("")
+    }
+
+    /// Services that keep everything when they are ended and started again.
+    pub(crate) fn start_lasting() -> Services {
+        Services::with(PERSISTENT)
+    }
+
+    fn with(lines: &str) -> Services {
+        // A process that is killed takes nothing of the file cache with it, so syncs would prove nothing.
+        let postgres = Postgres::start_with(PostgresOptions { fsync: false, ..PostgresOptions::default() });
         postgres.psql("postgres", &format!("CREATE DATABASE {SHARED_DATABASE}"));
-        Services { broker: Mosquitto::with(DEEP_QUEUE), postgres }
+        Services { broker: Mosquitto::with(&format!("{DEEP_QUEUE}{lines}")), postgres: Arc::new(postgres) }
     }
 }
 
@@ -60,7 +69,7 @@ pub(crate) struct Round {
     client_id: String,
     broker: u16,
     configuration: String,
-    publisher: Connection,
+    publisher: Option<Connection>,
     /// Deaths by SIGKILL, our own and those at crash points.
     pub(crate) kills: u64,
 }
@@ -104,7 +113,6 @@ rules:
         database.prepare();
         bridge.edit("ADDRESS", &database.entry());
         let configuration = configuration.replace("ADDRESS", &database.entry());
-        let publisher = Connection::open(services.broker.port(), Version::V3, &format!("{client_id}-p"), true);
         Round {
             bridge,
             database: Arc::new(database),
@@ -113,7 +121,7 @@ rules:
             client_id,
             broker: services.broker.port(),
             configuration,
-            publisher: publisher.unwrap(),
+            publisher: None,
             kills: 0,
         }
     }
@@ -188,18 +196,21 @@ rules:
     pub(crate) fn publish(&mut self, count: u64) {
         let qos = self.promise.qos;
         let first = self.promise.published.end;
+        let publisher = self.publisher.get_or_insert_with(|| {
+            Connection::open(self.broker, Version::V3, &format!("{}-publisher", self.client_id), true).unwrap()
+        });
         let mut bytes = Vec::new();
         for (id, packet_id) in (first..first + count).zip(1..) {
             let (topic, payload) = message(&self.promise.place, id);
             let outgoing = Outgoing { topic, payload: payload.into_bytes(), qos, ..Outgoing::default() };
-            bytes.extend(self.publisher.publish_packet(&outgoing, packet_id, false));
+            bytes.extend(publisher.publish_packet(&outgoing, packet_id, false));
         }
-        self.publisher.send(&bytes).unwrap();
+        publisher.send(&bytes).unwrap();
         let mut open = count;
         while open > 0 {
-            let packet = self.publisher.receive(PATIENCE).unwrap().expect("the broker acknowledges");
+            let packet = publisher.receive(PATIENCE).unwrap().expect("the broker acknowledges");
             match packet.first {
-                0x50 => self.publisher.send(&release(packet.id())).unwrap(),
+                0x50 => publisher.send(&release(packet.id())).unwrap(),
                 0x40 | 0x70 => open -= 1,
                 other => panic!("unexpected packet {other:#x}"),
             }

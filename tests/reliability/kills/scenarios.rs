@@ -14,6 +14,16 @@ use crate::support::wait_for;
 const BEFORE: u64 = 160;
 const AFTER: u64 = 60;
 
+/// Points that every start passes: a restart sometimes meets a death of its own.
+const ON_EVERY_START: [&str; 6] = [
+    "delivery.contact.noted",
+    "delivery.contact.made",
+    "source.connecting",
+    "source.subscriptions.unnamed",
+    "source.half_sent",
+    "source.sent",
+];
+
 /// A bridge that lives gets one message at a time, so that points which need many turns are reached.
 const TRICKLE: u64 = 150;
 
@@ -75,7 +85,7 @@ fn flow(round: &mut Round, point: &str) {
     round.spawn(Some(point));
     if round.wait_ready_or_dead(Some(point)) == Seen::Died {
         // A first start that got no further: from here on there is a session.
-        round.start();
+        start_again(round);
         round.publish_until_dead(BEFORE, None);
         return;
     }
@@ -90,6 +100,16 @@ fn flow(round: &mut Round, point: &str) {
         if round.has_died_at(Some(point)) {
             seen = Seen::Died;
         }
+    }
+    start_again(round);
+}
+
+/// Starts the bridge, which may die again on its way.
+fn start_again(round: &mut Round) {
+    while round.random.once_in(3) {
+        let point = ON_EVERY_START[round.random.within(0, 5) as usize];
+        round.spawn(Some(point));
+        wait_dead(round, point);
     }
     round.start();
 }
