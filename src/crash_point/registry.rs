@@ -59,6 +59,9 @@ pub const POINTS: &[CrashPoint] = &[
     point("journal.quarantine.unnamed", &[34, 37], 1),
     point("journal.quarantine.kept", &[35, 37], 1),
     point("journal.recovery.mended", &[35, 37], 1),
+    point("journal.headless.renumbered", &[37], 1),
+    point("journal.headless.unsynced", &[37], 1),
+    point("journal.headless.moved", &[37], 1),
     // Delivery.
     point("delivery.contact.noted", &[], 1),
     point("delivery.contact.made", &[], 1),

@@ -56,6 +56,7 @@ pub(super) fn keep_segment<F: Fs>(fs: &F, dir: &Path, segment: &Path) -> io::Res
     let folder = folder(fs, dir)?;
     let path = folder.join(name_of(segment));
     fs.rename(segment, &path)?;
+    crash_point!("journal.headless.unsynced");
     fs.sync_dir(&folder)?;
     fs.sync_dir(dir)?;
     Ok(path)

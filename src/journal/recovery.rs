@@ -186,7 +186,9 @@ impl<F: Fs> Recovery<'_, F> {
         let qos2 = self.table_before(sealed);
         // The id first: once the segment is away, nothing else says that its numbers were in use.
         id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
+        crash_point!("journal.headless.renumbered");
         let kept = quarantine::keep_segment(self.fs, self.dir, path).map_err(self.failed(path, "putting it aside"))?;
+        crash_point!("journal.headless.moved");
         events::segment_unreadable(path, &kept);
         let mut segments = self.sealed(sealed)?;
         let mut recovered = self.begin_segment(ids, next, qos2)?;

@@ -9,7 +9,7 @@ mod scenarios;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rowbridge::campaign::Campaign;
 use rowbridge::crash_point::{CrashPoint, POINTS};
@@ -67,6 +67,7 @@ struct Figures {
     repeated_at_qos_1: AtomicU64,
     sqlite: AtomicU64,
     postgres: AtomicU64,
+    failed: AtomicBool,
 }
 
 /// One death and what came of it.
@@ -79,30 +80,24 @@ fn take_round(services: &Services, seed: u64, figures: &Figures) {
          reliability::kills:: -- --nocapture",
         case.at, case.plan.qos, case.plan.engine
     );
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut round = Round::new(services, &case.plan, random);
-        // What the round shows of its bridge when it fails comes after this.
-        let played = catch_unwind(AssertUnwindSafe(|| {
-            Scenario::of(case.point.name, case.variant).play(&mut round, &case.at);
-            round.finish()
-        }));
-        match played {
-            Ok(repeated) => {
-                figures.repeated_at_qos_1.fetch_add(repeated, Ordering::Relaxed);
-                figures.kills.fetch_add(round.kills, Ordering::Relaxed);
-                figures.messages.fetch_add(round.promise.published.end, Ordering::Relaxed);
-                let engine = if case.plan.engine == Engine::Sqlite { &figures.sqlite } else { &figures.postgres };
-                engine.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(panic) => {
-                println!("FAILED {told}\n{}", round.bridge.log());
-                resume_unwind(panic);
-            }
-        }
+    let mut round = Round::new(services, &case.plan, random);
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        Scenario::of(case.point.name, case.variant).play(&mut round, &case.at);
+        round.finish()
     }));
-    if let Err(panic) = outcome {
-        println!("FAILED {told}");
-        resume_unwind(panic);
+    match played {
+        Ok(repeated) => {
+            figures.repeated_at_qos_1.fetch_add(repeated, Ordering::Relaxed);
+            figures.kills.fetch_add(round.kills, Ordering::Relaxed);
+            figures.messages.fetch_add(round.promise.published.end, Ordering::Relaxed);
+            let engine = if case.plan.engine == Engine::Sqlite { &figures.sqlite } else { &figures.postgres };
+            engine.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(panic) => {
+            println!("FAILED {told}\n--- the bridge's log ---\n{}", round.bridge.log());
+            figures.failed.store(true, Ordering::Relaxed);
+            resume_unwind(panic);
+        }
     }
 }
 
@@ -117,6 +112,10 @@ fn a_bridge_killed_at_any_named_point_loses_nothing_and_repeats_nothing_at_qos_2
                 loop {
                     let Some(seed) = campaign.lock().unwrap().next_seed() else { return };
                     take_round(&services, seed, &figures);
+                    // Once one has failed, the others end with their rounds.
+                    if figures.failed.load(Ordering::Relaxed) {
+                        return;
+                    }
                 }
             });
         }

@@ -116,7 +116,7 @@ rules:
         Round {
             bridge,
             database: Arc::new(database),
-            promise: Promise { place, published: 0..0, qos: plan.qos, lost_by_broker_below: 0 },
+            promise: Promise { place, published: 0..0, qos: plan.qos, lost_by_broker_below: 0, is_renumbered: false },
             random,
             client_id,
             broker: services.broker.port(),

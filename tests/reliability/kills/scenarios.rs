@@ -8,21 +8,18 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::round::{Round, Seen};
-use crate::support::wait_for;
+use crate::support::{wait_for, wait_within};
 
 /// Messages of a round before and after the death.
 const BEFORE: u64 = 160;
 const AFTER: u64 = 60;
 
+/// How long a death may take that is certain to come.
+const DEATH_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Points that every start passes: a restart sometimes meets a death of its own.
-const ON_EVERY_START: [&str; 6] = [
-    "delivery.contact.noted",
-    "delivery.contact.made",
-    "source.connecting",
-    "source.subscriptions.unnamed",
-    "source.half_sent",
-    "source.sent",
-];
+const ON_EVERY_START: [&str; 5] =
+    ["delivery.contact.made", "source.connecting", "source.subscriptions.unnamed", "source.half_sent", "source.sent"];
 
 /// A bridge that lives gets one message at a time, so that points which need many turns are reached.
 const TRICKLE: u64 = 150;
@@ -37,6 +34,10 @@ pub(super) enum Scenario {
     TornEnd,
     /// Dies in the recovery of a journal that is damaged in its middle.
     Damaged,
+    /// Dies in the recovery of a journal whose newest segment has no readable header.
+    Headless,
+    /// Dies while segments are removed; later the journal is full, and the database does not answer.
+    Full,
     /// Two processes deliver the same journal.
     SecondInstance,
     /// SIGTERM under load.
@@ -52,6 +53,8 @@ impl Scenario {
         match point {
             "journal.recovery.half_zeroed" | "journal.recovery.zeroed" | "journal.recovery.synced" => Scenario::TornEnd,
             "journal.recovery.mended" => Scenario::Damaged,
+            _ if point.starts_with("journal.headless.") => Scenario::Headless,
+            _ if point.starts_with("journal.trim.") => Scenario::Full,
             "delivery.relocating" => Scenario::SecondInstance,
             "stop.grace_over" => Scenario::StopHeldUp,
             "stop.second_signal" => Scenario::StopTwice,
@@ -73,6 +76,8 @@ impl Scenario {
             Scenario::SessionLost => session_lost(round, point),
             Scenario::TornEnd => torn_end(round, point),
             Scenario::Damaged => damaged(round, point),
+            Scenario::Headless => headless(round, point),
+            Scenario::Full => full(round, point),
             Scenario::SecondInstance => second_instance(round, point),
             Scenario::Stop => stop(round, point),
             Scenario::StopHeldUp | Scenario::StopTwice => stop_held_up(round, point, self == Scenario::StopTwice),
@@ -107,7 +112,7 @@ fn flow(round: &mut Round, point: &str) {
 /// Starts the bridge, which may die again on its way.
 fn start_again(round: &mut Round) {
     while round.random.once_in(3) {
-        let point = ON_EVERY_START[round.random.within(0, 5) as usize];
+        let point = ON_EVERY_START[round.random.within(0, 4) as usize];
         round.spawn(Some(point));
         wait_dead(round, point);
     }
@@ -153,6 +158,33 @@ fn damaged(round: &mut Round, point: &str) {
         die_on_start(round, next);
     }
     round.start();
+}
+
+fn headless(round: &mut Round, point: &str) {
+    round.start();
+    round.publish_until_dead(BEFORE / 2, None);
+    // Whatever the segment held must have been delivered, or it would be lost indeed.
+    round.wait_drained();
+    round.kill();
+    let (file, _) = newest_segment(round);
+    // The header and its copy in the first record.
+    file.write_all_at(&[0xA5; 256], 0).unwrap();
+    round.promise.is_renumbered = true;
+    die_on_start(round, point);
+    round.start();
+}
+
+fn full(round: &mut Round, point: &str) {
+    flow(round, point);
+    let database = Arc::clone(&round.database);
+    let lock = database.lock();
+    round.publish_until_dead(BEFORE, None);
+    wait_for("the journal is full", || (round.bridge.status()["journal"]["paused"] == true).then_some(()));
+    round.kill();
+    round.spawn(None);
+    wait_for("the journal is full again", || (round.bridge.status()["journal"]["paused"] == true).then_some(()));
+    drop(lock);
+    round.wait_ready_or_dead(None);
 }
 
 /// Starts the bridge to die before it takes messages.
@@ -260,5 +292,7 @@ fn stop_held_up(round: &mut Round, point: &str, twice: bool) {
 }
 
 fn wait_dead(round: &mut Round, point: &str) {
-    wait_for("the bridge dies at its crash point", || round.has_died_at(Some(point)).then_some(()));
+    wait_within(DEATH_PATIENCE, &format!("the bridge dies at {point}"), || {
+        round.has_died_at(Some(point)).then_some(())
+    });
 }
