@@ -188,19 +188,27 @@ impl Running {
         tracing::info!(signal, ?grace, "stopping: no more messages are taken, what is in flight is committed");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         watch_for_second(signals);
+        crash_point!("stop.requested");
         let deadline = tokio::time::Instant::now() + grace;
         stop_source.fire();
         // Half of the grace: the databases need some of it as well.
         if tokio::time::timeout(grace / 2, session).await.is_err() {
             tracing::warn!("the session did not end in time; what it had not acknowledged the broker sends again");
         }
+        crash_point!("stop.session_left");
         self.handle.stop();
         self.stop_delivery.fire();
         let threads = databases.into_iter().chain([self.writer]);
         let joined = tokio::task::spawn_blocking(move || threads.for_each(|thread| drop(thread.join())));
         match tokio::time::timeout_at(deadline, joined).await {
-            Ok(_) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!("a database did not finish in time; its messages wait in the journal"),
+            Ok(_) => {
+                crash_point!("stop.delivered");
+                tracing::info!("stopped");
+            }
+            Err(_) => {
+                crash_point!("stop.grace_over");
+                tracing::warn!("a database did not finish in time; its messages wait in the journal");
+            }
         }
         stop_http.fire();
         heartbeat.abort();

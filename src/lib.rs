@@ -10,6 +10,9 @@
 //! holds the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] brings them to a [`sink`];
 //! [`admin`] and [`telemetry`] show it.
 
+#[macro_use]
+pub mod crash_point;
+
 pub mod admin;
 pub mod app;
 #[cfg(any(test, feature = "fault-injection"))]

@@ -38,6 +38,7 @@ impl Signals {
 pub fn watch_for_second(mut signals: Signals) {
     tokio::spawn(async move {
         let signal = signals.stop_requested().await;
+        crash_point!("stop.second_signal");
         tracing::warn!(signal, "second signal: leaving at once; nothing is lost");
         std::process::exit(1);
     });

@@ -50,6 +50,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     pub(super) async fn commit(&mut self, gatherer: &mut Gatherer<S::Encoder>, begun: Instant) -> Result<(), Stop> {
         let to = gatherer.batch.offset.to;
         self.known = self.known.max(to);
+        crash_point!("delivery.gathered");
         if let Err(stop) = self.write(gatherer).await {
             if let Stop::Retry(_) = stop {
                 self.account.doubt(gatherer.batch.offset.from, to);
@@ -58,8 +59,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             }
             return Err(stop);
         }
+        crash_point!("delivery.committed");
         self.account.commit();
         self.setup.journal.set_delivered(self.setup.index, to);
+        crash_point!("delivery.accounted");
         let mut was_held = false;
         self.setup.state.update(|state| {
             was_held = state.held.take().is_some();
@@ -95,6 +98,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 }
             }
             self.refuse(gatherer, &refusals, attempts)?;
+            crash_point!("delivery.refusing");
         }
         unreachable!("there are fewer units than attempts to count")
     }

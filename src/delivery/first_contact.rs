@@ -51,6 +51,7 @@ impl FirstContact {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => removed?,
         }
+        crash_point!("delivery.contact.made");
         self.sync_directory()
     }
 
@@ -77,6 +78,7 @@ impl FirstContact {
         file.write_all(format!("{journal} {end}\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, &self.path)?;
+        crash_point!("delivery.contact.noted");
         self.sync_directory()
     }
 

@@ -38,6 +38,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Position::Begin { journal, from } => {
                     events::offset_begun(&self.setup.database.name, journal, from, stored.len());
                     self.setup.sink.start_offset(&bridge, journal, from).await?;
+                    crash_point!("delivery.offset.begun");
                     self.known = self.known.max(from);
                 }
                 Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,

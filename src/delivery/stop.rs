@@ -93,6 +93,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 events::batch_narrowed(&self.metrics, database, &error, self.rows_limit);
             }
             Stop::Relocate(why) => {
+                crash_point!("delivery.relocating");
                 events::offset_moved(&self.metrics, database, &why);
             }
             Stop::Hold { reason, mend } => {

@@ -75,9 +75,13 @@ pub(super) fn store<F: Fs>(fs: &F, dir: &Path, ids: &[(JournalId, Seq)]) -> io::
     let unfinished = dir.join(UNFINISHED_NAME);
     remove_if_there(fs, &unfinished)?;
     let file = fs.create_new(&unfinished)?;
-    file.write_all_at(&encode(ids), 0)?;
+    let bytes = encode(ids);
+    crash_point!("journal.id.half_written", file.write_all_at(&bytes[..bytes.len() / 2], 0));
+    file.write_all_at(&bytes, 0)?;
     file.sync_data()?;
+    crash_point!("journal.id.unnamed");
     fs.rename(&unfinished, &dir.join(NAME))?;
+    crash_point!("journal.id.renamed");
     fs.sync_dir(dir)
 }
 

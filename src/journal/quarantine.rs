@@ -40,10 +40,12 @@ pub(super) fn keep_range<F: Fs>(
         if n == 0 {
             break;
         }
+        crash_point!("journal.quarantine.half_copied", copy.write_all_at(&buffer[..n / 2], done));
         copy.write_all_at(&buffer[..n], done)?;
         done += n as u64;
     }
     copy.sync_data()?;
+    crash_point!("journal.quarantine.unnamed");
     fs.rename(&unfinished, &path)?;
     fs.sync_dir(&folder)?;
     Ok(path)
@@ -54,6 +56,7 @@ pub(super) fn keep_segment<F: Fs>(fs: &F, dir: &Path, segment: &Path) -> io::Res
     let folder = folder(fs, dir)?;
     let path = folder.join(name_of(segment));
     fs.rename(segment, &path)?;
+    crash_point!("journal.headless.unsynced");
     fs.sync_dir(&folder)?;
     fs.sync_dir(dir)?;
     Ok(path)

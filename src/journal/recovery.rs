@@ -263,7 +263,9 @@ impl<F: Fs> Recovery<'_, F> {
         let qos2 = self.table_before(sealed);
         // The id first: once the segment is away, nothing else says that its numbers were in use.
         id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
+        crash_point!("journal.headless.renumbered");
         let kept = quarantine::keep_segment(self.fs, self.dir, path).map_err(self.failed(path, "putting it aside"))?;
+        crash_point!("journal.headless.moved");
         events::segment_unreadable(path, &kept);
         let mut segments = self.sealed(sealed)?;
         let mut recovered = self.begin_segment(ids, next, qos2)?;
@@ -332,14 +334,17 @@ impl<F: Fs> Recovery<'_, F> {
         if let Some(tail_end) = tail_end.filter(|&tail_end| tail_end > end) {
             // What is lost around the trailer is written as a whole when that is mended.
             let to = if trailer.is_lost { tail_end.min(trailer::last_piece(header).max(end)) } else { tail_end };
+            crash_point!("journal.recovery.half_zeroed", zero(&file, end, end + (to - end) / 2));
             zero(&file, end, to).map_err(self.failed(&path, "clearing its end"))?;
             let (path, len) = (path.clone(), tail_end - end);
             torn = trusted.is_none().then_some(TornTail { path, offset: end, len, next_seq });
+            crash_point!("journal.recovery.zeroed");
         }
         // Growing a file that is too short might meet a full disk in the middle of a record, and a trailer on a block that
         // the disk will not even write is none: either segment ends here.
         let has_trailer = trailer.is_sound || !trailer.is_cut && trailer::mend(&file, header, &trailer, end).is_ok();
         file.sync_data().map_err(self.failed(&path, "syncing it"))?;
+        crash_point!("journal.recovery.synced");
         let segment = Segment::new(header.base, path, header.size, Some(header.salt), end);
         Ok(Recovered {
             ids,
@@ -375,6 +380,7 @@ impl<F: Fs> Recovery<'_, F> {
             }
             if let Some(mut gap) = hole.filling().filter(|_| kept.is_ok() || hole.is_last) {
                 record::seal(&mut gap, hole.from, 0, record::seed(header.salt));
+                crash_point!("journal.quarantine.kept");
                 let mut at = hole.offset;
                 if lacks_header && at == SEGMENT_HEADER_LEN as u64 {
                     // Together, as the disk replaces a block that it cannot read only when all of it is written.
@@ -382,6 +388,7 @@ impl<F: Fs> Recovery<'_, F> {
                     (at, lacks_header) = (0, false);
                 }
                 file.write_all_at(&gap, at).map_err(self.failed(path, "mending it"))?;
+                crash_point!("journal.recovery.mended");
             }
             if hole.from == hole.to {
                 events::damage_without_loss(path, hole.offset, hole.len);

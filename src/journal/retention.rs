@@ -84,6 +84,7 @@ impl<F: Fs> Writer<F> {
         }
         // First out of the list: a reader must not be led to a file that is gone.
         lock(&self.shared.segments).pop_front();
+        crash_point!("journal.trim.chosen");
         match self.shared.fs.remove(&oldest.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 lock(&self.shared.segments).push_front(Arc::clone(oldest));
@@ -94,7 +95,9 @@ impl<F: Fs> Writer<F> {
         }
         self.shared.show_bytes();
         self.removal_unsettled = true;
+        crash_point!("journal.trim.unlinked");
         self.settle_removal(oldest);
+        crash_point!("journal.trim.synced");
         true
     }
 

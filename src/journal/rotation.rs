@@ -41,6 +41,7 @@ impl<F: Fs> Writer<F> {
         }
         let table = lock(&self.shared.qos2).clone();
         let size = segment::size_for(self.segment_bytes().max(segment::overhead(&table) + len));
+        crash_point!("journal.segment.sealed");
         while self.make_room(size) {
             let id = self.shared.current_id();
             match segment::create(&self.shared.fs, &self.shared.dir, id, self.next_seq, size, &table) {
@@ -79,6 +80,7 @@ impl<F: Fs> Writer<F> {
             }
             segments.push_back(Arc::clone(&segment));
         }
+        crash_point!("journal.segment.begun");
         let records_end = size - TRAILER_LEN;
         self.active = Active::new(segment, created.file, created.salt, created.end, records_end, Some(records_end));
         self.shared.show_bytes();

@@ -221,18 +221,25 @@ pub(super) fn create<F: Fs>(
 
     remove_if_there(fs, &unfinished)?;
     let file = fs.create_new(&unfinished)?;
-    let written = file
-        .allocate(size)
-        .and_then(|()| file.write_all_at(&header, 0))
-        .and_then(|()| file.write_all_at(&snapshot, SEGMENT_HEADER_LEN as u64))
-        .and_then(|()| file.write_all_at(&header, size - COPY_FROM_END))
-        .and_then(|()| file.sync_data())
-        .and_then(|()| fs.rename(&unfinished, &path));
-    if let Err(error) = written {
+    crash_point!("journal.segment.created");
+    let write = || {
+        file.allocate(size)?;
+        crash_point!("journal.segment.allocated");
+        file.write_all_at(&header, 0)?;
+        crash_point!("journal.segment.half_written");
+        file.write_all_at(&snapshot, SEGMENT_HEADER_LEN as u64)?;
+        file.write_all_at(&header, size - COPY_FROM_END)?;
+        crash_point!("journal.segment.unsynced");
+        file.sync_data()?;
+        crash_point!("journal.segment.unnamed");
+        fs.rename(&unfinished, &path)
+    };
+    if let Err(error) = write() {
         // Best effort: a full disk wants its room back. What stays is removed by the next attempt.
         let _ = remove_if_there(fs, &unfinished);
         return Err(error);
     }
+    crash_point!("journal.segment.renamed");
     fs.sync_dir(dir)?;
     Ok(Created { file, path, salt, end })
 }

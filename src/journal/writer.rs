@@ -220,6 +220,7 @@ impl<F: Fs> Writer<F> {
         }
         if stopping {
             // From now on every damaged byte of a record is known to have been whole.
+            crash_point!("stop.journal_closing");
             self.active.mark(MarkKind::Stop, self.next_seq)?;
             self.shared.watermark.send_modify(|_| {});
             return Ok(Step::Stopped);
@@ -293,7 +294,14 @@ impl<F: Fs> Writer<F> {
             // The group is full: the caller syncs, and the next turn begins a new one.
             return Ok(());
         }
+        crash_point!("journal.group.unwritten");
+        crash_point!("journal.group.torn", {
+            // As far as to the end of a sector.
+            let len = ((self.active.end / 512 + 1 + crate::crash_point::cut()) * 512).min(at) - self.active.end;
+            self.active.file.write_all_at(&self.batch[start..start + len as usize], self.active.end)
+        });
         self.active.file.write_all_at(&self.batch[start..self.cursor], self.active.end)?;
+        crash_point!("journal.group.written");
         self.active.end = at;
         self.ordinal += ordinals;
         if let Durability::Interval(_) = self.config.durability {
@@ -331,6 +339,7 @@ impl<F: Fs> Writer<F> {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.group_span() > 0 {
             self.active.file.sync_data()?;
+            crash_point!("journal.synced");
             self.active.durable = self.active.end;
             self.active.unsynced_since = None;
             self.active.segment.set_durable_len(self.active.end);
@@ -338,6 +347,7 @@ impl<F: Fs> Writer<F> {
                 std::mem::replace(watermark, Watermark { next_seq: self.next_seq }).next_seq != self.next_seq
             });
             self.shared.metrics.messages_journaled.inc_by(std::mem::take(&mut self.active.messages));
+            crash_point!("journal.published");
         }
         self.acknowledge();
         Ok(())

@@ -38,8 +38,10 @@ impl AckLedger {
     /// Appends every acknowledgement that `durable` covers to `out`.
     pub(super) fn release(&mut self, durable: u64, out: &mut BytesMut) {
         while let Some(owed) = self.owed.front().filter(|owed| owed.ordinal <= durable) {
+            crash_point!("source.acknowledgement.due");
             outgoing::acknowledge(owed.kind, owed.packet_id, out);
             self.owed.pop_front();
+            crash_point!("source.acknowledgement.queued");
         }
     }
 

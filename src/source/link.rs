@@ -67,6 +67,11 @@ impl Link {
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
+            crash_point!("source.half_sent", {
+                let half = self.out.len() / 2;
+                let written = Pin::new(&mut self.transport).poll_write(cx, &self.out[..half]);
+                (written, Pin::new(&mut self.transport).poll_flush(cx))
+            });
             let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.out))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -78,6 +83,7 @@ impl Link {
         if self.unflushed {
             ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
             self.unflushed = false;
+            crash_point!("source.sent");
         }
         Poll::Ready(Ok(()))
     }

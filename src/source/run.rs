@@ -152,6 +152,7 @@ impl<J: Journal> Source<J> {
             return Err(error.to_string());
         }
 
+        crash_point!("source.connecting");
         match timeout_at(deadline, handshake::connect(&mut link, config)).await {
             Err(_) => Err(late()),
             Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),

@@ -158,12 +158,14 @@ impl<'a, J: Journal> Session<'a, J> {
     /// Whether the QoS 2 identifiers of an earlier session are still to be forgotten.
     fn is_clearing(&mut self) -> bool {
         let Some(ordinal) = self.clearing else { return false };
+        crash_point!("source.session.clearing");
         let Shared { store, stored, file, .. } = &mut *self.shared;
         // In this order, see `Store::is_stale`.
         if ordinal > store.journal.durable() || store.is_stale() {
             return true;
         }
         if std::mem::take(&mut stored.qos2_clear_pending) {
+            crash_point!("source.session.cleared");
             file.save(stored);
         }
         if !file.is_busy() {
@@ -188,6 +190,7 @@ impl<'a, J: Journal> Session<'a, J> {
             }
         };
         if received_at.is_some() {
+            crash_point!("source.staged");
             self.shared.store.submit(&self.shared.events.metrics);
         }
         ended
@@ -204,6 +207,7 @@ impl<'a, J: Journal> Session<'a, J> {
             },
             Frame::TooLarge { first, ref head } => (Publish::decode_head(self.version, first & 0x0F, head)?, true),
         };
+        crash_point!("source.received");
         if let Some((ordinal, kind, packet_id)) =
             self.shared.store.take(&publish, &mut self.aliases, received_at, too_large)?
         {
@@ -236,6 +240,7 @@ impl<'a, J: Journal> Session<'a, J> {
     }
 
     fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
+        crash_point!("source.suback.unread");
         let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
         {
             let plan = self.shared.plan.borrow();
@@ -260,6 +265,7 @@ impl<'a, J: Journal> Session<'a, J> {
         let refused = self.shared.plan.borrow().list().iter().any(|wanted| stored.filter(&wanted.filter).is_none());
         self.retry_refused_at = refused.then(|| Instant::now() + REFUSED_RETRY);
         stored.confirmed = true;
+        crash_point!("source.subscribed");
         stored.last_connected_us = Some(clock::now().as_micros());
         self.shared.file.save(stored);
     }

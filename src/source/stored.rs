@@ -163,10 +163,14 @@ impl StoredSubscriptions {
         let path = data_dir.join(FILE_NAME);
         let temporary = data_dir.join(format!("{FILE_NAME}.tmp"));
         fs::create_dir_all(data_dir)?;
+        let text = serde_json::to_vec_pretty(self)?;
         let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        crash_point!("source.subscriptions.half_written", file.write_all(&text[..text.len() / 2]));
+        file.write_all(&text)?;
         file.sync_all()?;
+        crash_point!("source.subscriptions.unnamed");
         fs::rename(&temporary, &path)?;
+        crash_point!("source.subscriptions.unsynced");
         File::open(data_dir)?.sync_all()
     }
 }

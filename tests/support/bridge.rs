@@ -92,6 +92,10 @@ impl Bridge {
         self.wrapper = wrapper;
     }
 
+    pub(crate) fn unset_environment(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -181,21 +185,19 @@ impl Bridge {
         self.wait_ended()
     }
 
+    /// The exit status, if it has ended of its own accord since it was started.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.ended()?;
+        self.process = None;
+        Some(status)
+    }
+
     /// Waits for the end of its own accord.
     #[track_caller]
     pub(crate) fn wait_ended(&mut self) -> ExitStatus {
         let status = self.process.as_mut().expect("the bridge runs").wait(Duration::from_secs(30));
         let status = status.expect("the bridge ends within 30 s");
         self.process = None;
-        status
-    }
-
-    /// The exit status, if it has ended of its own accord; it can then be started again.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        let status = self.process.as_mut().and_then(Process::ended);
-        if status.is_some() {
-            self.process = None;
-        }
         status
     }
 

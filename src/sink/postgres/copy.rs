@@ -86,10 +86,22 @@ impl<'a> Rows<'a> {
         client.copy_in(&statement).await
     }
 
+    /// What the server has if we die while sending.
+    #[cfg(feature = "fault-injection")]
+    async fn send_half(&self, mut copy: std::pin::Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
+        let bytes = &self.table.bytes[self.ranges[0].clone()];
+        copy.feed(Bytes::copy_from_slice(&bytes[..bytes.len() / 2])).await?;
+        copy.flush().await?;
+        // The driver's own task brings it to the socket.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        Ok(())
+    }
+
     /// Sends the rows and waits for the server to have them.
     pub(super) async fn send(&self, copy: CopyInSink<Bytes>) -> Result<(), Error> {
         let mut copy = pin!(copy);
         copy.feed(Bytes::from_static(COPY_HEADER)).await?;
+        crash_point!("postgres.rows.half", self.send_half(copy).await);
         for range in &self.ranges {
             for piece in self.table.bytes[range.clone()].chunks(PIECE_BYTES) {
                 copy.feed(Bytes::copy_from_slice(piece)).await?;
@@ -169,6 +181,13 @@ pub(super) async fn run<T>(
             }
             _ => {
                 let Some(last) = last.take() else { break };
+                crash_point!("postgres.rows.sent", rows.send(copy).await);
+                crash_point!("postgres.commit.sent", {
+                    let both = async { tokio::join!(biased; rows.send(copy), last) };
+                    // Perhaps the server has come to the COMMIT by then, perhaps not.
+                    let patience = std::time::Duration::from_micros(50 * crate::crash_point::cut());
+                    tokio::time::timeout(patience, both).await.map(drop)
+                });
                 let (sent, finished) = tokio::join!(biased; rows.send(copy), last);
                 sent.map_err(sending(index))?;
                 return Ok(finished);

@@ -87,12 +87,17 @@ async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
         sql.begin.clone() + "; SET LOCAL search_path = " + &quote(&sql.schema)
     );
     session.wait(3, DOING, client.batch_execute(&begin)).await?;
+    crash_point!("postgres.migration.begun");
     let done = session.wait(1, DOING, version(session, sql)).await?;
     for (index, step) in STEPS.iter().enumerate().skip(done) {
         let statements = format!("{step}; INSERT INTO {VERSION_TABLE} (version) VALUES ({})", index + 1);
+        crash_point!("postgres.migration.half", client.batch_execute(step).await);
         session.wait(4, DOING, client.batch_execute(&statements)).await?;
+        crash_point!("postgres.migration.stepped");
     }
-    session.wait(1, DOING, commit(client)).await
+    session.wait(1, DOING, commit(client)).await?;
+    crash_point!("postgres.migration.committed");
+    Ok(())
 }
 
 /// What an administrator would run, so that Rowbridge can make its tables itself.

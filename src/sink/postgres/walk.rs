@@ -100,6 +100,7 @@ async fn first_chances(
             break;
         }
         let tried = attempt(session, batch, &units[range.clone()]).await?;
+        crash_point!("postgres.unit.tried");
         let Attempt::Refused { reason, message, suspect } = tried else { continue };
         if range.len() == 1 {
             refused.push(Refusal { unit: units[range.start], reason, message });

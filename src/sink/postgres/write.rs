@@ -37,13 +37,16 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     }
     let client = session.client();
     let statements = begin(session, sql, batch, &tables, true).await?;
+    crash_point!("postgres.begun");
     let copies = copy::run(client, &tables, statements, Start::Ahead, commit(client));
     // One COPY per table and COMMIT, each with the server's own limit.
     let steps = u32::try_from(tables.len() + 1).unwrap_or(u32::MAX);
     match session.patience(steps, COMMITTING, copies).await? {
-        Ok(committed) => committed.map_err(|error| session.explain(&error, COMMITTING)),
-        Err(failed) => Err(failed.explain(session, &tables)),
+        Ok(committed) => committed.map_err(|error| session.explain(&error, COMMITTING))?,
+        Err(failed) => return Err(failed.explain(session, &tables)),
     }
+    crash_point!("postgres.committed");
+    Ok(())
 }
 
 /// The first round trip: BEGIN, compare-and-swap, dead letters (if asked for) and every COPY's preparation.

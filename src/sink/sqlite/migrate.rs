@@ -29,9 +29,15 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SinkError> {
              (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)",
         )
         .map_err(failed)?;
+    crash_point!("sqlite.migration.begun");
     let current = version(&transaction).map_err(failed)?;
     for (step, number) in pending(current)?.iter().zip(current + 1..) {
+        crash_point!(
+            "sqlite.migration.half",
+            step.split_once(");").map(|(half, _)| transaction.execute_batch(&format!("{half});")))
+        );
         transaction.execute_batch(step).map_err(failed)?;
+        crash_point!("sqlite.migration.stepped");
         transaction
             .execute(
                 "INSERT INTO rowbridge_schema_version (version, applied_at) VALUES (?1, ?2)",
@@ -39,7 +45,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SinkError> {
             )
             .map_err(failed)?;
     }
-    transaction.commit().map_err(failed)
+    transaction.commit().map_err(failed)?;
+    crash_point!("sqlite.migration.committed");
+    Ok(())
 }
 
 /// The steps that a database of this version lacks.

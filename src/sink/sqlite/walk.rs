@@ -65,6 +65,7 @@ fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -
     loop {
         let mut lacking = Vec::new();
         for &unit in &waiting {
+            crash_point!("sqlite.unit.tried");
             let Err(refused) = try_unit(transaction, batch, unit)? else { continue };
             if transaction.is_autocommit() {
                 walked.refused.push((unit, refused));

@@ -43,14 +43,20 @@ pub(super) struct Refused {
 /// Writes the batch; `Ok` only after COMMIT.
 pub(super) fn write(connection: &mut Connection, batch: &Batch) -> Result<(), SinkError> {
     let transaction = begin(connection)?;
+    crash_point!("sqlite.begun");
     ledger::move_offset(&transaction, &batch.offset)?;
+    crash_point!("sqlite.offset.moved");
     put_off_foreign_keys(&transaction)?;
     for (index, rows) in batch.tables.iter().enumerate().filter(|(_, rows)| !rows.ends.is_empty()) {
         let kept = kept_rows(batch, index);
         Inserter::new(&transaction, rows).insert_all(&kept).map_err(InsertError::into_sink_error)?;
     }
+    crash_point!("sqlite.rows.written");
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
-    transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))
+    crash_point!("sqlite.letters.written");
+    transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
+    crash_point!("sqlite.committed");
+    Ok(())
 }
 
 /// Takes the write lock at once: a transaction that began with reading could fail later, half way.
@@ -130,6 +136,7 @@ impl<'a> Inserter<'a> {
                 self.bind(&mut statement, &mut parameter, self.rows.row(index))?;
             }
             statement.raw_execute().map_err(|error| self.insert_error(sql, &error))?;
+            crash_point!("sqlite.rows.half");
         }
         Ok(())
     }

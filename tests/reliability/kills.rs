@@ -1,0 +1,136 @@
+//! The kill matrix: the bridge dies by SIGKILL at every named point, at both qualities of service that promise
+//! something, into both databases; and is started again, and nothing is lost, nothing comes twice that must not.
+
+pub(crate) mod database;
+pub(crate) mod message;
+pub(crate) mod random;
+pub(crate) mod round;
+mod scenarios;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rowbridge::campaign::Campaign;
+use rowbridge::crash_point::{CrashPoint, POINTS};
+
+use self::database::Engine;
+use self::random::Random;
+use self::round::{Plan, Round, Services};
+use self::scenarios::Scenario;
+
+/// Rounds at a time: most of a round is waiting for disks and processes.
+const WORKERS: usize = 3;
+
+/// QoS 1 and 2, SQLite and Postgres.
+const VARIANTS: u64 = 4;
+
+/// What a seed stands for: seeds 1 to `POINTS * VARIANTS` are each combination once, the first `POINTS` of them each
+/// point once.
+struct Case {
+    point: &'static CrashPoint,
+    variant: u64,
+    plan: Plan,
+    /// `name:passage:cut`.
+    at: String,
+}
+
+impl Case {
+    fn of(seed: u64, random: &mut Random) -> Case {
+        let (index, turn) = ((seed - 1) as usize % POINTS.len(), (seed - 1) / POINTS.len() as u64);
+        let point = &POINTS[index];
+        let variant = (turn + index as u64) % VARIANTS;
+        let engine = match point.name.split_once('.') {
+            Some(("sqlite", _)) => Engine::Sqlite,
+            Some(("postgres", _)) => Engine::Postgres,
+            // Both bits change from one point to the next, so that neighbours meet different ones.
+            _ if variant.is_multiple_of(2) => Engine::Sqlite,
+            _ => Engine::Postgres,
+        };
+        let qos = if variant / 2 == 0 { 2 } else { 1 };
+        let (segment_kib, journal_kib) = match point.name {
+            name if name.starts_with("journal.trim.") => (4, 24),
+            name if name.starts_with("journal.segment.") => (4, 8_192),
+            name if name.starts_with("journal.quarantine.") || name == "journal.recovery.mended" => (64, 8_192),
+            _ => ([4, 8, 16, 64][(random.next() % 4) as usize], 8_192),
+        };
+        let database_keys = if point.name == "delivery.relocating" { ", batch: { max_rows: 5 }" } else { "" };
+        let at = format!("{}:{}:{}", point.name, random.within(1, point.passages), random.within(0, 6));
+        Case { point, variant, plan: Plan { engine, qos, segment_kib, journal_kib, database_keys }, at }
+    }
+}
+
+#[derive(Default)]
+struct Figures {
+    kills: AtomicU64,
+    messages: AtomicU64,
+    repeated_at_qos_1: AtomicU64,
+    sqlite: AtomicU64,
+    postgres: AtomicU64,
+    failed: AtomicBool,
+}
+
+/// One death and what came of it.
+fn take_round(services: &Services, seed: u64, figures: &Figures) {
+    let mut random = Random::new(seed);
+    let case = Case::of(seed, &mut random);
+    let told = format!(
+        "seed {seed}: crash point {} at QoS {} into {:?}; again with \
+         ROWBRIDGE_PROVE_KILLS=1 ROWBRIDGE_PROVE_SEED={seed} cargo test --features fault-injection --test main \
+         reliability::kills:: -- --nocapture",
+        case.at, case.plan.qos, case.plan.engine
+    );
+    let mut round = Round::new(services, &case.plan, random);
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        Scenario::of(case.point.name, case.variant).play(&mut round, &case.at);
+        round.finish()
+    }));
+    match played {
+        Ok(repeated) => {
+            figures.repeated_at_qos_1.fetch_add(repeated, Ordering::Relaxed);
+            figures.kills.fetch_add(round.kills, Ordering::Relaxed);
+            figures.messages.fetch_add(round.promise.published.end, Ordering::Relaxed);
+            let engine = if case.plan.engine == Engine::Sqlite { &figures.sqlite } else { &figures.postgres };
+            engine.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(panic) => {
+            println!("FAILED {told}\n--- the bridge's log ---\n{}", round.bridge.log());
+            figures.failed.store(true, Ordering::Relaxed);
+            resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_bridge_killed_at_any_named_point_loses_nothing_and_repeats_nothing_at_qos_2() {
+    let services = Services::start();
+    let campaign = Mutex::new(Campaign::begin("kills", POINTS.len() as u64));
+    let figures = Figures::default();
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let Some(seed) = campaign.lock().unwrap().next_seed() else { return };
+                    take_round(&services, seed, &figures);
+                    // Once one has failed, the others end with their rounds.
+                    if figures.failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let count = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+    let campaign = campaign.into_inner().unwrap();
+    let points = campaign.rounds().min(POINTS.len() as u64);
+    campaign.proved(&[
+        ("points", points),
+        ("kills", count(&figures.kills)),
+        ("messages", count(&figures.messages)),
+        ("rounds_sqlite", count(&figures.sqlite)),
+        ("rounds_postgres", count(&figures.postgres)),
+        ("lost", 0),
+        ("repeated_at_qos_2", 0),
+        ("repeated_at_qos_1", count(&figures.repeated_at_qos_1)),
+    ]);
+}
