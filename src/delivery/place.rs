@@ -29,7 +29,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             match locate(&stored, &offer) {
                 Position::Resume { journal, from, until } => {
                     self.reader.seek(from)?;
-                    self.contact.made().map_err(|source| JournalError {
+                    self.contact.made(self.setup.journal.fs()).map_err(|source| JournalError {
                         path: self.contact.path().to_owned(),
                         offset: 0,
                         source,

@@ -84,6 +84,25 @@ pub(super) fn read_around(file: &impl FsFile, buf: &mut [u8], offset: u64, mut u
     filled
 }
 
+/// Reads a small file whole.
+pub(crate) fn read_file(fs: &impl Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open_read(path)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    let len = read_full(&file, &mut bytes, 0)?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// Replaces a small file as a whole (J10): written as `unfinished` beside it, synced, renamed, and the directory synced.
+pub(crate) fn replace_file(fs: &impl Fs, path: &Path, unfinished: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove_if_there(fs, unfinished)?;
+    let file = fs.create_new(unfinished)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()?;
+    fs.rename(unfinished, path)?;
+    fs.sync_dir(path.parent().expect("the path was joined from a directory and a name"))
+}
+
 /// Removes a file that may not be there.
 pub(super) fn remove_if_there(fs: &impl Fs, path: &Path) -> io::Result<()> {
     match fs.remove(path) {

@@ -33,6 +33,7 @@ mod tests;
 mod writer;
 
 pub use fs::{Fs, FsFile};
+pub(crate) use fs::{read_file, replace_file};
 pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
 pub use id::{JournalId, JournalIdError};
 pub use intake::Intake;
@@ -41,3 +42,5 @@ pub use reader::Reader;
 pub use real_fs::RealFs;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use sim_fs::{SimFault, SimFs};
+#[cfg(test)]
+pub(crate) use writer::{Step, Writer};
