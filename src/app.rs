@@ -18,7 +18,7 @@ use crate::mapping::Router;
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
-use crate::source::{self, SourceStatus, StoredSubscriptions, Subscriptions};
+use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::Metrics;
 
 /// Why the bridge cannot run.
@@ -41,8 +41,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
     let journal =
         Journal::open(RealFs, &config.data_dir, &config.journal, config.databases.len(), Arc::clone(&metrics))?;
-    let stored = StoredSubscriptions::load(&config.data_dir);
-    let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, stored);
+    let file = SubscriptionsFile::new(RealFs, config.data_dir.clone());
+    let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
     let delivery = Delivery::start(&config, &handle, &subscriptions, &metrics, &delivery_shutdown)
@@ -56,7 +56,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         rules: config.rules.clone(),
         metrics,
     });
-    let running = Running { config, intake, subscriptions, overview, handle, writer, stop_delivery };
+    let running = Running { config, intake, file, subscriptions, overview, handle, writer, stop_delivery };
     let result = runtime.block_on(running.run(delivery.threads, started));
     // A thread that outlived the grace must not hold the process back.
     runtime.shutdown_background();
@@ -154,6 +154,7 @@ fn spawn<S: Sink + Send + 'static>(setup: Setup<S, RealFs>) -> io::Result<JoinHa
 struct Running {
     config: Config,
     intake: Intake<RealFs>,
+    file: SubscriptionsFile,
     subscriptions: Subscriptions,
     overview: Arc<Overview<RealFs>>,
     handle: JournalHandle<RealFs>,
@@ -176,7 +177,7 @@ impl Running {
         let session = tokio::spawn(source::run(
             self.config.mqtt.clone(),
             plan,
-            self.config.data_dir.clone(),
+            self.file,
             self.intake,
             Arc::clone(&self.overview.source),
             Arc::clone(&self.overview.metrics),

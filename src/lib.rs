@@ -26,6 +26,8 @@ pub mod mapping;
 pub mod message;
 pub mod shutdown;
 pub mod signals;
+#[cfg(test)]
+mod simulation;
 pub mod sink;
 pub mod source;
 pub mod telemetry;

@@ -16,10 +16,11 @@ const fn point(name: &'static str, instants: &'static [u8], passages: u64) -> Cr
 
 /// Every point, in the order in which a message meets them.
 pub const POINTS: &[CrashPoint] = &[
+    // Small files that are replaced as a whole: the journal's id, the subscriptions, who was not reached yet.
+    point("file.half_written", &[36], 5),
+    point("file.unnamed", &[36], 5),
+    point("file.unsynced", &[36], 5),
     // The session.
-    point("source.subscriptions.half_written", &[], 2),
-    point("source.subscriptions.unnamed", &[], 2),
-    point("source.subscriptions.unsynced", &[], 2),
     point("source.connecting", &[], 1),
     point("source.session.clearing", &[10], 1),
     point("source.session.cleared", &[10], 1),
@@ -49,9 +50,6 @@ pub const POINTS: &[CrashPoint] = &[
     point("journal.trim.unlinked", &[29, 30], 2),
     point("journal.trim.synced", &[31], 2),
     // The journal's recovery.
-    point("journal.id.half_written", &[36], 1),
-    point("journal.id.unnamed", &[36], 1),
-    point("journal.id.renamed", &[36], 1),
     point("journal.recovery.half_zeroed", &[32, 37], 1),
     point("journal.recovery.zeroed", &[33, 37], 1),
     point("journal.recovery.synced", &[37], 1),
@@ -63,7 +61,6 @@ pub const POINTS: &[CrashPoint] = &[
     point("journal.headless.unsynced", &[37], 1),
     point("journal.headless.moved", &[37], 1),
     // Delivery.
-    point("delivery.contact.noted", &[], 1),
     point("delivery.contact.made", &[], 1),
     point("delivery.offset.begun", &[], 1),
     point("delivery.gathered", &[18], 8),

@@ -30,6 +30,10 @@ impl Backoff {
 
 /// Uniform in 0..1; 1 if the system has no randomness to give, which only costs the jitter.
 fn random_fraction() -> f64 {
+    #[cfg(test)]
+    if let Some(random) = crate::simulation::seams::random() {
+        return f64::from(random) / f64::from(u32::MAX);
+    }
     getrandom::u32().map_or(1.0, |number| f64::from(number) / f64::from(u32::MAX))
 }
 

@@ -5,11 +5,10 @@
 //! It outlives restarts in between, and is removed before the first write. An offset beyond that number was made by
 //! another journal under the same id: one that this one is an older copy of (DESIGN J11).
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::journal::JournalId;
+use crate::journal::{self, Fs, JournalId};
 use crate::message::Seq;
 use crate::sink::{Class, SinkError};
 
@@ -19,6 +18,8 @@ const DIRECTORY: &str = "unreached";
 #[derive(Debug)]
 pub(super) struct FirstContact {
     path: PathBuf,
+    /// The file is gone for good.
+    is_made: bool,
 }
 
 impl FirstContact {
@@ -26,18 +27,19 @@ impl FirstContact {
     ///
     /// `ids` are the journal's, newest last; `journal_end` is where it ended when this process began.
     pub(super) fn awaited(
+        fs: &impl Fs,
         data_dir: &Path,
         database: &str,
         ids: &[(JournalId, Seq)],
         journal_end: Seq,
     ) -> (FirstContact, Seq) {
-        let contact = FirstContact { path: data_dir.join(DIRECTORY).join(file_name(database)) };
-        let earlier = contact.read().filter(|(id, _)| ids.iter().any(|(known, _)| known == id));
+        let contact = FirstContact { path: data_dir.join(DIRECTORY).join(file_name(database)), is_made: false };
+        let earlier = contact.read(fs).filter(|(id, _)| ids.iter().any(|(known, _)| known == id));
         if let Some((_, end)) = earlier {
             return (contact, end.min(journal_end));
         }
         let newest = ids.last().expect("a journal has an id").0;
-        if let Err(error) = contact.write(newest, journal_end) {
+        if let Err(error) = contact.write(fs, newest, journal_end) {
             // Costs nothing unless the data directory is also put back from an image before the database is reached.
             let path = contact.path.display();
             tracing::warn!(%path, %error, "cannot note that the database was not reached yet");
@@ -46,13 +48,23 @@ impl FirstContact {
     }
 
     /// The offset was read. On an error nothing may be written to the database yet.
-    pub(super) fn made(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed?,
+    pub(super) fn made(&mut self, fs: &impl Fs) -> io::Result<()> {
+        if self.is_made {
+            return Ok(());
+        }
+        match fs.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         crash_point!("delivery.contact.made");
-        self.sync_directory()
+        // Also if the file is gone already: the attempt that removed it may have failed here, and a power cut would then
+        // bring the file back.
+        match fs.sync_dir(self.directory()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.is_made = true;
+        Ok(())
     }
 
     /// Why nothing is delivered although the database was reached.
@@ -65,25 +77,16 @@ impl FirstContact {
         }
     }
 
-    fn read(&self) -> Option<(JournalId, Seq)> {
-        let text = fs::read_to_string(&self.path).ok()?;
+    fn read(&self, fs: &impl Fs) -> Option<(JournalId, Seq)> {
+        let text = String::from_utf8(journal::read_file(fs, &self.path).ok()?).ok()?;
         let (id, seq) = text.trim_end().split_once(' ')?;
         Some((id.parse().ok()?, Seq(seq.parse().ok()?)))
     }
 
-    fn write(&self, journal: JournalId, end: Seq) -> io::Result<()> {
-        fs::create_dir_all(self.directory())?;
-        let unfinished = self.path.with_extension("new");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(format!("{journal} {end}\n").as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.path)?;
-        crash_point!("delivery.contact.noted");
-        self.sync_directory()
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        File::open(self.directory())?.sync_all()
+    fn write(&self, fs: &impl Fs, journal: JournalId, end: Seq) -> io::Result<()> {
+        fs.create_dir_all(self.directory())?;
+        let text = format!("{journal} {end}\n");
+        journal::replace_file(fs, &self.path, &self.path.with_extension("new"), text.as_bytes())
     }
 
     fn directory(&self) -> &Path {
@@ -109,12 +112,13 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::journal::{RealFs, SimFault, SimFs};
 
     const OLD: JournalId = JournalId([1; 16]);
     const NEW: JournalId = JournalId([2; 16]);
 
     fn awaited(directory: &TempDir, ids: &[(JournalId, Seq)], end: u64) -> (FirstContact, Seq) {
-        FirstContact::awaited(directory.path(), "a/b.c", ids, Seq(end))
+        FirstContact::awaited(&RealFs, directory.path(), "a/b.c", ids, Seq(end))
     }
 
     #[test]
@@ -123,10 +127,26 @@ mod tests {
         let ids = [(OLD, Seq(1))];
         assert_eq!(awaited(&directory, &ids, 500).1, Seq(500));
         assert_eq!(awaited(&directory, &ids, 800).1, Seq(500));
-        let (contact, _) = awaited(&directory, &[(OLD, Seq(1)), (NEW, Seq(600))], 900);
-        contact.made().unwrap();
-        contact.made().unwrap();
+        let (mut contact, _) = awaited(&directory, &[(OLD, Seq(1)), (NEW, Seq(600))], 900);
+        contact.made(&RealFs).unwrap();
+        contact.made(&RealFs).unwrap();
         assert_eq!(awaited(&directory, &ids, 900).1, Seq(900));
+    }
+
+    #[test]
+    fn a_removal_that_failed_halfway_is_finished_before_anything_is_written() {
+        let fs = SimFs::new(1);
+        let directory = Path::new("data");
+        let ids = [(OLD, Seq(1))];
+        let (mut contact, _) = FirstContact::awaited(&fs, directory, "db", &ids, Seq(500));
+        // The file is removed, the directory not synced.
+        fs.fail_call(1, SimFault::Io);
+        contact.made(&fs).unwrap_err();
+        contact.made(&fs).unwrap();
+        for seed in 0..20 {
+            let known = FirstContact::awaited(&fs.crash(seed), directory, "db", &ids, Seq(900)).1;
+            assert_eq!(known, Seq(900), "the file is back after power cut {seed}");
+        }
     }
 
     #[test]

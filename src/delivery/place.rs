@@ -29,7 +29,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             match locate(&stored, &offer) {
                 Position::Resume { journal, from, until } => {
                     self.reader.seek(from)?;
-                    self.contact.made().map_err(|error| self.contact.not_noted(&error))?;
+                    let made = self.contact.made(self.setup.journal.fs());
+                    made.map_err(|error| self.contact.not_noted(&error))?;
                     self.account.settle(from);
                     self.setup.journal.set_delivered(self.setup.index, from);
                     self.setup.state.update(|state| state.next_seq = Some(from));

@@ -85,6 +85,7 @@ pub struct Worker<S: Sink, F: Fs> {
 impl<S: Sink, F: Fs> Worker<S, F> {
     pub fn new(setup: Setup<S, F>) -> Worker<S, F> {
         let (contact, known) = FirstContact::awaited(
+            setup.journal.fs(),
             &setup.data_dir,
             &setup.database.name,
             &setup.journal.ids(),
@@ -119,6 +120,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let wait = self.report(stop);
             let mut shutdown = self.setup.shutdown.clone();
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => {}
                 () = self.come_back(), if is_away && self.may_knock => {
                     self.may_knock = false;
@@ -231,6 +233,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 self.setup.state.update(|state| state.oldest_pending = None);
             }
             tokio::select! {
+                biased;
                 _ = self.watermark.wait_for(|mark| mark.next_seq > position) => {}
                 () = self.setup.shutdown.requested() => return,
                 () = tokio::time::sleep(PURGE_INTERVAL) => return,
@@ -245,6 +248,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 return;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(left.min(COMPANY_GLANCE)) => {}
                 () = self.setup.shutdown.requested() => return,
             }

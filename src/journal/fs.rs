@@ -87,6 +87,28 @@ pub(super) fn read_around(file: &impl FsFile, buf: &mut [u8], offset: u64, mut u
     filled
 }
 
+/// Reads a small file whole.
+pub(crate) fn read_file(fs: &impl Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open_read(path)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    let len = read_full(&file, &mut bytes, 0)?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// Replaces a small file as a whole (J10): written as `unfinished` beside it, synced, renamed, and the directory synced.
+pub(crate) fn replace_file(fs: &impl Fs, path: &Path, unfinished: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove_if_there(fs, unfinished)?;
+    let file = fs.create_new(unfinished)?;
+    crash_point!("file.half_written", file.write_all_at(&bytes[..bytes.len() / 2], 0));
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()?;
+    crash_point!("file.unnamed");
+    fs.rename(unfinished, path)?;
+    crash_point!("file.unsynced");
+    fs.sync_dir(path.parent().expect("the path was joined from a directory and a name"))
+}
+
 /// Removes a file that may not be there.
 pub(super) fn remove_if_there(fs: &impl Fs, path: &Path) -> io::Result<()> {
     match fs.remove(path) {

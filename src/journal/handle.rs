@@ -165,7 +165,7 @@ impl<F: Fs> Journal<F> {
     }
 
     /// For [`Journal::spawn`], and for simulations that take the writer's turns themselves.
-    pub(super) fn into_parts(self) -> (JournalHandle<F>, Intake<F>, Writer<F>) {
+    pub(crate) fn into_parts(self) -> (JournalHandle<F>, Intake<F>, Writer<F>) {
         let shared = &self.writer.shared;
         (JournalHandle { shared: Arc::clone(shared) }, Intake::new(Arc::clone(shared)), self.writer)
     }
@@ -183,6 +183,11 @@ impl<F: Fs> Clone for JournalHandle<F> {
 }
 
 impl<F: Fs> JournalHandle<F> {
+    /// The disk it lies on.
+    pub(crate) fn fs(&self) -> &F {
+        &self.shared.fs
+    }
+
     pub fn status(&self) -> JournalStatus {
         JournalStatus {
             id: self.shared.current_id(),
@@ -245,6 +250,12 @@ impl<F: Fs> JournalHandle<F> {
         *ids = renewed;
         events::id_renewed(old, id, from);
         Ok(id)
+    }
+
+    /// How often the journal was reopened; see [`Intake::generation`].
+    #[cfg(test)]
+    pub(crate) fn generation(&self) -> u64 {
+        self.shared.generation.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// The first sequence number that this process gave out.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// 16 random bytes, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(PartialOrd, Ord))]
 pub struct JournalId(pub [u8; 16]);
 
 impl fmt::Display for JournalId {

@@ -9,8 +9,8 @@
 use std::io;
 use std::path::Path;
 
-use super::fs::{read_full, remove_if_there};
-use super::{Fs, FsFile, JournalId};
+use super::fs::{read_full, replace_file};
+use super::{Fs, JournalId};
 use crate::message::Seq;
 
 const MAGIC: [u8; 8] = *b"ROWBRJID";
@@ -72,17 +72,7 @@ pub(super) fn load<F: Fs>(fs: &F, dir: &Path) -> io::Result<Option<Ids>> {
 
 /// Makes `ids` durable (J10).
 pub(super) fn store<F: Fs>(fs: &F, dir: &Path, ids: &[(JournalId, Seq)]) -> io::Result<()> {
-    let unfinished = dir.join(UNFINISHED_NAME);
-    remove_if_there(fs, &unfinished)?;
-    let file = fs.create_new(&unfinished)?;
-    let bytes = encode(ids);
-    crash_point!("journal.id.half_written", file.write_all_at(&bytes[..bytes.len() / 2], 0));
-    file.write_all_at(&bytes, 0)?;
-    file.sync_data()?;
-    crash_point!("journal.id.unnamed");
-    fs.rename(&unfinished, &dir.join(NAME))?;
-    crash_point!("journal.id.renamed");
-    fs.sync_dir(dir)
+    replace_file(fs, &dir.join(NAME), &dir.join(UNFINISHED_NAME), &encode(ids))
 }
 
 /// A fresh random id.

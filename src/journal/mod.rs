@@ -46,6 +46,7 @@ mod trailer;
 mod writer;
 
 pub use fs::{Fs, FsFile};
+pub(crate) use fs::{read_file, replace_file};
 pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
 pub use id::{JournalId, JournalIdError};
 pub use intake::Intake;
@@ -56,3 +57,5 @@ pub use reader::Reader;
 pub use real_fs::RealFs;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use sim_fs::{SimFault, SimFs};
+#[cfg(test)]
+pub(crate) use writer::{Step, Writer};

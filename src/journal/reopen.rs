@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::fs::is_disk_full;
 use super::recovery::{Recovered, Recovery, Trusted};

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::fs::is_disk_full;
 use super::segment::{self, Segment};

@@ -9,7 +9,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
 use super::reopen::Broken;
@@ -28,7 +30,7 @@ pub(super) const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// A submission buffer larger than this is not kept once it is empty.
 const BUFFER_KEPT_MAX: usize = 1024 * 1024;
 
-pub(super) struct Writer<F: Fs> {
+pub(crate) struct Writer<F: Fs> {
     pub(super) shared: Arc<Shared<F>>,
     /// Held for as long as this process may write.
     _lock_file: F::File,
@@ -78,7 +80,7 @@ pub(super) struct Active<File> {
 
 /// What a turn did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Something; there may be more at once.
     Worked,
     /// Nothing is submitted; come back then at the latest.
@@ -163,7 +165,7 @@ impl<F: Fs> Writer<F> {
     }
 
     /// One turn: at most one write and one sync.
-    pub(super) fn step(&mut self) -> Step {
+    pub(crate) fn step(&mut self) -> Step {
         let stopping = lock(&self.shared.queue).stop;
         if let Some(broken) = &self.broken {
             let left = broken.retry_at.saturating_duration_since(Instant::now());

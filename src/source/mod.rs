@@ -45,5 +45,5 @@ mod wire;
 pub use intake::Journal;
 pub use run::run;
 pub use status::{SourceSnapshot, SourceStatus, SubscriptionStatus};
-pub use stored::{StoredFilter, StoredSubscriptions};
+pub use stored::{StoredFilter, StoredSubscriptions, SubscriptionsFile};
 pub use subscriptions::{Subscription, Subscriptions};

@@ -1,6 +1,5 @@
 //! Connects, runs the session, connects again: for ever, until asked to stop.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,24 +33,23 @@ const VERY_SHORT_IN_A_ROW: u32 = 3;
 /// Takes messages from the broker into the journal until `shutdown`; then makes what was taken durable, acknowledges it,
 /// and leaves the broker with the session kept. The caller bounds how long that may take.
 ///
-/// `plan` may change at any time: filters are then subscribed to and unsubscribed from without a reconnect.
+/// `file` is the one that `plan` was made with. `plan` may change at any time: filters are then subscribed to and unsubscribed from without a reconnect.
 pub async fn run<J: Journal>(
     config: config::Mqtt,
     plan: watch::Receiver<Subscriptions>,
-    data_dir: PathBuf,
+    file: SubscriptionsFile,
     journal: J,
     status: Arc<SourceStatus>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
 ) {
-    let stored = StoredSubscriptions::load(&data_dir)
-        .unwrap_or_else(|| StoredSubscriptions::empty(&config.client_id))
-        .for_client(&config.client_id);
+    let stored =
+        file.load().unwrap_or_else(|| StoredSubscriptions::empty(&config.client_id)).for_client(&config.client_id);
     let shared = Shared {
         plan,
         store: Store::new(journal),
         stored,
-        file: SubscriptionsFile::new(data_dir),
+        file,
         events: Events::new(status, metrics),
         skipped: SkippedIds::default(),
         shutdown,
@@ -88,6 +86,7 @@ impl<J: Journal> Source<J> {
             let accepted = {
                 let mut shutdown = self.shared.shutdown.clone();
                 tokio::select! {
+                    biased;
                     accepted = self.connect() => accepted,
                     () = shutdown.requested() => break,
                 }
@@ -118,6 +117,7 @@ impl<J: Journal> Source<J> {
                 }
             };
             tokio::select! {
+                biased;
                 () = sleep(wait) => {}
                 () = self.shared.shutdown.requested() => {}
             }
@@ -289,5 +289,9 @@ impl<J: Journal> Source<J> {
 
 /// For jitter: any number will do if the system gives none.
 fn random() -> u32 {
+    #[cfg(test)]
+    if let Some(random) = crate::simulation::seams::random() {
+        return random;
+    }
     getrandom::u32().unwrap_or(u32::MAX / 2)
 }

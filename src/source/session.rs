@@ -368,6 +368,7 @@ impl<'a, J: Journal> Session<'a, J> {
         if ended == Ended::Shutdown {
             while !self.shared.store.is_settled() && !self.shared.store.is_stale() {
                 tokio::select! {
+                    biased;
                     result = self.link.exchange(false) => if result.is_err() {
                         return ended;
                     },

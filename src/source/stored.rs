@@ -16,12 +16,14 @@
 //! start; one that cannot be read is treated so, too, and costs a SUBSCRIBE to everything.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::journal::{self, Fs};
 
 const FILE_NAME: &str = "subscriptions.json";
 
@@ -99,10 +101,10 @@ impl StoredSubscriptions {
     }
 
     /// Reads the file in `data_dir`. `None` on a first start.
-    pub fn load(data_dir: &Path) -> Option<StoredSubscriptions> {
+    fn load(fs: &impl Fs, data_dir: &Path) -> Option<StoredSubscriptions> {
         let path = data_dir.join(FILE_NAME);
         // What cannot be read at once is tried again: without the file, QoS 2 messages under way at a crash come twice.
-        let text = match fs::read(&path).or_else(|_| fs::read(&path)) {
+        let text = match journal::read_file(fs, &path).or_else(|_| journal::read_file(fs, &path)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => return Some(Self::unreadable(&path, &error)),
@@ -159,34 +161,57 @@ impl StoredSubscriptions {
     }
 
     /// Replaces the file. Blocks on the disk.
-    pub(super) fn save(&self, data_dir: &Path) -> io::Result<()> {
-        let path = data_dir.join(FILE_NAME);
-        let temporary = data_dir.join(format!("{FILE_NAME}.tmp"));
-        fs::create_dir_all(data_dir)?;
-        let text = serde_json::to_vec_pretty(self)?;
-        let mut file = File::create(&temporary)?;
-        crash_point!("source.subscriptions.half_written", file.write_all(&text[..text.len() / 2]));
-        file.write_all(&text)?;
-        file.sync_all()?;
-        crash_point!("source.subscriptions.unnamed");
-        fs::rename(&temporary, &path)?;
-        crash_point!("source.subscriptions.unsynced");
-        File::open(data_dir)?.sync_all()
+    fn save(&self, fs: &impl Fs, data_dir: &Path) -> io::Result<()> {
+        fs.create_dir_all(data_dir)?;
+        let unfinished = data_dir.join(format!("{FILE_NAME}.tmp"));
+        journal::replace_file(fs, &data_dir.join(FILE_NAME), &unfinished, &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// The file on whichever disk it lies.
+trait OnDisk: Send + Sync {
+    fn load(&self) -> Option<StoredSubscriptions>;
+    fn save(&self, stored: &StoredSubscriptions) -> io::Result<()>;
+}
+
+struct InDirectory<F> {
+    fs: F,
+    data_dir: PathBuf,
+}
+
+impl<F: Fs> OnDisk for InDirectory<F> {
+    fn load(&self) -> Option<StoredSubscriptions> {
+        StoredSubscriptions::load(&self.fs, &self.data_dir)
+    }
+
+    fn save(&self, stored: &StoredSubscriptions) -> io::Result<()> {
+        stored.save(&self.fs, &self.data_dir)
     }
 }
 
 /// Writes the file off the session's task, one write at a time, always the newest state.
-pub(super) struct SubscriptionsFile {
-    data_dir: PathBuf,
+pub struct SubscriptionsFile {
+    path: PathBuf,
+    disk: Arc<dyn OnDisk>,
     writing: Option<tokio::task::JoinHandle<io::Result<()>>>,
     waiting: Option<StoredSubscriptions>,
-    /// The last write failed: the file holds an older state.
+    /// The last write failed, or there was none yet: the disk may hold an older state.
     is_behind: bool,
 }
 
 impl SubscriptionsFile {
-    pub(super) fn new(data_dir: PathBuf) -> SubscriptionsFile {
-        SubscriptionsFile { data_dir, writing: None, waiting: None, is_behind: false }
+    /// The file in `data_dir`, which need not exist.
+    pub fn new<F: Fs>(fs: F, data_dir: PathBuf) -> SubscriptionsFile {
+        let path = data_dir.join(FILE_NAME);
+        let disk = Arc::new(InDirectory { fs, data_dir });
+        // A process that was killed may have left a file whose name a power cut still takes back: what is read here is
+        // not built on before it has been written again.
+        SubscriptionsFile { path, disk, writing: None, waiting: None, is_behind: true }
+    }
+
+    /// What it holds; `None` on a first start.
+    pub fn load(&self) -> Option<StoredSubscriptions> {
+        self.disk.load()
     }
 
     /// Has `stored` written soon.
@@ -201,8 +226,14 @@ impl SubscriptionsFile {
             return;
         }
         if let Some(stored) = self.waiting.take() {
-            let data_dir = self.data_dir.clone();
-            self.writing = Some(tokio::task::spawn_blocking(move || stored.save(&data_dir)));
+            let disk = Arc::clone(&self.disk);
+            let write = move || disk.save(&stored);
+            #[cfg(test)]
+            if crate::simulation::seams::is_simulated() {
+                self.writing = Some(tokio::spawn(async move { write() }));
+                return;
+            }
+            self.writing = Some(tokio::task::spawn_blocking(write));
         }
     }
 
@@ -211,7 +242,7 @@ impl SubscriptionsFile {
         self.writing.is_some() || self.waiting.is_some()
     }
 
-    /// Whether the last write failed, and the file holds an older state.
+    /// Whether the disk may hold an older state, as the last write failed or there was none yet.
     pub(super) fn is_behind(&self) -> bool {
         self.is_behind
     }
@@ -225,14 +256,17 @@ impl SubscriptionsFile {
             let written = writing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
             self.writing = None;
             self.is_behind = written.is_err();
-            result = written.map_err(|source| SaveError { path: self.data_dir.join(FILE_NAME), source });
+            result = written.map_err(|source| SaveError { path: self.path.clone(), source });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::journal::{RealFs, SimFault, SimFs};
 
     fn stored() -> StoredSubscriptions {
         let mut stored = StoredSubscriptions::empty("gw1");
@@ -246,20 +280,20 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(StoredSubscriptions::load(dir.path()), None);
-        stored().save(dir.path()).unwrap();
-        assert_eq!(StoredSubscriptions::load(dir.path()), Some(stored()));
+        assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()), None);
+        stored().save(&RealFs, dir.path()).unwrap();
+        assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()), Some(stored()));
     }
 
     #[test]
     fn a_file_cut_at_any_byte_means_subscribe_again_with_fresh_identifiers() {
         let dir = tempfile::tempdir().unwrap();
-        stored().save(dir.path()).unwrap();
+        stored().save(&RealFs, dir.path()).unwrap();
         let path = dir.path().join(FILE_NAME);
         let text = fs::read(&path).unwrap();
         for len in 0..text.len() {
             fs::write(&path, &text[..len]).unwrap();
-            let loaded = StoredSubscriptions::load(dir.path()).unwrap();
+            let loaded = StoredSubscriptions::load(&RealFs, dir.path()).unwrap();
             assert!(loaded.filters.is_empty() && loaded.next_identifier > 8, "cut at {len}");
         }
     }
@@ -275,28 +309,51 @@ mod tests {
     #[tokio::test]
     async fn the_newest_state_is_what_the_file_holds_in_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = SubscriptionsFile::new(dir.path().to_owned());
+        let mut file = SubscriptionsFile::new(RealFs, dir.path().to_owned());
         let mut state = stored();
         for n in 0..20 {
             state.next_identifier = 100 + n;
             file.save(&state);
         }
         file.settled().await.unwrap();
-        assert_eq!(StoredSubscriptions::load(dir.path()).unwrap().next_identifier, 119);
+        assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()).unwrap().next_identifier, 119);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_is_written_again_before_anything_builds_on_it() {
+        let (fs, dir) = (SimFs::new(1), Path::new("data"));
+        let mut file = SubscriptionsFile::new(fs.clone(), dir.to_owned());
+        file.save(&StoredSubscriptions { qos2_clear_pending: true, ..stored() });
+        file.settled().await.unwrap();
+        // The file is renamed, the directory not synced: shown, and not on the disk.
+        fs.fail_call(6, SimFault::Io);
+        file.save(&stored());
+        file.settled().await.unwrap_err();
+        let fs = fs.kill();
+        let mut file = SubscriptionsFile::new(fs.clone(), dir.to_owned());
+        let loaded = file.load().unwrap();
+        assert_eq!(loaded, stored());
+        assert!(file.is_behind(), "the first connect writes it");
+        file.save(&loaded);
+        file.settled().await.unwrap();
+        assert!(!file.is_behind());
+        for seed in 0..20 {
+            assert_eq!(StoredSubscriptions::load(&fs.crash(seed), dir), Some(stored()), "power cut {seed}");
+        }
     }
 
     #[tokio::test]
     async fn a_failed_write_is_told_and_the_old_state_stays() {
         let dir = tempfile::tempdir().unwrap();
-        stored().save(dir.path()).unwrap();
+        stored().save(&RealFs, dir.path()).unwrap();
         let obstacle = dir.path().join(format!("{FILE_NAME}.tmp"));
         fs::create_dir(&obstacle).unwrap();
-        let mut file = SubscriptionsFile::new(dir.path().to_owned());
+        let mut file = SubscriptionsFile::new(RealFs, dir.path().to_owned());
         file.save(&StoredSubscriptions::empty("gw2"));
         let error = file.settled().await.unwrap_err().to_string();
         assert!(error.contains(FILE_NAME) && error.contains("room"), "{error}");
         assert!(file.is_behind());
-        assert_eq!(StoredSubscriptions::load(dir.path()), Some(stored()));
+        assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()), Some(stored()));
         fs::remove_dir(&obstacle).unwrap();
         file.save(&stored());
         file.settled().await.unwrap();

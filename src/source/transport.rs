@@ -37,6 +37,10 @@ pub(super) enum TransportError {
 
 /// Connects to `url`. Without a limit of time: the caller has one for this and CONNACK together.
 pub(super) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transport, TransportError> {
+    #[cfg(test)]
+    if let Some(link) = crate::simulation::seams::open_link() {
+        return link.map(|link| Box::new(link) as Transport).map_err(TransportError::Tcp);
+    }
     let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TransportError::Tcp)?;
     // An acknowledgement is four bytes: waiting for more to fill a segment would only delay it.
     tcp.set_nodelay(true).map_err(TransportError::Tcp)?;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowbridge::config::{Columns, Format, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, Retained, Retry, Rule, Scheme};
+use rowbridge::journal::RealFs;
 use rowbridge::mapping::TopicPattern;
 use rowbridge::message::Qos;
 use rowbridge::shutdown::{self, ShutdownTrigger};
 use rowbridge::sink::TableName;
-use rowbridge::source::{self, SourceSnapshot, SourceStatus, StoredSubscriptions, Subscriptions};
+use rowbridge::source::{self, SourceSnapshot, SourceStatus, Subscriptions, SubscriptionsFile};
 use rowbridge::telemetry::Metrics;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -54,7 +55,7 @@ impl Client {
 
     /// Whether the client has written down that the broker confirmed its subscriptions.
     pub(crate) fn is_confirmed(&self) -> bool {
-        StoredSubscriptions::load(self.folder.path()).is_some_and(|stored| stored.confirmed)
+        SubscriptionsFile::new(RealFs, self.folder.path().to_owned()).load().is_some_and(|stored| stored.confirmed)
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -75,7 +76,7 @@ impl Client {
         let task = tokio::spawn(source::run(
             self.config.clone(),
             plans,
-            self.folder.path().to_owned(),
+            SubscriptionsFile::new(RealFs, self.folder.path().to_owned()),
             journal,
             Arc::clone(&status),
             Arc::clone(&metrics),
@@ -174,5 +175,5 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
         })
     };
     let rules: Vec<_> = filters.iter().map(rule).collect();
-    Subscriptions::plan(version, &rules, StoredSubscriptions::load(folder))
+    Subscriptions::plan(version, &rules, SubscriptionsFile::new(RealFs, folder.to_owned()).load())
 }

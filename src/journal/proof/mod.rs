@@ -12,7 +12,9 @@ mod simulation;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 pub(super) use choices::Choices;
 pub(super) use simulation::{Mode, World};

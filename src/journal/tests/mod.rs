@@ -14,7 +14,9 @@ mod unreadable;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::proof::*;
 use super::writer::Step;

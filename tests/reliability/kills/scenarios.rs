@@ -19,7 +19,7 @@ const DEATH_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Points that every start passes: a restart sometimes meets a death of its own.
 const ON_EVERY_START: [&str; 5] =
-    ["delivery.contact.made", "source.connecting", "source.subscriptions.unnamed", "source.half_sent", "source.sent"];
+    ["delivery.contact.made", "source.connecting", "file.unnamed", "source.half_sent", "source.sent"];
 
 /// A bridge that lives gets one message at a time, so that points which need many turns are reached.
 const TRICKLE: u64 = 150;

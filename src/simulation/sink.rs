@@ -1,0 +1,303 @@
+//! The bridge's side of a simulated database: one connection of one process.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::database::{Fate, Held, Row, Server, number_in_letter, number_in_row};
+use super::messages::{Kind, kind_of};
+use crate::clock::Timestamp;
+use crate::journal::JournalId;
+use crate::mapping::Cell;
+use crate::message::Seq;
+use crate::sink::{
+    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Sink, SinkError,
+    StoredDeadLetter, StoredOffset, TableName, TableSchema,
+};
+
+/// What one call of `write` wants to happen together.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    pub(super) process: u64,
+    pub(super) journal: JournalId,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) held: Vec<(u64, Held)>,
+    /// From, to (exclusive).
+    pub(super) lost: Vec<(u64, u64)>,
+}
+
+pub(super) struct SimSink {
+    server: Arc<Mutex<Server>>,
+    /// The number of the process, over all worlds' lives.
+    process: u64,
+    /// The epoch in which it connected; `None` = no connection.
+    epoch: Option<u64>,
+}
+
+fn error(class: Class, code: &str) -> SinkError {
+    SinkError { class, code: code.to_owned(), message: "as the world wants it".to_owned(), advice: "none" }
+}
+
+impl SimSink {
+    pub(super) fn new(server: &Arc<Mutex<Server>>, process: u64) -> SimSink {
+        SimSink { server: Arc::clone(server), process, epoch: None }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap()
+    }
+
+    fn broken(&mut self) -> SinkError {
+        self.epoch = None;
+        error(Class::Transient, "broken")
+    }
+
+    /// A connection that the server still knows.
+    fn check(&mut self) -> Result<(), SinkError> {
+        let epoch = self.epoch.expect("after an error of class Transient, connect comes first");
+        if epoch == self.server().epoch { Ok(()) } else { Err(self.broken()) }
+    }
+
+    /// A call that changes nothing.
+    async fn ask(&mut self) -> Result<(), SinkError> {
+        self.check()?;
+        let fate = self.server().fate();
+        match fate {
+            Fate::Fine => Ok(()),
+            Fate::Slow(ms) | Fate::SlowAnswer(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                self.check()
+            }
+            Fate::Fails | Fate::AnswerLost | Fate::DoneLater => Err(self.broken()),
+        }
+    }
+
+    async fn transact(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let transaction = self.transaction(batch);
+        let fate = self.server().fate();
+        self.server().note("write", transaction.from, transaction.to);
+        match fate {
+            Fate::Fine => {}
+            Fate::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Fate::Fails => return Err(self.broken()),
+            Fate::DoneLater => {
+                let mut server = self.server();
+                server.is_unsure_of(transaction.process);
+                server.undecided.push(transaction);
+                drop(server);
+                return Err(self.broken());
+            }
+            Fate::AnswerLost | Fate::SlowAnswer(_) => {}
+        }
+        self.check()?;
+        let applied = self.server().apply(&transaction);
+        if applied.is_err() {
+            return Err(error(Class::OffsetMoved, "moved"));
+        }
+        match fate {
+            Fate::AnswerLost => Err(self.broken()),
+            Fate::SlowAnswer(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                self.check()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn transaction(&self, batch: &Batch) -> Transaction {
+        let offset = &batch.offset;
+        assert_eq!(&*offset.bridge, "sim");
+        let mut held = Vec::new();
+        for (index, unit) in batch.units.iter().enumerate() {
+            assert_eq!(unit.row_count, 1, "each message gives one row");
+            if !batch.is_excluded(index) {
+                let row = decode(batch.tables[unit.table].row(unit.first_row));
+                held.push((unit.seq.0, Held::Row(number_in_row(unit.seq.0, &row))));
+            }
+        }
+        let mut lost = Vec::new();
+        for letter in &batch.dead_letters {
+            if letter.reason == "lost_range" {
+                lost.push(lost_range(letter.seq.0, &letter.error));
+            } else {
+                let number = number_in_letter(&letter.topic, &letter.payload, letter.reason);
+                held.push((letter.seq.0, Held::Letter(number)));
+            }
+        }
+        Transaction { process: self.process, journal: offset.journal, from: offset.from.0, to: offset.to.0, held, lost }
+    }
+
+    fn refused(batch: &Batch) -> Vec<usize> {
+        let is_refused = |&index: &usize| {
+            let unit = &batch.units[index];
+            let row = decode(batch.tables[unit.table].row(unit.first_row));
+            !batch.is_excluded(index) && kind_of(row.number as u64) == Kind::Refused
+        };
+        (0..batch.units.len()).filter(is_refused).collect()
+    }
+}
+
+/// The text is `messages 5 to 8 are lost: why`.
+fn lost_range(from: u64, text: &str) -> (u64, u64) {
+    let words: Vec<&str> = text.split(' ').collect();
+    assert_eq!((words[0], words[1].parse()), ("messages", Ok(from)), "{text}");
+    let last: u64 = words[3].parse().unwrap();
+    (from, last + 1)
+}
+
+impl Sink for SimSink {
+    type Encoder = SimEncoder;
+
+    fn encoder(&self) -> SimEncoder {
+        SimEncoder
+    }
+
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        self.epoch = None;
+        let fate = self.server().fate();
+        let is_down = self.server().is_down;
+        if let Fate::Slow(ms) | Fate::SlowAnswer(ms) = fate {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        if is_down || matches!(fate, Fate::Fails | Fate::AnswerLost | Fate::DoneLater) {
+            return Err(error(Class::Transient, "connect"));
+        }
+        let epoch = self.server().epoch;
+        self.epoch = Some(epoch);
+        Ok(())
+    }
+
+    async fn is_reachable(&mut self) -> bool {
+        !self.server().is_down
+    }
+
+    async fn offsets(&mut self, _: &str) -> Result<Vec<StoredOffset>, SinkError> {
+        self.ask().await?;
+        let is_zombie = self.server().zombie == self.process;
+        if is_zombie {
+            std::future::pending::<()>().await;
+        }
+        let server = self.server();
+        let row = |(&journal, &next_seq): (&JournalId, &u64)| StoredOffset {
+            journal,
+            next_seq: Seq(next_seq),
+            updated_at: Timestamp(0),
+        };
+        Ok(server.state.offsets.iter().map(row).collect())
+    }
+
+    async fn start_offset(&mut self, _: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
+        self.check()?;
+        let fate = self.server().fate();
+        if fate == Fate::Fails {
+            return Err(self.broken());
+        }
+        self.server().note("start offset", next_seq.0, 0);
+        self.server().state.offsets.entry(journal).or_insert(next_seq.0);
+        if fate == Fate::AnswerLost { Err(self.broken()) } else { Ok(()) }
+    }
+
+    async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
+        self.ask().await?;
+        if self.server().is_held {
+            return Err(error(Class::Table, "denied"));
+        }
+        let column = |name: &str, column_type| Column {
+            name: name.to_owned(),
+            column_type,
+            type_name: String::new(),
+            not_null: false,
+            has_default: false,
+            generated: false,
+        };
+        let text = || ColumnType::Text { max_chars: None };
+        let columns = vec![
+            column("seq", ColumnType::Int8),
+            column("n", ColumnType::Int8),
+            column("topic", text()),
+            column("pad", text()),
+        ];
+        Ok(Some(TableSchema { name: table.clone(), columns, primary_key: Vec::new() }))
+    }
+
+    fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)]) -> String {
+        unreachable!("the table is there")
+    }
+
+    async fn create_table(&mut self, _: &str) -> Result<(), SinkError> {
+        unreachable!("the table is there")
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.check()?;
+        if self.server().is_held {
+            return Err(error(Class::Table, "denied"));
+        }
+        let is_whole = batch.row_count() > 0 && self.server().refuses_whole();
+        if is_whole || !SimSink::refused(batch).is_empty() {
+            return Err(error(Class::Row, "refused"));
+        }
+        self.transact(batch).await
+    }
+
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+        self.ask().await?;
+        let refusal = |unit| Refusal { unit, reason: "constraint", message: "refused".to_owned() };
+        Ok(SimSink::refused(batch).into_iter().map(refusal).collect())
+    }
+
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.check()?;
+        if self.server().refuses_whole() || !SimSink::refused(batch).is_empty() {
+            return Err(error(Class::Row, "refused"));
+        }
+        self.transact(batch).await
+    }
+
+    async fn purge_dead_letters(&mut self, _: &str, _: Timestamp) -> Result<u64, SinkError> {
+        self.ask().await?;
+        Ok(0)
+    }
+
+    async fn dead_letters(&mut self, _: &str, _: &DeadLetterFilter) -> Result<Vec<StoredDeadLetter>, SinkError> {
+        unreachable!("the bridge itself never reads them")
+    }
+
+    async fn close(&mut self) {
+        self.epoch = None;
+    }
+}
+
+/// Rows as `seq i64 | n i64 | topic | pad`, texts with a length u32 before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SimEncoder;
+
+impl RowEncoder for SimEncoder {
+    const TEXT_TAKES_NUL: bool = true;
+
+    fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn cell(&self, _: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
+        match cell {
+            Cell::Int(number) => out.extend_from_slice(&number.to_le_bytes()),
+            Cell::Text(text) => {
+                out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
+            // What a row without the column would hold; every message of this world has it.
+            Cell::Null => {}
+            cell => panic!("no column of this world takes {cell:?}"),
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Row {
+    let number = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let text = |at: usize| {
+        let len = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        String::from_utf8(bytes[at + 4..at + 4 + len].to_vec()).unwrap()
+    };
+    let topic = text(16);
+    let pad = text(20 + topic.len());
+    Row { seq: number(0), number: number(8), topic, pad }
+}
