@@ -6,7 +6,9 @@
 //! evenly for a while.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How far the wall clock may stray from the monotonic one before it counts as set, not merely as kept right.
 const JUMP_MIN: Duration = Duration::from_secs(300);

@@ -47,6 +47,20 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
     }
 
+    /// While nothing is written: whether the database is still there, and where this connection left it. An older copy of
+    /// it lacks messages that nobody would miss until the next one comes.
+    pub(super) async fn look(&mut self, place: &Place) -> Result<(), Stop> {
+        let stored = self.setup.sink.offsets(&self.setup.bridge).await?;
+        let position = self.reader.position();
+        if stored.iter().any(|offset| offset.journal == place.journal && offset.next_seq == position) {
+            return Ok(());
+        }
+        let bridge = &self.setup.bridge;
+        Err(Stop::Relocate(format!(
+            "the offset of bridge {bridge} is not {position} any more, though nothing was written"
+        )))
+    }
+
     /// DESIGN J11: the database holds numbers that this journal never sent it. All that was journaled since the database
     /// was last reached is new to it, so that is where it begins, under an id that it has no row of.
     async fn begin_anew(&mut self, journal: JournalId, stored: Seq, ids: &[(JournalId, Seq)]) -> Result<(), Stop> {

@@ -35,6 +35,9 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often an unreachable server is knocked at: a few packets each time, also over a metered link.
 const KNOCK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// While nothing is written, a database that has gone, or an older copy that took its place, is noticed this late at most.
+const IDLE_LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How often a batch that waits for company looks whether it is full: a full one goes that much late at most.
 const COMPANY_GLANCE: Duration = Duration::from_millis(5);
 
@@ -80,6 +83,15 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) rows_limit: usize,
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     pub(super) halt_before: Option<Seq>,
+}
+
+/// What a wait for messages ended with.
+#[derive(Debug, PartialEq, Eq)]
+enum Company {
+    /// There may be something to write.
+    Some,
+    /// Nothing came.
+    None,
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
@@ -188,9 +200,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 return Ok(false);
             }
             let stopping = self.setup.shutdown.is_requested();
-            if !stopping {
-                self.await_company(waiting_since.take()).await;
-            }
+            let is_idle = !stopping && self.await_company(waiting_since.take()).await == Company::None;
             gatherer.clear(self.reader.position());
             self.account.clear();
             let halted = self.gather(gatherer, until)?;
@@ -200,6 +210,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 waiting_since = (self.watermark.borrow().next_seq > self.reader.position()).then_some(begun);
             } else if let Some(halt) = halted {
                 return Err(Stop::from(&halt));
+            } else if is_idle {
+                self.look(place).await?;
             }
             if stopping {
                 return Ok(true);
@@ -224,8 +236,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
     }
 
-    /// Waits until there is something to write and it has had company, or a stop is requested.
-    async fn await_company(&mut self, waiting_since: Option<Instant>) {
+    /// Waits until there is something to write and it has had company, or a stop is requested; or for a while in vain.
+    async fn await_company(&mut self, waiting_since: Option<Instant>) -> Company {
         let position = self.reader.position();
         let batch = &self.setup.database.batch;
         if waiting_since.is_none() {
@@ -235,8 +247,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             tokio::select! {
                 biased;
                 _ = self.watermark.wait_for(|mark| mark.next_seq > position) => {}
-                () = self.setup.shutdown.requested() => return,
-                () = tokio::time::sleep(PURGE_INTERVAL) => return,
+                () = self.setup.shutdown.requested() => return Company::Some,
+                () = tokio::time::sleep(IDLE_LOOK_INTERVAL) => return Company::None,
             }
         }
         let due = waiting_since.unwrap_or_else(Instant::now) + batch.max_wait;
@@ -245,14 +257,15 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         while self.watermark.borrow().next_seq < enough {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(left.min(COMPANY_GLANCE)) => {}
-                () = self.setup.shutdown.requested() => return,
+                () = self.setup.shutdown.requested() => break,
             }
         }
+        Company::Some
     }
 
     async fn purge_when_due(&mut self) -> Result<(), Stop> {
