@@ -10,6 +10,9 @@ use rustix::process::Signal;
 use super::round::{Round, Seen};
 use crate::support::{wait_for, wait_within};
 
+/// A segment's last bytes: its mark and the copy of its header.
+const TRAILER_LEN: usize = 128;
+
 /// Messages of a round before and after the death.
 const BEFORE: u64 = 160;
 const AFTER: u64 = 60;
@@ -167,8 +170,10 @@ fn headless(round: &mut Round, point: &str) {
     round.wait_drained();
     round.kill();
     let (file, _) = newest_segment(round);
-    // The header and its copy in the first record.
+    // The header and its copy at the end.
+    let size = file.metadata().unwrap().len();
     file.write_all_at(&[0xA5; 256], 0).unwrap();
+    file.write_all_at(&[0xA5; TRAILER_LEN], size - TRAILER_LEN as u64).unwrap();
     round.promise.is_renumbered = true;
     die_on_start(round, point);
     round.start();
@@ -198,7 +203,7 @@ fn tear_end(round: &mut Round) {
     let (file, end) = newest_segment(round);
     let count = round.random.within(1, 1_500) as usize;
     let torn: Vec<u8> = (0..count).map(|_| round.random.within(1, 255) as u8).collect();
-    let size = file.metadata().unwrap().len();
+    let size = file.metadata().unwrap().len() - TRAILER_LEN as u64;
     let room = size.saturating_sub(end.next_multiple_of(8)) as usize;
     let len = torn.len().min(room.max(1));
     file.write_all_at(&torn[..len], end.next_multiple_of(8)).unwrap();
@@ -216,7 +221,8 @@ fn damage_middle(round: &mut Round) {
 fn newest_segment(round: &Round) -> (File, u64) {
     let path = round.newest_segment();
     let bytes = std::fs::read(&path).unwrap();
-    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
+    let records = &bytes[..bytes.len() - TRAILER_LEN];
+    let end = records.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
     (File::options().read(true).write(true).open(path).unwrap(), end)
 }
 
