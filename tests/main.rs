@@ -9,6 +9,7 @@ mod support;
 
 mod both_databases;
 mod broker_restart;
+mod catch_up;
 mod commands;
 mod configuration;
 mod crashes;

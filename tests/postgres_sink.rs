@@ -3,6 +3,7 @@
 mod failures;
 mod migrations;
 mod pooler;
+mod series;
 mod tls;
 mod transactions;
 mod types;

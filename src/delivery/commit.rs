@@ -2,10 +2,10 @@
 
 use tokio::time::Instant;
 
+use super::backlog::{Backlog, Filling};
 use super::gather::{Gatherer, Halt};
 use super::stop::Stop;
 use super::worker::Worker;
-use crate::clock::Timestamp;
 use crate::journal::{Entry, Fs};
 use crate::message::Seq;
 use crate::sink::{Class, Refusal, Sink, SinkError};
@@ -18,44 +18,64 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         gatherer: &mut Gatherer<S::Encoder>,
         until: Option<Seq>,
     ) -> Result<Option<Halt>, Stop> {
-        let limits = &self.setup.database.batch;
-        let mut oldest: Option<Timestamp> = None;
-        while !gatherer.is_full(self.rows_limit, limits.max_bytes) {
-            let position = self.reader.position();
-            let is_halted = self.halt_before.is_some_and(|seq| position >= seq);
-            if until.is_some_and(|until| position >= until) || (is_halted && !gatherer.is_empty()) {
-                break;
-            }
-            match self.reader.next()? {
-                None => break,
-                Some(Entry::Message(message)) => {
-                    oldest.get_or_insert(message.received_at);
-                    if let Err(halt) = gatherer.add(&message, &mut self.account) {
-                        self.halt_before = Some(halt.seq);
-                        self.reader.seek(halt.seq)?;
-                        return Ok(Some(halt));
-                    }
-                }
-                Some(Entry::Lost(lost)) => gatherer.add_lost(&lost),
-            }
-            if is_halted {
-                break;
-            }
-        }
-        self.setup.state.update(|state| state.oldest_pending = oldest);
-        Ok(None)
+        let mut filling = Filling {
+            reader: &mut self.reader,
+            account: &mut self.account,
+            halt_before: &mut self.halt_before,
+            until,
+            rows_max: self.rows_limit,
+            bytes_max: self.setup.database.batch.max_bytes,
+        };
+        let filled = filling.fill(gatherer)?;
+        self.setup.state.update(|state| state.oldest_pending = filled.oldest);
+        Ok(filled.halted)
     }
 
-    /// Writes the batch, without the units that the database refuses, and counts it.
-    pub(super) async fn commit(&mut self, gatherer: &mut Gatherer<S::Encoder>, begun: Instant) -> Result<(), Stop> {
+    /// Writes the batch, with more of the backlog if the sink takes that, without the units that the database refuses,
+    /// and counts it. Batches that were refused in company are to be gathered again, one by one.
+    pub(super) async fn commit(
+        &mut self,
+        gatherer: &mut Gatherer<S::Encoder>,
+        until: Option<Seq>,
+        begun: Instant,
+    ) -> Result<(), Stop> {
+        let from = gatherer.batch.offset.from;
+        crash_point!("delivery.gathered");
+        let mut backlog = Backlog::new(
+            gatherer,
+            Filling {
+                reader: &mut self.reader,
+                account: &mut self.account,
+                halt_before: &mut self.halt_before,
+                until,
+                rows_max: self.rows_limit,
+                bytes_max: self.setup.database.batch.max_bytes,
+            },
+            &self.series_limit,
+            &self.watermark,
+            &self.setup.shutdown,
+        );
+        let written = self.setup.sink.write_series(&mut backlog).await;
+        let (is_series, earlier_rows) = (backlog.is_series(), backlog.earlier_rows());
         let to = gatherer.batch.offset.to;
         self.known = self.known.max(to);
-        crash_point!("delivery.gathered");
-        if let Err(stop) = self.write(gatherer).await {
+        let written = match written {
+            Err(error) if is_series && matches!(error.class, Class::Row | Class::Table) => {
+                events::series_refused(&self.metrics, &self.setup.database.name, &error, from, to);
+                self.series_limit.fall_back();
+                return Ok(self.reader.seek(from)?);
+            }
+            written if is_series => written.map_err(Stop::from),
+            written => self.write(gatherer, written).await,
+        };
+        if let Err(stop) = written {
+            self.series_limit.fall_back();
             if let Stop::Retry(_) = stop {
-                self.account.doubt(gatherer.batch.offset.from, to);
+                self.account.doubt(from, to);
                 // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
-                self.rows_limit = (self.rows_limit / 2).max(1);
+                if !is_series {
+                    self.rows_limit = (self.rows_limit / 2).max(1);
+                }
             }
             return Err(stop);
         }
@@ -77,16 +97,22 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             self.halt_before = None;
         }
         self.rows_limit = self.rows_limit.saturating_mul(2).min(self.setup.database.batch.max_rows);
+        self.series_limit.learn(begun.elapsed(), gatherer.batch.excluded.is_empty());
         self.backoff.reset();
         self.may_knock = true;
-        self.metrics.committed(gatherer.batch.row_count(), begun.elapsed());
+        self.metrics.committed(earlier_rows + gatherer.batch.row_count(), begun.elapsed());
         Ok(())
     }
 
-    async fn write(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
+    /// `written` is what came of writing the batch the first time.
+    async fn write(
+        &mut self,
+        gatherer: &mut Gatherer<S::Encoder>,
+        mut written: Result<(), SinkError>,
+    ) -> Result<(), Stop> {
         // Each round takes at least one unit out, so the rounds end.
         for attempts in 1.. {
-            let error = match self.setup.sink.write(&gatherer.batch).await {
+            let error = match written {
                 Err(error) if error.class == Class::Row => error,
                 written => return Ok(written?),
             };
@@ -99,6 +125,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             }
             self.refuse(gatherer, &refusals, attempts)?;
             crash_point!("delivery.refusing");
+            written = self.setup.sink.write(&gatherer.batch).await;
         }
         unreachable!("there are fewer units than attempts to count")
     }

@@ -1,6 +1,7 @@
 //! From the journal into one database: read, map, batch, write, account. One thread per database, none waits for another.
 
 mod account;
+mod backlog;
 mod backoff;
 mod commit;
 mod dead_letter;

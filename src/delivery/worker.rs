@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::backlog::SeriesLimit;
 use super::backoff::Backoff;
 use super::first_contact::FirstContact;
 use super::gather::{Gatherer, UnmatchedPolicy};
@@ -81,6 +82,8 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) may_knock: bool,
     /// Fewer rows than `max_rows`, after a batch was refused as a whole; grows again with every commit.
     pub(super) rows_limit: usize,
+    /// How much may go into one transaction, where the sink takes more than a batch.
+    pub(super) series_limit: SeriesLimit,
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     pub(super) halt_before: Option<Seq>,
 }
@@ -115,6 +118,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             clock_evenness: Evenness::begin(),
             purge_due: Instant::now() + PURGE_INTERVAL,
             rows_limit: setup.database.batch.max_rows,
+            series_limit: SeriesLimit::new(setup.database.batch.max_rows, setup.database.statement_timeout),
             halt_before: None,
             may_knock: true,
             setup,
@@ -206,7 +210,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let halted = self.gather(gatherer, until)?;
             if gatherer.batch.offset.to > gatherer.batch.offset.from {
                 let begun = Instant::now();
-                self.commit(gatherer, begun).await?;
+                self.commit(gatherer, until, begun).await?;
                 waiting_since = (self.watermark.borrow().next_seq > self.reader.position()).then_some(begun);
             } else if let Some(halt) = halted {
                 return Err(Stop::from(&halt));

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::sink::{
     Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
     TableSchema,
 };
-use crate::sink::{Refusal, SinkError};
+use crate::sink::{Refusal, Series, SinkError, Unit};
 
 /// What the next calls of `write` do; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,12 +44,28 @@ struct FaultySink {
     script: Arc<Mutex<VecDeque<Fault>>>,
     /// The offset that the next connection reads, though a commit under way will have moved it.
     read_before: Option<Seq>,
+    /// Batches that went with an earlier one.
+    joined: Arc<AtomicUsize>,
 }
 
 impl FaultySink {
     fn next_fault(&self) -> Fault {
         self.script.lock().unwrap().pop_front().unwrap_or(Fault::None)
     }
+}
+
+/// Adds the rows of a batch to those of the batches before it.
+fn append(whole: &mut Batch, batch: &Batch) {
+    let rows_before: Vec<usize> = whole.tables.iter().map(|table| table.ends.len()).collect();
+    for (table, more) in whole.tables.iter_mut().zip(&batch.tables) {
+        let bytes_before = table.bytes.len();
+        table.bytes.extend_from_slice(&more.bytes);
+        table.ends.extend(more.ends.iter().map(|end| end + bytes_before));
+    }
+    whole.units.extend(batch.units.iter().map(|unit| {
+        let first_row = unit.first_row + rows_before[unit.table];
+        Unit { first_row, ..unit.clone() }
+    }));
 }
 
 fn failure(class: Class) -> SinkError {
@@ -101,6 +118,17 @@ impl Sink for FaultySink {
             Fault::Whole => self.inner.write(batch).await,
         }
     }
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+        let mut whole = series.batch().clone();
+        whole.dead_letters.clear();
+        while series.advance() {
+            self.joined.fetch_add(1, Ordering::Relaxed);
+            append(&mut whole, series.batch());
+        }
+        whole.offset = series.offset();
+        whole.dead_letters.extend(series.earlier_dead_letters().iter().chain(&series.batch().dead_letters).cloned());
+        self.write(&whole).await
+    }
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         self.inner.refused_units(batch).await
     }
@@ -136,6 +164,7 @@ struct Bench {
     stop: ShutdownTrigger,
     state: Arc<SharedState>,
     metrics: Arc<Metrics>,
+    joined: Arc<AtomicUsize>,
 }
 
 const RULE: &str = "
@@ -177,6 +206,7 @@ impl Bench {
             stop,
             state: Arc::clone(&state),
             metrics: Arc::clone(&metrics),
+            joined: Arc::default(),
         };
         bench.push(payloads);
         let setup = Setup {
@@ -184,6 +214,7 @@ impl Bench {
                 inner: SqliteSink::new(&config.databases[0]),
                 script: Arc::new(Mutex::new(faults.iter().copied().collect())),
                 read_before: None,
+                joined: Arc::clone(&bench.joined),
             },
             bridge: "b".into(),
             database: config.databases[0].clone(),
@@ -294,6 +325,7 @@ fn every_message_is_written_once_whatever_breaks_around_the_commit() {
         // A commit whose answer was lost counts as well, also one that was still on its way.
         wait_until("all are counted", || bench.tally().written >= 95);
         assert_eq!((bench.tally().written, bench.tally().rows), (95, 95), "{faults:?}");
+        assert!(bench.joined.load(Ordering::Relaxed) > 0, "several batches went together, {faults:?}");
     }
 }
 

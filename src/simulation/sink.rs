@@ -10,7 +10,7 @@ use crate::journal::JournalId;
 use crate::mapping::Cell;
 use crate::message::Seq;
 use crate::sink::{
-    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Sink, SinkError,
+    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Series, Sink, SinkError,
     StoredDeadLetter, StoredOffset, TableName, TableSchema,
 };
 
@@ -72,8 +72,7 @@ impl SimSink {
         }
     }
 
-    async fn transact(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let transaction = self.transaction(batch);
+    async fn transact(&mut self, transaction: Transaction) -> Result<(), SinkError> {
         let fate = self.server().fate();
         self.server().note("write", transaction.from, transaction.to);
         match fate {
@@ -237,7 +236,34 @@ impl Sink for SimSink {
         if is_whole || !SimSink::refused(batch).is_empty() {
             return Err(error(Class::Row, "refused"));
         }
-        self.transact(batch).await
+        self.transact(self.transaction(batch)).await
+    }
+
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+        if !series.may_advance() {
+            return self.write(series.batch()).await;
+        }
+        self.check()?;
+        if self.server().is_held {
+            return Err(error(Class::Table, "denied"));
+        }
+        let mut is_refused = self.server().refuses_whole();
+        let mut whole = self.transaction(series.batch());
+        loop {
+            is_refused |= !SimSink::refused(series.batch()).is_empty();
+            if !series.advance() {
+                break;
+            }
+            let Transaction { to, held, lost, .. } = self.transaction(series.batch());
+            whole.to = to;
+            whole.held.extend(held);
+            whole.lost.extend(lost);
+        }
+        assert_eq!((whole.from, whole.to), (series.offset().from.0, series.offset().to.0));
+        if is_refused {
+            return Err(error(Class::Row, "refused"));
+        }
+        self.transact(whole).await
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
@@ -251,7 +277,7 @@ impl Sink for SimSink {
         if self.server().refuses_whole() || !SimSink::refused(batch).is_empty() {
             return Err(error(Class::Row, "refused"));
         }
-        self.transact(batch).await
+        self.transact(self.transaction(batch)).await
     }
 
     async fn purge_dead_letters(&mut self, _: &str, _: Timestamp) -> Result<u64, SinkError> {

@@ -5,6 +5,7 @@ mod dead_letters;
 mod error;
 mod postgres;
 mod schema;
+mod series;
 mod sqlite;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use postgres::{PostgresEncoder, PostgresSink};
 pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
+pub use series::Series;
 pub use sqlite::{SqliteEncoder, SqliteSink};
 
 use crate::clock::Timestamp;
@@ -104,6 +106,12 @@ pub trait Sink {
     /// One transaction: rows, dead letters and the offset's compare-and-swap. `Ok` only after COMMIT was confirmed.
     /// A compare-and-swap that finds another offset gives [`Class::OffsetMoved`] and leaves nothing behind.
     async fn write(&mut self, batch: &Batch) -> Result<(), SinkError>;
+
+    /// Writes the batch at hand as `write` does and may write further batches of the series in the same transaction.
+    /// An error leaves nothing of any of them behind, and blames no unit if there was more than one.
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+        self.write(series.batch()).await
+    }
 
     /// After `write` failed with [`Class::Row`]: finds the units that the database refuses, leaving nothing behind.
     ///

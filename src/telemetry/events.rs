@@ -86,6 +86,12 @@ pub fn batch_narrowed(metrics: &DatabaseMetrics, database: &str, error: &SinkErr
     debug!(database, %error, rows, "the batch is refused as a whole; fewer rows at a time");
 }
 
+/// Batches that went together were refused; which row is at fault shows when they go one by one.
+pub fn series_refused(metrics: &DatabaseMetrics, database: &str, error: &SinkError, from: Seq, to: Seq) {
+    metrics.retries.inc();
+    debug!(database, %error, %from, %to, "several batches in one transaction are refused; now one at a time");
+}
+
 /// A database hears of this journal for the first time.
 pub fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other_journals: usize) {
     if rows_of_other_journals == 0 {

@@ -5,7 +5,8 @@
 //! one's data.
 
 use std::ops::Range;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
@@ -13,7 +14,7 @@ use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{COPY_HEADER, COPY_TRAILER};
 use super::session::Session;
-use crate::sink::{Batch, Class, SinkError, TableRows, quote};
+use crate::sink::{Batch, Class, SinkError, TableRows, TableSchema, quote};
 
 /// Bytes per CopyData message: large enough that the message's own cost vanishes, small enough to copy piece by piece.
 const PIECE_BYTES: usize = 256 << 10;
@@ -97,19 +98,40 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// The table and the columns that are filled.
+    pub(super) fn target(&self) -> (&Arc<TableSchema>, &Arc<[usize]>) {
+        (&self.table.table, &self.table.columns)
+    }
+
     /// Sends the rows and waits for the server to have them.
     pub(super) async fn send(&self, copy: CopyInSink<Bytes>) -> Result<(), Error> {
         let mut copy = pin!(copy);
-        copy.feed(Bytes::from_static(COPY_HEADER)).await?;
+        begin(copy.as_mut()).await?;
         crash_point!("postgres.rows.half", self.send_half(copy).await);
+        self.feed(copy.as_mut()).await?;
+        end(copy).await
+    }
+
+    /// Sends the rows into a COPY that has begun.
+    pub(super) async fn feed(&self, mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
         for range in &self.ranges {
             for piece in self.table.bytes[range.clone()].chunks(PIECE_BYTES) {
                 copy.feed(Bytes::copy_from_slice(piece)).await?;
             }
         }
-        copy.feed(Bytes::from_static(COPY_TRAILER)).await?;
-        copy.finish().await.map(drop)
+        Ok(())
     }
+}
+
+/// Sends what goes before the first row.
+pub(super) async fn begin(mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
+    copy.feed(Bytes::from_static(COPY_HEADER)).await
+}
+
+/// Sends what goes behind the last row and waits for the server to have them all.
+pub(super) async fn end(mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
+    copy.feed(Bytes::from_static(COPY_TRAILER)).await?;
+    copy.finish().await.map(drop)
 }
 
 /// A COPY that failed.
@@ -124,13 +146,19 @@ pub(super) struct CopyError {
 impl CopyError {
     /// The error as delivery is to see it.
     pub(super) fn explain(&self, session: &Session, tables: &[Rows<'_>]) -> SinkError {
-        let mut explained = session.explain(&self.error, &tables[self.table].doing());
-        if self.at_start && explained.class == Class::Row {
-            explained.class = Class::Table;
-            explained.advice = "the table refuses every row: look at its triggers and rules";
-        }
-        explained
+        let doing = tables[self.table].doing();
+        if self.at_start { explain_start(session, &self.error, &doing) } else { session.explain(&self.error, &doing) }
     }
+}
+
+/// The error of a COPY that took no row, as delivery is to see it.
+pub(super) fn explain_start(session: &Session, error: &Error, doing: &str) -> SinkError {
+    let mut explained = session.explain(error, doing);
+    if explained.class == Class::Row {
+        explained.class = Class::Table;
+        explained.advice = "the table refuses every row: look at its triggers and rules";
+    }
+    explained
 }
 
 /// When a COPY is started.

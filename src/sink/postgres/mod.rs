@@ -6,7 +6,7 @@
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
 //! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema` | the live table |
-//! | `encode`, `copy`, `write`, `walk` | rows: their form, their way, the batch's transaction, one by one if refused |
+//! | `encode`, `copy`, `write`, `series`, `walk` | rows: their form, their way, a batch's or several batches' transaction, one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
 //!
 //! While a call runs, the session is out of the sink; it comes back only when the call has left no transaction open. So
@@ -21,6 +21,7 @@ mod letters;
 mod migrate;
 mod offsets;
 mod schema;
+mod series;
 mod session;
 mod sqlstate;
 mod tls;
@@ -36,8 +37,8 @@ use self::failure::own;
 use self::session::Session;
 use self::transaction::{Sql, around};
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Sink, SinkError, StoredDeadLetter, StoredOffset, TableName,
-    TableSchema, quote,
+    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
+    TableName, TableSchema, quote,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
@@ -172,6 +173,13 @@ impl Sink for PostgresSink {
 
     async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.run(async |session, sql| write::write(session, sql, batch).await).await
+    }
+
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+        if !series.may_advance() {
+            return self.write(series.batch()).await;
+        }
+        self.run(async |session, sql| series::write(session, sql, series).await).await
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {

@@ -90,7 +90,20 @@ pub(super) async fn compare_and_swap(client: &Client, sql: &Sql, offset: &Offset
     client.execute_typed(&update, &parameters).await.map(drop)
 }
 
-/// What a failed [`compare_and_swap`] means.
+/// Locks the row as the compare-and-swap from the same offset does, and fails as it does; moves nothing yet.
+pub(super) async fn lock(client: &Client, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
+    let select = format!(
+        "SELECT 1 / (SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} \
+         WHERE bridge = $1 AND journal_id = $2::text::uuid AND next_seq = $3 FOR NO KEY UPDATE) AS held)",
+        sql.offsets
+    );
+    let (journal, from) = (offset.journal.to_string(), number(offset.from));
+    let bridge: &str = &offset.bridge;
+    let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&from, Type::INT8)];
+    client.query_typed(&select, &parameters).await.map(drop)
+}
+
+/// What a failed [`compare_and_swap`], or [`lock`], means.
 pub(super) fn moved_or_failed(session: &Session, offset: &OffsetMove, error: &Error) -> SinkError {
     const DOING: &str = "moving the offset";
     if error.code().is_some_and(|code| code.code() == DIVISION_BY_ZERO) {

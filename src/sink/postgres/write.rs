@@ -8,9 +8,8 @@
 //! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT travels with the rest.
 //!
 //! The compare-and-swap comes first and not last: it locks the offset row before work is done, so a second instance
-//! waits and misses instead of colliding on unique keys; it lets COMMIT follow the data without another round trip; and
-//! everything up to the first COPY of the NEXT batch can be sent behind this one's COMMIT, because a failure here makes
-//! the next compare-and-swap miss. That is where pipelining of batches goes in ([`begin`] is its seam).
+//! waits and misses instead of colliding on unique keys, and COMMIT can follow the data without another round trip.
+//! Where more than a batch waits, [`series`](super::series) shares the round trips among many.
 //!
 //! What protects the promise "`Ok` only after COMMIT": the answers of all statements are awaited, in order, and the
 //! first error is returned. A COMMIT sent behind a failed statement is a ROLLBACK.
@@ -24,9 +23,9 @@ use super::transaction::{Sql, commit};
 use super::{dead_letters, offsets};
 use crate::sink::{Batch, SinkError};
 
-const BEGINNING: &str = "beginning a transaction";
+pub(super) const BEGINNING: &str = "beginning a transaction";
 pub(super) const COMMITTING: &str = "committing";
-const DEAD_LETTERS: &str = "writing dead letters";
+pub(super) const DEAD_LETTERS: &str = "writing dead letters";
 
 /// Writes the batch; `Ok` only after COMMIT was confirmed.
 pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {

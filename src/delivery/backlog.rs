@@ -1,0 +1,262 @@
+//! What waits behind the batch at hand, for a sink that takes more than one batch in a transaction.
+//!
+//! A far database answers a transaction after a few round trips, whatever its size; so the more it lags behind, the more
+//! goes into one. What fails in company is taken back whole and then goes batch by batch: only in a batch by itself is a
+//! row ever found at fault.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::account::Account;
+use super::gather::{Gatherer, Halt};
+use crate::clock::Timestamp;
+use crate::journal::{Entry, Fs, JournalError, Reader, Watermark};
+use crate::message::Seq;
+use crate::shutdown::Shutdown;
+use crate::sink::{Batch, DeadLetter, OffsetMove, RowEncoder, Series};
+
+/// How long a transaction may be fed. 1 s: three round trips of 100 ms beside it cost a third; twice as long would gain
+/// little for anybody nearer, and hold locks and the rows out of sight.
+pub(super) const SERIES_TIME: Duration = Duration::from_secs(1);
+
+/// Of `statement_timeout`, which the server applies to each COPY as a whole.
+const STATEMENT_TIME_SHARE: u32 = 4;
+
+/// A transaction holds at most so many times `batch.max_rows` rows.
+const SERIES_BATCHES_MAX: usize = 200;
+
+/// How much longer a series may be than the last one that went in: after a failure a few short ones find the culprit.
+const SERIES_GROWTH: usize = 4;
+
+/// Messages mapped at a time while rows go to one table only: few enough that the server does not run out of work
+/// meanwhile, with what the socket's buffers hold.
+const PORTION_ROWS: usize = 1_000;
+
+/// Dead letters, and bytes of their payloads, that wait in memory for the end of a series; with more it ends.
+const LETTERS_MAX: usize = 1_000;
+const LETTER_BYTES_MAX: usize = 1 << 20;
+
+/// How many messages may go into one transaction: learnt from how the last ones went.
+#[derive(Debug)]
+pub(super) struct SeriesLimit {
+    rows: usize,
+    rows_max: usize,
+    time: Duration,
+    batch_rows: usize,
+}
+
+impl SeriesLimit {
+    pub(super) fn new(batch_rows: usize, statement_timeout: Duration) -> SeriesLimit {
+        let rows_max = batch_rows.saturating_mul(SERIES_BATCHES_MAX);
+        let time = SERIES_TIME.min(statement_timeout / STATEMENT_TIME_SHARE);
+        SeriesLimit { rows: rows_max, rows_max, time, batch_rows }
+    }
+
+    /// The next batch goes alone.
+    pub(super) fn fall_back(&mut self) {
+        self.rows = self.batch_rows;
+    }
+
+    /// All that was asked for went in, in that time; `is_clean` if no row was refused.
+    pub(super) fn learn(&mut self, elapsed: Duration, is_clean: bool) {
+        if !is_clean {
+            return self.fall_back();
+        }
+        // The time of feeding is bounded by itself, but buffers on the way may have taken more than the way could carry.
+        self.rows = if elapsed > SERIES_TIME * 2 {
+            (self.rows / 2).max(self.batch_rows)
+        } else {
+            self.rows.saturating_mul(SERIES_GROWTH).min(self.rows_max)
+        };
+    }
+}
+
+/// What a batch is filled from, and how far.
+pub(super) struct Filling<'a, F: Fs> {
+    pub(super) reader: &'a mut Reader<F>,
+    pub(super) account: &'a mut Account,
+    pub(super) halt_before: &'a mut Option<Seq>,
+    pub(super) until: Option<Seq>,
+    pub(super) rows_max: usize,
+    pub(super) bytes_max: usize,
+}
+
+/// What became of filling a batch.
+pub(super) struct Filled {
+    /// The next message to read is one that halts.
+    pub(super) halted: Option<Halt>,
+    /// When the oldest message in it was received.
+    pub(super) oldest: Option<Timestamp>,
+}
+
+impl<F: Fs> Filling<'_, F> {
+    /// Fills the batch from the journal. A halt leaves its message as the next one to read.
+    pub(super) fn fill<R: RowEncoder>(&mut self, gatherer: &mut Gatherer<R>) -> Result<Filled, JournalError> {
+        let mut filled = Filled { halted: None, oldest: None };
+        while !gatherer.is_full(self.rows_max, self.bytes_max) {
+            let position = self.reader.position();
+            let is_halted = self.halt_before.is_some_and(|seq| position >= seq);
+            if self.until.is_some_and(|until| position >= until) || (is_halted && !gatherer.is_empty()) {
+                break;
+            }
+            match self.reader.next()? {
+                None => break,
+                Some(Entry::Message(message)) => {
+                    filled.oldest.get_or_insert(message.received_at);
+                    if let Err(halt) = gatherer.add(&message, self.account) {
+                        *self.halt_before = Some(halt.seq);
+                        self.reader.seek(halt.seq)?;
+                        filled.halted = Some(halt);
+                        break;
+                    }
+                }
+                Some(Entry::Lost(lost)) => gatherer.add_lost(&lost),
+            }
+            if is_halted {
+                break;
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// The batch at hand and the backlog behind it.
+pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
+    pub(super) gatherer: &'a mut Gatherer<R>,
+    pub(super) filling: Filling<'a, F>,
+    watermark: &'a watch::Receiver<Watermark>,
+    shutdown: &'a Shutdown,
+    first: Seq,
+    /// Rows of the batches before the one at hand.
+    earlier_rows: usize,
+    earlier_letters: Vec<DeadLetter>,
+    earlier_letter_bytes: usize,
+    /// How many batches were at hand.
+    batches: usize,
+    end: Option<Seq>,
+    due: Instant,
+    batch_rows: usize,
+}
+
+impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
+    /// `gatherer` holds the first batch.
+    pub(super) fn new(
+        gatherer: &'a mut Gatherer<R>,
+        filling: Filling<'a, F>,
+        limit: &SeriesLimit,
+        watermark: &'a watch::Receiver<Watermark>,
+        shutdown: &'a Shutdown,
+    ) -> Backlog<'a, R, F> {
+        let first = gatherer.batch.offset.from;
+        let alone = limit.rows <= limit.batch_rows || filling.rows_max < limit.batch_rows;
+        Backlog {
+            gatherer,
+            filling,
+            watermark,
+            shutdown,
+            first,
+            earlier_rows: 0,
+            earlier_letters: Vec::new(),
+            earlier_letter_bytes: 0,
+            batches: 1,
+            end: (!alone).then_some(Seq(first.0.saturating_add(limit.rows as u64))),
+            due: Instant::now() + limit.time,
+            batch_rows: limit.batch_rows,
+        }
+    }
+
+    /// Whether more than one batch was taken.
+    pub(super) fn is_series(&self) -> bool {
+        self.batches > 1
+    }
+
+    /// Rows of the batches before the one at hand.
+    pub(super) fn earlier_rows(&self) -> usize {
+        self.earlier_rows
+    }
+
+    fn letters_fit(&self) -> bool {
+        let letters = &self.gatherer.batch.dead_letters;
+        let bytes: usize = letters.iter().map(|letter| letter.payload.len()).sum();
+        self.earlier_letters.len() + letters.len() <= LETTERS_MAX
+            && self.earlier_letter_bytes + bytes <= LETTER_BYTES_MAX
+    }
+
+    /// Every table in turn costs a far database a round trip, so rows for several tables go in larger portions.
+    fn portion_rows(&self) -> usize {
+        let tables = self.gatherer.batch.tables.iter().filter(|table| !table.ends.is_empty()).count();
+        if tables > 1 { usize::MAX } else { PORTION_ROWS.min(self.batch_rows) }
+    }
+}
+
+impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
+    fn batch(&self) -> &Batch {
+        &self.gatherer.batch
+    }
+
+    fn may_advance(&self) -> bool {
+        let position = self.gatherer.batch.offset.to;
+        // What is less than a batch goes better in the next transaction, with company.
+        let enough = Seq(position.0.saturating_add(self.batch_rows as u64));
+        self.end.is_some_and(|end| position < end)
+            && self.filling.halt_before.is_none()
+            && self.watermark.borrow().next_seq >= enough
+            && self.letters_fit()
+            && !self.shutdown.is_requested()
+            && Instant::now() < self.due
+    }
+
+    fn advance(&mut self) -> bool {
+        if !self.may_advance() || self.filling.until.is_some_and(|until| self.filling.reader.position() >= until) {
+            return false;
+        }
+        self.filling.rows_max = self.portion_rows();
+        self.earlier_rows += self.gatherer.batch.row_count();
+        let letters = &mut self.gatherer.batch.dead_letters;
+        self.earlier_letter_bytes += letters.iter().map(|letter| letter.payload.len()).sum::<usize>();
+        self.earlier_letters.append(letters);
+        self.gatherer.clear(self.filling.reader.position());
+        // A journal that cannot be read ends the series where it was read to; the next batch meets the error again.
+        let _ = self.filling.fill(self.gatherer);
+        self.batches += 1;
+        true
+    }
+
+    fn earlier_dead_letters(&self) -> &[DeadLetter] {
+        &self.earlier_letters
+    }
+
+    fn offset(&self) -> OffsetMove {
+        OffsetMove { from: self.first, ..self.gatherer.batch.offset.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failure_a_batch_goes_alone_and_then_more_and_more_go_together() {
+        let mut limit = SeriesLimit::new(100, Duration::from_secs(30));
+        assert_eq!((limit.rows, limit.time), (20_000, SERIES_TIME));
+        limit.fall_back();
+        let grown: Vec<usize> = std::iter::repeat_with(|| {
+            limit.learn(Duration::from_millis(10), true);
+            limit.rows
+        })
+        .take(5)
+        .collect();
+        assert_eq!(grown, [400, 1_600, 6_400, 20_000, 20_000]);
+        limit.learn(Duration::from_secs(9), true);
+        assert_eq!(limit.rows, 10_000);
+        limit.learn(Duration::from_millis(10), false);
+        assert_eq!(limit.rows, 100, "a batch with refused rows has others like it behind it");
+    }
+
+    #[test]
+    fn feeding_leaves_the_server_most_of_its_statement_timeout() {
+        assert_eq!(SeriesLimit::new(100, Duration::from_secs(2)).time, Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,178 @@
+//! Several batches, one transaction: how a database that lags behind catches up over a long way.
+//!
+//! ```text
+//! round trip 1   BEGIN · lock of the offset's row · PREPARE of every COPY of the first batch
+//!            2   start of the first COPY
+//!            –   rows, batch after batch, while the server takes up those before; two more for each change to a table that
+//!                was not prepared yet, one for each other change
+//!            3   dead letters · compare-and-swap · COMMIT
+//! ```
+//!
+//! Where the transaction will end is not known when it begins. So the offset's row is locked first, under the condition
+//! that the compare-and-swap repeats at the end: everything that [`write`](super::write) says of the compare-and-swap at
+//! the beginning is true of the lock.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio_postgres::{CopyInSink, Error, Statement};
+
+use super::copy::{self, Rows};
+use super::session::Session;
+use super::transaction::{Sql, commit};
+use super::write::{BEGINNING, COMMITTING, DEAD_LETTERS};
+use super::{dead_letters, offsets};
+use crate::sink::{Batch, Series, SinkError, TableSchema};
+
+/// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
+pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<(), SinkError> {
+    let mut lane = Lane { session, targets: Vec::new(), open: None };
+    lane.begin(sql, series.batch()).await?;
+    loop {
+        lane.send(series.batch()).await?;
+        // The connection's task writes only while this one waits, and mapping the next batch does not wait.
+        tokio::task::yield_now().await;
+        if !series.advance() {
+            return lane.commit(sql, series).await;
+        }
+    }
+}
+
+/// The transaction under way.
+struct Lane<'a> {
+    session: &'a Session,
+    targets: Vec<Target>,
+    open: Option<OpenCopy>,
+}
+
+/// A table and its columns, with the COPY that is prepared for them.
+struct Target {
+    table: Arc<TableSchema>,
+    columns: Arc<[usize]>,
+    statement: Statement,
+}
+
+/// The COPY that takes rows now.
+struct OpenCopy {
+    target: usize,
+    /// For messages.
+    doing: String,
+    copy: Pin<Box<CopyInSink<Bytes>>>,
+}
+
+impl Lane<'_> {
+    /// The first round trip.
+    async fn begin(&mut self, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
+        let (session, client) = (self.session, self.session.client());
+        let tables = rows_of(batch);
+        let all = async {
+            tokio::join!(
+                biased;
+                client.batch_execute(&sql.begin),
+                offsets::lock(client, sql, &batch.offset),
+                join_all(tables.iter().map(|rows| rows.prepare(client))),
+            )
+        };
+        let (begun, locked, prepared) = session.patience(3, BEGINNING, all).await?;
+        begun.map_err(|error| session.explain(&error, BEGINNING))?;
+        locked.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
+        self.keep(&tables, prepared)
+    }
+
+    /// Sends the rows of a batch, table after table.
+    async fn send(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let tables = rows_of(batch);
+        self.prepare(&tables).await?;
+        for rows in &tables {
+            let session = self.session;
+            let open = self.open(rows).await?;
+            session.wait(1, &open.doing, rows.feed(open.copy.as_mut())).await?;
+        }
+        Ok(())
+    }
+
+    /// Prepares those COPYs that are not, which the server does only when the one that is open has ended.
+    async fn prepare(&mut self, tables: &[Rows<'_>]) -> Result<(), SinkError> {
+        let new: Vec<&Rows<'_>> = tables.iter().filter(|rows| self.target(rows).is_none()).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let client = self.session.client();
+        let preparing = join_all(new.iter().map(|rows| rows.prepare(client)));
+        let prepared = self.behind_the_open_copy(preparing).await?;
+        self.keep(new, prepared)
+    }
+
+    fn keep<'r, 'b: 'r>(
+        &mut self,
+        tables: impl IntoIterator<Item = &'r Rows<'b>>,
+        prepared: Vec<Result<Statement, Error>>,
+    ) -> Result<(), SinkError> {
+        for (rows, statement) in tables.into_iter().zip(prepared) {
+            let statement = statement.map_err(|error| self.session.explain(&error, &rows.doing()))?;
+            let (table, columns) = rows.target();
+            self.targets.push(Target { table: Arc::clone(table), columns: Arc::clone(columns), statement });
+        }
+        Ok(())
+    }
+
+    fn target(&self, rows: &Rows<'_>) -> Option<usize> {
+        let (table, columns) = rows.target();
+        self.targets.iter().position(|target| Arc::ptr_eq(&target.table, table) && target.columns == *columns)
+    }
+
+    /// The open COPY into the rows' table; another one ends, and its end travels with the start of this one.
+    async fn open(&mut self, rows: &Rows<'_>) -> Result<&mut OpenCopy, SinkError> {
+        let target = self.target(rows).expect("every COPY of a batch is prepared before its rows are sent");
+        if self.open.as_ref().is_none_or(|open| open.target != target) {
+            let statement = self.targets[target].statement.clone();
+            let starting = rows.start(self.session.client(), statement);
+            let started = self.behind_the_open_copy(starting).await?;
+            let doing = rows.doing();
+            let copy = started.map_err(|error| copy::explain_start(self.session, &error, &doing))?;
+            let mut copy = Box::pin(copy);
+            self.session.wait(1, &doing, copy::begin(copy.as_mut())).await?;
+            self.open = Some(OpenCopy { target, doing, copy });
+        }
+        Ok(self.open.as_mut().expect("it was opened where it was not"))
+    }
+
+    /// Ends the COPY that is open, with `next` sent right behind its rows.
+    async fn behind_the_open_copy<T>(&mut self, next: impl Future<Output = T>) -> Result<T, SinkError> {
+        let Some(mut open) = self.open.take() else {
+            return self.session.patience(2, BEGINNING, next).await;
+        };
+        let both = async { tokio::join!(biased; copy::end(open.copy.as_mut()), next) };
+        let (finished, next) = self.session.patience(4, &open.doing, both).await?;
+        finished.map_err(|error| self.session.explain(&error, &open.doing))?;
+        Ok(next)
+    }
+
+    /// The last round trip.
+    async fn commit(mut self, sql: &Sql, series: &impl Series) -> Result<(), SinkError> {
+        // Closes the statements, ahead of COMMIT.
+        self.targets.clear();
+        let (session, client) = (self.session, self.session.client());
+        let (batch, offset) = (series.batch(), series.offset());
+        let bridge = &offset.bridge;
+        let all = async {
+            tokio::join!(
+                biased;
+                dead_letters::insert(client, sql, bridge, series.earlier_dead_letters()),
+                dead_letters::insert(client, sql, bridge, &batch.dead_letters),
+                offsets::compare_and_swap(client, sql, &offset),
+                commit(client),
+            )
+        };
+        let (earlier, inserted, moved, committed) = self.behind_the_open_copy(all).await?;
+        earlier.and(inserted).map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+        moved.map_err(|error| offsets::moved_or_failed(session, &offset, &error))?;
+        committed.map_err(|error| session.explain(&error, COMMITTING))
+    }
+}
+
+fn rows_of(batch: &Batch) -> Vec<Rows<'_>> {
+    Rows::collect(batch, 0..batch.units.len())
+}
