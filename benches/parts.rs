@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use rowbridge::clock;
-use rowbridge::config::{self, Columns, Config, LoadRequest, Rule};
+use rowbridge::config::{self, Columns, Config, LoadRequest, MqttVersion, Rule};
 use rowbridge::journal::{Entry, Intake, Journal, JournalHandle, JournalId, RealFs};
 use rowbridge::mapping::{Mapper, Router, TopicPattern};
 use rowbridge::message::{Message, Properties, Qos, Seq};
@@ -18,6 +18,7 @@ use rowbridge::sink::{
     Batch, Column, ColumnType, DeclaredType, OffsetMove, PostgresEncoder, RowEncoder, Sink, SqliteEncoder, SqliteSink,
     TableName, TableSchema,
 };
+use rowbridge::source::decode_publish;
 use rowbridge::telemetry::Metrics;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -42,8 +43,27 @@ const BATCH_ROWS: usize = 5_000;
 const JOURNAL: JournalId = JournalId([7; 16]);
 const BRIDGE: &str = "bench";
 
-criterion_group!(benches, message, journal_append, journal_read, routing, mapping, sqlite_write);
+criterion_group!(benches, packet, message, journal_append, journal_read, routing, mapping, sqlite_write);
 criterion_main!(benches);
+
+/// A PUBLISH of QoS 1 as it lies in the read buffer.
+fn packet(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("packet_decode_190B");
+    group.throughput(Throughput::Elements(1));
+    for (name, version, properties) in [("3.1.1", MqttVersion::V3, &[][..]), ("5", MqttVersion::V5, &[0])] {
+        let packet = publish(properties);
+        assert_eq!(decode_publish(version, &packet), Some((packet.len(), PAYLOAD.len())));
+        group.bench_function(name, |bencher| bencher.iter(|| decode_publish(version, black_box(&packet))));
+    }
+    group.finish();
+}
+
+fn publish(properties: &[u8]) -> Vec<u8> {
+    let packet_id = 7u16.to_be_bytes();
+    let topic_len = (TOPIC.len() as u16).to_be_bytes();
+    let body = [&topic_len, TOPIC.as_bytes(), &packet_id, properties, PAYLOAD].concat();
+    [&[0x32, (body.len() % 128) as u8 | 0x80, (body.len() / 128) as u8], &body[..]].concat()
+}
 
 fn message(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
@@ -125,43 +145,61 @@ fn routing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A 190-byte JSON payload into the wire form of an 11-column row, route included.
+/// A JSON payload into the wire form of an 11-column row, route included. What makes it long is a text that no column takes.
 fn mapping(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("json_190B_to_11_columns");
+    let mut group = criterion.benchmark_group("json_to_11_columns");
     group.throughput(Throughput::Elements(1));
-    let message = Message { seq: Seq(1), ..sample(TOPIC, PAYLOAD) };
-    group.bench_function("sqlite", |bencher| {
-        let (mut mapper, mut batch) = mapper(SqliteEncoder, sqlite_schema());
-        bencher.iter(|| map_one(&mut mapper, &mut batch, black_box(&message)));
-    });
-    group.bench_function("postgres", |bencher| {
-        let (mut mapper, mut batch) = mapper(PostgresEncoder, postgres_schema());
-        bencher.iter(|| map_one(&mut mapper, &mut batch, black_box(&message)));
-    });
+    for payload_len in [PAYLOAD.len(), 1_024, 16 * 1_024] {
+        let payload = padded(payload_len);
+        let message = Message { seq: Seq(1), ..sample(TOPIC, &payload) };
+        group.bench_function(BenchmarkId::new("sqlite", payload_len), |bencher| {
+            let (mut mapper, mut batch) = mapper(SqliteEncoder, sqlite_schema());
+            bencher.iter(|| map_one(&mut mapper, &mut batch, black_box(&message)));
+        });
+        group.bench_function(BenchmarkId::new("postgres", payload_len), |bencher| {
+            let (mut mapper, mut batch) = mapper(PostgresEncoder, postgres_schema());
+            bencher.iter(|| map_one(&mut mapper, &mut batch, black_box(&message)));
+        });
+    }
     group.finish();
+}
+
+/// [`PAYLOAD`] with one more member, so that it is that long.
+fn padded(len: usize) -> Vec<u8> {
+    if len == PAYLOAD.len() {
+        return PAYLOAD.to_vec();
+    }
+    let mut payload = PAYLOAD[..PAYLOAD.len() - 1].to_vec();
+    payload.extend_from_slice(br#","pad":""#);
+    payload.resize(len - 2, b'x');
+    payload.extend_from_slice(br#""}"#);
+    payload
 }
 
 /// A batch of mapped rows in one durable transaction, offset included. A fresh file for each sample.
 fn sqlite_write(criterion: &mut Criterion) {
     let runtime = runtime();
-    let batch = full_batch();
-    let mut group = criterion.benchmark_group("sqlite_write");
+    let mut group = criterion.benchmark_group("sqlite_write_11_columns");
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
-    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(BATCH_ROWS as u64));
-    group.bench_function(BenchmarkId::from_parameter(format!("{BATCH_ROWS}x11")), |bencher| {
-        bencher.iter_custom(|batches| runtime.block_on(write_batches(batch.clone(), batches)));
-    });
+    group.sampling_mode(SamplingMode::Flat);
+    for rows in [50, 500, BATCH_ROWS] {
+        let batch = batch_of(rows);
+        group.throughput(Throughput::Elements(rows as u64));
+        group.bench_function(BenchmarkId::from_parameter(rows), |bencher| {
+            bencher.iter_custom(|batches| runtime.block_on(write_batches(batch.clone(), rows as u64, batches)));
+        });
+    }
     group.finish();
 }
 
-async fn write_batches(mut batch: Batch, batches: u64) -> Duration {
+async fn write_batches(mut batch: Batch, rows: u64, batches: u64) -> Duration {
     let scratch = scratch();
     let (mut sink, _) = sqlite_with_table(scratch.path()).await;
     sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.expect("the offset is stored");
     let begun = Instant::now();
     for number in 0..batches {
-        batch.offset.from = Seq(1 + number * BATCH_ROWS as u64);
-        batch.offset.to = Seq(1 + (number + 1) * BATCH_ROWS as u64);
+        batch.offset.from = Seq(1 + number * rows);
+        batch.offset.to = Seq(1 + (number + 1) * rows);
         sink.write(&batch).await.expect("the batch is written");
     }
     let taken = begun.elapsed();
@@ -191,13 +229,13 @@ fn sqlite_schema() -> TableSchema {
     runtime().block_on(sqlite_with_table(scratch.path())).1
 }
 
-fn full_batch() -> Batch {
+fn batch_of(rows: usize) -> Batch {
     let (mut mapper, mut batch) = mapper(SqliteEncoder, sqlite_schema());
     let mut outcomes = Vec::new();
-    for seq in 1..=BATCH_ROWS as u64 {
+    for seq in 1..=rows as u64 {
         mapper.map(&Message { seq: Seq(seq), ..sample(TOPIC, PAYLOAD) }, &mut batch, &mut outcomes);
     }
-    assert_eq!(batch.row_count(), BATCH_ROWS);
+    assert_eq!(batch.row_count(), rows);
     batch
 }
 

@@ -90,6 +90,14 @@ fn an_alias_bomb_ends_in_a_fault() {
 }
 
 #[test]
+fn ten_thousand_rules_of_a_dozen_columns_are_not_too_many_values() {
+    let column = "{ from: payload.value, type: double }";
+    let columns: String = (0..12).map(|number| format!("    c{number}: {column}\n")).collect();
+    let rules: String = (0..10_000).map(|n| format!("- topic: t/{n}\n  table: t\n  columns:\n{columns}")).collect();
+    assert!(faults(&rules).is_empty());
+}
+
+#[test]
 fn deep_nesting_ends_in_a_fault_also_through_aliases() {
     assert!(faults(&"- ".repeat(1000))[0].2.contains("levels deep"));
     assert_eq!(faults(&"[".repeat(10_000)).len(), 1);

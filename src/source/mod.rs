@@ -47,3 +47,15 @@ pub use run::run;
 pub use status::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 pub use stored::{StoredFilter, StoredSubscriptions, SubscriptionsFile};
 pub use subscriptions::{Subscription, Subscriptions};
+
+/// Decodes a PUBLISH as the session does it, and returns the lengths of packet and payload; `None` if it is not a whole,
+/// well-formed one. For `benches/parts.rs`, which sees nothing else of this module's inside.
+#[doc(hidden)]
+pub fn decode_publish(version: crate::config::MqttVersion, bytes: &[u8]) -> Option<(usize, usize)> {
+    let header = packet::FixedHeader::read(bytes).ok()??;
+    let body = bytes.get(header.len..header.packet_len())?;
+    match packet::Incoming::decode(version, header.first, body).ok()? {
+        packet::Incoming::Publish(publish) => Some((header.packet_len(), publish.payload.len())),
+        packet::Incoming::Control(_) => None,
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::load::{self, PAYLOAD_LEN, TOPICS};
 use super::usage;
 
 /// Messages under way to the subscriber: more than enough to keep 20 in flight, within Mosquitto's usual queue of 1,000.
@@ -23,22 +24,30 @@ const CALIBRATION: u64 = 16;
 const QUIET: Duration = Duration::from_millis(500);
 /// Between two looks at a full window.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
-const PAYLOAD_LEN: usize = 190;
-const DEVICES: u64 = 100;
 const PUBACK_LEN: u64 = 4;
 /// Without any progress for so long, the measurement is over.
 const STALLED: Duration = Duration::from_secs(20);
 
 /// How fast to publish.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// As fast as the subscriber takes it.
     Saturated,
     /// So many per second.
     Steady(u64),
 }
 
-pub(super) struct Publisher {
+impl Pace {
+    /// When message `number`, counted from 0, is to be sent by a publisher that began then.
+    pub(crate) fn due(self, begun: Instant, number: u64) -> Instant {
+        match self {
+            Pace::Saturated => begun,
+            Pace::Steady(per_second) => begun + Duration::from_secs_f64((number + 1) as f64 / per_second as f64),
+        }
+    }
+}
+
+pub(crate) struct Publisher {
     socket: TcpStream,
     broker: u32,
     published: u64,
@@ -52,7 +61,7 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// Connects to the broker, process `broker`, on `port`.
-    pub(super) fn connect(port: u16, broker: u32) -> io::Result<Publisher> {
+    pub(crate) fn connect(port: u16, broker: u32) -> io::Result<Publisher> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
         // Protocol level 4, clean session, no keep-alive, client identifier `load`.
@@ -77,19 +86,19 @@ impl Publisher {
     }
 
     /// Publishes one message and waits for its PUBACK.
-    pub(super) fn probe(&mut self) -> io::Result<()> {
+    pub(crate) fn probe(&mut self) -> io::Result<()> {
         self.write(1)?;
         self.wait_acknowledged()
     }
 
     /// Finds out how long a message is on its way out. Afterwards nothing is under way.
-    pub(super) fn calibrate(&mut self) -> io::Result<()> {
+    pub(crate) fn calibrate(&mut self) -> io::Result<()> {
         std::thread::sleep(QUIET);
-        let before = usage::bytes_written(self.broker)?;
+        let before = usage::bytes_handed_over(self.broker)?;
         self.write(CALIBRATION)?;
         self.wait_acknowledged()?;
         std::thread::sleep(QUIET);
-        self.other_bytes = usage::bytes_written(self.broker)?;
+        self.other_bytes = usage::bytes_handed_over(self.broker)?;
         self.outgoing_len = (self.other_bytes - before) / CALIBRATION - PUBACK_LEN;
         assert_eq!((self.other_bytes - before) % CALIBRATION, 0, "messages have one length, and nothing else is sent");
         self.published = 0;
@@ -97,17 +106,21 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes `count` messages.
-    pub(super) fn publish(&mut self, count: u64, pace: Pace) -> io::Result<()> {
-        let begun = Instant::now();
-        let mut last_progress = begun;
+    /// Publishes `count` messages; of a steady pace, the first one interval after `begun`.
+    pub(crate) fn publish(&mut self, begun: Instant, count: u64, pace: Pace) -> io::Result<()> {
+        let mut last_progress = Instant::now();
         while self.published < count {
-            let under_way = self.published - self.passed_on()?.min(self.published);
-            let room = WINDOW.saturating_sub(under_way);
             let due = match pace {
                 Pace::Saturated => count,
                 Pace::Steady(per_second) => (begun.elapsed().as_secs_f64() * per_second as f64) as u64,
             };
+            if due <= self.published {
+                let next = pace.due(begun, self.published);
+                std::thread::sleep(next.saturating_duration_since(Instant::now()).max(LOOK_AGAIN));
+                continue;
+            }
+            let under_way = self.published - self.passed_on()?.min(self.published);
+            let room = WINDOW.saturating_sub(under_way);
             let burst = due.min(count).saturating_sub(self.published).min(room).min(BURST);
             // A full burst, or none: a write for each message would cost the broker more than the messages.
             if burst == 0 || pace == Pace::Saturated && burst < BURST.min(count - self.published) {
@@ -128,7 +141,7 @@ impl Publisher {
 
     /// Messages that the broker has written to the subscriber, a few more or less.
     fn passed_on(&self) -> io::Result<u64> {
-        let bytes = usage::bytes_written(self.broker)?.saturating_sub(self.other_bytes);
+        let bytes = usage::bytes_handed_over(self.broker)?.saturating_sub(self.other_bytes);
         let acks = self.acknowledged.load(Ordering::Acquire) * PUBACK_LEN;
         Ok(bytes.saturating_sub(acks) / self.outgoing_len)
     }
@@ -170,28 +183,12 @@ fn count_acknowledgements(mut socket: TcpStream, counter: &AtomicU64) {
 
 /// PUBLISH of message `number`: every one has the same length.
 fn append_packet(number: u64, out: &mut Vec<u8>) {
-    let topic = topic(number);
+    let topic = load::topic(number, TOPICS);
     let body_len = 2 + topic.len() + 2 + PAYLOAD_LEN;
     out.extend_from_slice(&[0x32, (body_len % 128) as u8 | 0x80, (body_len / 128) as u8]);
     out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
     out.extend_from_slice(topic.as_bytes());
     // 1 to 65,535, in turn: there are never so many unacknowledged.
     out.extend_from_slice(&((number % 65_535) as u16 + 1).to_be_bytes());
-    let payload = payload(number);
-    assert_eq!(payload.len(), PAYLOAD_LEN);
-    out.extend_from_slice(payload.as_bytes());
-}
-
-fn topic(number: u64) -> String {
-    format!("bench/plant/device-{:03}/telemetry", number % DEVICES)
-}
-
-fn payload(number: u64) -> String {
-    let temperature = 10 + number % 80;
-    let rssi = 50 + number % 40;
-    format!(
-        r#"{{"n":{},"ts":{},"temp":{temperature}.53,"hum":48.21,"press":1013.25,"volt":3.301,"rssi":-{rssi},"ok":true,"mode":"auto","fw":"2.14.3","cell":{{"mcc":262,"mnc":1,"lac":50123,"tech":"lte"}}}}"#,
-        1_000_000_000 + number,
-        1_790_000_000_000 + number,
-    )
+    out.extend_from_slice(load::payload(number, PAYLOAD_LEN).as_bytes());
 }
