@@ -72,6 +72,11 @@ fn main() {
     put(&seeds, "journal_directory", "damaged-records", &flipped);
     let snapshot = damaged(&one, &|bytes| bytes[44..72].fill(0xA5));
     put(&regressions, "journal_directory", "header-known-only-from-its-copy-before-a-damaged-snapshot", &snapshot);
+    let mut forged = three.clone();
+    let records = records(first_segment(&mut forged));
+    let last = 64 + records[..records.len() - 1].iter().map(Vec::len).sum::<usize>();
+    first_segment(&mut forged)[last + 8..last + 16].copy_from_slice(&10_000u64.to_le_bytes());
+    put(&regressions, "journal_directory", "number-beyond-the-journal", &directory(&forged, MEND, |_, _| true));
     for seed in 1..25u64 {
         put(&seeds, "journal_script", &format!("decisions-{seed:02}"), &decisions(seed, 40 * seed as usize));
     }
@@ -127,6 +132,11 @@ fn damage(script: &mut Vec<u8>, kind: u8, file: u8, at: u64) {
 fn put(seeds: &Path, target: &str, name: &str, bytes: &[u8]) {
     fs::create_dir_all(seeds.join(target)).unwrap();
     fs::write(seeds.join(target).join(name), bytes).unwrap();
+}
+
+fn first_segment(files: &mut Files) -> &mut Vec<u8> {
+    let (_, bytes) = files.iter_mut().find(|(name, _)| name.ends_with(".seg")).unwrap();
+    bytes
 }
 
 /// Name and content of each file, in order of name.
