@@ -1,4 +1,4 @@
-//! Makes the seeds of the journal's targets from real journals: `cargo run --example journal_seeds` in `fuzz/`.
+//! Makes the seeds of the journal's targets, and what was found with its files, from real journals: `cargo run --example journal_seeds` in `fuzz/`.
 //!
 //! Salt, id and time are new each time, so the files change; what they hold does not.
 
@@ -12,7 +12,7 @@ use rowbridge::config::{self, Corruption, Durability, WhenFull};
 use rowbridge::journal::{Intake, Journal, RealFs};
 use rowbridge::message::{Message, Properties, Property, Qos, Seq};
 use rowbridge::telemetry::Metrics;
-use rowbridge_fuzz::journal_directory::{MEND, PREALLOCATED, push_file};
+use rowbridge_fuzz::journal_directory::{MEND, PREALLOCATED, TRAILER_LEN, push_file};
 
 const ID: u8 = 0;
 const SEGMENT: u8 = 2;
@@ -20,6 +20,7 @@ const UNFINISHED: u8 = 3;
 
 fn main() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let regressions = seeds.with_file_name("regressions");
     let one = journal(16_384, |intake| push(intake, 1..6));
     let three = journal(2_048, |intake| push(intake, 1..30));
     let held = journal(16_384, |intake| {
@@ -55,15 +56,87 @@ fn main() {
     let other = journal(16_384, |intake| push(intake, 6..9));
     push_file(&mut two_ids, SEGMENT | MEND | PREALLOCATED, 6, &content(&other[1].1));
     put(&seeds, "journal_directory", "two-journals", &two_ids);
+    let damaged = |files: &Files, damage: &dyn Fn(&mut Vec<u8>)| {
+        let mut files = files.clone();
+        files.iter_mut().filter(|(name, _)| name.ends_with(".seg")).for_each(|(_, bytes)| damage(bytes));
+        directory(&files, 0, |_, _| true)
+    };
+    let copies = damaged(&three, &|bytes| bytes[0] ^= 1);
+    put(&seeds, "journal_directory", "headers-known-only-from-their-copies", &copies);
+    let cut = damaged(&three, &|bytes| {
+        let at = bytes.len() - TRAILER_LEN;
+        bytes[at..].fill(0);
+    });
+    put(&seeds, "journal_directory", "no-trailers", &cut);
+    let flipped = damaged(&three, &|bytes| bytes.iter_mut().skip(300).step_by(400).for_each(|byte| *byte ^= 1));
+    put(&seeds, "journal_directory", "damaged-records", &flipped);
+    let snapshot = damaged(&one, &|bytes| bytes[44..72].fill(0xA5));
+    put(&regressions, "journal_directory", "header-known-only-from-its-copy-before-a-damaged-snapshot", &snapshot);
+    let mut forged = three.clone();
+    let records = records(first_segment(&mut forged));
+    let last = 64 + records[..records.len() - 1].iter().map(Vec::len).sum::<usize>();
+    first_segment(&mut forged)[last + 8..last + 16].copy_from_slice(&10_000u64.to_le_bytes());
+    put(&regressions, "journal_directory", "number-beyond-the-journal", &directory(&forged, MEND, |_, _| true));
     for seed in 1..25u64 {
         put(&seeds, "journal_script", &format!("decisions-{seed:02}"), &decisions(seed, 40 * seed as usize));
-        put(&seeds, "journal_mutations", &format!("decisions-{seed:02}"), &decisions(seed + 50, 4 * seed as usize));
+    }
+    for (kind, name) in DAMAGE.iter().enumerate() {
+        for (size, at) in [(0, 20), (1, 200), (2, 70), (2, 1_950), (3, 4_000), (4, 3_000)] {
+            let mut script = writing(false, size, 12);
+            damage(&mut script, kind as u8, 2, at);
+            put(&seeds, "journal_mutations", &format!("{name}-{size}-{at}"), &script);
+        }
+        let mut script = writing(true, 0, 30);
+        damage(&mut script, kind as u8, 1, 100);
+        damage(&mut script, 0, 3, 68);
+        put(&seeds, "journal_mutations", &format!("{name}-and-a-flip-when-full"), &script);
+    }
+}
+
+/// In the order of `damaged::KINDS`.
+const DAMAGE: [&str; 7] = ["flip", "cut", "zero-sector", "zero-page", "delete", "swap", "older-copy"];
+
+/// The decisions that write a journal without a fault, as `damaged::write` takes them.
+fn writing(drops: bool, segment_size: u8, rounds: u8) -> Vec<u8> {
+    let mut script = vec![u8::from(!drops), segment_size, rounds - 1, rounds / 2];
+    for round in 0..rounds {
+        script.push(3);
+        for number in 0..3 {
+            let kind = (round + 3 * number) % 8;
+            script.extend_from_slice(&[number, kind]);
+            if kind > 0 {
+                script.push(20 + 5 * round);
+            }
+        }
+        if drops {
+            script.push(round % 8);
+        }
+    }
+    script.push(rounds % 2);
+    script
+}
+
+/// One piece of damage, as `damaged::damage` takes it.
+fn damage(script: &mut Vec<u8>, kind: u8, file: u8, at: u64) {
+    script.extend_from_slice(&[1, kind, file]);
+    script.extend_from_slice(&at.to_le_bytes());
+    match kind {
+        // Anywhere, and which bit.
+        0 => script.extend_from_slice(&[1, 5]),
+        // With which file.
+        5 => script.push(file + 1),
+        _ => {}
     }
 }
 
 fn put(seeds: &Path, target: &str, name: &str, bytes: &[u8]) {
     fs::create_dir_all(seeds.join(target)).unwrap();
     fs::write(seeds.join(target).join(name), bytes).unwrap();
+}
+
+fn first_segment(files: &mut Files) -> &mut Vec<u8> {
+    let (_, bytes) = files.iter_mut().find(|(name, _)| name.ends_with(".seg")).unwrap();
+    bytes
 }
 
 /// Name and content of each file, in order of name.
@@ -133,10 +206,11 @@ fn message(payload: &[u8]) -> Message<'_> {
     }
 }
 
-/// A segment without the zeros at its end.
+/// A segment without the zeros before its trailer.
 fn content(segment: &[u8]) -> Vec<u8> {
-    let end = segment.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8));
-    segment[..end.min(segment.len())].to_vec()
+    let (records, trailer) = segment.split_at(segment.len() - TRAILER_LEN);
+    let end = records.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8));
+    [&records[..end.min(records.len())], trailer].concat()
 }
 
 fn directory(files: &Files, mend: u8, keep: impl Fn(&str, usize) -> bool) -> Vec<u8> {

@@ -11,16 +11,24 @@ use super::crc;
 /// The low bits of a kind are an index into this. `#` becomes the segment's number.
 const NAMES: [&str; 8] = ["id", "LOCK", "#.seg", "#.new", "id.tmp", "#.seg", "#", "quarantine"];
 pub const MEND: u8 = 0x10;
-/// Zeros follow, as far as a preallocated segment goes.
+/// Zeros lie before the last [`TRAILER_LEN`] bytes, so many that the file is as long as its header says.
 pub const PREALLOCATED: u8 = 0x20;
 
+pub const TRAILER_LEN: usize = 128;
+/// Of a file whose header says nothing that can be: the size of a small segment.
 const PREALLOCATED_BYTES: usize = 4_096;
+const PREALLOCATED_BYTES_MAX: usize = 64 * 1_024;
 const FILES_MAX: usize = 32;
 const HEADER_LEN: usize = 64;
 const RECORD_HEADER_LEN: usize = 20;
-/// Of a segment header: where its salt, and where its checksum is.
+/// Of a segment header: where the file's length in sectors, its salt and its checksum are.
+const SECTORS: std::ops::Range<usize> = 12..16;
+const SECTOR_BYTES: usize = 512;
 const SALT: std::ops::Range<usize> = 48..56;
 const HEADER_CRC_AT: usize = 56;
+/// Of a mark in the trailer.
+const MARK_LEN: usize = 32;
+const MARK_KIND_AT: usize = 16;
 
 pub fn check(bytes: &[u8]) {
     fuzzing::recover_directory(&files(bytes));
@@ -43,7 +51,7 @@ fn files(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
         let mut content = content.to_vec();
         let name = NAMES[usize::from(kind % 8)];
         if kind & PREALLOCATED != 0 {
-            content.resize(content.len().max(PREALLOCATED_BYTES), 0);
+            preallocate(&mut content);
         }
         if kind & MEND != 0 {
             mend(name, &mut content);
@@ -53,6 +61,19 @@ fn files(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
         files.push((name, content));
     }
     files
+}
+
+fn preallocate(content: &mut Vec<u8>) {
+    let size = size(content).filter(|&size| size <= PREALLOCATED_BYTES_MAX).unwrap_or(PREALLOCATED_BYTES);
+    let at = content.len().saturating_sub(TRAILER_LEN);
+    let zeros = size.saturating_sub(content.len());
+    content.splice(at..at, std::iter::repeat_n(0, zeros));
+}
+
+/// The file's length as its header says.
+fn size(content: &[u8]) -> Option<usize> {
+    let sectors = content.get(SECTORS)?.try_into().expect("4 bytes");
+    (u32::from_le_bytes(sectors) as usize).checked_mul(SECTOR_BYTES).filter(|&size| size > 0)
 }
 
 fn mend(name: &str, content: &mut [u8]) {
@@ -65,16 +86,24 @@ fn mend(name: &str, content: &mut [u8]) {
     let Some(salt) = content.get(SALT) else { return };
     let seed = crc::of(0, salt);
     mend_header(content);
-    // The first record holds a copy of the header.
-    if let Some(copy) = content.get_mut(HEADER_LEN + RECORD_HEADER_LEN..) {
-        mend_header(copy);
+    let len = content.len();
+    let records_end = size(content).filter(|&size| size <= len).unwrap_or(len).saturating_sub(TRAILER_LEN);
+    if let Some(mark) = content.get_mut(records_end..records_end + MARK_LEN)
+        && mark[MARK_KIND_AT] != 0
+        && let Some((mark, crc)) = mark.split_last_chunk_mut::<4>()
+    {
+        *crc = crc::of(seed, mark).to_le_bytes();
     }
+    if len >= TRAILER_LEN + HEADER_LEN {
+        mend_header(&mut content[len - HEADER_LEN..]);
+    }
+    let records = &mut content[..records_end];
     let mut at = HEADER_LEN;
-    while let Some(header) = content.get(at..at + RECORD_HEADER_LEN) {
+    while let Some(header) = records.get(at..at + RECORD_HEADER_LEN) {
         let body_len = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
         let record_len = (RECORD_HEADER_LEN + body_len).next_multiple_of(8);
         let is_empty = header.iter().all(|byte| *byte == 0);
-        match content.get_mut(at..at + record_len) {
+        match records.get_mut(at..at + record_len) {
             Some(record) if !is_empty => {
                 let crc = crc::of(seed, &record[4..]);
                 record[..4].copy_from_slice(&crc.to_le_bytes());

@@ -161,6 +161,10 @@ impl<F: Fs> Reader<F> {
         if is_tolerated {
             scanner.tolerate_unreadable();
         }
+        // The newest one is as recovery left it and the writer goes on: nothing there is beyond what follows.
+        if let Some(next) = self.shared.successor(&segment) {
+            scanner.stop_before(next.base);
+        }
         self.open = Some(OpenSegment { segment, scanner, records_end });
         Ok(None)
     }

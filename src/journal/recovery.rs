@@ -260,7 +260,7 @@ impl<F: Fs> Recovery<'_, F> {
                 next
             }
         };
-        let qos2 = self.table_before(sealed);
+        let qos2 = self.table_before(sealed, base);
         // The id first: once the segment is away, nothing else says that its numbers were in use.
         id_file::store(self.fs, self.dir, &ids).map_err(self.failed(self.dir, "writing its id"))?;
         crash_point!("journal.headless.renumbered");
@@ -301,7 +301,7 @@ impl<F: Fs> Recovery<'_, F> {
         let mut replay = read(file, Qos2Table::default())?;
         let has_snapshot = replay.has_snapshot;
         if !has_snapshot {
-            replay = read(replay.scanner.into_file(), self.table_before(sealed))?;
+            replay = read(replay.scanner.into_file(), self.table_before(sealed, header.base))?;
             events::snapshot_lost(&path);
         }
         replay.prove(trailer.mark.map_or(0, |mark| mark.end));
@@ -441,12 +441,13 @@ impl<F: Fs> Recovery<'_, F> {
     }
 
     /// The QoS 2 table at the end of the last sealed segment, as far as it can be read.
-    fn table_before(&self, sealed: &[Seq]) -> Qos2Table {
+    fn table_before(&self, sealed: &[Seq], newest: Seq) -> Qos2Table {
         let read = |base: Seq| -> io::Result<Option<Qos2Table>> {
             let file = self.fs.open_read(&segment::path_of(self.dir, base))?;
             let Some(header) = segment::read_header(&file, base)? else { return Ok(None) };
-            let limit = file.len()?;
-            let scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
+            let limit = header.records_end().min(file.len()?);
+            let mut scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
+            scanner.stop_before(newest);
             Ok(Some(replay(scanner, limit, Qos2Table::default())?.qos2))
         };
         // Not being able to tell duplicates is no reason not to start.

@@ -19,7 +19,7 @@ const BUFFER_KEPT_MAX: usize = 2 * 1024 * 1024;
 /// made to look like many long records cannot keep it busy for hours.
 const SEARCH_WORK_PER_BYTE: u64 = 16;
 
-/// A gap record may jump far; a number farther off than this is damage and no record of ours.
+/// A gap record may jump far; a number farther off than this, or a longer gap, is damage and no record of ours.
 const SEQ_JUMP_MAX: u64 = 1 << 40;
 
 /// What comes next in a segment.
@@ -44,6 +44,8 @@ pub(super) struct Scanner<File> {
     filled: usize,
     offset: u64,
     expected: Seq,
+    /// Every record's following number is at most this: where the next segment begins.
+    numbers_end: Seq,
     /// What cannot be read counts as zeros, and so as damage.
     is_tolerant: bool,
     /// Offsets of the pieces of [`READ_PIECE_BYTES`] that could not be read.
@@ -63,6 +65,7 @@ impl<File: FsFile> Scanner<File> {
             filled: 0,
             offset,
             expected,
+            numbers_end: Seq(u64::MAX),
             is_tolerant: false,
             unreadable: BTreeSet::new(),
             has_given_up: false,
@@ -72,6 +75,12 @@ impl<File: FsFile> Scanner<File> {
     /// From now on, takes what cannot be read for damage instead of failing.
     pub(super) fn tolerate_unreadable(&mut self) {
         self.is_tolerant = true;
+    }
+
+    /// The next segment begins at `base`: a record that is not before it is damage, whatever its checksum says. Without
+    /// this one record could hide segments that are whole.
+    pub(super) fn stop_before(&mut self, base: Seq) {
+        self.numbers_end = base;
     }
 
     pub(super) fn has_met_unreadable(&self) -> bool {
@@ -194,7 +203,7 @@ impl<File: FsFile> Scanner<File> {
     }
 
     pub(super) fn is_plausible(&self, seq: Seq) -> bool {
-        seq >= self.expected && seq.0 - self.expected.0 <= SEQ_JUMP_MAX
+        seq >= self.expected && seq <= self.numbers_end && seq.0 - self.expected.0 <= SEQ_JUMP_MAX
     }
 
     /// The first valid record at or after `from` with a number that can follow, and that number.
@@ -229,7 +238,7 @@ impl<File: FsFile> Scanner<File> {
         Ok(bytes.first_chunk().and_then(RecordHeader::parse))
     }
 
-    /// The record at `offset`, if its checksum holds, with the number that follows it.
+    /// The record at `offset`, if its checksum holds and the number that follows it can be. Returns that as well.
     fn valid_record_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<(RecordHeader, Seq)>> {
         let Some(header) = self.header_at(offset, limit)? else { return Ok(None) };
         let len = header.record_len();
@@ -241,7 +250,8 @@ impl<File: FsFile> Scanner<File> {
         if record::checksum(self.seed, record) != header.crc {
             return Ok(None);
         }
-        Ok(header.following_seq(record::body(record)).map(|following| (header, following)))
+        let can_be = |following: &Seq| *following <= self.numbers_end && following.0 - header.seq.0 <= SEQ_JUMP_MAX;
+        Ok(header.following_seq(record::body(record)).filter(can_be).map(|following| (header, following)))
     }
 
     fn bytes(&self, offset: u64, len: usize) -> &[u8] {

@@ -68,7 +68,7 @@ impl<F: Fs> Dump<'_, F> {
                 let Some(base) = self.bases.pop() else { return Ok(None) };
                 let Some(opened) = open(self.fs, &self.dir, base)? else { continue };
                 let (path, bytes) = (opened.path.clone(), opened.records_len());
-                self.open = Some(OpenSegment { scanner: opened.scanner(), path, bytes });
+                self.open = Some(OpenSegment { scanner: opened.scanner(self.bases.last().copied()), path, bytes });
                 if let Some(lost) = self.lost(base, "missing between two segments".to_owned()) {
                     return Ok(Some(lost));
                 }

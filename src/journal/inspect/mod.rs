@@ -69,7 +69,7 @@ pub fn status<F: Fs>(fs: &F, data_dir: &Path) -> Result<Summary, InspectError> {
     }
     if let Some(opened) = segments.last().map(|newest| open(fs, &dir, newest.base)).transpose()?.flatten() {
         let (path, bytes) = (opened.path.clone(), opened.records_len());
-        let mut scanner = opened.scanner();
+        let mut scanner = opened.scanner(None);
         while !matches!(scanner.next_item(bytes).map_err(failed(&path, "reading"))?, Item::End { .. }) {}
         next_seq = scanner.expected();
     }
@@ -96,11 +96,14 @@ impl<File: FsFile> Opened<File> {
 }
 
 impl<File: FsFile> Opened<File> {
-    /// At the first record; without a header nothing validates.
-    fn scanner(self) -> Scanner<File> {
+    /// At the first record; without a header nothing validates. `next_base` is `None` for the newest segment.
+    fn scanner(self, next_base: Option<Seq>) -> Scanner<File> {
         let seed = self.header.map_or(0, |header| record::seed(header.salt));
         let mut scanner = Scanner::new(self.file, seed, SEGMENT_HEADER_LEN as u64, self.base);
         scanner.tolerate_unreadable();
+        if let Some(next) = next_base {
+            scanner.stop_before(next);
+        }
         scanner
     }
 }

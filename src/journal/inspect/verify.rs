@@ -214,7 +214,7 @@ fn verify_segment<File: FsFile>(
     if trailer.is_cut {
         report.findings.push(Finding::Short { bytes: opened.bytes, made: header.size });
     }
-    let mut scanner = opened.scanner();
+    let mut scanner = opened.scanner(next_base);
     loop {
         match scanner.next_item(bytes).map_err(failed(&path, "reading"))? {
             Item::Record { offset, header } => {

@@ -7,6 +7,7 @@ mod full;
 mod hostile;
 mod inspecting;
 mod losses;
+mod numbers;
 mod reopening;
 mod running;
 mod simulation;
