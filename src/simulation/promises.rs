@@ -107,7 +107,8 @@ impl World<'_> {
 
     /// Whether nothing is ever trimmed.
     fn keeps_all(&self) -> bool {
-        self.config.journal.keep == KEEP_LONG && self.config.journal.max_size >= 200 * self.config.journal.segment_size
+        let journal = &self.config.journal;
+        journal.keep == KEEP_LONG && journal.max_size >= 200 * journal.segment_size && !self.disk_was_full
     }
 
     /// At QoS 1 nothing is lost, at QoS 2 nothing is lost or doubled, at QoS 0 nothing is invented.

@@ -38,6 +38,8 @@ pub(super) struct World<'r> {
     weather: Weather,
     pub(super) config: Config,
     fs: SimFs,
+    /// Delivered messages may have given way.
+    pub(super) disk_was_full: bool,
     alarm: Arc<Alarm>,
     pub(super) process: Option<Process>,
     /// Workers of processes that are gone for everybody but the database.
@@ -91,6 +93,7 @@ impl<'r> World<'r> {
         World {
             broker: Broker::new(config.mqtt.version, network, Random::new(seed, 2)),
             fs: SimFs::new(seed),
+            disk_was_full: false,
             alarm: Arc::default(),
             process: None,
             zombies: Vec::new(),
@@ -245,6 +248,7 @@ impl<'r> World<'r> {
         self.note("disk", kind, 0);
         match kind {
             0 => {
+                self.disk_was_full = true;
                 let used: u64 = self.fs.files().iter().map(|(_, len)| len).sum();
                 self.fs.set_capacity(used + self.random.below(3000));
             }
@@ -255,6 +259,7 @@ impl<'r> World<'r> {
 
     fn fail_call(&mut self) {
         let fault = self.random.pick(&[SimFault::Io, SimFault::Short, SimFault::Full]);
+        self.disk_was_full |= fault == SimFault::Full;
         self.fs.fail_call(self.random.below(10), fault);
     }
 
