@@ -1,6 +1,6 @@
 //! Recovery over a directory of arbitrary files.
 //!
-//! Input: files one after the other, each as a byte of kind, a byte that goes into the name, a length of two bytes
+//! Input: files one after the other, each as a byte of kind, a byte for the number in the name, a length of two bytes
 //! (little-endian) and so many bytes. A kind with [`MEND`] has its checksums put right: what is then hostile is the
 //! content, which no checksum refuses.
 
@@ -56,11 +56,22 @@ fn files(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
         if kind & MEND != 0 {
             mend(name, &mut content);
         }
-        let name = name.replace('#', &format!("{number:020}"));
+        let name = name.replace('#', &format!("{:020}", far(*number)));
         files.retain(|(known, _)| *known != name);
         files.push((name, content));
     }
     files
+}
+
+/// The highest bytes are numbers that are far off.
+fn far(number: u8) -> u64 {
+    match number {
+        255 => u64::MAX,
+        254 => 1 << 63,
+        253 => 1 << 62,
+        252 => 1 << 41,
+        near => u64::from(near),
+    }
 }
 
 fn preallocate(content: &mut Vec<u8>) {

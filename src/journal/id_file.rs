@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 
 use super::fs::{read_full, replace_file};
+use super::segment::BASE_MAX;
 use super::{Fs, JournalId};
 use crate::message::Seq;
 
@@ -55,7 +56,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Ids> {
             (JournalId(entry[..16].try_into().expect("16 bytes")), Seq(first))
         })
         .collect();
-    ids.is_sorted_by_key(|(_, first)| *first).then_some(ids)
+    let is_possible = ids.is_sorted_by_key(|(_, first)| *first) && ids.iter().all(|(_, first)| *first <= BASE_MAX);
+    is_possible.then_some(ids)
 }
 
 /// `None` if the file is missing or damaged.
@@ -99,6 +101,7 @@ mod tests {
             assert_eq!(decode(&damaged), None, "bit {bit}");
         }
         assert_eq!(decode(&encode(&[])), None);
+        assert_eq!(decode(&encode(&[(JournalId([1; 16]), Seq(u64::MAX))])), None, "no journal comes so far");
     }
 
     proptest! {

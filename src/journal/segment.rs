@@ -32,6 +32,9 @@ const CRC_AT: usize = 56;
 /// A file's length is a multiple of this, so that its trailer lies in one sector of the disk.
 const SECTOR_BYTES: u64 = 512;
 
+/// No journal comes this far, and databases store numbers as signed 64-bit integers. What claims a higher one is not ours.
+pub(super) const BASE_MAX: Seq = Seq(i64::MAX as u64);
+
 const SUFFIX: &str = ".seg";
 /// Of a segment that is being made; recovery removes it.
 pub(super) const UNFINISHED_SUFFIX: &str = ".new";
@@ -128,7 +131,7 @@ pub(super) fn path_of(dir: &Path, base: Seq) -> PathBuf {
 pub(super) fn base_of(path: &Path) -> Option<Seq> {
     let digits = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
     let is_ours = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|&base| is_ours && base >= Seq::FIRST.0).map(Seq)
+    digits.parse().ok().map(Seq).filter(|base| is_ours && (Seq::FIRST..=BASE_MAX).contains(base))
 }
 
 /// The name for logs and for [`super::Lost`].
@@ -259,7 +262,9 @@ mod tests {
         for other in ["j/42.seg", "j/00000000000000000042.new", "j/id", "j/+0000000000000000042.seg"] {
             assert_eq!(base_of(Path::new(other)), None, "{other}");
         }
-        assert_eq!(base_of(Path::new("j/99999999999999999999.seg")), None, "beyond 64 bits");
+        for beyond in ["j/99999999999999999999.seg", "j/18446744073709551615.seg", "j/09223372036854775808.seg"] {
+            assert_eq!(base_of(Path::new(beyond)), None, "{beyond}");
+        }
     }
 
     proptest! {

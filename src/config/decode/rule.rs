@@ -134,7 +134,11 @@ fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {
     for (text, value) in texts {
         match TopicPattern::parse(&text) {
             Ok(pattern) => patterns.push(pattern),
-            Err(error) => value.refuse(format!("found {}: {error}", value.shown()), FORMS),
+            // The error quotes a level.
+            Err(error) if value.may_be_quoted() => value.refuse(format!("found {}: {error}", value.shown()), FORMS),
+            Err(_) => {
+                value.refuse(format!("found {}, which is no topic with its variables filled in", value.shown()), FORMS)
+            }
         }
     }
     (!patterns.is_empty()).then_some(patterns)

@@ -115,6 +115,12 @@ impl<'a> Value<'a> {
         self.as_text().is_some_and(|text| self.shown() == format!("`{text}`"))
     }
 
+    /// Whether a message may repeat parts of the text: no variable was filled into it, and it is no secret.
+    pub(crate) fn may_be_quoted(&self) -> bool {
+        let is_filled = self.provenance().is_some_and(|provenance| provenance.written.is_some());
+        !is_filled && self.shown() != "`***`"
+    }
+
     /// Whether the whole value came from outside the file, where lists are written with commas.
     fn is_from_outside(&self) -> bool {
         self.provenance().is_some_and(|provenance| !matches!(provenance.origin, Origin::File { .. }))

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Bench, REST};
-use crate::config::DatabaseUrl;
+use crate::config::{DatabaseUrl, load};
 
 const SECRET: &str = "hunter2";
 
@@ -137,5 +137,17 @@ fn no_finding_shows_a_secret() {
         let text = REST.replace("sqlite:x.db", "postgres://h/d?x=y");
         let report = Bench::new(&text).variable(name, value).report();
         assert!(!report.to_string().contains(SECRET), "{name}\n{report}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_topic_does_not_quote_what_a_variable_filled_in() {
+    for topic in ["a/{b}${WORD}", "a/{*c}${DOOR_PASSWORD}/x", "${WORD}+"] {
+        let rules = format!("rules: [{{topic: '{topic}', table: t, columns: {{p: payload}}}}]\n");
+        let bench = Bench::new(&format!("databases: {{local: {{url: 'sqlite:x.db'}}}}\n{rules}"));
+        let bench = bench.variable("WORD", SECRET).variable("DOOR_PASSWORD", SECRET);
+        let report = load(&bench.request).unwrap_err();
+        assert!(!format!("{report}\n{report:?}").contains(SECRET), "{report}");
+        assert!(report.to_string().contains("rules[0].topic"), "{report}");
     }
 }

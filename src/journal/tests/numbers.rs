@@ -84,6 +84,18 @@ fn a_gap_into_the_next_segment_hides_nothing_of_that() {
 }
 
 #[test]
+fn a_file_named_after_a_number_that_no_journal_reaches_is_no_segment() {
+    for name in ["18446744073709551615.seg", "09223372036854775808.seg"] {
+        let fs = written();
+        fs.put(&data_dir().join("journal").join(name), b"a stray file");
+        let mut life = Life::begin(&fs, &config());
+        assert_eq!(read_all(&life), messages(1..201));
+        life.commit(&payload(201));
+        assert_eq!(read_all(&life), messages(1..202));
+    }
+}
+
+#[test]
 fn a_gap_to_the_end_of_all_numbers_ends_no_journal() {
     for end in [u64::MAX, u64::MAX - 1, 1 << 41] {
         let fs = written();
