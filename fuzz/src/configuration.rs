@@ -50,7 +50,8 @@ pub fn check(bytes: &[u8]) {
 
 fn environment(variables: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(variables);
-    let given = text.lines().filter_map(|line| line.split_once('='));
+    // No system has a variable without a name.
+    let given = text.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| !name.is_empty());
     let mut environment: BTreeMap<String, String> =
         given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     // Real files of the machine have no say.

@@ -6,9 +6,8 @@
 //! - What no valid record follows, but such as were part of the same write, is a torn tail: zeroed and synced before anything else (J4), so that no stale record
 //!   can come back to life behind newer ones.
 //! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
-//!   which tells every reader what is lost. If a later commit group or a mark proves that the bytes were once whole,
-//!   `halt` refuses to open; in the last group they may as well be a write that a power cut tore, which is no reason to
-//!   halt.
+//!   which tells every reader what is lost; `halt` refuses to open. That takes a later commit group or a mark, which
+//!   prove that the bytes were once whole.
 //! - An end that was there, as a mark or the file's length says, is damage too, though no valid record follows. If nobody
 //!   knows how much is missing, the segment is left as it is, one loss at least is reported, and a new segment begins
 //!   under a new id, so that no number has two meanings.
@@ -410,8 +409,6 @@ impl<F: Fs> Recovery<'_, F> {
                 continue;
             }
             let why = format!("damaged at byte {} of {}", hole.offset, segment::name_of(path));
-            let doubt = ", in the last write before the end: if a power cut tore it, the broker sends them again";
-            let why = if is_proven(hole) { why } else { why + doubt };
             losses.push(Lost { from: hole.from, to: hole.to, why });
         }
         if lacks_header {

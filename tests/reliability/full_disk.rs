@@ -187,11 +187,15 @@ fn journal_on_a_full_disk(case: Case, round: Round) -> Seen {
     });
     // Where there is room for one more segment, delivered ones can give way to new ones for ever.
     let must_pause = !matches!(case, Case::Journal { left } if left > SEGMENT_BYTES);
+    // Where the journal had a delivered segment already when the disk filled up, that one gives way, again and again.
+    let is_paused = must_pause
+        && stage.bridge.wait_alive("the journal pauses, or goes on in the room it frees", |bridge| {
+            let status = bridge.status();
+            let is_idle = status["journal"]["paused"] == true && status["databases"]["local"]["pending"] == 0;
+            if is_idle { Some(true) } else { (bridge.journaled() >= COUNT).then_some(false) }
+        });
     let mut seen = Seen::default();
-    if must_pause {
-        stage
-            .bridge
-            .wait_alive("the journal pauses", |bridge| (bridge.status()["journal"]["paused"] == true).then_some(()));
+    if is_paused {
         seen.pauses += 1;
         let readiness = stage.bridge.get("/readyz").unwrap();
         assert_eq!(readiness.status, 503, "{}", readiness.body);
@@ -211,7 +215,7 @@ fn journal_on_a_full_disk(case: Case, round: Round) -> Seen {
     }
     drop(hog);
     load.finish();
-    stage.assert_recovered(must_pause.then_some("data/journal"));
+    stage.assert_recovered(is_paused.then_some("data/journal"));
     seen
 }
 
@@ -296,6 +300,8 @@ fn a_full_disk_pauses_or_drops_as_told_loses_nothing_silently_and_passes() {
         sums.lost_and_told += seen.lost_and_told;
         sums.database_refusals += seen.database_refusals;
     }
+    let is_long = campaign.rounds() >= 4 * CASES.len() as u64;
+    assert!(!is_long || sums.pauses > 0, "a full disk that never makes the journal pause proves nothing");
     campaign.proved(&[
         ("pauses", sums.pauses),
         ("database_refusals", sums.database_refusals),
