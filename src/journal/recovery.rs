@@ -99,12 +99,13 @@ impl<F: Fs> Recovery<'_, F> {
         let mut segments = self.sealed(sealed)?;
         segments.append(&mut recovered.segments);
         recovered.segments = segments;
-        if let Some(&base) = sealed.last() {
-            // Evidence that is nice to have: a disk that cannot take it is told of when something must be written.
-            let _ = self.seal(base, newest);
-        }
         // What a process that was killed had created or removed becomes durable before anything builds on it (J10).
         self.fs.sync_dir(self.dir).map_err(self.failed(self.dir, "syncing it"))?;
+        if let Some(&base) = sealed.last() {
+            // Only now is the successor known to stay. Evidence that is nice to have: a disk that cannot take it is told of
+            // when something must be written.
+            let _ = self.seal(base, newest);
+        }
         Ok(recovered)
     }
 

@@ -98,6 +98,29 @@ fn a_newest_segment_removed_after_a_kill_between_its_making_and_the_seal_is_a_lo
     assert!(unsealed > 1, "{unsealed}");
 }
 
+// A start saw the new segment in memory, and said in the old one that it has a successor; the power cut took the name.
+#[test]
+fn a_successor_that_a_power_cut_took_back_is_not_missed() {
+    let full = segment::base_of(&segments(&written(200, false))[1]).unwrap().0 - 1;
+    let mut taken_back = 0;
+    for (making, opening, seed) in (0..12).flat_map(|a| (0..12).flat_map(move |b| (0..6).map(move |c| (a, b, c)))) {
+        let fs = written(full, false);
+        let mut life = Life::begin(&fs, &config());
+        fs.fail_call(making, SimFault::Io);
+        life.push(&payload(full + 1));
+        life.settle();
+        let fs = fs.kill();
+        fs.fail_call(opening, SimFault::Io);
+        drop(Life::try_begin(&fs, &config()));
+        let fs = fs.crash(seed);
+        taken_back += u32::from(segments(&fs).len() == 1);
+        let life = Life::begin(&fs, &config());
+        let place = format!("call {making}, then {opening}, seed {seed}");
+        assert_eq!((life.metrics.messages_lost.get(), life.handle.ids().len()), (0, 1), "{place}");
+    }
+    assert!(taken_back > 1, "{taken_back}");
+}
+
 #[test]
 fn after_an_orderly_stop_erased_messages_are_missed_to_the_last() {
     let fs = written(20, true);
