@@ -89,6 +89,25 @@ fn a_stale_record_behind_a_torn_one_never_comes_back() {
 }
 
 #[test]
+fn whole_records_behind_a_tear_never_come_back_behind_a_new_record_of_the_same_length() {
+    let fs = SimFs::new(1);
+    let mut life = Life::begin(&fs, &config());
+    life.commit_all(1..=2);
+    for number in 3..=5 {
+        life.intake.push_message(&message(&payload(number)), None);
+    }
+    life.intake.submit();
+    life.settle();
+    let fs = fs.kill();
+    flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 3);
+    let mut life = Life::begin(&fs, &config());
+    assert_eq!(life.handle.status().next_seq, Seq(3));
+    life.commit(&payload(3));
+    let life = Life::begin(&fs.kill(), &config());
+    assert_eq!(read_all(&life), messages(1..4));
+}
+
+#[test]
 fn damage_in_the_newest_segment_is_mended_and_reported_once() {
     let fs = written(20);
     let path = path_of(&data_dir().join("journal"), Seq(1));
