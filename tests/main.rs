@@ -3,6 +3,7 @@
 //!
 //! `ROWBRIDGE_TEST_SCALE=full` runs the scenarios at the sizes that the project's figures are taken from; without it
 //! each is small enough that all of them together take minutes.
+#![cfg_attr(not(feature = "fault-injection"), allow(dead_code, reason = "some of the support serves the proof alone"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
