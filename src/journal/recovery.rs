@@ -87,6 +87,8 @@ impl<F: Fs> Recovery<'_, F> {
     pub(super) fn run(&self) -> Result<Recovered<F::File>, OpenError> {
         let bases = self.tidy().map_err(self.failed(self.dir, "listing it"))?;
         let Some((&newest, sealed)) = bases.split_last() else { return self.begin_empty() };
+        // What a process that was killed had created or removed becomes durable before anything builds on it (J10).
+        self.fs.sync_dir(self.dir).map_err(self.failed(self.dir, "syncing it"))?;
         let path = segment::path_of(self.dir, newest);
         let file = self.fs.open(&path).map_err(self.failed(&path, "opening it"))?;
         let header = self.tolerant(|| segment::read_header(&file, newest));
@@ -99,11 +101,8 @@ impl<F: Fs> Recovery<'_, F> {
         let mut segments = self.sealed(sealed)?;
         segments.append(&mut recovered.segments);
         recovered.segments = segments;
-        // What a process that was killed had created or removed becomes durable before anything builds on it (J10).
-        self.fs.sync_dir(self.dir).map_err(self.failed(self.dir, "syncing it"))?;
         if let Some(&base) = sealed.last() {
-            // Only now is the successor known to stay. Evidence that is nice to have: a disk that cannot take it is told of
-            // when something must be written.
+            // Evidence that is nice to have: a disk that cannot take it is told of when something must be written.
             let _ = self.seal(base, newest);
         }
         Ok(recovered)

@@ -121,6 +121,22 @@ fn a_successor_that_a_power_cut_took_back_is_not_missed() {
     assert!(taken_back > 1, "{taken_back}");
 }
 
+// The id file must not outlive the first segment, whose name a power cut took back: that would look like a loss.
+#[test]
+fn a_first_start_that_failed_twice_and_lost_power_is_no_loss() {
+    for (first, second, seed) in (0..14).flat_map(|a| (0..14).flat_map(move |b| (0..8).map(move |c| (a, b, c)))) {
+        let fs = SimFs::new(1);
+        fs.fail_call(first, SimFault::Io);
+        drop(Life::try_begin(&fs, &config()));
+        let fs = fs.kill();
+        fs.fail_call(second, SimFault::Io);
+        drop(Life::try_begin(&fs, &config()));
+        let life = Life::begin(&fs.crash(seed), &config());
+        let place = format!("call {first}, then {second}, seed {seed}");
+        assert_eq!((life.metrics.messages_lost.get(), life.handle.ids().len()), (0, 1), "{place}");
+    }
+}
+
 #[test]
 fn after_an_orderly_stop_erased_messages_are_missed_to_the_last() {
     let fs = written(20, true);
