@@ -3,11 +3,11 @@
 //!
 //! Only the newest segment is scanned, so the start is fast however much waits; damage in sealed ones is found by the
 //! readers, which check every record. In the newest segment:
-//! - What no valid record follows, but such as were part of the same write, is a torn tail: zeroed and synced before anything else (J4), so that no stale record
+//! - What no valid record follows is a torn tail: zeroed and synced before anything else (J4), so that no stale record
 //!   can come back to life behind newer ones.
 //! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
-//!   which tells every reader what is lost; `halt` refuses to open. That takes a later commit group or a mark, which
-//!   prove that the bytes were once whole.
+//!   which tells every reader what is lost. If a later commit group or a mark proves that the bytes were once whole,
+//!   `halt` refuses to open; in the last group they may as well be a write that a power cut tore.
 //! - An end that was there, as a mark or the file's length says, is damage too, though no valid record follows. If nobody
 //!   knows how much is missing, the segment is left as it is, one loss at least is reported, and a new segment begins
 //!   under a new id, so that no number has two meanings.
@@ -293,25 +293,17 @@ impl<F: Fs> Recovery<'_, F> {
         let trusted = self.trusted.filter(|trusted| trusted.salt == header.salt);
         let records_len = trailer.records_len;
         let limit = trusted.map_or(records_len, |trusted| trusted.len.min(records_len));
-        let read = |file, table, limit| {
+        let read = |file, table| {
             let scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
             replay(scanner, limit, table).map_err(self.failed(&path, "reading it"))
         };
-        let mut replay = read(file, Qos2Table::default(), limit)?;
+        let mut replay = read(file, Qos2Table::default())?;
         let has_snapshot = replay.has_snapshot;
         if !has_snapshot {
-            replay = read(replay.scanner.into_file(), self.table_before(sealed, header.base), limit)?;
+            replay = read(replay.scanner.into_file(), self.table_before(sealed, header.base))?;
             events::snapshot_lost(&path);
         }
-        let marked = trailer.mark.map_or(0, |mark| mark.end);
-        replay.prove(marked);
-        if let Some(tear) = replay.tear().filter(|_| trusted.is_none() && !trailer.is_cut) {
-            let len = replay.scanner.offset() - tear;
-            self.keep_torn(&path, replay.scanner.file(), tear, len);
-            let table = if has_snapshot { Qos2Table::default() } else { self.table_before(sealed, header.base) };
-            replay = read(replay.scanner.into_file(), table, tear)?;
-            replay.prove(marked);
-        }
+        replay.prove(trailer.mark.map_or(0, |mark| mark.end));
         let tail = match trusted {
             Some(trusted) => Tail::Damaged { end: trusted.len, next: trusted.next_seq },
             None => {
@@ -367,13 +359,6 @@ impl<F: Fs> Recovery<'_, F> {
         })
     }
 
-    /// Records that are whole are cut off with the write that was torn: a copy stays, for as far as it can be made.
-    fn keep_torn(&self, path: &Path, file: &F::File, offset: u64, len: u64) {
-        if let Err(error) = quarantine::keep_range(self.fs, self.dir, path, file, offset, len) {
-            events::quarantine_failed(path, offset, len, &error);
-        }
-    }
-
     /// Puts a gap record where damage is, after keeping the bytes (J5).
     fn mend(&self, path: &Path, header: &SegmentHeader, replay: &Replay<F::File>) -> Result<Vec<Lost>, OpenError> {
         let is_proven = |hole: &Hole| replay.proven_len > hole.offset;
@@ -409,6 +394,8 @@ impl<F: Fs> Recovery<'_, F> {
                 continue;
             }
             let why = format!("damaged at byte {} of {}", hole.offset, segment::name_of(path));
+            let doubt = ", in the last write before the end: if a power cut tore it, the broker sends them again";
+            let why = if is_proven(hole) { why } else { why + doubt };
             losses.push(Lost { from: hole.from, to: hole.to, why });
         }
         if lacks_header {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Fs, InspectError, Opened, bases, failed, open};
 use crate::clock::Timestamp;
 use crate::journal::handle::DIRECTORY;
-use crate::journal::record::{self, Kind, RECORD_ALIGN, RecordHeader};
+use crate::journal::record::{self, Kind, RecordHeader};
 use crate::journal::scan::{Item, Scanner};
 use crate::journal::trailer::{self, Tail};
 use crate::journal::{FsFile, JournalId, id_file};
@@ -215,13 +215,10 @@ fn verify_segment<File: FsFile>(
         report.findings.push(Finding::Short { bytes: opened.bytes, made: header.size });
     }
     let mut scanner = opened.scanner(next_base);
-    // Everything before was once whole.
-    let mut proven = trailer.mark.map_or(0, |mark| mark.end);
     loop {
         match scanner.next_item(bytes).map_err(failed(&path, "reading"))? {
             Item::Record { offset, header } => {
                 report.records.count(header.kind);
-                proven = proven.max(offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN));
                 report.findings.extend(gap(offset, &header, scanner.body(offset, &header)));
                 tell(&path, scanner.offset());
             }
@@ -229,13 +226,6 @@ fn verify_segment<File: FsFile>(
                 report.findings.push(Finding::Damage { offset, len, from, to });
             }
             Item::End { offset } => {
-                if next_base.is_none()
-                    && !trailer.is_cut
-                    && let Some((tear, from)) = report.take_tear(proven)
-                {
-                    scanner.skip_to(tear, from);
-                }
-                let offset = scanner.offset().min(offset);
                 let end = scanner.end_of_nonzero(offset, bytes).map_err(failed(&path, "reading"))?;
                 let found = match next_base {
                     Some(next) => at_the_end(offset, end, scanner.expected(), next),
@@ -249,18 +239,6 @@ fn verify_segment<File: FsFile>(
                 report.findings.extend(found);
                 return Ok(report);
             }
-        }
-    }
-}
-
-impl SegmentReport {
-    /// As the next start does: damage in the newest segment's last write is where a crash tore it.
-    fn take_tear(&mut self, proven: u64) -> Option<(u64, Seq)> {
-        let is_tear = |finding: &Finding| matches!(finding, Finding::Damage { offset, .. } if *offset >= proven);
-        let at = self.findings.iter().position(is_tear)?;
-        match self.findings.drain(at..).next() {
-            Some(Finding::Damage { offset, from, .. }) => Some((offset, from)),
-            _ => None,
         }
     }
 }
