@@ -23,6 +23,8 @@ pub trait Fs: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Takes the exclusive lock that lives as long as the returned file; `WouldBlock` if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Self::File>;
+    /// Names the time from the system's start to its end; `None` if it has no name.
+    fn boot_id(&self) -> Option<String>;
     /// Random bytes for ids and salts; from a seed in a simulation.
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()>;
 }

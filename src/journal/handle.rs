@@ -10,15 +10,13 @@ use super::recovery::{Recovered, Recovery};
 use super::rotation::segment_bytes;
 use super::shared::{Beginning, Shared, lock};
 use super::writer::{Active, Writer};
-use super::{Fs, Intake, JournalId, Reader, events, id_file};
+use super::{Fs, Intake, JournalId, Reader, events, id_file, lock_file};
 use crate::config::{self, Durability};
 use crate::message::{Message, Seq};
 use crate::telemetry::Metrics;
 
 /// The journal's folder in the data directory.
 pub(super) const DIRECTORY: &str = "journal";
-
-const LOCK_NAME: &str = "LOCK";
 
 /// An opened, recovered journal that nobody writes yet. Holds the directory's lock.
 pub struct Journal<F: Fs> {
@@ -102,18 +100,23 @@ impl<F: Fs> Journal<F> {
             move |source| OpenError::Io { path, action, source }
         };
         fs.create_dir_all(&dir).map_err(failed("creating it"))?;
-        let lock_file = fs.lock(&dir.join(LOCK_NAME)).map_err(|error| match error.kind() {
+        let lock_file = lock_file::take(&fs, &dir).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => OpenError::Locked(dir.clone()),
             _ => failed("locking it")(error),
         })?;
+        let may_be_torn = lock_file::may_be_torn(&fs, &dir);
         let recovery = Recovery {
             fs: &fs,
             dir: &dir,
             on_corruption: config.on_corruption,
             segment_bytes: segment_bytes(config),
+            may_be_torn,
             trusted: None,
         };
         let recovered = recovery.run()?;
+        if may_be_torn {
+            lock_file::note_boot(&fs, &lock_file);
+        }
         if let Durability::Interval(window) = config.durability {
             events::interval_durability(window);
         }

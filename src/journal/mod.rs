@@ -11,8 +11,8 @@
 //! - A cut or missing newest segment is always noticed, and how much it held is a guess (one message at least), unless the
 //!   folder is as empty as a new one: with the id file gone too, only the databases' offset rows say so.
 //! - What was there at the last orderly stop, and everything before the last commit group, is known to the message.
-//! - After a crash the last commit group is known by itself alone. Damage to its end looks like the write that the crash
-//!   cut: it is told as a torn tail (WARN, counter, `verify`), not as a loss. If the bytes of the last groups read as
+//! - After a crash the last commit group is known by itself alone. Damage to it looks like the write that the crash tore:
+//!   the journal ends there, also where records of the same write follow (a copy of them is kept). It is told as a torn tail (WARN, counter, `verify`), not as a loss. If the bytes of the last groups read as
 //!   zeros, or an older copy of the newest file stands in its place, nothing is left to be told here. A database that
 //!   has the messages knows more (J11); no disk that holds one copy can.
 
@@ -23,6 +23,7 @@ mod id;
 mod id_file;
 pub mod inspect;
 mod intake;
+mod lock_file;
 #[cfg(any(test, feature = "fault-injection"))]
 mod proof;
 mod qos2;

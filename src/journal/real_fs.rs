@@ -14,6 +14,9 @@ use super::{Fs, FsFile};
 const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;
 
+/// A UUID that Linux makes when it starts (random(4)).
+const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Bytes written at a time where the file system cannot preallocate.
 const ZEROS_LEN: usize = 64 * 1024;
 
@@ -69,6 +72,10 @@ impl Fs for RealFs {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(file)
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        std::fs::read_to_string(BOOT_ID_PATH).ok()
     }
 
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -4,10 +4,11 @@
 //! Only the newest segment is scanned, so the start is fast however much waits; damage in sealed ones is found by the
 //! readers, which check every record. In the newest segment:
 //! - What no valid record follows is a torn tail: zeroed and synced before anything else (J4), so that no stale record
-//!   can come back to life behind newer ones.
+//!   can come back to life behind newer ones. If the system was started anew since, as after a power cut, the tail begins
+//!   where the last write before the end is damaged, though some of it is whole behind: it was not acknowledged, and must
+//!   not come before what the broker sends again. (Or the disk changed bytes of it later, which looks the same.)
 //! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
-//!   which tells every reader what is lost. If a later commit group or a mark proves that the bytes were once whole,
-//!   `halt` refuses to open; in the last group they may as well be a write that a power cut tore.
+//!   which tells every reader what is lost; `halt` refuses to open.
 //! - An end that was there, as a mark or the file's length says, is damage too, though no valid record follows. If nobody
 //!   knows how much is missing, the segment is left as it is, one loss at least is reported, and a new segment begins
 //!   under a new id, so that no number has two meanings.
@@ -80,6 +81,8 @@ pub(super) struct Recovery<'a, F: Fs> {
     pub(super) on_corruption: Corruption,
     /// Size of a new segment.
     pub(super) segment_bytes: u64,
+    /// The system may have gone down since the journal was last open, and with it what was on the way to the disk.
+    pub(super) may_be_torn: bool,
     pub(super) trusted: Option<Trusted>,
 }
 
@@ -293,17 +296,28 @@ impl<F: Fs> Recovery<'_, F> {
         let trusted = self.trusted.filter(|trusted| trusted.salt == header.salt);
         let records_len = trailer.records_len;
         let limit = trusted.map_or(records_len, |trusted| trusted.len.min(records_len));
-        let read = |file, table| {
+        let read = |file, table, limit| {
             let scanner = self.scanner(file, record::seed(header.salt), SEGMENT_HEADER_LEN as u64, header.base);
             replay(scanner, limit, table).map_err(self.failed(&path, "reading it"))
         };
-        let mut replay = read(file, Qos2Table::default())?;
+        let mut replay = read(file, Qos2Table::default(), limit)?;
         let has_snapshot = replay.has_snapshot;
         if !has_snapshot {
-            replay = read(replay.scanner.into_file(), self.table_before(sealed, header.base))?;
+            replay = read(replay.scanner.into_file(), self.table_before(sealed, header.base), limit)?;
             events::snapshot_lost(&path);
         }
-        replay.prove(trailer.mark.map_or(0, |mark| mark.end));
+        let marked = trailer.mark.map_or(0, |mark| mark.end);
+        replay.prove(marked);
+        if !self.may_be_torn {
+            replay.prove(replay.scanner.offset());
+        }
+        if let Some(tear) = replay.tear().filter(|_| trusted.is_none() && !trailer.is_cut) {
+            let len = replay.scanner.offset() - tear;
+            self.keep_torn(&path, replay.scanner.file(), tear, len);
+            let table = if has_snapshot { Qos2Table::default() } else { self.table_before(sealed, header.base) };
+            replay = read(replay.scanner.into_file(), table, tear)?;
+            replay.prove(marked);
+        }
         let tail = match trusted {
             Some(trusted) => Tail::Damaged { end: trusted.len, next: trusted.next_seq },
             None => {
@@ -359,6 +373,13 @@ impl<F: Fs> Recovery<'_, F> {
         })
     }
 
+    /// What is whole of a torn write goes with it: a copy stays, as far as it can be made.
+    fn keep_torn(&self, path: &Path, file: &F::File, offset: u64, len: u64) {
+        if let Err(error) = quarantine::keep_range(self.fs, self.dir, path, file, offset, len) {
+            events::quarantine_failed(path, offset, len, &error);
+        }
+    }
+
     /// Puts a gap record where damage is, after keeping the bytes (J5).
     fn mend(&self, path: &Path, header: &SegmentHeader, replay: &Replay<F::File>) -> Result<Vec<Lost>, OpenError> {
         let is_proven = |hole: &Hole| replay.proven_len > hole.offset;
@@ -394,8 +415,6 @@ impl<F: Fs> Recovery<'_, F> {
                 continue;
             }
             let why = format!("damaged at byte {} of {}", hole.offset, segment::name_of(path));
-            let doubt = ", in the last write before the end: if a power cut tore it, the broker sends them again";
-            let why = if is_proven(hole) { why } else { why + doubt };
             losses.push(Lost { from: hole.from, to: hole.to, why });
         }
         if lacks_header {

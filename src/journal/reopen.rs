@@ -15,7 +15,7 @@ use super::recovery::{Recovered, Recovery, Trusted};
 use super::segment::Segment;
 use super::shared::lock;
 use super::writer::{Active, Step, Writer};
-use super::{Fs, OpenError, Qos2Table, Watermark, events};
+use super::{Fs, OpenError, Qos2Table, Watermark, events, lock_file};
 use crate::config::Durability;
 use crate::message::Seq;
 
@@ -32,6 +32,7 @@ pub(super) struct Broken {
 impl<F: Fs> Writer<F> {
     /// J6: the handle is not used again, nothing more is acknowledged, and the disk is asked what is true.
     pub(super) fn poison(&mut self, error: &io::Error) -> Step {
+        let _ = lock_file::forget_boot(&self.lock_file);
         self.give_up_for_now(error, is_disk_full(error))
     }
 
@@ -56,6 +57,12 @@ impl<F: Fs> Writer<F> {
 
     fn try_reopen(&mut self) -> Result<(), OpenError> {
         let salt = self.active.segment.salt.expect("the active segment's header was read or written by us");
+        // Clearing what was not synced may be cut short, in front of what is whole.
+        lock_file::forget_boot(&self.lock_file).map_err(|source| OpenError::Io {
+            path: self.shared.dir.clone(),
+            action: "noting the failure",
+            source,
+        })?;
         // It may put damage aside, as readers do meanwhile.
         let quarantining = lock(&self.shared.quarantining);
         let recovered = Recovery {
@@ -63,9 +70,11 @@ impl<F: Fs> Writer<F> {
             dir: &self.shared.dir,
             on_corruption: self.config.on_corruption,
             segment_bytes: self.segment_bytes(),
+            may_be_torn: false,
             trusted: Some(Trusted { salt, len: self.active.durable, next_seq: self.shared.next_seq() }),
         }
         .run()?;
+        lock_file::note_boot(&self.shared.fs, &self.lock_file);
         drop(quarantining);
         recovered.torn.iter().for_each(|torn| events::torn_tail_cut(&self.shared.metrics, torn));
         recovered.losses.iter().for_each(|lost| self.shared.report_lost(lost.from, lost.to, &lost.why));

@@ -34,6 +34,15 @@ impl<File: FsFile> Replay<File> {
         self.proven_len = self.proven_len.max(end);
     }
 
+    /// Where the last write before the end was torn, though some of it behind the tear is whole. A disk that cannot read
+    /// does not tear.
+    pub(super) fn tear(&self) -> Option<u64> {
+        let is_tear = |hole: &&Hole| {
+            hole.offset >= self.proven_len && !self.scanner.is_unreadable_in(hole.offset, hole.offset + hole.len.max(1))
+        };
+        self.holes.iter().find(is_tear).map(|hole| hole.offset)
+    }
+
     /// Makes what lies between the last valid record and `end` damage, not a torn tail: its numbers, the last one
     /// before `next_seq`, are not given out again.
     pub(super) fn close(&mut self, end: u64, next_seq: Seq) {

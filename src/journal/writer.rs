@@ -33,7 +33,7 @@ const BUFFER_KEPT_MAX: usize = 1024 * 1024;
 pub(crate) struct Writer<F: Fs> {
     pub(super) shared: Arc<Shared<F>>,
     /// Held for as long as this process may write.
-    _lock_file: F::File,
+    pub(super) lock_file: F::File,
     pub(super) config: config::Journal,
     pub(super) active: Active<F::File>,
     /// Of the next message, written or not.
@@ -134,7 +134,7 @@ impl<F: Fs> Writer<F> {
         let next_seq = shared.next_seq();
         Writer {
             shared,
-            _lock_file: lock_file,
+            lock_file,
             config,
             active,
             next_seq,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use super::{Fs, InspectError, Opened, bases, failed, open};
 use crate::clock::Timestamp;
 use crate::journal::handle::DIRECTORY;
-use crate::journal::record::{self, Kind, RecordHeader};
+use crate::journal::record::{self, Kind, RECORD_ALIGN, RecordHeader};
 use crate::journal::scan::{Item, Scanner};
 use crate::journal::trailer::{self, Tail};
-use crate::journal::{FsFile, JournalId, id_file};
+use crate::journal::{FsFile, JournalId, id_file, lock_file};
 use crate::message::Seq;
 
 /// Bytes between two calls of the progress function.
@@ -149,6 +149,7 @@ pub fn verify<F: Fs>(
         opened.extend(open(fs, &dir, base)?.map(|segment| (base, segment.bytes)));
     }
     let bytes_total = opened.iter().map(|(_, bytes)| bytes).sum();
+    let may_be_torn = lock_file::may_be_torn(fs, &dir);
     let mut bytes_before = 0;
     let mut segments: Vec<SegmentReport> = Vec::new();
     for (at, &(base, bytes)) in opened.iter().enumerate() {
@@ -161,7 +162,7 @@ pub fn verify<F: Fs>(
             }
         };
         if let Some(opened) = open(fs, &dir, base)? {
-            segments.push(verify_segment(opened, next_base, &mut tell)?);
+            segments.push(verify_segment(opened, next_base, may_be_torn, &mut tell)?);
         }
         bytes_before += bytes;
     }
@@ -186,6 +187,7 @@ pub fn verify<F: Fs>(
 fn verify_segment<File: FsFile>(
     opened: Opened<File>,
     next_base: Option<Seq>,
+    may_be_torn: bool,
     tell: &mut dyn FnMut(&Path, u64),
 ) -> Result<SegmentReport, InspectError> {
     let mut report = SegmentReport {
@@ -215,10 +217,13 @@ fn verify_segment<File: FsFile>(
         report.findings.push(Finding::Short { bytes: opened.bytes, made: header.size });
     }
     let mut scanner = opened.scanner(next_base);
+    // Everything before was once whole.
+    let mut proven = trailer.mark.map_or(0, |mark| mark.end);
     loop {
         match scanner.next_item(bytes).map_err(failed(&path, "reading"))? {
             Item::Record { offset, header } => {
                 report.records.count(header.kind);
+                proven = proven.max(offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN));
                 report.findings.extend(gap(offset, &header, scanner.body(offset, &header)));
                 tell(&path, scanner.offset());
             }
@@ -226,6 +231,14 @@ fn verify_segment<File: FsFile>(
                 report.findings.push(Finding::Damage { offset, len, from, to });
             }
             Item::End { offset } => {
+                if next_base.is_none()
+                    && may_be_torn
+                    && !trailer.is_cut
+                    && let Some((tear, from)) = report.take_tear(proven)
+                {
+                    scanner.skip_to(tear, from);
+                }
+                let offset = scanner.offset().min(offset);
                 let end = scanner.end_of_nonzero(offset, bytes).map_err(failed(&path, "reading"))?;
                 let found = match next_base {
                     Some(next) => at_the_end(offset, end, scanner.expected(), next),
@@ -239,6 +252,18 @@ fn verify_segment<File: FsFile>(
                 report.findings.extend(found);
                 return Ok(report);
             }
+        }
+    }
+}
+
+impl SegmentReport {
+    /// As the next start does after a reboot: damage in the newest segment's last write is where a power cut tore it.
+    fn take_tear(&mut self, proven: u64) -> Option<(u64, Seq)> {
+        let is_tear = |finding: &Finding| matches!(finding, Finding::Damage { offset, .. } if *offset >= proven);
+        let at = self.findings.iter().position(is_tear)?;
+        match self.findings.drain(at..).next() {
+            Some(Finding::Damage { offset, from, .. }) => Some((offset, from)),
+            _ => None,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(in crate::journal) struct Written {
     /// The files as they were at some time before.
     pub(in crate::journal) earlier: Files,
     pub(in crate::journal) is_stopped: bool,
+    /// The system was started anew since, so that the last write may have been torn.
+    pub(in crate::journal) is_rebooted: bool,
 }
 
 pub(in crate::journal) fn files(fs: &SimFs) -> Files {
@@ -71,7 +73,9 @@ pub(in crate::journal) fn write(seed: u64, choices: &mut Choices) -> Written {
     }
     let fs = fs.kill();
     let entries = read_all(&Life::begin(&fs.crash(1), &config));
-    Written { fs, config, entries, earlier, is_stopped }
+    let is_rebooted = choices.once_in(2);
+    let fs = if is_rebooted { fs.crash(2) } else { fs };
+    Written { fs, config, entries, earlier, is_stopped, is_rebooted }
 }
 
 /// What is done to one file.

@@ -32,8 +32,6 @@ struct Oracle {
     delivered: u64,
     /// The highest watermark of any life.
     watermark: u64,
-    /// Where ranges begin that were lost in a write that was never durable.
-    torn: BTreeSet<u64>,
     /// A bit was flipped: durable messages may be lost, but never changed, and never without a word.
     rotten: bool,
 }
@@ -210,13 +208,7 @@ impl World {
                 Got::Lost(from, to) => {
                     assert_eq!(*from, expected, "seed {seed}: dense");
                     let why = self.why_lost();
-                    // A write that the crash tore, with valid records behind the tear: never acknowledged, and told of.
-                    let was_not_durable = *from >= self.oracle.watermark || self.oracle.torn.contains(from);
-                    assert!(
-                        was_not_durable || self.oracle.rotten,
-                        "seed {seed}: durable messages {from}..{to} lost without rot: {why:?}"
-                    );
-                    self.oracle.torn.insert(*from);
+                    assert!(self.oracle.rotten, "seed {seed}: messages {from}..{to} lost without rot: {why:?}");
                     expected = *to;
                 }
             }

@@ -27,6 +27,8 @@ pub(super) struct Disk {
     pub(super) directories: BTreeSet<PathBuf>,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) capacity: u64,
+    /// How often it lost power.
+    pub(super) boots: u64,
     pub(super) random: u64,
     /// Calls so far that can fail: all but reads.
     pub(super) calls: u64,

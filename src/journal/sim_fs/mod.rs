@@ -54,6 +54,7 @@ impl SimFs {
             directories: BTreeSet::new(),
             locks: BTreeSet::new(),
             capacity: u64::MAX,
+            boots: 0,
             random: seed,
             calls: 0,
             faults: BTreeMap::new(),
@@ -72,6 +73,7 @@ impl SimFs {
         let mut disk = lock(&self.disk).clone();
         disk.random ^= seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         disk.power_cut();
+        disk.boots += 1;
         SimFs::with(disk)
     }
 
@@ -251,6 +253,10 @@ impl Fs for SimFs {
             disk.durable_names.insert(path.to_path_buf(), inode);
         }
         Ok(SimFile { disk: Arc::clone(&self.disk), inode, locked: Some(path.to_path_buf()) })
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        Some(format!("boot {:08}\n", lock(&self.disk).boots))
     }
 
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -33,10 +33,11 @@ struct Round<'a> {
 impl Round<'_> {
     fn fail(&self, what: &str) -> ! {
         panic!(
-            "{what}; {:?} at byte {} after a {}; replay: ROWBRIDGE_PROVE_SEED={} ROWBRIDGE_PROVE_JOURNAL_FLIPS=1",
+            "{what}; {:?} at byte {} after a {}{}; replay: ROWBRIDGE_PROVE_SEED={} ROWBRIDGE_PROVE_JOURNAL_FLIPS=1",
             self.damage,
             self.damage.at,
             if self.written.is_stopped { "stop" } else { "kill" },
+            if self.written.is_rebooted { " and a reboot" } else { "" },
             self.seed
         )
     }
@@ -89,6 +90,9 @@ impl Round<'_> {
                 }
             }
             Outcome::Torn if !is_newest => self.fail("a torn tail that is no tail"),
+            Outcome::Torn if !self.written.is_rebooted && self.damage.kind == Kind::Flip && silent > 1 => {
+                self.fail("whole messages behind the damaged one are gone")
+            }
             Outcome::Torn
                 if self.written.is_stopped && self.damage.place != "mark" && self.damage.kind == Kind::Flip =>
             {
@@ -99,8 +103,8 @@ impl Round<'_> {
                 if report.is_sound() || told == 0 && !report.segments.is_empty() {
                     self.fail("verify finds nothing");
                 }
-                // In the last group it may be a write that a crash tore, which is told and is no reason to halt.
-                if !halts && (self.written.is_stopped || !is_newest) {
+                // After a reboot the last group may have been torn, which is told and is no reason to halt.
+                if !halts && (self.written.is_stopped || !is_newest || !self.written.is_rebooted) {
                     self.fail("halt goes on");
                 }
                 if !has_kept && !is_as_it_was {
