@@ -79,7 +79,7 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
 
 fn source(value: &Value<'_>) -> Option<Source> {
     if value.is_number_or_flag() {
-        let suggestion = Some(format!("{{ value: {} }}", value.as_text().unwrap_or_default()));
+        let suggestion = value.quoting(|| format!("{{ value: {} }}", value.as_text().unwrap_or_default()));
         value.refuse_with(format!("found {}, which is no source", value.shown()), Some(FORMS.to_owned()), suggestion);
         return None;
     }

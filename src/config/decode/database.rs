@@ -105,8 +105,8 @@ fn decode_url(value: &Value<'_>, table: &Table<'_>) -> Option<DatabaseUrl> {
         return postgres::decode(&text, value, table).map(|url| DatabaseUrl::Postgres(Box::new(url)));
     }
     let suggestion = match text.split_once(':') {
-        None if text.contains('.') && !text.contains('@') => Some(format!("sqlite:{text}")),
-        Some(("file" | "sqlite3", path)) => Some(format!("sqlite:{path}")),
+        None if text.contains('.') && !text.contains('@') => value.quoting(|| format!("sqlite:{text}")),
+        Some(("file" | "sqlite3", path)) => value.quoting(|| format!("sqlite:{path}")),
         Some(("pg" | "pgsql" | "postgre" | "postgressql" | "timescaledb" | "timescale", _)) => {
             Some("postgres://".to_owned())
         }
@@ -131,7 +131,7 @@ fn sqlite(path: &str, value: &Value<'_>, table: &Table<'_>) -> Option<PathBuf> {
         Some(absolute) if absolute.starts_with('/') => absolute,
         Some(relative) => {
             let accepted = "sqlite:FILE, or sqlite:///ABSOLUTE/FILE with three slashes";
-            let suggestion = Some(format!("sqlite:{relative}"));
+            let suggestion = value.quoting(|| format!("sqlite:{relative}"));
             value.refuse_with(format!("found {}, with a host", value.shown()), Some(accepted.to_owned()), suggestion);
             return None;
         }

@@ -123,7 +123,7 @@ fn http_listen(table: &Table<'_>) -> Http {
     }
     if let Some(value) = value {
         let suggestion = match text.strip_prefix(':').unwrap_or(&text).parse::<u16>() {
-            Ok(port) => Some(format!("127.0.0.1:{port}")),
+            Ok(port) => value.quoting(|| format!("127.0.0.1:{port}")),
             Err(_) => None,
         };
         let accepted = "an IP address and port such as 127.0.0.1:9469, 0.0.0.0:9469 or [::1]:9469";

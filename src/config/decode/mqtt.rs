@@ -139,7 +139,8 @@ fn addresses<'a>(table: &Table<'a>) -> Vec<(Address, Option<Value<'a>>)> {
 /// Reads one URL. Nothing of it goes into a finding but its scheme: the rest may be a password in the wrong place.
 fn address(text: &str, value: &Value<'_>) -> Option<Address> {
     let Some((scheme_text, _)) = text.split_once("://") else {
-        let suggestion = (!text.contains('@') && !text.is_empty()).then(|| format!("mqtt://{text}"));
+        let suggestion =
+            if text.is_empty() || text.contains('@') { None } else { value.quoting(|| format!("mqtt://{text}")) };
         value.refuse_with(
             format!("found {}, which has no scheme", value.shown()),
             Some(URL_FORMS.to_owned()),

@@ -121,6 +121,11 @@ impl<'a> Value<'a> {
         !is_filled && self.shown() != "`***`"
     }
 
+    /// A suggestion that repeats parts of the text, where a message may.
+    pub(crate) fn quoting(&self, suggestion: impl FnOnce() -> String) -> Option<String> {
+        self.may_be_quoted().then(suggestion)
+    }
+
     /// Whether the whole value came from outside the file, where lists are written with commas.
     fn is_from_outside(&self) -> bool {
         self.provenance().is_some_and(|provenance| !matches!(provenance.origin, Origin::File { .. }))

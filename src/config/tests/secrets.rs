@@ -151,3 +151,20 @@ fn a_mistake_in_a_topic_does_not_quote_what_a_variable_filled_in() {
         assert!(report.to_string().contains("rules[0].topic"), "{report}");
     }
 }
+
+#[test]
+fn a_suggestion_does_not_quote_what_a_variable_filled_in() {
+    for text in [
+        "mqtt: {url: 'h-${WORD}'}",
+        "databases: {local: {url: 'x.${WORD}'}}",
+        "databases: {local: {url: 'file:${WORD}'}}",
+        "databases: {local: {url: 'sqlite://${WORD}'}}",
+        "rules: [{topic: a, table: t, columns: {p: '${WORD}'}}]",
+        "http: {listen: '${WORD}'}",
+    ] {
+        for word in [SECRET, "17042"] {
+            let report = Bench::new(&format!("{text}\n")).variable("WORD", word).report();
+            assert!(!format!("{report}\n{report:?}").contains(word), "{text}\n{report}");
+        }
+    }
+}
