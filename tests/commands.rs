@@ -92,6 +92,9 @@ fn damage_in_the_journal_is_quarantined_reported_and_the_rest_delivered() {
     Load::new(broker.port(), 1, 100).run();
     bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 100).then_some(()));
     bridge.kill();
+    // Which tells damage from a write that a power cut tore.
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(std::fs::read(bridge.path("data/journal/LOCK")).unwrap(), boot);
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
     let segment = bridge.path("data/journal/00000000000000000001.seg");

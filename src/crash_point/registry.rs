@@ -57,6 +57,7 @@ pub const POINTS: &[CrashPoint] = &[
     point("journal.quarantine.unnamed", &[34, 37], 1),
     point("journal.quarantine.kept", &[35, 37], 1),
     point("journal.recovery.mended", &[35, 37], 1),
+    point("journal.boot.unnoted", &[37], 1),
     point("journal.headless.renumbered", &[37], 1),
     point("journal.headless.unsynced", &[37], 1),
     point("journal.headless.moved", &[37], 1),
@@ -91,6 +92,10 @@ pub const POINTS: &[CrashPoint] = &[
     point("postgres.commit.sent", &[22, 23], 8),
     point("postgres.committed", &[22, 24], 8),
     point("postgres.unit.tried", &[27], 6),
+    // Postgres, many batches in one transaction.
+    point("postgres.series.begun", &[18], 1),
+    point("postgres.series.sent", &[19, 20], 3),
+    point("postgres.series.committed", &[22, 24], 1),
     // The end of the process.
     point("stop.requested", &[38], 1),
     point("stop.session_left", &[38], 1),

@@ -115,6 +115,7 @@ impl<F: Fs> Journal<F> {
         };
         let recovered = recovery.run()?;
         if may_be_torn {
+            crash_point!("journal.boot.unnoted");
             lock_file::note_boot(&fs, &lock_file);
         }
         if let Durability::Interval(window) = config.durability {

@@ -30,12 +30,16 @@ use crate::sink::{Batch, Series, SinkError, TableSchema};
 pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<(), SinkError> {
     let mut lane = Lane { session, targets: Vec::new(), open: None };
     lane.begin(sql, series.batch()).await?;
+    crash_point!("postgres.series.begun");
     loop {
         lane.send(series.batch()).await?;
+        crash_point!("postgres.series.sent");
         // The connection's task writes only while this one waits, and mapping the next batch does not wait.
         tokio::task::yield_now().await;
         if !series.advance() {
-            return lane.commit(sql, series).await;
+            lane.commit(sql, series).await?;
+            crash_point!("postgres.series.committed");
+            return Ok(());
         }
     }
 }

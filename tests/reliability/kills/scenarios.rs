@@ -41,6 +41,8 @@ pub(super) enum Scenario {
     Headless,
     /// Dies while segments are removed; later the journal is full, and the database does not answer.
     Full,
+    /// Dies while it catches up with what waited for the database.
+    CatchUp,
     /// Two processes deliver the same journal.
     SecondInstance,
     /// SIGTERM under load.
@@ -61,6 +63,7 @@ impl Scenario {
             "delivery.relocating" => Scenario::SecondInstance,
             "stop.grace_over" => Scenario::StopHeldUp,
             "stop.second_signal" => Scenario::StopTwice,
+            _ if point.starts_with("postgres.series.") => Scenario::CatchUp,
             _ if point.starts_with("journal.quarantine.") => Scenario::Damaged,
             _ if point.starts_with("stop.") => Scenario::Stop,
             "source.session.clearing" | "source.session.cleared" | "source.suback.unread" | "source.subscribed"
@@ -81,6 +84,7 @@ impl Scenario {
             Scenario::Damaged => damaged(round, point),
             Scenario::Headless => headless(round, point),
             Scenario::Full => full(round, point),
+            Scenario::CatchUp => catch_up(round, point),
             Scenario::SecondInstance => second_instance(round, point),
             Scenario::Stop => stop(round, point),
             Scenario::StopHeldUp | Scenario::StopTwice => stop_held_up(round, point, self == Scenario::StopTwice),
@@ -224,6 +228,19 @@ fn newest_segment(round: &Round) -> (File, u64) {
     let records = &bytes[..bytes.len() - TRAILER_LEN];
     let end = records.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
     (File::options().read(true).write(true).open(path).unwrap(), end)
+}
+
+fn catch_up(round: &mut Round, point: &str) {
+    let database = Arc::clone(&round.database);
+    round.start();
+    let lock = database.lock();
+    round.publish_until_dead(BEFORE, None);
+    round.wait_journaled();
+    round.kill();
+    drop(lock);
+    round.spawn(Some(point));
+    wait_dead(round, point);
+    round.start();
 }
 
 /// Both instances read the same offset and try to move it; one of them finds that it moved.
