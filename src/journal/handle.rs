@@ -104,19 +104,22 @@ impl<F: Fs> Journal<F> {
             std::io::ErrorKind::WouldBlock => OpenError::Locked(dir.clone()),
             _ => failed("locking it")(error),
         })?;
-        let may_be_torn = lock_file::may_be_torn(&fs, &dir);
+        let evidence = lock_file::evidence(&fs, &dir);
         let recovery = Recovery {
             fs: &fs,
             dir: &dir,
             on_corruption: config.on_corruption,
             segment_bytes: segment_bytes(config),
-            may_be_torn,
+            lock_file: &lock_file,
+            durability: config.durability,
+            evidence,
             trusted: None,
         };
         let recovered = recovery.run()?;
-        if may_be_torn {
+        let is_early = config.durability != Durability::Commit;
+        if !evidence.is_untorn || evidence.is_early != is_early {
             crash_point!("journal.boot.unnoted");
-            lock_file::note_boot(&fs, &lock_file);
+            lock_file::note_boot(&fs, &lock_file, config.durability);
         }
         if let Durability::Interval(window) = config.durability {
             events::interval_durability(window);

@@ -75,7 +75,9 @@ impl Fs for RealFs {
     }
 
     fn boot_id(&self) -> Option<String> {
-        std::fs::read_to_string(BOOT_ID_PATH).ok()
+        let id = std::fs::read_to_string(BOOT_ID_PATH).ok()?;
+        // It may be hidden behind an empty file.
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! Only the newest segment is scanned, so the start is fast however much waits; damage in sealed ones is found by the
 //! readers, which check every record. In the newest segment:
 //! - What no valid record follows is a torn tail: zeroed and synced before anything else (J4), so that no stale record
-//!   can come back to life behind newer ones. If the system was started anew since, as after a power cut, the tail begins
+//!   can come back to life behind newer ones. If a power cut or a failed write may have torn the last write, the tail begins
 //!   where the last write before the end is damaged, though some of it is whole behind: it was not acknowledged, and must
 //!   not come before what the broker sends again. (Or the disk changed bytes of it later, which looks the same.)
 //! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
@@ -22,6 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::id_file::{self, Ids};
+use super::lock_file::{self, Evidence};
 use super::quarantine;
 use super::record;
 use super::replay::{Hole, Replay, replay};
@@ -29,7 +30,7 @@ use super::scan::Scanner;
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment, SegmentHeader, UNFINISHED_SUFFIX};
 use super::trailer::{self, Mark, MarkKind, TRAILER_LEN, Tail};
 use super::{Fs, FsFile, Lost, OpenError, Qos2Table, events};
-use crate::config::Corruption;
+use crate::config::{Corruption, Durability};
 use crate::message::Seq;
 
 /// Bytes zeroed at a time.
@@ -81,8 +82,10 @@ pub(super) struct Recovery<'a, F: Fs> {
     pub(super) on_corruption: Corruption,
     /// Size of a new segment.
     pub(super) segment_bytes: u64,
-    /// The system may have gone down since the journal was last open, and with it what was on the way to the disk.
-    pub(super) may_be_torn: bool,
+    pub(super) lock_file: &'a F::File,
+    pub(super) durability: Durability,
+    /// Of a start; whoever reopens knows more.
+    pub(super) evidence: Evidence,
     pub(super) trusted: Option<Trusted>,
 }
 
@@ -291,7 +294,8 @@ impl<F: Fs> Recovery<'_, F> {
         sealed: &[Seq],
         ids: Ids,
     ) -> Result<Recovered<F::File>, OpenError> {
-        file.sync_data().and_then(|()| file.forget_cached()).map_err(self.failed(&path, "syncing it"))?;
+        file.sync_data().inspect_err(|_| self.may_have_torn()).map_err(self.failed(&path, "syncing it"))?;
+        file.forget_cached().map_err(self.failed(&path, "syncing it"))?;
         let trailer = trailer::read(&file, header).map_err(self.failed(&path, "reading its trailer"))?;
         let trusted = self.trusted.filter(|trusted| trusted.salt == header.salt);
         let records_len = trailer.records_len;
@@ -306,17 +310,17 @@ impl<F: Fs> Recovery<'_, F> {
             replay = read(replay.scanner.into_file(), self.table_before(sealed, header.base), limit)?;
             events::snapshot_lost(&path);
         }
-        let marked = trailer.mark.map_or(0, |mark| mark.end);
-        replay.prove(marked);
-        if !self.may_be_torn {
+        replay.prove(trailer.proven_len().max(self.evidence.durable_len(header.salt)));
+        if self.evidence.is_untorn {
             replay.prove(replay.scanner.offset());
         }
-        if let Some(tear) = replay.tear().filter(|_| trusted.is_none() && !trailer.is_cut) {
-            let len = replay.scanner.offset() - tear;
+        if let Some(tear) = replay.tear().filter(|_| trusted.is_none() && !trailer.is_cut && !self.evidence.is_early) {
+            self.refuse_damage(&path, &replay)?;
+            let (proven, len) = (replay.proven_len, replay.scanner.offset() - tear);
             self.keep_torn(&path, replay.scanner.file(), tear, len);
             let table = if has_snapshot { Qos2Table::default() } else { self.table_before(sealed, header.base) };
             replay = read(replay.scanner.into_file(), table, tear)?;
-            replay.prove(marked);
+            replay.prove(proven);
         }
         let tail = match trusted {
             Some(trusted) => Tail::Damaged { end: trusted.len, next: trusted.next_seq },
@@ -336,6 +340,10 @@ impl<F: Fs> Recovery<'_, F> {
             }
         }
         let losses = self.mend(&path, header, &replay)?;
+        if !replay.holes.is_empty() {
+            // Before the end is cleared, as what lies behind a hole proves that it is damage.
+            replay.scanner.file().sync_data().map_err(self.failed(&path, "syncing it"))?;
+        }
         let end = replay.scanner.offset();
         let tail_end = match trusted {
             Some(_) => Some(records_len),
@@ -373,6 +381,25 @@ impl<F: Fs> Recovery<'_, F> {
         })
     }
 
+    /// `halt` does not go on over what was once whole.
+    fn refuse_damage(&self, path: &Path, replay: &Replay<F::File>) -> Result<(), OpenError> {
+        let is_proven = |hole: &&Hole| replay.proven_len > hole.offset;
+        match replay.holes.iter().find(is_proven).filter(|_| self.on_corruption == Corruption::Halt) {
+            None => Ok(()),
+            Some(hole) => {
+                let detail = format!("{} bytes with messages {}..{} are no records", hole.len, hole.from, hole.to);
+                Err(OpenError::Damaged { path: path.to_path_buf(), offset: hole.offset, detail })
+            }
+        }
+    }
+
+    /// A sync failed in a start: what the last process wrote may be on the disk in part, and no later sync would tell.
+    fn may_have_torn(&self) {
+        if self.trusted.is_none() {
+            let _ = lock_file::forget_boot(self.lock_file, self.evidence.durable, self.durability);
+        }
+    }
+
     /// What is whole of a torn write goes with it: a copy stays, as far as it can be made.
     fn keep_torn(&self, path: &Path, file: &F::File, offset: u64, len: u64) {
         if let Err(error) = quarantine::keep_range(self.fs, self.dir, path, file, offset, len) {
@@ -382,13 +409,7 @@ impl<F: Fs> Recovery<'_, F> {
 
     /// Puts a gap record where damage is, after keeping the bytes (J5).
     fn mend(&self, path: &Path, header: &SegmentHeader, replay: &Replay<F::File>) -> Result<Vec<Lost>, OpenError> {
-        let is_proven = |hole: &Hole| replay.proven_len > hole.offset;
-        if self.on_corruption == Corruption::Halt
-            && let Some(hole) = replay.holes.iter().find(|hole| is_proven(hole))
-        {
-            let detail = format!("{} bytes with messages {}..{} are no records", hole.len, hole.from, hole.to);
-            return Err(OpenError::Damaged { path: path.to_path_buf(), offset: hole.offset, detail });
-        }
+        self.refuse_damage(path, replay)?;
         let (file, mut losses) = (replay.scanner.file(), Vec::new());
         let mut lacks_header = !segment::is_first_header_sound(file, header);
         for hole in &replay.holes {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fs::is_disk_full;
+use super::lock_file::Evidence;
 use super::recovery::{Recovered, Recovery, Trusted};
 use super::segment::Segment;
 use super::shared::lock;
@@ -32,7 +33,7 @@ pub(super) struct Broken {
 impl<F: Fs> Writer<F> {
     /// J6: the handle is not used again, nothing more is acknowledged, and the disk is asked what is true.
     pub(super) fn poison(&mut self, error: &io::Error) -> Step {
-        let _ = lock_file::forget_boot(&self.lock_file);
+        let _ = self.forget_boot();
         self.give_up_for_now(error, is_disk_full(error))
     }
 
@@ -55,14 +56,18 @@ impl<F: Fs> Writer<F> {
         }
     }
 
+    fn forget_boot(&self) -> io::Result<()> {
+        let durable = self.active.segment.salt.map(|salt| (salt, self.active.durable));
+        lock_file::forget_boot(&self.lock_file, durable, self.config.durability)
+    }
+
     fn try_reopen(&mut self) -> Result<(), OpenError> {
         let salt = self.active.segment.salt.expect("the active segment's header was read or written by us");
         // Clearing what was not synced may be cut short, in front of what is whole.
-        lock_file::forget_boot(&self.lock_file).map_err(|source| OpenError::Io {
-            path: self.shared.dir.clone(),
-            action: "noting the failure",
-            source,
-        })?;
+        if lock_file::evidence(&self.shared.fs, &self.shared.dir).is_untorn {
+            let path = self.shared.dir.clone();
+            self.forget_boot().map_err(|source| OpenError::Io { path, action: "noting the failure", source })?;
+        }
         // It may put damage aside, as readers do meanwhile.
         let quarantining = lock(&self.shared.quarantining);
         let recovered = Recovery {
@@ -70,11 +75,13 @@ impl<F: Fs> Writer<F> {
             dir: &self.shared.dir,
             on_corruption: self.config.on_corruption,
             segment_bytes: self.segment_bytes(),
-            may_be_torn: false,
+            lock_file: &self.lock_file,
+            durability: self.config.durability,
+            evidence: Evidence { is_untorn: true, ..Evidence::default() },
             trusted: Some(Trusted { salt, len: self.active.durable, next_seq: self.shared.next_seq() }),
         }
         .run()?;
-        lock_file::note_boot(&self.shared.fs, &self.lock_file);
+        lock_file::note_boot(&self.shared.fs, &self.lock_file, self.config.durability);
         drop(quarantining);
         recovered.torn.iter().for_each(|torn| events::torn_tail_cut(&self.shared.metrics, torn));
         recovered.losses.iter().for_each(|lost| self.shared.report_lost(lost.from, lost.to, &lost.why));

@@ -34,12 +34,10 @@ impl<File: FsFile> Replay<File> {
         self.proven_len = self.proven_len.max(end);
     }
 
-    /// Where the last write before the end was torn, though some of it behind the tear is whole. A disk that cannot read
-    /// does not tear.
+    /// Where the last write before the end was torn, though some of it behind the tear is whole.
     pub(super) fn tear(&self) -> Option<u64> {
-        let is_tear = |hole: &&Hole| {
-            hole.offset >= self.proven_len && !self.scanner.is_unreadable_in(hole.offset, hole.offset + hole.len.max(1))
-        };
+        let is_tear =
+            |hole: &&Hole| hole.offset >= self.proven_len && may_be_torn(&self.scanner, hole.offset, hole.len);
         self.holes.iter().find(is_tear).map(|hole| hole.offset)
     }
 
@@ -54,6 +52,11 @@ impl<File: FsFile> Replay<File> {
             self.scanner.skip_to(end, to);
         }
     }
+}
+
+/// Whether an interrupted write can have left this hole: no record is shorter, and a disk that cannot read does not tear.
+pub(super) fn may_be_torn<File: FsFile>(scanner: &Scanner<File>, offset: u64, len: u64) -> bool {
+    len >= RECORD_HEADER_LEN as u64 && !scanner.is_unreadable_in(offset, offset + len)
 }
 
 impl Hole {
@@ -78,7 +81,7 @@ pub(super) fn replay<File: FsFile>(scanner: Scanner<File>, limit: u64, qos2: Qos
                 let body = replay.scanner.body(offset, &header);
                 replay.has_snapshot |= header.kind == Kind::Snapshot && offset == SEGMENT_HEADER_LEN as u64;
                 replay.qos2.apply(header.kind, header.flags, body);
-                replay.proven_len = offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN);
+                replay.prove(offset.saturating_sub(u64::from(header.group) * RECORD_ALIGN));
             }
             Item::Hole { offset, len, from, to } => {
                 replay.holes.push(Hole { offset, len, from, to, is_last: false });

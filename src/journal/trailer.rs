@@ -94,6 +94,18 @@ pub(super) struct Trailer {
     pub(super) records_len: u64,
 }
 
+impl Trailer {
+    /// Everything before was once whole.
+    pub(super) fn proven_len(&self) -> u64 {
+        match self.mark {
+            // Its end was perhaps not looked for, and a segment is sealed when all of it is durable.
+            Some(Mark { kind: MarkKind::Seal, .. }) => self.records_len,
+            Some(Mark { kind: MarkKind::Stop, end, .. }) => end,
+            None => 0,
+        }
+    }
+}
+
 /// Reads what the end of the file says. What cannot be read is lost.
 pub(super) fn read(file: &impl FsFile, header: &SegmentHeader) -> io::Result<Trailer> {
     let len = file.len()?;

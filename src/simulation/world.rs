@@ -341,10 +341,9 @@ impl<'r> World<'r> {
         }
     }
 
-    /// The disk after a kill or a power cut. Not a kill after a failed sync: the kernel then shows the next process bytes
-    /// that are not on the disk, which no program can see through.
+    /// The disk after a kill or a power cut.
     fn end_of_life(&mut self) -> SimFs {
-        if self.random.once_in(2) && !self.fs.shows_unsynced() {
+        if self.random.once_in(2) {
             self.note("kill", 0, 0);
             self.figures.kills += 1;
             return self.fs.kill();

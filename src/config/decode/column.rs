@@ -92,7 +92,7 @@ fn source(value: &Value<'_>) -> Option<Source> {
                 true => (error.message, None),
                 false => (format!("found {}, which is no source", value.shown()), Some(FORMS.to_owned())),
             };
-            value.refuse_with(problem, accepted, error.suggestion);
+            value.refuse_with(problem, accepted, error.suggestion.filter(|_| value.may_be_quoted()));
             None
         }
     }

@@ -288,7 +288,8 @@ impl<'a> Value<'a> {
             }
             Err(error) => {
                 let problem = format!("found {}, which {error}", self.shown());
-                self.refuse_with(problem, Some(format!("{forms}, {range}")), error.suggestion);
+                let suggestion = error.suggestion.filter(|_| self.may_be_quoted());
+                self.refuse_with(problem, Some(format!("{forms}, {range}")), suggestion);
                 None
             }
         }

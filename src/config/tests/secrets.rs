@@ -160,6 +160,9 @@ fn a_suggestion_does_not_quote_what_a_variable_filled_in() {
         "databases: {local: {url: 'file:${WORD}'}}",
         "databases: {local: {url: 'sqlite://${WORD}'}}",
         "rules: [{topic: a, table: t, columns: {p: '${WORD}'}}]",
+        "rules: [{topic: a, table: t, columns: {p: 'payloae.${WORD}'}}]",
+        "rules: [{topic: a, table: t, columns: {p: {from: 'payloae.${WORD}'}}}]",
+        "shutdown_grace: '${WORD}sec'",
         "http: {listen: '${WORD}'}",
     ] {
         for word in [SECRET, "17042"] {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Fs, InspectError, Opened, bases, failed, open};
 use crate::clock::Timestamp;
 use crate::journal::handle::DIRECTORY;
+use crate::journal::lock_file::Evidence;
 use crate::journal::record::{self, Kind, RECORD_ALIGN, RecordHeader};
+use crate::journal::replay::may_be_torn;
 use crate::journal::scan::{Item, Scanner};
 use crate::journal::trailer::{self, Tail};
 use crate::journal::{FsFile, JournalId, id_file, lock_file};
@@ -13,6 +15,9 @@ use crate::message::Seq;
 
 /// Bytes between two calls of the progress function.
 const PROGRESS_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How often the newest segment is read again when it seems to be damaged and does not look the same twice.
+const LOOKS_AGAIN: usize = 5;
 
 /// What a journal holds and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +154,7 @@ pub fn verify<F: Fs>(
         opened.extend(open(fs, &dir, base)?.map(|segment| (base, segment.bytes)));
     }
     let bytes_total = opened.iter().map(|(_, bytes)| bytes).sum();
-    let may_be_torn = lock_file::may_be_torn(fs, &dir);
+    let evidence = lock_file::evidence(fs, &dir);
     let mut bytes_before = 0;
     let mut segments: Vec<SegmentReport> = Vec::new();
     for (at, &(base, bytes)) in opened.iter().enumerate() {
@@ -162,7 +167,8 @@ pub fn verify<F: Fs>(
             }
         };
         if let Some(opened) = open(fs, &dir, base)? {
-            segments.push(verify_segment(opened, next_base, may_be_torn, &mut tell)?);
+            let report = verify_segment(opened, next_base, evidence, &mut tell)?;
+            segments.push(if next_base.is_none() { look_again(fs, &dir, report, evidence)? } else { report });
         }
         bytes_before += bytes;
     }
@@ -183,11 +189,32 @@ pub fn verify<F: Fs>(
     })
 }
 
+/// A running writer may have come between two reads of the newest segment, which looks like damage. What is real is there
+/// once more.
+fn look_again<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    mut report: SegmentReport,
+    evidence: Evidence,
+) -> Result<SegmentReport, InspectError> {
+    for _ in 0..LOOKS_AGAIN {
+        if !report.findings.iter().any(Finding::is_damage) {
+            break;
+        }
+        let Some(opened) = open(fs, dir, report.base)? else { break };
+        let before = std::mem::replace(&mut report, verify_segment(opened, None, evidence, &mut |_, _| {})?);
+        if before == report {
+            break;
+        }
+    }
+    Ok(report)
+}
+
 /// `next_base` is `None` for the newest segment.
 fn verify_segment<File: FsFile>(
     opened: Opened<File>,
     next_base: Option<Seq>,
-    may_be_torn: bool,
+    evidence: Evidence,
     tell: &mut dyn FnMut(&Path, u64),
 ) -> Result<SegmentReport, InspectError> {
     let mut report = SegmentReport {
@@ -218,7 +245,7 @@ fn verify_segment<File: FsFile>(
     }
     let mut scanner = opened.scanner(next_base);
     // Everything before was once whole.
-    let mut proven = trailer.mark.map_or(0, |mark| mark.end);
+    let mut proven = trailer.proven_len().max(evidence.durable_len(header.salt));
     loop {
         match scanner.next_item(bytes).map_err(failed(&path, "reading"))? {
             Item::Record { offset, header } => {
@@ -232,9 +259,8 @@ fn verify_segment<File: FsFile>(
             }
             Item::End { offset } => {
                 if next_base.is_none()
-                    && may_be_torn
-                    && !trailer.is_cut
-                    && let Some((tear, from)) = report.take_tear(proven)
+                    && !(evidence.is_untorn || evidence.is_early || trailer.is_cut)
+                    && let Some((tear, from)) = report.take_tear(proven, &scanner)
                 {
                     scanner.skip_to(tear, from);
                 }
@@ -257,9 +283,12 @@ fn verify_segment<File: FsFile>(
 }
 
 impl SegmentReport {
-    /// As the next start does after a reboot: damage in the newest segment's last write is where a power cut tore it.
-    fn take_tear(&mut self, proven: u64) -> Option<(u64, Seq)> {
-        let is_tear = |finding: &Finding| matches!(finding, Finding::Damage { offset, .. } if *offset >= proven);
+    /// As the next start does where a write may be torn: damage in the newest segment's last write is where a power cut tore it.
+    fn take_tear(&mut self, proven: u64, scanner: &Scanner<impl FsFile>) -> Option<(u64, Seq)> {
+        let is_tear = |finding: &Finding| match *finding {
+            Finding::Damage { offset, len, .. } => offset >= proven && may_be_torn(scanner, offset, len),
+            _ => false,
+        };
         let at = self.findings.iter().position(is_tear)?;
         match self.findings.drain(at..).next() {
             Some(Finding::Damage { offset, from, .. }) => Some((offset, from)),

@@ -132,6 +132,23 @@ impl Disk {
         inode.content.clone_from(&inode.durable);
     }
 
+    /// What a failed sync leaves: of each sector that was to be written, the old or the new.
+    pub(super) fn sync_partly(&mut self, inode: usize, dirty: Vec<Range<u64>>) {
+        for range in dirty {
+            let mut at = range.start;
+            while at < range.end {
+                let end = (at + 1).next_multiple_of(SECTOR_BYTES).min(range.end);
+                let arrives = self.random() & 1 == 0;
+                let Inode { content, durable, .. } = &mut self.inodes[inode];
+                if arrives && end as usize <= content.len() {
+                    durable.resize(durable.len().max(end as usize), 0);
+                    durable[at as usize..end as usize].copy_from_slice(&content[at as usize..end as usize]);
+                }
+                at = end;
+            }
+        }
+    }
+
     fn used(&self) -> u64 {
         self.names.values().map(|&inode| self.inodes[inode].content.len() as u64).sum()
     }

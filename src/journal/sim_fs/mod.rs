@@ -5,7 +5,9 @@
 //!   and removal may or may not have happened; so may an unsynced change of length.
 //! - [`SimFs::kill`] is a SIGKILL: everything is as the process left it, and as unsynced as it was.
 //! - A block may be unreadable ([`SimFs::spoil`]) until it is written as a whole.
-//! - A failed sync loses what it was to write but goes on showing it, as Linux does.
+//! - A locked file can always be overwritten in memory (`journal/LOCK` names what that is not true of).
+//! - A failed sync writes some of the sectors that it was to write, and the rest is lost but goes on being shown, as Linux
+//!   does it.
 
 mod disk;
 
@@ -22,7 +24,7 @@ use super::{Fs, FsFile};
 /// What goes wrong at a chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SimFault {
-    /// The call fails with EIO. A sync has then lost what it was to write.
+    /// The call fails with EIO. A sync has then lost a part of what it was to write.
     Io,
     /// The call fails with ENOSPC.
     Full,
@@ -256,7 +258,7 @@ impl Fs for SimFs {
     }
 
     fn boot_id(&self) -> Option<String> {
-        Some(format!("boot {:08}\n", lock(&self.disk).boots))
+        Some(format!("{}", lock(&self.disk).boots))
     }
 
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {
@@ -282,7 +284,8 @@ impl FsFile for SimFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut disk = lock(&self.disk);
-        let fault = disk.call();
+        // What is overwritten in memory, and is not synced, no disk refuses; unless the system has given it up altogether.
+        let fault = if self.locked.is_some() { None } else { disk.call() };
         let len = match fault {
             None => bytes.len(),
             Some(SimFault::Short) => disk.random() as usize % (bytes.len() + 1),
@@ -313,6 +316,7 @@ impl FsFile for SimFile {
         // After a failure the pages count as clean: they are shown, and a later sync does not write them.
         if let Err(error) = result {
             disk.shows_unsynced = true;
+            disk.sync_partly(self.inode, dirty);
             return Err(error);
         }
         let Inode { content, durable, .. } = &mut disk.inodes[self.inode];

@@ -7,7 +7,7 @@ use super::super::segment::{SEGMENT_HEADER_LEN, path_of};
 use super::super::trailer::TRAILER_LEN;
 use super::*;
 
-fn halting() -> config::Journal {
+pub(super) fn halting() -> config::Journal {
     config::Journal { on_corruption: Corruption::Halt, ..config() }
 }
 
@@ -88,30 +88,6 @@ fn a_stale_record_behind_a_torn_one_never_comes_back() {
     assert_eq!(read_all(&life)[2..], [Got::Message(3, b"short".to_vec())]);
 }
 
-/// A journal whose last commit group has the messages 2 to 6, after a kill.
-fn ending_in_a_group_of_five() -> SimFs {
-    let fs = SimFs::new(1);
-    let mut life = Life::begin(&fs, &config());
-    life.commit(&payload(1));
-    for number in 2..=6 {
-        life.intake.push_message(&message(&payload(number)), None);
-    }
-    life.intake.submit();
-    life.settle();
-    fs.kill()
-}
-
-#[test]
-fn whole_records_behind_a_tear_never_come_back_behind_a_new_record_of_the_same_length() {
-    let fs = ending_in_a_group_of_five().crash(1);
-    flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 4);
-    let mut life = Life::begin(&fs, &config());
-    assert_eq!(life.handle.status().next_seq, Seq(4));
-    life.commit(&payload(4));
-    let life = Life::begin(&fs.kill(), &config());
-    assert_eq!(read_all(&life), messages(1..5));
-}
-
 #[test]
 fn damage_in_the_newest_segment_is_mended_and_reported_once() {
     let fs = written(20);
@@ -143,40 +119,6 @@ fn halt_refuses_to_open_over_proven_damage_and_touches_nothing() {
     let text = error.to_string();
     assert!(matches!(error, OpenError::Damaged { .. }) && text.contains("quarantine"), "{text}");
     assert_eq!(fs.files(), before);
-}
-
-#[test]
-fn after_a_reboot_a_hole_in_the_last_group_may_be_a_torn_write_and_ends_the_journal_there() {
-    let fs = ending_in_a_group_of_five().crash(1);
-    flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 4);
-    let life = Life::begin(&fs, &halting());
-    // What survived behind the tear would come before what the broker sends again, out of order.
-    assert_eq!(read_all(&life), messages(1..4));
-    assert_eq!((life.metrics.journal_torn_tails.get(), life.metrics.messages_lost.get()), (1, 0));
-    assert_eq!(quarantined(&life.fs).len(), 1, "a copy of what was whole is kept");
-}
-
-#[test]
-fn while_the_system_stays_up_a_hole_in_the_last_group_is_damage_and_what_is_behind_stays() {
-    let fs = ending_in_a_group_of_five();
-    flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 4);
-    assert!(matches!(Life::try_begin(&fs, &halting()), Err(OpenError::Damaged { .. })));
-    let expected = [messages(1..4), vec![Got::Lost(4, 5)], messages(5..7)].concat();
-    assert_eq!(read_all(&Life::begin(&fs, &config())), expected);
-}
-
-#[test]
-fn a_boot_that_nobody_noted_may_have_torn_the_last_write() {
-    let fs = ending_in_a_group_of_five();
-    let lock = data_dir().join("journal/LOCK");
-    for noted in [&b""[..], b"boot 00000001\n"] {
-        let fs = fs.kill();
-        flip(&fs, &path_of(&data_dir().join("journal"), Seq(1)), 4);
-        fs.damage(&lock, |bytes| *bytes = noted.to_vec());
-        assert_eq!(read_all(&Life::begin(&fs, &config())), messages(1..4));
-        let noted = fs.content(&lock).expect("the journal was open");
-        assert!(noted.starts_with(b"boot 00000000\n"), "this boot is noted from then on");
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod numbers;
 mod reopening;
 mod running;
 mod simulation;
+mod torn;
 mod unreadable;
 
 use std::path::{Path, PathBuf};

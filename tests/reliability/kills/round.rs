@@ -237,6 +237,17 @@ rules:
         Seen::Ready
     }
 
+    /// Waits until nothing waits for the database, or the bridge dies at its point.
+    pub(crate) fn has_written_or_died(&mut self, point: &str) -> Seen {
+        wait_for("the bridge catches up or dies", || {
+            if self.has_died_at(Some(point)) {
+                return Some(Seen::Died);
+            }
+            let status: Value = serde_json::from_str(&self.bridge.get("/status")?.body).ok()?;
+            (status["databases"]["target"]["pending"] == 0).then_some(Seen::Ready)
+        })
+    }
+
     /// Waits until the database holds all that was published, and the bridge says so.
     pub(crate) fn wait_drained(&mut self) {
         let wanted = (self.promise.published.end - self.promise.lost_by_broker_below) as usize;

@@ -24,6 +24,9 @@ const DEATH_PATIENCE: Duration = Duration::from_secs(20);
 const ON_EVERY_START: [&str; 5] =
     ["delivery.contact.made", "source.connecting", "file.unnamed", "source.half_sent", "source.sent"];
 
+/// So many backlogs are built up before a bridge.
+const BACKLOGS: u64 = 30;
+
 /// A bridge that lives gets one message at a time, so that points which need many turns are reached.
 const TRICKLE: u64 = 150;
 
@@ -230,17 +233,21 @@ fn newest_segment(round: &Round) -> (File, u64) {
     (File::options().read(true).write(true).open(path).unwrap(), end)
 }
 
+/// Again and again, as a refused row makes the bridge write batch by batch for a while.
 fn catch_up(round: &mut Round, point: &str) {
     let database = Arc::clone(&round.database);
-    round.start();
-    let lock = database.lock();
-    round.publish_until_dead(BEFORE, None);
-    round.wait_journaled();
-    round.kill();
-    drop(lock);
     round.spawn(Some(point));
-    wait_dead(round, point);
-    round.start();
+    round.wait_ready_or_dead(Some(point));
+    for _ in 0..BACKLOGS {
+        let lock = database.lock();
+        let seen = round.publish_until_dead(BEFORE / 4, Some(point));
+        drop(lock);
+        if seen == Seen::Died || round.has_written_or_died(point) == Seen::Died {
+            round.start();
+            return;
+        }
+    }
+    panic!("the bridge never came to its crash point");
 }
 
 /// Both instances read the same offset and try to move it; one of them finds that it moved.
