@@ -251,6 +251,10 @@ fn dropping_on_a_full_disk(policy: &str, round: Round) -> Seen {
     stage.bridge.wait_alive("all are received", |bridge| {
         (bridge.metrics().value("rowbridge_messages_received_total", &[("qos", "1")])? >= COUNT as f64).then_some(())
     });
+    // What was received may still be on its way to the disk.
+    stage.bridge.wait_alive("some are dropped", |bridge| {
+        (bridge.metrics().value("rowbridge_messages_lost_total", &[])? > 0.0).then_some(())
+    });
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
     stage.disk.relieve();
