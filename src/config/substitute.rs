@@ -51,6 +51,14 @@ pub(super) fn substitute(
     Ok(Some(filled))
 }
 
+/// The names of the variables that a text asks for.
+pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
 /// What stands for the inside of one `${…}`.
 fn value_of(inside: &str, environment: &BTreeMap<String, String>) -> Result<String, SubstituteError> {
     let name_len = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());

@@ -207,7 +207,8 @@ fn scheme(text: &str, value: &Value<'_>) -> Option<(Scheme, u16)> {
             };
             let suggestion = meant.map(|scheme| format!("{scheme}://"));
             let is_word = !other.is_empty() && other.len() < 20 && other.chars().all(|c| c.is_ascii_alphanumeric());
-            let found = if is_word { format!("`{other}://`") } else { "a scheme".to_owned() };
+            let is_shown = is_word && value.may_be_quoted();
+            let found = if is_shown { format!("`{other}://`") } else { "a scheme".to_owned() };
             value.refuse_with(format!("found {found}, which is not MQTT's"), Some(URL_FORMS.to_owned()), suggestion);
             return None;
         }

@@ -13,9 +13,13 @@ use super::table::Table;
 use crate::config::key_path::{KeyPath, carries_a_secret, names_a_secret};
 use crate::config::layer::{Origin, Provenance, Provenances};
 use crate::config::report::{Finding, Place, Position, nearest};
+use crate::config::substitute;
 use crate::config::units::{
     DURATION_FORMS, SIZE_FORMS, UnitError, parse_duration, parse_size, show_duration, show_size,
 };
+
+/// Shorter values of variables are no secrets, and parts of many words.
+const SECRET_LEN_MIN: usize = 4;
 
 /// What everything that decodes shares.
 pub(crate) struct Context<'a> {
@@ -64,11 +68,23 @@ impl<'a> Value<'a> {
         let finding = Finding {
             place: self.cx.place(&self.path, false),
             key: self.path.to_string(),
-            problem: problem.into(),
+            problem: self.without_variables(problem.into()),
             accepted,
-            suggestion,
+            suggestion: suggestion.map(|suggestion| self.without_variables(suggestion)),
         };
         self.cx.findings.borrow_mut().push(finding);
+    }
+
+    /// A message about this value in which the variables that were filled into it stand by their names: what they hold may
+    /// be a secret.
+    fn without_variables(&self, message: String) -> String {
+        let Some(written) = self.provenance().and_then(|provenance| provenance.written.as_deref()) else {
+            return message;
+        };
+        substitute::names(written).fold(message, |message, name| match self.cx.environment.get(name) {
+            Some(value) if value.len() >= SECRET_LEN_MIN => message.replace(value.as_str(), &format!("${{{name}}}")),
+            _ => message,
+        })
     }
 
     /// Notes a mistake in a variable that fills a gap of this value.

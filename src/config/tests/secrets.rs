@@ -164,6 +164,10 @@ fn a_suggestion_does_not_quote_what_a_variable_filled_in() {
         "rules: [{topic: a, table: t, columns: {p: {from: 'payloae.${WORD}'}}}]",
         "shutdown_grace: '${WORD}sec'",
         "http: {listen: '${WORD}'}",
+        "mqtt: {url: '${WORD}://h'}",
+        "mqtt: {password_file: '/x/${WORD}'}",
+        "databases: {local: {url: 'postgres://h/d?${WORD}=1'}}",
+        "rules: [{name: 'r${WORD}', topic: a, table: t}, {name: 'r${WORD}', topic: a, table: t}]",
     ] {
         for word in [SECRET, "17042"] {
             let report = Bench::new(&format!("{text}\n")).variable("WORD", word).report();
