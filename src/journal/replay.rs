@@ -36,8 +36,10 @@ impl<File: FsFile> Replay<File> {
 
     /// Where the last write before the end was torn, though some of it behind the tear is whole.
     pub(super) fn tear(&self) -> Option<u64> {
-        let is_tear =
-            |hole: &&Hole| hole.offset >= self.proven_len && may_be_torn(&self.scanner, hole.offset, hole.len);
+        let is_tear = |hole: &&Hole| {
+            let has_messages = hole.from < hole.to;
+            hole.offset >= self.proven_len && may_be_torn(&self.scanner, hole.offset, hole.len, has_messages)
+        };
         self.holes.iter().find(is_tear).map(|hole| hole.offset)
     }
 
@@ -54,9 +56,11 @@ impl<File: FsFile> Replay<File> {
     }
 }
 
-/// Whether an interrupted write can have left this hole: no record is shorter, and a disk that cannot read does not tear.
-pub(super) fn may_be_torn<File: FsFile>(scanner: &Scanner<File>, offset: u64, len: u64) -> bool {
-    len >= RECORD_HEADER_LEN as u64 && !scanner.is_unreadable_in(offset, offset + len)
+/// Whether an interrupted write can have left this hole: no record is shorter, and none of a message, so that every hole
+/// that can be a tear can also be filled; and a disk that cannot read does not tear.
+pub(super) fn may_be_torn<File: FsFile>(scanner: &Scanner<File>, offset: u64, len: u64, has_messages: bool) -> bool {
+    let len_min = if has_messages { GAP_RECORD_LEN } else { RECORD_HEADER_LEN as u64 };
+    len >= len_min && !scanner.is_unreadable_in(offset, offset + len)
 }
 
 impl Hole {

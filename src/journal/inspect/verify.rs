@@ -286,7 +286,9 @@ impl SegmentReport {
     /// As the next start does where a write may be torn: damage in the newest segment's last write is where a power cut tore it.
     fn take_tear(&mut self, proven: u64, scanner: &Scanner<impl FsFile>) -> Option<(u64, Seq)> {
         let is_tear = |finding: &Finding| match *finding {
-            Finding::Damage { offset, len, .. } => offset >= proven && may_be_torn(scanner, offset, len),
+            Finding::Damage { offset, len, from, to } => {
+                offset >= proven && may_be_torn(scanner, offset, len, from < to)
+            }
             _ => false,
         };
         let at = self.findings.iter().position(is_tear)?;
