@@ -297,8 +297,8 @@ fn postgres_schema() -> TableSchema {
 
 fn numbered(rule: &Rule, number: usize) -> Arc<Rule> {
     let pattern = format!("bench/plant-{number}/{{device}}/telemetry");
-    let topics = vec![TopicPattern::parse(&pattern).expect("the pattern is right")];
-    Arc::new(Rule { topics, ..rule.clone() })
+    let topics = [TopicPattern::parse(&pattern).expect("the pattern is right")];
+    Arc::new(Rule { topics: topics.into(), ..rule.clone() })
 }
 
 fn configuration(directory: &Path) -> Config {

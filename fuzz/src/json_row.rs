@@ -157,12 +157,12 @@ impl Mappers {
             let name = TableName { schema: None, name: format!("t{}", rules.len()) };
             rules.push(Arc::new(Rule {
                 name: name.name.as_str().into(),
-                topics: vec![TopicPattern::parse("t").unwrap()],
+                topics: [TopicPattern::parse("t").unwrap()].into(),
                 qos: Qos::AtLeastOnce,
                 database: 0,
                 table: name.clone(),
                 format: Format::Json,
-                columns: Columns::Named(columns),
+                columns: Columns::named(columns),
                 create: false,
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,

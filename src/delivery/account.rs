@@ -122,11 +122,17 @@ impl Account {
 
 impl RuleCounters {
     fn count(&self, tally: &Tally) {
-        self.written.inc_by(tally.written);
-        self.rows.inc_by(tally.rows);
-        self.filtered.inc_by(tally.filtered);
-        self.dead_lettered.inc_by(tally.dead_lettered);
-        self.dropped.inc_by(tally.dropped);
+        let counts = [
+            (&self.written, tally.written),
+            (&self.rows, tally.rows),
+            (&self.filtered, tally.filtered),
+            (&self.dead_lettered, tally.dead_lettered),
+            (&self.dropped, tally.dropped),
+        ];
+        // Each counter lies in memory of its own: what does not change is not fetched.
+        for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            counter.inc_by(count);
+        }
     }
 
     fn new(metrics: &Metrics, database: &str, rule: &str) -> RuleCounters {

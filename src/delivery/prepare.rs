@@ -89,7 +89,7 @@ fn declared_columns(table: &TableName, rules: &[Arc<Rule>], creating: bool) -> O
     let mut untyped = Vec::new();
     for rule in rules.iter().filter(|rule| rule.table == *table && (rule.create || !creating)) {
         let Columns::Named(columns) = &rule.columns else { return None };
-        for column in columns {
+        for column in columns.iter() {
             if declared.iter().all(|(name, _)| *name != column.name) {
                 let told = column.create_type(rule.format);
                 if told.is_none() {

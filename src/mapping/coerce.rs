@@ -37,7 +37,7 @@ const DOUBLE_DIGITS: usize = 15;
 const SINGLE_DIGITS: usize = 7;
 
 /// What a column asks of its values beside the type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Demands {
     pub(super) clockface: Clockface,
     pub(super) text_takes_nul: bool,

@@ -19,6 +19,7 @@ use super::coerce::{Demands, Scratch};
 use super::json::{Path, PathTree};
 use super::outcome::CompileFault;
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
+use super::sharing::Parts;
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use super::{Cell, ColumnSource, Source, Step, TimeFormat};
@@ -33,6 +34,7 @@ pub(super) fn compile<R: RowEncoder>(
     rule: &Rule,
     schema: &TableSchema,
     encoder: &R,
+    parts: &mut Parts,
 ) -> Result<Compiled, Vec<CompileFault>> {
     let mut compilation =
         Compilation { bridge, rule, schema, encoder, faults: Vec::new(), paths: Vec::new(), columns: Vec::new() };
@@ -41,7 +43,7 @@ pub(super) fn compile<R: RowEncoder>(
         Columns::Auto => compilation.auto(),
     }
     compilation.check_unfilled();
-    compilation.finish()
+    compilation.finish(parts)
 }
 
 struct Compilation<'c, R> {
@@ -96,7 +98,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let on_error = column.on_error.unwrap_or(self.rule.on_error);
         let compiled = PlanColumn {
             name: Arc::clone(name),
-            type_name: live.type_name.clone(),
+            type_name: live.type_name.as_str().into(),
             column_type: live.column_type.clone(),
             demands,
             feed,
@@ -211,7 +213,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             }
             Source::Topic => Feed::Topic,
             Source::TopicLevel(level) => Feed::Level(*level),
-            Source::Property(property) => Feed::Property(property.clone()),
+            Source::Property(property) => Feed::Property(property.as_str().into()),
             Source::ContentType => Feed::ContentType,
             Source::ResponseTopic => Feed::ResponseTopic,
             Source::CorrelationData => Feed::CorrelationData,
@@ -228,7 +230,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let format = match self.rule.format {
             Format::Json => {
                 self.paths.push(Path::Steps(steps.to_vec()));
-                return Some(Feed::Json(vec![self.paths.len() - 1]));
+                return Some(Feed::Json([self.paths.len() - 1].into()));
             }
             Format::Text if steps.is_empty() => return Some(Feed::Text),
             Format::Bytes if steps.is_empty() => return Some(Feed::Bytes),
@@ -281,10 +283,10 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let (missing, null) = self.lacks(None, false, live);
         let compiled = PlanColumn {
             name: live.name.as_str().into(),
-            type_name: live.type_name.clone(),
+            type_name: live.type_name.as_str().into(),
             column_type: live.column_type.clone(),
             demands,
-            feed: Feed::Json(vec![first, first + 1, first + 2]),
+            feed: Feed::Json([first, first + 1, first + 2].into()),
             missing,
             null,
             on_error: self.rule.on_error,
@@ -308,7 +310,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
     }
 
-    fn finish(mut self) -> Result<Compiled, Vec<CompileFault>> {
+    fn finish(mut self, parts: &mut Parts) -> Result<Compiled, Vec<CompileFault>> {
         if self.columns.is_empty() && self.faults.is_empty() {
             self.fault("the rule fills no column".to_owned(), None);
         }
@@ -331,7 +333,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                         paths.iter_mut().for_each(|path| *path = slots[*path]);
                     }
                 }
-                PayloadForm::Json(tree)
+                PayloadForm::Json(parts.tree(tree))
             }
         };
         let can_be_left_out =
@@ -343,7 +345,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
-            columns,
+            columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };
         Ok((plan, indexes))
     }

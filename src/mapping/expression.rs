@@ -18,7 +18,7 @@ pub enum ColumnSource {
 }
 
 /// A parsed source expression.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     Topic,
     /// `topic.NAME`: a capture of the rule's pattern.
@@ -43,7 +43,7 @@ pub enum Source {
 }
 
 /// One step of a payload path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     Key(String),
     /// From 0; negative counts from the end.

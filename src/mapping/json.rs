@@ -23,13 +23,13 @@ pub(super) type Slot = Option<(u32, u32)>;
 const KEYS_COMPARED_MAX: usize = 12;
 
 /// The wanted paths as a tree.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct PathTree {
     root: Node,
     slot_count: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct Node {
     /// The value itself is wanted.
     slot: Option<usize>,

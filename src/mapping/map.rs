@@ -8,6 +8,7 @@ use super::outcome::{CompileFault, Outcome};
 use super::plan::{Memory, Plan};
 use super::route::{Match, Router};
 use super::shape::Targets;
+use super::sharing::{Known, Likeness, Parts};
 use crate::config::Rule;
 use crate::message::{Message, Properties, Property};
 use crate::sink::{Batch, RowEncoder, TableRows, TableSchema, Unit};
@@ -17,8 +18,10 @@ use crate::sink::{Batch, RowEncoder, TableRows, TableSchema, Unit};
 /// `R` is the sink's row encoder: values go from the payload into the sink's wire form without a tree in between.
 pub struct Mapper<R: RowEncoder> {
     encoder: R,
-    /// By rule.
+    /// The plan of each rule: an index into `plans`.
+    plan_of_rule: Vec<usize>,
     plans: Vec<Plan>,
+    /// By plan.
     targets: Targets,
     router: Router,
     subscriptions: Subscriptions,
@@ -38,12 +41,21 @@ impl<R: RowEncoder> Mapper<R> {
     ) -> Result<Mapper<R>, Vec<CompileFault>> {
         assert_eq!(rules.len(), schemas.len(), "each rule has its live table");
         let mut faults = Vec::new();
-        let mut plans = Vec::with_capacity(rules.len());
+        let (mut known, mut parts) = (Known::new(), Parts::default());
+        let mut plan_of_rule = Vec::with_capacity(rules.len());
+        let mut plans = Vec::new();
         let mut targets = Targets::default();
         for (rule, schema) in rules.iter().zip(schemas) {
-            match compile(bridge, rule, schema, &encoder) {
+            let likeness = Likeness::of(rule, schema);
+            if let Some(&plan) = known.get(&likeness) {
+                plan_of_rule.push(plan);
+                continue;
+            }
+            match compile(bridge, rule, schema, &encoder, &mut parts) {
                 Ok((plan, columns)) => {
-                    targets.add_rule(schema, columns);
+                    targets.add_plan(schema, columns);
+                    known.insert(likeness, plans.len());
+                    plan_of_rule.push(plans.len());
                     plans.push(plan);
                 }
                 Err(more) => faults.extend(more),
@@ -54,7 +66,20 @@ impl<R: RowEncoder> Mapper<R> {
         }
         let router = Router::of_rules(rules);
         let subscriptions = Subscriptions::new(rules, subscriptions);
-        Ok(Mapper { encoder, plans, targets, router, subscriptions, memory: Memory::default() })
+        plans.shrink_to_fit();
+        Ok(Mapper { encoder, plan_of_rule, plans, targets, router, subscriptions, memory: Memory::default() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn plan_count(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// Columns and path trees, each counted once however many plans have it.
+    #[cfg(test)]
+    pub(super) fn part_count(&self) -> usize {
+        let parts = self.plans.iter().flat_map(Plan::part_addresses);
+        parts.collect::<std::collections::HashSet<_>>().len()
     }
 
     /// What [`Batch::tables`] has to begin with: an entry per table and column list, without rows.
@@ -94,7 +119,8 @@ impl<R: RowEncoder> Mapper<R> {
             if !self.subscriptions.take(matched) {
                 continue;
             }
-            let plan = &self.plans[matched.rule];
+            let plan_index = self.plan_of_rule[matched.rule];
+            let plan = &self.plans[plan_index];
             if plan.skips_retained && message.retain {
                 outcomes.push((matched.rule, Outcome::Filtered));
                 continue;
@@ -106,7 +132,7 @@ impl<R: RowEncoder> Mapper<R> {
                     continue;
                 }
             };
-            let target = self.targets.of(matched.rule, reading.left_out());
+            let target = self.targets.of(plan_index, reading.left_out());
             self.targets.extend(batch);
             let rows = &mut batch.tables[target];
             let start = rows.bytes.len();
@@ -131,8 +157,8 @@ impl<R: RowEncoder> Mapper<R> {
 /// own identifier; a rule takes the copy of its own filter and leaves the others.
 #[derive(Debug)]
 struct Subscriptions {
-    /// By rule and pattern; `None` where the filter was not subscribed to by itself.
-    ids: Vec<Vec<Option<u32>>>,
+    /// By rule and pattern; `None` where the filter was not subscribed to by itself. Empty if no identifiers are used.
+    ids: Vec<Box<[Option<u32>]>>,
     /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
     known: Vec<u32>,
     /// Those of the message at hand.
@@ -142,7 +168,10 @@ struct Subscriptions {
 impl Subscriptions {
     fn new(rules: &[Arc<Rule>], by_filter: &HashMap<String, u32>) -> Subscriptions {
         let id = |filter: &str| by_filter.get(filter).copied();
-        let ids = rules.iter().map(|rule| rule.topics.iter().map(|topic| id(topic.filter())).collect()).collect();
+        let ids = match by_filter.is_empty() {
+            true => Vec::new(),
+            false => rules.iter().map(|rule| rule.topics.iter().map(|topic| id(topic.filter())).collect()).collect(),
+        };
         let mut known: Vec<u32> = by_filter.values().copied().collect();
         known.sort_unstable();
         Subscriptions { ids, known, present: Vec::new() }
@@ -165,9 +194,7 @@ impl Subscriptions {
 
     /// Whether a rule takes the message that was read.
     fn take(&self, matched: &Match) -> bool {
-        match self.ids[matched.rule][matched.pattern] {
-            Some(id) => self.present.is_empty() || self.present.contains(&id),
-            None => true,
-        }
+        // Most messages carry none: no look at the rule is needed then.
+        self.present.is_empty() || self.ids[matched.rule][matched.pattern].is_none_or(|id| self.present.contains(&id))
     }
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
-//! missing columns, NOT NULL and defaults, `compile`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
+//! missing columns, NOT NULL and defaults, `compile`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
 //! `decimal` for exact numbers, `temporal` and `interval` for times, `json_text` for json columns; duplicate
 //! keys, nesting and broken JSON, `json`; overlapping filters and subscription identifiers, `map`.
 
@@ -26,6 +26,7 @@ mod outcome;
 mod plan;
 mod route;
 mod shape;
+mod sharing;
 mod temporal;
 mod time;
 mod topic;

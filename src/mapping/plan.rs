@@ -4,6 +4,7 @@
 //! [`Reading::encode`] takes it to the sink's wire form in one pass over the columns, in the table's order. Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
 //! except for arrays and for strings with escapes.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::Cell;
@@ -16,7 +17,10 @@ use crate::config::OnError;
 use crate::message::{Message, Property};
 use crate::sink::{ColumnType, RowEncoder};
 
-/// One rule, ready to map.
+/// A rule, ready to map; or several that differ in nothing but their names and topics.
+///
+/// With thousands of rules the plans, not the messages, are what the processor has to fetch from afar, so a plan is small
+/// and what other plans have too is theirs together.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) skips_retained: bool,
@@ -25,9 +29,9 @@ pub(super) struct Plan {
     /// `columns: auto`: a payload none of whose fields names a column is refused.
     pub(super) auto: bool,
     /// In row order.
-    pub(super) columns: Vec<PlanColumn>,
+    pub(super) columns: Box<[Arc<PlanColumn>]>,
     /// Positions in `columns` of those that are left out where the message has no value for them.
-    pub(super) omissible: Vec<usize>,
+    pub(super) omissible: Box<[usize]>,
 }
 
 /// How the payload is read.
@@ -35,17 +39,17 @@ pub(super) struct Plan {
 pub(super) enum PayloadForm {
     /// No column asks for it, so it may be anything.
     Unread,
-    Json(PathTree),
+    Json(Arc<PathTree>),
     Text,
     Bytes,
 }
 
 /// One column of the row.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct PlanColumn {
     pub(super) name: Arc<str>,
     /// As the database writes it, for messages.
-    pub(super) type_name: String,
+    pub(super) type_name: Box<str>,
     pub(super) column_type: ColumnType,
     pub(super) demands: Demands,
     pub(super) feed: Feed,
@@ -57,12 +61,12 @@ pub(super) struct PlanColumn {
 }
 
 /// Where a column's value comes from.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Feed {
     /// Already encoded.
     Constant(Box<[u8]>),
     /// The first of these slots that has a value.
-    Json(Vec<usize>),
+    Json(Box<[usize]>),
     /// The whole payload under `format: text`.
     Text,
     /// The whole payload under `format: bytes`.
@@ -72,7 +76,7 @@ pub(super) enum Feed {
     Capture(Box<[Option<usize>]>),
     /// From 0; negative from the end.
     Level(i32),
-    Property(String),
+    Property(Box<str>),
     ContentType,
     ResponseTopic,
     CorrelationData,
@@ -85,7 +89,7 @@ pub(super) enum Feed {
 }
 
 /// What is done where there is nothing to write.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lack {
     /// Already encoded: the rule's default, or NULL.
     Write(Box<[u8]>),
@@ -158,6 +162,17 @@ impl Plan {
         Ok(Reading { plan: self, input, left_out, scratch })
     }
 
+    /// Where its columns and paths lie.
+    #[cfg(test)]
+    pub(super) fn part_addresses(&self) -> Vec<usize> {
+        let columns = self.columns.iter().map(|column| Arc::as_ptr(column).addr());
+        let tree = match &self.payload {
+            PayloadForm::Json(tree) => Some(Arc::as_ptr(tree).addr()),
+            _ => None,
+        };
+        columns.chain(tree).collect()
+    }
+
     fn empty_fault(&self, why: &str) -> ValueFault {
         ValueFault { reason: "required", column: None, message: why.to_owned(), on_error: self.on_error }
     }
@@ -189,6 +204,17 @@ impl Reading<'_> {
 
 fn slots_are_empty(slots: &[Slot]) -> bool {
     slots.iter().all(Option::is_none)
+}
+
+impl Hash for PlanColumn {
+    /// Without `demands`, whose time zone has no hash; they tell few columns apart.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.column_type.hash(state);
+        self.feed.hash(state);
+        self.missing.hash(state);
+        self.null.hash(state);
+    }
 }
 
 impl PlanColumn {

@@ -44,7 +44,7 @@ impl Match {
 #[derive(Debug, Clone, Default)]
 pub struct Router {
     /// Patterns by rule.
-    patterns: Vec<Vec<TopicPattern>>,
+    patterns: Vec<Arc<[TopicPattern]>>,
     /// Node 0 is the root.
     nodes: Vec<Node>,
     young: Generation,
@@ -84,7 +84,7 @@ struct Node {
 type PatternId = (usize, usize);
 
 impl Router {
-    pub(super) fn new(patterns: Vec<Vec<TopicPattern>>) -> Router {
+    pub(super) fn new(patterns: Vec<Arc<[TopicPattern]>>) -> Router {
         let mut router = Router { nodes: vec![Node::default()], ..Router::default() };
         for (rule, alternatives) in patterns.iter().enumerate() {
             for (index, pattern) in alternatives.iter().enumerate() {
@@ -97,7 +97,7 @@ impl Router {
 
     /// For rules that are compiled elsewhere.
     pub fn of_rules(rules: &[Arc<Rule>]) -> Router {
-        Router::new(rules.iter().map(|rule| rule.topics.clone()).collect())
+        Router::new(rules.iter().map(|rule| Arc::clone(&rule.topics)).collect())
     }
 
     /// Whether some rule takes `topic`.
@@ -258,7 +258,7 @@ mod tests {
             rules in prop::collection::vec(prop::collection::vec("((a|b|\\$s|\\+|)/){0,3}(a|\\+|#|\\{x\\}|\\{\\*x\\})", 1..3), 1..8),
             topics in prop::collection::vec("((a|b|\\$s|)/){0,3}(a|b|\\$s|)", 1..20),
         ) {
-            let patterns: Vec<Vec<TopicPattern>> =
+            let patterns: Vec<Arc<[TopicPattern]>> =
                 rules.iter().map(|texts| texts.iter().map(|text| TopicPattern::parse(text).unwrap()).collect()).collect();
             let mut router = Router::new(patterns.clone());
             for topic in topics.iter().chain(&topics) {

@@ -1,59 +1,59 @@
-//! Rows of one rule that fill different columns.
+//! Rows of one plan that fill different columns.
 //!
 //! A column that has a default in the database and no value in the message is left out of the row, so that the default
 //! applies. All rows of a statement fill the same columns, so each set of columns that occurs, a shape, is a target of
 //! its own: an entry of [`Batch::tables`] with its own column list, written in the same transaction. The full shape of
-//! each rule is there from the start, others come when they first occur.
+//! each plan is there from the start, others come when they first occur.
 //!
 //! Within a shape rows go in the order of the journal, shape by shape within a table; a serial column counts so.
 //!
-//! Every shape of a batch is a statement, to a far database a round trip. When a rule has [`SHAPES_MAX`] of them the
+//! Every shape of a batch is a statement, to a far database a round trip. When a plan has [`SHAPES_MAX`] of them the
 //! batch should end; [`Targets::forget`] then makes room, so no message is refused for its choice of fields.
 
 use std::sync::Arc;
 
 use crate::sink::{Batch, TableRows, TableSchema};
 
-/// Shapes of one rule besides the full one. Weighed against searching them one by one for each message, and against the
+/// Shapes of one plan besides the full one. Weighed against searching them one by one for each message, and against the
 /// round trips of a batch: the rows of a device with six optional fields still go together.
 const SHAPES_MAX: usize = 64;
 
-/// Where each rule's rows go. The order is that of [`Batch::tables`].
+/// Where each plan's rows go. The order is that of [`Batch::tables`].
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     all: Vec<(Arc<TableSchema>, Arc<[usize]>)>,
     /// So many of them, from the first, are full shapes.
     full_count: usize,
-    rules: Vec<Shapes>,
+    plans: Vec<Shapes>,
     is_crowded: bool,
 }
 
-/// The targets of one rule.
+/// The targets of one plan.
 #[derive(Debug)]
 struct Shapes {
-    /// The one that has all of the rule's columns.
+    /// The one that has all of the plan's columns.
     full: usize,
     others: Vec<Shape>,
 }
 
 #[derive(Debug)]
 struct Shape {
-    /// Positions in the rule's column list, ascending.
+    /// Positions in the plan's column list, ascending.
     left_out: Box<[usize]>,
     target: usize,
 }
 
 impl Targets {
-    /// Adds the next rule, which fills `columns` of its table. To be called before any other shape is asked for.
-    pub(super) fn add_rule(&mut self, schema: &Arc<TableSchema>, columns: Arc<[usize]>) {
+    /// Adds the next plan, which fills `columns` of its table. To be called before any other shape is asked for.
+    pub(super) fn add_plan(&mut self, schema: &Arc<TableSchema>, columns: Arc<[usize]>) {
         let full = place(&mut self.all, schema, columns);
         self.full_count = self.all.len();
-        self.rules.push(Shapes { full, others: Vec::new() });
+        self.plans.push(Shapes { full, others: Vec::new() });
     }
 
-    /// The target of rows under `rule` without the columns at these positions of its list, ascending.
-    pub(super) fn of(&mut self, rule: usize, left_out: &[usize]) -> usize {
-        let shapes = &mut self.rules[rule];
+    /// The target of rows under `plan` without the columns at these positions of its list, ascending.
+    pub(super) fn of(&mut self, plan: usize, left_out: &[usize]) -> usize {
+        let shapes = &mut self.plans[plan];
         if left_out.is_empty() {
             return shapes.full;
         }
@@ -84,7 +84,7 @@ impl Targets {
         self.all.iter().map(without_rows).collect()
     }
 
-    /// Whether a rule has as many shapes as a batch should have.
+    /// Whether a plan has as many shapes as a batch should have.
     pub(super) fn is_crowded(&self) -> bool {
         self.is_crowded
     }
@@ -95,13 +95,13 @@ impl Targets {
             assert!(batch.units.is_empty(), "no row lies in an entry that goes");
             batch.tables.truncate(self.full_count);
             self.all.truncate(self.full_count);
-            self.rules.iter_mut().for_each(|shapes| shapes.others.clear());
+            self.plans.iter_mut().for_each(|shapes| shapes.others.clear());
             self.is_crowded = false;
         }
     }
 }
 
-/// The index of a table and column list, added if it is new: rules that fill the same columns share one.
+/// The index of a table and column list, added if it is new: plans that fill the same columns share one.
 fn place(all: &mut Vec<(Arc<TableSchema>, Arc<[usize]>)>, schema: &Arc<TableSchema>, columns: Arc<[usize]>) -> usize {
     let known = all.iter().position(|(table, filled)| table.name == schema.name && *filled == columns);
     known.unwrap_or_else(|| {

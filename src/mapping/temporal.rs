@@ -32,7 +32,7 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 const OUT_OF_RANGE: &str = "a time outside the years 4713 BC to 9999";
 
 /// How a column's times are written and in which zone those without one are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Clockface {
     pub(super) format: Option<TimeFormat>,
     pub(super) zone: TimeZone,

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 
 /// How a payload writes a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TimeFormat {
     Seconds,
     Millis,

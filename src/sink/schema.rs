@@ -36,7 +36,7 @@ pub fn quote(identifier: &str) -> String {
 }
 
 /// A column type as the configuration declares it (CONTRACT §1, "Column types").
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DeclaredType {
     Bool,
     /// 32 bits.
@@ -177,7 +177,7 @@ fn parse_decimal(text: &str) -> Option<DeclaredType> {
 }
 
 /// A live column's type, as far as coercion and encoding need to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ColumnType {
     Bool,
     Int2,

@@ -103,7 +103,7 @@ fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted<'_>> {
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     let mut positions: HashMap<&str, usize> = HashMap::new();
     for rule in rules {
-        for pattern in &rule.topics {
+        for pattern in rule.topics.iter() {
             match positions.entry(pattern.filter()) {
                 Entry::Occupied(known) => {
                     let known = &mut wanted[*known.get()];

@@ -115,7 +115,7 @@ fn a_captured_rest_covers_the_topic_above_it_as_its_filter_does() {
 fn naive_plan(version: MqttVersion, rules: &[Arc<Rule>]) -> (Vec<Subscription>, HashMap<String, u32>) {
     let mut wanted: Vec<(&TopicPattern, Subscription)> = Vec::new();
     for rule in rules {
-        for pattern in &rule.topics {
+        for pattern in rule.topics.iter() {
             let filter = pattern.filter().to_owned();
             let asked = Subscription { filter, qos: rule.qos, identifier: None, rules: vec![Arc::clone(&rule.name)] };
             match wanted.iter_mut().find(|(known, _)| known.filter() == pattern.filter()) {

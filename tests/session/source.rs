@@ -162,7 +162,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
     let rule = |filter: &String| {
         Arc::new(Rule {
             name: filter.as_str().into(),
-            topics: vec![TopicPattern::parse(filter).unwrap()],
+            topics: [TopicPattern::parse(filter).unwrap()].into(),
             qos: Qos::ExactlyOnce,
             database: 0,
             table: TableName { schema: None, name: "t".into() },

@@ -1,5 +1,6 @@
 //! From merged values to a [`Config`]: one file per section, each collecting every mistake of its section.
 
+mod alike;
 mod column;
 mod database;
 mod journal;

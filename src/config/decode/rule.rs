@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::alike::Alike;
 use super::column;
 use super::table::Table;
 use super::value::Value;
@@ -38,6 +39,7 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
     }
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut created = Created::new();
+    let mut alike = Alike::default();
     let mut rules = Vec::new();
     for (index, value) in values.iter().enumerate() {
         let table = value.table();
@@ -50,7 +52,7 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
                 "a name of its own for each rule",
             );
         }
-        if let Some(rule) = decode_one(name, value, &table, databases) {
+        if let Some(rule) = decode_one(name, value, &table, databases, &mut alike) {
             check_created(&rule, &table, &mut created);
             rules.push(rule);
         }
@@ -59,19 +61,21 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
     rules
 }
 
-/// The types of columns that rules create, by database, table and column.
-type Created = HashMap<(usize, TableName, Arc<str>), DeclaredType>;
+/// The types of columns that rules create: by database and table, then by column.
+type Created = HashMap<(usize, TableName), HashMap<Arc<str>, DeclaredType>>;
 
 /// Rules that create one table must agree: which of them comes first is not the user's choice.
 fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
     let (true, Columns::Named(columns)) = (rule.create, &rule.columns) else { return };
-    let Some(values) = table.get("columns").and_then(|value| value.entries()) else { return };
-    for column in columns {
+    let table_columns = created.entry((rule.database, rule.table.clone())).or_default();
+    for column in columns.iter() {
         let Some(ours) = column.create_type(rule.format) else { continue };
-        let key = (rule.database, rule.table.clone(), Arc::clone(&column.name));
-        let theirs = created.entry(key).or_insert_with(|| ours.clone());
-        let value = values.iter().find(|(name, _)| *name == &*column.name);
-        if let (true, Some((_, value))) = (*theirs != ours, value) {
+        let theirs = table_columns.entry(Arc::clone(&column.name)).or_insert_with(|| ours.clone());
+        if *theirs == ours {
+            continue;
+        }
+        let values = table.get("columns").and_then(|value| value.entries()).unwrap_or_default();
+        if let Some((_, value)) = values.iter().find(|(name, _)| *name == &*column.name) {
             let problem =
                 format!("another rule creates this column of `{}` as {theirs}, this one as {ours}", rule.table);
             value.refuse(problem, "one type, with `type` where needed");
@@ -88,7 +92,13 @@ fn name(value: &Value<'_>) -> Option<Arc<str>> {
     Some(text.into())
 }
 
-fn decode_one(name: Arc<str>, value: &Value<'_>, table: &Table<'_>, databases: &[Database]) -> Option<Rule> {
+fn decode_one(
+    name: Arc<str>,
+    value: &Value<'_>,
+    table: &Table<'_>,
+    databases: &[Database],
+    alike: &mut Alike,
+) -> Option<Rule> {
     let topics = topics(table);
     let qos = table.choice(
         "qos",
@@ -100,13 +110,13 @@ fn decode_one(name: Arc<str>, value: &Value<'_>, table: &Table<'_>, databases: &
     let target = table_name(table, sink);
     let format = format(table);
     let create = table.flag("create", false);
-    let columns = columns(table, topics.as_deref(), format, create, sink);
+    let columns = columns(table, topics.as_deref(), format, create, sink, alike);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);
     Some(Rule {
         name,
-        topics: topics?,
+        topics: topics?.into(),
         qos,
         database: database?,
         table: target?,
@@ -274,6 +284,7 @@ fn columns(
     format: Format,
     create: bool,
     sink: Option<&DatabaseUrl>,
+    alike: &mut Alike,
 ) -> Option<Columns> {
     const FORMS: &str =
         "`auto`, or a mapping of column names to sources such as { time: received_at, temp: payload.temp }";
@@ -316,7 +327,7 @@ fn columns(
         check_column(&column, &value, topics, format, create);
         columns.push(column);
     }
-    Some(Columns::Named(columns))
+    Some(Columns::Named(alike.list(columns)))
 }
 
 /// What can only be said of a column within its rule.

@@ -3,6 +3,7 @@
 mod compile;
 mod map;
 mod shape;
+mod sharing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         database: 0,
         table: TableName { schema: None, name: "t".to_owned() },
         format: Format::Json,
-        columns: Columns::Named(columns),
+        columns: Columns::named(columns),
         create: false,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,

@@ -1,0 +1,90 @@
+//! What compiled rules have in common is kept once.
+//!
+//! Rules that differ only in their names and topics share one plan, which is compiled once. Others share the columns and
+//! the payload's paths that are equal. So the plans of ten thousand rules take little more room than that of one, and a
+//! message finds its rule's plan in the processor's cache.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::ColumnSource;
+use super::Source;
+use super::json::PathTree;
+use super::plan::PlanColumn;
+use crate::config::{Columns, Format, OnError, Retained, Rule};
+use crate::sink::TableSchema;
+
+/// The parts of the plans compiled so far.
+#[derive(Default)]
+pub(super) struct Parts {
+    columns: HashSet<Arc<PlanColumn>>,
+    trees: HashSet<Arc<PathTree>>,
+}
+
+impl Parts {
+    pub(super) fn column(&mut self, column: PlanColumn) -> Arc<PlanColumn> {
+        once(&mut self.columns, column)
+    }
+
+    pub(super) fn tree(&mut self, tree: PathTree) -> Arc<PathTree> {
+        once(&mut self.trees, tree)
+    }
+}
+
+fn once<T: Eq + Hash>(known: &mut HashSet<Arc<T>>, new: T) -> Arc<T> {
+    if let Some(known) = known.get(&new) {
+        return Arc::clone(known);
+    }
+    let new = Arc::new(new);
+    known.insert(Arc::clone(&new));
+    new
+}
+
+/// Everything that decides what a rule compiles to: equal for two rules only if one plan serves both.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Likeness<'r> {
+    /// The address: rules on one table have one schema.
+    schema: *const TableSchema,
+    /// The address of the list, which equal ones share; `None` for `columns: auto`.
+    columns: Option<*const ()>,
+    format: Format,
+    retained: Retained,
+    on_error: OnError,
+    /// The captures of each pattern, if a column takes one.
+    captures: Vec<Vec<&'r str>>,
+    /// If a column is filled with it.
+    name: Option<&'r str>,
+}
+
+impl<'r> Likeness<'r> {
+    pub(super) fn of(rule: &'r Rule, schema: &'r Arc<TableSchema>) -> Likeness<'r> {
+        let columns = match &rule.columns {
+            Columns::Auto => &[][..],
+            Columns::Named(columns) => columns,
+        };
+        let reads = |wanted: fn(&Source) -> bool| {
+            columns.iter().any(|column| matches!(&column.source, ColumnSource::From(source) if wanted(source)))
+        };
+        let takes_captures = reads(|source| matches!(source, Source::TopicCapture(_)));
+        let takes_name = reads(|source| matches!(source, Source::Rule));
+        Likeness {
+            schema: Arc::as_ptr(schema),
+            columns: match &rule.columns {
+                Columns::Auto => None,
+                Columns::Named(columns) => Some(Arc::as_ptr(columns).cast()),
+            },
+            format: rule.format,
+            retained: rule.retained,
+            on_error: rule.on_error,
+            captures: match takes_captures {
+                true => rule.topics.iter().map(|topic| topic.captures().collect()).collect(),
+                false => Vec::new(),
+            },
+            name: takes_name.then_some(&*rule.name),
+        }
+    }
+}
+
+/// Which plan serves which rule, while rules are compiled.
+pub(super) type Known<'r> = HashMap<Likeness<'r>, usize>;
