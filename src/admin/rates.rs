@@ -13,10 +13,10 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub async fn log_rates<F: Fs>(overview: Arc<Overview<F>>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.tick().await;
-    let mut last = overview.status();
+    let mut last = overview.brief();
     loop {
         ticks.tick().await;
-        let now = overview.status();
+        let now = overview.brief();
         tell(&last, &now);
         last = now;
     }

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
-use crate::source::SourceStatus;
+use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 use crate::telemetry::{DatabaseLabels, Metrics};
 
 /// Everything that a status is made from. Shared by the HTTP handlers.
@@ -114,6 +114,18 @@ pub struct Readiness {
 impl<F: Fs> Overview<F> {
     /// A snapshot. `next_seq = databases.*.next_seq + pending` holds within it.
     pub fn status(&self) -> Status {
+        let (mut status, subscriptions) = self.source.read(|source| (self.summary(source), subscription_parts(source)));
+        status.mqtt.subscriptions = subscriptions;
+        status.rules = self.rules.iter().map(|rule| self.rule_part(rule)).collect();
+        status
+    }
+
+    /// The same without what may be long, the rules and the subscriptions.
+    pub(super) fn brief(&self) -> Status {
+        self.source.read(|source| self.summary(source))
+    }
+
+    fn summary(&self, source: &SourceSnapshot) -> Status {
         // Databases first: their offsets can only be at or below a journal end that is read later.
         let states: Vec<DatabaseState> = self.databases.iter().map(|database| database.state.snapshot()).collect();
         let journal = self.journal.status();
@@ -123,9 +135,9 @@ impl<F: Fs> Overview<F> {
             bridge: self.bridge.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs(),
-            mqtt: self.mqtt_status(),
+            mqtt: mqtt_status(source),
             databases: databases.collect(),
-            rules: self.rules.iter().map(|rule| self.rule_part(rule)).collect(),
+            rules: Vec::new(),
             unmatched: self.metrics.messages_unmatched.get(),
             journal: JournalPart {
                 id: journal.id.to_string(),
@@ -141,45 +153,11 @@ impl<F: Fs> Overview<F> {
 
     /// Whether messages are being taken safely.
     pub fn readiness(&self) -> Readiness {
-        let status = self.status();
-        let mut reasons = Vec::new();
-        if !status.mqtt.connected {
-            let why = status.mqtt.last_error.as_deref().unwrap_or("no connection yet");
-            reasons.push(format!("not connected to the broker: {why}"));
-        }
-        if status.journal.paused {
-            reasons.push(
-                "the journal takes nothing (full, or its disk is full or fails: see the log): the broker queues"
-                    .to_owned(),
-            );
-        }
-        let unanswered =
-            status.mqtt.subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());
-        if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
-            reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
-        }
-        let refused = status.mqtt.subscriptions.iter().filter(|subscription| subscription.error.is_some());
-        let is_deaf =
-            !status.mqtt.subscriptions.is_empty() && refused.clone().count() == status.mqtt.subscriptions.len();
-        let ready = reasons.is_empty() && !is_deaf;
-        for subscription in refused {
-            let error = subscription.error.as_deref().unwrap_or_default();
-            reasons.push(format!("the broker refused {}: {error}", subscription.filter));
-        }
-        for (name, database) in &status.databases {
-            if let Some(held) = &database.held {
-                reasons.push(format!("database {name} is held: {}", held.reason));
-            } else if !database.connected {
-                let pending = database.pending;
-                reasons.push(format!("database {name} is not connected; {pending} messages wait in the journal"));
-            }
-        }
-        Readiness { ready, reasons }
+        self.source.read(|source| readiness(&self.summary(source), &source.subscriptions))
     }
-
     /// The metrics as text, with the gauges that are only worth computing when somebody looks.
     pub fn encode_metrics(&self) -> String {
-        let status = self.status();
+        let status = self.brief();
         for (database, part) in &status.databases {
             let labels = DatabaseLabels { database: database.clone() };
             let pending = i64::try_from(part.pending).unwrap_or(i64::MAX);
@@ -187,24 +165,6 @@ impl<F: Fs> Overview<F> {
             self.metrics.oldest_pending_seconds.get_or_create(&labels).set(part.oldest_pending_seconds);
         }
         self.metrics.encode()
-    }
-
-    fn mqtt_status(&self) -> MqttStatus {
-        let source = self.source.snapshot();
-        let subscriptions = source.subscriptions.iter().map(|subscription| SubscriptionPart {
-            filter: subscription.filter.clone(),
-            qos_asked: subscription.qos_asked,
-            qos_granted: subscription.qos_granted,
-            error: subscription.error.clone(),
-        });
-        MqttStatus {
-            connected: source.connected,
-            session_present: source.session_present,
-            sessions_lost: source.sessions_lost,
-            url: source.url.clone(),
-            last_error: source.last_error.clone(),
-            subscriptions: subscriptions.collect(),
-        }
     }
 
     fn rule_part(&self, rule: &Rule) -> RulePart {
@@ -221,6 +181,60 @@ impl<F: Fs> Overview<F> {
             dropped: tally.dropped,
         }
     }
+}
+
+fn mqtt_status(source: &SourceSnapshot) -> MqttStatus {
+    MqttStatus {
+        connected: source.connected,
+        session_present: source.session_present,
+        sessions_lost: source.sessions_lost,
+        url: source.url.clone(),
+        last_error: source.last_error.clone(),
+        subscriptions: Vec::new(),
+    }
+}
+
+fn subscription_parts(source: &SourceSnapshot) -> Vec<SubscriptionPart> {
+    let part = |subscription: &SubscriptionStatus| SubscriptionPart {
+        filter: subscription.filter.clone(),
+        qos_asked: subscription.qos_asked,
+        qos_granted: subscription.qos_granted,
+        error: subscription.error.clone(),
+    };
+    source.subscriptions.iter().map(part).collect()
+}
+
+fn readiness(status: &Status, subscriptions: &[SubscriptionStatus]) -> Readiness {
+    let mut reasons = Vec::new();
+    if !status.mqtt.connected {
+        let why = status.mqtt.last_error.as_deref().unwrap_or("no connection yet");
+        reasons.push(format!("not connected to the broker: {why}"));
+    }
+    if status.journal.paused {
+        reasons.push(
+            "the journal takes nothing (full, or its disk is full or fails: see the log): the broker queues".to_owned(),
+        );
+    }
+    let unanswered = subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());
+    if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
+        reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
+    }
+    let refused = subscriptions.iter().filter(|subscription| subscription.error.is_some());
+    let is_deaf = !subscriptions.is_empty() && refused.clone().count() == subscriptions.len();
+    let ready = reasons.is_empty() && !is_deaf;
+    for subscription in refused {
+        let error = subscription.error.as_deref().unwrap_or_default();
+        reasons.push(format!("the broker refused {}: {error}", subscription.filter));
+    }
+    for (name, database) in &status.databases {
+        if let Some(held) = &database.held {
+            reasons.push(format!("database {name} is held: {}", held.reason));
+        } else if !database.connected {
+            let pending = database.pending;
+            reasons.push(format!("database {name} is not connected; {pending} messages wait in the journal"));
+        }
+    }
+    Readiness { ready, reasons }
 }
 
 fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart {

@@ -54,7 +54,7 @@ struct RuleCounters {
 
 impl Account {
     /// `rules` in the order in which the mapper numbers them.
-    pub(super) fn new(metrics: &Metrics, database: &str, rules: &[Arc<Rule>]) -> Account {
+    pub(super) fn new(metrics: &Metrics, database: &Arc<str>, rules: &[Arc<Rule>]) -> Account {
         let counters = rules.iter().map(|rule| RuleCounters::new(metrics, database, &rule.name)).collect();
         Account {
             tallies: vec![Tally::default(); rules.len()],
@@ -135,12 +135,12 @@ impl RuleCounters {
         }
     }
 
-    fn new(metrics: &Metrics, database: &str, rule: &str) -> RuleCounters {
+    fn new(metrics: &Metrics, database: &Arc<str>, rule: &Arc<str>) -> RuleCounters {
         let outcome = |outcome| {
-            let labels = OutcomeLabels { database: database.to_owned(), rule: rule.to_owned(), outcome };
+            let labels = OutcomeLabels { database: Arc::clone(database), rule: Arc::clone(rule), outcome };
             metrics.messages.get_or_create(&labels).clone()
         };
-        let labels = RuleLabels { database: database.to_owned(), rule: rule.to_owned() };
+        let labels = RuleLabels { database: Arc::clone(database), rule: Arc::clone(rule) };
         RuleCounters {
             written: outcome(Outcome::written),
             rows: metrics.rows_written.get_or_create(&labels).clone(),
@@ -152,7 +152,7 @@ impl RuleCounters {
 }
 
 /// One rule's counts since the process started, for `status`.
-pub fn totals(metrics: &Metrics, database: &str, rule: &str) -> Tally {
+pub fn totals(metrics: &Metrics, database: &Arc<str>, rule: &Arc<str>) -> Tally {
     let counters = RuleCounters::new(metrics, database, rule);
     Tally {
         written: counters.written.get(),

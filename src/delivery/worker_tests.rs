@@ -277,7 +277,7 @@ impl Bench {
     }
 
     fn tally(&self) -> Tally {
-        totals(&self.metrics, "local", "rule-1")
+        totals(&self.metrics, &"local".into(), &"rule-1".into())
     }
 }
 

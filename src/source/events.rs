@@ -224,7 +224,11 @@ impl Events {
         }
         self.granted_gauge(filter, granted.map_or(-1, i64::from));
         self.status.update(|now| {
-            if let Some(known) = now.subscriptions.iter_mut().find(|known| known.filter == filter) {
+            // As a rule the list is that of the plan; it is an older one's until the next plan is taken up.
+            let at =
+                plan.position(filter).filter(|&at| now.subscriptions.get(at).is_some_and(|at| at.filter == filter));
+            let at = at.or_else(|| now.subscriptions.iter().position(|known| known.filter == filter));
+            if let Some(known) = at.map(|at| &mut now.subscriptions[at]) {
                 known.qos_granted = granted;
                 known.error = error;
             }
@@ -302,6 +306,23 @@ mod tests {
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_answer_is_shown_at_its_filter_also_while_the_plan_is_a_newer_one() {
+        let plan =
+            |filters: &[&str]| Subscriptions::plan(MqttVersion::V5, &[rule("r", Qos::AtLeastOnce, filters)], None);
+        let status = Arc::new(SourceStatus::default());
+        let mut events = Events::new(Arc::clone(&status), Arc::new(Metrics::new()));
+        events.planned(&plan(&["a", "b", "c"]), &StoredSubscriptions::empty("gw1"));
+        for (filters, filter) in [(["a", "b", "c"].as_slice(), "b"), (["c", "x"].as_slice(), "c"), (&[], "a")] {
+            let asked = SubscribeTo { filter: filter.to_owned(), qos: Qos::AtLeastOnce, identifier: None };
+            events.answered(MqttVersion::V5, &Answer { asked, code: 1 }, None, &plan(filters));
+            let granted = |now: &super::super::status::SourceSnapshot| {
+                now.subscriptions.iter().find(|known| known.filter == filter).and_then(|known| known.qos_granted)
+            };
+            assert_eq!(status.read(granted), Some(1), "{filter}");
+        }
     }
 
     #[test]

@@ -73,12 +73,7 @@ impl Reconciler {
             outgoing::subscribe(self.version, packet_id, &filters.iter().collect::<Vec<_>>(), out);
             self.outstanding.push(Request { packet_id, kind: RequestKind::Subscribe(filters.to_vec()) });
         }
-        self.superfluous = stored
-            .filters
-            .iter()
-            .filter(|known| plan.get(&known.filter).is_none())
-            .map(|known| known.filter.clone())
-            .collect();
+        self.superfluous = stored.filters.keys().filter(|known| plan.get(known).is_none()).cloned().collect();
         self.give_up(out);
     }
 

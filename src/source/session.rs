@@ -314,23 +314,24 @@ impl<'a, J: Journal> Session<'a, J> {
         if !self.wants_reconcile || !self.reconciler.is_settled() {
             return;
         }
-        let shared = &mut *self.shared;
-        let plan = shared.plan.borrow_and_update().clone();
-        if shared.stored.adopt_identifiers(plan.stored()) {
-            shared.file.save(&shared.stored);
+        let Shared { plan, stored, file, events, .. } = &mut *self.shared;
+        let plan = plan.borrow_and_update();
+        if stored.adopt_identifiers(plan.stored()) {
+            file.save(stored);
         }
         // An identifier is on the disk before the broker hears of it.
-        if shared.file.is_busy() {
+        if file.is_busy() {
             return;
         }
         self.wants_reconcile = false;
         self.retry_refused_at = None;
-        if !plan.identifiers().is_empty() && !self.reconciler.with_identifiers() {
-            shared.events.identifiers_unavailable();
+        if plan.has_identifiers() && !self.reconciler.with_identifiers() {
+            events.identifiers_unavailable();
         }
-        shared.events.planned(&plan, &shared.stored);
-        self.reconciler.begin(&plan, &shared.stored, self.subscribe_to_all, &mut self.link.out);
-        shared.events.subscribing(self.reconciler.asking());
+        events.planned(&plan, stored);
+        self.reconciler.begin(&plan, stored, self.subscribe_to_all, &mut self.link.out);
+        drop(plan);
+        events.subscribing(self.reconciler.asking());
         self.asked_at = Some(now);
         if self.reconciler.is_settled() {
             self.on_answer();

@@ -42,6 +42,11 @@ impl SourceStatus {
         self.lock().clone()
     }
 
+    /// Looks at the present state without a copy: there may be ten thousand filters in it.
+    pub fn read<T>(&self, look: impl FnOnce(&SourceSnapshot) -> T) -> T {
+        look(&self.lock())
+    }
+
     pub(super) fn update(&self, change: impl FnOnce(&mut SourceSnapshot)) {
         change(&mut self.lock());
     }

@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -47,8 +48,9 @@ pub struct StoredSubscriptions {
     /// Whether `filters` can be trusted when the broker still has a session.
     #[serde(default)]
     pub confirmed: bool,
-    /// Each confirmed by the broker.
-    pub filters: Vec<StoredFilter>,
+    /// Each confirmed by the broker, by filter. A list in the file.
+    #[serde(with = "filter_list")]
+    pub filters: IndexMap<String, StoredFilter>,
     /// Every identifier ever given, by topic filter.
     #[serde(default)]
     pub identifiers: BTreeMap<String, u32>,
@@ -73,6 +75,28 @@ pub struct StoredFilter {
     pub identifier: Option<u32>,
 }
 
+/// The filters as a list, each with its name in it.
+mod filter_list {
+    use indexmap::IndexMap;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::StoredFilter;
+
+    pub(super) fn serialize<S: Serializer>(
+        filters: &IndexMap<String, StoredFilter>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(filters.values())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<IndexMap<String, StoredFilter>, D::Error> {
+        let list = Vec::<StoredFilter>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|stored| (stored.filter.clone(), stored)).collect())
+    }
+}
+
 /// The state could not be stored.
 #[derive(Debug, Error)]
 #[error("cannot write {path}: {source}; is there room on the disk, and may we write there?")]
@@ -93,7 +117,7 @@ impl StoredSubscriptions {
             address: String::new(),
             qos2_clear_pending: false,
             confirmed: false,
-            filters: Vec::new(),
+            filters: IndexMap::new(),
             identifiers: BTreeMap::new(),
             next_identifier: IDENTIFIER_FIRST,
             last_connected_us: None,
@@ -146,18 +170,17 @@ impl StoredSubscriptions {
 
     /// The filter as confirmed.
     pub(super) fn filter(&self, filter: &str) -> Option<&StoredFilter> {
-        self.filters.iter().find(|stored| stored.filter == filter)
+        self.filters.get(filter)
     }
 
     /// The broker confirmed a subscription.
     pub(super) fn subscribed(&mut self, confirmed: StoredFilter) {
-        self.unsubscribed(&confirmed.filter);
-        self.filters.push(confirmed);
+        self.filters.insert(confirmed.filter.clone(), confirmed);
     }
 
     /// The broker confirmed that a subscription is gone, or never was.
     pub(super) fn unsubscribed(&mut self, filter: &str) {
-        self.filters.retain(|stored| stored.filter != filter);
+        self.filters.swap_remove(filter);
     }
 
     /// Replaces the file. Blocks on the disk.
@@ -283,6 +306,14 @@ mod tests {
         assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()), None);
         stored().save(&RealFs, dir.path()).unwrap();
         assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()), Some(stored()));
+    }
+
+    #[test]
+    fn the_filters_are_a_list_in_the_file_and_are_read_as_one() {
+        let json = serde_json::to_value(stored()).unwrap();
+        assert_eq!(json["filters"], serde_json::json!([{"filter": "a/#", "qos": 1, "granted": 1, "identifier": 7}]));
+        let read: StoredSubscriptions = serde_json::from_value(json).unwrap();
+        assert_eq!(read.filter("a/#").map(|known| known.granted), Some(1));
     }
 
     #[test]

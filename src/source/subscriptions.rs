@@ -85,6 +85,16 @@ impl Subscriptions {
         &self.stored
     }
 
+    /// Whether some filter has a subscription identifier.
+    pub(super) fn has_identifiers(&self) -> bool {
+        !self.identifiers.is_empty()
+    }
+
+    /// Where in the list a filter is.
+    pub(super) fn position(&self, filter: &str) -> Option<usize> {
+        self.positions.get(filter).copied()
+    }
+
     pub(super) fn get(&self, filter: &str) -> Option<&Subscription> {
         self.positions.get(filter).map(|&at| &self.list[at])
     }

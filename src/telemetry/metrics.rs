@@ -1,5 +1,6 @@
 //! Every metric of CONTRACT §5, as typed families; `status` reads the same counters back.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -21,8 +22,8 @@ pub struct DatabaseLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RuleLabels {
-    pub database: String,
-    pub rule: String,
+    pub database: Arc<str>,
+    pub rule: Arc<str>,
 }
 
 /// What became of a message under a rule.
@@ -37,8 +38,8 @@ pub enum Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
-    pub database: String,
-    pub rule: String,
+    pub database: Arc<str>,
+    pub rule: Arc<str>,
     pub outcome: Outcome,
 }
 
