@@ -43,7 +43,7 @@ const BATCH_ROWS: usize = 5_000;
 const JOURNAL: JournalId = JournalId([7; 16]);
 const BRIDGE: &str = "bench";
 
-criterion_group!(benches, packet, message, journal_append, journal_read, routing, mapping, sqlite_write);
+criterion_group!(benches, packet, message, journal_append, journal_read, routing, mapping, rules, sqlite_write);
 criterion_main!(benches);
 
 /// A PUBLISH of QoS 1 as it lies in the read buffer.
@@ -164,6 +164,35 @@ fn mapping(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The same against the number of rules, for 10,000 topics in turn. `alike` = rules that differ in their topics only;
+/// `different` = each fills one column with a value of its own.
+fn rules(criterion: &mut Criterion) {
+    const TOPICS: usize = 10_000;
+    let topics: Vec<String> = (0..TOPICS).map(|number| format!("bench/plant-{number}/device/telemetry")).collect();
+    let device = |number: usize| COLUMNS.replace("device: topic.device", &format!("device: {{ value: '{number}' }}"));
+    let mut group = criterion.benchmark_group("json_to_11_columns_by_rules");
+    group.throughput(Throughput::Elements(1));
+    for (name, count, columns) in [
+        ("one", 1, (|_| COLUMNS.to_owned()) as fn(usize) -> String),
+        ("alike", TOPICS, |_| COLUMNS.to_owned()),
+        ("different", TOPICS, device),
+    ] {
+        let pattern = |number: usize| if count == 1 { "{plant}".to_owned() } else { format!("plant-{number}") };
+        let rule = |number| rule_text(&format!("bench/{}/{{device}}/telemetry", pattern(number)), &columns(number));
+        let scratch = scratch();
+        let rules = configuration_of(scratch.path(), &(0..count).map(rule).collect::<String>()).rules;
+        group.bench_function(BenchmarkId::new("sqlite", name), |bencher| {
+            let (mut mapper, mut batch) = mapper_of(&rules, SqliteEncoder, sqlite_schema());
+            let mut topics = topics.iter().cycle();
+            bencher.iter(|| {
+                let topic = topics.next().expect("a cycle does not end");
+                map_one(&mut mapper, &mut batch, &Message { seq: Seq(1), ..sample(topic, PAYLOAD) });
+            });
+        });
+    }
+    group.finish();
+}
+
 /// [`PAYLOAD`] with one more member, so that it is that long.
 fn padded(len: usize) -> Vec<u8> {
     if len == PAYLOAD.len() {
@@ -241,9 +270,14 @@ fn batch_of(rows: usize) -> Batch {
 
 fn mapper<R: RowEncoder>(encoder: R, schema: TableSchema) -> (Mapper<R>, Batch) {
     let scratch = scratch();
-    let rules = configuration(scratch.path()).rules;
-    let mapper = Mapper::compile(BRIDGE, &rules, &[Arc::new(schema)], &HashMap::new(), encoder)
-        .unwrap_or_else(|faults| panic!("the rule fits its table: {faults:?}"));
+    mapper_of(&configuration(scratch.path()).rules, encoder, schema)
+}
+
+fn mapper_of<R: RowEncoder>(rules: &[Arc<Rule>], encoder: R, schema: TableSchema) -> (Mapper<R>, Batch) {
+    let schema = Arc::new(schema);
+    let schemas = vec![schema; rules.len()];
+    let mapper = Mapper::compile(BRIDGE, rules, &schemas, &HashMap::new(), encoder)
+        .unwrap_or_else(|faults| panic!("the rules fit their table: {faults:?}"));
     let batch = Batch {
         offset: OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(1), to: Seq(1) },
         tables: mapper.targets(),
@@ -302,11 +336,18 @@ fn numbered(rule: &Rule, number: usize) -> Arc<Rule> {
 }
 
 fn configuration(directory: &Path) -> Config {
+    configuration_of(directory, &rule_text("bench/{site}/{device}/telemetry", COLUMNS))
+}
+
+fn rule_text(topic: &str, columns: &str) -> String {
+    format!("- topic: {topic}\n  table: telemetry\n  columns:{columns}\n")
+}
+
+fn configuration_of(directory: &Path, rules: &str) -> Config {
     let place = directory.display();
     let text = format!(
         "mqtt: {{ url: 'mqtt://localhost:1' }}\ndata_dir: '{place}'\njournal: {{ keep: 0s }}\ndatabases: {{ local: {{ \
-         url: 'sqlite:{place}/rows.db' }} }}\nrules:\n- topic: bench/{{site}}/{{device}}/telemetry\n  table: telemetry\n  \
-         columns:{COLUMNS}\n"
+         url: 'sqlite:{place}/rows.db' }} }}\nrules:\n{rules}"
     );
     let file = directory.join("bridge.yaml");
     std::fs::write(&file, text).expect("the configuration can be written");

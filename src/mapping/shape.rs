@@ -10,9 +10,10 @@
 //! Every shape of a batch is a statement, to a far database a round trip. When a plan has [`SHAPES_MAX`] of them the
 //! batch should end; [`Targets::forget`] then makes room, so no message is refused for its choice of fields.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::sink::{Batch, TableRows, TableSchema};
+use crate::sink::{Batch, TableName, TableRows, TableSchema};
 
 /// Shapes of one plan besides the full one. Weighed against searching them one by one for each message, and against the
 /// round trips of a batch: the rows of a device with six optional fields still go together.
@@ -22,6 +23,8 @@ const SHAPES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     all: Vec<(Arc<TableSchema>, Arc<[usize]>)>,
+    /// Where in `all` a table and column list are.
+    known: HashMap<(TableName, Arc<[usize]>), usize>,
     /// So many of them, from the first, are full shapes.
     full_count: usize,
     plans: Vec<Shapes>,
@@ -46,14 +49,14 @@ struct Shape {
 impl Targets {
     /// Adds the next plan, which fills `columns` of its table. To be called before any other shape is asked for.
     pub(super) fn add_plan(&mut self, schema: &Arc<TableSchema>, columns: Arc<[usize]>) {
-        let full = place(&mut self.all, schema, columns);
+        let full = self.place(schema, columns);
         self.full_count = self.all.len();
         self.plans.push(Shapes { full, others: Vec::new() });
     }
 
     /// The target of rows under `plan` without the columns at these positions of its list, ascending.
     pub(super) fn of(&mut self, plan: usize, left_out: &[usize]) -> usize {
-        let shapes = &mut self.plans[plan];
+        let shapes = &self.plans[plan];
         if left_out.is_empty() {
             return shapes.full;
         }
@@ -64,7 +67,8 @@ impl Targets {
         let schema = Arc::clone(schema);
         let kept = columns.iter().enumerate().filter(|(position, _)| left_out.binary_search(position).is_err());
         let kept = kept.map(|(_, column)| *column).collect();
-        let target = place(&mut self.all, &schema, kept);
+        let target = self.place(&schema, kept);
+        let shapes = &mut self.plans[plan];
         shapes.others.push(Shape { left_out: left_out.into(), target });
         self.is_crowded |= shapes.others.len() >= SHAPES_MAX;
         target
@@ -95,19 +99,21 @@ impl Targets {
             assert!(batch.units.is_empty(), "no row lies in an entry that goes");
             batch.tables.truncate(self.full_count);
             self.all.truncate(self.full_count);
+            self.known.retain(|_, target| *target < self.full_count);
             self.plans.iter_mut().for_each(|shapes| shapes.others.clear());
             self.is_crowded = false;
         }
     }
-}
 
-/// The index of a table and column list, added if it is new: plans that fill the same columns share one.
-fn place(all: &mut Vec<(Arc<TableSchema>, Arc<[usize]>)>, schema: &Arc<TableSchema>, columns: Arc<[usize]>) -> usize {
-    let known = all.iter().position(|(table, filled)| table.name == schema.name && *filled == columns);
-    known.unwrap_or_else(|| {
-        all.push((Arc::clone(schema), columns));
-        all.len() - 1
-    })
+    /// The index of a table and column list, added if it is new: plans that fill the same columns share one.
+    fn place(&mut self, schema: &Arc<TableSchema>, columns: Arc<[usize]>) -> usize {
+        let new = self.all.len();
+        let target = *self.known.entry((schema.name.clone(), Arc::clone(&columns))).or_insert(new);
+        if target == new {
+            self.all.push((Arc::clone(schema), columns));
+        }
+        target
+    }
 }
 
 fn without_rows((table, columns): &(Arc<TableSchema>, Arc<[usize]>)) -> TableRows {
