@@ -1,7 +1,7 @@
 //! From files, variables and flags to one valid [`Config`], or to every mistake in them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::decode::{self, Context};
 use super::key_path::KeyPath;
 use super::layer::{self, Layer, Provenances};
 use super::report::{Finding, Place, Position, Report};
-use super::substitute::substitute;
+use super::substitute::{self, substitute};
 use super::yaml::{self, Core, Entry, Kind, Node};
 use super::{Config, environment};
 
@@ -107,8 +107,27 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
         findings: RefCell::new(findings),
     };
     let config = decode::decode(&cx, &merged);
-    let findings = cx.findings.into_inner();
+    let mut findings = cx.findings.into_inner();
+    name_variables(&mut findings, &written, &request.environment);
     if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
+}
+
+/// Where findings quote what a variable filled in, its name takes the place: what it holds may be a secret.
+fn name_variables(
+    findings: &mut [Finding],
+    written: &HashMap<Position, String>,
+    environment: &BTreeMap<String, String>,
+) {
+    let names: BTreeSet<&str> = written.values().flat_map(|text| substitute::names(text)).collect();
+    let filled: Vec<(&str, &str)> =
+        names.into_iter().filter_map(|name| Some((name, environment.get(name)?.as_str()))).collect();
+    for finding in findings {
+        for text in std::iter::once(&mut finding.problem).chain(&mut finding.suggestion) {
+            for (name, value) in filled.iter().filter(|(_, value)| value.len() >= substitute::SECRET_LEN_MIN) {
+                *text = substitute::name_in_quotes(text, name, value);
+            }
+        }
+    }
 }
 
 /// Puts variables and flags on top of the file.

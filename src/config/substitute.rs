@@ -51,6 +51,21 @@ pub(super) fn substitute(
     Ok(Some(filled))
 }
 
+/// Shorter values of variables are no secrets, and parts of many words.
+pub(super) const SECRET_LEN_MIN: usize = 4;
+
+/// `message` with the variable's name instead of its value, wherever it stands between backticks.
+pub(super) fn name_in_quotes(message: &str, name: &str, value: &str) -> String {
+    let reference = format!("${{{name}}}");
+    // A backtick of its own would end the quote.
+    if value.contains('`') {
+        return message.replace(value, &reference);
+    }
+    let parts = message.split('`').enumerate();
+    let parts = parts.map(|(at, part)| if at % 2 == 1 { part.replace(value, &reference) } else { part.to_owned() });
+    parts.collect::<Vec<_>>().join("`")
+}
+
 /// The names of the variables that a text asks for.
 pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split("${").skip(1).map(|rest| {

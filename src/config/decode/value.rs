@@ -18,9 +18,6 @@ use crate::config::units::{
     DURATION_FORMS, SIZE_FORMS, UnitError, parse_duration, parse_size, show_duration, show_size,
 };
 
-/// Shorter values of variables are no secrets, and parts of many words.
-const SECRET_LEN_MIN: usize = 4;
-
 /// What everything that decodes shares.
 pub(crate) struct Context<'a> {
     pub file: &'a Path,
@@ -82,7 +79,9 @@ impl<'a> Value<'a> {
             return message;
         };
         substitute::names(written).fold(message, |message, name| match self.cx.environment.get(name) {
-            Some(value) if value.len() >= SECRET_LEN_MIN => message.replace(value.as_str(), &format!("${{{name}}}")),
+            Some(value) if value.len() >= substitute::SECRET_LEN_MIN => {
+                message.replace(value.as_str(), &format!("${{{name}}}"))
+            }
             _ => message,
         })
     }

@@ -165,6 +165,7 @@ fn a_suggestion_does_not_quote_what_a_variable_filled_in() {
         "shutdown_grace: '${WORD}sec'",
         "http: {listen: '${WORD}'}",
         "mqtt: {url: '${WORD}://h'}",
+        "rules: [{topic: ['a/{b}', '${WORD}/+'], table: t, columns: {p: topic.b}}]",
         "mqtt: {password_file: '/x/${WORD}'}",
         "databases: {local: {url: 'postgres://h/d?${WORD}=1'}}",
         "rules: [{name: 'r${WORD}', topic: a, table: t}, {name: 'r${WORD}', topic: a, table: t}]",
