@@ -87,7 +87,7 @@ fn write(file: &impl FsFile, end: &str, durability: Durability) -> io::Result<()
     let note = format!("{end}\n{mode}");
     // What else may lie in the file is not ours to overwrite.
     match file.len()? {
-        len if len <= NOTE_LEN as u64 => file.write_all_at(format!("{note:\n<NOTE_LEN$}").as_bytes(), 0),
+        len if len <= NOTE_LEN as u64 => file.write_all_at(format!("{note:<0$}\n", NOTE_LEN - 1).as_bytes(), 0),
         _ => Ok(()),
     }
 }

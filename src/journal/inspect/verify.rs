@@ -244,6 +244,8 @@ fn verify_segment<File: FsFile>(
         report.findings.push(Finding::Short { bytes: opened.bytes, made: header.size });
     }
     let mut scanner = opened.scanner(next_base);
+    // The records before each hole.
+    let mut counted = Vec::new();
     // Everything before was once whole.
     let mut proven = trailer.proven_len().max(evidence.durable_len(header.salt));
     loop {
@@ -255,6 +257,7 @@ fn verify_segment<File: FsFile>(
                 tell(&path, scanner.offset());
             }
             Item::Hole { offset, len, from, to } => {
+                counted.push((offset, report.records));
                 report.findings.push(Finding::Damage { offset, len, from, to });
             }
             Item::End { offset } => {
@@ -263,6 +266,8 @@ fn verify_segment<File: FsFile>(
                     && let Some((tear, from)) = report.take_tear(proven, &scanner)
                 {
                     scanner.skip_to(tear, from);
+                    let at_the_tear = counted.iter().find(|(offset, _)| *offset == tear);
+                    report.records = at_the_tear.map_or(report.records, |&(_, records)| records);
                 }
                 let offset = scanner.offset().min(offset);
                 let end = scanner.end_of_nonzero(offset, bytes).map_err(failed(&path, "reading"))?;
