@@ -148,8 +148,9 @@ fn log_level(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     let bare = |part: &&str| !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str());
     let unknown = text.split(',').map(str::trim).find(bare);
-    let parsed = tracing_subscriber::EnvFilter::try_new(&text);
-    if unknown.is_some() || parsed.is_err() {
+    // Its parser counts characters where it should count bytes, and panics; modules and levels are ASCII.
+    let is_sound = text.is_ascii() && tracing_subscriber::EnvFilter::try_new(&text).is_ok();
+    if unknown.is_some() || !is_sound {
         let accepted = "off, error, warn, info, debug, trace, or directives such as info,rowbridge::source=debug";
         let suggestion = unknown.and_then(|word| nearest(word, LEVELS));
         value.refuse_with(format!("found {}", value.shown()), Some(accepted.to_owned()), suggestion);

@@ -68,6 +68,7 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("http: {listen: 'example.com:80'}", "1:16 http.listen: found `example.com:80`"),
         ("http: {port: 80}", "1:8 http.port: this key is not known"),
         ("log: {level: inof}", "1:14 log.level: found `inof`"),
+        ("log: {level: 'a[é=debug'}", "1:14 log.level: found `a[é=debug`"),
         ("log: {format: xml}", "1:15 log.format: found `xml`"),
         ("unmatched: drop", "1:12 unmatched: found `drop`"),
         ("dead_letters: {keep: 30}", "1:22 dead_letters.keep: found `30`, which has no unit"),
