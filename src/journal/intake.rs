@@ -106,8 +106,11 @@ impl<F: Fs> Intake<F> {
             } else {
                 queue.records.extend_from_slice(&self.staged);
             }
-            drop(queue);
-            self.shared.wake.notify_one();
+            queue.ordinal = self.ordinal;
+            // Waking is a call of the system, and the writer mostly looks by itself when it is done with the last group.
+            if queue.is_due() {
+                self.shared.wake.notify_one();
+            }
         }
         self.staged.clear();
     }

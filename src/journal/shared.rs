@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
 use super::id_file::Ids;
+use super::pace::{COMPANY, Pace, WAIT_MAX};
 use super::segment::Segment;
 use super::{Fs, JournalId, Qos2Table, Watermark, events, quarantine};
 use crate::config::Corruption;
@@ -65,11 +66,27 @@ pub(super) struct Queue {
     pub(super) records: Vec<u8>,
     /// Ordinal before the first of `records`.
     pub(super) ordinal_before: u64,
+    /// Ordinal of the last submission.
+    pub(super) ordinal: u64,
+    /// So many submissions wake the writer; `None` while it does not sleep, or not for them.
+    wakes_at: Option<u64>,
     /// Submissions of an older generation are refused.
     pub(super) generation: u64,
     pub(super) stop: bool,
     /// Something other than a submission is worth waking for.
     pub(super) poked: bool,
+}
+
+impl Queue {
+    /// Submissions that wait: messages, releases and clears.
+    fn waiting(&self) -> u64 {
+        if self.records.is_empty() { 0 } else { self.ordinal - self.ordinal_before }
+    }
+
+    /// Whether the writer sleeps until now.
+    pub(super) fn is_due(&self) -> bool {
+        self.wakes_at.is_some_and(|count| self.waiting() >= count)
+    }
 }
 
 /// Everything that is known when a journal has been recovered.
@@ -247,15 +264,36 @@ impl<F: Fs> Shared<F> {
     }
 
     /// The writer's sleep: until there is something to take (if `for_records`), a poke, the stop, or the timeout.
-    pub(super) fn wait(&self, for_records: bool, timeout: Option<Duration>) {
-        let mut queue = lock(&self.queue);
-        let idle = |queue: &mut Queue| !(queue.stop || queue.poked || for_records && !queue.records.is_empty());
-        queue = match timeout {
-            Some(timeout) => {
-                self.wake.wait_timeout_while(queue, timeout, idle).unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner),
-        };
+    pub(super) fn wait(&self, for_records: bool, timeout: Duration) {
+        let mut queue = self.sleep(lock(&self.queue), for_records.then_some(1), timeout);
         queue.poked = false;
+    }
+
+    /// The writer's sleep before a commit that may get company.
+    pub(super) fn gather(&self, pace: &mut Pace) {
+        let mut queue = lock(&self.queue);
+        if queue.waiting() == 0 {
+            return;
+        }
+        if queue.waiting() < COMPANY && pace.waits() {
+            queue = self.sleep(queue, Some(COMPANY), WAIT_MAX);
+        }
+        let messages = queue.waiting();
+        drop(queue);
+        pace.commits(messages, Instant::now);
+    }
+
+    /// Until so many submissions wait, a poke, the stop, or the timeout.
+    fn sleep<'a>(
+        &self,
+        mut queue: MutexGuard<'a, Queue>,
+        wakes_at: Option<u64>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, Queue> {
+        queue.wakes_at = wakes_at;
+        let idle = |queue: &mut Queue| !(queue.stop || queue.poked || queue.is_due());
+        let mut queue = self.wake.wait_timeout_while(queue, timeout, idle).unwrap_or_else(PoisonError::into_inner).0;
+        queue.wakes_at = None;
+        queue
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
 use super::reopen::Broken;
 use super::retention::Level;
@@ -154,11 +155,15 @@ impl<F: Fs> Writer<F> {
 
     /// The thread: turns until stopped.
     pub(super) fn run(mut self) {
+        let mut pace = Pace::new(std::time::Instant::now());
         loop {
+            if self.cursor == self.batch.len() && self.config.durability == Durability::Commit {
+                self.shared.gather(&mut pace);
+            }
             match self.step() {
                 Step::Worked => {}
-                Step::Idle(timeout) => self.shared.wait(true, Some(timeout)),
-                Step::Blocked(timeout) => self.shared.wait(false, Some(timeout)),
+                Step::Idle(timeout) => self.shared.wait(true, timeout),
+                Step::Blocked(timeout) => self.shared.wait(false, timeout),
                 Step::Stopped => return,
             }
         }

@@ -1,0 +1,153 @@
+//! Which commits wait for company. An fdatasync costs the same for one message as for ten, and each brings an
+//! acknowledgement to write and a session to wake; so a stream is cheaper in groups.
+//!
+//! Whether a wait brings company cannot be seen while it lasts: a broker that has sent all it may before the next
+//! acknowledgement is as silent as one whose kernel holds small packets back until then (Nagle; Mosquitto's default). The
+//! one must not wait, for that slows it down; the other sends the more at once. So both ways are tried now and then, and
+//! the wait is kept while it makes groups larger and what comes in no slower.
+
+use std::time::{Duration, Instant};
+
+/// With so many messages a commit waits no longer: less than the 20 that Mosquitto sends ahead, so that some are always
+/// under way.
+pub(super) const COMPANY: u64 = 16;
+
+/// How long a commit waits at most: in it a steady 10,000 messages a second come to [`COMPANY`].
+pub(super) const WAIT_MAX: Duration = Duration::from_micros(1_600);
+
+/// Commits of one attempt.
+const ATTEMPT: u32 = 128;
+/// Commits between attempts: after a wait that paid, and at most after waits that did not.
+const TERM_MIN: u32 = 16 * ATTEMPT;
+const TERM_MAX: u32 = 512 * ATTEMPT;
+
+/// Whether the next commit waits, by what became of those before.
+#[derive(Debug)]
+pub(super) struct Pace {
+    stage: Stage,
+    /// Commits of this stage.
+    commits: u32,
+    /// Messages of this stage.
+    messages: u64,
+    since: Instant,
+    /// The next term without waiting.
+    next_term: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Commits do not wait, to compare with.
+    Straight,
+    /// Commits wait, after straight ones of which `messages` came in `took`.
+    Attempt { messages: u64, took: Duration },
+    /// What paid, or did not, goes on for so many commits.
+    Settled { waits: bool, term: u32 },
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Pace {
+        Pace { stage: Stage::Straight, commits: 0, messages: 0, since: now, next_term: TERM_MIN }
+    }
+
+    /// Whether commits of fewer than [`COMPANY`] messages wait.
+    pub(super) fn waits(&self) -> bool {
+        match self.stage {
+            Stage::Straight => false,
+            Stage::Attempt { .. } => true,
+            Stage::Settled { waits, .. } => waits,
+        }
+    }
+
+    /// A commit of `messages` begins; `now` is asked for only if it matters.
+    pub(super) fn commits(&mut self, messages: u64, now: impl FnOnce() -> Instant) {
+        self.commits += 1;
+        self.messages += messages;
+        let stage_len = match self.stage {
+            Stage::Straight | Stage::Attempt { .. } => ATTEMPT,
+            Stage::Settled { term, .. } => term,
+        };
+        if self.commits < stage_len {
+            return;
+        }
+        let now = now();
+        let took = now - self.since;
+        self.stage = match self.stage {
+            Stage::Straight => Stage::Attempt { messages: self.messages, took },
+            Stage::Attempt { messages, took: straight_took } => {
+                // Groups at least half as large again, and nine tenths of the messages per second.
+                let larger = 2 * self.messages >= 3 * messages;
+                let as_fast = 10 * u128::from(self.messages) * straight_took.as_micros()
+                    >= 9 * u128::from(messages) * took.as_micros();
+                let waits = larger && as_fast;
+                let term = if waits { TERM_MIN } else { self.next_term };
+                self.next_term = if waits { TERM_MIN } else { (2 * term).min(TERM_MAX) };
+                Stage::Settled { waits, term }
+            }
+            Stage::Settled { .. } => Stage::Straight,
+        };
+        (self.commits, self.messages, self.since) = (0, 0, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `count` commits of a stream; `group` gives messages and microseconds of one, by whether it waits. Returns how
+    /// many waited.
+    fn run(pace: &mut Pace, now: &mut Instant, count: u32, group: impl Fn(bool) -> (u64, u64)) -> u32 {
+        let mut waited = 0;
+        for _ in 0..count {
+            let waits = pace.waits();
+            waited += u32::from(waits);
+            let (messages, micros) = group(waits);
+            *now += Duration::from_micros(micros);
+            let at = *now;
+            pace.commits(messages, || at);
+        }
+        waited
+    }
+
+    fn begin() -> (Pace, Instant) {
+        let now = Instant::now();
+        (Pace::new(now), now)
+    }
+
+    #[test]
+    fn a_steady_stream_waits() {
+        let (mut pace, mut now) = begin();
+        let waited = run(&mut pace, &mut now, 100_000, |waits| if waits { (16, 1_600) } else { (2, 200) });
+        assert!(waited > 90_000, "{waited}");
+    }
+
+    #[test]
+    fn a_broker_that_waits_for_acknowledgements_is_hardly_ever_kept_waiting() {
+        for window in [1, 4] {
+            let (mut pace, mut now) = begin();
+            let straight = |waits| if waits { (window, 1_300) } else { (window, 300) };
+            let waited = run(&mut pace, &mut now, 1_000_000, straight);
+            assert!(waited < 4_000, "{waited}");
+        }
+        // Two halves of the window by turns, or the whole of it at once.
+        let (mut pace, mut now) = begin();
+        let waited = run(&mut pace, &mut now, 1_000_000, |waits| if waits { (8, 1_300) } else { (4, 300) });
+        assert!(waited < 4_000, "{waited}");
+    }
+
+    #[test]
+    fn single_messages_hardly_ever_wait() {
+        let (mut pace, mut now) = begin();
+        let waited = run(&mut pace, &mut now, 100_000, |_| (1, 100_000));
+        assert!(waited < 2_000, "{waited}");
+    }
+
+    #[test]
+    fn a_stream_that_begins_later_waits_as_well() {
+        let (mut pace, mut now) = begin();
+        run(&mut pace, &mut now, 1_000_000, |_| (1, 100_000));
+        run(&mut pace, &mut now, TERM_MAX + 2 * ATTEMPT, |waits| if waits { (16, 1_600) } else { (2, 200) });
+        assert!(pace.waits());
+        let waited = run(&mut pace, &mut now, 100_000, |waits| if waits { (16, 1_600) } else { (2, 200) });
+        assert!(waited > 90_000, "{waited}");
+    }
+}
