@@ -4,6 +4,7 @@
 
 pub(crate) mod order;
 pub(crate) mod promises;
+pub(crate) mod series;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -62,6 +63,12 @@ macro_rules! sink_contract {
                 two_sinks_may_set_up_a_database_at_once,
                 only_old_dead_letters_of_the_bridge_are_purged,
                 a_closed_sink_asks_for_a_connection,
+            );
+            crate::sink_contract::sink_contract!(@tests series, $database;
+                batches_of_a_series_commit_together,
+                a_series_from_another_offset_leaves_nothing_behind,
+                a_refused_row_takes_the_whole_series_back,
+                a_table_that_goes_within_a_series_is_no_fault_of_the_rows,
             );
         }
     };

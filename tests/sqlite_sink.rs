@@ -2,6 +2,7 @@
 
 mod files;
 mod rows;
+mod series;
 mod values;
 
 use std::path::PathBuf;

@@ -81,6 +81,10 @@ pub const POINTS: &[CrashPoint] = &[
     point("sqlite.letters.written", &[21, 28], 8),
     point("sqlite.committed", &[22, 24], 8),
     point("sqlite.unit.tried", &[27], 6),
+    // SQLite, many batches in one transaction.
+    point("sqlite.series.begun", &[18], 1),
+    point("sqlite.series.inserted", &[19, 20], 3),
+    point("sqlite.series.committed", &[22, 24], 1),
     // Postgres.
     point("postgres.migration.begun", &[], 1),
     point("postgres.migration.half", &[], 1),

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::journal::{Entry, Fs, JournalError, Reader, Watermark};
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
-use crate::sink::{Batch, DeadLetter, OffsetMove, RowEncoder, Series};
+use crate::sink::{Batch, DeadLetter, OffsetMove, RowEncoder, Series, TableRows};
 
 /// How long a transaction may be fed. 1 s: three round trips of 100 ms beside it cost a third; twice as long would gain
 /// little for anybody nearer, and hold locks and the rows out of sight.
@@ -129,12 +129,12 @@ pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     watermark: &'a watch::Receiver<Watermark>,
     shutdown: &'a Shutdown,
     first: Seq,
-    /// Rows of the batches before the one at hand.
+    /// Rows of the batches before the one at hand, and those that were taken out of it.
     earlier_rows: usize,
     earlier_letters: Vec<DeadLetter>,
     earlier_letter_bytes: usize,
-    /// How many batches were at hand.
-    batches: usize,
+    /// Whether more than the batch at hand was given out, or its rows were taken.
+    is_series: bool,
     end: Option<Seq>,
     due: Instant,
     batch_rows: usize,
@@ -160,19 +160,19 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             earlier_rows: 0,
             earlier_letters: Vec::new(),
             earlier_letter_bytes: 0,
-            batches: 1,
+            is_series: false,
             end: (!alone).then_some(Seq(first.0.saturating_add(limit.rows as u64))),
             due: Instant::now() + limit.time,
             batch_rows: limit.batch_rows,
         }
     }
 
-    /// Whether more than one batch was taken.
+    /// Whether what was written is no longer at hand, so that after an error it must be gathered again.
     pub(super) fn is_series(&self) -> bool {
-        self.batches > 1
+        self.is_series
     }
 
-    /// Rows of the batches before the one at hand.
+    /// Rows that are no longer in the batch at hand.
     pub(super) fn earlier_rows(&self) -> usize {
         self.earlier_rows
     }
@@ -220,8 +220,14 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         self.gatherer.clear(self.filling.reader.position());
         // A journal that cannot be read ends the series where it was read to; the next batch meets the error again.
         let _ = self.filling.fill(self.gatherer);
-        self.batches += 1;
+        self.is_series = true;
         true
+    }
+
+    fn take_rows(&mut self) -> Vec<TableRows> {
+        self.is_series = true;
+        self.earlier_rows += self.gatherer.batch.row_count();
+        self.gatherer.batch.take_rows()
     }
 
     fn earlier_dead_letters(&self) -> &[DeadLetter] {

@@ -95,6 +95,19 @@ impl Batch {
         self.tables.iter().map(|table| table.ends.len()).sum::<usize>() - excluded
     }
 
+    /// Takes the rows out, table by table; what is known of their units stays.
+    pub fn take_rows(&mut self) -> Vec<TableRows> {
+        let filled = self.tables.iter_mut().filter(|table| !table.ends.is_empty());
+        filled
+            .map(|table| TableRows {
+                table: Arc::clone(&table.table),
+                columns: Arc::clone(&table.columns),
+                bytes: std::mem::take(&mut table.bytes),
+                ends: std::mem::take(&mut table.ends),
+            })
+            .collect()
+    }
+
     /// Takes the units from `len` on out again, with their rows: they must be the last ones that were added.
     pub fn truncate_units(&mut self, len: usize) {
         for unit in self.units.drain(len..).rev() {

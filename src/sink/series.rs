@@ -1,6 +1,6 @@
 //! Several batches in one transaction, for a database that lags behind.
 
-use super::{Batch, DeadLetter, OffsetMove};
+use super::{Batch, DeadLetter, OffsetMove, TableRows};
 
 /// The batch at hand and what of the backlog may go in the same transaction behind it.
 ///
@@ -17,6 +17,10 @@ pub trait Series {
 
     /// Puts the next batch in the place of the one at hand; `false` if none is to follow, and the one at hand stays.
     fn advance(&mut self) -> bool;
+
+    /// Takes the rows out of the batch at hand, for a sink that writes them on a thread of its own while the next batch
+    /// is made. After that they cannot be asked for again either.
+    fn take_rows(&mut self) -> Vec<TableRows>;
 
     /// Dead letters of the batches before the one at hand.
     fn earlier_dead_letters(&self) -> &[DeadLetter];

@@ -4,56 +4,17 @@ use std::sync::Arc;
 
 use rowbridge::mapping::Cell;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Batch, Class, DeadLetter, OffsetMove, PostgresSink, Series, Sink as _, TableSchema};
+use rowbridge::sink::{Batch, Class, PostgresSink, Sink as _, TableSchema};
 
 use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, database, dead_letter, describe, started};
+use crate::sink_contract::series::Made;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::proxy::Proxy;
 use crate::support::wait_for;
 
-/// Batches that were made beforehand.
-struct Made {
-    batches: Vec<Batch>,
-    at: usize,
-    earlier_letters: Vec<DeadLetter>,
-}
-
-impl Made {
-    fn of(batches: Vec<Batch>) -> Made {
-        Made { batches, at: 0, earlier_letters: Vec::new() }
-    }
-
-    /// `count` batches of three rows each, from an offset on.
-    fn rows(from: u64, table: &Arc<TableSchema>, count: u64) -> Made {
-        Made::of((0..count).map(|index| batch_of(from + 3 * index, table, &[1, 2, 3])).collect())
-    }
-}
-
-impl Series for Made {
-    fn batch(&self) -> &Batch {
-        &self.batches[self.at]
-    }
-
-    fn may_advance(&self) -> bool {
-        self.at + 1 < self.batches.len()
-    }
-
-    fn advance(&mut self) -> bool {
-        if !self.may_advance() {
-            return false;
-        }
-        self.earlier_letters.append(&mut self.batches[self.at].dead_letters);
-        self.at += 1;
-        true
-    }
-
-    fn earlier_dead_letters(&self) -> &[DeadLetter] {
-        &self.earlier_letters
-    }
-
-    fn offset(&self) -> OffsetMove {
-        OffsetMove { from: self.batches[0].offset.from, ..self.batch().offset.clone() }
-    }
+/// `count` batches of three rows each, from an offset on.
+fn made_of_rows(from: u64, table: &Arc<TableSchema>, count: u64) -> Made {
+    Made::of((0..count).map(|index| batch_of(from + 3 * index, table, &[1, 2, 3])).collect())
 }
 
 #[tokio::test]
@@ -96,19 +57,6 @@ async fn batches_without_any_row_move_the_offset() {
 }
 
 #[tokio::test]
-async fn a_series_from_another_offset_leaves_nothing_behind_and_the_sink_usable() {
-    let place = Place::new();
-    place.sql("CREATE TABLE t (v int)");
-    let mut sink = place.started().await;
-    let table = describe(&mut sink, "t").await;
-    let error = sink.write_series(&mut Made::rows(2, &table, 3)).await.unwrap_err();
-    assert_eq!(error.class, Class::OffsetMoved, "{error}");
-    assert_eq!(place.state("t"), (1, 0));
-    sink.write_series(&mut Made::rows(1, &table, 3)).await.unwrap();
-    assert_eq!(place.state("t"), (10, 9));
-}
-
-#[tokio::test]
 async fn a_refused_row_in_the_midst_takes_all_batches_back_and_leaves_the_sink_usable() {
     let place = Place::new();
     place.sql(
@@ -126,25 +74,8 @@ async fn a_refused_row_in_the_midst_takes_all_batches_back_and_leaves_the_sink_u
         assert_eq!(place.state("t"), (1, 0));
         assert_eq!(sink.offsets(BRIDGE).await.unwrap()[0].next_seq, Seq(1));
     }
-    sink.write_series(&mut Made::rows(1, &table, 3)).await.unwrap();
+    sink.write_series(&mut made_of_rows(1, &table, 3)).await.unwrap();
     assert_eq!(place.state("t"), (10, 9));
-}
-
-#[tokio::test]
-async fn a_table_that_is_gone_is_no_row_s_fault() {
-    let place = Place::new();
-    place.sql("CREATE TABLE t (v int); CREATE TABLE gone (v int)");
-    let mut sink = place.started().await;
-    let (table, gone) = (describe(&mut sink, "t").await, describe(&mut sink, "gone").await);
-    place.sql("DROP TABLE gone");
-    for batches in [
-        vec![batch_of(1, &table, &[1]), batch_of(2, &gone, &[2])],
-        vec![batch_of(1, &gone, &[1]), batch_of(2, &table, &[2])],
-    ] {
-        let error = sink.write_series(&mut Made::of(batches)).await.unwrap_err();
-        assert_eq!(error.class, Class::Table, "{error}");
-        assert_eq!(place.state("t"), (1, 0));
-    }
 }
 
 #[tokio::test]
@@ -155,7 +86,7 @@ async fn a_series_and_a_rival_s_batch_from_the_same_offset_never_both_go_in() {
     let table = describe(&mut ours, "t").await;
     let mut offset = 1;
     for _ in 0..20 {
-        let mut series = Made::rows(offset, &table, 4);
+        let mut series = made_of_rows(offset, &table, 4);
         let batch = batch_of(offset, &table, &[7]);
         let (one, other) = tokio::join!(ours.write_series(&mut series), rival.write(&batch));
         let missed = match (&one, &other) {
@@ -181,7 +112,7 @@ async fn wherever_the_server_s_answers_are_cut_off_the_offset_tells_what_went_in
     let (mut offset, mut lost, mut applied) = (1, 0, 0);
     for bytes in (1..500).step_by(13) {
         proxy.cut_after(bytes);
-        let written = sink.write_series(&mut Made::rows(offset, &table, 4)).await;
+        let written = sink.write_series(&mut made_of_rows(offset, &table, 4)).await;
         proxy.cut_after(u32::MAX);
         if let Err(error) = &written {
             assert_eq!(error.class, Class::Transient, "{error}");
@@ -221,7 +152,7 @@ async fn a_series_through_pgbouncer_shares_the_one_session_and_leaves_nothing_on
     for round in 0..10u64 {
         let mut batch = batch_of(1 + round, &table, &[1]);
         batch.offset.bridge = "gw2".into();
-        let mut series = Made::rows(1 + 12 * round, &table, 4);
+        let mut series = made_of_rows(1 + 12 * round, &table, 4);
         let (first, second) = tokio::join!(one.write_series(&mut series), two.write(&batch));
         first.unwrap();
         second.unwrap();

@@ -54,7 +54,7 @@ impl Case {
             name if name.starts_with("journal.quarantine.") || name == "journal.recovery.mended" => (64, 8_192),
             _ => ([4, 8, 16, 64][(random.next() % 4) as usize], 8_192),
         };
-        let is_in_small_batches = point.name == "delivery.relocating" || point.name.starts_with("postgres.series.");
+        let is_in_small_batches = point.name == "delivery.relocating" || point.name.contains(".series.");
         let database_keys = if is_in_small_batches { ", batch: { max_rows: 5 }" } else { "" };
         let at = format!("{}:{}:{}", point.name, random.within(1, point.passages), random.within(0, 6));
         Case { point, variant, plan: Plan { engine, qos, segment_kib, journal_kib, database_keys }, at }

@@ -13,6 +13,7 @@ mod migrate;
 mod number;
 mod room;
 mod schema;
+mod series;
 mod time_text;
 mod walk;
 mod write;
@@ -26,8 +27,8 @@ use self::codes::{Moment, sink_error};
 use self::connect::OpenDatabase;
 pub use self::encode::SqliteEncoder;
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Sink, SinkError, StoredDeadLetter, StoredOffset, TableName,
-    TableSchema,
+    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
+    TableName, TableSchema,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
@@ -149,6 +150,13 @@ impl Sink for SqliteSink {
 
     async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.with_connection(|connection| write::write(connection, batch))
+    }
+
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+        if !series.may_advance() {
+            return self.write(series.batch()).await;
+        }
+        self.with_connection(|connection| series::write(connection, series))
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {

@@ -106,7 +106,7 @@ impl<'a> Inserter<'a> {
     }
 
     /// The rows of these indexes, as many to a statement as fit.
-    fn insert_all(&self, indexes: &[usize]) -> Result<(), InsertError> {
+    pub(super) fn insert_all(&self, indexes: &[usize]) -> Result<(), InsertError> {
         if indexes.is_empty() {
             return Ok(());
         }

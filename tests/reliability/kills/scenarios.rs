@@ -66,7 +66,7 @@ impl Scenario {
             "delivery.relocating" => Scenario::SecondInstance,
             "stop.grace_over" => Scenario::StopHeldUp,
             "stop.second_signal" => Scenario::StopTwice,
-            _ if point.starts_with("postgres.series.") => Scenario::CatchUp,
+            _ if point.contains(".series.") => Scenario::CatchUp,
             _ if point.starts_with("journal.quarantine.") => Scenario::Damaged,
             _ if point.starts_with("stop.") => Scenario::Stop,
             "source.session.clearing" | "source.session.cleared" | "source.suback.unread" | "source.subscribed"

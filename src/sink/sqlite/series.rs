@@ -1,0 +1,102 @@
+//! Several batches in one transaction, written by a thread of its own while this one makes the next: catching up takes
+//! as long as the longer of the two, where there are two processors.
+//!
+//! Where the transaction will end is not known when it begins. The write lock is taken first and the offset compared
+//! under it, so nobody can move it before the compare-and-swap at the end.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use rusqlite::{Connection, Transaction};
+
+use super::codes::{Moment, sink_error};
+use super::ledger;
+use super::write::{InsertError, Inserter, begin, put_off_foreign_keys};
+use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows};
+
+/// A transaction ends with so many bytes of rows: the log on the disk stays about as long as without series, and the
+/// sync at the end costs little beside them.
+const SERIES_BYTES_MAX: usize = 8 << 20;
+
+/// Portions that wait for the writing thread.
+const AHEAD: usize = 1;
+
+/// What the writing thread is given.
+enum Portion {
+    Rows(Vec<TableRows>),
+    /// Nothing more comes: the rest of the transaction.
+    End {
+        letters: Vec<DeadLetter>,
+        offset: OffsetMove,
+    },
+}
+
+/// Writes as many batches as there are; `Ok` only after COMMIT.
+pub(super) fn write(connection: &mut Connection, series: &mut impl Series) -> Result<(), SinkError> {
+    let from = OffsetMove { to: series.offset().from, ..series.offset() };
+    thread::scope(|scope| {
+        let (portions, given) = sync_channel(AHEAD);
+        let writer = thread::Builder::new()
+            .name("sqlite".to_owned())
+            .spawn_scoped(scope, move || transact(connection, &from, &given))
+            .map_err(|error| no_thread(&error))?;
+        let mut bytes = 0;
+        loop {
+            let rows = series.take_rows();
+            bytes += rows.iter().map(|rows| rows.bytes.len()).sum::<usize>();
+            // The writer takes no more once it failed; why, it says itself.
+            if portions.send(Portion::Rows(rows)).is_err() {
+                break;
+            }
+            if bytes >= SERIES_BYTES_MAX || !series.advance() {
+                let letters = [series.earlier_dead_letters(), &series.batch().dead_letters].concat();
+                let _ = portions.send(Portion::End { letters, offset: series.offset() });
+                break;
+            }
+        }
+        drop(portions);
+        writer.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// The writing thread. Whatever goes wrong, the transaction is rolled back as it goes out of scope.
+fn transact(connection: &mut Connection, from: &OffsetMove, given: &Receiver<Portion>) -> Result<(), SinkError> {
+    let transaction = begin(connection)?;
+    ledger::move_offset(&transaction, from)?;
+    put_off_foreign_keys(&transaction)?;
+    crash_point!("sqlite.series.begun");
+    while let Ok(portion) = given.recv() {
+        match portion {
+            Portion::Rows(tables) => {
+                insert(&transaction, &tables)?;
+                crash_point!("sqlite.series.inserted");
+            }
+            Portion::End { letters, offset } => {
+                ledger::add_dead_letters(&transaction, &offset.bridge, &letters)?;
+                ledger::move_offset(&transaction, &offset)?;
+                transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
+                crash_point!("sqlite.series.committed");
+                return Ok(());
+            }
+        }
+    }
+    unreachable!("the end is sent, or this thread has ended before")
+}
+
+fn insert(transaction: &Transaction<'_>, tables: &[TableRows]) -> Result<(), SinkError> {
+    for rows in tables {
+        let all: Vec<usize> = (0..rows.ends.len()).collect();
+        Inserter::new(transaction, rows).insert_all(&all).map_err(InsertError::into_sink_error)?;
+    }
+    Ok(())
+}
+
+fn no_thread(error: &std::io::Error) -> SinkError {
+    SinkError {
+        class: Class::Transient,
+        code: "thread".to_owned(),
+        message: format!("cannot start a thread to write with: {error}"),
+        advice: "raise the limit on threads or memory (ulimit, TasksMax=)",
+    }
+}

@@ -1,0 +1,135 @@
+//! Several batches in one transaction: all of them or nothing.
+
+use std::sync::Arc;
+
+use rowbridge::clock::Timestamp;
+use rowbridge::mapping::Cell;
+use rowbridge::sink::{Batch, Class, DeadLetter, OffsetMove, RowEncoder, Series, Sink, TableRows, TableSchema};
+
+use super::{BatchBuilder, TestDatabase, dead_letter, fails_as, next_seq, ready, schema_of};
+
+/// Batches that were made beforehand.
+pub(crate) struct Made {
+    batches: Vec<Batch>,
+    at: usize,
+    earlier_letters: Vec<DeadLetter>,
+}
+
+impl Made {
+    pub(crate) fn of(batches: Vec<Batch>) -> Made {
+        Made { batches, at: 0, earlier_letters: Vec::new() }
+    }
+}
+
+impl Series for Made {
+    fn batch(&self) -> &Batch {
+        &self.batches[self.at]
+    }
+
+    fn may_advance(&self) -> bool {
+        self.at + 1 < self.batches.len()
+    }
+
+    fn advance(&mut self) -> bool {
+        if !self.may_advance() {
+            return false;
+        }
+        self.earlier_letters.append(&mut self.batches[self.at].dead_letters);
+        self.at += 1;
+        true
+    }
+
+    fn take_rows(&mut self) -> Vec<TableRows> {
+        self.batches[self.at].take_rows()
+    }
+
+    fn earlier_dead_letters(&self) -> &[DeadLetter] {
+        &self.earlier_letters
+    }
+
+    fn offset(&self) -> OffsetMove {
+        OffsetMove { from: self.batches[0].offset.from, ..self.batch().offset.clone() }
+    }
+}
+
+/// A batch of a row for each message, whose ids are the messages' numbers, and a dead letter for its first message.
+fn batch(encoder: impl RowEncoder, schema: &Arc<TableSchema>, from: u64, site: Cell<'_>) -> Batch {
+    const ROWS: u64 = 40;
+    let mut builder = BatchBuilder::new(encoder, from, from + ROWS);
+    let table = builder.table(schema);
+    for id in from..from + ROWS {
+        builder.unit(table, &[&[Cell::Int(id as i64), site]]);
+    }
+    builder.batch.dead_letters.push(dead_letter(from, Timestamp(0)));
+    builder.batch
+}
+
+fn stored<D: TestDatabase>(database: &D) -> (i64, i64) {
+    (database.number("SELECT count(*) FROM readings"), database.number("SELECT count(*) FROM rowbridge_dead_letters"))
+}
+
+pub(crate) async fn batches_of_a_series_commit_together<D: TestDatabase>(database: &D) {
+    let (mut sink, readings) = ready(database).await;
+    database.execute("CREATE TABLE others (id BIGINT PRIMARY KEY, site TEXT NOT NULL)");
+    let others = schema_of(&mut sink, "others").await;
+    let batches = (0..6).map(|index| {
+        let from = 1 + 40 * index;
+        match index {
+            // Without rows; into another table.
+            1 => BatchBuilder::new(sink.encoder(), from, from + 40).batch,
+            2 | 4 => batch(sink.encoder(), &others, from, Cell::Text("b")),
+            _ => batch(sink.encoder(), &readings, from, Cell::Text("a")),
+        }
+    });
+    let mut series = Made::of(batches.collect());
+    sink.write_series(&mut series).await.unwrap();
+    assert_eq!((stored(database), next_seq(&mut sink).await), ((120, 5), 241));
+    assert_eq!(database.number("SELECT count(*) FROM others"), 80);
+    assert_eq!(database.number("SELECT sum(id) FROM others WHERE site = 'b'"), (81..121).chain(161..201).sum::<i64>());
+}
+
+pub(crate) async fn a_series_from_another_offset_leaves_nothing_behind<D: TestDatabase>(database: &D) {
+    let (mut sink, readings) = ready(database).await;
+    let made = |encoder: <D::Sink as Sink>::Encoder, from: u64| {
+        Made::of((0..3u64).map(|index| batch(encoder.clone(), &readings, from + 40 * index, Cell::Text("a"))).collect())
+    };
+    let mut series = made(sink.encoder(), 2);
+    fails_as(sink.write_series(&mut series).await, Class::OffsetMoved);
+    assert_eq!((stored(database), next_seq(&mut sink).await), ((0, 0), 1));
+    let mut series = made(sink.encoder(), 1);
+    sink.write_series(&mut series).await.unwrap();
+    assert_eq!((stored(database), next_seq(&mut sink).await), ((120, 3), 121));
+}
+
+pub(crate) async fn a_refused_row_takes_the_whole_series_back<D: TestDatabase>(database: &D) {
+    let (mut sink, readings) = ready(database).await;
+    for refused in [Some(0), Some(2), Some(5), None] {
+        let batches = (0..6).map(|index| {
+            let site = if Some(index) == refused { Cell::Null } else { Cell::Text("a") };
+            batch(sink.encoder(), &readings, 1 + 40 * index, site)
+        });
+        let mut series = Made::of(batches.collect());
+        let written = sink.write_series(&mut series).await;
+        if refused.is_some() {
+            fails_as(written, Class::Row);
+            assert_eq!((stored(database), next_seq(&mut sink).await), ((0, 0), 1));
+        } else {
+            written.unwrap();
+        }
+    }
+    assert_eq!((stored(database), next_seq(&mut sink).await), ((240, 6), 241));
+}
+
+pub(crate) async fn a_table_that_goes_within_a_series_is_no_fault_of_the_rows<D: TestDatabase>(database: &D) {
+    let (mut sink, readings) = ready(database).await;
+    database.execute("CREATE TABLE gone (id BIGINT PRIMARY KEY, site TEXT NOT NULL)");
+    let gone = schema_of(&mut sink, "gone").await;
+    database.execute("DROP TABLE gone");
+    for order in [[&readings, &gone], [&gone, &readings]] {
+        let batches =
+            [1, 41].iter().zip(order).map(|(&from, table)| batch(sink.encoder(), table, from, Cell::Text("a")));
+        let mut series = Made::of(batches.collect());
+        fails_as(sink.write_series(&mut series).await, Class::Table);
+        assert_eq!((stored(database), next_seq(&mut sink).await), ((0, 0), 1));
+    }
+}
