@@ -4,7 +4,11 @@ use std::io::IsTerminal;
 
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
@@ -26,17 +30,18 @@ pub struct LogError {
 /// `auto`: coloured text on a terminal; under systemd text without time and colour, because the systemd journal adds its
 /// own; plain text otherwise.
 pub fn start(log: &Log) -> Result<(), LogError> {
-    let mut filter = EnvFilter::try_new(&log.level).map_err(|source| LogError { level: log.level.clone(), source })?;
-    let is_finer = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
-    for library in NEVER_FINER_THAN_INFO.iter().filter(|_| is_finer) {
-        filter = filter.add_directive(format!("{library}=info").parse().expect("a crate's name and a level"));
+    let mut filter: Targets = log.level.parse().map_err(|source| LogError { level: log.level.clone(), source })?;
+    let finest = filter.iter().map(|(_, level)| level).chain(filter.default_level()).max();
+    if finest > Some(LevelFilter::INFO) {
+        filter = filter.with_targets(NEVER_FINER_THAN_INFO.map(|library| (library, LevelFilter::INFO)));
     }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
-    match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Auto if under_systemd => builder.with_ansi(false).without_time().init(),
-        LogFormat::Auto | LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Auto if under_systemd => lines.with_ansi(false).without_time().boxed(),
+        LogFormat::Auto | LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }

@@ -141,15 +141,15 @@ fn log(table: Table<'_>) -> Log {
     Log { level, format }
 }
 
-/// A tracing directive. A bare word must be a level: tracing would take `inof` for the name of a module.
+/// Levels, each for a module or for all the rest. A bare word must be a level: tracing would take `inof`
+/// for the name of a module, and a bracket for the fields of an event.
 fn log_level(value: &Value<'_>) -> Option<String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     // `off` may come as the boolean that YAML 1.1 made of it.
-    let text = value.text()?;
-    let bare = |part: &&str| !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str());
-    let unknown = text.split(',').map(str::trim).find(bare);
-    // Its parser counts characters where it should count bytes, and panics; modules and levels are ASCII.
-    let is_sound = text.is_ascii() && tracing_subscriber::EnvFilter::try_new(&text).is_ok();
+    let text = value.text()?.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+    let bare = |part: &&str| !part.contains('=') && !LEVELS.contains(&part.to_ascii_lowercase().as_str());
+    let unknown = text.split(',').find(bare);
+    let is_sound = !text.contains('[') && text.parse::<tracing_subscriber::filter::Targets>().is_ok();
     if unknown.is_some() || !is_sound {
         let accepted = "off, error, warn, info, debug, trace, or directives such as info,rowbridge::source=debug";
         let suggestion = unknown.and_then(|word| nearest(word, LEVELS));
