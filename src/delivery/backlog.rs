@@ -135,6 +135,8 @@ pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     earlier_letter_bytes: usize,
     /// Whether more than the batch at hand was given out, or its rows were taken.
     is_series: bool,
+    /// Tables that rows of the batch at hand were taken for.
+    tables_taken: usize,
     end: Option<Seq>,
     due: Instant,
     batch_rows: usize,
@@ -161,6 +163,7 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             earlier_letters: Vec::new(),
             earlier_letter_bytes: 0,
             is_series: false,
+            tables_taken: 0,
             end: (!alone).then_some(Seq(first.0.saturating_add(limit.rows as u64))),
             due: Instant::now() + limit.time,
             batch_rows: limit.batch_rows,
@@ -184,10 +187,15 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             && self.earlier_letter_bytes + bytes <= LETTER_BYTES_MAX
     }
 
-    /// Every table in turn costs a far database a round trip, so rows for several tables go in larger portions.
+    /// Every table in turn costs a far database a round trip, and one that takes the rows a statement; so rows for several
+    /// tables go in larger portions.
     fn portion_rows(&self) -> usize {
         let tables = self.gatherer.batch.tables.iter().filter(|table| !table.ends.is_empty()).count();
-        if tables > 1 { usize::MAX } else { PORTION_ROWS.min(self.batch_rows) }
+        match (tables, self.tables_taken) {
+            (0 | 1, 0 | 1) => PORTION_ROWS.min(self.batch_rows),
+            (_, 0) => usize::MAX,
+            _ => self.batch_rows,
+        }
     }
 }
 
@@ -219,7 +227,9 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         self.earlier_letters.append(letters);
         self.gatherer.clear(self.filling.reader.position());
         // A journal that cannot be read ends the series where it was read to; the next batch meets the error again.
-        let _ = self.filling.fill(self.gatherer);
+        if self.filling.fill(self.gatherer).is_err() {
+            self.end = None;
+        }
         self.is_series = true;
         true
     }
@@ -227,7 +237,9 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
     fn take_rows(&mut self) -> Vec<TableRows> {
         self.is_series = true;
         self.earlier_rows += self.gatherer.batch.row_count();
-        self.gatherer.batch.take_rows()
+        let rows = self.gatherer.batch.take_rows();
+        self.tables_taken = rows.len();
+        rows
     }
 
     fn earlier_dead_letters(&self) -> &[DeadLetter] {

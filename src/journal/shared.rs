@@ -277,10 +277,12 @@ impl<F: Fs> Shared<F> {
         }
         if queue.waiting() < COMPANY && pace.waits() {
             queue = self.sleep(queue, Some(COMPANY), WAIT_MAX);
+            // A turn follows in any case.
+            queue.poked = false;
         }
         let messages = queue.waiting();
         drop(queue);
-        pace.commits(messages, Instant::now);
+        pace.commits(messages, Instant::now());
     }
 
     /// Until so many submissions wait, a poke, the stop, or the timeout.

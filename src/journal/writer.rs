@@ -157,7 +157,8 @@ impl<F: Fs> Writer<F> {
     pub(super) fn run(mut self) {
         let mut pace = Pace::new(std::time::Instant::now());
         loop {
-            if self.cursor == self.batch.len() && self.config.durability == Durability::Commit {
+            let takes_next = self.cursor == self.batch.len() && self.broken.is_none();
+            if takes_next && self.config.durability == Durability::Commit {
                 self.shared.gather(&mut pace);
             }
             match self.step() {

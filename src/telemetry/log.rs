@@ -30,11 +30,8 @@ pub struct LogError {
 /// `auto`: coloured text on a terminal; under systemd text without time and colour, because the systemd journal adds its
 /// own; plain text otherwise.
 pub fn start(log: &Log) -> Result<(), LogError> {
-    let mut filter: Targets = log.level.parse().map_err(|source| LogError { level: log.level.clone(), source })?;
-    let finest = filter.iter().map(|(_, level)| level).chain(filter.default_level()).max();
-    if finest > Some(LevelFilter::INFO) {
-        filter = filter.with_targets(NEVER_FINER_THAN_INFO.map(|library| (library, LevelFilter::INFO)));
-    }
+    let asked: Targets = log.level.parse().map_err(|source| LogError { level: log.level.clone(), source })?;
+    let filter = without_wire(&asked);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = match log.format {
@@ -44,4 +41,46 @@ pub fn start(log: &Log) -> Result<(), LogError> {
     };
     tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
+}
+
+/// `asked` without what must not be printed, whichever module of a library it is asked for.
+fn without_wire(asked: &Targets) -> Targets {
+    let directives: Vec<(&str, LevelFilter)> = asked.iter().collect();
+    let libraries =
+        NEVER_FINER_THAN_INFO.iter().filter(|library| directives.iter().all(|(target, _)| target != *library));
+    let clamped = directives.iter().map(|&(target, level)| {
+        let is_wire = NEVER_FINER_THAN_INFO.iter().any(|library| target.starts_with(library));
+        (target, if is_wire { level.min(LevelFilter::INFO) } else { level })
+    });
+    let rest = asked.default_level().unwrap_or(LevelFilter::OFF);
+    // The longest prefix of a module's name decides, so what is asked for a shorter one has to be looked at as well.
+    let of_library = |library: &str| {
+        let shorter = directives.iter().filter(|(target, _)| library.starts_with(target));
+        shorter.max_by_key(|(target, _)| target.len()).map_or(rest, |(_, level)| *level).min(LevelFilter::INFO)
+    };
+    Targets::new()
+        .with_default(rest)
+        .with_targets(clamped)
+        .with_targets(libraries.map(|&library| (library, of_library(library))))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_over_the_wire_is_never_printed_and_nothing_else_changes() {
+        let enabled = |asked: &str, target, level| without_wire(&asked.parse().unwrap()).would_enable(target, &level);
+        for asked in ["trace", "info,tungstenite::protocol=trace", "tung=trace", "tungstenite=debug", "error,t=trace"] {
+            assert!(!enabled(asked, "tungstenite::protocol", Level::DEBUG), "{asked}");
+        }
+        assert!(enabled("trace", "tungstenite::protocol", Level::INFO));
+        assert!(enabled("trace", "rowbridge::source", Level::TRACE));
+        assert!(!enabled("debug,hyper=off", "hyper::client", Level::ERROR));
+        assert!(!enabled("warn", "rustls", Level::INFO));
+        assert!(!enabled("rowbridge=debug", "rustls", Level::ERROR));
+        assert!(enabled("rowbridge=debug", "rowbridge::app", Level::DEBUG));
+    }
 }

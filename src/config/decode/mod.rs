@@ -141,20 +141,27 @@ fn log(table: Table<'_>) -> Log {
     Log { level, format }
 }
 
-/// Levels, each for a module or for all the rest. A bare word must be a level: tracing would take `inof`
-/// for the name of a module, and a bracket for the fields of an event.
+/// Levels, each for a module or for all the rest. A bare word must be a level: tracing would take `inof` for the name of a
+/// module, and brackets for the fields of an event.
 fn log_level(value: &Value<'_>) -> Option<String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     // `off` may come as the boolean that YAML 1.1 made of it.
-    let text = value.text()?.split(',').map(str::trim).collect::<Vec<_>>().join(",");
-    let bare = |part: &&str| !part.contains('=') && !LEVELS.contains(&part.to_ascii_lowercase().as_str());
-    let unknown = text.split(',').find(bare);
-    let is_sound = !text.contains('[') && text.parse::<tracing_subscriber::filter::Targets>().is_ok();
-    if unknown.is_some() || !is_sound {
-        let accepted = "off, error, warn, info, debug, trace, or directives such as info,rowbridge::source=debug";
-        let suggestion = unknown.and_then(|word| nearest(word, LEVELS));
-        value.refuse_with(format!("found {}", value.shown()), Some(accepted.to_owned()), suggestion);
-        return None;
+    let text = value.text()?;
+    let is_part_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
+    let mut directives = Vec::new();
+    for directive in text.split(',') {
+        let (module, level) = match directive.split_once('=') {
+            Some((module, level)) => (Some(module.trim()), level.trim()),
+            None => (None, directive.trim()),
+        };
+        let is_level = LEVELS.contains(&level.to_ascii_lowercase().as_str());
+        if !is_level || module.is_some_and(|module| module.is_empty() || !module.chars().all(is_part_of_name)) {
+            let accepted = "off, error, warn, info, debug, trace, or directives such as info,rowbridge::source=debug";
+            let suggestion = if is_level { None } else { nearest(level, LEVELS) };
+            value.refuse_with(format!("found {}", value.shown()), Some(accepted.to_owned()), suggestion);
+            return None;
+        }
+        directives.push(module.map_or_else(|| level.to_owned(), |module| format!("{module}={level}")));
     }
-    Some(text)
+    Some(directives.join(","))
 }

@@ -69,6 +69,7 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("http: {port: 80}", "1:8 http.port: this key is not known"),
         ("log: {level: inof}", "1:14 log.level: found `inof`"),
         ("log: {level: 'a[{é}]=debug'}", "1:14 log.level: found `a[{é}]=debug`"),
+        ("log: {level: 'info,=debug'}", "1:14 log.level: found `info,=debug`"),
         ("log: {level: 'info, rowbridge=loud'}", "1:14 log.level: found `info, rowbridge=loud`"),
         ("log: {format: xml}", "1:15 log.format: found `xml`"),
         ("unmatched: drop", "1:12 unmatched: found `drop`"),

@@ -15,8 +15,9 @@ use super::ledger;
 use super::write::{InsertError, Inserter, begin, put_off_foreign_keys};
 use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows};
 
-/// A transaction ends with so many bytes of rows: the log on the disk stays about as long as without series, and the
-/// sync at the end costs little beside them.
+/// A transaction ends with so many rows, or bytes of them. Others get at the file between transactions, and each row may
+/// touch a page of its own in an index of random keys: 10,000 pages are 40 MiB of log.
+const SERIES_ROWS_MAX: usize = 10_000;
 const SERIES_BYTES_MAX: usize = 8 << 20;
 
 /// Portions that wait for the writing thread.
@@ -41,15 +42,16 @@ pub(super) fn write(connection: &mut Connection, series: &mut impl Series) -> Re
             .name("sqlite".to_owned())
             .spawn_scoped(scope, move || transact(connection, &from, &given))
             .map_err(|error| no_thread(&error))?;
-        let mut bytes = 0;
+        let (mut count, mut bytes) = (0, 0);
         loop {
             let rows = series.take_rows();
+            count += rows.iter().map(|rows| rows.ends.len()).sum::<usize>();
             bytes += rows.iter().map(|rows| rows.bytes.len()).sum::<usize>();
             // The writer takes no more once it failed; why, it says itself.
             if portions.send(Portion::Rows(rows)).is_err() {
                 break;
             }
-            if bytes >= SERIES_BYTES_MAX || !series.advance() {
+            if count >= SERIES_ROWS_MAX || bytes >= SERIES_BYTES_MAX || !series.advance() {
                 let letters = [series.earlier_dead_letters(), &series.batch().dead_letters].concat();
                 let _ = portions.send(Portion::End { letters, offset: series.offset() });
                 break;
@@ -81,7 +83,8 @@ fn transact(connection: &mut Connection, from: &OffsetMove, given: &Receiver<Por
             }
         }
     }
-    unreachable!("the end is sent, or this thread has ended before")
+    // Whoever gave the portions is gone, in a panic of its own.
+    Ok(())
 }
 
 fn insert(transaction: &Transaction<'_>, tables: &[TableRows]) -> Result<(), SinkError> {
