@@ -158,6 +158,24 @@ fn a_sync_that_fails_in_a_start_may_have_torn_what_the_last_process_wrote() {
 }
 
 #[test]
+fn a_sync_that_fails_may_have_torn_its_write_though_the_system_stays_up() {
+    let mut torn = 0;
+    for seed in 0..40 {
+        let fs = SimFs::new(seed);
+        let mut life = Life::begin(&fs, &config());
+        commit_group(&mut life, 1..=5);
+        // After the write.
+        fs.fail_call(1, SimFault::Io);
+        commit_group(&mut life, 6..=30);
+        assert!(life.writer.broken.is_some());
+        let life = Life::begin(&fs.kill(), &halting());
+        assert_eq!(life.metrics.messages_lost.get(), 0, "seed {seed}");
+        torn += life.metrics.journal_torn_tails.get();
+    }
+    assert!(torn > 0, "no write was torn");
+}
+
+#[test]
 fn a_failure_does_not_make_known_damage_a_tear() {
     for config in [config(), halting()] {
         let fs = SimFs::new(1);
