@@ -40,6 +40,8 @@ pub(super) struct World<'r> {
     fs: SimFs,
     /// Delivered messages may have given way.
     pub(super) disk_was_full: bool,
+    /// Reads that may still fail, one at a time: fewer than count as damage.
+    reads_to_fail: u64,
     alarm: Arc<Alarm>,
     pub(super) process: Option<Process>,
     /// Workers of processes that are gone for everybody but the database.
@@ -94,6 +96,7 @@ impl<'r> World<'r> {
             broker: Broker::new(config.mqtt.version, network, Random::new(seed, 2)),
             fs: SimFs::new(seed),
             disk_was_full: false,
+            reads_to_fail: 4,
             alarm: Arc::default(),
             process: None,
             zombies: Vec::new(),
@@ -244,7 +247,7 @@ impl<'r> World<'r> {
     }
 
     fn trouble_disk(&mut self) {
-        let kind = self.random.below(6);
+        let kind = self.random.below(8);
         self.note("disk", kind, 0);
         match kind {
             0 => {
@@ -253,6 +256,10 @@ impl<'r> World<'r> {
                 self.fs.set_capacity(used + self.random.below(3000));
             }
             1..3 => self.fs.set_capacity(u64::MAX),
+            3..5 if self.reads_to_fail > 0 => {
+                self.reads_to_fail -= 1;
+                self.fs.fail_reads(1);
+            }
             _ => self.fail_call(),
         }
     }

@@ -103,6 +103,7 @@ impl Disk {
         }
         self.locks.clear();
         self.faults.clear();
+        self.failing_reads = 0;
         self.shows_unsynced = false;
     }
 

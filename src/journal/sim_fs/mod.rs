@@ -84,6 +84,7 @@ impl SimFs {
         let mut disk = lock(&self.disk).clone();
         disk.locks.clear();
         disk.faults.clear();
+        disk.failing_reads = 0;
         SimFs::with(disk)
     }
 
