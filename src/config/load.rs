@@ -122,7 +122,7 @@ fn name_variables(
     let filled: Vec<(&str, &str)> =
         names.into_iter().filter_map(|name| Some((name, environment.get(name)?.as_str()))).collect();
     for finding in findings {
-        for text in std::iter::once(&mut finding.problem).chain(&mut finding.suggestion) {
+        for text in std::iter::once(&mut finding.problem).chain(&mut finding.accepted).chain(&mut finding.suggestion) {
             for (name, value) in filled.iter().filter(|(_, value)| value.len() >= substitute::SECRET_LEN_MIN) {
                 *text = substitute::name_in_quotes(text, name, value);
             }

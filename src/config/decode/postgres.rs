@@ -319,7 +319,7 @@ fn tls(table: Table<'_>, reader: &Reader<'_, '_>, mode: SslMode) -> SinkTls {
         ours.or_else(|| {
             let path = resolve(reader.value.cx, Path::new(theirs?));
             if let Err(error) = std::fs::File::open(&path) {
-                reader.refuse(parameter, &format!("a readable file; {} cannot be read: {error}", path.display()));
+                reader.refuse(parameter, &format!("a readable file; `{}` cannot be read: {error}", path.display()));
             }
             Some(path)
         })

@@ -41,11 +41,11 @@ pub(super) fn readable_file(table: &Table<'_>, key: &'static str) -> Option<Path
     match File::open(&path).and_then(|file| file.metadata()) {
         Ok(metadata) if metadata.is_file() => Some(path),
         Ok(_) => {
-            value.refuse(format!("{} is not a file", path.display()), "the path of a file");
+            value.refuse(format!("`{}` is not a file", path.display()), "the path of a file");
             None
         }
         Err(error) => {
-            value.refuse(format!("{} cannot be read: {error}", path.display()), "the path of a readable file");
+            value.refuse(format!("`{}` cannot be read: {error}", path.display()), "the path of a readable file");
             None
         }
     }
@@ -54,7 +54,7 @@ pub(super) fn readable_file(table: &Table<'_>, key: &'static str) -> Option<Path
 fn read_secret(value: &Value<'_>) -> Option<String> {
     let path = resolve(value.cx, Path::new(&value.text()?));
     let refuse = |problem: &str| {
-        value.refuse(format!("{} {problem}", path.display()), "a readable file that holds the secret alone");
+        value.refuse(format!("`{}` {problem}", path.display()), "a readable file that holds the secret alone");
         None
     };
     let mut bytes = Vec::new();

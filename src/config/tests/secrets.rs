@@ -50,7 +50,7 @@ fn a_secret_file_that_is_of_no_use_is_a_finding() {
         (&missing, "cannot be read: No such file or directory (os error 2)"),
     ] {
         let bench = Bench::new(&format!("mqtt: {{password_file: {path:?}}}\n{REST}"));
-        assert_eq!(bench.findings(), [format!("1:23 mqtt.password_file: {} {problem}", path.display())]);
+        assert_eq!(bench.findings(), [format!("1:23 mqtt.password_file: `{}` {problem}", path.display())]);
     }
     let bench = Bench::new(&format!("mqtt: {{password: hunter2, password_file: {empty:?}}}\n{REST}"));
     assert_eq!(bench.findings(), ["1:42 mqtt.password_file: `password` is given too"]);
