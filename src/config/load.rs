@@ -112,7 +112,7 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
     if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
 }
 
-/// Where findings quote what a variable filled in, its name takes the place: what it holds may be a secret.
+/// Where findings tell what a variable filled in, its name takes the place: what it holds may be a secret.
 fn name_variables(
     findings: &mut [Finding],
     written: &HashMap<Position, String>,
@@ -122,9 +122,13 @@ fn name_variables(
     let filled: Vec<(&str, &str)> =
         names.into_iter().filter_map(|name| Some((name, environment.get(name)?.as_str()))).collect();
     for finding in findings {
-        for text in std::iter::once(&mut finding.problem).chain(&mut finding.accepted).chain(&mut finding.suggestion) {
-            for (name, value) in filled.iter().filter(|(_, value)| value.len() >= substitute::SECRET_LEN_MIN) {
-                *text = substitute::name_in_quotes(text, name, value);
+        for (name, value) in filled.iter().filter(|(_, value)| value.len() >= substitute::SECRET_LEN_MIN) {
+            for text in std::iter::once(&mut finding.problem).chain(&mut finding.accepted) {
+                *text = substitute::name_in_message(text, name, value);
+            }
+            // All of it is quoted.
+            if let Some(suggestion) = &mut finding.suggestion {
+                *suggestion = suggestion.replace(value, &format!("${{{name}}}"));
             }
         }
     }

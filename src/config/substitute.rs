@@ -54,11 +54,12 @@ pub(super) fn substitute(
 /// Shorter values of variables are no secrets, and parts of many words.
 pub(super) const SECRET_LEN_MIN: usize = 4;
 
-/// `message` with the variable's name instead of its value, wherever it stands between backticks.
-pub(super) fn name_in_quotes(message: &str, name: &str, value: &str) -> String {
+/// `message` with the variable's name instead of its value: between backticks, where messages quote, and everywhere else
+/// too unless the value might be a word of the message's own.
+pub(super) fn name_in_message(message: &str, name: &str, value: &str) -> String {
     let reference = format!("${{{name}}}");
-    // A backtick of its own would end the quote.
-    if value.contains('`') {
+    let is_word = value.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+    if !is_word {
         return message.replace(value, &reference);
     }
     let parts = message.split('`').enumerate();
@@ -127,6 +128,15 @@ mod tests {
             ("${NONE:-a:b-c?d}", "a:b-c?d"),
         ] {
             assert_eq!(substitute(text, &environment()), Ok(Some(expected.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_a_variable_instead_of_its_value() {
+        for (value, expected) in
+            [("json", "found `${X}`; accepted are json and a7#b"), ("a7#b", "found `json`; accepted are json and ${X}")]
+        {
+            assert_eq!(name_in_message("found `json`; accepted are json and a7#b", "X", value), expected);
         }
     }
 

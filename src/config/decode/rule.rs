@@ -342,7 +342,7 @@ fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPatter
                 let accepted = if names.is_empty() {
                     format!("a pattern with {{{capture}}} in place of a level")
                 } else {
-                    names.iter().map(|name| format!("topic.{name}")).collect::<Vec<_>>().join(", ")
+                    names.iter().map(|name| format!("`topic.{name}`")).collect::<Vec<_>>().join(", ")
                 };
                 let suggestion = nearest(capture, names.iter().copied()).map(|name| format!("topic.{name}"));
                 let problem = format!("the topic `{}` has no capture {{{capture}}}", pattern.as_str());

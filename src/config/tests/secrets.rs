@@ -166,6 +166,8 @@ fn a_suggestion_does_not_quote_what_a_variable_filled_in() {
         "http: {listen: '${WORD}'}",
         "mqtt: {url: '${WORD}://h'}",
         "rules: [{topic: ['a/{b}', '${WORD}/+'], table: t, columns: {p: topic.b}}]",
+        "rules: [{topic: 'a/{b${WORD}}', table: t, columns: {p: topic.c}}]",
+        "rules: [{topic: 'a/{b${WORD}}', table: t, columns: {p: 'topic.b${WORD}x'}}]",
         "mqtt: {password_file: '/x/${WORD}'}",
         "databases: {local: {url: 'postgres://h/d?${WORD}=1'}}",
         "rules: [{name: 'r${WORD}', topic: a, table: t}, {name: 'r${WORD}', topic: a, table: t}]",

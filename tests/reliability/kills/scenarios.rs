@@ -142,9 +142,13 @@ fn torn_end(round: &mut Round, point: &str) {
     round.start();
     round.publish_until_dead(BEFORE / 2, None);
     round.kill();
-    tear_end(round);
+    while !tear_end(round) {
+        round.start();
+        round.publish_until_dead(1, None);
+        round.kill();
+    }
     die_on_start(round, point);
-    // In the recovery from a recovery.
+    // In the recovery from a recovery; where there is no room for more, what was torn before has not been cleared.
     if round.random.once_in(2) {
         tear_end(round);
         die_on_start(round, point);
@@ -205,15 +209,16 @@ fn die_on_start(round: &mut Round, point: &str) {
     assert_eq!(round.wait_ready_or_dead(Some(point)), Seen::Died, "the bridge never came to its crash point");
 }
 
-/// Puts behind the journal's end what a write that a power cut interrupted leaves: bytes that are no record.
-fn tear_end(round: &mut Round) {
+/// Puts behind the journal's end what a write that a power cut interrupted leaves: bytes that are no record. `false` if the
+/// newest segment is full.
+fn tear_end(round: &mut Round) -> bool {
     let (file, end) = newest_segment(round);
-    let count = round.random.within(1, 1_500) as usize;
-    let torn: Vec<u8> = (0..count).map(|_| round.random.within(1, 255) as u8).collect();
-    let size = file.metadata().unwrap().len() - TRAILER_LEN as u64;
-    let room = size.saturating_sub(end.next_multiple_of(8)) as usize;
-    let len = torn.len().min(room.max(1));
-    file.write_all_at(&torn[..len], end.next_multiple_of(8)).unwrap();
+    let begin = end.next_multiple_of(8);
+    let records_end = file.metadata().unwrap().len() - TRAILER_LEN as u64;
+    let len = round.random.within(1, 1_500).min(records_end - begin);
+    let torn: Vec<u8> = (0..len).map(|_| round.random.within(1, 255) as u8).collect();
+    file.write_all_at(&torn, begin).unwrap();
+    len > 0
 }
 
 fn damage_middle(round: &mut Round) {
