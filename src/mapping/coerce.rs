@@ -20,6 +20,7 @@ use std::net::IpAddr;
 
 use super::Cell;
 use super::decimal::{Decimal, NoInteger};
+use super::double::double_of_few_digits;
 use super::interval;
 use super::json_text;
 use super::temporal::{Clockface, write_instant};
@@ -50,46 +51,48 @@ pub(super) struct Scratch {
     written: String,
 }
 
-/// Makes `value` a cell that fits `column_type`. Arrays go through [`coerce_array`].
+/// Makes `value` a cell that fits `column_type` and hands it to `done`. Arrays go through [`coerce_array`].
+///
+/// `done` stands in the branch of each type, so that the compiler knows there which cell the encoder gets for which type:
+/// what the encoder would ask is answered when the bridge is built, and no cell is put together in memory.
 pub(super) fn coerce<'s>(
     value: Value<'s>,
     column_type: &ColumnType,
     demands: &Demands,
     scratch: &'s mut Scratch,
-) -> Result<Cell<'s>, Misfit> {
+    done: impl FnOnce(Cell<'s>),
+) -> Result<(), Misfit> {
     let Scratch { unescaped, written } = scratch;
     written.clear();
-    if matches!(column_type, ColumnType::Json | ColumnType::Jsonb) {
-        return json_text::json(value, column_type, written).map(Cell::Text);
-    }
     let value = match value {
-        Value::JsonString(raw) => Value::Text(json_text::unescape(raw, unescaped)?),
+        Value::JsonString(raw) if !is_json(column_type) => Value::Text(json_text::unescape(raw, unescaped)?),
         other => other,
     };
     let clockface = &demands.clockface;
-    Ok(match column_type {
-        ColumnType::Bool => Cell::Bool(boolean(value)?),
-        ColumnType::Int2 => Cell::Int(integer(value, clockface, i16::MIN.into(), i16::MAX.into())?),
-        ColumnType::Int4 => Cell::Int(integer(value, clockface, i32::MIN.into(), i32::MAX.into())?),
-        ColumnType::Int8 => Cell::Int(integer(value, clockface, i64::MIN, i64::MAX)?),
-        ColumnType::Float4 => Cell::Float(single(value)?),
-        ColumnType::Float8 => Cell::Float(double(value)?),
-        ColumnType::Numeric(limits) => Cell::Decimal(numeric(value, *limits, written)?),
-        ColumnType::Text { max_chars } => Cell::Text(text(value, *max_chars, demands, written)?),
-        ColumnType::Enum(labels) => Cell::Text(label(value, labels, written)?),
-        ColumnType::Bytes => Cell::Bytes(bytes(value, written)?),
-        ColumnType::Uuid => Cell::Uuid(uuid(value)?),
-        ColumnType::Date => Cell::Date(clockface.date(value)?),
-        ColumnType::Time => Cell::Time(clockface.time_of_day(value)?),
-        ColumnType::Timestamp => Cell::Timestamp(clockface.local(value)?),
-        ColumnType::Timestamptz => Cell::Timestamp(clockface.instant(value)?),
-        ColumnType::TimestampText => Cell::Timestamp(clockface.sortable_instant(value)?),
-        ColumnType::Interval => duration(value)?,
-        ColumnType::Inet => Cell::Text(address(value, written)?),
-        ColumnType::Any => any(value, demands, written)?,
-        ColumnType::Json | ColumnType::Jsonb => unreachable!("JSON columns are answered above"),
+    match column_type {
+        ColumnType::Bool => done(Cell::Bool(boolean(value)?)),
+        ColumnType::Int2 => done(Cell::Int(integer(value, clockface, i16::MIN.into(), i16::MAX.into())?)),
+        ColumnType::Int4 => done(Cell::Int(integer(value, clockface, i32::MIN.into(), i32::MAX.into())?)),
+        ColumnType::Int8 => done(Cell::Int(integer(value, clockface, i64::MIN, i64::MAX)?)),
+        ColumnType::Float4 => done(Cell::Float(single(value)?)),
+        ColumnType::Float8 => done(Cell::Float(double(value)?)),
+        ColumnType::Numeric(limits) => done(Cell::Decimal(numeric(value, *limits, written)?)),
+        ColumnType::Text { max_chars } => done(Cell::Text(text(value, *max_chars, demands, written)?)),
+        ColumnType::Enum(labels) => done(Cell::Text(label(value, labels, written)?)),
+        ColumnType::Bytes => done(Cell::Bytes(bytes(value, written)?)),
+        ColumnType::Uuid => done(Cell::Uuid(uuid(value)?)),
+        ColumnType::Date => done(Cell::Date(clockface.date(value)?)),
+        ColumnType::Time => done(Cell::Time(clockface.time_of_day(value)?)),
+        ColumnType::Timestamp => done(Cell::Timestamp(clockface.local(value)?)),
+        ColumnType::Timestamptz => done(Cell::Timestamp(clockface.instant(value)?)),
+        ColumnType::TimestampText => done(Cell::Timestamp(clockface.sortable_instant(value)?)),
+        ColumnType::Interval => done(duration(value)?),
+        ColumnType::Inet => done(Cell::Text(address(value, written)?)),
+        ColumnType::Any => done(any(value, demands, written)?),
+        ColumnType::Json | ColumnType::Jsonb => done(Cell::Text(json_text::json(value, column_type, written)?)),
         ColumnType::Array(..) | ColumnType::Unsupported(_) => return Err(expected("another type", &value)),
-    })
+    }
+    Ok(())
 }
 
 /// The elements of a JSON array, coerced, handed to `done`. Takes memory per element: arrays are rare.
@@ -108,13 +111,13 @@ pub(super) fn coerce_array(
     let mut scratches: Vec<Scratch> = elements.iter().map(|_| Scratch::default()).collect();
     let mut cells = Vec::with_capacity(elements.len());
     for (element, scratch) in elements.iter().zip(&mut scratches) {
-        cells.push(match Value::from_json(element.get()) {
-            None => Cell::Null,
+        match Value::from_json(element.get()) {
+            None => cells.push(Cell::Null),
             Some(Value::Tree(raw)) if raw.starts_with('[') && !is_json(element_type) => {
                 return Err("an array in an array, where the column has one dimension".into());
             }
-            Some(element) => coerce(element, element_type, demands, scratch)?,
-        });
+            Some(element) => coerce(element, element_type, demands, scratch, |cell| cells.push(cell))?,
+        }
     }
     done(&cells);
     Ok(())
@@ -184,6 +187,11 @@ fn decimal(text: &str) -> Result<Decimal<'_>, Misfit> {
 }
 
 fn double(value: Value<'_>) -> Result<f64, Misfit> {
+    if let Value::Number(text) = value
+        && let Some(number) = double_of_few_digits(text)
+    {
+        return Ok(number);
+    }
     float(value, DOUBLE_DIGITS, |text| text.parse::<f64>().ok())
 }
 

@@ -48,12 +48,6 @@ impl<'t> Decimal<'t> {
 
     /// The largest integer that is not above the number × 10^`shift`, and whether they are equal.
     pub(super) fn scaled_floor(self, shift: i64) -> Option<(i64, bool)> {
-        // The usual case, an integer that needs no shift to the right, goes without looking at each digit.
-        if self.fraction.is_empty() && self.exponent == 0 && (0..=18).contains(&shift) && self.integer.len() <= 18 {
-            let magnitude: i64 = self.integer.parse().ok()?;
-            let scaled = magnitude.checked_mul(10_i64.pow(shift as u32))?;
-            return Some((if self.negative { -scaled } else { scaled }, true));
-        }
         let whole_digits = self.point() + shift;
         let mut magnitude: i128 = 0;
         let mut exact = true;

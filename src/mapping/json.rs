@@ -1,18 +1,18 @@
 //! Reads only the wanted paths out of a JSON payload.
 //!
-//! All paths of a rule become one tree. The payload is walked once by a serde visitor along that tree; what no path
-//! leads to is skipped by serde_json without recursion, so nesting costs no stack however deep it is. A value at the
-//! end of a path stays text, exactly as it stands in the payload (numbers keep every digit), and is remembered as a
-//! byte range: nothing is copied and no document tree is built.
+//! All paths of a rule become one tree, and the payload is walked once along it; what no path leads to is skipped
+//! without recursion, so nesting costs no stack however deep it is. A value at the end of a path stays text, exactly as
+//! it stands in the payload (numbers keep every digit), and is remembered as a byte range: nothing is copied and no
+//! document tree is built.
 //!
-//! Two cases look at a value twice: one that is wanted itself and has wanted parts too, and an array with an index
-//! counted from its end. Duplicate keys: the last one wins, with all its parts.
+//! There are two walks: [`quick`] takes almost every payload; what it does not take, [`careful`] reads with serde_json,
+//! which alone judges what is no JSON. Where both take a payload they find the same.
+//!
+//! Two cases look at a value twice: an array with an index counted from its end, and in the careful walk all that has
+//! wanted parts. Duplicate keys: the last one wins, with all its parts.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Deserializer;
-use serde_json::value::RawValue;
+mod careful;
+mod quick;
 
 use super::Step;
 
@@ -35,14 +35,31 @@ struct Node {
     slot: Option<usize>,
     /// Slots of this node and everything below it.
     slots: std::ops::Range<usize>,
-    /// Sorted by key.
-    keys: Vec<(String, Node)>,
+    keys: Keys,
     /// Keys that match without regard to case, if none matches as it is.
     folded: Vec<(String, Node)>,
     /// Sorted by index.
     indexes: Vec<(u32, Node)>,
     /// Indexes counted from the end: 1 is the last element.
     from_end: Vec<(u32, Node)>,
+}
+
+/// The wanted keys of an object.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct Keys {
+    /// In the order in which the rule names them. Devices send the same keys in the same order, and rules are written
+    /// after what they send: so after one member the next is likely.
+    members: Vec<Member>,
+    /// Indexes into `members`, sorted by key.
+    sorted: Vec<usize>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Member {
+    key: String,
+    /// As most devices write it: `"key":`.
+    written: String,
+    node: Node,
 }
 
 /// One wanted path.
@@ -76,24 +93,14 @@ impl PathTree {
         slots.resize(self.slot_count, None);
         let text = std::str::from_utf8(payload)
             .map_err(|error| JsonFault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
+        if quick::walk(text, &self.root, slots).is_some() {
+            return Ok(text);
+        }
         if text.bytes().all(is_json_space) {
             return Err(JsonFault("the payload is empty".to_owned()));
         }
-        let quick = self.walk(text, slots, false);
-        // The quick walk reads a scalar that stands where an object is expected, and stumbles over numbers no float
-        // can hold; the careful one skips it. So only the careful walk condemns a payload.
-        let result = quick.or_else(|_| {
-            slots.fill(None);
-            self.walk(text, slots, true)
-        });
-        result.map(|()| text).map_err(|error| describe(&error, text))
-    }
-
-    fn walk(&self, text: &str, slots: &mut [Slot], careful: bool) -> Result<(), serde_json::Error> {
-        let mut deserializer = Deserializer::from_str(text);
-        let walk = Walk { whole: text, slots, careful };
-        Visit { node: &self.root, walk }.deserialize(&mut deserializer)?;
-        deserializer.end()
+        slots.fill(None);
+        careful::walk(text, &self.root, slots).map(|()| text).map_err(|error| describe(&error, text))
     }
 }
 
@@ -103,7 +110,7 @@ impl Node {
         let node = match path {
             Path::Folded(key) => entry(&mut self.folded, key.clone()),
             Path::Steps(steps) => steps.iter().fold(self, |node, step| match step {
-                Step::Key(key) => entry(&mut node.keys, key.clone()),
+                Step::Key(key) => node.keys.entry(key),
                 Step::Index(index) if *index < 0 => entry(&mut node.from_end, index.unsigned_abs()),
                 Step::Index(index) => entry(&mut node.indexes, index.unsigned_abs()),
             }),
@@ -119,15 +126,51 @@ impl Node {
             *slot = *next;
             *next += 1;
         }
-        let named = self.keys.iter_mut().chain(&mut self.folded).map(|(_, node)| node);
-        for node in named.chain(self.indexes.iter_mut().chain(&mut self.from_end).map(|(_, node)| node)) {
-            node.number(next);
-        }
+        self.keys.members.iter_mut().for_each(|member| member.node.number(next));
+        self.folded.iter_mut().for_each(|(_, node)| node.number(next));
+        self.indexes.iter_mut().chain(&mut self.from_end).for_each(|(_, node)| node.number(next));
         self.slots = first..*next;
+    }
+
+    /// The node under a key of an object. `likely` becomes the index of the member that is likely next.
+    fn member(&self, key: &[u8], likely: &mut usize) -> Option<&Node> {
+        if let Some(at) = self.keys.find(key) {
+            *likely = at + 1;
+            return Some(&self.keys.members[at].node);
+        }
+        let is_folded = |known: &str| known.as_bytes().eq_ignore_ascii_case(key);
+        self.folded.iter().find(|(known, _)| is_folded(known)).map(|(_, node)| node)
     }
 
     fn has_parts(&self) -> bool {
         self.slots.len() > usize::from(self.slot.is_some())
+    }
+}
+
+impl Keys {
+    /// The node under `key`, made if need be.
+    fn entry(&mut self, key: &str) -> &mut Node {
+        let at = match self.sorted_at(key.as_bytes()) {
+            Ok(at) => self.sorted[at],
+            Err(at) => {
+                let written = format!("{}:", serde_json::Value::from(key));
+                self.sorted.insert(at, self.members.len());
+                self.members.push(Member { key: key.to_owned(), written, node: Node::default() });
+                self.members.len() - 1
+            }
+        };
+        &mut self.members[at].node
+    }
+
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        if self.members.len() <= KEYS_COMPARED_MAX {
+            return self.members.iter().position(|member| member.key.as_bytes() == key);
+        }
+        self.sorted_at(key).ok().map(|at| self.sorted[at])
+    }
+
+    fn sorted_at(&self, key: &[u8]) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|at| self.members[*at].key.as_bytes().cmp(key))
     }
 }
 
@@ -141,171 +184,6 @@ fn entry<K: Ord>(children: &mut Vec<(K, Node)>, key: K) -> &mut Node {
         }
     };
     &mut children[at].1
-}
-
-fn find<'n>(children: &'n [(String, Node)], key: &str) -> Option<&'n Node> {
-    if children.len() <= KEYS_COMPARED_MAX {
-        return children.iter().find(|(known, _)| known == key).map(|(_, node)| node);
-    }
-    children.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok().map(|at| &children[at].1)
-}
-
-/// What one walk carries along.
-struct Walk<'w, 'p> {
-    whole: &'p str,
-    slots: &'w mut [Slot],
-    careful: bool,
-}
-
-impl<'p> Walk<'_, 'p> {
-    fn reborrow(&mut self) -> Walk<'_, 'p> {
-        Walk { whole: self.whole, slots: self.slots, careful: self.careful }
-    }
-
-    fn keep(&mut self, slot: usize, raw: &'p str) {
-        let start = raw.as_ptr().addr() - self.whole.as_ptr().addr();
-        // A payload is at most 256 MiB (MQTT), so its positions fit 32 bits.
-        self.slots[slot] = Some((start as u32, (start + raw.len()) as u32));
-    }
-
-    /// Goes on inside a value whose text is known.
-    fn descend(&mut self, node: &Node, raw: &'p str) -> Result<(), serde_json::Error> {
-        match raw.as_bytes().first() {
-            Some(b'[') if !node.from_end.is_empty() => self.descend_from_end(node, raw),
-            Some(b'{' | b'[') => Deserializer::from_str(raw).deserialize_any(Visit { node, walk: self.reborrow() }),
-            _ => Ok(()),
-        }
-    }
-
-    fn descend_from_end(&mut self, node: &Node, raw: &'p str) -> Result<(), serde_json::Error> {
-        let elements: Vec<&'p RawValue> = serde_json::from_str(raw)?;
-        for (index, element) in elements.iter().enumerate() {
-            let from_end = elements.len() - index;
-            let forward = node.indexes.iter().filter(|(at, _)| *at as usize == index);
-            let backward = node.from_end.iter().filter(|(at, _)| *at as usize == from_end);
-            for (_, child) in forward.chain(backward) {
-                self.take(child, element.get())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a value whose text is known.
-    fn take(&mut self, node: &Node, raw: &'p str) -> Result<(), serde_json::Error> {
-        self.slots[node.slots.clone()].fill(None);
-        if let Some(slot) = node.slot {
-            self.keep(slot, raw);
-        }
-        if node.has_parts() { self.descend(node, raw) } else { Ok(()) }
-    }
-}
-
-/// Visits the value at a node.
-struct Visit<'n, 'w, 'p> {
-    node: &'n Node,
-    walk: Walk<'w, 'p>,
-}
-
-impl<'p> DeserializeSeed<'p> for Visit<'_, '_, 'p> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'p>>(mut self, deserializer: D) -> Result<(), D::Error> {
-        let node = self.node;
-        if node.slot.is_some() || !node.from_end.is_empty() || self.walk.careful {
-            let raw: &'p RawValue = serde::Deserialize::deserialize(deserializer)?;
-            return self.walk.take(node, raw.get()).map_err(D::Error::custom);
-        }
-        self.walk.slots[node.slots.clone()].fill(None);
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'p> Visitor<'p> for Visit<'_, '_, 'p> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'p>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(Key { node: self.node })? {
-            match child {
-                Some(node) => map.next_value_seed(Visit { node, walk: self.walk.reborrow() })?,
-                None => map.next_value::<IgnoredAny>().map(drop)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'p>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let mut index = 0;
-        for (wanted, node) in &self.node.indexes {
-            while index < *wanted {
-                if seq.next_element::<IgnoredAny>()?.is_none() {
-                    return Ok(());
-                }
-                index += 1;
-            }
-            if seq.next_element_seed(Visit { node, walk: self.walk.reborrow() })?.is_none() {
-                return Ok(());
-            }
-            index += 1;
-        }
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    // A scalar where parts are expected: the parts are missing.
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Looks an object's key up among a node's children.
-struct Key<'n> {
-    node: &'n Node,
-}
-
-impl<'p, 'n> DeserializeSeed<'p> for Key<'n> {
-    type Value = Option<&'n Node>;
-
-    fn deserialize<D: serde::Deserializer<'p>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'n> Visitor<'_> for Key<'n> {
-    type Value = Option<&'n Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        let folded =
-            || self.node.folded.iter().find(|(known, _)| known.eq_ignore_ascii_case(key)).map(|(_, node)| node);
-        Ok(find(&self.node.keys, key).or_else(folded))
-    }
 }
 
 fn is_json_space(byte: u8) -> bool {

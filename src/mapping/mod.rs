@@ -10,13 +10,14 @@
 //!
 //! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
 //! missing columns, NOT NULL and defaults, `compile`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
-//! `decimal` for exact numbers, `temporal` and `interval` for times, `json_text` for json columns; duplicate
+//! `decimal` for exact numbers, `double` for short ones as floats, `temporal` and `interval` for times, `json_text` for json columns; duplicate
 //! keys, nesting and broken JSON, `json`; overlapping filters and subscription identifiers, `map`.
 
 mod cell;
 mod coerce;
 mod compile;
 mod decimal;
+mod double;
 mod expression;
 mod interval;
 mod json;

@@ -192,9 +192,8 @@ impl Reading<'_> {
     pub(super) fn encode<R: RowEncoder>(self, encoder: &R, out: &mut Vec<u8>) -> Result<(), ValueFault> {
         let columns = &self.plan.columns;
         encoder.begin_row(columns.len() - self.left_out.len(), out);
-        let mut left_out = self.left_out.iter().copied().peekable();
         for (position, column) in columns.iter().enumerate() {
-            if left_out.next_if_eq(&position).is_none() {
+            if self.left_out.binary_search(&position).is_err() {
                 column.encode(&self.input, self.scratch, encoder, out)?;
             }
         }
@@ -225,11 +224,15 @@ impl PlanColumn {
         encoder: &R,
         out: &mut Vec<u8>,
     ) -> Result<(), ValueFault> {
-        if let Feed::Constant(bytes) = &self.feed {
-            out.extend_from_slice(bytes);
-            return Ok(());
-        }
-        let lack = match self.feed.find(input) {
+        let found = match &self.feed {
+            Feed::Constant(bytes) => {
+                out.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Feed::Json(slots) => input.field(slots),
+            other => other.find(input),
+        };
+        let lack = match found {
             Found::Value(value) => {
                 return encode_value(value, &self.column_type, &self.demands, scratch, encoder, out)
                     .map_err(|misfit| self.fault("value", &misfit.0));
@@ -269,10 +272,17 @@ pub(super) fn encode_value<R: RowEncoder>(
         ColumnType::Array(element_type, _) => coerce_array(value, element_type, demands, |cells| {
             encoder.cell(column_type, Cell::Array(cells), out);
         }),
-        _ => {
-            encoder.cell(column_type, coerce(value, column_type, demands, scratch)?, out);
-            Ok(())
-        }
+        _ => coerce(value, column_type, demands, scratch, |cell| encoder.cell(column_type, cell, out)),
+    }
+}
+
+impl<'m> Input<'m> {
+    /// What the first of these slots has that has a value.
+    #[inline(always)]
+    fn field(&self, slots: &[usize]) -> Found<'m> {
+        let Some((start, end)) = slots.iter().find_map(|slot| self.slots[*slot]) else { return Found::Missing };
+        let raw = &self.text[start as usize..end as usize];
+        Value::from_json(raw).map_or(Found::Null, Found::Value)
     }
 }
 
@@ -282,13 +292,7 @@ impl Feed {
         let found = match self {
             // Answered by the caller, which has nothing to coerce.
             Feed::Constant(_) => return Found::Null,
-            Feed::Json(slots) => {
-                let Some((start, end)) = slots.iter().find_map(|slot| input.slots[*slot]) else {
-                    return Found::Missing;
-                };
-                let raw = &input.text[start as usize..end as usize];
-                return Value::from_json(raw).map_or(Found::Null, Found::Value);
-            }
+            Feed::Json(slots) => return input.field(slots),
             Feed::Text => Some(Value::Text(input.text)),
             Feed::Bytes => Some(Value::Bytes(message.payload)),
             Feed::Topic => Some(Value::Text(message.topic)),

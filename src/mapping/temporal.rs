@@ -188,15 +188,25 @@ fn instant_at(local: DateTime, offset: Offset) -> Result<Moment, Misfit> {
 
 /// A count since 1970; 10^`shift` microseconds each.
 fn epoch(value: Value<'_>, shift: i64) -> Result<Moment, Misfit> {
-    let number = match value {
-        Value::Number(text) => Decimal::parse(text),
-        Value::Text(text) => Decimal::parse(text.trim()),
+    let text = match value {
+        Value::Number(text) => text,
+        Value::Text(text) => text.trim(),
         Value::Int(count) => return epoch(Value::Number(&count.to_string()), shift),
         _ => return Err(expected("a number that counts time", &value)),
     };
-    let number = number.ok_or("a string that is no number where a number that counts time is expected")?;
+    if let Some(micros) = text.parse().ok().and_then(|count| scaled(count, shift)) {
+        return in_range(micros).map(Moment::Instant);
+    }
+    let number =
+        Decimal::parse(text).ok_or("a string that is no number where a number that counts time is expected")?;
     let (micros, _) = number.scaled_floor(shift).ok_or(OUT_OF_RANGE)?;
     in_range(micros).map(Moment::Instant)
+}
+
+/// `count` × 10^`shift`, rounded down; `None` if it does not fit. What devices send, without looking at each digit.
+fn scaled(count: i64, shift: i64) -> Option<i64> {
+    let power = 10_i64.pow(shift.unsigned_abs() as u32);
+    if shift < 0 { Some(count.div_euclid(power)) } else { count.checked_mul(power) }
 }
 
 fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {

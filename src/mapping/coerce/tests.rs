@@ -40,9 +40,13 @@ fn value_with(value: Value<'_>, column_type: &ColumnType, demands: &Demands) -> 
         return Ok(shown);
     }
     let mut scratch = Scratch::default();
-    let cell = coerce(value, column_type, demands, &mut scratch).map_err(|misfit| misfit.0.into_owned())?;
-    encode_for_postgres(column_type, cell);
-    Ok(format!("{cell:?}"))
+    let mut shown = String::new();
+    coerce(value, column_type, demands, &mut scratch, |cell| {
+        encode_for_postgres(column_type, cell);
+        shown = format!("{cell:?}");
+    })
+    .map_err(|misfit| misfit.0.into_owned())?;
+    Ok(shown)
 }
 
 fn cell(json: &str, column_type: &ColumnType) -> Result<String, String> {

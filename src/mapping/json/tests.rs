@@ -1,6 +1,7 @@
 //! The picked values against those of a whole document tree.
 
 use proptest::prelude::*;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::*;
@@ -143,7 +144,9 @@ fn json_values() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
+        any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
         "[a-c\\\\\"\u{e9}\n]{0,4}".prop_map(Value::from),
+        "[ -~\u{7f}\u{e9}]{0,24}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
@@ -172,23 +175,142 @@ fn in_tree<'v>(mut value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
     Some(value)
 }
 
+/// Pieces that make JSON another JSON, or none.
+const PIECES: [&str; 40] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "\"",
+    "\\",
+    "\\\"",
+    "\\u0061",
+    "\\u006",
+    "\\ud800",
+    "\\udc00",
+    "\\x",
+    "\\/",
+    "\"a\":",
+    "\"b\":{",
+    "\"\\u0061\":",
+    "\"\\ud800\":",
+    "{\"a\":",
+    "[1,",
+    "null",
+    "nul",
+    "true",
+    "false",
+    "0",
+    "01",
+    "1.",
+    "1.5",
+    "1e",
+    "1E+9",
+    "-",
+    "-0",
+    " ",
+    "\n",
+    "\u{b}",
+    "\u{1}",
+    "\u{7f}",
+    "\u{e9}",
+    "\u{2028}",
+];
+
+/// JSON in which some pieces were put in the place of some characters.
+fn almost_json() -> impl Strategy<Value = String> {
+    let change = (any::<prop::sample::Index>(), 0usize..3, prop::sample::select(&PIECES[..]));
+    (json_values(), any::<bool>(), prop::collection::vec(change, 0..4)).prop_map(|(value, pretty, changes)| {
+        let mut chars: Vec<char> = if pretty { format!("{value:#}") } else { value.to_string() }.chars().collect();
+        for (place, removed, piece) in changes {
+            let at = place.index(chars.len() + 1);
+            let end = (at + removed).min(chars.len());
+            chars.splice(at..end, piece.chars());
+        }
+        chars.into_iter().collect()
+    })
+}
+
+/// The slots after each walk, `None` if it does not take the text.
+fn by_both_walks(tree: &PathTree, text: &str) -> (Option<Vec<Slot>>, Option<Vec<Slot>>) {
+    let none = || vec![None; tree.slot_count];
+    let (mut quick, mut careful) = (none(), none());
+    let taken = quick::walk(text, &tree.root, &mut quick);
+    let judged = careful::walk(text, &tree.root, &mut careful);
+    (taken.map(|()| quick), judged.ok().map(|()| careful))
+}
+
+#[test]
+fn the_quick_walk_leaves_deep_nesting_to_the_careful_one() {
+    let (tree, _) = PathTree::compile(&[Path::Steps(steps("payload.a"))]);
+    let nested =
+        |depth: usize| format!("{{\"x\":{}{},\"a\":1}}", "[{\"x\":".repeat(depth / 2) + "0", "}]".repeat(depth / 2));
+    let (quick, careful) = by_both_walks(&tree, &nested(64));
+    assert!(quick.is_some() && quick == careful);
+    let (quick, careful) = by_both_walks(&tree, &nested(66));
+    assert!(quick.is_none() && careful == Some(vec![Some((275, 276))]), "{careful:?}");
+}
+
+#[test]
+fn strings_end_at_the_first_quote_wherever_it_stands_in_a_word() {
+    let (tree, _) = PathTree::compile(&[Path::Steps(steps("payload.a"))]);
+    for filled in 0..40 {
+        let filler = "\u{7f}\u{e9}~ ".chars().cycle().take(filled).collect::<String>();
+        for ending in ["\"", "\\\\\"", "\\\"\"", "\\u00e9\"", "\\u00g9\"", "\n\"", "\u{1f}\"", "\\"] {
+            let text = format!("{{\"{filler}\":0,\"a\":\"{filler}{ending},\"b\":\"\"}}");
+            let (quick, careful) = by_both_walks(&tree, &text);
+            assert_eq!(quick, careful, "{text}");
+        }
+    }
+}
+
+#[test]
+fn keys_are_found_in_any_order_and_however_many_there_are() {
+    for count in [3, KEYS_COMPARED_MAX, KEYS_COMPARED_MAX + 1, 100] {
+        let names: Vec<String> = (0..count).map(|number| format!("k{}", number * 7 % count)).collect();
+        let paths: Vec<Path> = names.iter().map(|name| Path::Steps(vec![Step::Key(name.clone())])).collect();
+        let (tree, slots) = PathTree::compile(&paths);
+        let mut sorted = names.clone();
+        sorted.sort();
+        let reversed = names.iter().rev().cloned().collect();
+        for order in [names.clone(), sorted, reversed] {
+            let members: Vec<String> = order.iter().map(|name| format!("\"{name}\":\"{name}\",\"x\":0")).collect();
+            let payload = format!("{{{}}}", members.join(","));
+            let mut found = Vec::new();
+            let text = tree.pick(payload.as_bytes(), &mut found).unwrap();
+            for (name, slot) in names.iter().zip(&slots) {
+                let (start, end) = found[*slot].unwrap();
+                assert_eq!(text[start as usize..end as usize], format!("\"{name}\""));
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn picking_agrees_with_a_document_tree(value in json_values(), wanted in paths(), pretty: bool) {
         let text = if pretty { format!("{value:#}") } else { value.to_string() };
         let paths: Vec<Path> = wanted.iter().cloned().map(Path::Steps).collect();
         let (tree, slots) = PathTree::compile(&paths);
-        let mut found = Vec::new();
-        for careful in [false, true] {
-            found.clear();
-            found.resize(tree.slot_count, None);
-            tree.walk(&text, &mut found, careful).unwrap();
+        let (quick, careful) = by_both_walks(&tree, &text);
+        for found in [quick.unwrap(), careful.unwrap()] {
             for (steps, slot) in wanted.iter().zip(&slots) {
                 let raw = found[*slot].map(|(start, end)| &text[start as usize..end as usize]);
                 let parsed: Option<Value> = raw.map(|raw| serde_json::from_str(raw).unwrap());
                 prop_assert_eq!(parsed.as_ref(), in_tree(&value, steps), "{:?} of {}", steps, text);
             }
         }
+    }
+
+    #[test]
+    fn both_walks_take_the_same_and_find_the_same(text in almost_json(), wanted in paths(), folded: bool) {
+        let mut paths: Vec<Path> = wanted.into_iter().map(Path::Steps).collect();
+        paths.extend(folded.then(|| Path::Folded("A".to_owned())));
+        let (tree, _) = PathTree::compile(&paths);
+        let (quick, careful) = by_both_walks(&tree, &text);
+        prop_assert_eq!(quick, careful, "{}", text);
     }
 
     #[test]

@@ -54,68 +54,83 @@ impl RowEncoder for PostgresEncoder {
         out.extend_from_slice(&i16::try_from(column_count).unwrap_or(i16::MAX).to_be_bytes());
     }
 
+    // Put into each branch of coercion, where cell and type are known: one line of `field` is left of it there.
+    #[inline(always)]
     fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
-        if cell == Cell::Null {
-            out.extend_from_slice(&NULL.to_be_bytes());
-            return;
-        }
         let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        let length = match value(column_type, cell, out) {
-            Some(()) => i32::try_from(out.len() - start - 4).ok(),
-            None => None,
-        };
-        debug_assert!(length.is_some(), "mapping made a cell that does not fit {column_type:?}");
-        finish(start, length, out);
+        if field(column_type, cell, out).is_none() {
+            put_misfit(start, out);
+            debug_assert!(false, "mapping made a cell that does not fit {column_type:?}");
+        }
     }
 }
 
-/// Writes the field's length in front of its bytes, or takes the bytes back and marks the field as a misfit.
-fn finish(start: usize, length: Option<i32>, out: &mut Vec<u8>) {
-    if length.is_none() {
-        out.truncate(start + 4);
-    }
-    out[start..start + 4].copy_from_slice(&length.unwrap_or(MISFIT).to_be_bytes());
+/// Takes back what was written of a field and marks it as one that the server refuses.
+#[cold]
+fn put_misfit(start: usize, out: &mut Vec<u8>) {
+    out.truncate(start);
+    out.extend_from_slice(&MISFIT.to_be_bytes());
 }
 
-/// Appends a value's bytes without the length; `None` if it does not fit the type.
-fn value(column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) -> Option<()> {
+/// Appends a field; `None`, and perhaps a part of it, if the cell does not fit the type.
+#[inline(always)]
+fn field(column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) -> Option<()> {
     match (column_type, cell) {
-        (ColumnType::Bool, Cell::Bool(value)) => out.push(u8::from(value)),
-        (ColumnType::Int2, Cell::Int(value)) => out.extend_from_slice(&i16::try_from(value).ok()?.to_be_bytes()),
-        (ColumnType::Int4, Cell::Int(value)) => out.extend_from_slice(&i32::try_from(value).ok()?.to_be_bytes()),
-        (ColumnType::Int8, Cell::Int(value)) => out.extend_from_slice(&value.to_be_bytes()),
-        (ColumnType::Float8, Cell::Float(value)) => out.extend_from_slice(&value.to_be_bytes()),
+        (_, Cell::Null) => out.extend_from_slice(&NULL.to_be_bytes()),
+        (ColumnType::Bool, Cell::Bool(value)) => put(&[u8::from(value)], out)?,
+        (ColumnType::Int2, Cell::Int(value)) => put(&i16::try_from(value).ok()?.to_be_bytes(), out)?,
+        (ColumnType::Int4, Cell::Int(value)) => put(&i32::try_from(value).ok()?.to_be_bytes(), out)?,
+        (ColumnType::Int8, Cell::Int(value)) => put(&value.to_be_bytes(), out)?,
+        (ColumnType::Float8, Cell::Float(value)) => put(&value.to_be_bytes(), out)?,
         (ColumnType::Float4, Cell::Float(value)) => {
             let narrow = value as f32;
             // A finite value must not become infinite on the way.
             (narrow.is_finite() || !value.is_finite()).then_some(())?;
-            out.extend_from_slice(&narrow.to_be_bytes());
+            put(&narrow.to_be_bytes(), out)?;
         }
-        (ColumnType::Numeric(_), Cell::Decimal(text)) => numeric(text, out)?,
+        (ColumnType::Numeric(_), Cell::Decimal(text)) => measured(out, |out| numeric(text, out))?,
         (ColumnType::Text { .. } | ColumnType::Enum(_) | ColumnType::Json, Cell::Text(text)) => {
-            out.extend_from_slice(text.as_bytes());
+            put(text.as_bytes(), out)?;
         }
-        (ColumnType::Jsonb, Cell::Text(text)) => {
+        (ColumnType::Jsonb, Cell::Text(text)) => measured(out, |out| {
             out.push(1);
             out.extend_from_slice(text.as_bytes());
-        }
-        (ColumnType::Bytes, Cell::Bytes(bytes)) => out.extend_from_slice(bytes),
-        (ColumnType::Uuid, Cell::Uuid(bytes)) => out.extend_from_slice(&bytes),
-        (ColumnType::Date, Cell::Date(days)) => out.extend_from_slice(&days.checked_sub(EPOCH_DAYS)?.to_be_bytes()),
-        (ColumnType::Time, Cell::Time(micros)) => out.extend_from_slice(&micros.to_be_bytes()),
+            Some(())
+        })?,
+        (ColumnType::Bytes, Cell::Bytes(bytes)) => put(bytes, out)?,
+        (ColumnType::Uuid, Cell::Uuid(bytes)) => put(&bytes, out)?,
+        (ColumnType::Date, Cell::Date(days)) => put(&days.checked_sub(EPOCH_DAYS)?.to_be_bytes(), out)?,
+        (ColumnType::Time, Cell::Time(micros)) => put(&micros.to_be_bytes(), out)?,
         (ColumnType::Timestamp | ColumnType::Timestamptz, Cell::Timestamp(micros)) => {
-            out.extend_from_slice(&timestamp(micros)?.to_be_bytes());
+            put(&timestamp(micros)?.to_be_bytes(), out)?;
         }
-        (ColumnType::Interval, Cell::Interval { months, days, micros }) => {
+        (ColumnType::Interval, Cell::Interval { months, days, micros }) => measured(out, |out| {
             out.extend_from_slice(&micros.to_be_bytes());
             out.extend_from_slice(&days.to_be_bytes());
             out.extend_from_slice(&months.to_be_bytes());
-        }
-        (ColumnType::Inet, Cell::Text(text)) => inet(text, out)?,
-        (ColumnType::Array(element, oid), Cell::Array(cells)) => array(element, *oid, cells, out)?,
+            Some(())
+        })?,
+        (ColumnType::Inet, Cell::Text(text)) => measured(out, |out| inet(text, out))?,
+        (ColumnType::Array(element, oid), Cell::Array(cells)) => measured(out, |out| array(element, *oid, cells, out))?,
         _ => return None,
     }
+    Some(())
+}
+
+/// Appends a field of these bytes.
+fn put(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.extend_from_slice(&i32::try_from(bytes.len()).ok()?.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Some(())
+}
+
+/// Appends a field of what `write` appends, whose length is not known before.
+fn measured(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out)?;
+    let length = i32::try_from(out.len() - start - 4).ok()?;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
     Some(())
 }
 
@@ -134,18 +149,7 @@ fn array(element: &ColumnType, oid: u32, cells: &[Cell<'_>], out: &mut Vec<u8>) 
         out.extend_from_slice(&i32::try_from(cells.len()).ok()?.to_be_bytes());
         out.extend_from_slice(&1i32.to_be_bytes());
     }
-    for &cell in cells {
-        if cell == Cell::Null {
-            out.extend_from_slice(&NULL.to_be_bytes());
-            continue;
-        }
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        value(element, cell, out)?;
-        let length = i32::try_from(out.len() - start - 4).ok()?;
-        finish(start, Some(length), out);
-    }
-    Some(())
+    cells.iter().try_for_each(|cell| field(element, *cell, out))
 }
 
 /// `a.b.c.d`, `a:b::c`, each with an optional `/bits`.
@@ -283,9 +287,16 @@ mod tests {
     #[test]
     fn a_cell_that_does_not_fit_is_a_field_that_the_server_refuses() {
         let mut out = vec![0; 4];
-        assert_eq!(value(&ColumnType::Int2, Cell::Int(40_000), &mut out), None);
-        finish(0, None, &mut out);
-        assert_eq!(out, MISFIT.to_be_bytes());
+        for (column_type, cell) in [
+            (ColumnType::Int2, Cell::Int(40_000)),
+            (ColumnType::Int8, Cell::Bool(true)),
+            (ColumnType::Numeric(None), Cell::Decimal("1e1000000")),
+        ] {
+            assert_eq!(field(&column_type, cell, &mut out), None);
+            put_misfit(4, &mut out);
+            assert_eq!(out, [[0; 4], MISFIT.to_be_bytes()].concat());
+            out.truncate(4);
+        }
     }
 
     proptest! {

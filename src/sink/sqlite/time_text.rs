@@ -13,16 +13,12 @@ const DAY_END: i64 = 2_932_897;
 
 /// Appends `2026-11-21`. False, and nothing appended, outside the years 0000 to 9999. `days` counts from 1970-01-01.
 pub(super) fn date(days: i64, out: &mut Vec<u8>) -> bool {
-    if !(DAY_MIN..DAY_END).contains(&days) {
-        return false;
+    let mut text = *b"0000-00-00";
+    let is_date = set_date(days, &mut text);
+    if is_date {
+        out.extend_from_slice(&text);
     }
-    let (year, month, day) = civil(days);
-    put_digits(year, 4, out);
-    out.push(b'-');
-    put_digits(month, 2, out);
-    out.push(b'-');
-    put_digits(day, 2, out);
-    true
+    is_date
 }
 
 /// Appends `08:26:00.123456`. False, and nothing appended, if `micros` is not within a day (24:00:00 is).
@@ -30,23 +26,25 @@ pub(super) fn time(micros: i64, out: &mut Vec<u8>) -> bool {
     if !(0..=MICROS_PER_DAY).contains(&micros) {
         return false;
     }
-    put_clock(micros / 1_000_000, out);
-    out.push(b'.');
-    put_digits(micros % 1_000_000, 6, out);
+    let mut text = *b"00:00:00.000000";
+    let (clock, micros_text) = text.split_at_mut(9);
+    set_clock((micros / 1_000_000) as u32, clock);
+    set_digits((micros % 1_000_000) as u32, micros_text);
+    out.extend_from_slice(&text);
     true
 }
 
 /// Appends `2026-11-21T08:26:00.123Z`. False, and nothing appended, outside the years 0000 to 9999.
 pub(super) fn timestamp(micros: i64, out: &mut Vec<u8>) -> bool {
-    if !date(micros.div_euclid(MICROS_PER_DAY), out) {
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    if !set_date(micros.div_euclid(MICROS_PER_DAY), &mut text[..10]) {
         return false;
     }
-    let millis = micros.rem_euclid(MICROS_PER_DAY) / 1000;
-    out.push(b'T');
-    put_clock(millis / 1000, out);
-    out.push(b'.');
-    put_digits(millis % 1000, 3, out);
-    out.push(b'Z');
+    // A day has 86,400,000 of them.
+    let millis = (micros.rem_euclid(MICROS_PER_DAY) / 1000) as u32;
+    set_clock(millis / 1000, &mut text[11..19]);
+    set_digits(millis % 1000, &mut text[20..23]);
+    out.extend_from_slice(&text);
     true
 }
 
@@ -81,19 +79,28 @@ pub(super) fn read_own_timestamp(text: &str) -> Timestamp {
     Timestamp(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_microsecond))
 }
 
-fn put_clock(seconds: i64, out: &mut Vec<u8>) {
-    put_digits(seconds / 3600, 2, out);
-    out.push(b':');
-    put_digits(seconds / 60 % 60, 2, out);
-    out.push(b':');
-    put_digits(seconds % 60, 2, out);
+/// Writes the digits into `0000-00-00`; false outside the years 0000 to 9999.
+fn set_date(days: i64, text: &mut [u8]) -> bool {
+    if !(DAY_MIN..DAY_END).contains(&days) {
+        return false;
+    }
+    let (year, month, day) = civil(days as i32);
+    set_digits(year, &mut text[..4]);
+    set_digits(month, &mut text[5..7]);
+    set_digits(day, &mut text[8..10]);
+    true
 }
 
-fn put_digits(number: i64, width: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + width, b'0');
+/// Writes the digits into `00:00:00`.
+fn set_clock(seconds: u32, text: &mut [u8]) {
+    set_digits(seconds / 3600, &mut text[..2]);
+    set_digits(seconds / 60 % 60, &mut text[3..5]);
+    set_digits(seconds % 60, &mut text[6..8]);
+}
+
+fn set_digits(number: u32, text: &mut [u8]) {
     let mut rest = number;
-    for digit in out[start..].iter_mut().rev() {
+    for digit in text.iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
@@ -101,16 +108,16 @@ fn put_digits(number: i64, width: usize, out: &mut Vec<u8>) {
 
 /// Year, month and day of the proleptic Gregorian calendar (H. Hinnant, "chrono-compatible low-level date algorithms",
 /// civil_from_days): eras of 400 years that begin on 1 March, so that the leap day comes last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
+fn civil(days: i32) -> (u32, u32, u32) {
+    // In the eras, the first of which begins in the year -400, nothing is negative.
+    let shifted = (days + 719_468 + 146_097) as u32;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    (year_of_era + era * 400 + u32::from(month <= 2) - 400, month, day)
 }
 
 #[cfg(test)]
