@@ -7,6 +7,7 @@
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction};
 
@@ -15,9 +16,10 @@ use super::ledger;
 use super::write::{InsertError, Inserter, begin, put_off_foreign_keys};
 use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows};
 
-/// A transaction ends with so many rows, or bytes of them. Others get at the file between transactions, and each row may
-/// touch a page of its own in an index of random keys: 10,000 pages are 40 MiB of log.
-const SERIES_ROWS_MAX: usize = 10_000;
+/// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
+/// row may touch a page of its own in an index of random keys, which is slow by itself: at 10 µs for a page, 10,000 of them
+/// are 40 MiB of log. A commit costs some 10 ms, what a checkpoint adds to it included.
+const SERIES_TIME_MAX: Duration = Duration::from_millis(100);
 const SERIES_BYTES_MAX: usize = 8 << 20;
 
 /// Portions that wait for the writing thread.
@@ -42,16 +44,16 @@ pub(super) fn write(connection: &mut Connection, series: &mut impl Series) -> Re
             .name("sqlite".to_owned())
             .spawn_scoped(scope, move || transact(connection, &from, &given))
             .map_err(|error| no_thread(&error))?;
-        let (mut count, mut bytes) = (0, 0);
+        let begun = Instant::now();
+        let mut bytes = 0;
         loop {
             let rows = series.take_rows();
-            count += rows.iter().map(|rows| rows.ends.len()).sum::<usize>();
             bytes += rows.iter().map(|rows| rows.bytes.len()).sum::<usize>();
             // The writer takes no more once it failed; why, it says itself.
             if portions.send(Portion::Rows(rows)).is_err() {
                 break;
             }
-            if count >= SERIES_ROWS_MAX || bytes >= SERIES_BYTES_MAX || !series.advance() {
+            if begun.elapsed() >= SERIES_TIME_MAX || bytes >= SERIES_BYTES_MAX || !series.advance() {
                 let letters = [series.earlier_dead_letters(), &series.batch().dead_letters].concat();
                 let _ = portions.send(Portion::End { letters, offset: series.offset() });
                 break;
