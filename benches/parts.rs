@@ -232,7 +232,7 @@ async fn write_batches(mut batch: Batch, rows: u64, batches: u64) -> Duration {
         sink.write(&batch).await.expect("the batch is written");
     }
     let taken = begun.elapsed();
-    sink.close().await;
+    sink.close().await.expect("the database is closed");
     taken
 }
 

@@ -164,7 +164,8 @@ fn read_from<S: Sink>(
     runtime.block_on(async {
         sink.connect().await?;
         let letters = sink.dead_letters(&config.bridge, filter).await;
-        sink.close().await;
+        // What was read is read; what hinders the closing is the bridge's to tell.
+        let _ = sink.close().await;
         letters
     })
 }

@@ -145,7 +145,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 () = shutdown.requested() => break,
             }
         }
-        self.setup.sink.close().await;
+        if let Err(error) = self.setup.sink.close().await {
+            events::closed_unfinished(&self.setup.database.name, &error);
+        }
         self.setup.state.update(|state| state.connected = false);
         self.metrics.connected.set(0);
     }

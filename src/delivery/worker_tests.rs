@@ -149,8 +149,8 @@ impl Sink for FaultySink {
     ) -> Result<Vec<StoredDeadLetter>, SinkError> {
         self.inner.dead_letters(bridge, filter).await
     }
-    async fn close(&mut self) {
-        self.inner.close().await;
+    async fn close(&mut self) -> Result<(), SinkError> {
+        self.inner.close().await
     }
 }
 

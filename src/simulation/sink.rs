@@ -292,8 +292,9 @@ impl Sink for SimSink {
         unreachable!("the bridge itself never reads them")
     }
 
-    async fn close(&mut self) {
+    async fn close(&mut self) -> Result<(), SinkError> {
         self.epoch = None;
+        Ok(())
     }
 }
 

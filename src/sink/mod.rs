@@ -144,6 +144,6 @@ pub trait Sink {
         filter: &DeadLetterFilter,
     ) -> Result<Vec<StoredDeadLetter>, SinkError>;
 
-    /// Closes the connection politely.
-    async fn close(&mut self);
+    /// Closes the connection politely. An error says what was left undone; nothing that was committed is lost by it.
+    async fn close(&mut self) -> Result<(), SinkError>;
 }

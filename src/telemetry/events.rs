@@ -92,6 +92,12 @@ pub fn series_refused(metrics: &DatabaseMetrics, database: &str, error: &SinkErr
     debug!(database, %error, %from, %to, "several batches in one transaction are refused; now one at a time");
 }
 
+/// At a stop, the connection could not be closed as it should.
+pub fn closed_unfinished(database: &str, error: &SinkError) {
+    let advice = error.advice;
+    warn!(database, %error, code = error.code, advice, "the database was not closed cleanly; what was committed stays");
+}
+
 /// A database hears of this journal for the first time.
 pub fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other_journals: usize) {
     if rows_of_other_journals == 0 {

@@ -85,7 +85,7 @@ async fn connect(server: &Postgres, host: &str, mode: SslMode, tls: SinkTls) -> 
             "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = '{application}'"
         ),
     );
-    sink.close().await;
+    sink.close().await.unwrap();
     Ok(encrypted == "t")
 }
 

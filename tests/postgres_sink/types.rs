@@ -18,7 +18,7 @@ async fn round_trip(place: &Place, sql_type: &str, cells: &[Cell<'_>]) -> Vec<St
     let target = add_table(&mut batch, &described);
     cells.iter().for_each(|&cell| add_unit(&mut batch, target, &[&[cell]]));
     sink.write(&batch).await.unwrap_or_else(|error| panic!("{sql_type}: {error}"));
-    sink.close().await;
+    sink.close().await.unwrap();
     let shown = place.sql("SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SELECT coalesce(v::text, '∅') FROM t");
     shown.split('\n').map(str::to_owned).collect()
 }

@@ -297,7 +297,7 @@ pub(crate) async fn only_old_dead_letters_of_the_bridge_are_purged<D: TestDataba
 
 pub(crate) async fn a_closed_sink_asks_for_a_connection<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
-    sink.close().await;
+    sink.close().await.unwrap();
     fails_as(sink.offsets(BRIDGE).await, Class::Transient);
     sink.connect().await.unwrap();
     assert_eq!(sink.offsets(BRIDGE).await.unwrap(), []);

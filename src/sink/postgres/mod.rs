@@ -202,9 +202,10 @@ impl Sink for PostgresSink {
         self.run(async |session, sql| letters::dead_letters(session, sql, bridge, filter).await).await
     }
 
-    async fn close(&mut self) {
+    async fn close(&mut self) -> Result<(), SinkError> {
         if let Some(session) = self.session.take() {
             session.close().await;
         }
+        Ok(())
     }
 }

@@ -101,6 +101,12 @@ impl OpenDatabase {
         })
     }
 
+    /// Brings into the database what nobody else is reading of the log. SQLite does the same when the last connection is
+    /// closed, but says nothing if it fails.
+    pub(super) fn settle_log(&self) -> Result<(), SinkError> {
+        checkpoint(&self.connection, &self.path, "PASSIVE").map(drop)
+    }
+
     /// Closes it. If the file was replaced, its log is first brought into it and then removed: it lies where SQLite
     /// would take it for the successor's. Fails, keeping it open, while another process hinders that.
     pub(super) fn close(self) -> Result<(), (Box<OpenDatabase>, SinkError)> {
@@ -195,19 +201,28 @@ fn set_up(connection: &Connection, path: &Path) -> Result<(), SinkError> {
 
 /// Copies the whole write-ahead log into the database, syncs it there and cuts the log to nothing.
 fn copy_log(connection: &Connection, path: &Path) -> Result<(), SinkError> {
-    let what = format!("cannot bring the write-ahead log into the database {}", path.display());
-    let hindered: bool = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-        .map_err(|error| sink_error(&what, &error, Moment::Elsewhere))?;
-    if hindered {
-        return Err(SinkError {
-            class: Class::Transient,
-            code: "SQLITE_BUSY".to_owned(),
-            message: format!("{what}: another process is using it"),
-            advice: "end the other process's transaction; delivery goes on by itself then",
-        });
+    if checkpoint(connection, path, "TRUNCATE")? {
+        return Ok(());
     }
-    Ok(())
+    Err(SinkError {
+        class: Class::Transient,
+        code: "SQLITE_BUSY".to_owned(),
+        message: format!("{}: another process is using it", copying(path)),
+        advice: "end the other process's transaction; delivery goes on by itself then",
+    })
+}
+
+/// Copies the write-ahead log into the database in one of SQLite's ways; `false` if others hindered it.
+fn checkpoint(connection: &Connection, path: &Path, way: &str) -> Result<bool, SinkError> {
+    connection
+        .query_row(&format!("PRAGMA wal_checkpoint({way})"), [], |row| row.get(0))
+        .map(|hindered: bool| !hindered)
+        .map_err(|error| sink_error(&copying(path), &error, Moment::Elsewhere))
+}
+
+/// For messages.
+fn copying(path: &Path) -> String {
+    format!("cannot bring the write-ahead log into the database {}", path.display())
 }
 
 /// The files that SQLite keeps beside the database, where a symbolic link leads to.

@@ -179,11 +179,11 @@ impl Sink for SqliteSink {
         self.with_connection(|connection| letters::dead_letters(connection, bridge, filter))
     }
 
-    async fn close(&mut self) {
-        // The last connection of all brings the log into the database and removes it.
-        if let Some(open) = self.open.take() {
-            drop(open.close());
-        }
+    async fn close(&mut self) -> Result<(), SinkError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let copied = open.settle_log();
+        // The last connection of all removes the log.
+        open.close().map_err(|(_, error)| error).and(copied)
     }
 }
 
