@@ -3,6 +3,10 @@
 //! Each layer is a `config::Source`, and the `config` crate merges them: mappings key by key, everything else whole.
 //! It drops the origin of mappings while doing so, and reads top-level keys as paths (`a.b` would become a mapping
 //! `a`). Therefore positions are kept beside the values, by key path, and every layer hangs below one key.
+//!
+//! A list goes through the merge as one value: it is laid over another as a whole, and only a file has any. What is merged
+//! is therefore where in the file's tree it lies, not a copy of what is in it, which is nearly the whole of a configuration
+//! with thousands of rules.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +15,8 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::key_path::KeyPath;
 use super::report::Position;
-use super::yaml::{Core, Entry, Kind, Node, Scalar};
+use super::tree::{Entries, Entry, Kind, Node, Tree};
+use super::yaml_core::Core;
 
 /// The key that all layers hang below.
 const TRUNK: &str = "configuration";
@@ -69,55 +74,47 @@ pub(super) fn merge(layers: impl IntoIterator<Item = Layer>) -> Result<Map<Strin
     builder.build()?.get_table(TRUNK)
 }
 
-/// Turns the file's tree into a layer. `written` holds what scalars looked like before substitution, by position.
-pub(super) fn file_layer(
-    entries: &[Entry],
-    written: &HashMap<Position, String>,
-    provenances: &mut Provenances,
-) -> Layer {
-    Layer { values: mapping(entries, &KeyPath::root(), written, provenances) }
+/// Turns the file's tree into a layer.
+pub(super) fn file_layer(tree: &Tree, provenances: &mut Provenances) -> Layer {
+    match tree.root().map(Node::kind) {
+        Some(Kind::Mapping(entries)) => Layer { values: mapping(entries, &KeyPath::root(), provenances) },
+        // An empty file, or one that is no mapping and has its finding.
+        _ => Layer { values: Map::new() },
+    }
 }
 
-fn mapping(
-    entries: &[Entry],
-    path: &KeyPath,
-    written: &HashMap<Position, String>,
-    provenances: &mut Provenances,
-) -> Map<String, Value> {
-    let value = |entry: &Entry| {
-        let value = self::value(&entry.value, &path.key(&entry.key), entry.key_position, written, provenances);
-        (entry.key.clone(), value)
+/// The list in the file that stands behind a merged one.
+pub(super) fn list_in_file<'t>(merged: &[Value], tree: &'t Tree) -> Option<Node<'t>> {
+    match merged.first().map(|value| &value.kind) {
+        Some(ValueKind::U64(index)) => Some(tree.node(usize::try_from(*index).ok()?)),
+        _ => None,
+    }
+}
+
+fn mapping(entries: Entries<'_>, path: &KeyPath, provenances: &mut Provenances) -> Map<String, Value> {
+    let value = |entry: Entry<'_>| {
+        (entry.key.to_owned(), self::value(entry.value, &path.key(entry.key), entry.key_position, provenances))
     };
-    entries.iter().map(value).collect()
+    entries.map(value).collect()
 }
 
 /// Recursion is bounded by the depth that the YAML reader allows.
-fn value(
-    node: &Node,
-    path: &KeyPath,
-    key: Position,
-    written: &HashMap<Position, String>,
-    provenances: &mut Provenances,
-) -> Value {
-    let (kind, text) = match &node.kind {
-        Kind::Scalar(scalar) => (scalar_kind(scalar), Some(scalar.text.clone())),
-        Kind::Sequence(items) => {
-            let item =
-                |(index, item): (usize, &Node)| value(item, &path.index(index), item.position, written, provenances);
-            (ValueKind::Array(items.iter().enumerate().map(item).collect()), None)
-        }
-        Kind::Mapping(entries) => (ValueKind::Table(mapping(entries, path, written, provenances)), None),
+fn value(node: Node<'_>, path: &KeyPath, key: Position, provenances: &mut Provenances) -> Value {
+    let (kind, text) = match node.kind() {
+        Kind::Scalar(core) => (scalar_kind(core, node.text()), Some(node.text().to_owned())),
+        Kind::Sequence(_) => (ValueKind::Array(vec![Value::from(node.index() as u64)]), None),
+        Kind::Mapping(entries) => (ValueKind::Table(mapping(entries, path, provenances)), None),
     };
     // An absent value has no place of its own.
-    let position = if matches!(kind, ValueKind::Nil) { key } else { node.position };
+    let position = if matches!(kind, ValueKind::Nil) { key } else { node.position() };
     let origin = Origin::File { key, value: position };
-    let written = written.get(&node.position).filter(|_| text.is_some()).cloned();
+    let written = node.written().map(str::to_owned);
     provenances.insert(path.clone(), Provenance { origin, text, written });
     Value::new(None, kind)
 }
 
-fn scalar_kind(scalar: &Scalar) -> ValueKind {
-    match scalar.core {
+fn scalar_kind(core: Core, text: &str) -> ValueKind {
+    match core {
         Core::Null => ValueKind::Nil,
         Core::Bool(flag) => ValueKind::Boolean(flag),
         Core::Integer(number) => match i64::try_from(number) {
@@ -126,7 +123,7 @@ fn scalar_kind(scalar: &Scalar) -> ValueKind {
             Err(_) => u64::try_from(number).map_or(ValueKind::I128(number), ValueKind::U64),
         },
         Core::Float(number) => ValueKind::Float(number),
-        Core::Text => ValueKind::String(scalar.text.clone()),
+        Core::Text => ValueKind::String(text.to_owned()),
     }
 }
 
@@ -136,8 +133,7 @@ mod tests {
     use super::*;
 
     fn layer(text: &str, provenances: &mut Provenances) -> Layer {
-        let Some(Node { kind: Kind::Mapping(entries), .. }) = yaml::parse(text).0 else { panic!("not a mapping") };
-        file_layer(&entries, &HashMap::new(), provenances)
+        file_layer(&yaml::parse(text).0.expect("a document"), provenances)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From files, variables and flags to one valid [`Config`], or to every mistake in them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,10 @@ use super::decode::{self, Context};
 use super::key_path::KeyPath;
 use super::layer::{self, Layer, Provenances};
 use super::report::{Finding, Place, Position, Report};
-use super::substitute::{self, substitute};
-use super::yaml::{self, Core, Entry, Kind, Node};
-use super::{Config, environment};
+use super::substitute::{self, SubstituteError, substitute};
+use super::tree::{Entries, Kind, Node, Tree};
+use super::yaml_core::Core;
+use super::{Config, environment, yaml};
 
 /// Far above any configuration written by people; a wrong path (a database, a disk) is noticed before it is read whole.
 const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -66,8 +67,30 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
     let path = find_file(request)?;
     let text = read_file(&path)?;
     let mut findings = Vec::new();
-    let (tree, faults) = yaml::parse(&text);
-    let at = |position| Place::File { file: path.clone(), position };
+    let mut tree = read_tree(&path, &text, &mut findings)?;
+    drop(text);
+    fill(&mut tree, request, &path, &mut findings);
+    let mut provenances = Provenances::new();
+    let file = layer::file_layer(&tree, &mut provenances);
+    let merged = lay_over(request, file, &mut provenances, &mut findings)?;
+    let cx = Context {
+        file: &path,
+        environment: &request.environment,
+        hostname: &request.hostname,
+        tree: &tree,
+        provenances,
+        findings: RefCell::new(findings),
+    };
+    let config = decode::decode(&cx, &merged);
+    let mut findings = cx.findings.into_inner();
+    name_variables(&mut findings, &tree, &request.environment);
+    if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
+}
+
+/// The file's text as a tree, which is empty or a mapping. What is wrong with it and leaves a tree is among the findings.
+fn read_tree(path: &Path, text: &str, findings: &mut Vec<Finding>) -> Result<Tree, Report> {
+    let (tree, faults) = yaml::parse(text);
+    let at = |position| Place::File { file: path.to_owned(), position };
     let is_syntax_error = tree.is_none() && !faults.is_empty();
     for fault in faults {
         let line = text.lines().nth(fault.position.line.saturating_sub(1)).unwrap_or_default();
@@ -81,44 +104,24 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
         });
     }
     if is_syntax_error {
-        return Err(Report::new(findings));
+        return Err(Report::new(std::mem::take(findings)));
     }
-    let mut entries = match tree {
-        None => Vec::new(),
-        Some(Node { kind: Kind::Mapping(entries), .. }) => entries,
-        Some(Node { kind: Kind::Scalar(scalar), .. }) if scalar.core == Core::Null => Vec::new(),
-        Some(node) => {
+    let Some(tree) = tree else { return Ok(Tree::default()) };
+    match tree.root().map(Node::kind) {
+        None | Some(Kind::Mapping(_)) => Ok(tree),
+        Some(Kind::Scalar(Core::Null)) => Ok(Tree::default()),
+        Some(Kind::Scalar(_) | Kind::Sequence(_)) => {
             let problem = "the file is not a mapping".to_owned();
             let accepted = "top-level keys such as mqtt, databases and rules".to_owned();
-            return Err(Report::of(at(node.position), problem, Some(accepted)));
+            let position = tree.root().map_or(Position { line: 1, column: 1 }, Node::position);
+            Err(Report::of(at(position), problem, Some(accepted)))
         }
-    };
-    let mut filling = Filling { request, file: &path, written: HashMap::new(), findings: &mut findings };
-    filling.fill_entries(&mut entries, &KeyPath::root());
-    let written = filling.written;
-    let mut provenances = Provenances::new();
-    let file = layer::file_layer(&entries, &written, &mut provenances);
-    let merged = lay_over(request, file, &mut provenances, &mut findings)?;
-    let cx = Context {
-        file: &path,
-        environment: &request.environment,
-        hostname: &request.hostname,
-        provenances,
-        findings: RefCell::new(findings),
-    };
-    let config = decode::decode(&cx, &merged);
-    let mut findings = cx.findings.into_inner();
-    name_variables(&mut findings, &written, &request.environment);
-    if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
+    }
 }
 
 /// Where findings tell what a variable filled in, its name takes the place: what it holds may be a secret.
-fn name_variables(
-    findings: &mut [Finding],
-    written: &HashMap<Position, String>,
-    environment: &BTreeMap<String, String>,
-) {
-    let names: BTreeSet<&str> = written.values().flat_map(|text| substitute::names(text)).collect();
+fn name_variables(findings: &mut [Finding], tree: &Tree, environment: &BTreeMap<String, String>) {
+    let names: BTreeSet<&str> = tree.written().flat_map(substitute::names).collect();
     let filled: Vec<(&str, &str)> =
         names.into_iter().filter_map(|name| Some((name, environment.get(name)?.as_str()))).collect();
     for finding in findings {
@@ -196,50 +199,76 @@ fn read_file(path: &Path) -> Result<String, Report> {
 }
 
 /// Fills variables into the scalars of the tree.
-struct Filling<'a> {
-    request: &'a LoadRequest,
-    file: &'a Path,
-    /// What was there before, by position.
-    written: HashMap<Position, String>,
-    findings: &'a mut Vec<Finding>,
-}
-
-impl Filling<'_> {
-    fn fill_entries(&mut self, entries: &mut [Entry], path: &KeyPath) {
-        for entry in entries {
-            self.fill(&mut entry.value, &path.key(&entry.key));
-        }
+fn fill(tree: &mut Tree, request: &LoadRequest, file: &Path, findings: &mut Vec<Finding>) {
+    let mut filling = Filling { environment: &request.environment, filled: Vec::new() };
+    if let Some(Kind::Mapping(entries)) = tree.root().map(Node::kind) {
+        filling.entries(entries, &Trail::Root);
     }
-
-    fn fill(&mut self, node: &mut Node, path: &KeyPath) {
-        let scalar = match &mut node.kind {
-            Kind::Mapping(entries) => return self.fill_entries(entries, path),
-            Kind::Sequence(items) => {
-                for (index, item) in items.iter_mut().enumerate() {
-                    self.fill(item, &path.index(index));
-                }
-                return;
-            }
-            Kind::Scalar(scalar) => scalar,
-        };
-        match substitute(&scalar.text, &self.request.environment) {
-            Ok(None) => {}
-            Ok(Some(filled)) => {
-                // Text, whatever it looks like. Only nothing is nothing: `username: ${USER:-}` leaves the key out.
-                scalar.core = if scalar.plain && filled.is_empty() { Core::Null } else { Core::Text };
-                let before = std::mem::replace(&mut scalar.text, filled);
-                self.written.insert(node.position, before);
-            }
-            Err(error) => {
-                scalar.core = Core::Null;
-                self.findings.push(Finding {
-                    place: Place::File { file: self.file.to_owned(), position: node.position },
+    for (index, result) in filling.filled {
+        match result {
+            Ok(text) => tree.fill(index, text),
+            Err((path, error)) => {
+                tree.leave_unfilled(index);
+                findings.push(Finding {
+                    place: Place::File { file: file.to_owned(), position: tree.node(index).position() },
                     key: path.to_string(),
                     problem: error.to_string(),
                     accepted: Some("the variable in the environment, or ${NAME:-default}".to_owned()),
                     suggestion: None,
                 });
             }
+        }
+    }
+}
+
+/// The text with its variables filled in; or where that failed, and why.
+type Filled = Result<String, (KeyPath, SubstituteError)>;
+
+/// What variables make of scalars.
+struct Filling<'a> {
+    environment: &'a BTreeMap<String, String>,
+    /// By the scalar's index in the tree.
+    filled: Vec<(usize, Filled)>,
+}
+
+/// The way to a value, to be made a path where one is needed.
+enum Trail<'t> {
+    Root,
+    Key(&'t Trail<'t>, &'t str),
+    Index(&'t Trail<'t>, usize),
+}
+
+impl Trail<'_> {
+    fn path(&self) -> KeyPath {
+        match self {
+            Trail::Root => KeyPath::root(),
+            Trail::Key(above, key) => above.path().key(key),
+            Trail::Index(above, index) => above.path().index(*index),
+        }
+    }
+}
+
+impl Filling<'_> {
+    fn entries(&mut self, entries: Entries<'_>, trail: &Trail<'_>) {
+        for entry in entries {
+            self.value(entry.value, &Trail::Key(trail, entry.key));
+        }
+    }
+
+    /// Recursion is bounded by the depth that the YAML reader allows.
+    fn value(&mut self, node: Node<'_>, trail: &Trail<'_>) {
+        match node.kind() {
+            Kind::Mapping(entries) => self.entries(entries, trail),
+            Kind::Sequence(items) => {
+                for (index, item) in items.enumerate() {
+                    self.value(item, &Trail::Index(trail, index));
+                }
+            }
+            Kind::Scalar(_) => match substitute(node.text(), self.environment) {
+                Ok(None) => {}
+                Ok(Some(filled)) => self.filled.push((node.index(), Ok(filled))),
+                Err(error) => self.filled.push((node.index(), Err((trail.path(), error)))),
+            },
         }
     }
 }

@@ -14,6 +14,7 @@ mod secret;
 mod substitute;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod units;
 mod yaml;
 mod yaml_core;

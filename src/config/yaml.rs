@@ -5,13 +5,13 @@
 //! collected beside it; a syntax error ends the reading, because everything after it would be guesswork.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 
 use super::key_path::KeyPath;
 use super::report::Position;
-pub(super) use super::yaml_core::Core;
-use super::yaml_core::resolve_plain;
+use super::tree::{Form, Kind, Node, Reading, Slot, Tree, entries, items};
 
 /// How deep lists and mappings may lie in one another. A rule's column options lie at 5.
 const DEPTH_MAX: usize = 64;
@@ -23,35 +23,6 @@ const NODES_MAX: usize = 1_000_000;
 /// Every key path repeats the keys above it, so that long ones would add up.
 const KEY_BYTES_MAX: usize = 1000;
 
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub kind: Kind,
-    pub position: Position,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Kind {
-    Scalar(Scalar),
-    Sequence(Vec<Node>),
-    Mapping(Vec<Entry>),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scalar {
-    /// As written, without quotes and escapes.
-    pub text: String,
-    pub core: Core,
-    /// Without quotes.
-    pub plain: bool,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub key: String,
-    pub key_position: Position,
-    pub value: Node,
-}
-
 /// A mistake in the YAML itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -62,7 +33,7 @@ pub(super) struct Fault {
 }
 
 /// Reads a document. The tree is `None` for an empty one, and after a syntax error (then there is a fault).
-pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
+pub(super) fn parse(text: &str) -> (Option<Tree>, Vec<Fault>) {
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     while let Some(event) = parser.next_event() {
@@ -75,7 +46,7 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
             return (None, builder.faults);
         }
     }
-    (builder.root, builder.faults)
+    (builder.has_root.then_some(builder.tree), builder.faults)
 }
 
 fn position(marker: &Marker) -> Position {
@@ -85,23 +56,24 @@ fn position(marker: &Marker) -> Position {
 /// A collection that is still being read.
 struct Open {
     anchor: usize,
-    position: Position,
+    /// Its slot.
+    at: usize,
     content: OpenContent,
 }
 
 enum OpenContent {
-    Sequence(Vec<Node>),
+    Sequence { items: usize },
     Mapping(OpenMapping),
 }
 
 /// A mapping that is still being read: keys and values come in turn.
 #[derive(Default)]
 struct OpenMapping {
-    entries: Vec<Entry>,
-    /// The keys of `entries`.
-    seen: HashMap<String, Position>,
+    entries: usize,
+    /// The slots of the keys by their texts, once there are so many that looking through them would take long.
+    seen: Option<HashMap<String, usize>>,
     /// The values of `<<`.
-    merges: Vec<Node>,
+    merges: Vec<Box<[Slot]>>,
     /// The key whose value comes next.
     key: Option<Key>,
 }
@@ -114,62 +86,91 @@ struct Clash {
 }
 
 struct Key {
-    text: String,
-    position: Position,
+    /// Its slot.
+    at: usize,
     is_merge: bool,
 }
 
 impl OpenMapping {
-    /// Takes a key or, in its turn, a value.
-    fn take(&mut self, node: Node) -> Result<(), Clash> {
+    /// Takes the last node of the tree, which stands at `at`, as a key or, in its turn, as a value. The mapping stands
+    /// at `mapping`.
+    fn take(&mut self, tree: &mut Tree, mapping: usize, at: usize) -> Result<(), Clash> {
         let Some(key) = self.key.take() else {
-            let (key, fault) = Key::of(node);
-            let (text, position) = (key.text.clone(), key.position);
+            let (key, fault) = Key::of(tree, at);
+            let (text, position) = (tree.text_at(key.at).to_owned(), tree.node(key.at).position());
             self.key = Some(key);
             return fault.map_or(Ok(()), |problem| Err(Clash { key: text, position, problem: problem.to_owned() }));
         };
         if key.is_merge {
-            self.merges.push(node);
+            self.merges.push(tree.copy(at));
+            tree.cut(key.at);
             return Ok(());
         }
-        if let Some(first) = self.seen.get(&key.text) {
-            let problem = format!("the key `{}` was given before, at {first}", key.text);
-            return Err(Clash { key: key.text, position: key.position, problem });
+        let text = tree.text_at(key.at);
+        if let Some(first) = self.find(tree, mapping + 1..key.at, text) {
+            let (first, position) = (tree.node(first).position(), tree.node(key.at).position());
+            let problem = format!("the key `{text}` was given before, at {first}");
+            let clash = Clash { key: text.to_owned(), position, problem };
+            tree.cut(key.at);
+            return Err(clash);
         }
-        self.seen.insert(key.text.clone(), key.position);
-        self.entries.push(Entry { key: key.text, key_position: key.position, value: node });
+        self.count(tree, mapping, key.at);
         Ok(())
+    }
+
+    /// The slot of the key that equals `text`, if there is one; `entries` are the mapping's so far.
+    fn find(&self, tree: &Tree, entries: Range<usize>, text: &str) -> Option<usize> {
+        match &self.seen {
+            Some(seen) => seen.get(text).copied(),
+            None => tree.keys(entries).find(|key| tree.text_at(*key) == text),
+        }
+    }
+
+    /// Notes that the entry at the end of the tree stays.
+    fn count(&mut self, tree: &Tree, mapping: usize, key: usize) {
+        // Most mappings are smaller, and faster looked through than hashed.
+        const LOOKED_THROUGH_MAX: usize = 16;
+        self.entries += 1;
+        match &mut self.seen {
+            Some(seen) => {
+                seen.insert(tree.text_at(key).to_owned(), key);
+            }
+            None if self.entries >= LOOKED_THROUGH_MAX => {
+                let keys = tree.keys(mapping + 1..tree.end());
+                self.seen = Some(keys.map(|key| (tree.text_at(key).to_owned(), key)).collect());
+            }
+            None => {}
+        }
     }
 }
 
 impl Key {
-    /// The key that a node stands for, and what is wrong with it.
-    fn of(node: Node) -> (Key, Option<&'static str>) {
-        let position = node.position;
-        let none = |problem| (Key { text: String::new(), position, is_merge: false }, Some(problem));
-        match node.kind {
-            Kind::Scalar(scalar) if scalar.text.len() > KEY_BYTES_MAX => none("the key is longer than 1000 bytes"),
-            Kind::Scalar(scalar) => {
-                let is_merge = scalar.plain && scalar.text == "<<";
-                (Key { text: scalar.text, position, is_merge }, None)
-            }
-            _ => none("the key is a list or a mapping; keys are words"),
-        }
+    /// The key that the node at `at` becomes, and what is wrong with it.
+    fn of(tree: &mut Tree, at: usize) -> (Key, Option<&'static str>) {
+        let fault = match tree.node(at).kind() {
+            Kind::Scalar(_) if tree.text_at(at).len() > KEY_BYTES_MAX => Some("the key is longer than 1000 bytes"),
+            Kind::Scalar(_) => None,
+            Kind::Sequence(_) | Kind::Mapping(_) => Some("the key is a list or a mapping; keys are words"),
+        };
+        let is_merge = tree.is_plain(at) && tree.text_at(at) == "<<";
+        tree.make_key(at, fault.is_none());
+        (Key { at, is_merge }, fault)
     }
 }
 
 /// A finished node that aliases may repeat.
 struct Anchored {
-    node: Node,
+    slots: Box<[Slot]>,
     size: usize,
     depth: usize,
 }
 
 #[derive(Default)]
 struct Builder {
+    tree: Tree,
+    has_root: bool,
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
-    root: Option<Node>,
     documents: usize,
     nodes: usize,
     faults: Vec<Fault>,
@@ -179,8 +180,8 @@ impl Builder {
     /// The path of the value that is being read.
     fn path(&self) -> KeyPath {
         self.open.iter().fold(KeyPath::root(), |path, open| match &open.content {
-            OpenContent::Sequence(items) => path.index(items.len()),
-            OpenContent::Mapping(OpenMapping { key: Some(key), .. }) => path.key(&key.text),
+            OpenContent::Sequence { items } => path.index(*items),
+            OpenContent::Mapping(OpenMapping { key: Some(key), .. }) => path.key(self.tree.text_at(key.at)),
             OpenContent::Mapping(OpenMapping { key: None, .. }) => path,
         })
     }
@@ -206,13 +207,13 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
-                let core = self.resolve(&text, plain, tag.as_deref(), position);
-                let kind = Kind::Scalar(Scalar { text: text.into_owned(), core, plain });
+                let reading = self.reading(plain, tag.as_deref(), position);
                 self.count(1, position)?;
-                self.finish(Node { kind, position }, anchor)
+                let at = self.tree.push_scalar(&text, plain, reading, position);
+                self.finish(at, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.open(OpenContent::Sequence(Vec::new()), anchor, tag.as_deref(), position)
+                self.open(OpenContent::Sequence { items: 0 }, anchor, tag.as_deref(), position)
             }
             Event::MappingStart(anchor, tag) => {
                 self.open(OpenContent::Mapping(OpenMapping::default()), anchor, tag.as_deref(), position)
@@ -251,41 +252,46 @@ impl Builder {
         }
         self.count(1, position)?;
         self.check_depth(1, position)?;
-        self.open.push(Open { anchor, position, content });
+        let form = match content {
+            OpenContent::Sequence { .. } => Form::Sequence,
+            OpenContent::Mapping(_) => Form::Mapping,
+        };
+        let at = self.tree.open(form, position);
+        self.open.push(Open { anchor, at, content });
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), Fault> {
-        let Some(Open { anchor, position, content }) = self.open.pop() else { return Ok(()) };
-        let kind = match content {
-            OpenContent::Sequence(items) => Kind::Sequence(items),
-            OpenContent::Mapping(OpenMapping { mut entries, mut seen, merges, .. }) => {
-                for merge in merges {
-                    self.merge(&mut entries, &mut seen, merge);
-                }
-                Kind::Mapping(entries)
+        let Some(Open { anchor, at, content }) = self.open.pop() else { return Ok(()) };
+        if let OpenContent::Mapping(mut mapping) = content {
+            for source in std::mem::take(&mut mapping.merges) {
+                self.merge(&mut mapping, at, &source);
             }
-        };
-        self.finish(Node { kind, position }, anchor)
+        }
+        self.tree.close(at);
+        self.finish(at, anchor)
     }
 
-    /// Puts a finished node where it belongs: into the open collection, or it is the root.
-    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+    /// Puts a finished node, the last of the tree, where it belongs: into the open collection, or it is the root.
+    fn finish(&mut self, at: usize, anchor: usize) -> Result<(), Fault> {
         if anchor > 0 {
-            let (size, depth) = measure(&node);
-            self.count(size, node.position)?;
-            self.anchors.insert(anchor, Anchored { node: node.clone(), size, depth });
+            let node = self.tree.node(at);
+            let (size, depth) = measure(node);
+            self.count(size, node.position())?;
+            self.anchors.insert(anchor, Anchored { slots: self.tree.copy(at), size, depth });
         }
-        let clash = match self.open.last_mut().map(|open| &mut open.content) {
+        let clash = match self.open.last_mut() {
             None => {
-                self.root = Some(node);
+                self.has_root = true;
                 None
             }
-            Some(OpenContent::Sequence(items)) => {
-                items.push(node);
+            Some(Open { content: OpenContent::Sequence { items }, .. }) => {
+                *items += 1;
                 None
             }
-            Some(OpenContent::Mapping(mapping)) => mapping.take(node).err(),
+            Some(Open { content: OpenContent::Mapping(mapping), at: mapping_at, .. }) => {
+                mapping.take(&mut self.tree, *mapping_at, at).err()
+            }
         };
         if let Some(Clash { key, position, problem }) = clash {
             self.faults.push(Fault { position, path: self.path().key(&key), problem });
@@ -294,47 +300,46 @@ impl Builder {
     }
 
     fn alias(&mut self, anchor: usize, position: Position) -> Result<(), Fault> {
-        let Some(Anchored { node, size, depth }) = self.anchors.get(&anchor) else {
+        let Some(Anchored { size, depth, .. }) = self.anchors.get(&anchor) else {
             return Err(self.fault(position, "an alias inside the value that it stands for".to_owned()));
         };
-        let (node, size, depth) = (Node { position, ..node.clone() }, *size, *depth);
+        let (size, depth) = (*size, *depth);
         self.count(size, position)?;
         self.check_depth(depth, position)?;
-        self.finish(node, 0)
+        let at = self.tree.paste_value(&self.anchors[&anchor].slots, position);
+        self.finish(at, 0)
     }
 
-    /// Adds what `<<` names: a mapping or a list of them; keys that are there already stay.
-    fn merge(&mut self, entries: &mut Vec<Entry>, seen: &mut HashMap<String, Position>, source: Node) {
-        let sources = match source.kind {
-            Kind::Sequence(items) => items,
-            _ => vec![source],
-        };
+    /// Adds what `<<` names to the mapping at `at`: a mapping or a list of them; keys that are there already stay.
+    fn merge(&mut self, mapping: &mut OpenMapping, at: usize, source: &[Slot]) {
+        let sources = items(source).map_or_else(|| vec![source], Iterator::collect);
         for source in sources {
-            let Kind::Mapping(merged) = source.kind else {
+            let Some(merged) = entries(source) else {
                 let problem = "`<<` takes a mapping or a list of mappings, usually an alias such as *name";
-                self.note(source.position, problem.to_owned());
+                self.note(source[0].position(), problem.to_owned());
                 continue;
             };
             for entry in merged {
-                if !seen.contains_key(&entry.key) {
-                    seen.insert(entry.key.clone(), entry.key_position);
-                    entries.push(entry);
+                let key = self.tree.end();
+                if mapping.find(&self.tree, at + 1..key, self.tree.text_of(&entry[0])).is_none() {
+                    self.tree.paste_entry(entry);
+                    mapping.count(&self.tree, at, key);
                 }
             }
         }
     }
 
-    fn resolve(&mut self, text: &str, plain: bool, tag: Option<&Tag>, position: Position) -> Core {
+    fn reading(&mut self, plain: bool, tag: Option<&Tag>, position: Position) -> Reading {
         match tag {
-            None if plain => resolve_plain(text),
-            None => Core::Text,
-            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Core::Text,
+            None if plain => Reading::Core,
+            None => Reading::Text,
+            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Reading::Text,
             Some(tag) if tag.is_yaml_core_schema() && ["int", "float", "bool", "null"].contains(&&*tag.suffix) => {
-                resolve_plain(text)
+                Reading::Core
             }
             Some(tag) => {
                 self.refuse_tag(tag, position);
-                Core::Text
+                Reading::Text
             }
         }
     }
@@ -344,18 +349,18 @@ impl Builder {
     }
 }
 
-/// Number of nodes and levels of collections. Recursion is bounded by [`DEPTH_MAX`].
-fn measure(node: &Node) -> (usize, usize) {
-    let sum = |children: &mut dyn Iterator<Item = &Node>| {
+/// Number of nodes, keys not counted, and levels of collections. Recursion is bounded by [`DEPTH_MAX`].
+fn measure(node: Node<'_>) -> (usize, usize) {
+    let sum = |children: &mut dyn Iterator<Item = Node<'_>>| {
         let (size, depth) = children
             .map(measure)
             .fold((1, 0), |(size, depth), (child_size, child_depth)| (size + child_size, depth.max(child_depth)));
         (size, depth + 1)
     };
-    match &node.kind {
+    match node.kind() {
         Kind::Scalar(_) => (1, 0),
-        Kind::Sequence(items) => sum(&mut items.iter()),
-        Kind::Mapping(entries) => sum(&mut entries.iter().map(|entry| &entry.value)),
+        Kind::Sequence(mut items) => sum(&mut items),
+        Kind::Mapping(entries) => sum(&mut entries.map(|entry| entry.value)),
     }
 }
 

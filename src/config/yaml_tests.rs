@@ -1,6 +1,56 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::tree;
+use crate::config::yaml_core::Core;
+
+/// The tree as one of structs, to look at.
+#[derive(Debug, PartialEq)]
+struct Node {
+    kind: Kind,
+    position: Position,
+}
+
+#[derive(Debug, PartialEq)]
+enum Kind {
+    Scalar(Scalar),
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+#[derive(Debug, PartialEq)]
+struct Scalar {
+    text: String,
+    core: Core,
+}
+
+#[derive(Debug, PartialEq)]
+struct Entry {
+    key: String,
+    key_position: Position,
+    value: Node,
+}
+
+fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
+    let (tree, faults) = super::parse(text);
+    (tree.as_ref().and_then(tree::Tree::root).map(Node::of), faults)
+}
+
+impl Node {
+    fn of(node: tree::Node<'_>) -> Node {
+        let entry = |entry: tree::Entry<'_>| Entry {
+            key: entry.key.to_owned(),
+            key_position: entry.key_position,
+            value: Node::of(entry.value),
+        };
+        let kind = match node.kind() {
+            tree::Kind::Scalar(core) => Kind::Scalar(Scalar { text: node.text().to_owned(), core }),
+            tree::Kind::Sequence(items) => Kind::Sequence(items.map(Node::of).collect()),
+            tree::Kind::Mapping(entries) => Kind::Mapping(entries.map(entry).collect()),
+        };
+        Node { kind, position: node.position() }
+    }
+}
 
 fn tree(text: &str) -> Node {
     let (node, faults) = parse(text);
@@ -72,6 +122,36 @@ fn aliases_and_merge_keys_repeat_values() {
     assert_eq!(text(get(get(&root, "y"), "b")), "3");
     assert_eq!(text(get(get(&root, "z"), "b")), "2");
     assert_eq!(text(get(get(&root, "w"), "c")), "4");
+}
+
+/// Few keys are looked through, many are hashed.
+#[test]
+fn a_key_given_twice_is_found_among_many_and_among_merged_ones() {
+    let keys: String = (0..40).map(|number| format!("  k{number}: {number}\n")).collect();
+    let (node, faults) =
+        parse(&format!("a: &a\n{keys}  k3: again\n  k39: again\nb:\n  <<: *a\n  k5: own\n  k99: own\n"));
+    let problems: Vec<&str> = faults.iter().map(|fault| fault.problem.as_str()).collect();
+    assert_eq!(
+        problems,
+        ["the key `k3` was given before, at 5:3", "the key `k39` was given before, at 41:3"],
+        "{faults:?}"
+    );
+    let root = node.expect("a tree");
+    let merged = get(&root, "b");
+    assert_eq!(entries(merged).len(), 41);
+    for (key, value) in [("k5", "own"), ("k99", "own"), ("k3", "3"), ("k39", "39")] {
+        assert_eq!(text(get(merged, key)), value, "{key}");
+    }
+    assert_eq!(text(get(get(&root, "a"), "k39")), "39");
+}
+
+#[test]
+fn a_list_and_a_long_key_leave_an_empty_key_and_go_on() {
+    let (node, faults) = parse(&format!("[a, b]: 1\n{}: 2\nc: 3\n", "x".repeat(1001)));
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    let root = node.expect("a tree");
+    assert_eq!(entries(&root).iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["", "c"]);
+    assert_eq!(text(get(&root, "c")), "3");
 }
 
 #[test]

@@ -407,11 +407,15 @@ fn any<'s>(value: Value<'s>, demands: &Demands, written: &'s mut String) -> Resu
     })
 }
 
-/// Whether the shortest text of the float is the number that was written.
+/// Whether the shortest text of the float is the number that was written. Of two shortest texts that are equally near, which
+/// take 16 digits at least, one program shows the even one and another the larger: then neither is.
 fn is_exact(float: f64, text: &str) -> bool {
-    let mut buffer = ryu::Buffer::new();
-    let shortest = Decimal::parse(buffer.format(float));
-    matches!((shortest, Decimal::parse(text)), (Some(shortest), Some(written)) if shortest.equals(&written))
+    let is_written = |shortest: &str| {
+        let both = (Decimal::parse(shortest), Decimal::parse(text));
+        matches!(both, (Some(shortest), Some(written)) if shortest.equals(&written))
+    };
+    let is_short = text.len() <= DOUBLE_DIGITS + 1;
+    is_written(ryu::Buffer::new().format(float)) && (is_short || is_written(&format!("{float:e}")))
 }
 
 #[cfg(test)]

@@ -34,11 +34,11 @@ pub(super) fn decode(root: &Table<'_>) -> Vec<Database> {
         root.miss("databases", EXAMPLE);
         return Vec::new();
     };
-    let Some(entries) = section.entries() else {
+    let Some(mut entries) = section.entries().map(Iterator::peekable) else {
         section.refuse(format!("found {}", section.shown()), EXAMPLE);
         return Vec::new();
     };
-    if entries.is_empty() {
+    if entries.peek().is_none() {
         section.refuse("is empty", EXAMPLE);
     }
     let mut places = HashMap::new();

@@ -2,6 +2,7 @@
 
 mod alike;
 mod column;
+mod content;
 mod database;
 mod journal;
 mod libpq;

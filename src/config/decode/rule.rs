@@ -33,26 +33,25 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
         section.refuse(format!("found {}; each rule begins with `-`", section.shown()), EXAMPLE);
         return Vec::new();
     }
-    let values = section.list();
-    if values.is_empty() {
+    if section.list().next().is_none() {
         section.refuse("is empty", EXAMPLE);
     }
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut created = Created::new();
     let mut alike = Alike::default();
     let mut rules = Vec::new();
-    for (index, value) in values.iter().enumerate() {
+    for (index, value) in section.list().enumerate() {
         let table = value.table();
         let named = table.get("name");
         let name = named.as_ref().and_then(name).unwrap_or_else(|| format!("rule-{}", index + 1).into());
         if let Some(first) = names.insert(Arc::clone(&name), value.place_text()) {
-            let at = named.as_ref().unwrap_or(value);
+            let at = named.as_ref().unwrap_or(&value);
             at.refuse(
                 format!("the rule name `{name}` was given before, at {first}"),
                 "a name of its own for each rule",
             );
         }
-        if let Some(rule) = decode_one(name, value, &table, databases, &mut alike) {
+        if let Some(rule) = decode_one(name, &value, &table, databases, &mut alike) {
             check_created(&rule, &table, &mut created);
             rules.push(rule);
         }
@@ -74,8 +73,8 @@ fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
         if *theirs == ours {
             continue;
         }
-        let values = table.get("columns").and_then(|value| value.entries()).unwrap_or_default();
-        if let Some((_, value)) = values.iter().find(|(name, _)| *name == &*column.name) {
+        let mut values = table.get("columns").and_then(|value| value.entries()).into_iter().flatten();
+        if let Some((_, value)) = values.find(|(name, _)| *name == &*column.name) {
             let problem =
                 format!("another rule creates this column of `{}` as {theirs}, this one as {ours}", rule.table);
             value.refuse(problem, "one type, with `type` where needed");
@@ -137,7 +136,7 @@ fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {
         return None;
     };
     let texts = value.texts();
-    if texts.is_empty() && value.list().is_empty() {
+    if texts.is_empty() && value.list().next().is_none() {
         value.refuse("is empty", FORMS);
     }
     let mut patterns = Vec::new();
@@ -262,7 +261,7 @@ fn unsupported(table: &Table<'_>) {
         value.refuse_unsupported(&value.shown(), "utf-8");
     }
     if let Some(value) = table.get_later("key")
-        && !(value.is_list() && value.list().is_empty())
+        && !(value.is_list() && value.list().next().is_none())
     {
         value.refuse_unsupported("`key`", "[], or leave it out");
     }
@@ -310,10 +309,11 @@ fn columns(
         }
         return Some(Columns::Auto);
     }
-    let Some(entries) = value.entries().filter(|entries| !entries.is_empty()) else {
+    let mut entries = value.entries().into_iter().flatten().peekable();
+    if entries.peek().is_none() {
         value.refuse(format!("found {}", if value.is_list() { "a list" } else { "no column" }), FORMS);
         return None;
-    };
+    }
     let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
     let mut seen: HashMap<String, &str> = HashMap::new();
     let mut columns = Vec::new();

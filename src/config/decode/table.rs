@@ -6,17 +6,20 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Map, Value as Merged, ValueKind};
+use config::{Map, Value as Merged};
 
+use super::content::{Entries, Given};
 use super::value::{Context, Value};
 use crate::config::key_path::KeyPath;
-use crate::config::report::{Finding, nearest};
+use crate::config::report::{Finding, Place, nearest};
 
 /// A mapping with known keys; absent ones are empty.
 pub(crate) struct Table<'a> {
     pub cx: &'a Context<'a>,
     pub path: KeyPath,
-    entries: Option<&'a Map<String, Merged>>,
+    /// What the mapping is, or what stands in its place; `None` for an absent one and for the whole.
+    given: Option<Given<'a>>,
+    entries: Option<Entries<'a>>,
     /// The keys that were asked for: exactly those are accepted.
     asked: RefCell<Vec<&'static str>>,
     /// Keys that only have an effect in a later version.
@@ -25,11 +28,16 @@ pub(crate) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(crate) fn root(cx: &'a Context<'a>, entries: &'a Map<String, Merged>) -> Table<'a> {
-        Table::new(cx, KeyPath::root(), Some(entries))
+        Table::new(cx, KeyPath::root(), None, Some(Entries::Merged(entries)))
     }
 
-    pub(super) fn new(cx: &'a Context<'a>, path: KeyPath, entries: Option<&'a Map<String, Merged>>) -> Table<'a> {
-        Table { cx, path, entries, asked: RefCell::default(), later: RefCell::default() }
+    pub(super) fn new(
+        cx: &'a Context<'a>,
+        path: KeyPath,
+        given: Option<Given<'a>>,
+        entries: Option<Entries<'a>>,
+    ) -> Table<'a> {
+        Table { cx, path, given, entries, asked: RefCell::default(), later: RefCell::default() }
     }
 
     /// The value under a key, unless it is absent or null.
@@ -46,17 +54,16 @@ impl<'a> Table<'a> {
         self.find(key)
     }
 
-    fn find(&self, key: &str) -> Option<Value<'a>> {
-        let value = self.entries?.get(key)?;
-        let present = !matches!(value.kind, ValueKind::Nil);
-        present.then(|| Value { cx: self.cx, path: self.path.key(key), key: key.to_owned(), value })
+    fn find(&self, key: &'static str) -> Option<Value<'a>> {
+        let given = self.entries.as_ref()?.get(key).filter(|given| !given.is_null())?;
+        Some(Value { cx: self.cx, path: self.path.key(key), key, given })
     }
 
     /// A mapping below; an absent one is empty.
     pub(crate) fn table(&self, key: &'static str) -> Table<'a> {
         match self.get(key) {
             Some(value) => value.table(),
-            None => Table::new(self.cx, self.path.key(key), None),
+            None => Table::new(self.cx, self.path.key(key), None, None),
         }
     }
 
@@ -95,9 +102,8 @@ impl<'a> Table<'a> {
     /// Notes that something must be there and is not: at its key if that has no value, else at the mapping.
     pub(crate) fn miss(&self, key: &str, accepted: &str) {
         let path = self.path.key(key);
-        let is_empty = self.cx.provenances.contains_key(&path);
         let finding = Finding {
-            place: self.cx.place(if is_empty { &path } else { &self.path }, true),
+            place: self.place_of_missing(key, &path),
             key: path.to_string(),
             problem: "is missing".to_owned(),
             accepted: Some(accepted.to_owned()),
@@ -106,18 +112,30 @@ impl<'a> Table<'a> {
         self.cx.findings.borrow_mut().push(finding);
     }
 
+    /// At the key if it is there without a value, else at the mapping.
+    fn place_of_missing(&self, key: &str, path: &KeyPath) -> Place {
+        let Some(given @ Given::Listed { .. }) = self.given else {
+            let is_empty = self.cx.provenances.contains_key(path);
+            return self.cx.place(if is_empty { path } else { &self.path }, true);
+        };
+        let empty = self.entries.as_ref().and_then(|entries| entries.get(key));
+        empty.unwrap_or(given).place(self.cx, path, true)
+    }
+
     /// Notes every key that nobody asked for. Their values are not shown: the key may be a misspelt `password`.
     pub(crate) fn finish(self) {
         let (asked, later) = (self.asked.into_inner(), self.later.into_inner());
         let known = || asked.iter().chain(&later).copied();
-        for key in self.entries.into_iter().flat_map(Map::keys) {
+        for (key, given) in self.entries.iter().flat_map(Entries::iter) {
+            if known().any(|known| known == key) {
+                continue;
+            }
             let path = self.path.key(key);
-            // What has no provenance was not given by the user: a twin that an upper layer took back.
-            if known().any(|known| known == key) || !self.cx.provenances.contains_key(&path) {
+            if !given.is_from_user(self.cx, &path) {
                 continue;
             }
             let finding = Finding {
-                place: self.cx.place(&path, true),
+                place: given.place(self.cx, &path, true),
                 key: path.to_string(),
                 problem: "this key is not known".to_owned(),
                 accepted: Some(asked.join(", ")),

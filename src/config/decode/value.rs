@@ -7,13 +7,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use config::{Value as Merged, ValueKind};
-
+use super::content::{Content, Given};
 use super::table::Table;
 use crate::config::key_path::{KeyPath, carries_a_secret, names_a_secret};
-use crate::config::layer::{Origin, Provenance, Provenances};
+use crate::config::layer::{Origin, Provenances};
 use crate::config::report::{Finding, Place, Position, nearest};
 use crate::config::substitute;
+use crate::config::tree::Tree;
 use crate::config::units::{
     DURATION_FORMS, SIZE_FORMS, UnitError, parse_duration, parse_size, show_duration, show_size,
 };
@@ -23,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub file: &'a Path,
     pub environment: &'a BTreeMap<String, String>,
     pub hostname: &'a str,
+    /// The file, for the lists in it.
+    pub tree: &'a Tree,
     pub provenances: Provenances,
     pub findings: RefCell<Vec<Finding>>,
 }
@@ -47,13 +49,33 @@ pub(crate) struct Value<'a> {
     pub cx: &'a Context<'a>,
     pub path: KeyPath,
     /// The last key of the path, to know secrets by.
-    pub(super) key: String,
-    pub(super) value: &'a Merged,
+    pub(super) key: &'a str,
+    pub(super) given: Given<'a>,
 }
 
 impl<'a> Value<'a> {
-    fn provenance(&self) -> Option<&'a Provenance> {
-        self.cx.provenances.get(&self.path)
+    fn content(&self) -> Content<'a> {
+        self.given.content(self.cx)
+    }
+
+    fn place(&self) -> Place {
+        self.given.place(self.cx, &self.path, false)
+    }
+
+    /// The text as it stands in the file, if variables were filled into it.
+    fn written(&self) -> Option<&'a str> {
+        match self.given {
+            Given::Merged(_) => self.cx.provenances.get(&self.path)?.written.as_deref(),
+            Given::Listed { node, .. } => node.written(),
+        }
+    }
+
+    /// The text of a scalar, where it is known.
+    fn known_text(&self) -> Option<&'a str> {
+        match self.given {
+            Given::Merged(_) => self.cx.provenances.get(&self.path)?.text.as_deref(),
+            Given::Listed { node, .. } => Some(node.text()),
+        }
     }
 
     /// Notes a mistake at this value.
@@ -63,7 +85,7 @@ impl<'a> Value<'a> {
 
     pub(crate) fn refuse_with(&self, problem: impl Into<String>, accepted: Option<String>, suggestion: Option<String>) {
         let finding = Finding {
-            place: self.cx.place(&self.path, false),
+            place: self.place(),
             key: self.path.to_string(),
             problem: self.without_variables(problem.into()),
             accepted,
@@ -75,9 +97,7 @@ impl<'a> Value<'a> {
     /// A message about this value in which the variables that were filled into it stand by their names: what they hold may
     /// be a secret.
     fn without_variables(&self, message: String) -> String {
-        let Some(written) = self.provenance().and_then(|provenance| provenance.written.as_deref()) else {
-            return message;
-        };
+        let Some(written) = self.written() else { return message };
         substitute::names(written).fold(message, |message, name| match self.cx.environment.get(name) {
             Some(value) if value.len() >= substitute::SECRET_LEN_MIN => {
                 message.replace(value.as_str(), &format!("${{{name}}}"))
@@ -107,13 +127,13 @@ impl<'a> Value<'a> {
     /// stands in the file.
     pub(crate) fn shown(&self) -> String {
         const SHOWN_CHARS_MAX: usize = 60;
-        let text = match &self.value.kind {
-            ValueKind::Table(_) => return "a mapping".to_owned(),
-            ValueKind::Array(_) => return "a list".to_owned(),
-            _ => self.provenance().and_then(|provenance| provenance.written.clone().or(provenance.text.clone())),
+        let text = match self.content() {
+            Content::Mapping(_) => return "a mapping".to_owned(),
+            Content::List(_) => return "a list".to_owned(),
+            _ => self.written().or_else(|| self.known_text()),
         };
-        let text = text.unwrap_or_else(|| self.value.to_string());
-        if names_a_secret(&self.key) || carries_a_secret(&text) {
+        let text = text.map_or_else(|| self.given.to_text(), str::to_owned);
+        if names_a_secret(self.key) || carries_a_secret(&text) {
             return "`***`".to_owned();
         }
         let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
@@ -132,8 +152,7 @@ impl<'a> Value<'a> {
 
     /// Whether a message may repeat parts of the text: no variable was filled into it, and it is no secret.
     pub(crate) fn may_be_quoted(&self) -> bool {
-        let is_filled = self.provenance().is_some_and(|provenance| provenance.written.is_some());
-        !is_filled && self.shown() != "`***`"
+        self.written().is_none() && self.shown() != "`***`"
     }
 
     /// A suggestion that repeats parts of the text, where a message may.
@@ -143,12 +162,16 @@ impl<'a> Value<'a> {
 
     /// Whether the whole value came from outside the file, where lists are written with commas.
     fn is_from_outside(&self) -> bool {
-        self.provenance().is_some_and(|provenance| !matches!(provenance.origin, Origin::File { .. }))
+        let provenance = match self.given {
+            Given::Merged(_) => self.cx.provenances.get(&self.path),
+            Given::Listed { .. } => None,
+        };
+        provenance.is_some_and(|provenance| !matches!(provenance.origin, Origin::File { .. }))
     }
 
     /// `bridge.yaml:12:5`, or the variable.
     pub(crate) fn place_text(&self) -> String {
-        match self.cx.place(&self.path, false) {
+        match self.place() {
             Place::File { file, position } => format!("{}:{position}", file.display()),
             Place::Variable(name) => name,
             Place::Flag(path) => path,
@@ -157,39 +180,33 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn table(&self) -> Table<'a> {
-        match &self.value.kind {
-            ValueKind::Table(entries) => Table::new(self.cx, self.path.clone(), Some(entries)),
-            ValueKind::Nil => Table::new(self.cx, self.path.clone(), None),
+        let entries = match self.content() {
+            Content::Mapping(entries) => Some(entries),
+            Content::Null => None,
             _ => {
                 self.refuse(format!("found {}", self.kind_name()), "a mapping, `key: value`");
-                Table::new(self.cx, self.path.clone(), None)
+                None
             }
-        }
+        };
+        Table::new(self.cx, self.path.clone(), Some(self.given), entries)
     }
 
     /// A mapping whose keys the user chooses; null values are in it.
-    pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
-        let ValueKind::Table(entries) = &self.value.kind else { return None };
-        let entry = |(key, value): (&'a String, &'a Merged)| {
-            (key.as_str(), Value { cx: self.cx, path: self.path.key(key), key: key.clone(), value })
-        };
-        Some(entries.iter().map(entry).collect())
+    pub(crate) fn entries(&self) -> Option<impl Iterator<Item = (&'a str, Value<'a>)> + use<'a>> {
+        let Content::Mapping(entries) = self.content() else { return None };
+        let (cx, above) = (self.cx, self.path.clone());
+        Some(entries.iter().map(move |(key, given)| (key, Value { cx, path: above.key(key), key, given })))
     }
 
     /// A list; one value stands for a list of it, and from outside the file commas separate.
-    pub(crate) fn list(&self) -> Vec<Value<'a>> {
-        match &self.value.kind {
-            ValueKind::Array(items) => {
-                let item = |(index, value): (usize, &'a Merged)| Value {
-                    cx: self.cx,
-                    path: self.path.index(index),
-                    key: self.key.clone(),
-                    value,
-                };
-                items.iter().enumerate().map(item).collect()
-            }
-            _ => vec![self.clone()],
-        }
+    pub(crate) fn list(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        let (items, single) = match self.content() {
+            Content::List(items) => (items, None),
+            _ => (None, Some(self.clone())),
+        };
+        let (cx, above, key) = (self.cx, self.path.clone(), self.key);
+        let item = move |(index, node)| Value { cx, path: above.index(index), key, given: Given::item(node) };
+        items.into_iter().flatten().enumerate().map(item).chain(single)
     }
 
     /// The texts of a list, each with the value it came from.
@@ -208,20 +225,20 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn is_list(&self) -> bool {
-        matches!(self.value.kind, ValueKind::Array(_))
+        matches!(self.content(), Content::List(_))
     }
 
     pub(crate) fn is_scalar(&self) -> bool {
-        !matches!(self.value.kind, ValueKind::Array(_) | ValueKind::Table(_))
+        !matches!(self.content(), Content::List(_) | Content::Mapping(_))
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        matches!(self.value.kind, ValueKind::Nil)
+        matches!(self.content(), Content::Null)
     }
 
     /// Whether an unquoted number or boolean stands there.
     pub(crate) fn is_number_or_flag(&self) -> bool {
-        self.is_scalar() && !self.is_null() && !matches!(self.value.kind, ValueKind::String(_))
+        matches!(self.content(), Content::Flag(_) | Content::Integer(_) | Content::Float(_))
     }
 
     /// The text of a scalar, as written.
@@ -229,8 +246,7 @@ impl<'a> Value<'a> {
         if !self.is_scalar() || self.is_null() {
             return None;
         }
-        let text = self.provenance().and_then(|provenance| provenance.text.clone());
-        Some(text.unwrap_or_else(|| self.value.to_string()))
+        Some(self.known_text().map_or_else(|| self.given.to_text(), str::to_owned))
     }
 
     pub(crate) fn text(&self) -> Option<String> {
@@ -242,13 +258,13 @@ impl<'a> Value<'a> {
     }
 
     fn kind_name(&self) -> &'static str {
-        match &self.value.kind {
-            ValueKind::Nil => "nothing",
-            ValueKind::Boolean(_) => "true or false",
-            ValueKind::String(_) => "text",
-            ValueKind::Table(_) => "a mapping",
-            ValueKind::Array(_) => "a list",
-            _ => "a number",
+        match self.content() {
+            Content::Null => "nothing",
+            Content::Flag(_) => "true or false",
+            Content::Text(_) => "text",
+            Content::Mapping(_) => "a mapping",
+            Content::List(_) => "a list",
+            Content::Integer(_) | Content::Float(_) => "a number",
         }
     }
 
@@ -324,22 +340,26 @@ impl<'a> Value<'a> {
     /// A literal, for columns.
     pub(crate) fn literal(&self) -> Option<serde_json::Value> {
         use serde_json::Value as Json;
-        Some(match &self.value.kind {
-            ValueKind::Nil => Json::Null,
-            ValueKind::Boolean(flag) => Json::Bool(*flag),
-            ValueKind::I64(number) => Json::from(*number),
-            ValueKind::U64(number) => Json::from(*number),
-            ValueKind::Float(number) if number.is_finite() => Json::from(*number),
-            ValueKind::I128(_) | ValueKind::U128(_) | ValueKind::Float(_) => {
-                self.refuse(format!("found {}", self.shown()), "a finite number; write others in quotes, as text");
-                return None;
+        let finite = match self.content() {
+            Content::Null => Some(Json::Null),
+            Content::Flag(flag) => Some(Json::Bool(flag)),
+            Content::Integer(number) => {
+                i64::try_from(number).map(Json::from).or_else(|_| u64::try_from(number).map(Json::from)).ok()
             }
-            ValueKind::String(text) => Json::String(text.clone()),
-            ValueKind::Array(_) => Json::Array(self.list().iter().map(Value::literal).collect::<Option<Vec<Json>>>()?),
-            ValueKind::Table(_) => {
-                let pair = |(key, value): (&str, Value<'_>)| Some((key.to_owned(), value.literal()?));
-                Json::Object(self.entries()?.into_iter().map(pair).collect::<Option<serde_json::Map<_, _>>>()?)
+            Content::Float(number) => number.is_finite().then(|| Json::from(number)),
+            Content::Text(text) => Some(Json::String(text.to_owned())),
+            Content::List(_) => {
+                let items = self.list().map(|item| item.literal());
+                return items.collect::<Option<Vec<Json>>>().map(Json::Array);
             }
-        })
+            Content::Mapping(_) => {
+                let pairs = self.entries()?.map(|(key, value)| Some((key.to_owned(), value.literal()?)));
+                return pairs.collect::<Option<serde_json::Map<_, _>>>().map(Json::Object);
+            }
+        };
+        if finite.is_none() {
+            self.refuse(format!("found {}", self.shown()), "a finite number; write others in quotes, as text");
+        }
+        finite
     }
 }
