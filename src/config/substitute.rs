@@ -54,11 +54,14 @@ pub(super) fn substitute(
 /// Shorter values of variables are no secrets, and parts of many words.
 pub(super) const SECRET_LEN_MIN: usize = 4;
 
+/// Words of messages that are longer than this mean the same when they stand as a variable's name.
+const WORD_LEN_MAX: usize = 11;
+
 /// `message` with the variable's name instead of its value: between backticks, where messages quote, and everywhere else
 /// too unless the value might be a word of the message's own.
 pub(super) fn name_in_message(message: &str, name: &str, value: &str) -> String {
     let reference = format!("${{{name}}}");
-    let is_word = value.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+    let is_word = value.len() <= WORD_LEN_MAX && value.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
     if !is_word {
         return message.replace(value, &reference);
     }
@@ -138,6 +141,7 @@ mod tests {
         {
             assert_eq!(name_in_message("found `json`; accepted are json and a7#b", "X", value), expected);
         }
+        assert_eq!(name_in_message("the file `a`b/correcthorse`", "X", "correcthorse"), "the file `a`b/${X}`");
     }
 
     #[test]
