@@ -48,6 +48,22 @@ async fn a_lock_held_elsewhere_is_transient_and_passes() {
     assert_eq!(database.number("SELECT count(*) FROM readings"), 1);
 }
 
+// SQLite's busy timeout does not cover the switch to WAL.
+#[tokio::test]
+async fn a_file_that_is_written_is_waited_for_before_it_is_switched_to_wal() {
+    let database = SqliteFile::new();
+    let writer = database.connection();
+    writer.execute_batch("CREATE TABLE owned_by_another (a); BEGIN IMMEDIATE").unwrap();
+    let mut sink = SqliteFile::sink_of(database.path(), BUSY_TIMEOUT);
+    let begun = Instant::now();
+    let error = sink.connect().await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (Class::Transient, "SQLITE_BUSY"));
+    assert!(begun.elapsed() >= BUSY_TIMEOUT);
+
+    writer.execute_batch("COMMIT").unwrap();
+    sink.connect().await.unwrap();
+}
+
 /// Writes one row of that id, moving the offset from `from` to the next.
 async fn write_one(sink: &mut SqliteSink, from: u64, id: i64) -> Result<(), SinkError> {
     let mut builder = BatchBuilder::new(sink.encoder(), from, from + 1);

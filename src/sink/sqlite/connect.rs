@@ -12,7 +12,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -36,6 +37,9 @@ const STATEMENTS_MAX: usize = 64;
 /// Looks at the path before and after opening. The first try may create the file, the second then finds it; a third is
 /// for a file replaced just then.
 const OPEN_TRIES: usize = 3;
+
+/// Between two tries to switch a file to WAL that others hold; a switch takes a few milliseconds.
+const WAL_RETRY: Duration = Duration::from_millis(5);
 
 /// Which file it is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub(super) fn open(path: &Path, busy_timeout: Duration, log_in_doubt: bool) -> R
     check_place(&path)?;
     room::require(&path)?;
     let (connection, file) = open_file(&path, busy_timeout)?;
-    set_up(&connection, &path)?;
+    set_up(&connection, &path, busy_timeout)?;
     room::reserve_index(&path)?;
     if log_in_doubt {
         copy_log(&connection, &path)?;
@@ -174,7 +178,7 @@ fn open_file(path: &Path, busy_timeout: Duration) -> Result<(Connection, FileId)
     })
 }
 
-fn set_up(connection: &Connection, path: &Path) -> Result<(), SinkError> {
+fn set_up(connection: &Connection, path: &Path, busy_timeout: Duration) -> Result<(), SinkError> {
     let what = format!("cannot set up the database {}", path.display());
     let failed = |error: rusqlite::Error| sink_error(&what, &error, Moment::Elsewhere);
     // SQLite opens a file that it may not write for reading, and fails later.
@@ -187,7 +191,7 @@ fn set_up(connection: &Connection, path: &Path) -> Result<(), SinkError> {
         });
     }
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+    let mode = make_wal(connection, busy_timeout).map_err(failed)?;
     if mode != "wal" {
         return Err(SinkError {
             class: Class::Table,
@@ -197,6 +201,23 @@ fn set_up(connection: &Connection, path: &Path) -> Result<(), SinkError> {
         });
     }
     connection.execute_batch(SETTINGS).map_err(failed)
+}
+
+/// Switches the file to WAL, which it then stays, and returns the journal mode that it has. Whoever switches needs the
+/// file alone, and SQLite's busy timeout does not cover this: of two programs that open a new file at once, one is told
+/// that it is locked without any waiting.
+fn make_wal(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<String> {
+    let give_up = Instant::now() + busy_timeout;
+    loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
+            Err(error) if is_busy(&error) && Instant::now() < give_up => thread::sleep(WAL_RETRY),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 /// Copies the whole write-ahead log into the database, syncs it there and cuts the log to nothing.
