@@ -60,6 +60,7 @@ macro_rules! sink_contract {
                 a_missing_table_is_described_as_none,
                 a_created_table_takes_every_declared_type,
                 a_table_is_described_as_it_is,
+                many_tables_are_described_in_order_and_the_missing_ones_as_none,
                 two_sinks_may_set_up_a_database_at_once,
                 only_old_dead_letters_of_the_bridge_are_purged,
                 a_closed_sink_asks_for_a_connection,

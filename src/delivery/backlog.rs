@@ -101,18 +101,20 @@ impl<F: Fs> Filling<'_, F> {
             if self.until.is_some_and(|until| position >= until) || (is_halted && !gatherer.is_empty()) {
                 break;
             }
-            match self.reader.next()? {
-                None => break,
-                Some(Entry::Message(message)) => {
+            let entry = self.reader.next();
+            match &entry {
+                Err(_) => return entry.map(|_| filled),
+                Ok(None) => break,
+                Ok(Some(Entry::Message(message))) => {
                     filled.oldest.get_or_insert(message.received_at);
-                    if let Err(halt) = gatherer.add(&message, self.account) {
+                    if let Err(halt) = gatherer.add(message, self.account) {
                         *self.halt_before = Some(halt.seq);
                         self.reader.seek(halt.seq)?;
                         filled.halted = Some(halt);
                         break;
                     }
                 }
-                Some(Entry::Lost(lost)) => gatherer.add_lost(&lost),
+                Ok(Some(Entry::Lost(lost))) => gatherer.add_lost(lost),
             }
             if is_halted {
                 break;

@@ -1,6 +1,6 @@
 //! Rules against the live database: missing tables are created where that is asked for, and everything is compiled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::stop::Stop;
@@ -18,21 +18,22 @@ pub(super) async fn compile<S: Sink>(
     let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
     let mut faults = Vec::new();
     let mut mends = Vec::new();
-    for rule in rules {
-        if schemas.contains_key(&rule.table) {
-            continue;
-        }
-        match live_table(sink, &rule.table, rules).await? {
+    let mut seen = HashSet::new();
+    let first_rules: Vec<&Arc<Rule>> = rules.iter().filter(|rule| seen.insert(&rule.table)).collect();
+    let tables: Vec<&TableName> = first_rules.iter().map(|rule| &rule.table).collect();
+    let found = sink.describe_all(&tables).await?;
+    for (rule, found) in first_rules.into_iter().zip(found) {
+        let live = match found {
+            Some(schema) => Ok(schema),
+            None => make_table(sink, &rule.table, rules).await?,
+        };
+        match live {
             Ok(schema) => {
                 schemas.insert(rule.table.clone(), Arc::new(schema));
             }
             Err(mend) => {
                 faults.push(format!("rule {} ({}): there is no table {}", rule.name, rule.position, rule.table));
                 mends.extend(mend);
-                // Later rules on the same table need not repeat it.
-                let name = rule.table.clone();
-                let absent = TableSchema { name: name.clone(), columns: Vec::new(), primary_key: Vec::new() };
-                schemas.insert(name, Arc::new(absent));
             }
         }
     }
@@ -52,15 +53,12 @@ pub(super) async fn compile<S: Sink>(
     Err(Stop::Hold { reason: faults.join("; "), mend })
 }
 
-/// The live table, made first if a rule asks for it; `Err` holds the SQL that would make it, where the rules tell.
-async fn live_table<S: Sink>(
+/// The table that is missing, made if a rule asks for it; `Err` holds the SQL that would make it, where the rules tell.
+async fn make_table<S: Sink>(
     sink: &mut S,
     table: &TableName,
     rules: &[Arc<Rule>],
 ) -> Result<Result<TableSchema, Option<String>>, Stop> {
-    if let Some(schema) = sink.describe(table).await? {
-        return Ok(Ok(schema));
-    }
     let create = rules.iter().any(|rule| rule.create && rule.table == *table);
     let Some((columns, untyped)) = declared_columns(table, rules, create) else { return Ok(Err(None)) };
     let columns: Vec<(&str, DeclaredType)> =

@@ -53,10 +53,11 @@ pub(super) struct Scratch {
 
 /// Makes `value` a cell that fits `column_type` and hands it to `done`. Arrays go through [`coerce_array`].
 ///
+/// The value comes by reference, here and below: a copy of an enum is put together from parts, and whoever reads it waits.
 /// `done` stands in the branch of each type, so that the compiler knows there which cell the encoder gets for which type:
 /// what the encoder would ask is answered when the bridge is built, and no cell is put together in memory.
 pub(super) fn coerce<'s>(
-    value: Value<'s>,
+    value: &Value<'s>,
     column_type: &ColumnType,
     demands: &Demands,
     scratch: &'s mut Scratch,
@@ -64,9 +65,13 @@ pub(super) fn coerce<'s>(
 ) -> Result<(), Misfit> {
     let Scratch { unescaped, written } = scratch;
     written.clear();
-    let value = match value {
-        Value::JsonString(raw) if !is_json(column_type) => Value::Text(json_text::unescape(raw, unescaped)?),
-        other => other,
+    let unquoted;
+    let value = match *value {
+        Value::JsonString(raw) if !is_json(column_type) => {
+            unquoted = Value::Text(json_text::unescape(raw, unescaped)?);
+            &unquoted
+        }
+        _ => value,
     };
     let clockface = &demands.clockface;
     match column_type {
@@ -90,21 +95,21 @@ pub(super) fn coerce<'s>(
         ColumnType::Inet => done(Cell::Text(address(value, written)?)),
         ColumnType::Any => done(any(value, demands, written)?),
         ColumnType::Json | ColumnType::Jsonb => done(Cell::Text(json_text::json(value, column_type, written)?)),
-        ColumnType::Array(..) | ColumnType::Unsupported(_) => return Err(expected("another type", &value)),
+        ColumnType::Array(..) | ColumnType::Unsupported(_) => return Err(expected("another type", value)),
     }
     Ok(())
 }
 
 /// The elements of a JSON array, coerced, handed to `done`. Takes memory per element: arrays are rare.
 pub(super) fn coerce_array(
-    value: Value<'_>,
+    value: &Value<'_>,
     element_type: &ColumnType,
     demands: &Demands,
     done: impl FnOnce(&[Cell<'_>]),
 ) -> Result<(), Misfit> {
-    let Value::Tree(raw) = value else { return Err(expected("an array", &value)) };
+    let Value::Tree(raw) = *value else { return Err(expected("an array", value)) };
     if !raw.starts_with('[') {
-        return Err(expected("an array", &value));
+        return Err(expected("an array", value));
     }
     let elements: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(raw).map_err(|_| "an array that cannot be read")?;
@@ -116,7 +121,7 @@ pub(super) fn coerce_array(
             Some(Value::Tree(raw)) if raw.starts_with('[') && !is_json(element_type) => {
                 return Err("an array in an array, where the column has one dimension".into());
             }
-            Some(element) => coerce(element, element_type, demands, scratch, |cell| cells.push(cell))?,
+            Some(element) => coerce(&element, element_type, demands, scratch, |cell| cells.push(cell))?,
         }
     }
     done(&cells);
@@ -127,7 +132,7 @@ fn is_json(column_type: &ColumnType) -> bool {
     matches!(column_type, ColumnType::Json | ColumnType::Jsonb)
 }
 
-fn boolean(value: Value<'_>) -> Result<bool, Misfit> {
+fn boolean(value: &Value<'_>) -> Result<bool, Misfit> {
     const WORDS: [(&str, bool); 8] = [
         ("true", true),
         ("false", false),
@@ -138,7 +143,7 @@ fn boolean(value: Value<'_>) -> Result<bool, Misfit> {
         ("1", true),
         ("0", false),
     ];
-    let whole = match value {
+    let whole = match *value {
         Value::Bool(truth) => return Ok(truth),
         Value::Int(number) => Some(number),
         Value::Number(text) => Decimal::parse(text).and_then(|number| number.to_i64().ok()),
@@ -154,19 +159,19 @@ fn boolean(value: Value<'_>) -> Result<bool, Misfit> {
         Some(0) => Ok(false),
         Some(1) => Ok(true),
         _ if matches!(value, Value::Number(_) | Value::Int(_)) => Err("a number other than 0 and 1".into()),
-        _ => Err(expected("a truth value", &value)),
+        _ => Err(expected("a truth value", value)),
     }
 }
 
-fn integer(value: Value<'_>, clockface: &Clockface, min: i64, max: i64) -> Result<i64, Misfit> {
-    let number = match value {
+fn integer(value: &Value<'_>, clockface: &Clockface, min: i64, max: i64) -> Result<i64, Misfit> {
+    let number = match *value {
         Value::Instant(micros) => micros.div_euclid(1_000),
         _ if clockface.format.is_some() => clockface.instant(value)?.div_euclid(1_000),
         Value::Int(number) => number,
         Value::Bool(truth) => truth.into(),
         Value::Number(text) => whole(text)?,
         Value::Text(text) => whole(text.trim())?,
-        _ => return Err(expected("an integer", &value)),
+        _ => return Err(expected("an integer", value)),
     };
     if (min..=max).contains(&number) { Ok(number) } else { Err("a number out of the column's range".into()) }
 }
@@ -186,8 +191,8 @@ fn decimal(text: &str) -> Result<Decimal<'_>, Misfit> {
     Decimal::parse(text).ok_or("a string that is not a number".into())
 }
 
-fn double(value: Value<'_>) -> Result<f64, Misfit> {
-    if let Value::Number(text) = value
+fn double(value: &Value<'_>) -> Result<f64, Misfit> {
+    if let Value::Number(text) = *value
         && let Some(number) = double_of_few_digits(text)
     {
         return Ok(number);
@@ -196,15 +201,15 @@ fn double(value: Value<'_>) -> Result<f64, Misfit> {
 }
 
 /// Parsed as a single at once: through a double it would be rounded twice.
-fn single(value: Value<'_>) -> Result<f64, Misfit> {
+fn single(value: &Value<'_>) -> Result<f64, Misfit> {
     float(value, SINGLE_DIGITS, |text| text.parse::<f32>().ok().map(f64::from))
 }
 
 /// `exact_digits`: integers of that many digits stay exact without a look at them.
-fn float(value: Value<'_>, exact_digits: usize, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, Misfit> {
+fn float(value: &Value<'_>, exact_digits: usize, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, Misfit> {
     const OUT_OF_RANGE: &str = "a number out of the column's range";
     let mut buffer = itoa::Buffer::new();
-    let text = match value {
+    let text = match *value {
         Value::Number(text) => text,
         Value::Text(text) => {
             // Rust reads `inf` and `NaN` too, which no database column of numbers should get from a sensor's text.
@@ -213,7 +218,7 @@ fn float(value: Value<'_>, exact_digits: usize, parse: impl Fn(&str) -> Option<f
         }
         Value::Int(number) => buffer.format(number),
         Value::Bool(truth) => return Ok(f64::from(u8::from(truth))),
-        _ => return Err(expected("a number", &value)),
+        _ => return Err(expected("a number", value)),
     };
     let number = parse(text).filter(|number| number.is_finite()).ok_or(OUT_OF_RANGE)?;
     if number == 0.0 && Decimal::parse(text).is_some_and(|exact| !exact.is_zero()) {
@@ -243,8 +248,8 @@ fn is_kept(number: f64, text: &str) -> bool {
     }
 }
 
-fn numeric<'s>(value: Value<'s>, limits: Option<(u16, i16)>, written: &'s mut String) -> Result<&'s str, Misfit> {
-    let text = match value {
+fn numeric<'s>(value: &Value<'s>, limits: Option<(u16, i16)>, written: &'s mut String) -> Result<&'s str, Misfit> {
+    let text = match *value {
         Value::Number(text) => text,
         Value::Text(text) => text.trim(),
         Value::Bool(truth) => {
@@ -258,7 +263,7 @@ fn numeric<'s>(value: Value<'s>, limits: Option<(u16, i16)>, written: &'s mut St
             push_integer(number, written);
             return numeric_text(written, limits, &mut String::new()).map(|_| written.as_str());
         }
-        _ => return Err(expected("a number", &value)),
+        _ => return Err(expected("a number", value)),
     };
     numeric_text(text, limits, written)
 }
@@ -294,8 +299,8 @@ fn push_integer(number: i64, written: &mut String) {
 }
 
 /// A value as text, whatever it is.
-fn as_text<'s>(value: Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
-    match value {
+fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
+    match *value {
         Value::Text(text) | Value::Number(text) | Value::Tree(text) | Value::JsonString(text) => Ok(text),
         Value::Bool(truth) => Ok(if truth { "true" } else { "false" }),
         Value::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|_| "bytes that are not UTF-8 text".into()),
@@ -311,13 +316,17 @@ fn as_text<'s>(value: Value<'s>, written: &'s mut String) -> Result<&'s str, Mis
 }
 
 fn text<'s>(
-    value: Value<'s>,
+    value: &Value<'s>,
     max_chars: Option<u32>,
     demands: &Demands,
     written: &'s mut String,
 ) -> Result<&'s str, Misfit> {
+    let time;
     let value = match demands.clockface.format {
-        Some(_) => Value::Instant(demands.clockface.sortable_instant(value)?),
+        Some(_) => {
+            time = Value::Instant(demands.clockface.sortable_instant(value)?);
+            &time
+        }
         None => value,
     };
     let text = as_text(value, written)?;
@@ -334,7 +343,7 @@ fn text<'s>(
     Ok(text)
 }
 
-fn label<'s>(value: Value<'s>, labels: &[String], written: &'s mut String) -> Result<&'s str, Misfit> {
+fn label<'s>(value: &Value<'s>, labels: &[String], written: &'s mut String) -> Result<&'s str, Misfit> {
     let text = as_text(value, written)?;
     if labels.iter().any(|label| label == text) {
         Ok(text)
@@ -343,37 +352,37 @@ fn label<'s>(value: Value<'s>, labels: &[String], written: &'s mut String) -> Re
     }
 }
 
-fn bytes<'s>(value: Value<'s>, written: &'s mut String) -> Result<&'s [u8], Misfit> {
-    match value {
+fn bytes<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s [u8], Misfit> {
+    match *value {
         Value::Bytes(bytes) => Ok(bytes),
-        other => as_text(other, written).map(str::as_bytes),
+        _ => as_text(value, written).map(str::as_bytes),
     }
 }
 
-fn uuid(value: Value<'_>) -> Result<[u8; 16], Misfit> {
-    match value {
+fn uuid(value: &Value<'_>) -> Result<[u8; 16], Misfit> {
+    match *value {
         Value::Text(text) => uuid::Uuid::try_parse(text.trim())
             .map(uuid::Uuid::into_bytes)
             .map_err(|_| "a string that is no UUID".into()),
         Value::Bytes(bytes) => bytes.try_into().map_err(|_| "bytes that are not the 16 of a UUID".into()),
-        _ => Err(expected("a UUID", &value)),
+        _ => Err(expected("a UUID", value)),
     }
 }
 
-fn duration(value: Value<'_>) -> Result<Cell<'static>, Misfit> {
-    let parsed = match value {
+fn duration(value: &Value<'_>) -> Result<Cell<'static>, Misfit> {
+    let parsed = match *value {
         Value::Text(text) | Value::Number(text) => interval::parse(text.trim()),
         Value::Int(seconds) => seconds.checked_mul(1_000_000).map(|micros| (0, 0, micros)),
-        _ => return Err(expected("an interval", &value)),
+        _ => return Err(expected("an interval", value)),
     };
     let (months, days, micros) =
         parsed.ok_or("no interval: ISO 8601 (`PT1H30M`), `N days HH:MM:SS` or a number of seconds is expected")?;
     Ok(Cell::Interval { months, days, micros })
 }
 
-fn address<'s>(value: Value<'_>, written: &'s mut String) -> Result<&'s str, Misfit> {
+fn address<'s>(value: &Value<'_>, written: &'s mut String) -> Result<&'s str, Misfit> {
     const NO_ADDRESS: &str = "a string that is no IP address";
-    let Value::Text(text) = value else { return Err(expected("an IP address", &value)) };
+    let Value::Text(text) = *value else { return Err(expected("an IP address", value)) };
     let (address, prefix) = match text.trim().split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text.trim(), None),
@@ -389,12 +398,16 @@ fn address<'s>(value: Value<'_>, written: &'s mut String) -> Result<&'s str, Mis
     Ok(written)
 }
 
-fn any<'s>(value: Value<'s>, demands: &Demands, written: &'s mut String) -> Result<Cell<'s>, Misfit> {
+fn any<'s>(value: &Value<'s>, demands: &Demands, written: &'s mut String) -> Result<Cell<'s>, Misfit> {
+    let time;
     let value = match demands.clockface.format {
-        Some(_) => Value::Instant(demands.clockface.sortable_instant(value)?),
+        Some(_) => {
+            time = Value::Instant(demands.clockface.sortable_instant(value)?);
+            &time
+        }
         None => value,
     };
-    Ok(match value {
+    Ok(match *value {
         Value::Bool(truth) => Cell::Bool(truth),
         Value::Int(number) => Cell::Int(number),
         Value::Bytes(bytes) => Cell::Bytes(bytes),
@@ -403,7 +416,7 @@ fn any<'s>(value: Value<'s>, demands: &Demands, written: &'s mut String) -> Resu
             (_, Ok(float)) if is_exact(float, text) => Cell::Float(float),
             _ => Cell::Text(text),
         },
-        other => Cell::Text(as_text(other, written)?),
+        _ => Cell::Text(as_text(value, written)?),
     })
 }
 

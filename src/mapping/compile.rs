@@ -156,7 +156,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
 
     fn encoded(&self, value: Value<'_>, live: &Column, demands: &Demands) -> Result<Box<[u8]>, Misfit> {
         let mut bytes = Vec::new();
-        encode_value(value, &live.column_type, demands, &mut Scratch::default(), self.encoder, &mut bytes)?;
+        encode_value(&value, &live.column_type, demands, &mut Scratch::default(), self.encoder, &mut bytes)?;
         Ok(bytes.into())
     }
 

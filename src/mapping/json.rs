@@ -57,9 +57,18 @@ struct Keys {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Member {
     key: String,
-    /// As most devices write it: `"key":`.
-    written: String,
+    written: Written,
     node: Node,
+}
+
+/// A key with its quotes and colon, as most devices write it: `"key":`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Written {
+    text: String,
+    /// Its first eight bytes, or all of them and zeros.
+    head: u64,
+    /// The bits of `head` that are bytes of the text.
+    mask: u64,
 }
 
 /// One wanted path.
@@ -147,13 +156,32 @@ impl Node {
     }
 }
 
+impl Written {
+    fn of(key: &str) -> Written {
+        let text = format!("{}:", serde_json::Value::from(key));
+        let word = |byte_at: &dyn Fn(usize) -> u8| u64::from_le_bytes(std::array::from_fn(byte_at));
+        let head = word(&|at| text.as_bytes().get(at).copied().unwrap_or(0));
+        let mask = word(&|at| if at < text.len() { u8::MAX } else { 0 });
+        Written { text, head, mask }
+    }
+
+    /// Whether `bytes` begin with it; most keys are told by one comparison.
+    fn begins(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk() {
+            Some(eight) if (u64::from_le_bytes(*eight) ^ self.head) & self.mask != 0 => false,
+            Some(eight) if self.text.len() <= eight.len() => true,
+            _ => bytes.starts_with(self.text.as_bytes()),
+        }
+    }
+}
+
 impl Keys {
     /// The node under `key`, made if need be.
     fn entry(&mut self, key: &str) -> &mut Node {
         let at = match self.sorted_at(key.as_bytes()) {
             Ok(at) => self.sorted[at],
             Err(at) => {
-                let written = format!("{}:", serde_json::Value::from(key));
+                let written = Written::of(key);
                 self.sorted.insert(at, self.members.len());
                 self.members.push(Member { key: key.to_owned(), written, node: Node::default() });
                 self.members.len() - 1
@@ -164,7 +192,9 @@ impl Keys {
 
     fn find(&self, key: &[u8]) -> Option<usize> {
         if self.members.len() <= KEYS_COMPARED_MAX {
-            return self.members.iter().position(|member| member.key.as_bytes() == key);
+            // The first byte tells most keys apart.
+            let is_it = |known: &[u8]| known.len() == key.len() && known.first() == key.first() && known == key;
+            return self.members.iter().position(|member| is_it(member.key.as_bytes()));
         }
         self.sorted_at(key).ok().map(|at| self.sorted[at])
     }

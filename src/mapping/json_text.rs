@@ -19,8 +19,12 @@ pub(super) fn unescape<'s>(raw: &'s str, unescaped: &'s mut String) -> Result<&'
 }
 
 /// A value for a json or jsonb column: JSON as it stands in the payload, other values as JSON.
-pub(super) fn json<'s>(value: Value<'s>, column_type: &ColumnType, written: &'s mut String) -> Result<&'s str, Misfit> {
-    let text = match value {
+pub(super) fn json<'s>(
+    value: &Value<'s>,
+    column_type: &ColumnType,
+    written: &'s mut String,
+) -> Result<&'s str, Misfit> {
+    let text = match *value {
         Value::Tree(raw) | Value::JsonString(raw) | Value::Number(raw) => raw,
         Value::Bool(truth) => return Ok(if truth { "true" } else { "false" }),
         Value::Text(text) => {
@@ -37,7 +41,7 @@ pub(super) fn json<'s>(value: Value<'s>, column_type: &ColumnType, written: &'s 
             written.write_char('"').expect("a String takes everything");
             return Ok(written);
         }
-        Value::Bytes(_) => return Err(expected("JSON", &value)),
+        Value::Bytes(_) => return Err(expected("JSON", value)),
     };
     if nests_deeper(text, DEPTH_MAX) {
         return Err(format!("JSON nested deeper than {DEPTH_MAX}").into());
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     fn jsonb(raw: &str) -> Result<String, Misfit> {
-        json(Value::Tree(raw), &ColumnType::Jsonb, &mut String::new()).map(str::to_owned)
+        json(&Value::Tree(raw), &ColumnType::Jsonb, &mut String::new()).map(str::to_owned)
     }
 
     #[test]
@@ -117,7 +121,7 @@ mod tests {
     fn jsonb_takes_no_escape_that_is_no_character() {
         for raw in [r#"["\u0000"]"#, r#"["\ud800"]"#, r#"["\udc00"]"#, r#"["\ud800\u0041"]"#, r#"["\\\u0000"]"#] {
             assert!(jsonb(raw).is_err(), "{raw}");
-            assert!(json(Value::Tree(raw), &ColumnType::Json, &mut String::new()).is_ok(), "{raw}");
+            assert!(json(&Value::Tree(raw), &ColumnType::Json, &mut String::new()).is_ok(), "{raw}");
         }
         assert!(jsonb(r#"["\ud83d\ude00"]"#).is_ok());
     }
@@ -138,7 +142,7 @@ mod tests {
             (Value::Bool(true), "true"),
             (Value::Instant(0), r#""1970-01-01T00:00:00.000Z""#),
         ] {
-            assert_eq!(json(value, &ColumnType::Json, &mut String::new()), Ok(expected));
+            assert_eq!(json(&value, &ColumnType::Json, &mut String::new()), Ok(expected));
         }
     }
 }

@@ -125,10 +125,12 @@ impl<R: RowEncoder> Mapper<R> {
                 outcomes.push((matched.rule, Outcome::Filtered));
                 continue;
             }
-            let reading = match plan.read(message, matched, &mut self.memory) {
+            // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it wait.
+            let mut read = plan.read(message, matched, &mut self.memory);
+            let reading = match &mut read {
                 Ok(reading) => reading,
                 Err(fault) => {
-                    outcomes.push((matched.rule, Outcome::Refused(fault)));
+                    outcomes.push((matched.rule, Outcome::Refused(fault.clone())));
                     continue;
                 }
             };

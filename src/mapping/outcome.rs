@@ -16,7 +16,7 @@ pub enum Outcome {
 }
 
 /// Why a message gives no row under a rule.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ValueFault {
     /// A dead letter's short code: parse, value, required, size.
     pub reason: &'static str,

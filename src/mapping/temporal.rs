@@ -50,7 +50,7 @@ enum Moment {
 
 impl Clockface {
     /// Microseconds since 1970 UTC.
-    pub(super) fn instant(&self, value: Value<'_>) -> Result<i64, Misfit> {
+    pub(super) fn instant(&self, value: &Value<'_>) -> Result<i64, Misfit> {
         let local = match self.read(value)? {
             Moment::Instant(micros) => return Ok(micros),
             Moment::Local(local) => local,
@@ -61,7 +61,7 @@ impl Clockface {
     }
 
     /// As [`Clockface::instant`], for a text form that must sort.
-    pub(super) fn sortable_instant(&self, value: Value<'_>) -> Result<i64, Misfit> {
+    pub(super) fn sortable_instant(&self, value: &Value<'_>) -> Result<i64, Misfit> {
         let micros = self.instant(value)?;
         if (SORTABLE_MICROS_MIN..SORTABLE_MICROS_END).contains(&micros) {
             Ok(micros)
@@ -71,7 +71,7 @@ impl Clockface {
     }
 
     /// Microseconds since 1970-01-01T00:00:00 on the local clock. A string without an offset stays as it stands.
-    pub(super) fn local(&self, value: Value<'_>) -> Result<i64, Misfit> {
+    pub(super) fn local(&self, value: &Value<'_>) -> Result<i64, Misfit> {
         in_range(match self.read(value)? {
             Moment::Instant(micros) => self.to_local(micros),
             Moment::Local(local) => micros_of(local),
@@ -81,7 +81,7 @@ impl Clockface {
     }
 
     /// Days since 1970-01-01.
-    pub(super) fn date(&self, value: Value<'_>) -> Result<i32, Misfit> {
+    pub(super) fn date(&self, value: &Value<'_>) -> Result<i32, Misfit> {
         let days = match self.read(value)? {
             Moment::Instant(micros) => self.to_local(micros).div_euclid(MICROS_PER_DAY),
             Moment::Local(local) => days_of(local.date()),
@@ -93,7 +93,7 @@ impl Clockface {
     }
 
     /// Microseconds since midnight.
-    pub(super) fn time_of_day(&self, value: Value<'_>) -> Result<i64, Misfit> {
+    pub(super) fn time_of_day(&self, value: &Value<'_>) -> Result<i64, Misfit> {
         Ok(match self.read(value)? {
             Moment::Instant(micros) => self.to_local(micros).rem_euclid(MICROS_PER_DAY),
             Moment::Local(local) => micros_of_day(local.time()),
@@ -122,8 +122,8 @@ impl Clockface {
         micros.saturating_add(micros_of_offset(offset))
     }
 
-    fn read(&self, value: Value<'_>) -> Result<Moment, Misfit> {
-        if let Value::Instant(micros) = value {
+    fn read(&self, value: &Value<'_>) -> Result<Moment, Misfit> {
+        if let Value::Instant(micros) = *value {
             return Ok(Moment::Instant(micros));
         }
         // A leap second has no place on a database's clock, and becoming :59 would change it silently.
@@ -142,7 +142,7 @@ impl Clockface {
             (None | Some(TimeFormat::Rfc3339), Value::Number(_) | Value::Int(_)) => {
                 Err("a number where a time is expected: say what it counts with `time: s`, ms, us or ns".into())
             }
-            _ => Err(expected("a time", &value)),
+            _ => Err(expected("a time", value)),
         }
     }
 }
@@ -187,12 +187,12 @@ fn instant_at(local: DateTime, offset: Offset) -> Result<Moment, Misfit> {
 }
 
 /// A count since 1970; 10^`shift` microseconds each.
-fn epoch(value: Value<'_>, shift: i64) -> Result<Moment, Misfit> {
-    let text = match value {
+fn epoch(value: &Value<'_>, shift: i64) -> Result<Moment, Misfit> {
+    let text = match *value {
         Value::Number(text) => text,
         Value::Text(text) => text.trim(),
-        Value::Int(count) => return epoch(Value::Number(&count.to_string()), shift),
-        _ => return Err(expected("a number that counts time", &value)),
+        Value::Int(count) => return epoch(&Value::Number(&count.to_string()), shift),
+        _ => return Err(expected("a number that counts time", value)),
     };
     if let Some(micros) = text.parse().ok().and_then(|count| scaled(count, shift)) {
         return in_range(micros).map(Moment::Instant);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn instant(format: Option<&str>, zone: &str, value: Value<'_>) -> Result<i64, String> {
-        face(format, zone).instant(value).map_err(|misfit| misfit.0.into_owned())
+        face(format, zone).instant(&value).map_err(|misfit| misfit.0.into_owned())
     }
 
     #[test]
@@ -310,13 +310,13 @@ mod tests {
         assert_eq!(instant(Some("s"), "UTC", Value::Number("253402300799")), Ok(LAST));
         assert_eq!(instant(Some("%Y-%m-%d %H:%M:%S %z"), "UTC", text("9999-12-31 23:59:59 +0000")), Ok(LAST));
         let (utc, berlin) = (face(None, "UTC"), face(None, "Europe/Berlin"));
-        assert_eq!(utc.sortable_instant(text("9999-12-31T23:59:59Z")), Ok(LAST));
-        assert!(utc.sortable_instant(text("9999-12-31T23:59:59-05:00")).is_err(), "10000-01-01 in UTC");
-        assert_eq!(utc.local(text("9999-12-31T23:59:59Z")), Ok(LAST));
-        assert_eq!(utc.date(text("9999-12-31T23:59:59Z")), Ok(2_932_896));
-        assert_eq!(berlin.date(text("9999-12-31T22:59:59Z")), Ok(2_932_896));
-        assert!(berlin.date(text("9999-12-31T23:30:00Z")).is_err(), "10000-01-01 in Berlin");
-        assert_eq!(berlin.time_of_day(text("9999-12-31T23:30:00Z")), Ok(HOUR / 2));
+        assert_eq!(utc.sortable_instant(&text("9999-12-31T23:59:59Z")), Ok(LAST));
+        assert!(utc.sortable_instant(&text("9999-12-31T23:59:59-05:00")).is_err(), "10000-01-01 in UTC");
+        assert_eq!(utc.local(&text("9999-12-31T23:59:59Z")), Ok(LAST));
+        assert_eq!(utc.date(&text("9999-12-31T23:59:59Z")), Ok(2_932_896));
+        assert_eq!(berlin.date(&text("9999-12-31T22:59:59Z")), Ok(2_932_896));
+        assert!(berlin.date(&text("9999-12-31T23:30:00Z")).is_err(), "10000-01-01 in Berlin");
+        assert_eq!(berlin.time_of_day(&text("9999-12-31T23:30:00Z")), Ok(HOUR / 2));
         let mut written = String::new();
         write_instant(LAST + 999_999, &mut written);
         assert_eq!(written, "9999-12-31T23:59:59.999Z");
@@ -392,29 +392,29 @@ mod tests {
             instant(named, "UTC", Value::Text("2026-07-01 12:00 Europe/Berlin")),
             Ok(utc("2026-07-01T10:00:00Z"))
         );
-        assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(Value::Text("12.30")), Ok(45_000_000_000));
+        assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(&Value::Text("12.30")), Ok(45_000_000_000));
     }
 
     #[test]
     fn dates_and_times_of_day_are_taken_in_the_columns_zone() {
         let berlin = face(None, "Europe/Berlin");
         let late = Value::Text("2026-07-01T23:30:00Z");
-        assert_eq!(berlin.date(late), Ok(20_636));
-        assert_eq!(berlin.date(Value::Text("2026-07-02")), Ok(20_636));
-        assert_eq!(berlin.date(Value::Text("1969-12-31")), Ok(-1));
-        assert_eq!(berlin.time_of_day(late), Ok(90 * 60_000_000));
-        assert_eq!(berlin.time_of_day(Value::Text("01:30:00.5")), Ok(90 * 60_000_000 + 500_000));
-        assert!(berlin.time_of_day(Value::Text("2026-07-01")).is_err());
-        assert!(berlin.date(Value::Text("10:00")).is_err());
-        assert!(berlin.date(Value::Text("-005000-01-01")).is_err());
+        assert_eq!(berlin.date(&late), Ok(20_636));
+        assert_eq!(berlin.date(&Value::Text("2026-07-02")), Ok(20_636));
+        assert_eq!(berlin.date(&Value::Text("1969-12-31")), Ok(-1));
+        assert_eq!(berlin.time_of_day(&late), Ok(90 * 60_000_000));
+        assert_eq!(berlin.time_of_day(&Value::Text("01:30:00.5")), Ok(90 * 60_000_000 + 500_000));
+        assert!(berlin.time_of_day(&Value::Text("2026-07-01")).is_err());
+        assert!(berlin.date(&Value::Text("10:00")).is_err());
+        assert!(berlin.date(&Value::Text("-005000-01-01")).is_err());
     }
 
     #[test]
     fn a_local_column_keeps_what_has_no_offset_and_shifts_what_has_one() {
         let berlin = face(None, "Europe/Berlin");
-        assert_eq!(berlin.local(Value::Text("2026-07-01 12:00:00")), Ok(utc("2026-07-01T12:00:00Z")));
-        assert_eq!(berlin.local(Value::Text("2026-07-01T12:00:00Z")), Ok(utc("2026-07-01T14:00:00Z")));
-        assert_eq!(berlin.local(Value::Instant(utc("2026-07-01T12:00:00Z"))), Ok(utc("2026-07-01T14:00:00Z")));
+        assert_eq!(berlin.local(&Value::Text("2026-07-01 12:00:00")), Ok(utc("2026-07-01T12:00:00Z")));
+        assert_eq!(berlin.local(&Value::Text("2026-07-01T12:00:00Z")), Ok(utc("2026-07-01T14:00:00Z")));
+        assert_eq!(berlin.local(&Value::Instant(utc("2026-07-01T12:00:00Z"))), Ok(utc("2026-07-01T14:00:00Z")));
     }
 
     #[test]

@@ -97,6 +97,15 @@ pub trait Sink {
     /// The live table, or `None` if there is no such table.
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError>;
 
+    /// Each as [`Sink::describe`] tells it, in order. A sink that may be far away asks for all of them at once.
+    async fn describe_all(&mut self, tables: &[&TableName]) -> Result<Vec<Option<TableSchema>>, SinkError> {
+        let mut described = Vec::with_capacity(tables.len());
+        for table in tables {
+            described.push(self.describe(table).await?);
+        }
+        Ok(described)
+    }
+
     /// The `CREATE TABLE` for a missing table of these columns.
     fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String;
 

@@ -1,7 +1,7 @@
 //! PgBouncer in transaction mode: sessions are shared, so nothing may be left on them.
 
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, Sink as _};
+use rowbridge::sink::{Class, Sink as _, TableSchema};
 
 use super::{BRIDGE, JOURNAL, Place, batch_of, database, describe};
 use crate::support::pgbouncer::PgBouncer;
@@ -21,6 +21,9 @@ async fn two_sinks_share_one_server_session_and_leave_nothing_on_it() {
     let bouncer = PgBouncer::start(&place.server, 1);
     let mut sinks = [through(&bouncer, &place, BRIDGE).await, through(&bouncer, &place, "gw2").await];
     let table = describe(&mut sinks[0], "t").await;
+    let [there, missing] = ["t", "nowhere"].map(super::table);
+    let both = sinks[1].describe_all(&[&there, &missing]).await.unwrap();
+    assert_eq!(both, [Some(TableSchema::clone(&table)), None]);
     for round in 0..20u64 {
         let mut batches = [BRIDGE, "gw2"].map(|bridge| {
             let mut batch = batch_of(1 + round * 2, &table, &[1, 2]);

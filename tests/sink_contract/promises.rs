@@ -253,6 +253,21 @@ pub(crate) async fn a_table_is_described_as_it_is<D: TestDatabase>(database: &D)
     assert_eq!(schema.columns[2].column_type, ColumnType::Float8);
 }
 
+pub(crate) async fn many_tables_are_described_in_order_and_the_missing_ones_as_none<D: TestDatabase>(database: &D) {
+    let mut sink = connected(database).await;
+    let names: Vec<_> = (0..120).map(|number| table_name(&format!("t{number}"))).collect();
+    for (number, name) in names.iter().enumerate().filter(|(number, _)| number % 7 != 3) {
+        database.execute(&format!("CREATE TABLE {} (c{number} BIGINT)", name.name));
+    }
+    let described = sink.describe_all(&names.iter().collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(described.len(), names.len());
+    for (number, found) in described.iter().enumerate() {
+        let columns = found.as_ref().map(|found| found.columns.iter().map(|column| column.name.clone()).collect());
+        assert_eq!(columns, (number % 7 != 3).then(|| vec![format!("c{number}")]));
+    }
+    assert_eq!(sink.describe_all(&[]).await.unwrap(), []);
+}
+
 pub(crate) async fn two_sinks_may_set_up_a_database_at_once<D: TestDatabase>(database: &D)
 where
     D::Sink: Send,

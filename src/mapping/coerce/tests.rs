@@ -32,7 +32,7 @@ fn cell_with(json: &str, column_type: &ColumnType, demands: &Demands) -> Result<
 fn value_with(value: Value<'_>, column_type: &ColumnType, demands: &Demands) -> Result<String, String> {
     if let ColumnType::Array(element, _) = column_type {
         let mut shown = String::new();
-        coerce_array(value, element, demands, |cells| {
+        coerce_array(&value, element, demands, |cells| {
             encode_for_postgres(column_type, Cell::Array(cells));
             shown = format!("{cells:?}");
         })
@@ -41,7 +41,7 @@ fn value_with(value: Value<'_>, column_type: &ColumnType, demands: &Demands) -> 
     }
     let mut scratch = Scratch::default();
     let mut shown = String::new();
-    coerce(value, column_type, demands, &mut scratch, |cell| {
+    coerce(&value, column_type, demands, &mut scratch, |cell| {
         encode_for_postgres(column_type, cell);
         shown = format!("{cell:?}");
     })

@@ -267,6 +267,43 @@ fn strings_end_at_the_first_quote_wherever_it_stands_in_a_word() {
 }
 
 #[test]
+fn numbers_end_at_the_first_byte_that_is_no_digit_wherever_it_stands_in_a_word() {
+    let (tree, _) = PathTree::compile(&[Path::Steps(steps("payload.a"))]);
+    for digits in 1..20 {
+        let number = "1234567890".chars().cycle().take(digits).collect::<String>();
+        for ending in (0..=u8::MAX).map(char::from) {
+            for text in [
+                format!("{{\"a\":{number}{ending}}}"),
+                format!("{{\"a\":{number}{ending}5,\"b\":[0,1234567]}}"),
+                format!("{{\"a\":-0.{number}{ending}7 }}"),
+                format!("{number}{ending}"),
+            ] {
+                let (quick, careful) = by_both_walks(&tree, &text);
+                assert_eq!(quick, careful, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_is_told_from_every_other_by_its_head_and_the_rest() {
+    for len in 0..20 {
+        let key: String = "temp\"\u{e9}erature_of_the_room".chars().take(len).collect();
+        let written = Written::of(&key);
+        for tail in ["", " ", "21.5", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"] {
+            let text = format!("{}{tail}", written.text).into_bytes();
+            assert!(written.begins(&text), "{key}");
+            for at in 0..text.len() {
+                let mut other = text.clone();
+                other[at] ^= 1;
+                assert_eq!(written.begins(&other), at >= written.text.len(), "{key}, byte {at}");
+                assert_eq!(written.begins(&text[..at]), at >= written.text.len(), "{key}, cut at {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn keys_are_found_in_any_order_and_however_many_there_are() {
     for count in [3, KEYS_COMPARED_MAX, KEYS_COMPARED_MAX + 1, 100] {
         let names: Vec<String> = (0..count).map(|number| format!("k{}", number * 7 % count)).collect();

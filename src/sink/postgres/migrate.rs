@@ -86,16 +86,18 @@ async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
          applied_at timestamptz NOT NULL DEFAULT now())",
         sql.begin.clone() + "; SET LOCAL search_path = " + &quote(&sql.schema)
     );
-    session.wait(3, DOING, client.batch_execute(&begin)).await?;
+    let reading = async { tokio::try_join!(biased; client.batch_execute(&begin), version(session, sql)) };
+    let ((), done) = session.wait(4, DOING, reading).await?;
     crash_point!("postgres.migration.begun");
-    let done = session.wait(1, DOING, version(session, sql)).await?;
+    let mut statements = String::new();
     for (index, step) in STEPS.iter().enumerate().skip(done) {
-        let statements = format!("{step}; INSERT INTO {VERSION_TABLE} (version) VALUES ({})", index + 1);
-        crash_point!("postgres.migration.half", client.batch_execute(step).await);
-        session.wait(4, DOING, client.batch_execute(&statements)).await?;
-        crash_point!("postgres.migration.stepped");
+        crash_point!("postgres.migration.half", client.batch_execute(&format!("{statements}{step}")).await);
+        statements += &format!("{step}; INSERT INTO {VERSION_TABLE} (version) VALUES ({});", index + 1);
     }
-    session.wait(1, DOING, commit(client)).await?;
+    crash_point!("postgres.migration.stepped", client.batch_execute(&statements).await);
+    let applying = async { tokio::join!(biased; client.batch_execute(&statements), commit(client)) };
+    let (applied, committed) = session.patience(4, DOING, applying).await?;
+    applied.and(committed).map_err(|error| session.explain(&error, DOING))?;
     crash_point!("postgres.migration.committed");
     Ok(())
 }

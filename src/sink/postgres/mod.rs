@@ -32,6 +32,7 @@ mod write;
 use std::time::Duration;
 
 pub use encode::PostgresEncoder;
+use futures_util::future::join_all;
 
 use self::failure::own;
 use self::session::Session;
@@ -47,6 +48,9 @@ use crate::message::Seq;
 
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
 const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Tables whose columns are asked for without waiting for an answer: for each, the driver keeps some ten messages.
+const DESCRIBED_AT_ONCE: usize = 50;
 
 /// Codes of a CREATE TABLE that lost the race against another: the table, its type or a catalogue row is there already.
 const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
@@ -129,21 +133,38 @@ impl Sink for PostgresSink {
     }
 
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
-        let (schema, name) = self.qualified(table);
-        if let Some(long) = [schema, name].into_iter().find(|part| part.len() > IDENTIFIER_BYTES_MAX) {
-            return Err(own(
-                Class::Table,
-                "42622",
-                format!("the name {long} is {} bytes long, Postgres holds {IDENTIFIER_BYTES_MAX}", long.len()),
-                "choose a shorter name",
-            ));
+        Ok(self.describe_all(&[table]).await?.pop().flatten())
+    }
+
+    async fn describe_all(&mut self, tables: &[&TableName]) -> Result<Vec<Option<TableSchema>>, SinkError> {
+        let mut names = Vec::with_capacity(tables.len());
+        for table in tables {
+            let (schema, name) = self.qualified(table);
+            if let Some(long) = [schema, name].into_iter().find(|part| part.len() > IDENTIFIER_BYTES_MAX) {
+                return Err(own(
+                    Class::Table,
+                    "42622",
+                    format!("the name {long} is {} bytes long, Postgres holds {IDENTIFIER_BYTES_MAX}", long.len()),
+                    "choose a shorter name",
+                ));
+            }
+            names.push((schema.to_owned(), name.to_owned()));
         }
-        let (schema, name) = (schema.to_owned(), name.to_owned());
         self.run(async |session, sql| {
-            let client = session.client();
-            // Boxed: four queries' futures together are large, and this is not a hot path.
-            let work = around(client, &sql.begin_read, Box::pin(schema::describe(client, &schema, &name)));
-            session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
+            let mut described = Vec::with_capacity(names.len());
+            for names in names.chunks(DESCRIBED_AT_ONCE) {
+                let asked = join_all(names.iter().map(async |(schema, name)| {
+                    let client = session.client();
+                    // Boxed: four queries' futures together are large, and this is not a hot path.
+                    let work = around(client, &sql.begin_read, Box::pin(schema::describe(client, schema, name)));
+                    // As for one table: the catalogue answers in milliseconds, and a server that is gone is to be noticed.
+                    session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
+                }));
+                for answer in asked.await {
+                    described.push(answer?);
+                }
+            }
+            Ok(described)
         })
         .await
     }
