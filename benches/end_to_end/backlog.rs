@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::bench::{Bench, Result, copy_folder, wait_until};
+use super::bench::{Bench, Result, STALLED, copy_folder, wait_until};
 use super::bridge::{Bridge, Setup};
 use super::fake_broker::{FakeBroker, Feed};
 use super::report::Figures;
@@ -74,6 +74,20 @@ pub(crate) struct Drained {
     _folder: TempDir,
 }
 
+/// Leaves the database as an earlier run of a bridge does: an outage comes to one that has its tables.
+fn make_tables(bench: &Bench, broker: &FakeBroker, setup: &Setup, store: &Store) -> Result<()> {
+    let folder = bench.folder()?;
+    let mut earlier = Bridge::start(bench, folder.path(), broker.port(), setup)?;
+    while store.rows().is_err() {
+        earlier.check()?;
+        if earlier.started().elapsed() > STALLED {
+            return Err(format!("the bridge does not make its tables; its log:\n{}", earlier.log()).into());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    earlier.stop()
+}
+
 /// Delivers a copy of the backlog, from the start of the process until every row is committed. `adjust` changes the
 /// configuration.
 pub(crate) fn drain(
@@ -88,6 +102,7 @@ pub(crate) fn drain(
     let mut setup = Setup { journal_keys: JOURNAL_KEYS.to_owned(), ..Setup::into_store(&store) };
     adjust(&mut setup);
     let broker = FakeBroker::start(Feed::silence())?;
+    make_tables(bench, &broker, &setup, &store)?;
     let mut reader = store.reader()?;
     bench.settle();
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::backlog::{Backlog, drain};
 use super::bench::{Bench, Result};
 use super::bridge::Setup;
-use super::ceiling;
 use super::delay::delayed;
 use super::fake_broker::Feed;
 use super::load::{self, PAYLOAD_LEN, PAYLOAD_LEN_MIN};
 use super::report::Report;
 use super::store::Engine;
+use super::{catch_up, ceiling};
 
 pub(crate) const RULES: &str = "scaling: rules";
 pub(crate) const ROUND_TRIP: &str = "scaling: round trip to Postgres";
@@ -26,12 +26,10 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     if !bench.checking {
         payload(bench, report)?;
     }
-    let messages = if bench.checking { 500_000 } else { 1_000_000 };
-    let backlog = Backlog::prepare(bench, Feed::of(bench.sized(messages, 100_000)))?;
     if !bench.checking {
-        batch(bench, &backlog, report)?;
+        batch(bench, &Backlog::prepare(bench, Feed::of(bench.sized(1_000_000, 100_000)))?, report)?;
     }
-    round_trip(bench, &backlog, report)?;
+    round_trip(bench, report)?;
     rules(bench, report)
 }
 
@@ -80,8 +78,10 @@ fn batch(bench: &Bench, backlog: &Backlog, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Every way leads through the proxy, the shortest too, so that only the delay differs.
-fn round_trip(bench: &Bench, backlog: &Backlog, report: &mut Report) -> Result<()> {
+/// The backlog of the scenario `catch-up`. Every way leads through the proxy, the shortest too, so that only the delay
+/// differs.
+fn round_trip(bench: &Bench, report: &mut Report) -> Result<()> {
+    let backlog = Backlog::prepare(bench, Feed::of(catch_up::messages(bench)))?;
     let delays: &[u64] = if bench.checking { &[0, 25] } else { &[0, 1, 25, 100] };
     let server = bench.postgres().port();
     for round in 1..=bench.rounds {
@@ -90,7 +90,7 @@ fn round_trip(bench: &Bench, backlog: &Backlog, report: &mut Report) -> Result<(
             let through = |setup: &mut Setup| {
                 setup.database_url = setup.database_url.replace(&format!(":{server}/"), &format!(":{proxy}/"));
             };
-            let drained = drain(bench, backlog, Engine::Postgres, through)?;
+            let drained = drain(bench, &backlog, Engine::Postgres, through)?;
             report.add(ROUND_TRIP, "rowbridge into Postgres", &round_trip_load(delay_ms), round, drained.figures);
         }
     }

@@ -57,6 +57,7 @@ impl Store {
         }
     }
 
+    /// An error while the table is missing.
     pub(crate) fn rows(&self) -> Result<u64> {
         match self {
             Store::Sqlite(path) => {
@@ -65,7 +66,11 @@ impl Store {
                 Ok(count.unsigned_abs())
             }
             Store::Postgres { server, database } => {
-                Ok(server.psql(database, "SELECT count(*) FROM telemetry").parse()?)
+                let output = server.try_psql(database, "SELECT count(*) FROM telemetry");
+                if !output.status.success() {
+                    return Err(String::from_utf8_lossy(&output.stderr).into());
+                }
+                Ok(String::from_utf8(output.stdout)?.trim().parse()?)
             }
         }
     }

@@ -140,6 +140,8 @@ pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     /// Tables that rows of the batch at hand were taken for.
     tables_taken: usize,
     end: Option<Seq>,
+    /// What was there when the series began.
+    waiting: Seq,
     due: Instant,
     batch_rows: usize,
 }
@@ -166,6 +168,7 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             earlier_letter_bytes: 0,
             is_series: false,
             tables_taken: 0,
+            waiting: watermark.borrow().next_seq,
             end: (!alone).then_some(Seq(first.0.saturating_add(limit.rows as u64))),
             due: Instant::now() + limit.time,
             batch_rows: limit.batch_rows,
@@ -208,8 +211,10 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
 
     fn may_advance(&self) -> bool {
         let position = self.gatherer.batch.offset.to;
-        // What is less than a batch goes better in the next transaction, with company.
-        let enough = Seq(position.0.saturating_add(self.batch_rows as u64));
+        // What is less than a batch goes better in the next transaction, with company; but a series that is under way
+        // takes the last of what it began with.
+        let is_last = self.is_series && position < self.waiting;
+        let enough = if is_last { position } else { Seq(position.0.saturating_add(self.batch_rows as u64)) };
         self.end.is_some_and(|end| position < end)
             && self.filling.halt_before.is_none()
             && self.watermark.borrow().next_seq >= enough

@@ -240,19 +240,12 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// Where the digits end that begin at `start`; at least one must be there. Eight at a time: how many there are is
-    /// another guess each time.
+    /// Where the digits end that begin at `start`; at least one must be there.
     fn digits(&self, start: usize) -> Option<usize> {
         let mut end = start;
-        while let Some(eight) = self.bytes.get(end..)?.first_chunk() {
-            let ends = ends_of_digits(u64::from_le_bytes(*eight));
-            if ends != 0 {
-                end += (ends.trailing_zeros() / 8) as usize;
-                return (end > start).then_some(end);
-            }
-            end += eight.len();
+        while self.bytes.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
         }
-        end += self.bytes[end..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         (end > start).then_some(end)
     }
 
@@ -330,20 +323,10 @@ impl Walk<'_> {
     }
 }
 
-/// A byte's lowest bit, in each byte of a word.
-const EACH: u64 = u64::from_le_bytes([1; 8]);
-
-/// Finds the bytes of `word` that are no digits: the lowest bit set is the highest bit of the first of them; bits above may
-/// be wrong.
-fn ends_of_digits(word: u64) -> u64 {
-    let values = word ^ (EACH * u64::from(b'0'));
-    // 0 to 9 stay below 128; a carry goes up only from a byte that is none of them.
-    (values.wrapping_add(EACH * (128 - 10)) | values) & (EACH << 7)
-}
-
 /// Finds the bytes of `word` that may not stand in a string as they are: the lowest bit set is the highest bit of the
 /// first of them; bits above may be wrong. As in "Bit Twiddling Hacks", "determine if a word has a byte less than n".
 fn ends_of_plain(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
     let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
     let quote = below(word ^ (EACH * u64::from(b'"')), 1);
     let backslash = below(word ^ (EACH * u64::from(b'\\')), 1);
