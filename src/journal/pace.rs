@@ -8,12 +8,12 @@
 
 use std::time::{Duration, Instant};
 
-/// With so many messages a commit waits no longer: less than the 20 that Mosquitto sends ahead, so that some are always
-/// under way.
-pub(super) const COMPANY: u64 = 16;
+/// With so many messages a commit waits no longer: one less than the 20 that Mosquitto sends ahead. With all 20 it would
+/// fall silent, and whoever waits for one more, wait in vain.
+pub(super) const COMPANY: u64 = 19;
 
 /// How long a commit waits at most: in it a steady 10,000 messages a second come to [`COMPANY`].
-pub(super) const WAIT_MAX: Duration = Duration::from_micros(1_600);
+pub(super) const WAIT_MAX: Duration = Duration::from_micros(2_000);
 
 /// What comes after a pause as long as this belongs to another burst, and the pause to none.
 const PAUSE: Duration = Duration::from_millis(16);

@@ -66,6 +66,30 @@ async fn a_child_may_come_before_its_parent_within_a_batch() {
 }
 
 #[tokio::test]
+async fn foreign_keys_that_somebody_adds_later_are_put_off_too() {
+    let database = SqliteFile::new();
+    let tables = "CREATE TABLE sites (site TEXT PRIMARY KEY); CREATE TABLE t (id BIGINT PRIMARY KEY, site TEXT)";
+    let (mut sink, children) = with_table(&database, tables).await;
+    let mut builder = BatchBuilder::new(sink.encoder(), 1, 2);
+    let child = builder.table(&children);
+    builder.unit(child, &[&[Cell::Int(1), Cell::Text("a")]]);
+    sink.write(&builder.batch).await.unwrap();
+
+    let referring = "DROP TABLE t; CREATE TABLE t (id BIGINT PRIMARY KEY, site TEXT REFERENCES sites (site))";
+    database.connection().execute_batch(referring).unwrap();
+    let parents = schema_of(&mut sink, "sites").await;
+    for seq in 2..4 {
+        let name = format!("site {seq}");
+        let mut builder = BatchBuilder::new(sink.encoder(), seq, seq + 1);
+        let (child, parent) = (builder.table(&children), builder.table(&parents));
+        builder.unit(child, &[&[Cell::Int(i64::try_from(seq).unwrap()), Cell::Text(&name)]]);
+        builder.unit(parent, &[&[Cell::Text(&name)]]);
+        sink.write(&builder.batch).await.unwrap();
+    }
+    assert_eq!(database.number("SELECT count(*) FROM t JOIN sites USING (site)"), 2);
+}
+
+#[tokio::test]
 async fn rows_that_only_the_order_of_the_tables_breaks_go_in_when_written_in_order() {
     let database = SqliteFile::new();
     let (mut sink, children) = with_table(

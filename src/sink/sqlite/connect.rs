@@ -19,6 +19,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::codes::{Moment, sink_error};
 use super::room;
+use super::write::ForeignKeys;
 use crate::sink::{Class, SinkError};
 
 /// Settings of every connection. FULL: an fsync for each commit. 4 MiB of page cache: twice SQLite's default, for the
@@ -63,6 +64,7 @@ impl FileId {
 #[derive(Debug)]
 pub(super) struct OpenDatabase {
     pub(super) connection: Connection,
+    pub(super) foreign_keys: ForeignKeys,
     path: PathBuf,
     file: FileId,
     /// Its write-ahead log and the log's shared-memory index.
@@ -85,7 +87,7 @@ pub(super) fn open(path: &Path, busy_timeout: Duration, log_in_doubt: bool) -> R
     if log_in_doubt {
         copy_log(&connection, &path)?;
     }
-    Ok(OpenDatabase { companions: companions(&path), connection, path, file })
+    Ok(OpenDatabase { companions: companions(&path), connection, foreign_keys: ForeignKeys::default(), path, file })
 }
 
 impl OpenDatabase {

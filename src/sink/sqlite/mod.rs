@@ -62,11 +62,16 @@ impl SqliteSink {
         }
     }
 
-    /// Runs `work` on the open connection, if the path still means that file.
+    /// As [`SqliteSink::with_open`], for what needs the connection alone.
     fn with_connection<T>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, SinkError>,
     ) -> Result<T, SinkError> {
+        self.with_open(|open| work(&mut open.connection))
+    }
+
+    /// Runs `work` on the open database, if the path still means that file.
+    fn with_open<T>(&mut self, work: impl FnOnce(&mut OpenDatabase) -> Result<T, SinkError>) -> Result<T, SinkError> {
         let open = self.open.as_mut().ok_or_else(|| SinkError {
             class: Class::Transient,
             code: "connect".to_owned(),
@@ -74,7 +79,7 @@ impl SqliteSink {
             advice: "nothing: it is opened again",
         })?;
         open.check_in_place()?;
-        let result = work(&mut open.connection).map_err(|error| located(error, &self.path));
+        let result = work(open).map_err(|error| located(error, &self.path));
         if let Err(error) = &result
             && error.code.starts_with("SQLITE_IOERR")
         {
@@ -149,14 +154,14 @@ impl Sink for SqliteSink {
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        self.with_connection(|connection| write::write(connection, batch))
+        self.with_open(|open| write::write(open, batch))
     }
 
     async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
         if !series.may_advance() {
             return self.write(series.batch()).await;
         }
-        self.with_connection(|connection| series::write(connection, series))
+        self.with_open(|open| series::write(open, series))
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {

@@ -9,11 +9,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Transaction;
 
 use super::codes::{Moment, sink_error};
+use super::connect::OpenDatabase;
 use super::ledger;
-use super::write::{InsertError, Inserter, begin, put_off_foreign_keys};
+use super::write::{InsertError, Inserter, begin};
 use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows};
 
 /// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
@@ -36,13 +37,13 @@ enum Portion {
 }
 
 /// Writes as many batches as there are; `Ok` only after COMMIT.
-pub(super) fn write(connection: &mut Connection, series: &mut impl Series) -> Result<(), SinkError> {
+pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result<(), SinkError> {
     let from = OffsetMove { to: series.offset().from, ..series.offset() };
     thread::scope(|scope| {
         let (portions, given) = sync_channel(AHEAD);
         let writer = thread::Builder::new()
             .name("sqlite".to_owned())
-            .spawn_scoped(scope, move || transact(connection, &from, &given))
+            .spawn_scoped(scope, move || transact(open, &from, &given))
             .map_err(|error| no_thread(&error))?;
         let begun = Instant::now();
         let mut bytes = 0;
@@ -65,10 +66,10 @@ pub(super) fn write(connection: &mut Connection, series: &mut impl Series) -> Re
 }
 
 /// The writing thread. Whatever goes wrong, the transaction is rolled back as it goes out of scope.
-fn transact(connection: &mut Connection, from: &OffsetMove, given: &Receiver<Portion>) -> Result<(), SinkError> {
-    let transaction = begin(connection)?;
+fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion>) -> Result<(), SinkError> {
+    let transaction = begin(&mut open.connection)?;
     ledger::move_offset(&transaction, from)?;
-    put_off_foreign_keys(&transaction)?;
+    open.foreign_keys.put_off(&transaction)?;
     crash_point!("sqlite.series.begun");
     while let Ok(portion) = given.recv() {
         match portion {

@@ -7,6 +7,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 
 use super::codes::{Moment, classify, code_and_words, name, refusal_reason, sink_error};
+use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::ledger;
 use crate::sink::{Batch, Class, SinkError, TableRows, quote};
@@ -41,12 +42,12 @@ pub(super) struct Refused {
 }
 
 /// Writes the batch; `Ok` only after COMMIT.
-pub(super) fn write(connection: &mut Connection, batch: &Batch) -> Result<(), SinkError> {
-    let transaction = begin(connection)?;
+pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<(), SinkError> {
+    let transaction = begin(&mut open.connection)?;
     crash_point!("sqlite.begun");
     ledger::move_offset(&transaction, &batch.offset)?;
     crash_point!("sqlite.offset.moved");
-    put_off_foreign_keys(&transaction)?;
+    open.foreign_keys.put_off(&transaction)?;
     for (index, rows) in batch.tables.iter().enumerate().filter(|(_, rows)| !rows.ends.is_empty()) {
         let kept = kept_rows(batch, index);
         Inserter::new(&transaction, rows).insert_all(&kept).map_err(InsertError::into_sink_error)?;
@@ -71,6 +72,34 @@ pub(super) fn put_off_foreign_keys(connection: &Connection) -> Result<(), SinkEr
     connection
         .execute_batch("PRAGMA defer_foreign_keys = ON")
         .map_err(|error| sink_error("cannot put off foreign keys", &error, Moment::Elsewhere))
+}
+
+/// Whether the database has any foreign key, as of one version of its schema. To put them off costs a small transaction as
+/// much as its rows: SQLite compiles every statement anew after it.
+#[derive(Debug, Default)]
+pub(super) struct ForeignKeys {
+    schema_version: Option<i64>,
+    exist: bool,
+}
+
+impl ForeignKeys {
+    /// Puts them off until the end of the transaction, if there are any. Of all tables: a trigger may write into others.
+    pub(super) fn put_off(&mut self, transaction: &Transaction<'_>) -> Result<(), SinkError> {
+        let ask = |sql| {
+            let mut statement = transaction.prepare_cached(sql)?;
+            statement.query_row([], |row| row.get::<_, i64>(0))
+        };
+        let failed = |error| sink_error("cannot look for foreign keys", &error, Moment::Elsewhere);
+        // Others may change the schema at any time, but not within this transaction.
+        let version = ask("PRAGMA schema_version").map_err(failed)?;
+        if self.schema_version != Some(version) {
+            const EXIST: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema AS s, pragma_foreign_key_list(s.name) \
+                                 WHERE s.type = 'table')";
+            self.exist = ask(EXIST).map_err(failed)? != 0;
+            self.schema_version = Some(version);
+        }
+        if self.exist { put_off_foreign_keys(transaction) } else { Ok(()) }
+    }
 }
 
 /// The rows of one table whose units are not excluded.
