@@ -59,6 +59,9 @@ pub(crate) struct Writer<F: Fs> {
     pub(super) broken: Option<Broken>,
 }
 
+/// What is written ahead of the records. 128 KiB: some dozen groups of a busy broker.
+static WRITTEN_AHEAD: [u8; 128 << 10] = [0; 128 << 10];
+
 /// The segment being written.
 pub(super) struct Active<File> {
     pub(super) segment: Arc<Segment>,
@@ -71,6 +74,8 @@ pub(super) struct Active<File> {
     pub(super) durable: u64,
     /// No record goes beyond.
     pub(super) size: u64,
+    /// Up to here the file's blocks were written, not only allocated.
+    written: u64,
     /// Where the trailer begins; `None` if there is none to write to.
     pub(super) trailer_at: Option<u64>,
     /// Messages not synced.
@@ -108,6 +113,7 @@ impl<File> Active<File> {
             end,
             durable: end,
             size,
+            written: end,
             trailer_at,
             messages: 0,
             unsynced_since: None,
@@ -116,6 +122,19 @@ impl<File> Active<File> {
 }
 
 impl<File: FsFile> Active<File> {
+    /// Writes records behind the last, and now and then zeros behind them, which is what the file holds there: a block
+    /// that was never written costs each fdatasync that meets one a change to the file system's own books as well.
+    fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(records, self.end)?;
+        self.end += records.len() as u64;
+        if self.end > self.written {
+            self.written = (self.end + 1).next_multiple_of(WRITTEN_AHEAD.len() as u64).min(self.size);
+            let zeros = usize::try_from(self.written - self.end).expect("no more than WRITTEN_AHEAD");
+            self.file.write_all_at(&WRITTEN_AHEAD[..zeros], self.end)?;
+        }
+        Ok(())
+    }
+
     /// Says in the trailer that everything is on the disk that has a number below `next_seq`, as it must be.
     pub(super) fn mark(&self, kind: MarkKind, next_seq: Seq) -> io::Result<()> {
         debug_assert_eq!(self.end, self.durable, "a mark says what is durable");
@@ -308,9 +327,8 @@ impl<F: Fs> Writer<F> {
             let len = ((self.active.end / 512 + 1 + crate::crash_point::cut()) * 512).min(at) - self.active.end;
             self.active.file.write_all_at(&self.batch[start..start + len as usize], self.active.end)
         });
-        self.active.file.write_all_at(&self.batch[start..self.cursor], self.active.end)?;
+        self.active.append(&self.batch[start..self.cursor])?;
         crash_point!("journal.group.written");
-        self.active.end = at;
         self.ordinal += ordinals;
         if let Durability::Interval(_) = self.config.durability {
             self.active.unsynced_since.get_or_insert_with(Instant::now);
@@ -326,8 +344,7 @@ impl<F: Fs> Writer<F> {
         record::stage_gap(&mut gap, end, GapReason::Full, GAP_RECORD_LEN as usize);
         let group = (self.group_span() / RECORD_ALIGN) as u16;
         record::seal(&mut gap, self.next_seq, group, self.active.seed);
-        self.active.file.write_all_at(&gap, self.active.end)?;
-        self.active.end += GAP_RECORD_LEN;
+        self.active.append(&gap)?;
         self.next_seq = end;
         self.dropped = 0;
         Ok(())

@@ -25,13 +25,16 @@ fn nothing_is_acknowledged_or_read_before_it_is_synced() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());
     let mut reader = life.handle.reader();
-    let ordinal = life.push(&payload(1));
-    assert_eq!((life.intake.durable(), reader.next().unwrap()), (0, None));
+    let first = life.push(&payload(1));
+    life.settle();
+    reader.next().unwrap().unwrap();
+    let ordinal = life.push(&payload(2));
+    assert_eq!((life.intake.durable(), reader.next().unwrap()), (first, None));
     // The write passes, the sync fails.
     fs.fail_call(1, SimFault::Io);
     life.writer.step();
     assert_eq!(fs.faults_left(), 0, "the fault was met");
-    assert_eq!((life.intake.durable(), reader.next().unwrap()), (0, None));
+    assert_eq!((life.intake.durable(), reader.next().unwrap()), (first, None));
     assert!(life.intake.is_backlogged(), "nothing more is taken until it is reopened");
     assert!(ordinal > life.intake.durable());
 }
@@ -40,14 +43,19 @@ fn nothing_is_acknowledged_or_read_before_it_is_synced() {
 fn one_sync_covers_everything_submitted_meanwhile() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config::Journal { segment_size: 1 << 20, max_size: 8 << 20, ..config() });
-    let calls = fs.calls();
-    for number in 1..=100 {
-        life.push(&payload(number));
+    // What is written ahead is written with the first.
+    for (groups, calls_each) in [(1, 3), (10, 2)] {
+        for _ in 0..groups {
+            let calls = fs.calls();
+            for number in 1..=100 {
+                life.push(&payload(number));
+            }
+            life.settle();
+            assert_eq!(fs.calls() - calls, calls_each, "one write, one sync");
+        }
     }
-    life.settle();
-    assert_eq!(fs.calls() - calls, 2, "one write, one sync");
-    assert_eq!(life.intake.durable(), 100);
-    assert_eq!(life.metrics.messages_journaled.get(), 100);
+    assert_eq!(life.intake.durable(), 1_100);
+    assert_eq!(life.metrics.messages_journaled.get(), 1_100);
 }
 
 #[test]
