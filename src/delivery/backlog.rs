@@ -142,7 +142,9 @@ pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     end: Option<Seq>,
     /// What was there when the series began.
     waiting: Seq,
-    due: Instant,
+    time: Duration,
+    /// Set when the first batch is written: to a far database, beginning takes a while by itself.
+    due: Option<Instant>,
     batch_rows: usize,
 }
 
@@ -170,7 +172,8 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             tables_taken: 0,
             waiting: watermark.borrow().next_seq,
             end: (!alone).then_some(Seq(first.0.saturating_add(limit.rows as u64))),
-            due: Instant::now() + limit.time,
+            time: limit.time,
+            due: None,
             batch_rows: limit.batch_rows,
         }
     }
@@ -220,10 +223,11 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
             && self.watermark.borrow().next_seq >= enough
             && self.letters_fit()
             && !self.shutdown.is_requested()
-            && Instant::now() < self.due
+            && self.due.is_none_or(|due| Instant::now() < due)
     }
 
     fn advance(&mut self) -> bool {
+        self.due.get_or_insert_with(|| Instant::now() + self.time);
         if !self.may_advance() || self.filling.until.is_some_and(|until| self.filling.reader.position() >= until) {
             return false;
         }

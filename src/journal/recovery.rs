@@ -33,8 +33,9 @@ use super::{Fs, FsFile, Lost, OpenError, Qos2Table, events};
 use crate::config::{Corruption, Durability};
 use crate::message::Seq;
 
-/// Bytes zeroed at a time.
-const ZEROS_LEN: usize = 64 * 1024;
+/// Bytes zeroed at a time: a page. Larger pieces lie in memory as one, which some file systems (XFS before Linux 6.6) write
+/// whole whenever a byte of it has changed.
+const ZEROS_LEN: usize = 4096;
 
 /// A journal that was brought into order.
 pub(super) struct Recovered<File> {
@@ -494,7 +495,7 @@ impl<F: Fs> Recovery<'_, F> {
     }
 }
 
-fn zero(file: &impl FsFile, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn zero(file: &impl FsFile, from: u64, to: u64) -> io::Result<()> {
     let zeros = [0; ZEROS_LEN];
     let mut at = from;
     while at < to {

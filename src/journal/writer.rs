@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
+use super::recovery::zero;
 use super::reopen::Broken;
 use super::retention::Level;
 use super::rotation::Rotation;
@@ -59,8 +60,8 @@ pub(crate) struct Writer<F: Fs> {
     pub(super) broken: Option<Broken>,
 }
 
-/// What is written ahead of the records. 128 KiB: some dozen groups of a busy broker.
-static WRITTEN_AHEAD: [u8; 128 << 10] = [0; 128 << 10];
+/// How far zeros are written ahead of the records. 128 KiB: some dozen groups of a busy broker.
+const WRITTEN_AHEAD: u64 = 128 << 10;
 
 /// The segment being written.
 pub(super) struct Active<File> {
@@ -128,9 +129,8 @@ impl<File: FsFile> Active<File> {
         self.file.write_all_at(records, self.end)?;
         self.end += records.len() as u64;
         if self.end > self.written {
-            self.written = (self.end + 1).next_multiple_of(WRITTEN_AHEAD.len() as u64).min(self.size);
-            let zeros = usize::try_from(self.written - self.end).expect("no more than WRITTEN_AHEAD");
-            self.file.write_all_at(&WRITTEN_AHEAD[..zeros], self.end)?;
+            self.written = (self.end + 1).next_multiple_of(WRITTEN_AHEAD).min(self.size);
+            zero(&self.file, self.end, self.written)?;
         }
         Ok(())
     }
