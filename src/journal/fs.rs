@@ -3,6 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Bytes zeroed at a time: a page. Larger pieces lie in memory as one, which some file systems (XFS before Linux 6.6) write
+/// whole whenever a byte of it has changed.
+const ZEROS_LEN: usize = 4096;
+
 /// A directory's worth of file operations. Errors are plain `io::Error`s; `ENOSPC` keeps its raw OS code.
 pub trait Fs: Send + Sync + 'static {
     type File: FsFile;
@@ -87,6 +91,19 @@ pub(super) fn read_around(file: &impl FsFile, buf: &mut [u8], offset: u64, mut u
         }
     }
     filled
+}
+
+/// Writes zeros from `from` to `to`, a page at a time.
+pub(super) fn zero(file: &impl FsFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = [0; ZEROS_LEN];
+    let mut at = from;
+    while at < to {
+        // A block is written as a whole: the disk replaces one that it cannot read.
+        let n = (to - at).min(ZEROS_LEN as u64 - at % ZEROS_LEN as u64);
+        file.write_all_at(&zeros[..n as usize], at)?;
+        at += n;
+    }
+    Ok(())
 }
 
 /// Reads a small file whole.

@@ -21,6 +21,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::fs::zero;
 use super::id_file::{self, Ids};
 use super::lock_file::{self, Evidence};
 use super::quarantine;
@@ -32,10 +33,6 @@ use super::trailer::{self, Mark, MarkKind, TRAILER_LEN, Tail};
 use super::{Fs, FsFile, Lost, OpenError, Qos2Table, events};
 use crate::config::{Corruption, Durability};
 use crate::message::Seq;
-
-/// Bytes zeroed at a time: a page. Larger pieces lie in memory as one, which some file systems (XFS before Linux 6.6) write
-/// whole whenever a byte of it has changed.
-const ZEROS_LEN: usize = 4096;
 
 /// A journal that was brought into order.
 pub(super) struct Recovered<File> {
@@ -493,16 +490,4 @@ impl<F: Fs> Recovery<'_, F> {
         // Not being able to tell duplicates is no reason not to start.
         sealed.last().and_then(|&base| read(base).ok().flatten()).unwrap_or_default()
     }
-}
-
-pub(super) fn zero(file: &impl FsFile, from: u64, to: u64) -> io::Result<()> {
-    let zeros = [0; ZEROS_LEN];
-    let mut at = from;
-    while at < to {
-        // A block is written as a whole: the disk replaces one that it cannot read.
-        let n = (to - at).min(ZEROS_LEN as u64 - at % ZEROS_LEN as u64);
-        file.write_all_at(&zeros[..n as usize], at)?;
-        at += n;
-    }
-    Ok(())
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fs::zero;
 use super::pace::Pace;
 use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
-use super::recovery::zero;
 use super::reopen::Broken;
 use super::retention::Level;
 use super::rotation::Rotation;
