@@ -4,6 +4,7 @@ mod failures;
 mod migrations;
 mod pooler;
 mod series;
+mod swallowed;
 mod tls;
 mod transactions;
 mod types;

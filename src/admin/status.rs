@@ -82,6 +82,8 @@ pub struct DatabasePart {
     pub oldest_pending_seconds: f64,
     pub held: Option<HeldPart>,
     pub last_error: Option<String>,
+    /// Rows that a table was given and did not take, without an error, since the start.
+    pub rows_swallowed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,6 +103,8 @@ pub struct RulePart {
     pub filtered: u64,
     pub dead_lettered: u64,
     pub dropped: u64,
+    /// Rows of written messages that the table ignored; they are not among `rows`.
+    pub rows_swallowed: u64,
 }
 
 /// The answer of `/readyz`.
@@ -179,6 +183,7 @@ impl<F: Fs> Overview<F> {
             filtered: tally.filtered,
             dead_lettered: tally.dead_lettered,
             dropped: tally.dropped,
+            rows_swallowed: tally.rows_swallowed,
         }
     }
 }
@@ -253,5 +258,6 @@ fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart
             since: held.since.to_string(),
         }),
         last_error: state.last_error.clone(),
+        rows_swallowed: state.rows_swallowed,
     }
 }

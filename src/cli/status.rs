@@ -90,8 +90,12 @@ fn print_status(status: &Value) {
     );
     for (name, database) in status["databases"].as_object().into_iter().flatten() {
         let state = if database["connected"] == true { "connected" } else { "NOT connected" };
+        let swallowed = match database["rows_swallowed"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(rows) => format!("; tables swallowed {rows} rows"),
+        };
         say!(
-            "database {name} {state}, pending {}, oldest {:.1} s",
+            "database {name} {state}, pending {}, oldest {:.1} s{swallowed}",
             database["pending"],
             database["oldest_pending_seconds"].as_f64().unwrap_or(0.0)
         );
@@ -103,13 +107,18 @@ fn print_status(status: &Value) {
         }
     }
     for rule in status["rules"].as_array().into_iter().flatten() {
+        let swallowed = match rule["rows_swallowed"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(rows) => format!(", {rows} swallowed by the table"),
+        };
         say!(
-            "rule {} → {}: matched {}, written {} ({} rows), filtered {}, dead letters {}, dropped {}",
+            "rule {} → {}: matched {}, written {} ({} rows{}), filtered {}, dead letters {}, dropped {}",
             text(&rule["rule"]),
             text(&rule["database"]),
             rule["matched"],
             rule["written"],
             rule["rows"],
+            swallowed,
             rule["filtered"],
             rule["dead_lettered"],
             rule["dropped"]

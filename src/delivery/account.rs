@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::config::Rule;
 use crate::message::Seq;
+use crate::sink::Swallowed;
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
 /// What became of the messages of a batch under one rule. `matched` is the sum of the four outcomes.
@@ -16,6 +17,8 @@ pub struct Tally {
     pub filtered: u64,
     pub dead_lettered: u64,
     pub dropped: u64,
+    /// Rows of written messages that the table did not take, without an error; not among `rows`.
+    pub rows_swallowed: u64,
 }
 
 /// So many batches without an answer are remembered at most; only after a long row of lost answers are there more than
@@ -31,6 +34,8 @@ pub(super) struct Account {
     /// Messages of the batch that no rule of any database took; counted by the first database only.
     pub unmatched: u64,
     unmatched_counter: Counter,
+    /// Swallowed rows that are nobody's: see [`Swallowed::rule`].
+    swallowed_counter: Counter,
     /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
     /// what lies in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
@@ -50,6 +55,7 @@ struct RuleCounters {
     filtered: Counter,
     dead_lettered: Counter,
     dropped: Counter,
+    rows_swallowed: Counter,
 }
 
 impl Account {
@@ -62,6 +68,10 @@ impl Account {
             counters,
             unmatched: 0,
             unmatched_counter: metrics.messages_unmatched.clone(),
+            swallowed_counter: metrics
+                .rows_swallowed
+                .get_or_create(&RuleLabels { database: Arc::clone(database), rule: "".into() })
+                .clone(),
             doubts: Vec::new(),
         }
     }
@@ -73,6 +83,19 @@ impl Account {
             self.touched.push(index);
         }
         tally
+    }
+
+    /// Of the batch that was committed, these rows are not in their tables. Comes before [`Account::commit`].
+    pub(super) fn swallow(&mut self, swallowed: &[Swallowed]) {
+        for Swallowed { rule, rows, .. } in swallowed {
+            let Some(rule) = *rule else {
+                self.swallowed_counter.inc_by(*rows);
+                continue;
+            };
+            let tally = self.rule(rule);
+            tally.rows = tally.rows.saturating_sub(*rows);
+            tally.rows_swallowed += rows;
+        }
     }
 
     /// The batch was committed: its tallies become counts. None of those in doubt can be applied any more.
@@ -128,6 +151,7 @@ impl RuleCounters {
             (&self.filtered, tally.filtered),
             (&self.dead_lettered, tally.dead_lettered),
             (&self.dropped, tally.dropped),
+            (&self.rows_swallowed, tally.rows_swallowed),
         ];
         // Each counter lies in memory of its own: what does not change is not fetched.
         for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
@@ -147,6 +171,7 @@ impl RuleCounters {
             filtered: outcome(Outcome::filtered),
             dead_lettered: outcome(Outcome::dead_lettered),
             dropped: outcome(Outcome::dropped),
+            rows_swallowed: metrics.rows_swallowed.get_or_create(&labels).clone(),
         }
     }
 }
@@ -160,5 +185,6 @@ pub fn totals(metrics: &Metrics, database: &Arc<str>, rule: &Arc<str>) -> Tally 
         filtered: counters.filtered.get(),
         dead_lettered: counters.dead_lettered.get(),
         dropped: counters.dropped.get(),
+        rows_swallowed: counters.rows_swallowed.get(),
     }
 }

@@ -8,7 +8,7 @@ use super::stop::Stop;
 use super::worker::Worker;
 use crate::journal::{Entry, Fs};
 use crate::message::Seq;
-use crate::sink::{Class, Refusal, Sink, SinkError};
+use crate::sink::{Class, Refusal, Sink, SinkError, Written};
 use crate::telemetry::events;
 
 impl<S: Sink, F: Fs> Worker<S, F> {
@@ -68,18 +68,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             written if is_series => written.map_err(Stop::from),
             written => self.write(gatherer, written).await,
         };
-        if let Err(stop) = written {
-            self.series_limit.fall_back();
-            if let Stop::Retry(_) = stop {
-                self.account.doubt(from, to);
-                // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
-                if !is_series {
-                    self.rows_limit = (self.rows_limit / 2).max(1);
-                }
-            }
-            return Err(stop);
-        }
+        let written = match written {
+            Ok(written) => written,
+            Err(stop) => return Err(self.not_committed(stop, from, to, is_series)),
+        };
         crash_point!("delivery.committed");
+        self.account.swallow(&written.swallowed);
         self.account.commit();
         self.setup.journal.set_delivered(self.setup.index, to);
         crash_point!("delivery.accounted");
@@ -88,7 +82,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             was_held = state.held.take().is_some();
             state.next_seq = Some(to);
             state.last_error = None;
+            state.rows_swallowed += written.swallowed.iter().map(|swallowed| swallowed.rows).sum::<u64>();
         });
+        self.swallow_log.tell(&self.setup.database.name, &written.swallowed);
         if was_held {
             let pending = self.watermark.borrow().next_seq.0.saturating_sub(to.0);
             events::database_ready(&self.setup.database.name, to, pending);
@@ -104,12 +100,25 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Ok(())
     }
 
+    /// What the failure of the batch from `from` to `to` teaches.
+    fn not_committed(&mut self, stop: Stop, from: Seq, to: Seq, is_series: bool) -> Stop {
+        self.series_limit.fall_back();
+        if let Stop::Retry(_) = stop {
+            self.account.doubt(from, to);
+            // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
+            if !is_series {
+                self.rows_limit = (self.rows_limit / 2).max(1);
+            }
+        }
+        stop
+    }
+
     /// `written` is what came of writing the batch the first time.
     async fn write(
         &mut self,
         gatherer: &mut Gatherer<S::Encoder>,
-        mut written: Result<(), SinkError>,
-    ) -> Result<(), Stop> {
+        mut written: Result<Written, SinkError>,
+    ) -> Result<Written, Stop> {
         // Each round takes at least one unit out, so the rounds end.
         for attempts in 1.. {
             let error = match written {

@@ -12,6 +12,7 @@ mod position;
 mod prepare;
 mod state;
 mod stop;
+mod swallowed;
 mod worker;
 
 pub use account::{Tally, totals};

@@ -24,6 +24,8 @@ pub struct DatabaseState {
     pub oldest_pending: Option<Timestamp>,
     pub held: Option<Held>,
     pub last_error: Option<String>,
+    /// Since the start: rows that a table was given and did not take, without an error.
+    pub rows_swallowed: u64,
 }
 
 /// Shared between the delivery thread, which writes once per batch, and `status`.

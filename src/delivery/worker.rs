@@ -21,6 +21,7 @@ use super::place::Place;
 use super::prepare;
 use super::state::SharedState;
 use super::stop::Stop;
+use super::swallowed::SwallowLog;
 use crate::clock::{self, Evenness, Timestamp};
 use crate::config::{Bridge, Database, Rule};
 use crate::journal::{Fs, JournalHandle, Reader, Watermark};
@@ -86,6 +87,7 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) series_limit: SeriesLimit,
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     pub(super) halt_before: Option<Seq>,
+    pub(super) swallow_log: SwallowLog,
 }
 
 /// What a wait for messages ended with.
@@ -120,6 +122,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             rows_limit: setup.database.batch.max_rows,
             series_limit: SeriesLimit::new(setup.database.batch.max_rows, setup.database.statement_timeout),
             halt_before: None,
+            swallow_log: SwallowLog::default(),
             may_knock: true,
             setup,
         }

@@ -20,7 +20,7 @@ use crate::sink::{
     Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
     TableSchema,
 };
-use crate::sink::{Refusal, Series, SinkError, Unit};
+use crate::sink::{Refusal, Series, SinkError, Unit, Written};
 
 /// What the next calls of `write` do; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,7 +100,7 @@ impl Sink for FaultySink {
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
         self.inner.create_table(sql).await
     }
-    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         match self.next_fault() {
             Fault::None => self.inner.write(batch).await,
             Fault::CutBefore => Err(failure(Class::Transient)),
@@ -118,7 +118,7 @@ impl Sink for FaultySink {
             Fault::Whole => self.inner.write(batch).await,
         }
     }
-    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         let mut whole = series.batch().clone();
         whole.dead_letters.clear();
         while series.advance() {
@@ -132,7 +132,7 @@ impl Sink for FaultySink {
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         self.inner.refused_units(batch).await
     }
-    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         let is_whole = self.script.lock().unwrap().front() == Some(&Fault::Whole);
         if is_whole && batch.units.len() > 1 {
             return Err(failure(Class::Row));

@@ -11,7 +11,7 @@ use crate::mapping::Cell;
 use crate::message::Seq;
 use crate::sink::{
     Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Series, Sink, SinkError,
-    StoredDeadLetter, StoredOffset, TableName, TableSchema,
+    StoredDeadLetter, StoredOffset, TableName, TableSchema, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -72,7 +72,7 @@ impl SimSink {
         }
     }
 
-    async fn transact(&mut self, transaction: Transaction) -> Result<(), SinkError> {
+    async fn transact(&mut self, transaction: Transaction) -> Result<Written, SinkError> {
         let fate = self.server().fate();
         self.server().note("write", transaction.from, transaction.to);
         match fate {
@@ -97,9 +97,9 @@ impl SimSink {
             Fate::AnswerLost => Err(self.broken()),
             Fate::SlowAnswer(ms) => {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
-                self.check()
+                self.check().map(|()| Written::default())
             }
-            _ => Ok(()),
+            _ => Ok(Written::default()),
         }
     }
 
@@ -227,7 +227,7 @@ impl Sink for SimSink {
         unreachable!("the table is there")
     }
 
-    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.check()?;
         if self.server().is_held {
             return Err(error(Class::Table, "denied"));
@@ -239,7 +239,7 @@ impl Sink for SimSink {
         self.transact(self.transaction(batch)).await
     }
 
-    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         if !series.may_advance() {
             return self.write(series.batch()).await;
         }
@@ -275,7 +275,7 @@ impl Sink for SimSink {
         Ok(SimSink::refused(batch).into_iter().map(refusal).collect())
     }
 
-    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.check()?;
         if self.server().refuses_whole() || !SimSink::refused(batch).is_empty() {
             return Err(error(Class::Row, "refused"));

@@ -7,6 +7,7 @@ mod postgres;
 mod schema;
 mod series;
 mod sqlite;
+mod written;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use postgres::{PostgresEncoder, PostgresSink};
 pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
 pub use series::Series;
 pub use sqlite::{SqliteEncoder, SqliteSink};
+pub use written::{Swallowed, Written};
 
 use crate::clock::Timestamp;
 use crate::journal::JournalId;
@@ -114,11 +116,13 @@ pub trait Sink {
 
     /// One transaction: rows, dead letters and the offset's compare-and-swap. `Ok` only after COMMIT was confirmed.
     /// A compare-and-swap that finds another offset gives [`Class::OffsetMoved`] and leaves nothing behind.
-    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError>;
+    ///
+    /// Rows that a table gives up without an error are told with it.
+    async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError>;
 
     /// Writes the batch at hand as `write` does and may write further batches of the series in the same transaction.
     /// An error leaves nothing of any of them behind, and blames no unit if there was more than one.
-    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         self.write(series.batch()).await
     }
 
@@ -139,7 +143,7 @@ pub trait Sink {
     /// written before the parent's, under a foreign key that is not deferred.
     ///
     /// `Ok` only after COMMIT was confirmed. [`Class::Row`] if a unit was refused; any error leaves nothing behind.
-    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError>;
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError>;
 
     /// Deletes this bridge's dead letters created before `before`, in small transactions, as many as go within about a
     /// second; returns how many. An error of class Table (the right to delete is missing) leaves rows and offset as

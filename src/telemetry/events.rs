@@ -14,7 +14,7 @@ use super::{DatabaseLabels, Metrics, PeerLabels};
 use crate::clock;
 use crate::journal::{JournalError, JournalId};
 use crate::message::Seq;
-use crate::sink::SinkError;
+use crate::sink::{SinkError, TableName};
 
 /// One database's metrics, looked up once.
 #[derive(Debug)]
@@ -84,6 +84,15 @@ pub fn offset_moved(metrics: &DatabaseMetrics, database: &str, why: &str) {
 pub fn batch_narrowed(metrics: &DatabaseMetrics, database: &str, error: &SinkError, rows: usize) {
     metrics.retries.inc();
     debug!(database, %error, rows, "the batch is refused as a whole; fewer rows at a time");
+}
+
+/// A table ignored rows without an error. They are not in it, and nowhere else as far as Rowbridge knows.
+pub fn rows_swallowed(database: &str, table: &TableName, rows: u64) {
+    warn!(
+        database, %table, rows,
+        "the table did not take rows, without an error: a trigger returns NULL, or a rule or ON CONFLICT of the table \
+         ignores them; they count as rows_swallowed, not as written"
+    );
 }
 
 /// Batches that went together were refused; which row is at fault shows when they go one by one.

@@ -74,6 +74,9 @@ pub struct Metrics {
     pub messages_lost: Counter,
     pub messages_unmatched: Counter,
     pub rows_written: Family<RuleLabels, Counter>,
+    /// Rows that a table was given and did not take, without an error. The rule is empty where several filled the table
+    /// and the database does not say whose they were.
+    pub rows_swallowed: Family<RuleLabels, Counter>,
     pub messages: Family<OutcomeLabels, Counter>,
     pub pending_messages: Family<DatabaseLabels, Gauge>,
     pub oldest_pending_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
@@ -111,6 +114,7 @@ impl Metrics {
             messages_lost: Counter::default(),
             messages_unmatched: Counter::default(),
             rows_written: Family::default(),
+            rows_swallowed: Family::default(),
             messages: Family::default(),
             pending_messages: Family::default(),
             oldest_pending_seconds: Family::default(),
@@ -157,6 +161,11 @@ impl Metrics {
         );
         registry.register("messages_unmatched", "Messages that no rule took", self.messages_unmatched.clone());
         registry.register("rows_written", "Rows committed", self.rows_written.clone());
+        registry.register(
+            "rows_swallowed",
+            "Rows that a trigger or rule of the table ignored without an error",
+            self.rows_swallowed.clone(),
+        );
         registry.register("messages", "Messages by rule and outcome", self.messages.clone());
         registry.register(
             "pending_messages",

@@ -77,7 +77,7 @@ async fn write_until_error(sink: &mut PostgresSink, table: &Arc<TableSchema>, va
     let mut confirmed = sink.offsets(BRIDGE).await.unwrap()[0].next_seq.0;
     loop {
         match sink.write(&batch_of(confirmed, table, values)).await {
-            Ok(()) => confirmed += values.len() as u64,
+            Ok(_) => confirmed += values.len() as u64,
             Err(error) => {
                 assert_eq!(error.class, Class::Transient, "{error}");
                 return confirmed;

@@ -90,7 +90,7 @@ async fn a_series_and_a_rival_s_batch_from_the_same_offset_never_both_go_in() {
         let batch = batch_of(offset, &table, &[7]);
         let (one, other) = tokio::join!(ours.write_series(&mut series), rival.write(&batch));
         let missed = match (&one, &other) {
-            (Ok(()), Err(error)) | (Err(error), Ok(())) => error,
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
             _ => panic!("exactly one goes in: {one:?}, {other:?}"),
         };
         assert_eq!(missed.class, Class::OffsetMoved, "{missed}");

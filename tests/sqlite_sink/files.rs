@@ -70,7 +70,7 @@ async fn write_one(sink: &mut SqliteSink, from: u64, id: i64) -> Result<(), Sink
     let schema = Arc::new(sink.describe(&table_name("readings")).await?.unwrap());
     let table = builder.table(&schema);
     builder.unit(table, &[&[Cell::Int(id), Cell::Text("a")]]);
-    sink.write(&builder.batch).await
+    sink.write(&builder.batch).await.map(drop)
 }
 
 #[tokio::test]

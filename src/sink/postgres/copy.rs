@@ -14,7 +14,7 @@ use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{COPY_HEADER, COPY_TRAILER};
 use super::session::Session;
-use crate::sink::{Batch, Class, SinkError, TableRows, TableSchema, quote};
+use crate::sink::{Batch, Class, SinkError, TableRows, TableSchema, Written, quote};
 
 /// Bytes per CopyData message: large enough that the message's own cost vanishes, small enough to copy piece by piece.
 const PIECE_BYTES: usize = 256 << 10;
@@ -24,25 +24,63 @@ pub(super) struct Rows<'a> {
     table: &'a TableRows,
     /// Byte ranges of `table.bytes`, neighbours merged.
     ranges: Vec<Range<usize>>,
-    /// The rows themselves, by unit: `(unit, first row, rows)`, to find a row's unit again.
+    /// The rows themselves, by unit: `(unit, rows)`, to find a row's unit again.
     units: Vec<(usize, usize)>,
+    owner: Owner,
+}
+
+/// Whose rows they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Owner {
+    #[default]
+    Nobody,
+    Rule(usize),
+    Several,
+}
+
+impl Owner {
+    pub(super) fn and(self, other: Owner) -> Owner {
+        match (self, other) {
+            (Owner::Nobody, owner) | (owner, Owner::Nobody) => owner,
+            (one, other) if one == other => one,
+            _ => Owner::Several,
+        }
+    }
+
+    /// Index into the compiled rules, if there is but one.
+    pub(super) fn rule(self) -> Option<usize> {
+        if let Owner::Rule(rule) = self { Some(rule) } else { None }
+    }
 }
 
 impl<'a> Rows<'a> {
     /// The rows of `units` (indexes into `batch.units`, ascending) by table, in the order of `batch.tables`.
     pub(super) fn collect(batch: &'a Batch, units: impl Iterator<Item = usize>) -> Vec<Rows<'a>> {
-        let mut tables: Vec<Rows<'a>> =
-            batch.tables.iter().map(|table| Rows { table, ranges: Vec::new(), units: Vec::new() }).collect();
+        let mut tables: Vec<Rows<'a>> = batch.tables.iter().map(Rows::none_of).collect();
         for index in units {
             let unit = &batch.units[index];
             if unit.row_count > 0 {
                 let rows = &mut tables[unit.table];
                 rows.units.push((index, unit.row_count));
+                rows.owner = rows.owner.and(Owner::Rule(unit.rule));
                 rows.add(unit.first_row, unit.row_count);
             }
         }
         tables.retain(|rows| !rows.ranges.is_empty());
         tables
+    }
+
+    fn none_of(table: &'a TableRows) -> Rows<'a> {
+        Rows { table, ranges: Vec::new(), units: Vec::new(), owner: Owner::Nobody }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// How many rows.
+    pub(super) fn count(&self) -> u64 {
+        self.units.iter().map(|(_, rows)| *rows as u64).sum()
     }
 
     fn add(&mut self, first: usize, count: usize) {
@@ -103,13 +141,18 @@ impl<'a> Rows<'a> {
         (&self.table.table, &self.table.columns)
     }
 
-    /// Sends the rows and waits for the server to have them.
-    pub(super) async fn send(&self, copy: CopyInSink<Bytes>) -> Result<(), Error> {
+    /// Sends the rows and waits for the server to have them; how many it took.
+    pub(super) async fn send(&self, copy: CopyInSink<Bytes>) -> Result<u64, Error> {
         let mut copy = pin!(copy);
         begin(copy.as_mut()).await?;
         crash_point!("postgres.rows.half", self.send_half(copy).await);
         self.feed(copy.as_mut()).await?;
         end(copy).await
+    }
+
+    /// Notes how many of the rows the server took.
+    fn note(&self, taken: u64, written: &mut Written) {
+        written.note(&self.table.table, self.owner.rule(), self.count(), taken);
     }
 
     /// Sends the rows into a COPY that has begun.
@@ -128,10 +171,10 @@ pub(super) async fn begin(mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<(), E
     copy.feed(Bytes::from_static(COPY_HEADER)).await
 }
 
-/// Sends what goes behind the last row and waits for the server to have them all.
-pub(super) async fn end(mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
+/// Sends what goes behind the last row and waits for the server to have them all; how many it took.
+pub(super) async fn end(mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<u64, Error> {
     copy.feed(Bytes::from_static(COPY_TRAILER)).await?;
-    copy.finish().await.map(drop)
+    copy.finish().await
 }
 
 /// A COPY that failed.
@@ -175,13 +218,15 @@ pub(super) enum Start {
 ///
 /// Round trips: one for the first start, one per table for its data, which carries the next start (unless they go
 /// [`Start::InTurn`]) or `last` with it.
-/// `last` must be refused by the server if a COPY failed, as COMMIT and RELEASE are.
+/// `last` must be refused by the server if a COPY failed, as COMMIT and RELEASE are. What tables swallowed is noted in
+/// `written`.
 pub(super) async fn run<T>(
     client: &Client,
     tables: &[Rows<'_>],
     statements: Vec<Statement>,
     start: Start,
     last: impl Future<Output = Result<T, Error>>,
+    written: &mut Written,
 ) -> Result<Result<T, Error>, CopyError> {
     let starting = |table| move |error| CopyError { table, error, at_start: true };
     let sending = |table| move |error| CopyError { table, error, at_start: false };
@@ -197,14 +242,14 @@ pub(super) async fn run<T>(
         match (tables.get(index + 1), statements.next()) {
             (Some(following), Some(statement)) => {
                 let following = following.start(client, statement);
-                let (sent, started) = match start {
+                let (taken, started) = match start {
                     Start::Ahead => tokio::join!(biased; rows.send(copy), following),
                     Start::InTurn => {
-                        rows.send(copy).await.map_err(sending(index))?;
-                        (Ok(()), following.await)
+                        let taken = rows.send(copy).await.map_err(sending(index))?;
+                        (Ok(taken), following.await)
                     }
                 };
-                sent.map_err(sending(index))?;
+                rows.note(taken.map_err(sending(index))?, written);
                 next = Some(started.map_err(starting(index + 1))?);
             }
             _ => {
@@ -216,8 +261,8 @@ pub(super) async fn run<T>(
                     let patience = std::time::Duration::from_micros(50 * crate::crash_point::cut());
                     tokio::time::timeout(patience, both).await.map(drop)
                 });
-                let (sent, finished) = tokio::join!(biased; rows.send(copy), last);
-                sent.map_err(sending(index))?;
+                let (taken, finished) = tokio::join!(biased; rows.send(copy), last);
+                rows.note(taken.map_err(sending(index))?, written);
                 return Ok(finished);
             }
         }

@@ -39,7 +39,7 @@ use self::session::Session;
 use self::transaction::{Sql, around};
 use super::{
     Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
-    TableName, TableSchema, quote,
+    TableName, TableSchema, Written, quote,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
@@ -192,11 +192,11 @@ impl Sink for PostgresSink {
         }
     }
 
-    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.run(async |session, sql| write::write(session, sql, batch).await).await
     }
 
-    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         if !series.may_advance() {
             return self.write(series.batch()).await;
         }
@@ -207,7 +207,7 @@ impl Sink for PostgresSink {
         self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await
     }
 
-    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.run(async |session, sql| walk::write_in_order(session, sql, batch).await).await
     }
 

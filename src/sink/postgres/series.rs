@@ -19,16 +19,16 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::copy::{self, Rows};
+use super::copy::{self, Owner, Rows};
 use super::session::Session;
 use super::transaction::{Sql, commit};
 use super::write::{BEGINNING, COMMITTING, DEAD_LETTERS};
 use super::{dead_letters, offsets};
-use crate::sink::{Batch, Series, SinkError, TableSchema};
+use crate::sink::{Batch, Series, SinkError, TableSchema, Written};
 
 /// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
-pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<(), SinkError> {
-    let mut lane = Lane { session, targets: Vec::new(), open: None };
+pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<Written, SinkError> {
+    let mut lane = Lane { session, targets: Vec::new(), open: None, written: Written::default() };
     lane.begin(sql, series.batch()).await?;
     crash_point!("postgres.series.begun");
     loop {
@@ -37,9 +37,9 @@ pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series
         // The connection's task writes only while this one waits, and mapping the next batch does not wait.
         tokio::task::yield_now().await;
         if !series.advance() {
-            lane.commit(sql, series).await?;
+            let written = lane.commit(sql, series).await?;
             crash_point!("postgres.series.committed");
-            return Ok(());
+            return Ok(written);
         }
     }
 }
@@ -49,6 +49,7 @@ struct Lane<'a> {
     session: &'a Session,
     targets: Vec<Target>,
     open: Option<OpenCopy>,
+    written: Written,
 }
 
 /// A table and its columns, with the COPY that is prepared for them.
@@ -61,9 +62,13 @@ struct Target {
 /// The COPY that takes rows now.
 struct OpenCopy {
     target: usize,
+    table: Arc<TableSchema>,
     /// For messages.
     doing: String,
     copy: Pin<Box<CopyInSink<Bytes>>>,
+    /// Rows sent into it so far, and whose they are.
+    sent: u64,
+    owner: Owner,
 }
 
 impl Lane<'_> {
@@ -92,6 +97,8 @@ impl Lane<'_> {
         for rows in &tables {
             let session = self.session;
             let open = self.open(rows).await?;
+            open.sent += rows.count();
+            open.owner = open.owner.and(rows.owner());
             session.wait(1, &open.doing, rows.feed(open.copy.as_mut())).await?;
         }
         Ok(())
@@ -138,7 +145,8 @@ impl Lane<'_> {
             let copy = started.map_err(|error| copy::explain_start(self.session, &error, &doing))?;
             let mut copy = Box::pin(copy);
             self.session.wait(1, &doing, copy::begin(copy.as_mut())).await?;
-            self.open = Some(OpenCopy { target, doing, copy });
+            let table = Arc::clone(&self.targets[target].table);
+            self.open = Some(OpenCopy { target, table, doing, copy, sent: 0, owner: Owner::Nobody });
         }
         Ok(self.open.as_mut().expect("it was opened where it was not"))
     }
@@ -149,13 +157,14 @@ impl Lane<'_> {
             return self.session.patience(2, BEGINNING, next).await;
         };
         let both = async { tokio::join!(biased; copy::end(open.copy.as_mut()), next) };
-        let (finished, next) = self.session.patience(4, &open.doing, both).await?;
-        finished.map_err(|error| self.session.explain(&error, &open.doing))?;
+        let (taken, next) = self.session.patience(4, &open.doing, both).await?;
+        let taken = taken.map_err(|error| self.session.explain(&error, &open.doing))?;
+        self.written.note(&open.table, open.owner.rule(), open.sent, taken);
         Ok(next)
     }
 
     /// The last round trip.
-    async fn commit(mut self, sql: &Sql, series: &impl Series) -> Result<(), SinkError> {
+    async fn commit(mut self, sql: &Sql, series: &impl Series) -> Result<Written, SinkError> {
         // Closes the statements, ahead of COMMIT.
         self.targets.clear();
         let (session, client) = (self.session, self.session.client());
@@ -173,7 +182,8 @@ impl Lane<'_> {
         let (earlier, inserted, moved, committed) = self.behind_the_open_copy(all).await?;
         earlier.and(inserted).map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
         moved.map_err(|error| offsets::moved_or_failed(session, &offset, &error))?;
-        committed.map_err(|error| session.explain(&error, COMMITTING))
+        committed.map_err(|error| session.explain(&error, COMMITTING))?;
+        Ok(self.written)
     }
 }
 

@@ -22,7 +22,7 @@ use super::session::Session;
 use super::sqlstate::classify;
 use super::transaction::{Sql, commit};
 use super::write::{self, COMMITTING};
-use crate::sink::{Batch, Class, REFUSALS_MAX, Refusal, SinkError};
+use crate::sink::{Batch, Class, REFUSALS_MAX, Refusal, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
 
@@ -41,16 +41,17 @@ enum Attempt {
 /// more use.
 pub(super) async fn refused_units(session: &Session, sql: &Sql, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
     write::begin(session, sql, batch, &[], false).await?;
-    let refused = walk(session, batch).await?;
+    let refused = walk(session, batch, &mut Written::default()).await?;
     session.rollback().await?;
     Ok(refused)
 }
 
 /// Writes the batch unit by unit where it must be; `Ok` only after COMMIT was confirmed. The caller rolls back after an
 /// error.
-pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
+pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) -> Result<Written, SinkError> {
+    let mut written = Written::default();
     write::begin(session, sql, batch, &[], true).await?;
-    if let Some(refusal) = walk(session, batch).await?.first() {
+    if let Some(refusal) = walk(session, batch, &mut written).await?.first() {
         let seq = batch.units[refusal.unit].seq;
         return Err(own(
             Class::Row,
@@ -59,21 +60,22 @@ pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) 
             "the offending message is set apart as its rule's on_error says",
         ));
     }
-    session.wait(1, COMMITTING, commit(session.client())).await
+    session.wait(1, COMMITTING, commit(session.client())).await?;
+    Ok(written)
 }
 
 /// Walks over all units, in the transaction that is open. Empty means that every unit is in it.
 ///
 /// When so many are refused for good it ends early, as though the batch ended with the message reached: a parent that
 /// would have come later is missed then, as it is by a batch that really ends there.
-async fn walk(session: &Session, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+async fn walk(session: &Session, batch: &Batch, written: &mut Written) -> Result<Vec<Refusal>, SinkError> {
     session.wait(1, DOING, session.client().batch_execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
     let units: Vec<usize> = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
     let mut waiting = Vec::from_iter((!units.is_empty()).then_some(0..units.len()));
     let mut refused = Vec::new();
     loop {
-        first_chances(session, batch, &units, &mut waiting, &mut refused).await?;
-        refused = further_chances(session, batch, refused).await?;
+        first_chances(session, batch, &units, &mut waiting, &mut refused, written).await?;
+        refused = further_chances(session, batch, refused, written).await?;
         // With room for many more, going on is worth it.
         if refused.len() > REFUSALS_MAX / 2 || waiting.is_empty() {
             // The message at the limit may have brought a few too many.
@@ -91,6 +93,7 @@ async fn first_chances(
     units: &[usize],
     waiting: &mut Vec<Range<usize>>,
     refused: &mut Vec<Refusal>,
+    written: &mut Written,
 ) -> Result<(), SinkError> {
     let seq = |index: usize| batch.units[units[index]].seq;
     while let Some(range) = waiting.pop() {
@@ -99,7 +102,7 @@ async fn first_chances(
             waiting.push(range);
             break;
         }
-        let tried = attempt(session, batch, &units[range.clone()]).await?;
+        let tried = attempt(session, batch, &units[range.clone()], written).await?;
         crash_point!("postgres.unit.tried");
         let Attempt::Refused { reason, message, suspect } = tried else { continue };
         if range.len() == 1 {
@@ -117,18 +120,19 @@ async fn further_chances(
     session: &Session,
     batch: &Batch,
     mut refused: Vec<Refusal>,
+    written: &mut Written,
 ) -> Result<Vec<Refusal>, SinkError> {
     while !refused.is_empty() {
         // Often all of them are children whose parents came behind them: one COPY for each table then takes them.
         let units: Vec<usize> = refused.iter().map(|refusal| refusal.unit).collect();
         if units.len() > 1
-            && let Attempt::Taken = attempt(session, batch, &units).await?
+            && let Attempt::Taken = attempt(session, batch, &units, written).await?
         {
             return Ok(Vec::new());
         }
         let mut still_refused = Vec::new();
         for &unit in &units {
-            if let Attempt::Refused { reason, message, .. } = attempt(session, batch, &[unit]).await? {
+            if let Attempt::Refused { reason, message, .. } = attempt(session, batch, &[unit], written).await? {
                 still_refused.push(Refusal { unit, reason, message });
             }
         }
@@ -153,13 +157,22 @@ fn split(range: Range<usize>, suspect: Option<usize>) -> Vec<Range<usize>> {
 
 /// Writes the rows of `units` under a savepoint. Three round trips, two more for each further table, a last one to take
 /// them back.
-async fn attempt(session: &Session, batch: &Batch, units: &[usize]) -> Result<Attempt, SinkError> {
+async fn attempt(
+    session: &Session,
+    batch: &Batch,
+    units: &[usize],
+    written: &mut Written,
+) -> Result<Attempt, SinkError> {
+    let mut tried_written = Written::default();
     let client = session.client();
     let tables = Rows::collect(batch, units.iter().copied());
     let steps = u32::try_from(2 * tables.len() + 2).unwrap_or(u32::MAX);
-    let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables)).await?;
+    let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables, &mut tried_written)).await?;
     let failed = match tried {
-        Ok(Ok(())) => return Ok(Attempt::Taken),
+        Ok(Ok(())) => {
+            written.swallowed.append(&mut tried_written.swallowed);
+            return Ok(Attempt::Taken);
+        }
         Ok(Err(error)) => return Err(session.explain(&error, DOING)),
         Err(failed) => failed,
     };
@@ -175,7 +188,11 @@ async fn attempt(session: &Session, batch: &Batch, units: &[usize]) -> Result<At
 }
 
 /// The outer error is a COPY's, the inner one that of the savepoint around it.
-async fn write_under_savepoint(session: &Session, tables: &[Rows<'_>]) -> Result<Result<(), Error>, CopyError> {
+async fn write_under_savepoint(
+    session: &Session,
+    tables: &[Rows<'_>],
+    written: &mut Written,
+) -> Result<Result<(), Error>, CopyError> {
     let client = session.client();
     let (saved, prepared) = tokio::join!(
         biased;
@@ -186,7 +203,7 @@ async fn write_under_savepoint(session: &Session, tables: &[Rows<'_>]) -> Result
     match saved.and(prepared) {
         Ok(statements) => {
             let release = client.batch_execute("RELEASE SAVEPOINT attempt");
-            copy::run(client, tables, statements, Start::InTurn, release).await
+            copy::run(client, tables, statements, Start::InTurn, release, written).await
         }
         Err(error) => Ok(Err(error)),
     }

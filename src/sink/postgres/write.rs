@@ -21,23 +21,24 @@ use super::copy::{self, Rows, Start};
 use super::session::Session;
 use super::transaction::{Sql, commit};
 use super::{dead_letters, offsets};
-use crate::sink::{Batch, SinkError};
+use crate::sink::{Batch, SinkError, Written};
 
 pub(super) const BEGINNING: &str = "beginning a transaction";
 pub(super) const COMMITTING: &str = "committing";
 pub(super) const DEAD_LETTERS: &str = "writing dead letters";
 
 /// Writes the batch; `Ok` only after COMMIT was confirmed.
-pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
+pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result<Written, SinkError> {
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit));
     let tables = Rows::collect(batch, kept);
     if tables.is_empty() {
-        return write_without_rows(session, sql, batch).await;
+        return write_without_rows(session, sql, batch).await.map(|()| Written::default());
     }
     let client = session.client();
     let statements = begin(session, sql, batch, &tables, true).await?;
     crash_point!("postgres.begun");
-    let copies = copy::run(client, &tables, statements, Start::Ahead, commit(client));
+    let mut written = Written::default();
+    let copies = copy::run(client, &tables, statements, Start::Ahead, commit(client), &mut written);
     // One COPY per table and COMMIT, each with the server's own limit.
     let steps = u32::try_from(tables.len() + 1).unwrap_or(u32::MAX);
     match session.patience(steps, COMMITTING, copies).await? {
@@ -45,7 +46,7 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
         Err(failed) => return Err(failed.explain(session, &tables)),
     }
     crash_point!("postgres.committed");
-    Ok(())
+    Ok(written)
 }
 
 /// The first round trip: BEGIN, compare-and-swap, dead letters (if asked for) and every COPY's preparation.

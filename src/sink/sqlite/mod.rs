@@ -28,7 +28,7 @@ use self::connect::OpenDatabase;
 pub use self::encode::SqliteEncoder;
 use super::{
     Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
-    TableName, TableSchema,
+    TableName, TableSchema, Written,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
@@ -153,23 +153,23 @@ impl Sink for SqliteSink {
         })
     }
 
-    async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        self.with_open(|open| write::write(open, batch))
+    async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
+        self.with_open(|open| write::write(open, batch).map(|()| Written::default()))
     }
 
-    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<(), SinkError> {
+    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         if !series.may_advance() {
             return self.write(series.batch()).await;
         }
-        self.with_open(|open| series::write(open, series))
+        self.with_open(|open| series::write(open, series).map(|()| Written::default()))
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         self.with_connection(|connection| walk::refused_units(connection, batch))
     }
 
-    async fn write_in_order(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        self.with_connection(|connection| walk::write_in_order(connection, batch))
+    async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
+        self.with_connection(|connection| walk::write_in_order(connection, batch).map(|()| Written::default()))
     }
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
