@@ -326,6 +326,7 @@ fn postgres_schema() -> TableSchema {
         name: TableName { schema: None, name: "telemetry".to_owned() },
         columns: columns.map(column).into(),
         primary_key: Vec::new(),
+        intake: rowbridge::sink::Intake::default(),
     }
 }
 

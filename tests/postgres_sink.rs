@@ -2,6 +2,7 @@
 
 mod failures;
 mod migrations;
+mod odd_tables;
 mod pooler;
 mod series;
 mod swallowed;

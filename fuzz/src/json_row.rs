@@ -15,7 +15,7 @@ use rowbridge::journal::JournalId;
 use rowbridge::mapping::{Cell, ColumnSource, Mapper, Outcome, Source, TimeFormat, TopicPattern};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::sink::{
-    Batch, Column, ColumnType, OffsetMove, PostgresEncoder, RowEncoder, SqliteEncoder, TableName, TableSchema,
+    Batch, Column, ColumnType, Intake, OffsetMove, PostgresEncoder, RowEncoder, SqliteEncoder, TableName, TableSchema,
 };
 
 use self::reference::Expected;
@@ -168,7 +168,12 @@ impl Mappers {
                 on_error: OnError::DeadLetter,
                 position: "bridge.yaml:1:1".to_owned(),
             }));
-            tables.push(Arc::new(TableSchema { name, columns: lives, primary_key: Vec::new() }));
+            tables.push(Arc::new(TableSchema {
+                name,
+                columns: lives,
+                primary_key: Vec::new(),
+                intake: Intake::default(),
+            }));
         };
         for (column_type, time) in &types {
             add(vec![column("c", "payload.v", time.clone())], vec![live("c", column_type)]);

@@ -10,8 +10,8 @@ use crate::journal::JournalId;
 use crate::mapping::Cell;
 use crate::message::Seq;
 use crate::sink::{
-    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Series, Sink, SinkError,
-    StoredDeadLetter, StoredOffset, TableName, TableSchema, Written,
+    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Intake, Refusal, RowEncoder, Series, Sink,
+    SinkError, StoredDeadLetter, StoredOffset, TableName, TableSchema, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -216,7 +216,7 @@ impl Sink for SimSink {
             column("topic", text()),
             column("pad", text()),
         ];
-        Ok(Some(TableSchema { name: table.clone(), columns, primary_key: Vec::new() }))
+        Ok(Some(TableSchema { name: table.clone(), columns, primary_key: Vec::new(), intake: Intake::default() }))
     }
 
     fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)]) -> String {

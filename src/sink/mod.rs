@@ -15,7 +15,7 @@ pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use postgres::{PostgresEncoder, PostgresSink};
-pub use schema::{Column, ColumnType, DeclaredType, TableName, TableSchema, quote};
+pub use schema::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema, quote};
 pub use series::Series;
 pub use sqlite::{SqliteEncoder, SqliteSink};
 pub use written::{Swallowed, Written};

@@ -236,4 +236,15 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// Column names of the primary key, in its order; empty if there is none.
     pub primary_key: Vec<String>,
+    pub intake: Intake,
+}
+
+/// What a Postgres table does with rows that it is given, beyond holding them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Intake {
+    /// It has rewrite rules, row-level security for this role, or is a view or a foreign table: rows must come by INSERT,
+    /// for COPY passes rules by and the others do not take it, or count what they did not take.
+    pub by_insert: bool,
+    /// A rule puts rows elsewhere instead, so the server's count says nothing of how many were swallowed.
+    pub diverts: bool,
 }

@@ -23,11 +23,11 @@ pub struct Written {
 }
 
 impl Written {
-    /// Notes that of `sent` rows for `table` the database counted `taken`. A table that counts more than it was given
-    /// (a rule of its own) has swallowed none.
+    /// Notes that of `sent` rows for `table` the database counted `taken`. Where a rule of the table's own puts rows
+    /// elsewhere, the count says nothing.
     pub fn note(&mut self, table: &Arc<TableSchema>, rule: Option<usize>, sent: u64, taken: u64) {
         let rows = sent.saturating_sub(taken);
-        if rows > 0 {
+        if rows > 0 && !table.intake.diverts {
             self.swallowed.push(Swallowed { table: Arc::clone(table), rule, rows });
         }
     }

@@ -1,4 +1,4 @@
-//! COPY of a batch's rows, leaving excluded units out.
+//! COPY of a batch's rows, leaving excluded units out. Tables that take rows by INSERT only stand in line with the others.
 //!
 //! The driver must prepare a COPY (one round trip) and waits for the server's "go on" (another) before it takes data.
 //! Both overlap with what goes before: all tables are prepared together, and the next table's start travels behind this
@@ -13,6 +13,7 @@ use futures_util::SinkExt as _;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{COPY_HEADER, COPY_TRAILER};
+use super::insert;
 use super::session::Session;
 use crate::sink::{Batch, Class, SinkError, TableRows, TableSchema, Written, quote};
 
@@ -115,14 +116,40 @@ impl<'a> Rows<'a> {
         format!("COPY {} ({}) FROM STDIN (FORMAT binary)", schema.name.quoted(), columns.join(", "))
     }
 
-    /// Prepares the COPY.
-    pub(super) async fn prepare(&self, client: &Client) -> Result<Statement, Error> {
-        client.prepare(&self.statement()).await
+    /// Whether the rows go by INSERT; then there is nothing to prepare and nothing to start.
+    pub(super) fn by_insert(&self) -> bool {
+        self.table.table.intake.by_insert
+    }
+
+    /// How many statements the rows take, for the patience with them.
+    pub(super) fn statement_count(&self) -> u32 {
+        if self.by_insert() { insert::statement_count(self.count(), self.table.columns.len()) } else { 1 }
+    }
+
+    /// The rows' bytes, in runs.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = self.table.bytes.as_slice();
+        self.ranges.iter().map(move |range| &bytes[range.clone()])
+    }
+
+    /// Prepares the COPY, if the rows go by one.
+    pub(super) async fn prepare(&self, client: &Client) -> Result<Option<Statement>, Error> {
+        if self.by_insert() {
+            return Ok(None);
+        }
+        client.prepare(&self.statement()).await.map(Some)
     }
 
     /// Starts the COPY; the statement is closed as soon as the server has taken it up.
-    pub(super) async fn start(&self, client: &Client, statement: Statement) -> Result<CopyInSink<Bytes>, Error> {
-        client.copy_in(&statement).await
+    pub(super) async fn start(
+        &self,
+        client: &Client,
+        statement: Option<Statement>,
+    ) -> Result<Option<CopyInSink<Bytes>>, Error> {
+        match statement {
+            Some(statement) => client.copy_in(&statement).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What the server has if we die while sending.
@@ -142,7 +169,8 @@ impl<'a> Rows<'a> {
     }
 
     /// Sends the rows and waits for the server to have them; how many it took.
-    pub(super) async fn send(&self, copy: CopyInSink<Bytes>) -> Result<u64, Error> {
+    async fn send(&self, client: &Client, copy: Option<CopyInSink<Bytes>>) -> Result<u64, Error> {
+        let Some(copy) = copy else { return insert::insert(client, self).await };
         let mut copy = pin!(copy);
         begin(copy.as_mut()).await?;
         crash_point!("postgres.rows.half", self.send_half(copy).await);
@@ -151,16 +179,14 @@ impl<'a> Rows<'a> {
     }
 
     /// Notes how many of the rows the server took.
-    fn note(&self, taken: u64, written: &mut Written) {
+    pub(super) fn note(&self, taken: u64, written: &mut Written) {
         written.note(&self.table.table, self.owner.rule(), self.count(), taken);
     }
 
     /// Sends the rows into a COPY that has begun.
     pub(super) async fn feed(&self, mut copy: Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
-        for range in &self.ranges {
-            for piece in self.table.bytes[range.clone()].chunks(PIECE_BYTES) {
-                copy.feed(Bytes::copy_from_slice(piece)).await?;
-            }
+        for piece in self.bytes().flat_map(|bytes| bytes.chunks(PIECE_BYTES)) {
+            copy.feed(Bytes::copy_from_slice(piece)).await?;
         }
         Ok(())
     }
@@ -214,7 +240,7 @@ pub(super) enum Start {
     InTurn,
 }
 
-/// Runs all COPYs, prepared as `statements`, then `last`, which is sent right behind the last table's data.
+/// Runs all COPYs, prepared as `statements`, and INSERTs, then `last`, which is sent right behind the last table's data.
 ///
 /// Round trips: one for the first start, one per table for its data, which carries the next start (unless they go
 /// [`Start::InTurn`]) or `last` with it.
@@ -223,7 +249,7 @@ pub(super) enum Start {
 pub(super) async fn run<T>(
     client: &Client,
     tables: &[Rows<'_>],
-    statements: Vec<Statement>,
+    statements: Vec<Option<Statement>>,
     start: Start,
     last: impl Future<Output = Result<T, Error>>,
     written: &mut Written,
@@ -243,9 +269,9 @@ pub(super) async fn run<T>(
             (Some(following), Some(statement)) => {
                 let following = following.start(client, statement);
                 let (taken, started) = match start {
-                    Start::Ahead => tokio::join!(biased; rows.send(copy), following),
+                    Start::Ahead => tokio::join!(biased; rows.send(client, copy), following),
                     Start::InTurn => {
-                        let taken = rows.send(copy).await.map_err(sending(index))?;
+                        let taken = rows.send(client, copy).await.map_err(sending(index))?;
                         (Ok(taken), following.await)
                     }
                 };
@@ -254,14 +280,14 @@ pub(super) async fn run<T>(
             }
             _ => {
                 let Some(last) = last.take() else { break };
-                crash_point!("postgres.rows.sent", rows.send(copy).await);
+                crash_point!("postgres.rows.sent", rows.send(client, copy).await);
                 crash_point!("postgres.commit.sent", {
-                    let both = async { tokio::join!(biased; rows.send(copy), last) };
+                    let both = async { tokio::join!(biased; rows.send(client, copy), last) };
                     // Perhaps the server has come to the COMMIT by then, perhaps not.
                     let patience = std::time::Duration::from_micros(50 * crate::crash_point::cut());
                     tokio::time::timeout(patience, both).await.map(drop)
                 });
-                let (taken, finished) = tokio::join!(biased; rows.send(copy), last);
+                let (taken, finished) = tokio::join!(biased; rows.send(client, copy), last);
                 rows.note(taken.map_err(sending(index))?, written);
                 return Ok(finished);
             }
@@ -280,13 +306,13 @@ mod tests {
     use super::*;
     use crate::journal::JournalId;
     use crate::message::Seq;
-    use crate::sink::{OffsetMove, TableName, TableSchema, Unit};
+    use crate::sink::{Intake, OffsetMove, TableName, TableSchema, Unit};
 
     /// One table; `rows[i]` rows of one byte each for unit `i`.
     fn batch(rows: &[usize]) -> Batch {
         let total = rows.iter().sum();
         let name = TableName { schema: None, name: "t".into() };
-        let schema = TableSchema { name, columns: Vec::new(), primary_key: Vec::new() };
+        let schema = TableSchema { name, columns: Vec::new(), primary_key: Vec::new(), intake: Intake::default() };
         let mut first_row = 0;
         let units = rows.iter().map(|&row_count| {
             first_row += row_count;

@@ -9,8 +9,12 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-use super::sqlstate::classify;
+use super::sqlstate::{ROW_POLICY, Verdict, classify};
 use crate::sink::{Class, SinkError};
+
+/// SQLSTATE, and the function of the server that gives it where a row breaks a policy.
+const MISSING_RIGHT: &str = "42501";
+const ROUTINE_OF_POLICIES: &str = "ExecWithCheckOptions";
 
 /// The server's words are cut here: a trigger may raise a novel.
 const WORDS_CHARS_MAX: usize = 500;
@@ -19,7 +23,7 @@ const WORDS_CHARS_MAX: usize = 500;
 pub(super) fn explain(error: &Error, doing: &str, at: &str) -> SinkError {
     if let Some(refusal) = error.as_db_error() {
         let code = refusal.code().code();
-        let verdict = classify(code);
+        let verdict = judge(refusal);
         return SinkError {
             class: verdict.class,
             code: code.to_owned(),
@@ -31,19 +35,29 @@ pub(super) fn explain(error: &Error, doing: &str, at: &str) -> SinkError {
     SinkError { class, code: code.to_owned(), message: format!("{doing} ({at}): {}", chain(error)), advice }
 }
 
+/// What the server's refusal means: nearly always its code says that alone.
+pub(super) fn judge(refusal: &DbError) -> Verdict {
+    // Of the two that share a code, a missing right concerns every row, a policy one. The server's function is named the
+    // same in every language.
+    if refusal.code().code() == MISSING_RIGHT && refusal.routine() == Some(ROUTINE_OF_POLICIES) {
+        return ROW_POLICY;
+    }
+    classify(refusal.code().code())
+}
+
 /// An error that we, not the server, put into words.
 pub(super) fn own(class: Class, code: &str, message: String, advice: &'static str) -> SinkError {
     SinkError { class, code: code.to_owned(), message, advice }
 }
 
-/// The server's message, with its code and what it concerns, without values.
+/// The server's message, with its code and what it concerns, and its hint; without values.
 pub(super) fn words(refusal: &DbError) -> String {
     let code = refusal.code().code();
     let mut message = refusal.message();
     if code.starts_with("22") {
         message = message.split_once(": \"").map_or(message, |(before, _)| before);
     }
-    let mut text: String = message.chars().take(WORDS_CHARS_MAX).collect();
+    let mut text = in_one_line(message);
     text.push_str(&format!(" ({code}"));
     // The message itself names a constraint or a column that the server knows of; COPY tells the column in its context.
     if let Some(column) = refusal.column().or_else(|| refusal.where_().and_then(copy_column)) {
@@ -53,7 +67,16 @@ pub(super) fn words(refusal: &DbError) -> String {
         text.push_str(&format!(", constraint {constraint}"));
     }
     text.push(')');
+    if let Some(hint) = refusal.hint() {
+        text.push_str("; hint: ");
+        text.push_str(&in_one_line(hint));
+    }
     text
+}
+
+/// Lines after an error's first are SQL that would mend it.
+fn in_one_line(words: &str) -> String {
+    words.chars().take(WORDS_CHARS_MAX).map(|c| if c == '\n' { ' ' } else { c }).collect()
 }
 
 /// The column in `COPY readings, line 3, column temp`.

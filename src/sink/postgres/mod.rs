@@ -6,7 +6,8 @@
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
 //! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema` | the live table |
-//! | `encode`, `copy`, `write`, `series`, `walk` | rows: their form, their way, a batch's or several batches' transaction, one by one if refused |
+//! | `encode`, `copy`, `insert` | rows: their form, and their way into a table |
+//! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
 //!
 //! While a call runs, the session is out of the sink; it comes back only when the call has left no transaction open. So
@@ -17,6 +18,7 @@ mod copy;
 mod dead_letters;
 mod encode;
 mod failure;
+mod insert;
 mod letters;
 mod migrate;
 mod offsets;

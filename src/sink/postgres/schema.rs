@@ -2,7 +2,8 @@
 //!
 //! Names match exactly, as the configuration writes them. Domains are followed to their base type (their NOT NULL and
 //! default count as the column's), arrays to their element, whose OID goes on the wire. Tables, partitioned and foreign
-//! tables and views are all tables here: what a view does not take, the server says on the first write.
+//! tables and views are all tables here: what a view does not take, the server says on the first write. Which of them take
+//! rows by INSERT only is told in [`Intake`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
-use crate::sink::{Column, ColumnType, DeclaredType, TableName, TableSchema};
+use crate::sink::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema};
 
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
 const TYPE_DEPTH_MAX: usize = 16;
@@ -38,11 +39,19 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
 WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary
 ORDER BY k.position";
 
-/// Whether the table is there at all: it may have no column.
-const EXISTS: &str = "\
-SELECT 1
+/// The table itself, if it is there (it may have no column): whether rows must come by INSERT, and whether a rule puts
+/// them elsewhere. Rules of events other than INSERT (`ev_type` 3) do not matter; `DO INSTEAD NOTHING` puts them nowhere.
+const TABLE: &str = "\
+SELECT c.relkind IN ('v', 'f') OR r.is_ruled OR pg_catalog.row_security_active(c.oid), r.diverts
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) > 0 AS is_ruled,
+           COALESCE(pg_catalog.bool_or(w.is_instead AND pg_catalog.pg_get_ruledef(w.oid) NOT LIKE '%DO INSTEAD NOTHING;'),
+                    false) AS diverts
+    FROM pg_catalog.pg_rewrite w
+    WHERE w.ev_class = c.oid AND w.ev_type = '3' AND w.ev_enabled IN ('O', 'A')
+) r
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')";
 
 /// A row of `pg_type`, as far as columns need it.
@@ -72,20 +81,19 @@ struct Resolved {
 /// Reads the table `schema.name` within the transaction that `client` is in; one round trip.
 pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Result<Option<TableSchema>, Error> {
     let names = [(&schema as _, Type::TEXT), (&name as _, Type::TEXT)];
-    let (exists, columns, types, key) = tokio::try_join!(
-        client.query_typed(EXISTS, &names),
+    let (table, columns, types, key) = tokio::try_join!(
+        client.query_typed(TABLE, &names),
         client.query_typed(COLUMNS, &names),
         client.query_typed(TYPES, &names),
         client.query_typed(PRIMARY_KEY, &names),
     )?;
-    if exists.is_empty() {
-        return Ok(None);
-    }
+    let Some(table) = table.first() else { return Ok(None) };
     let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;
     Ok(Some(TableSchema {
         name: TableName { schema: Some(schema.to_owned()), name: name.to_owned() },
         columns: columns.iter().map(|row| column(row, &types)).collect::<Result<_, Error>>()?,
         primary_key: key.iter().map(|row| row.try_get(0)).collect::<Result<_, Error>>()?,
+        intake: Intake { by_insert: table.try_get(0)?, diverts: table.try_get(1)? },
     }))
 }
 

@@ -20,6 +20,7 @@ use futures_util::future::join_all;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::copy::{self, Owner, Rows};
+use super::insert;
 use super::session::Session;
 use super::transaction::{Sql, commit};
 use super::write::{BEGINNING, COMMITTING, DEAD_LETTERS};
@@ -96,6 +97,10 @@ impl Lane<'_> {
         self.prepare(&tables).await?;
         for rows in &tables {
             let session = self.session;
+            if rows.by_insert() {
+                self.insert(rows).await?;
+                continue;
+            }
             let open = self.open(rows).await?;
             open.sent += rows.count();
             open.owner = open.owner.and(rows.owner());
@@ -104,25 +109,36 @@ impl Lane<'_> {
         Ok(())
     }
 
+    /// Sends the rows of a table that takes them by INSERT only, behind those of the COPY that is open.
+    async fn insert(&mut self, rows: &Rows<'_>) -> Result<(), SinkError> {
+        let inserting = insert::insert(self.session.client(), rows);
+        let taken = self.behind_the_open_copy(rows.statement_count(), inserting).await?;
+        let taken = taken.map_err(|error| self.session.explain(&error, &rows.doing()))?;
+        rows.note(taken, &mut self.written);
+        Ok(())
+    }
+
     /// Prepares those COPYs that are not, which the server does only when the one that is open has ended.
     async fn prepare(&mut self, tables: &[Rows<'_>]) -> Result<(), SinkError> {
-        let new: Vec<&Rows<'_>> = tables.iter().filter(|rows| self.target(rows).is_none()).collect();
+        let new: Vec<&Rows<'_>> =
+            tables.iter().filter(|rows| !rows.by_insert() && self.target(rows).is_none()).collect();
         if new.is_empty() {
             return Ok(());
         }
         let client = self.session.client();
         let preparing = join_all(new.iter().map(|rows| rows.prepare(client)));
-        let prepared = self.behind_the_open_copy(preparing).await?;
+        let prepared = self.behind_the_open_copy(2, preparing).await?;
         self.keep(new, prepared)
     }
 
     fn keep<'r, 'b: 'r>(
         &mut self,
         tables: impl IntoIterator<Item = &'r Rows<'b>>,
-        prepared: Vec<Result<Statement, Error>>,
+        prepared: Vec<Result<Option<Statement>, Error>>,
     ) -> Result<(), SinkError> {
         for (rows, statement) in tables.into_iter().zip(prepared) {
             let statement = statement.map_err(|error| self.session.explain(&error, &rows.doing()))?;
+            let Some(statement) = statement else { continue };
             let (table, columns) = rows.target();
             self.targets.push(Target { table: Arc::clone(table), columns: Arc::clone(columns), statement });
         }
@@ -139,8 +155,9 @@ impl Lane<'_> {
         let target = self.target(rows).expect("every COPY of a batch is prepared before its rows are sent");
         if self.open.as_ref().is_none_or(|open| open.target != target) {
             let statement = self.targets[target].statement.clone();
-            let starting = rows.start(self.session.client(), statement);
-            let started = self.behind_the_open_copy(starting).await?;
+            let client = self.session.client();
+            let starting = async { client.copy_in(&statement).await };
+            let started = self.behind_the_open_copy(2, starting).await?;
             let doing = rows.doing();
             let copy = started.map_err(|error| copy::explain_start(self.session, &error, &doing))?;
             let mut copy = Box::pin(copy);
@@ -151,13 +168,17 @@ impl Lane<'_> {
         Ok(self.open.as_mut().expect("it was opened where it was not"))
     }
 
-    /// Ends the COPY that is open, with `next` sent right behind its rows.
-    async fn behind_the_open_copy<T>(&mut self, next: impl Future<Output = T>) -> Result<T, SinkError> {
+    /// Ends the COPY that is open, with `next`, so many statements, sent right behind its rows.
+    async fn behind_the_open_copy<T>(
+        &mut self,
+        statements: u32,
+        next: impl Future<Output = T>,
+    ) -> Result<T, SinkError> {
         let Some(mut open) = self.open.take() else {
-            return self.session.patience(2, BEGINNING, next).await;
+            return self.session.patience(statements, BEGINNING, next).await;
         };
         let both = async { tokio::join!(biased; copy::end(open.copy.as_mut()), next) };
-        let (taken, next) = self.session.patience(4, &open.doing, both).await?;
+        let (taken, next) = self.session.patience(statements.saturating_add(1), &open.doing, both).await?;
         let taken = taken.map_err(|error| self.session.explain(&error, &open.doing))?;
         self.written.note(&open.table, open.owner.rule(), open.sent, taken);
         Ok(next)
@@ -179,7 +200,7 @@ impl Lane<'_> {
                 commit(client),
             )
         };
-        let (earlier, inserted, moved, committed) = self.behind_the_open_copy(all).await?;
+        let (earlier, inserted, moved, committed) = self.behind_the_open_copy(4, all).await?;
         earlier.and(inserted).map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
         moved.map_err(|error| offsets::moved_or_failed(session, &offset, &error))?;
         committed.map_err(|error| session.explain(&error, COMMITTING))?;

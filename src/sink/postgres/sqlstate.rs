@@ -31,6 +31,9 @@ const fn table(advice: &'static str) -> Verdict {
     Verdict { class: Class::Table, reason: NO_REASON, advice }
 }
 
+/// For 42501 where it is a policy of row-level security that the row breaks, and no missing right.
+pub(super) const ROW_POLICY: Verdict = row("constraint", "the row breaks a row-level security policy of the table");
+
 /// For a code that the table does not name.
 const UNKNOWN: Verdict =
     table("Rowbridge does not know this error and holds rather than drops: see the server's log and its manual");

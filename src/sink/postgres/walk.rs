@@ -17,9 +17,8 @@ use std::ops::Range;
 use tokio_postgres::Error;
 
 use super::copy::{self, CopyError, Rows, Start};
-use super::failure::{copy_line, own, words};
+use super::failure::{copy_line, judge, own, words};
 use super::session::Session;
-use super::sqlstate::classify;
 use super::transaction::{Sql, commit};
 use super::write::{self, COMMITTING};
 use crate::sink::{Batch, Class, REFUSALS_MAX, Refusal, SinkError, Written};
@@ -166,7 +165,7 @@ async fn attempt(
     let mut tried_written = Written::default();
     let client = session.client();
     let tables = Rows::collect(batch, units.iter().copied());
-    let steps = u32::try_from(2 * tables.len() + 2).unwrap_or(u32::MAX);
+    let steps = tables.iter().map(|rows| rows.statement_count().saturating_add(1)).fold(2, u32::saturating_add);
     let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables, &mut tried_written)).await?;
     let failed = match tried {
         Ok(Ok(())) => {
@@ -176,7 +175,7 @@ async fn attempt(
         Ok(Err(error)) => return Err(session.explain(&error, DOING)),
         Err(failed) => failed,
     };
-    let refusal = failed.error.as_db_error().map(|refusal| (refusal, classify(refusal.code().code())));
+    let refusal = failed.error.as_db_error().map(|refusal| (refusal, judge(refusal)));
     let Some((refusal, verdict)) = refusal.filter(|(_, verdict)| verdict.class == Class::Row && !failed.at_start)
     else {
         return Err(failed.explain(session, &tables));

@@ -5,6 +5,8 @@
 //!            2   start of the first COPY
 //!            3   its data · COMMIT                                  (one more for each further table)
 //! ```
+//! A table that takes rows by INSERT only has nothing to start; its statements are sent where its data would be.
+//!
 //! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT travels with the rest.
 //!
 //! The compare-and-swap comes first and not last: it locks the offset row before work is done, so a second instance
@@ -39,8 +41,8 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     crash_point!("postgres.begun");
     let mut written = Written::default();
     let copies = copy::run(client, &tables, statements, Start::Ahead, commit(client), &mut written);
-    // One COPY per table and COMMIT, each with the server's own limit.
-    let steps = u32::try_from(tables.len() + 1).unwrap_or(u32::MAX);
+    // Each table's statements and COMMIT, each with the server's own limit.
+    let steps = tables.iter().map(Rows::statement_count).fold(1, u32::saturating_add);
     match session.patience(steps, COMMITTING, copies).await? {
         Ok(committed) => committed.map_err(|error| session.explain(&error, COMMITTING))?,
         Err(failed) => return Err(failed.explain(session, &tables)),
@@ -49,14 +51,15 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     Ok(written)
 }
 
-/// The first round trip: BEGIN, compare-and-swap, dead letters (if asked for) and every COPY's preparation.
+/// The first round trip: BEGIN, compare-and-swap, dead letters (if asked for) and every COPY's preparation; the statement
+/// of each table that has a COPY.
 pub(super) async fn begin(
     session: &Session,
     sql: &Sql,
     batch: &Batch,
     tables: &[Rows<'_>],
     with_letters: bool,
-) -> Result<Vec<Statement>, SinkError> {
+) -> Result<Vec<Option<Statement>>, SinkError> {
     let client = session.client();
     let letters = if with_letters { batch.dead_letters.as_slice() } else { &[] };
     let all = async {

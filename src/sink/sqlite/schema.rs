@@ -34,7 +34,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
-use crate::sink::{Class, Column, ColumnType, DeclaredType, SinkError, TableName, TableSchema, quote};
+use crate::sink::{Class, Column, ColumnType, DeclaredType, Intake, SinkError, TableName, TableSchema, quote};
 
 /// The only schema that outlives a connection.
 const SCHEMA: &str = "main";
@@ -64,7 +64,7 @@ pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Opt
         |error: rusqlite::Error| sink_error(&format!("cannot read table {table}'s columns"), &error, Moment::Elsewhere);
     let Some(shape) = shape(connection, &table.name).map_err(failed)? else { return Ok(None) };
     let (columns, primary_key) = columns(connection, &table.name, &shape).map_err(failed)?;
-    Ok(Some(TableSchema { name: table.clone(), columns, primary_key }))
+    Ok(Some(TableSchema { name: table.clone(), columns, primary_key, intake: Intake::default() }))
 }
 
 fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
