@@ -15,8 +15,8 @@ use rowbridge::journal::{Entry, Intake, Journal, JournalHandle, JournalId, RealF
 use rowbridge::mapping::{Mapper, Router, TopicPattern};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::sink::{
-    Batch, Column, ColumnType, DeclaredType, OffsetMove, PostgresEncoder, RowEncoder, Sink, SqliteEncoder, SqliteSink,
-    TableName, TableSchema,
+    Batch, Column, ColumnType, DeclaredType, OffsetMove, PostgresEncoder, RowEncoder, SecondDigits, Sink,
+    SqliteEncoder, SqliteSink, TableName, TableSchema,
 };
 use rowbridge::source::decode_publish;
 use rowbridge::telemetry::Metrics;
@@ -302,10 +302,10 @@ fn map_one<R: RowEncoder>(mapper: &mut Mapper<R>, batch: &mut Batch, message: &M
 fn postgres_schema() -> TableSchema {
     let text = || ColumnType::Text { max_chars: None };
     let columns = [
-        ("time", ColumnType::Timestamptz),
+        ("time", ColumnType::Timestamptz(SecondDigits::MICROS)),
         ("device", text()),
         ("n", ColumnType::Int8),
-        ("ts", ColumnType::Timestamptz),
+        ("ts", ColumnType::Timestamptz(SecondDigits::MICROS)),
         ("temp", ColumnType::Float8),
         ("hum", ColumnType::Float8),
         ("press", ColumnType::Float8),

@@ -29,6 +29,7 @@ mod observability;
 mod postgres_sink;
 #[cfg(feature = "fault-injection")]
 mod reliability;
+mod resolution;
 mod rules;
 mod session;
 mod sink_contract;

@@ -15,7 +15,8 @@ use rowbridge::journal::JournalId;
 use rowbridge::mapping::{Cell, ColumnSource, Mapper, Outcome, Source, TimeFormat, TopicPattern};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::sink::{
-    Batch, Column, ColumnType, Intake, OffsetMove, PostgresEncoder, RowEncoder, SqliteEncoder, TableName, TableSchema,
+    Batch, Column, ColumnType, Intake, IntervalUnit, OffsetMove, PostgresEncoder, RowEncoder, SecondDigits,
+    SqliteEncoder, TableName, TableSchema,
 };
 
 use self::reference::Expected;
@@ -78,30 +79,33 @@ fn types() -> Vec<(ColumnType, Option<TimeFormat>)> {
         ColumnType::Bytes,
         ColumnType::Uuid,
         ColumnType::Date,
-        ColumnType::Time,
-        ColumnType::Timestamp,
-        ColumnType::Timestamptz,
+        ColumnType::Time(SecondDigits::new(2)),
+        ColumnType::Timestamp(SecondDigits::MICROS),
+        ColumnType::Timestamptz(SecondDigits::MICROS),
         ColumnType::TimestampText,
-        ColumnType::Interval,
+        ColumnType::LowerBound,
+        ColumnType::UpperBound,
+        ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS)),
+        ColumnType::Interval(IntervalUnit::Hour),
         ColumnType::Inet,
         ColumnType::Enum(labels),
         ColumnType::Any,
         ColumnType::Array(Box::new(ColumnType::Int8), 20),
         ColumnType::Array(Box::new(ColumnType::Text { max_chars: None }), 25),
         ColumnType::Array(Box::new(ColumnType::Numeric(None)), 1_700),
-        ColumnType::Array(Box::new(ColumnType::Timestamptz), 1_184),
+        ColumnType::Array(Box::new(ColumnType::Timestamptz(SecondDigits::new(0))), 1_184),
     ];
     let mut types: Vec<_> = plain.into_iter().map(|plain| (plain, None)).collect();
     for (column_type, format) in [
-        (ColumnType::Timestamptz, "s"),
-        (ColumnType::Timestamptz, "ms"),
-        (ColumnType::Timestamp, "us"),
+        (ColumnType::Timestamptz(SecondDigits::new(1)), "s"),
+        (ColumnType::Timestamptz(SecondDigits::new(1)), "ms"),
+        (ColumnType::Timestamp(SecondDigits::MICROS), "us"),
         (ColumnType::TimestampText, "ns"),
         (ColumnType::Int8, "ms"),
         (ColumnType::Date, "s"),
-        (ColumnType::Timestamptz, "rfc3339"),
-        (ColumnType::Timestamptz, "%Y-%m-%d %H:%M:%S"),
-        (ColumnType::Time, "%H:%M"),
+        (ColumnType::Timestamptz(SecondDigits::new(1)), "rfc3339"),
+        (ColumnType::Timestamptz(SecondDigits::new(1)), "%Y-%m-%d %H:%M:%S"),
+        (ColumnType::Time(SecondDigits::MICROS), "%H:%M"),
     ] {
         types.push((column_type, Some(TimeFormat::parse(format).unwrap())));
     }
@@ -145,7 +149,8 @@ fn of_postgres(table: &Arc<TableSchema>) -> Arc<TableSchema> {
 }
 
 fn is_sqlite_only(column_type: &ColumnType) -> bool {
-    matches!(column_type, ColumnType::Any | ColumnType::TimestampText)
+    use ColumnType::{Any, LowerBound, TimestampText, UpperBound};
+    matches!(column_type, Any | TimestampText | LowerBound | UpperBound)
 }
 
 impl Mappers {

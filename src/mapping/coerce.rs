@@ -4,7 +4,7 @@
 //! |---|---|
 //! | bool | true/false, 0/1, the strings true/false, on/off, yes/no, 0/1 in any case |
 //! | integers | whole numbers in range (`5.0`, `1e3` too), numeric strings, true/false as 1/0; a time as epoch milliseconds |
-//! | floats | numbers and numeric strings, fractions to the nearest float; integers (no point, no exponent) only if they stay exact; not what would become infinite or zero |
+//! | floats | numbers and numeric strings, see [`super::float`] |
 //! | decimal | numbers, numeric strings and true/false, if every digit has its place |
 //! | text, enum | strings; numbers, objects and arrays as they stand in the payload; times as RFC 3339 in UTC |
 //! | json | JSON as it stands in the payload; other text as a JSON string |
@@ -20,12 +20,12 @@ use std::net::IpAddr;
 
 use super::Cell;
 use super::decimal::{Decimal, NoInteger};
-use super::double::double_of_few_digits;
+use super::float;
 use super::interval;
 use super::json_text;
 use super::temporal::{Clockface, write_instant};
 use super::value::{Misfit, Value, expected};
-use crate::sink::ColumnType;
+use crate::sink::{ColumnType, IntervalUnit, SecondDigits};
 
 /// Digits that Postgres' numeric holds before and after the point. Bounds the encoder's work on `1e1000000000`.
 const NUMERIC_INTEGER_DIGITS_MAX: i64 = 131_072;
@@ -33,9 +33,8 @@ const NUMERIC_FRACTION_DIGITS_MAX: i64 = 16_383;
 /// Digits altogether: on the wire they go in at most 32,767 groups of four.
 const NUMERIC_DIGITS_MAX: i64 = 131_000;
 
-/// Digits of an integer that a double and a single always keep (C's DBL_DIG and FLT_DIG, and one more: 10^7 < 2^24).
+/// Digits that a double always keeps (C's DBL_DIG).
 const DOUBLE_DIGITS: usize = 15;
-const SINGLE_DIGITS: usize = 7;
 
 /// What a column asks of its values beside the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,19 +78,23 @@ pub(super) fn coerce<'s>(
         ColumnType::Int2 => done(Cell::Int(integer(value, clockface, i16::MIN.into(), i16::MAX.into())?)),
         ColumnType::Int4 => done(Cell::Int(integer(value, clockface, i32::MIN.into(), i32::MAX.into())?)),
         ColumnType::Int8 => done(Cell::Int(integer(value, clockface, i64::MIN, i64::MAX)?)),
-        ColumnType::Float4 => done(Cell::Float(single(value)?)),
-        ColumnType::Float8 => done(Cell::Float(double(value)?)),
+        ColumnType::Float4 => done(Cell::Float(float::single(value)?)),
+        ColumnType::Float8 => done(Cell::Float(float::double(value)?)),
         ColumnType::Numeric(limits) => done(Cell::Decimal(numeric(value, *limits, written)?)),
         ColumnType::Text { max_chars } => done(Cell::Text(text(value, *max_chars, demands, written)?)),
         ColumnType::Enum(labels) => done(Cell::Text(label(value, labels, written)?)),
         ColumnType::Bytes => done(Cell::Bytes(bytes(value, written)?)),
         ColumnType::Uuid => done(Cell::Uuid(uuid(value)?)),
         ColumnType::Date => done(Cell::Date(clockface.date(value)?)),
-        ColumnType::Time => done(Cell::Time(clockface.time_of_day(value)?)),
-        ColumnType::Timestamp => done(Cell::Timestamp(clockface.local(value)?)),
-        ColumnType::Timestamptz => done(Cell::Timestamp(clockface.instant(value)?)),
-        ColumnType::TimestampText => done(Cell::Timestamp(clockface.sortable_instant(value)?)),
-        ColumnType::Interval => done(duration(value)?),
+        ColumnType::Time(digits) => done(Cell::Time(digits.cut(clockface.time_of_day(value)?))),
+        ColumnType::Timestamp(digits) => done(Cell::Timestamp(digits.cut(clockface.local(value)?))),
+        ColumnType::Timestamptz(digits) => done(Cell::Timestamp(digits.cut(clockface.instant(value)?))),
+        ColumnType::TimestampText => {
+            done(Cell::Timestamp(SecondDigits::MILLIS.cut(clockface.sortable_instant(value)?)));
+        }
+        ColumnType::Interval(unit) => done(duration(value, *unit)?),
+        ColumnType::LowerBound => done(Cell::Float(float::lower_bound(value)?)),
+        ColumnType::UpperBound => done(Cell::Float(float::upper_bound(value)?)),
         ColumnType::Inet => done(Cell::Text(address(value, written)?)),
         ColumnType::Any => done(any(value, demands, written)?),
         ColumnType::Json | ColumnType::Jsonb => done(Cell::Text(json_text::json(value, column_type, written)?)),
@@ -182,70 +185,15 @@ fn whole(text: &str) -> Result<i64, Misfit> {
     }
     match decimal(text)?.to_i64() {
         Ok(number) => Ok(number),
-        Err(NoInteger::Fraction) => Err("a number with a fraction where an integer is expected".into()),
+        Err(NoInteger::Fraction) => {
+            Err("a number with a fraction where an integer is expected; make the column double or numeric".into())
+        }
         Err(NoInteger::OutOfRange) => Err("a number out of the column's range".into()),
     }
 }
 
 fn decimal(text: &str) -> Result<Decimal<'_>, Misfit> {
     Decimal::parse(text).ok_or("a string that is not a number".into())
-}
-
-fn double(value: &Value<'_>) -> Result<f64, Misfit> {
-    if let Value::Number(text) = *value
-        && let Some(number) = double_of_few_digits(text)
-    {
-        return Ok(number);
-    }
-    float(value, DOUBLE_DIGITS, |text| text.parse::<f64>().ok())
-}
-
-/// Parsed as a single at once: through a double it would be rounded twice.
-fn single(value: &Value<'_>) -> Result<f64, Misfit> {
-    float(value, SINGLE_DIGITS, |text| text.parse::<f32>().ok().map(f64::from))
-}
-
-/// `exact_digits`: integers of that many digits stay exact without a look at them.
-fn float(value: &Value<'_>, exact_digits: usize, parse: impl Fn(&str) -> Option<f64>) -> Result<f64, Misfit> {
-    const OUT_OF_RANGE: &str = "a number out of the column's range";
-    let mut buffer = itoa::Buffer::new();
-    let text = match *value {
-        Value::Number(text) => text,
-        Value::Text(text) => {
-            // Rust reads `inf` and `NaN` too, which no database column of numbers should get from a sensor's text.
-            decimal(text.trim())?;
-            text.trim()
-        }
-        Value::Int(number) => buffer.format(number),
-        Value::Bool(truth) => return Ok(f64::from(u8::from(truth))),
-        _ => return Err(expected("a number", value)),
-    };
-    let number = parse(text).filter(|number| number.is_finite()).ok_or(OUT_OF_RANGE)?;
-    if number == 0.0 && Decimal::parse(text).is_some_and(|exact| !exact.is_zero()) {
-        return Err("a number too small for the column, which would become 0".into());
-    }
-    if text.len() > exact_digits && !is_kept(number, text) {
-        return Err("an integer with more digits than a floating-point column keeps; it would be rounded: make the \
-                    column bigint or numeric"
-            .into());
-    }
-    Ok(number)
-}
-
-/// Whether a number written as an integer is still the same one as a float. A fraction, or what has an exponent, is a
-/// measurement, for which the nearest float is what everybody expects.
-fn is_kept(number: f64, text: &str) -> bool {
-    if text.contains(['.', 'e', 'E']) {
-        return true;
-    }
-    match text.parse::<i64>() {
-        Ok(integer) => number as i128 == i128::from(integer),
-        // Longer than 64 bits: all digits of the float against those that were written.
-        Err(_) => {
-            let written_out = format!("{number:.0}");
-            matches!((Decimal::parse(&written_out), Decimal::parse(text)), (Some(kept), Some(meant)) if kept.equals(&meant))
-        }
-    }
 }
 
 fn numeric<'s>(value: &Value<'s>, limits: Option<(u16, i16)>, written: &'s mut String) -> Result<&'s str, Misfit> {
@@ -282,7 +230,11 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
         return Err("a number with more digits before the point than the column has".into());
     }
     if !number.is_zero() && fraction_digits > fraction_max {
-        return Err("a number with more digits after the point than the column has; it would be rounded".into());
+        return Err(
+            "a number with more digits after the point than the column has; it would be rounded: give the column \
+                    more, or make it plain numeric"
+                .into(),
+        );
     }
     // As it stands if that is how JSON writes numbers, and no longer than it has to be.
     let odd = text.starts_with(['+', '.']) || text.starts_with("-.") || text.contains(".e") || text.contains(".E");
@@ -369,7 +321,7 @@ fn uuid(value: &Value<'_>) -> Result<[u8; 16], Misfit> {
     }
 }
 
-fn duration(value: &Value<'_>) -> Result<Cell<'static>, Misfit> {
+fn duration(value: &Value<'_>, unit: IntervalUnit) -> Result<Cell<'static>, Misfit> {
     let parsed = match *value {
         Value::Text(text) | Value::Number(text) => interval::parse(text.trim()),
         Value::Int(seconds) => seconds.checked_mul(1_000_000).map(|micros| (0, 0, micros)),
@@ -377,6 +329,12 @@ fn duration(value: &Value<'_>) -> Result<Cell<'static>, Misfit> {
     };
     let (months, days, micros) =
         parsed.ok_or("no interval: ISO 8601 (`PT1H30M`), `N days HH:MM:SS` or a number of seconds is expected")?;
+    let micros = unit.fit(months, days, micros).ok_or_else(|| {
+        let kept = unit.plural();
+        format!(
+            "an interval with a part smaller than the {kept} that the column keeps; make the column plain `interval`"
+        )
+    })?;
     Ok(Cell::Interval { months, days, micros })
 }
 

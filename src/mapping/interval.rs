@@ -1,4 +1,5 @@
-//! Intervals: ISO 8601 durations, `[N days] HH:MM[:SS[.fraction]]`, or a number of seconds.
+//! Intervals: ISO 8601 durations, `[N days] HH:MM[:SS[.fraction]]`, or a number of seconds. Digits of a second below the
+//! microsecond are cut off, towards zero.
 
 use super::decimal::Decimal;
 
@@ -16,7 +17,7 @@ pub(super) fn parse(text: &str) -> Option<Interval> {
         return iso(designated);
     }
     match Decimal::parse(text) {
-        Some(seconds) => Some((0, 0, seconds.scaled_floor(6)?.0)),
+        Some(seconds) => Some((0, 0, micros_of(seconds)?)),
         None => clock(text),
     }
 }
@@ -48,7 +49,7 @@ fn iso(text: &str) -> Option<Interval> {
         let part = match unit {
             b'H' => number.to_i64().ok()?.checked_mul(3_600 * MICROS_PER_SECOND)?,
             b'M' => number.to_i64().ok()?.checked_mul(60 * MICROS_PER_SECOND)?,
-            _ => number.scaled_floor(6)?.0,
+            _ => micros_of(number)?,
         };
         micros = micros.checked_add(part)?;
     }
@@ -97,9 +98,7 @@ fn time_micros(time: &str) -> Option<i64> {
     let hours: u32 = digits(fields.next()?)?.parse().ok()?;
     let minutes: u32 = digits(fields.next()?)?.parse().ok().filter(|minutes| *minutes < 60)?;
     let seconds = match fields.next() {
-        Some(seconds) if seconds.starts_with(|c: char| c.is_ascii_digit()) => {
-            Decimal::parse(seconds)?.scaled_floor(6)?.0
-        }
+        Some(seconds) if seconds.starts_with(|c: char| c.is_ascii_digit()) => micros_of(Decimal::parse(seconds)?)?,
         Some(_) => return None,
         None => 0,
     };
@@ -108,6 +107,11 @@ fn time_micros(time: &str) -> Option<i64> {
     }
     let micros = (i64::from(hours) * 60 + i64::from(minutes)).checked_mul(60 * MICROS_PER_SECOND)? + seconds;
     Some(if negative { -micros } else { micros })
+}
+
+fn micros_of(seconds: Decimal<'_>) -> Option<i64> {
+    let (floor, is_exact) = seconds.scaled_floor(6)?;
+    Some(floor + i64::from(floor < 0 && !is_exact))
 }
 
 fn digits(text: &str) -> Option<&str> {
@@ -134,6 +138,11 @@ mod tests {
             ("1 day 100:00:00", (0, 1, 360_000_000_000)),
             ("90.5", (0, 0, 90_500_000)),
             ("-1", (0, 0, -1_000_000)),
+            ("1.0000019", (0, 0, 1_000_001)),
+            ("-1.0000019", (0, 0, -1_000_001)),
+            ("PT-1.0000019S", (0, 0, -1_000_001)),
+            ("-PT1.0000019S", (0, 0, -1_000_001)),
+            ("-0.0000001", (0, 0, 0)),
         ] {
             assert_eq!(parse(text), Some(interval), "{text}");
         }

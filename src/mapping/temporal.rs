@@ -3,8 +3,9 @@
 //! A string is read as RFC 3339, `YYYY-MM-DD HH:MM:SS[.fraction]`, a date or a time of day; with the column's `time`
 //! format instead if it has one. A time without an offset is in the column's zone (`tz`, default UTC); where clocks
 //! are turned, the hour that comes twice is taken the first time, and the one that is skipped counts on from before.
-//! What is finer than a microsecond, the databases' resolution, is cut off. A date column takes a time's date and a
-//! time column its time of day, both in the column's zone.
+//! What is finer than a microsecond, the databases' resolution, is cut off. A date column takes no time of day but
+//! midnight in its zone, a time column no date: either would be lost. Of the time of reception, which the rule and not the
+//! payload chose, they take the date and the time of day in their zone.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
@@ -30,6 +31,10 @@ const SORTABLE_MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 const OUT_OF_RANGE: &str = "a time outside the years 4713 BC to 9999";
+const DATE_WITH_TIME: &str = "a time of day with the date, which a date column would drop: make the column timestamptz, or \
+                              send the date alone (midnight in the column's `tz` is one too)";
+const TIME_WITH_DATE: &str = "a date with the time of day, which a time column would drop: make the column timestamptz, \
+                              or send the time of day alone";
 
 /// How a column's times are written and in which zone those without one are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,24 +87,28 @@ impl Clockface {
 
     /// Days since 1970-01-01.
     pub(super) fn date(&self, value: &Value<'_>) -> Result<i32, Misfit> {
-        let days = match self.read(value)? {
-            Moment::Instant(micros) => self.to_local(micros).div_euclid(MICROS_PER_DAY),
-            Moment::Local(local) => days_of(local.date()),
-            Moment::Date(date) => days_of(date),
+        let local = match self.read(value)? {
+            Moment::Instant(micros) => self.to_local(micros),
+            Moment::Local(local) => micros_of(local),
+            Moment::Date(date) => days_of(date) * MICROS_PER_DAY,
             Moment::TimeOfDay(_) => return Err("a time of day where a date is expected".into()),
         };
+        if local.rem_euclid(MICROS_PER_DAY) != 0 && !is_reception(value) {
+            return Err(DATE_WITH_TIME.into());
+        }
+        let days = local.div_euclid(MICROS_PER_DAY);
         let days = Some(days).filter(|days| (DAYS_MIN..=DAYS_MAX).contains(days));
         days.and_then(|days| i32::try_from(days).ok()).ok_or(OUT_OF_RANGE.into())
     }
 
     /// Microseconds since midnight.
     pub(super) fn time_of_day(&self, value: &Value<'_>) -> Result<i64, Misfit> {
-        Ok(match self.read(value)? {
-            Moment::Instant(micros) => self.to_local(micros).rem_euclid(MICROS_PER_DAY),
-            Moment::Local(local) => micros_of_day(local.time()),
-            Moment::TimeOfDay(time) => micros_of_day(time),
-            Moment::Date(_) => return Err("a date where a time of day is expected".into()),
-        })
+        match self.read(value)? {
+            Moment::Instant(micros) if is_reception(value) => Ok(self.to_local(micros).rem_euclid(MICROS_PER_DAY)),
+            Moment::TimeOfDay(time) => Ok(micros_of_day(time)),
+            Moment::Date(_) => Err("a date where a time of day is expected".into()),
+            Moment::Instant(_) | Moment::Local(_) => Err(TIME_WITH_DATE.into()),
+        }
     }
 
     /// From the zone's clock to UTC.
@@ -145,6 +154,11 @@ impl Clockface {
             _ => Err(expected("a time", value)),
         }
     }
+}
+
+/// Whether it is the time at which the bridge received the message.
+fn is_reception(value: &Value<'_>) -> bool {
+    matches!(value, Value::Instant(_))
 }
 
 /// Reckoned here and not with [`jiff::Timestamp`], which ends 26 hours before the year 9999 does.
@@ -234,9 +248,11 @@ fn by_standard(text: &str) -> Result<Moment, Misfit> {
     const NO_FIT: &str = "a string that is no time as RFC 3339 or `YYYY-MM-DD HH:MM:SS` writes it; \
                           describe another with `time`";
     let Ok(pieces) = Pieces::parse(text) else {
+        // An offset would be passed over.
+        let is_plain = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b':' | b'.' | b',' | b'T' | b't'));
         return match DateTimeParser::new().parse_time(text) {
-            Ok(time) => Ok(Moment::TimeOfDay(time)),
-            Err(_) => Err(NO_FIT.into()),
+            Ok(time) if is_plain => Ok(Moment::TimeOfDay(time)),
+            _ => without_long_fraction(text).map_or(Err(NO_FIT.into()), |shorter| by_standard(&shorter)),
         };
     };
     if pieces.time_zone_annotation().is_some() {
@@ -247,6 +263,14 @@ fn by_standard(text: &str) -> Result<Moment, Misfit> {
         (Some(time), None) => Ok(Moment::Local(pieces.date().to_datetime(time))),
         (None, _) => Ok(Moment::Date(pieces.date())),
     }
+}
+
+/// The text with nine digits of a fraction of a second, if it has more: so many are read, and two thirds of them count.
+fn without_long_fraction(text: &str) -> Option<String> {
+    const DIGITS_MAX: usize = 9;
+    let start = text.find(['.', ','])? + 1;
+    let digits = text[start..].bytes().take_while(u8::is_ascii_digit).count();
+    (digits > DIGITS_MAX).then(|| format!("{}{}", &text[..start + DIGITS_MAX], &text[start + digits..]))
 }
 
 /// Appends the one text form of an instant: RFC 3339 in UTC with milliseconds, so that texts sort as times do.
@@ -261,169 +285,4 @@ pub(super) fn write_instant(micros: i64, out: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn face(format: Option<&str>, zone: &str) -> Clockface {
-        let format = format.map(|format| TimeFormat::parse(format).unwrap());
-        Clockface { format, zone: TimeZone::get(zone).unwrap() }
-    }
-
-    fn utc(text: &str) -> i64 {
-        text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
-    }
-
-    fn instant(format: Option<&str>, zone: &str, value: Value<'_>) -> Result<i64, String> {
-        face(format, zone).instant(&value).map_err(|misfit| misfit.0.into_owned())
-    }
-
-    #[test]
-    fn strings_are_read_as_the_standards_write_them() {
-        for (text, expected) in [
-            ("2026-11-21T08:26:00.123456Z", "2026-11-21T08:26:00.123456Z"),
-            ("2026-11-21t08:26:00+02:00", "2026-11-21T06:26:00Z"),
-            ("2026-11-21 08:26:00", "2026-11-21T08:26:00Z"),
-            ("2026-11-21 08:26:00.5", "2026-11-21T08:26:00.5Z"),
-            (" 2026-11-21 ", "2026-11-21T00:00:00Z"),
-            ("2026-11-21T08:26:00.123456999Z", "2026-11-21T08:26:00.123456Z"),
-            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
-        ] {
-            assert_eq!(instant(None, "UTC", Value::Text(text)), Ok(utc(expected)), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_last_hours_of_the_year_9999_are_times_like_others() {
-        const LAST: i64 = 253_402_300_799_000_000;
-        const HOUR: i64 = 3_600_000_000;
-        let text = Value::Text;
-        for (zone, written, expected) in [
-            ("UTC", "9999-12-31T23:59:59Z", LAST),
-            ("UTC", "9999-12-31T23:59:59-05:00", LAST + 5 * HOUR),
-            ("UTC", "9999-12-31T23:59:59+05:00", LAST - 5 * HOUR),
-            ("UTC", "9999-12-31 23:59:59.999999", LAST + 999_999),
-            ("Europe/Berlin", "9999-12-31 23:59:59", LAST - HOUR),
-            ("America/New_York", "9999-12-31 23:59:59", LAST + 5 * HOUR),
-        ] {
-            assert_eq!(instant(None, zone, text(written)), Ok(expected), "{written} {zone}");
-        }
-        assert_eq!(instant(Some("s"), "UTC", Value::Number("253402300799")), Ok(LAST));
-        assert_eq!(instant(Some("%Y-%m-%d %H:%M:%S %z"), "UTC", text("9999-12-31 23:59:59 +0000")), Ok(LAST));
-        let (utc, berlin) = (face(None, "UTC"), face(None, "Europe/Berlin"));
-        assert_eq!(utc.sortable_instant(&text("9999-12-31T23:59:59Z")), Ok(LAST));
-        assert!(utc.sortable_instant(&text("9999-12-31T23:59:59-05:00")).is_err(), "10000-01-01 in UTC");
-        assert_eq!(utc.local(&text("9999-12-31T23:59:59Z")), Ok(LAST));
-        assert_eq!(utc.date(&text("9999-12-31T23:59:59Z")), Ok(2_932_896));
-        assert_eq!(berlin.date(&text("9999-12-31T22:59:59Z")), Ok(2_932_896));
-        assert!(berlin.date(&text("9999-12-31T23:30:00Z")).is_err(), "10000-01-01 in Berlin");
-        assert_eq!(berlin.time_of_day(&text("9999-12-31T23:30:00Z")), Ok(HOUR / 2));
-        let mut written = String::new();
-        write_instant(LAST + 999_999, &mut written);
-        assert_eq!(written, "9999-12-31T23:59:59.999Z");
-        assert_eq!(instant(Some("ms"), "UTC", Value::Number("253402500000000")).unwrap_err(), OUT_OF_RANGE);
-    }
-
-    #[test]
-    fn days_are_counted_as_jiff_counts_them() {
-        for day in (-2_440_588..2_932_897_i64).step_by(97).chain(-800..800) {
-            let date = Date::constant(1970, 1, 1).checked_add(SignedDuration::from_hours(day * 24)).unwrap();
-            assert_eq!(days_of(date), day, "{date}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        for text in [
-            "",
-            "soon",
-            "2026-02-30",
-            "2026-13-01T00:00:00Z",
-            "2026-11-21T25:00:00Z",
-            "1700000000",
-            "08:26",
-            "2026-12-31T23:59:60Z",
-            "2026-11-21T08:26:00Z[Europe/Berlin]",
-            "-009999-01-01T00:00:00Z",
-        ] {
-            assert!(instant(None, "UTC", Value::Text(text)).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_time_without_offset_is_in_the_columns_zone() {
-        let berlin = |text| instant(None, "Europe/Berlin", Value::Text(text));
-        assert_eq!(berlin("2026-07-01 12:00:00"), Ok(utc("2026-07-01T10:00:00Z")));
-        assert_eq!(berlin("2026-07-01 12:00:00Z"), Ok(utc("2026-07-01T12:00:00Z")));
-        assert_eq!(berlin("2026-10-25 02:30:00"), Ok(utc("2026-10-25T00:30:00Z")), "the first of two");
-        assert_eq!(berlin("2026-03-29 02:30:00"), Ok(utc("2026-03-29T01:30:00Z")), "skipped");
-    }
-
-    #[test]
-    fn a_number_needs_to_be_told_what_it_counts() {
-        assert!(instant(None, "UTC", Value::Number("1700000000")).unwrap_err().contains("`time: s`"));
-        for (format, text, expected) in [
-            ("s", "1700000000", 1_700_000_000_000_000),
-            ("s", "1700000000.123456789", 1_700_000_000_123_456),
-            ("s", "1.7e9", 1_700_000_000_000_000),
-            ("s", "-0.0000001", -1),
-            ("ms", "1700000000123", 1_700_000_000_123_000),
-            ("us", "1700000000123456", 1_700_000_000_123_456),
-            ("ns", "1700000000123456789", 1_700_000_000_123_456),
-        ] {
-            assert_eq!(instant(Some(format), "UTC", Value::Number(text)), Ok(expected), "{format} {text}");
-            assert_eq!(instant(Some(format), "UTC", Value::Text(text)), Ok(expected), "{format} {text} as a string");
-        }
-        for text in ["1e30", "-9e12", "9e12", "1e999999999"] {
-            assert!(instant(Some("s"), "UTC", Value::Number(text)).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn patterns_read_what_they_describe() {
-        let berlin = |pattern, text| instant(Some(pattern), "Europe/Berlin", Value::Text(text));
-        assert_eq!(berlin("%d.%m.%Y %H:%M", "01.07.2026 12:00"), Ok(utc("2026-07-01T10:00:00Z")));
-        assert_eq!(berlin("%Y-%m-%d %H:%M:%S %z", "2026-07-01 12:00:00 +0000"), Ok(utc("2026-07-01T12:00:00Z")));
-        assert_eq!(instant(Some("%Y%m%d"), "UTC", Value::Number("20260701")), Ok(utc("2026-07-01T00:00:00Z")));
-        assert!(berlin("%d.%m.%Y", "31.02.2026").is_err());
-        assert!(berlin("%d.%m.%Y %H:%M", "31.02.2026 12:00").is_err());
-        assert!(berlin("%Y-%m-%d %H:%M:%S", "2026-12-31 23:59:60").is_err(), "a leap second");
-        let named = Some("%Y-%m-%d %H:%M %Q");
-        assert_eq!(
-            instant(named, "UTC", Value::Text("2026-07-01 12:00 Europe/Berlin")),
-            Ok(utc("2026-07-01T10:00:00Z"))
-        );
-        assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(&Value::Text("12.30")), Ok(45_000_000_000));
-    }
-
-    #[test]
-    fn dates_and_times_of_day_are_taken_in_the_columns_zone() {
-        let berlin = face(None, "Europe/Berlin");
-        let late = Value::Text("2026-07-01T23:30:00Z");
-        assert_eq!(berlin.date(&late), Ok(20_636));
-        assert_eq!(berlin.date(&Value::Text("2026-07-02")), Ok(20_636));
-        assert_eq!(berlin.date(&Value::Text("1969-12-31")), Ok(-1));
-        assert_eq!(berlin.time_of_day(&late), Ok(90 * 60_000_000));
-        assert_eq!(berlin.time_of_day(&Value::Text("01:30:00.5")), Ok(90 * 60_000_000 + 500_000));
-        assert!(berlin.time_of_day(&Value::Text("2026-07-01")).is_err());
-        assert!(berlin.date(&Value::Text("10:00")).is_err());
-        assert!(berlin.date(&Value::Text("-005000-01-01")).is_err());
-    }
-
-    #[test]
-    fn a_local_column_keeps_what_has_no_offset_and_shifts_what_has_one() {
-        let berlin = face(None, "Europe/Berlin");
-        assert_eq!(berlin.local(&Value::Text("2026-07-01 12:00:00")), Ok(utc("2026-07-01T12:00:00Z")));
-        assert_eq!(berlin.local(&Value::Text("2026-07-01T12:00:00Z")), Ok(utc("2026-07-01T14:00:00Z")));
-        assert_eq!(berlin.local(&Value::Instant(utc("2026-07-01T12:00:00Z"))), Ok(utc("2026-07-01T14:00:00Z")));
-    }
-
-    #[test]
-    fn the_text_form_has_milliseconds_always() {
-        let mut out = String::new();
-        write_instant(utc("2026-11-21T08:26:00.123999Z"), &mut out);
-        assert_eq!(out, "2026-11-21T08:26:00.123Z");
-        out.clear();
-        write_instant(utc("2026-11-21T08:26:00Z"), &mut out);
-        assert_eq!(out, "2026-11-21T08:26:00.000Z");
-    }
-}
+mod tests;

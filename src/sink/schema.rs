@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::resolution::{IntervalUnit, SecondDigits};
+
 /// A table's name, optionally qualified by a schema. SQLite knows no schema but `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TableName {
@@ -196,11 +198,12 @@ pub enum ColumnType {
     Bytes,
     Uuid,
     Date,
-    Time,
-    /// Without zone.
-    Timestamp,
-    Timestamptz,
-    Interval,
+    /// `time(p)`, without zone.
+    Time(SecondDigits),
+    /// `timestamp(p)`, without zone.
+    Timestamp(SecondDigits),
+    Timestamptz(SecondDigits),
+    Interval(IntervalUnit),
     /// inet or cidr.
     Inet,
     /// An enum with its labels.
@@ -209,6 +212,10 @@ pub enum ColumnType {
     Array(Box<ColumnType>, u32),
     /// SQLite: a timestamp column declared with a text-like type: sortable UTC text with milliseconds.
     TimestampText,
+    /// SQLite: a lower bound in an R-tree, a 32-bit float that is not above the value.
+    LowerBound,
+    /// SQLite: an upper bound in an R-tree, a 32-bit float that is not below the value.
+    UpperBound,
     /// SQLite: a column without affinity, or one whose type says nothing: takes the value as it is.
     Any,
     /// A type that no source fits; the name as the database gives it.

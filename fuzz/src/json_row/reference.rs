@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rowbridge::mapping::{Cell, TimeFormat};
-use rowbridge::sink::ColumnType;
+use rowbridge::sink::{ColumnType, SecondDigits};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -109,8 +109,14 @@ fn expected_of_number(column_type: &ColumnType, raw: &str) -> Expected {
         ColumnType::Int2 => within(i16::MIN.into(), i16::MAX.into()),
         ColumnType::Int4 => within(i32::MIN.into(), i32::MAX.into()),
         ColumnType::Int8 => within(i64::MIN, i64::MAX),
-        ColumnType::Float4 => expected_float(raw, &number, raw.parse::<f32>().unwrap().into()),
-        ColumnType::Float8 => expected_float(raw, &number, raw.parse().unwrap()),
+        ColumnType::Float4 => {
+            let float: f32 = raw.parse().unwrap();
+            expected_float(raw, &number, float.into(), &format!("{float:e}"), 16_777_216.0)
+        }
+        ColumnType::Float8 => {
+            let float: f64 = raw.parse().unwrap();
+            expected_float(raw, &number, float, &format!("{float:e}"), 9_007_199_254_740_992.0)
+        }
         ColumnType::Numeric(Some((precision, scale))) => {
             let (precision, scale) = (i64::from(*precision), i64::from(*scale));
             let (before, after) = number.places();
@@ -128,15 +134,22 @@ fn expected_of_number(column_type: &ColumnType, raw: &str) -> Expected {
     }
 }
 
-fn expected_float(raw: &str, number: &Number, float: f64) -> Expected {
+/// `shortest` is the float's own text; below `integers_max` only digits after the point can be lost.
+fn expected_float(raw: &str, number: &Number, float: f64, shortest: &str, integers_max: f64) -> Expected {
+    /// So many digits may be those of a float that lies between two of its texts, which programs choose differently.
+    const SHORTEST_MAX: usize = 17;
     let vanishes = float == 0.0 && !number.digits.is_empty();
     let is_integer = !raw.contains(['.', 'e', 'E']);
     if !float.is_finite() || vanishes {
         return Expected::Refused;
     }
     // Rust writes every digit of a float, and all of them are exact.
-    if is_integer && Number::parse(&format!("{float:.0}")).as_ref() != Some(number) {
+    let is_exact = Number::parse(&format!("{float:.0}")).as_ref() == Some(number);
+    if is_integer && !is_exact {
         return Expected::Refused;
+    }
+    if !is_exact && float.abs() >= integers_max && Number::parse(shortest).as_ref() != Some(number) {
+        return if number.digits.len() <= SHORTEST_MAX { Expected::Open } else { Expected::Refused };
     }
     Expected::Cell(format!("{:?}", Cell::Float(float)))
 }
@@ -175,8 +188,10 @@ fn expected_time(column_type: &ColumnType, time: &TimeFormat, raw: &str) -> Expe
     };
     let micros = nanos.div_euclid(1_000) as i64;
     let cell = match column_type {
-        ColumnType::Timestamptz | ColumnType::Timestamp | ColumnType::TimestampText => Cell::Timestamp(micros),
+        ColumnType::Timestamptz(digits) | ColumnType::Timestamp(digits) => Cell::Timestamp(digits.cut(micros)),
+        ColumnType::TimestampText => Cell::Timestamp(SecondDigits::MILLIS.cut(micros)),
         ColumnType::Int8 => Cell::Int(micros.div_euclid(1_000)),
+        ColumnType::Date if micros % 86_400_000_000 != 0 => return Expected::Refused,
         ColumnType::Date => Cell::Date(micros.div_euclid(86_400_000_000) as i32),
         _ => return Expected::Open,
     };

@@ -15,10 +15,14 @@ fn timed(format: TimeFormat) -> Demands {
     Demands { clockface: Clockface { format: Some(format), zone: TimeZone::UTC }, text_takes_nul: false }
 }
 
+fn is_of_sqlite(column_type: &ColumnType) -> bool {
+    use ColumnType::{Any, LowerBound, TimestampText, UpperBound};
+    matches!(column_type, Any | TimestampText | LowerBound | UpperBound)
+}
+
 /// Postgres' encoder asserts that a cell fits its column.
 fn encode_for_postgres(column_type: &ColumnType, cell: Cell<'_>) {
-    // These two are SQLite's.
-    if !matches!(column_type, ColumnType::Any | ColumnType::TimestampText) {
+    if !is_of_sqlite(column_type) {
         PostgresEncoder.cell(column_type, cell, &mut Vec::new());
     }
 }
@@ -130,7 +134,7 @@ fn floats_are_the_nearest_and_never_infinite_or_silently_zero() {
     );
     check(
         &ColumnType::Float4,
-        &[("0.5", Some("Float(0.5)")), ("1e39", None), ("1e-60", None), ("16777217.5", Some("Float(16777218.0)"))],
+        &[("0.5", Some("Float(0.5)")), ("1e39", None), ("1e-60", None), ("0.1", Some("Float(0.10000000149011612)"))],
     );
 }
 
@@ -148,8 +152,6 @@ fn integers_that_a_float_would_round_are_refused_with_the_remedy() {
             ("18446744073709551617", None),
             ("1234567890123456789012345678901234567890", None),
             ("000000000000000000005", Some("Float(5.0)")),
-            ("9007199254740993e0", Some("Float(9007199254740992.0)")),
-            ("9007199254740993.0", Some("Float(9007199254740992.0)")),
         ],
     );
     check(
@@ -164,6 +166,139 @@ fn integers_that_a_float_would_round_are_refused_with_the_remedy() {
     assert!(value_with(Value::Int(i64::MAX), &ColumnType::Float8, &demands()).is_err());
     let fault = cell("9007199254740993", &ColumnType::Float8).unwrap_err();
     assert!(fault.contains("bigint or numeric"), "{fault}");
+}
+
+#[test]
+fn a_float_column_changes_no_digit_before_the_point() {
+    check(
+        &ColumnType::Float8,
+        &[
+            ("9007199254740990.7", Some("Float(9007199254740991.0)")),
+            ("9007199254740991.7", None),
+            ("9007199254740993.0", None),
+            ("9007199254740993e0", None),
+            ("9007199254740994.0", Some("Float(9007199254740994.0)")),
+            ("1234567890123456789.5", None),
+            ("6.02214076e23", Some("Float(6.02214076e23)")),
+            ("-1.7976931348623157e308", Some("Float(-1.7976931348623157e308)")),
+            ("123456789012345680000.0", Some("Float(1.2345678901234568e20)")),
+        ],
+    );
+    check(
+        &ColumnType::Float4,
+        &[
+            ("123456.789", Some("Float(123456.7890625)")),
+            ("16777214.6", Some("Float(16777215.0)")),
+            ("16777217.5", None),
+            ("1700000001.5", None),
+            (r#""1700000001.5""#, None),
+            ("1700000000.0", Some("Float(1700000000.0)")),
+            ("1.7e9", Some("Float(1700000000.0)")),
+            ("3.4028235e38", Some("Float(3.4028234663852886e38)")),
+        ],
+    );
+    let fault = cell("1700000001.5", &ColumnType::Float4).unwrap_err();
+    assert!(fault.contains("about 7") && fault.contains("make the column double"), "{fault}");
+}
+
+#[test]
+fn bounds_of_an_r_tree_are_singles_that_still_contain_the_value() {
+    check(
+        &ColumnType::LowerBound,
+        &[
+            ("21.53", Some("Float(21.529998779296875)")),
+            ("-21.53", Some("Float(-21.530000686645508)")),
+            ("16777217", Some("Float(16777216.0)")),
+            ("0.5", Some("Float(0.5)")),
+            ("1e39", Some("Float(3.4028234663852886e38)")),
+            ("-1e39", None),
+            (r#""here""#, None),
+        ],
+    );
+    check(
+        &ColumnType::UpperBound,
+        &[
+            ("21.53", Some("Float(21.530000686645508)")),
+            ("-21.53", Some("Float(-21.529998779296875)")),
+            ("16777217", Some("Float(16777218.0)")),
+            ("1e39", None),
+        ],
+    );
+}
+
+#[test]
+fn times_are_cut_to_the_digits_that_their_column_keeps() {
+    const DIGITS: [u8; 4] = [0, 1, 3, 6];
+    let last_of_1999 = r#""1999-12-31T23:59:59.9876549Z""#;
+    let kept = ["946684799000000", "946684799900000", "946684799987000", "946684799987654"];
+    for (digits, micros) in DIGITS.map(SecondDigits::new).into_iter().zip(kept) {
+        let expected = Ok(format!("Timestamp({micros})"));
+        assert_eq!(cell(last_of_1999, &ColumnType::Timestamptz(digits)), expected);
+        assert_eq!(cell(last_of_1999, &ColumnType::Timestamp(digits)), expected);
+        let counted = timed(TimeFormat::Seconds);
+        assert_eq!(cell_with("946684799.9876549", &ColumnType::Timestamptz(digits), &counted), expected);
+    }
+    for (digits, micros) in DIGITS.map(SecondDigits::new).into_iter().zip([86_399_000_000, 86_399_900_000_i64]) {
+        assert_eq!(cell(r#""23:59:59.9876549""#, &ColumnType::Time(digits)), Ok(format!("Time({micros})")));
+    }
+    assert_eq!(cell(last_of_1999, &ColumnType::TimestampText), Ok("Timestamp(946684799987000)".to_owned()));
+    let before_1970 = r#""1969-12-31T23:59:59.5Z""#;
+    assert_eq!(cell(before_1970, &ColumnType::Timestamptz(SecondDigits::new(0))), Ok("Timestamp(-1000000)".to_owned()));
+    let seconds = ColumnType::Array(Box::new(ColumnType::Timestamptz(SecondDigits::new(0))), 1184);
+    assert_eq!(cell(&format!("[{last_of_1999}]"), &seconds), Ok("[Timestamp(946684799000000)]".to_owned()));
+}
+
+#[test]
+fn counts_of_nanoseconds_are_exact_to_the_microsecond() {
+    let nanos = timed(TimeFormat::Nanos);
+    let column = ColumnType::Timestamptz(SecondDigits::MICROS);
+    for (count, micros) in [
+        ("1700000000123456789", "1700000000123456"),
+        ("1700000000123456999.9", "1700000000123456"),
+        ("-1", "-1"),
+        ("-1000", "-1"),
+        ("-1001", "-2"),
+    ] {
+        assert_eq!(cell_with(count, &column, &nanos), Ok(format!("Timestamp({micros})")), "{count}");
+    }
+    let seconds = timed(TimeFormat::Seconds);
+    assert_eq!(cell_with("1700000000.999999999", &column, &seconds), Ok("Timestamp(1700000000999999)".to_owned()));
+}
+
+#[test]
+fn a_date_column_drops_no_time_of_day_and_a_time_column_no_date() {
+    check(
+        &ColumnType::Date,
+        &[
+            (r#""2026-11-21""#, Some("Date(20778)")),
+            (r#""2026-11-21T00:00:00Z""#, Some("Date(20778)")),
+            (r#""2026-11-21T08:26:00Z""#, None),
+            (r#""2026-11-21 00:00:01""#, None),
+        ],
+    );
+    check(
+        &ColumnType::Time(SecondDigits::MICROS),
+        &[(r#""2026-11-21T08:26:00Z""#, None), (r#""08:26:00+01:00""#, None)],
+    );
+}
+
+#[test]
+fn an_interval_column_keeps_every_field_or_refuses_the_value() {
+    let year = ColumnType::Interval(IntervalUnit::Year);
+    check(&year, &[(r#""P2Y""#, Some("Interval { months: 24, days: 0, micros: 0 }")), (r#""P2Y1M""#, None)]);
+    let minute = ColumnType::Interval(IntervalUnit::Minute);
+    check(&minute, &[("60", Some("Interval { months: 0, days: 0, micros: 60000000 }")), ("61", None)]);
+    let second = ColumnType::Interval(IntervalUnit::Second(SecondDigits::new(0)));
+    check(
+        &second,
+        &[
+            ("1.9", Some("Interval { months: 0, days: 0, micros: 1000000 }")),
+            ("-1.9", Some("Interval { months: 0, days: 0, micros: -1000000 }")),
+            (r#""P1DT1.9S""#, Some("Interval { months: 0, days: 1, micros: 1000000 }")),
+        ],
+    );
+    let fault = cell("61", &minute).unwrap_err();
+    assert!(fault.contains("minutes") && fault.contains("plain `interval`"), "{fault}");
 }
 
 #[test]
@@ -257,13 +392,19 @@ fn uuids_in_their_usual_forms() {
 #[test]
 fn times_and_intervals_reach_their_columns() {
     let text = r#""2026-11-21T08:26:00Z""#;
-    check(&ColumnType::Timestamptz, &[(text, Some("Timestamp(1795249560000000)")), ("1", None), (r#""soon""#, None)]);
-    check(&ColumnType::TimestampText, &[(text, Some("Timestamp(1795249560000000)")), (r#""-000001-01-01""#, None)]);
-    check(&ColumnType::Timestamp, &[(r#""2026-11-21 08:26:00""#, Some("Timestamp(1795249560000000)"))]);
-    check(&ColumnType::Date, &[(r#""2026-11-21""#, Some("Date(20778)")), (r#""2026-02-29""#, None)]);
-    check(&ColumnType::Time, &[(r#""08:26""#, Some("Time(30360000000)")), (r#""24:30""#, None)]);
     check(
-        &ColumnType::Interval,
+        &ColumnType::Timestamptz(SecondDigits::MICROS),
+        &[(text, Some("Timestamp(1795249560000000)")), ("1", None), (r#""soon""#, None)],
+    );
+    check(&ColumnType::TimestampText, &[(text, Some("Timestamp(1795249560000000)")), (r#""-000001-01-01""#, None)]);
+    check(
+        &ColumnType::Timestamp(SecondDigits::MICROS),
+        &[(r#""2026-11-21 08:26:00""#, Some("Timestamp(1795249560000000)"))],
+    );
+    check(&ColumnType::Date, &[(r#""2026-11-21""#, Some("Date(20778)")), (r#""2026-02-29""#, None)]);
+    check(&ColumnType::Time(SecondDigits::MICROS), &[(r#""08:26""#, Some("Time(30360000000)")), (r#""24:30""#, None)]);
+    check(
+        &ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS)),
         &[
             (r#""P1M2DT3S""#, Some("Interval { months: 1, days: 2, micros: 3000000 }")),
             ("1.5", Some("Interval { months: 0, days: 0, micros: 1500000 }")),
@@ -335,9 +476,13 @@ fn a_column_of_any_type_takes_values_as_they_are() {
 
 #[test]
 fn messages_name_the_kind_of_value_but_never_the_value() {
-    for column_type in
-        [ColumnType::Int4, ColumnType::Float8, ColumnType::Uuid, ColumnType::Timestamptz, ColumnType::Inet]
-    {
+    for column_type in [
+        ColumnType::Int4,
+        ColumnType::Float8,
+        ColumnType::Uuid,
+        ColumnType::Timestamptz(SecondDigits::MICROS),
+        ColumnType::Inet,
+    ] {
         let fault = cell(r#""s3cret""#, &column_type).unwrap_err();
         assert!(fault.contains("string") && !fault.contains("s3cret"), "{fault}");
     }
@@ -357,11 +502,14 @@ fn any_type() -> impl Strategy<Value = ColumnType> {
         ColumnType::Bytes,
         ColumnType::Uuid,
         ColumnType::Date,
-        ColumnType::Time,
-        ColumnType::Timestamp,
-        ColumnType::Timestamptz,
+        ColumnType::Time(SecondDigits::MILLIS),
+        ColumnType::Timestamp(SecondDigits::MICROS),
+        ColumnType::Timestamptz(SecondDigits::new(0)),
         ColumnType::TimestampText,
-        ColumnType::Interval,
+        ColumnType::LowerBound,
+        ColumnType::UpperBound,
+        ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS)),
+        ColumnType::Interval(IntervalUnit::Month),
         ColumnType::Inet,
         ColumnType::Any,
         ColumnType::Array(Box::new(ColumnType::Int4), 23),
@@ -383,6 +531,42 @@ proptest! {
             let expected = (kept as i128 == i128::from(number)).then(|| format!("{:?}", Cell::Float(kept)));
             prop_assert_eq!(cell(&number.to_string(), &column_type).ok(), expected);
         }
+    }
+
+    #[test]
+    fn a_time_loses_less_than_its_columns_resolution_and_is_never_later(
+        micros in -62_000_000_000_000_000i64..253_000_000_000_000_000, digits in 0u8..=6, nanos in 0..1_000i128,
+    ) {
+        let digits = SecondDigits::new(digits);
+        let counted = (i128::from(micros) * 1_000 + nanos).to_string();
+        let instant = jiff::Timestamp::from_nanosecond(i128::from(micros) * 1_000 + nanos).unwrap();
+        let written = format!("\"{instant}\"");
+        for column in [ColumnType::Timestamptz(digits), ColumnType::Timestamp(digits)] {
+            let kept = cell_with(&counted, &column, &timed(TimeFormat::Nanos)).unwrap();
+            prop_assert_eq!(&cell(&written, &column).unwrap(), &kept, "written and counted alike");
+            let kept: i64 = kept.trim_start_matches("Timestamp(").trim_end_matches(')').parse().unwrap();
+            prop_assert!((0..digits.step_micros()).contains(&(micros - kept)) && kept % digits.step_micros() == 0);
+        }
+    }
+
+    #[test]
+    fn a_single_changes_digits_before_the_point_of_no_number(whole in -99_999_999_999i64..99_999_999_999, part in 0..1000) {
+        if let Ok(kept) = cell(&format!("{whole}.{part:03}"), &ColumnType::Float4) {
+            let kept: f64 = kept.trim_start_matches("Float(").trim_end_matches(')').parse().unwrap();
+            let distance = (kept - whole as f64).abs();
+            prop_assert!(distance <= 1.0, "{} became {}", whole, kept);
+        }
+    }
+
+    #[test]
+    fn an_r_trees_bounds_contain_the_number(number in -1e30f64..1e30) {
+        let json = serde_json::to_string(&number).unwrap();
+        let bound = |column: &ColumnType| {
+            cell(&json, column).unwrap().trim_start_matches("Float(").trim_end_matches(')').parse::<f64>().unwrap()
+        };
+        let (lower, upper) = (bound(&ColumnType::LowerBound), bound(&ColumnType::UpperBound));
+        prop_assert!(lower <= number && number <= upper);
+        prop_assert!((lower as f32).next_up() >= upper as f32, "{} to {}", lower, upper);
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn every_source_gives_its_value() {
         ("qos", ColumnType::Int2, "Int(1)"),
         ("retain", ColumnType::Bool, "Bool(false)"),
         ("dup", ColumnType::Bool, "Bool(true)"),
-        ("received_at", ColumnType::Timestamptz, "Timestamp(1500000)"),
+        ("received_at", ColumnType::Timestamptz(SecondDigits::MICROS), "Timestamp(1500000)"),
         ("received_at", ColumnType::Int8, "Int(1500)"),
         ("received_at", text(), r#"Text("1970-01-01T00:00:01.500Z")"#),
         ("journal.seq", ColumnType::Int8, "Int(7)"),
@@ -117,7 +117,7 @@ fn a_columns_time_format_and_zone_are_used() {
     column.tz = Some(jiff::tz::TimeZone::get("Europe/Berlin").unwrap());
     let row = row_of(
         rule(&["#"], vec![column]),
-        &table(vec![live("c", ColumnType::Timestamptz)]),
+        &table(vec![live("c", ColumnType::Timestamptz(SecondDigits::MICROS))]),
         &message("t", br#"{"c":"01.01.1970 01:00"}"#),
     );
     assert_eq!(row.unwrap(), "1: Timestamp(0);");

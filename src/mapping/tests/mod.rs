@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::config::{self, Columns, Format, OnError, Retained, Rule};
 use crate::journal::JournalId;
 use crate::message::{Message, Properties, Qos, Seq};
-use crate::sink::{Batch, Column, ColumnType, Intake, OffsetMove, RowEncoder, TableName, TableSchema};
+use crate::sink::{Batch, Column, ColumnType, Intake, OffsetMove, RowEncoder, SecondDigits, TableName, TableSchema};
 
 /// Writes cells as debug text, each followed by `;`. `SQLITE` has SQLite's ways with names and NUL.
 #[derive(Debug, Clone)]

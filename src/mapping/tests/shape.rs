@@ -42,7 +42,7 @@ fn taken(rule: Rule, table: &Arc<TableSchema>, payload: &str) -> Result<(Vec<usi
 fn auto_stores_fields_whose_columns_have_a_default_and_leaves_missing_ones_to_it() {
     let table = table(vec![
         not_null_with_default("id", ColumnType::Int8),
-        with_default("ts", ColumnType::Timestamptz),
+        with_default("ts", ColumnType::Timestamptz(SecondDigits::MICROS)),
         not_null_with_default("b", text()),
         live("v", ColumnType::Int4),
     ]);

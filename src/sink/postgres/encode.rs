@@ -100,11 +100,11 @@ fn field(column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) -> Option<
         (ColumnType::Bytes, Cell::Bytes(bytes)) => put(bytes, out)?,
         (ColumnType::Uuid, Cell::Uuid(bytes)) => put(&bytes, out)?,
         (ColumnType::Date, Cell::Date(days)) => put(&days.checked_sub(EPOCH_DAYS)?.to_be_bytes(), out)?,
-        (ColumnType::Time, Cell::Time(micros)) => put(&micros.to_be_bytes(), out)?,
-        (ColumnType::Timestamp | ColumnType::Timestamptz, Cell::Timestamp(micros)) => {
+        (ColumnType::Time(_), Cell::Time(micros)) => put(&micros.to_be_bytes(), out)?,
+        (ColumnType::Timestamp(_) | ColumnType::Timestamptz(_), Cell::Timestamp(micros)) => {
             put(&timestamp(micros)?.to_be_bytes(), out)?;
         }
-        (ColumnType::Interval, Cell::Interval { months, days, micros }) => measured(out, |out| {
+        (ColumnType::Interval(_), Cell::Interval { months, days, micros }) => measured(out, |out| {
             out.extend_from_slice(&micros.to_be_bytes());
             out.extend_from_slice(&days.to_be_bytes());
             out.extend_from_slice(&months.to_be_bytes());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
-use crate::sink::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema};
+use crate::sink::{Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, TableName, TableSchema};
 
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
 const TYPE_DEPTH_MAX: usize = 16;
@@ -181,10 +181,10 @@ fn base_type(described: &TypeRow, modifier: i32) -> ColumnType {
         "bytea" => ColumnType::Bytes,
         "uuid" => ColumnType::Uuid,
         "date" => ColumnType::Date,
-        "time" => ColumnType::Time,
-        "timestamp" => ColumnType::Timestamp,
-        "timestamptz" => ColumnType::Timestamptz,
-        "interval" => ColumnType::Interval,
+        "time" => ColumnType::Time(second_digits(modifier)),
+        "timestamp" => ColumnType::Timestamp(second_digits(modifier)),
+        "timestamptz" => ColumnType::Timestamptz(second_digits(modifier)),
+        "interval" => ColumnType::Interval(interval_unit(modifier)),
         "inet" | "cidr" => ColumnType::Inet,
         _ => ColumnType::Unsupported(name.to_owned()),
     }
@@ -196,6 +196,29 @@ fn numeric_modifier(modifier: i32) -> Option<(u16, i16)> {
     let precision = u16::try_from(packed >> 16).ok()?;
     let scale = i16::try_from(((packed & 0x7ff) ^ 1024) - 1024).ok()?;
     Some((precision, scale))
+}
+
+/// The precision of a time type, which is its modifier as it stands; negative where none is given.
+fn second_digits(modifier: i32) -> SecondDigits {
+    u8::try_from(modifier).map_or(SecondDigits::MICROS, SecondDigits::new)
+}
+
+/// The smallest field of `interval`'s modifier: a bit for each field in the upper half, the precision in the lower.
+fn interval_unit(modifier: i32) -> IntervalUnit {
+    const FIELDS: [(u32, IntervalUnit); 5] = [
+        (11, IntervalUnit::Minute),
+        (10, IntervalUnit::Hour),
+        (3, IntervalUnit::Day),
+        (1, IntervalUnit::Month),
+        (2, IntervalUnit::Year),
+    ];
+    const SECOND: u32 = 12;
+    let has = |field: u32| (modifier >> 16) & (1 << field) != 0;
+    // Without a modifier all bits are set.
+    match FIELDS.into_iter().find(|(field, _)| has(*field)).filter(|_| !has(SECOND)) {
+        Some((_, unit)) => unit,
+        None => IntervalUnit::Second(u8::try_from(modifier & 0xffff).map_or(SecondDigits::MICROS, SecondDigits::new)),
+    }
 }
 
 /// A column type of the configuration as DDL.
@@ -264,9 +287,30 @@ mod tests {
         assert_eq!(numeric_modifier((5 << 16 | (-3 & 0x7ff)) + 4), Some((5, -3)));
     }
 
+    #[test]
+    fn the_modifiers_of_times_and_intervals_say_how_fine_they_are() {
+        assert_eq!(base_type(&builtin("timestamptz"), -1), ColumnType::Timestamptz(SecondDigits::MICROS));
+        assert_eq!(base_type(&builtin("timestamp"), 0), ColumnType::Timestamp(SecondDigits::new(0)));
+        assert_eq!(base_type(&builtin("time"), 3), ColumnType::Time(SecondDigits::MILLIS));
+        // As `atttypmod` shows them.
+        for (modifier, unit) in [
+            (-1, IntervalUnit::Second(SecondDigits::MICROS)),
+            (0x7fff_0000, IntervalUnit::Second(SecondDigits::new(0))),
+            (0x1c08_0002, IntervalUnit::Second(SecondDigits::new(2))),
+            (0x0004_ffff, IntervalUnit::Year),
+            (0x0006_ffff, IntervalUnit::Month),
+            (0x0008_ffff, IntervalUnit::Day),
+            (0x0408_ffff, IntervalUnit::Hour),
+            (0x0c08_ffff, IntervalUnit::Minute),
+            (0x1000_ffff, IntervalUnit::Second(SecondDigits::MICROS)),
+        ] {
+            assert_eq!(interval_unit(modifier), unit, "{modifier:#x}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_modifier_panics(modifier: i32, name in "numeric|varchar|bpchar|text|odd") {
+        fn no_modifier_panics(modifier: i32, name in "numeric|varchar|bpchar|text|odd|time|timestamptz|interval") {
             let _ = base_type(&builtin(&name), modifier);
         }
     }

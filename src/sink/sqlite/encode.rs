@@ -229,6 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sink::SecondDigits;
 
     fn encoded(column_type: ColumnType, cell: Cell<'_>) -> Vec<u8> {
         let mut out = Vec::new();
@@ -307,7 +308,7 @@ mod tests {
         fn no_time_panics(days: i32, micros: i64, text: String) {
             for bytes in [
                 encoded(ColumnType::Date, Cell::Date(days)),
-                encoded(ColumnType::Time, Cell::Time(micros)),
+                encoded(ColumnType::Time(SecondDigits::MICROS), Cell::Time(micros)),
                 encoded(ColumnType::TimestampText, Cell::Timestamp(micros)),
                 encoded(ColumnType::Numeric(None), Cell::Decimal(&text)),
                 encoded(ColumnType::Json, Cell::Text(&text)),

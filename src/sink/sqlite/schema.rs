@@ -26,6 +26,9 @@
 //!
 //! STRICT tables know INT, INTEGER, REAL, TEXT, BLOB and ANY; their ANY keeps everything as it comes.
 //!
+//! The bounds in an R-tree have 32 bits: in one made by `rtree` LowerBound and UpperBound in turn, by `rtree_i32` Int4.
+//! SQLite would make 0 of a NULL there and wrap a larger integer around, so they are taken as NOT NULL and checked.
+//!
 //! For `create: true`, a `decimal` of at most 15 digits, or of unsaid precision, becomes DECIMAL: it sorts and sums as
 //! people expect, fifteen digits are always exact, and a value that would lose digits is refused, not rounded. A
 //! `decimal` of more digits becomes DECIMAL_TEXT: every digit is kept, but it sorts as text; CAST it to sum. `json` and
@@ -34,7 +37,10 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
-use crate::sink::{Class, Column, ColumnType, DeclaredType, Intake, SinkError, TableName, TableSchema, quote};
+use crate::sink::{
+    Class, Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, SinkError, TableName, TableSchema,
+    quote,
+};
 
 /// The only schema that outlives a connection.
 const SCHEMA: &str = "main";
@@ -63,8 +69,57 @@ pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Opt
     let failed =
         |error: rusqlite::Error| sink_error(&format!("cannot read table {table}'s columns"), &error, Moment::Elsewhere);
     let Some(shape) = shape(connection, &table.name).map_err(failed)? else { return Ok(None) };
-    let (columns, primary_key) = columns(connection, &table.name, &shape).map_err(failed)?;
+    let (mut columns, primary_key) = columns(connection, &table.name, &shape).map_err(failed)?;
+    if let Some(rtree) = rtree(connection, &table.name).map_err(failed)? {
+        rtree.adjust(&mut columns);
+    }
     Ok(Some(TableSchema { name: table.clone(), columns, primary_key, intake: Intake::default() }))
+}
+
+/// An R-tree: a virtual table whose first column is the row's number, then bounds, then columns of any kind.
+struct RTree {
+    is_integer: bool,
+    bounds: usize,
+}
+
+/// What the statement says that made the table, if that is an R-tree.
+fn rtree(connection: &Connection, table: &str) -> rusqlite::Result<Option<RTree>> {
+    let sql: Option<String> = connection
+        .prepare_cached(
+            "SELECT sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type = 'table' AND rootpage = 0",
+        )?
+        .query_row([table], |row| row.get(0))
+        .optional()?;
+    Ok(sql.as_deref().and_then(RTree::of))
+}
+
+impl RTree {
+    fn of(sql: &str) -> Option<RTree> {
+        let (head, arguments) = sql.rsplit_once(')')?.0.split_once('(')?;
+        let module = head.split_ascii_whitespace().next_back()?.to_ascii_lowercase();
+        let is_integer = match module.as_str() {
+            "rtree" => false,
+            "rtree_i32" => true,
+            _ => return None,
+        };
+        let bounds =
+            arguments.split(',').skip(1).take_while(|argument| !argument.trim_start().starts_with('+')).count();
+        Some(RTree { is_integer, bounds })
+    }
+
+    fn adjust(&self, columns: &mut [Column]) {
+        if let Some(id) = columns.first_mut() {
+            id.has_default = true;
+        }
+        for (index, bound) in columns.iter_mut().skip(1).take(self.bounds).enumerate() {
+            bound.not_null = true;
+            (bound.column_type, bound.type_name) = match (self.is_integer, index % 2) {
+                (true, _) => (ColumnType::Int4, "32-bit integer in an R-tree".to_owned()),
+                (false, 0) => (ColumnType::LowerBound, "lower bound in an R-tree".to_owned()),
+                (false, _) => (ColumnType::UpperBound, "upper bound in an R-tree".to_owned()),
+            };
+        }
+    }
 }
 
 fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
@@ -129,7 +184,7 @@ fn column_type(declared: &str, strict: bool) -> ColumnType {
         ColumnType::Any
     } else if has(&["INT"]) {
         match () {
-            () if has(&["INTERVAL"]) => ColumnType::Interval,
+            () if has(&["INTERVAL"]) => ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS)),
             () if is_real => ColumnType::Float8,
             () => ColumnType::Int8,
         }
@@ -164,7 +219,7 @@ fn meaning(declared: &str) -> Option<ColumnType> {
         () if has(&["UUID", "GUID"]) => ColumnType::Uuid,
         () if has(&["TIMESTAMP", "DATETIME"]) => ColumnType::TimestampText,
         () if has(&["DATE"]) => ColumnType::Date,
-        () if has(&["TIME"]) => ColumnType::Time,
+        () if has(&["TIME"]) => ColumnType::Time(SecondDigits::MICROS),
         () => return None,
     })
 }
@@ -218,7 +273,7 @@ mod tests {
         for (declared, expected) in [
             ("INTEGER", ColumnType::Int8),
             ("unsigned big int", ColumnType::Int8),
-            ("INTERVAL", ColumnType::Interval),
+            ("INTERVAL", ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS))),
             ("FLOATING POINT", ColumnType::Float8),
             ("DOUBLE PRECISION", ColumnType::Float8),
             ("VARCHAR(20)", text.clone()),
@@ -234,13 +289,42 @@ mod tests {
             ("UUID", ColumnType::Uuid),
             ("TIMESTAMPTZ", ColumnType::TimestampText),
             ("DATE", ColumnType::Date),
-            ("TIME", ColumnType::Time),
+            ("TIME", ColumnType::Time(SecondDigits::MICROS)),
             ("INET", ColumnType::Inet),
             ("DECIMAL(10,2)", ColumnType::Numeric(None)),
             ("DECIMAL_TEXT(30,10)", ColumnType::Numeric(Some((30, 10)))),
         ] {
             assert_eq!(column_type(declared, false), expected, "{declared}");
         }
+    }
+
+    #[test]
+    fn the_bounds_of_an_r_tree_are_known_as_such() {
+        let connection = Connection::open_in_memory().unwrap();
+        let described = |ddl: &str| {
+            connection.execute_batch(ddl).unwrap();
+            let table = TableName { schema: None, name: "R".to_owned() };
+            let columns = describe(&connection, &table).unwrap().unwrap().columns;
+            connection.execute_batch("DROP TABLE r").unwrap();
+            columns.into_iter().map(|column| (column.name, column.column_type, column.not_null)).collect::<Vec<_>>()
+        };
+        let column = |name: &str, column_type, not_null| (name.to_owned(), column_type, not_null);
+        assert_eq!(
+            described("CREATE VIRTUAL TABLE r USING RTREE (id, x0, x1, y0, y1, +note TEXT)"),
+            [
+                column("id", ColumnType::Int8, false),
+                column("x0", ColumnType::LowerBound, true),
+                column("x1", ColumnType::UpperBound, true),
+                column("y0", ColumnType::LowerBound, true),
+                column("y1", ColumnType::UpperBound, true),
+                column("note", ColumnType::Any, false),
+            ]
+        );
+        assert_eq!(
+            described("create virtual table r using rtree_i32(id,a,b)")[1..],
+            [column("a", ColumnType::Int4, true), column("b", ColumnType::Int4, true)]
+        );
+        assert_eq!(described("CREATE TABLE r (x0 REAL)"), [column("x0", ColumnType::Float8, false)]);
     }
 
     #[test]

@@ -1,0 +1,182 @@
+//! Times in all their forms, and what is no time.
+
+use super::*;
+
+fn face(format: Option<&str>, zone: &str) -> Clockface {
+    let format = format.map(|format| TimeFormat::parse(format).unwrap());
+    Clockface { format, zone: TimeZone::get(zone).unwrap() }
+}
+
+fn utc(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
+}
+
+fn instant(format: Option<&str>, zone: &str, value: Value<'_>) -> Result<i64, String> {
+    face(format, zone).instant(&value).map_err(|misfit| misfit.0.into_owned())
+}
+
+#[test]
+fn strings_are_read_as_the_standards_write_them() {
+    for (text, expected) in [
+        ("2026-11-21T08:26:00.123456Z", "2026-11-21T08:26:00.123456Z"),
+        ("2026-11-21t08:26:00+02:00", "2026-11-21T06:26:00Z"),
+        ("2026-11-21 08:26:00", "2026-11-21T08:26:00Z"),
+        ("2026-11-21 08:26:00.5", "2026-11-21T08:26:00.5Z"),
+        (" 2026-11-21 ", "2026-11-21T00:00:00Z"),
+        ("2026-11-21T08:26:00.123456999Z", "2026-11-21T08:26:00.123456Z"),
+        ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
+        ("2026-11-21T08:26:00.123456999999+02:00", "2026-11-21T06:26:00.123456Z"),
+    ] {
+        assert_eq!(instant(None, "UTC", Value::Text(text)), Ok(utc(expected)), "{text}");
+    }
+}
+
+#[test]
+fn the_last_hours_of_the_year_9999_are_times_like_others() {
+    const LAST: i64 = 253_402_300_799_000_000;
+    const HOUR: i64 = 3_600_000_000;
+    let text = Value::Text;
+    for (zone, written, expected) in [
+        ("UTC", "9999-12-31T23:59:59Z", LAST),
+        ("UTC", "9999-12-31T23:59:59-05:00", LAST + 5 * HOUR),
+        ("UTC", "9999-12-31T23:59:59+05:00", LAST - 5 * HOUR),
+        ("UTC", "9999-12-31 23:59:59.999999", LAST + 999_999),
+        ("Europe/Berlin", "9999-12-31 23:59:59", LAST - HOUR),
+        ("America/New_York", "9999-12-31 23:59:59", LAST + 5 * HOUR),
+    ] {
+        assert_eq!(instant(None, zone, text(written)), Ok(expected), "{written} {zone}");
+    }
+    assert_eq!(instant(Some("s"), "UTC", Value::Number("253402300799")), Ok(LAST));
+    assert_eq!(instant(Some("%Y-%m-%d %H:%M:%S %z"), "UTC", text("9999-12-31 23:59:59 +0000")), Ok(LAST));
+    let (utc, berlin) = (face(None, "UTC"), face(None, "Europe/Berlin"));
+    assert_eq!(utc.sortable_instant(&text("9999-12-31T23:59:59Z")), Ok(LAST));
+    assert!(utc.sortable_instant(&text("9999-12-31T23:59:59-05:00")).is_err(), "10000-01-01 in UTC");
+    assert_eq!(utc.local(&text("9999-12-31T23:59:59Z")), Ok(LAST));
+    assert_eq!(utc.date(&Value::Instant(LAST)), Ok(2_932_896));
+    assert_eq!(berlin.date(&Value::Instant(LAST - HOUR)), Ok(2_932_896));
+    assert!(berlin.date(&text("9999-12-31T23:00:00Z")).is_err(), "10000-01-01 in Berlin");
+    assert_eq!(berlin.time_of_day(&Value::Instant(LAST - HOUR / 2)), Ok(HOUR / 2 - 1_000_000));
+    let mut written = String::new();
+    write_instant(LAST + 999_999, &mut written);
+    assert_eq!(written, "9999-12-31T23:59:59.999Z");
+    assert_eq!(instant(Some("ms"), "UTC", Value::Number("253402500000000")).unwrap_err(), OUT_OF_RANGE);
+}
+
+#[test]
+fn days_are_counted_as_jiff_counts_them() {
+    for day in (-2_440_588..2_932_897_i64).step_by(97).chain(-800..800) {
+        let date = Date::constant(1970, 1, 1).checked_add(SignedDuration::from_hours(day * 24)).unwrap();
+        assert_eq!(days_of(date), day, "{date}");
+    }
+}
+
+#[test]
+fn what_is_no_time_is_refused() {
+    for text in [
+        "",
+        "soon",
+        "2026-02-30",
+        "2026-13-01T00:00:00Z",
+        "2026-11-21T25:00:00Z",
+        "1700000000",
+        "08:26",
+        "2026-12-31T23:59:60Z",
+        "2026-11-21T08:26:00Z[Europe/Berlin]",
+        "-009999-01-01T00:00:00Z",
+    ] {
+        assert!(instant(None, "UTC", Value::Text(text)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_time_without_offset_is_in_the_columns_zone() {
+    let berlin = |text| instant(None, "Europe/Berlin", Value::Text(text));
+    assert_eq!(berlin("2026-07-01 12:00:00"), Ok(utc("2026-07-01T10:00:00Z")));
+    assert_eq!(berlin("2026-07-01 12:00:00Z"), Ok(utc("2026-07-01T12:00:00Z")));
+    assert_eq!(berlin("2026-10-25 02:30:00"), Ok(utc("2026-10-25T00:30:00Z")), "the first of two");
+    assert_eq!(berlin("2026-03-29 02:30:00"), Ok(utc("2026-03-29T01:30:00Z")), "skipped");
+}
+
+#[test]
+fn a_number_needs_to_be_told_what_it_counts() {
+    assert!(instant(None, "UTC", Value::Number("1700000000")).unwrap_err().contains("`time: s`"));
+    for (format, text, expected) in [
+        ("s", "1700000000", 1_700_000_000_000_000),
+        ("s", "1700000000.123456789", 1_700_000_000_123_456),
+        ("s", "1.7e9", 1_700_000_000_000_000),
+        ("s", "-0.0000001", -1),
+        ("ms", "1700000000123", 1_700_000_000_123_000),
+        ("us", "1700000000123456", 1_700_000_000_123_456),
+        ("ns", "1700000000123456789", 1_700_000_000_123_456),
+    ] {
+        assert_eq!(instant(Some(format), "UTC", Value::Number(text)), Ok(expected), "{format} {text}");
+        assert_eq!(instant(Some(format), "UTC", Value::Text(text)), Ok(expected), "{format} {text} as a string");
+    }
+    for text in ["1e30", "-9e12", "9e12", "1e999999999"] {
+        assert!(instant(Some("s"), "UTC", Value::Number(text)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn patterns_read_what_they_describe() {
+    let berlin = |pattern, text| instant(Some(pattern), "Europe/Berlin", Value::Text(text));
+    assert_eq!(berlin("%d.%m.%Y %H:%M", "01.07.2026 12:00"), Ok(utc("2026-07-01T10:00:00Z")));
+    assert_eq!(berlin("%Y-%m-%d %H:%M:%S %z", "2026-07-01 12:00:00 +0000"), Ok(utc("2026-07-01T12:00:00Z")));
+    assert_eq!(instant(Some("%Y%m%d"), "UTC", Value::Number("20260701")), Ok(utc("2026-07-01T00:00:00Z")));
+    assert!(berlin("%d.%m.%Y", "31.02.2026").is_err());
+    assert!(berlin("%d.%m.%Y %H:%M", "31.02.2026 12:00").is_err());
+    assert!(berlin("%Y-%m-%d %H:%M:%S", "2026-12-31 23:59:60").is_err(), "a leap second");
+    let named = Some("%Y-%m-%d %H:%M %Q");
+    assert_eq!(instant(named, "UTC", Value::Text("2026-07-01 12:00 Europe/Berlin")), Ok(utc("2026-07-01T10:00:00Z")));
+    assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(&Value::Text("12.30")), Ok(45_000_000_000));
+}
+
+#[test]
+fn a_date_column_takes_no_time_of_day_and_a_time_column_no_date() {
+    let berlin = face(None, "Europe/Berlin");
+    for midnight in ["2026-07-02", "2026-07-01T22:00:00Z", "2026-07-02 00:00:00", "2026-07-02T00:00:00+02:00"] {
+        assert_eq!(berlin.date(&Value::Text(midnight)), Ok(20_636), "{midnight}");
+    }
+    assert_eq!(berlin.date(&Value::Text("1969-12-31")), Ok(-1));
+    for lossy in ["2026-07-01T23:30:00Z", "2026-07-02T00:00:00Z", "2026-07-02 00:00:00.000001"] {
+        let refused = berlin.date(&Value::Text(lossy)).unwrap_err();
+        assert!(refused.0.contains("make the column timestamptz"), "{lossy}: {refused:?}");
+        let refused = berlin.time_of_day(&Value::Text(lossy)).unwrap_err();
+        assert!(refused.0.contains("send the time of day alone"), "{lossy}: {refused:?}");
+    }
+    let seconds = face(Some("s"), "UTC");
+    assert_eq!(seconds.date(&Value::Number("86400")), Ok(1));
+    assert!(seconds.date(&Value::Number("86401")).is_err());
+    assert!(seconds.time_of_day(&Value::Number("60")).is_err(), "a count since 1970 is a date too");
+    assert_eq!(berlin.time_of_day(&Value::Text("01:30:00.5")), Ok(90 * 60_000_000 + 500_000));
+    assert!(berlin.time_of_day(&Value::Text("01:30:00+02:00")).is_err(), "an offset that would be lost");
+    assert!(berlin.time_of_day(&Value::Text("2026-07-01")).is_err());
+    assert!(berlin.date(&Value::Text("10:00")).is_err());
+    assert!(berlin.date(&Value::Text("-005000-01-01")).is_err());
+}
+
+#[test]
+fn of_the_time_of_reception_a_column_takes_the_part_that_it_holds() {
+    let berlin = face(None, "Europe/Berlin");
+    let received = Value::Instant(utc("2026-07-01T23:30:00.5Z"));
+    assert_eq!(berlin.date(&received), Ok(20_636));
+    assert_eq!(berlin.time_of_day(&received), Ok(90 * 60_000_000 + 500_000));
+}
+
+#[test]
+fn a_local_column_keeps_what_has_no_offset_and_shifts_what_has_one() {
+    let berlin = face(None, "Europe/Berlin");
+    assert_eq!(berlin.local(&Value::Text("2026-07-01 12:00:00")), Ok(utc("2026-07-01T12:00:00Z")));
+    assert_eq!(berlin.local(&Value::Text("2026-07-01T12:00:00Z")), Ok(utc("2026-07-01T14:00:00Z")));
+    assert_eq!(berlin.local(&Value::Instant(utc("2026-07-01T12:00:00Z"))), Ok(utc("2026-07-01T14:00:00Z")));
+}
+
+#[test]
+fn the_text_form_has_milliseconds_always() {
+    let mut out = String::new();
+    write_instant(utc("2026-11-21T08:26:00.123999Z"), &mut out);
+    assert_eq!(out, "2026-11-21T08:26:00.123Z");
+    out.clear();
+    write_instant(utc("2026-11-21T08:26:00Z"), &mut out);
+    assert_eq!(out, "2026-11-21T08:26:00.000Z");
+}
