@@ -284,6 +284,7 @@ fn mapper_of<R: RowEncoder>(rules: &[Arc<Rule>], encoder: R, schema: TableSchema
         units: Vec::new(),
         excluded: Vec::new(),
         dead_letters: Vec::new(),
+        judged: Vec::new(),
     };
     (mapper, batch)
 }
@@ -322,12 +323,7 @@ fn postgres_schema() -> TableSchema {
         has_default: false,
         generated: false,
     };
-    TableSchema {
-        name: TableName { schema: None, name: "telemetry".to_owned() },
-        columns: columns.map(column).into(),
-        primary_key: Vec::new(),
-        intake: rowbridge::sink::Intake::default(),
-    }
+    TableSchema::new(TableName { schema: None, name: "telemetry".to_owned() }, columns.map(column).into())
 }
 
 fn numbered(rule: &Rule, number: usize) -> Arc<Rule> {

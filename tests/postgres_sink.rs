@@ -1,5 +1,6 @@
 //! The Postgres sink against real servers.
 
+mod definition;
 mod failures;
 mod migrations;
 mod odd_tables;
@@ -126,6 +127,7 @@ fn batch(from: u64, to: u64) -> Batch {
         units: Vec::new(),
         excluded: Vec::new(),
         dead_letters: Vec::new(),
+        judged: Vec::new(),
     }
 }
 

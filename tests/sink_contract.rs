@@ -2,6 +2,7 @@
 //!
 //! A sink joins by implementing [`TestDatabase`] and one line of [`sink_contract!`].
 
+pub(crate) mod definition;
 pub(crate) mod order;
 pub(crate) mod promises;
 pub(crate) mod series;
@@ -38,6 +39,11 @@ pub(crate) trait TestDatabase {
 macro_rules! sink_contract {
     ($module:ident, $database:expr) => {
         mod $module {
+            crate::sink_contract::sink_contract!(@tests definition, $database;
+                a_table_that_changed_takes_nothing_and_described_again_it_does,
+                a_dead_letter_made_for_what_a_table_was_is_not_kept,
+                a_batch_of_refused_units_alone_is_compared_too,
+            );
             crate::sink_contract::sink_contract!(@tests order, $database;
                 children_before_their_parent_go_in_when_written_in_order,
                 written_in_order_an_offender_leaves_nothing_behind,
@@ -93,8 +99,14 @@ pub(crate) struct BatchBuilder<E> {
 impl<E: RowEncoder> BatchBuilder<E> {
     pub(crate) fn new(encoder: E, from: u64, to: u64) -> BatchBuilder<E> {
         let offset = OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) };
-        let batch =
-            Batch { offset, tables: Vec::new(), units: Vec::new(), excluded: Vec::new(), dead_letters: Vec::new() };
+        let batch = Batch {
+            offset,
+            tables: Vec::new(),
+            units: Vec::new(),
+            excluded: Vec::new(),
+            dead_letters: Vec::new(),
+            judged: Vec::new(),
+        };
         BatchBuilder { batch, encoder }
     }
 
@@ -172,6 +184,13 @@ pub(crate) fn fails_as<T: Debug>(result: Result<T, SinkError>, class: Class) {
     let error = result.unwrap_err();
     assert_eq!(error.class, class, "{} ({})", error.message, error.code);
     assert!(!error.code.is_empty() && !error.advice.is_empty());
+}
+
+/// An error for which no row is to be blamed: it is known that the table changed, or that something is wrong with it.
+#[track_caller]
+pub(crate) fn blames_no_row<T: Debug>(result: Result<T, SinkError>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error.class, Class::Table | Class::TableChanged), "{} ({})", error.message, error.code);
 }
 
 pub(crate) fn units(refused: &[Refusal]) -> Vec<usize> {

@@ -15,8 +15,8 @@ use rowbridge::journal::JournalId;
 use rowbridge::mapping::{Cell, ColumnSource, Mapper, Outcome, Source, TimeFormat, TopicPattern};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::sink::{
-    Batch, Column, ColumnType, Intake, IntervalUnit, OffsetMove, PostgresEncoder, RowEncoder, SecondDigits,
-    SqliteEncoder, TableName, TableSchema,
+    Batch, Column, ColumnType, IntervalUnit, OffsetMove, PostgresEncoder, RowEncoder, SecondDigits, SqliteEncoder,
+    TableName, TableSchema,
 };
 
 use self::reference::Expected;
@@ -173,12 +173,7 @@ impl Mappers {
                 on_error: OnError::DeadLetter,
                 position: "bridge.yaml:1:1".to_owned(),
             }));
-            tables.push(Arc::new(TableSchema {
-                name,
-                columns: lives,
-                primary_key: Vec::new(),
-                intake: Intake::default(),
-            }));
+            tables.push(Arc::new(TableSchema::new(name, lives)));
         };
         for (column_type, time) in &types {
             add(vec![column("c", "payload.v", time.clone())], vec![live("c", column_type)]);
@@ -243,7 +238,8 @@ fn map<R: RowEncoder>(mapper: &mut Mapper<R>, payload: &[u8]) -> Vec<Row> {
     };
     let offset = OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(1) };
     let tables = mapper.targets();
-    let mut batch = Batch { offset, tables, units: Vec::new(), excluded: Vec::new(), dead_letters: Vec::new() };
+    let mut batch =
+        Batch { offset, tables, units: Vec::new(), excluded: Vec::new(), dead_letters: Vec::new(), judged: Vec::new() };
     let mut outcomes = Vec::new();
     mapper.map(&message, &mut batch, &mut outcomes);
     let mut units = batch.units.iter();

@@ -236,7 +236,10 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         let letters = &mut self.gatherer.batch.dead_letters;
         self.earlier_letter_bytes += letters.iter().map(|letter| letter.payload.len()).sum::<usize>();
         self.earlier_letters.append(letters);
+        // Whatever the series was judged by so far is compared at its end.
+        let judged = std::mem::take(&mut self.gatherer.batch.judged);
         self.gatherer.clear(self.filling.reader.position());
+        self.gatherer.batch.judged = judged;
         // A journal that cannot be read ends the series where it was read to; the next batch meets the error again.
         if self.filling.fill(self.gatherer).is_err() {
             self.end = None;

@@ -75,6 +75,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         crash_point!("delivery.committed");
         self.account.swallow(&written.swallowed);
         self.account.commit();
+        self.tables.committed();
         self.setup.journal.set_delivered(self.setup.index, to);
         crash_point!("delivery.accounted");
         let mut was_held = false;
@@ -102,6 +103,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// What the failure of the batch from `from` to `to` teaches.
     fn not_committed(&mut self, stop: Stop, from: Seq, to: Seq, is_series: bool) -> Stop {
+        if let Stop::Changed(_) = stop {
+            return stop;
+        }
         self.series_limit.fall_back();
         if let Stop::Retry(_) = stop {
             self.account.doubt(from, to);
@@ -122,9 +126,13 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         // Each round takes at least one unit out, so the rounds end.
         for attempts in 1.. {
             let error = match written {
-                Err(error) if error.class == Class::Row => error,
-                written => return Ok(written?),
+                Ok(written) => return Ok(written),
+                Err(error) => error,
             };
+            self.look_again(gatherer, &error).await?;
+            if error.class != Class::Row {
+                return Err(error.into());
+            }
             let mut refusals = self.setup.sink.refused_units(&gatherer.batch).await?;
             if refusals.is_empty() {
                 match self.setup.sink.write_in_order(&gatherer.batch).await {

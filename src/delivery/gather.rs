@@ -8,7 +8,7 @@ use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router};
 use crate::message::{Message, Seq};
-use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder};
+use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder, TableSchema};
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.
@@ -20,6 +20,8 @@ pub(super) struct Halt {
     pub seq: Seq,
     pub rule: Arc<str>,
     pub error: String,
+    /// The rule's table, which may have decided it.
+    pub table: Arc<TableSchema>,
 }
 
 /// The messages that no rule of any database takes are the first database's affair.
@@ -54,6 +56,7 @@ impl<R: RowEncoder> Gatherer<R> {
             units: Vec::new(),
             excluded: Vec::new(),
             dead_letters: Vec::new(),
+            judged: Vec::new(),
         };
         Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), bytes: 0, batch }
     }
@@ -97,6 +100,9 @@ impl<R: RowEncoder> Gatherer<R> {
         let mut unit = units_before;
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for (rule, outcome) in outcomes.drain(..) {
+            if matches!(&outcome, Outcome::Refused(fault) if fault.rests_on_table()) {
+                self.batch.judge(self.mapper.table_of(rule));
+            }
             let tally = account.rule(rule);
             match outcome {
                 Outcome::Written => {
@@ -139,7 +145,8 @@ impl<R: RowEncoder> Gatherer<R> {
         match rule.on_error {
             OnError::Halt => {
                 let error = refusal.message.clone();
-                return Err(Halt { seq: unit.seq, rule: Arc::clone(&rule.name), error });
+                let table = Arc::clone(self.mapper.table_of(unit.rule));
+                return Err(Halt { seq: unit.seq, rule: Arc::clone(&rule.name), error, table });
             }
             OnError::Drop => tally.dropped += 1,
             OnError::DeadLetter => {
@@ -197,7 +204,8 @@ impl<R: RowEncoder> Gatherer<R> {
     fn halting_outcome(&self, seq: Seq) -> Option<Halt> {
         self.outcomes.iter().find_map(|(rule, outcome)| match outcome {
             Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
-                Some(Halt { seq, rule: Arc::clone(&self.rules[*rule].name), error: fault.message.clone() })
+                let table = Arc::clone(self.mapper.table_of(*rule));
+                Some(Halt { seq, rule: Arc::clone(&self.rules[*rule].name), error: fault.message.clone(), table })
             }
             _ => None,
         })

@@ -3,6 +3,7 @@
 mod account;
 mod backlog;
 mod backoff;
+mod changed;
 mod commit;
 mod dead_letter;
 mod first_contact;

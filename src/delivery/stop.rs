@@ -19,6 +19,8 @@ const HOLD_RECHECK_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Stop {
     /// Goes away by itself.
     Retry(SinkError),
+    /// A table is not what the batch was mapped for: compile and map again at once.
+    Changed(SinkError),
     /// The offset in the database is not where this connection left it: read it again at once.
     Relocate(String),
     /// A person is needed; looked at again now and then.
@@ -33,6 +35,7 @@ impl From<SinkError> for Stop {
     fn from(error: SinkError) -> Stop {
         match error.class {
             Class::Transient => Stop::Retry(error),
+            Class::TableChanged => Stop::Changed(error),
             Class::OffsetMoved => Stop::Relocate(error.message),
             Class::Row | Class::Table => {
                 let advice = error.advice.to_owned();
@@ -79,7 +82,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let mut wait = self.backoff.next_wait();
         let state = &self.setup.state;
         match stop {
-            Stop::Retry(error) => {
+            // Again and again.
+            Stop::Retry(error) | Stop::Changed(error) => {
                 let text = in_one_line(&error);
                 events::database_lost(&self.metrics, database, &error, wait, state.snapshot().last_error.as_ref());
                 state.update(|state| {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::backlog::SeriesLimit;
 use super::backoff::Backoff;
+use super::changed::KnownTables;
 use super::first_contact::FirstContact;
 use super::gather::{Gatherer, UnmatchedPolicy};
 use super::place::Place;
@@ -81,6 +82,7 @@ pub struct Worker<S: Sink, F: Fs> {
     /// Cleared by an answer to a knock, until a batch is committed: a server that opens but lets nobody in is left to the
     /// back-off.
     pub(super) may_knock: bool,
+    pub(super) tables: KnownTables,
     /// Fewer rows than `max_rows`, after a batch was refused as a whole; grows again with every commit.
     pub(super) rows_limit: usize,
     /// How much may go into one transaction, where the sink takes more than a batch.
@@ -122,6 +124,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             rows_limit: setup.database.batch.max_rows,
             series_limit: SeriesLimit::new(setup.database.batch.max_rows, setup.database.statement_timeout),
             halt_before: None,
+            tables: KnownTables::default(),
             swallow_log: SwallowLog::default(),
             may_knock: true,
             setup,
@@ -180,6 +183,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 &self.setup.subscriptions,
             )
             .await?;
+            self.tables.compiled(&self.setup.database.name, &mapper);
             self.announce();
             let offset = OffsetMove {
                 bridge: Arc::clone(&self.setup.bridge),
@@ -192,6 +196,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             match self.stream(&mut gatherer, &place).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
+                Err(Stop::Changed(_)) if self.tables.may_change_again() => {}
                 // A table that changed since it was looked at: compiling says better what is wrong, if anything still is.
                 Err(Stop::Hold { .. }) if !looked_again => looked_again = true,
                 Err(stop) => return Err(stop),
@@ -218,6 +223,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 self.commit(gatherer, until, begun).await?;
                 waiting_since = (self.watermark.borrow().next_seq > self.reader.position()).then_some(begun);
             } else if let Some(halt) = halted {
+                self.look_again_at(&halt).await?;
                 return Err(Stop::from(&halt));
             } else if is_idle {
                 self.look(place).await?;

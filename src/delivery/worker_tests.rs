@@ -100,6 +100,9 @@ impl Sink for FaultySink {
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
         self.inner.create_table(sql).await
     }
+    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
+        self.inner.verify(tables).await
+    }
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         match self.next_fault() {
             Fault::None => self.inner.write(batch).await,

@@ -87,6 +87,16 @@ impl<R: RowEncoder> Mapper<R> {
         self.targets.tables()
     }
 
+    /// The live table that a rule was compiled against.
+    pub fn table_of(&self, rule: usize) -> &Arc<TableSchema> {
+        self.targets.table(self.plan_of_rule[rule])
+    }
+
+    /// The live tables, each once for every list of columns.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<TableSchema>> {
+        self.targets.full_tables()
+    }
+
     /// Whether the batch should end, because its rows fill too many different sets of columns.
     pub fn is_crowded(&self) -> bool {
         self.targets.is_crowded()

@@ -26,6 +26,13 @@ pub struct ValueFault {
     pub on_error: OnError,
 }
 
+impl ValueFault {
+    /// Whether it may be another's tomorrow: the table's type, NOT NULL, default or columns decided it.
+    pub fn rests_on_table(&self) -> bool {
+        self.reason != "parse"
+    }
+}
+
 /// A rule that does not fit the live table: held until the table or the rule is mended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CompileFault {

@@ -88,6 +88,16 @@ impl Targets {
         self.all.iter().map(without_rows).collect()
     }
 
+    /// The table of a plan.
+    pub(super) fn table(&self, plan: usize) -> &Arc<TableSchema> {
+        &self.all[self.plans[plan].full].0
+    }
+
+    /// The tables of all plans, one for each full shape.
+    pub(super) fn full_tables(&self) -> impl Iterator<Item = &Arc<TableSchema>> {
+        self.all[..self.full_count].iter().map(|(table, _)| table)
+    }
+
     /// Whether a plan has as many shapes as a batch should have.
     pub(super) fn is_crowded(&self) -> bool {
         self.is_crowded

@@ -69,6 +69,8 @@ pub(super) struct Server {
     pub(super) is_down: bool,
     /// Tables are refused until a person mends them.
     pub(super) is_held: bool,
+    /// How often the table was changed: with every other definition it holds numbers in another form.
+    pub(super) definition: i64,
     /// One batch in so many is refused as a whole and no row of it by itself; 0 = none.
     pub(super) refuses_whole_once_in: u64,
     /// A process that is gone for everybody else. It may go on writing, but not begin anew: two processes that keep on
@@ -103,6 +105,7 @@ impl Server {
             wrong_once_in: 0,
             is_down: false,
             is_held: false,
+            definition: 0,
             refuses_whole_once_in: 0,
             zombie: 0,
             random,

@@ -10,8 +10,8 @@ use crate::journal::JournalId;
 use crate::mapping::Cell;
 use crate::message::Seq;
 use crate::sink::{
-    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Intake, Refusal, RowEncoder, Series, Sink,
-    SinkError, StoredDeadLetter, StoredOffset, TableName, TableSchema, Written,
+    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Series, Sink, SinkError,
+    StoredDeadLetter, StoredOffset, TableName, TableSchema, Unit, Witness, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -103,6 +103,17 @@ impl SimSink {
         }
     }
 
+    /// As a database does that knows what its table is: by the number that it was described under.
+    fn check_definition(&self, batch: &Batch) -> Result<(), SinkError> {
+        let now = Witness::SchemaVersion(self.server().definition);
+        let is_changed = batch.tables_at_stake().any(|table| table.witness != now);
+        if is_changed { Err(error(Class::TableChanged, "changed")) } else { Ok(()) }
+    }
+
+    fn row(&self, batch: &Batch, unit: &Unit) -> Row {
+        decode(batch.tables[unit.table].row(unit.first_row), self.server().definition)
+    }
+
     fn transaction(&self, batch: &Batch) -> Transaction {
         let offset = &batch.offset;
         assert_eq!(&*offset.bridge, "sim");
@@ -110,7 +121,7 @@ impl SimSink {
         for (index, unit) in batch.units.iter().enumerate() {
             assert_eq!(unit.row_count, 1, "each message gives one row");
             if !batch.is_excluded(index) {
-                let row = decode(batch.tables[unit.table].row(unit.first_row));
+                let row = self.row(batch, unit);
                 held.push((unit.seq.0, Held::Row(number_in_row(unit.seq.0, &row))));
             }
         }
@@ -126,10 +137,9 @@ impl SimSink {
         Transaction { process: self.process, journal: offset.journal, from: offset.from.0, to: offset.to.0, held, lost }
     }
 
-    fn refused(batch: &Batch) -> Vec<usize> {
+    fn refused(&self, batch: &Batch) -> Vec<usize> {
         let is_refused = |&index: &usize| {
-            let unit = &batch.units[index];
-            let row = decode(batch.tables[unit.table].row(unit.first_row));
+            let row = self.row(batch, &batch.units[index]);
             !batch.is_excluded(index) && kind_of(row.number as u64) == Kind::Refused
         };
         (0..batch.units.len()).filter(is_refused).collect()
@@ -210,13 +220,15 @@ impl Sink for SimSink {
             generated: false,
         };
         let text = || ColumnType::Text { max_chars: None };
+        let definition = self.server().definition;
         let columns = vec![
             column("seq", ColumnType::Int8),
-            column("n", ColumnType::Int8),
+            column("n", if definition % 2 == 0 { ColumnType::Int8 } else { TURNED }),
             column("topic", text()),
             column("pad", text()),
         ];
-        Ok(Some(TableSchema { name: table.clone(), columns, primary_key: Vec::new(), intake: Intake::default() }))
+        let witness = Witness::SchemaVersion(definition);
+        Ok(Some(TableSchema { witness, ..TableSchema::new(table.clone(), columns) }))
     }
 
     fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)]) -> String {
@@ -227,13 +239,21 @@ impl Sink for SimSink {
         unreachable!("the table is there")
     }
 
+    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
+        self.ask().await?;
+        let now = Witness::SchemaVersion(self.server().definition);
+        let is_changed = tables.iter().any(|table| table.witness != now);
+        if is_changed { Err(error(Class::TableChanged, "changed")) } else { Ok(()) }
+    }
+
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.check()?;
         if self.server().is_held {
             return Err(error(Class::Table, "denied"));
         }
+        self.check_definition(batch)?;
         let is_whole = batch.row_count() > 0 && self.server().refuses_whole();
-        if is_whole || !SimSink::refused(batch).is_empty() {
+        if is_whole || !self.refused(batch).is_empty() {
             return Err(error(Class::Row, "refused"));
         }
         self.transact(self.transaction(batch)).await
@@ -247,16 +267,18 @@ impl Sink for SimSink {
         if self.server().is_held {
             return Err(error(Class::Table, "denied"));
         }
+        self.check_definition(series.batch())?;
         let mut is_refused = self.server().refuses_whole();
         let mut whole = self.transaction(series.batch());
         loop {
-            is_refused |= !SimSink::refused(series.batch()).is_empty();
+            is_refused |= !self.refused(series.batch()).is_empty();
             let reached = series.offset().to;
             if !series.advance() {
                 break;
             }
             // Else a journal that cannot be read for a moment is asked for ever.
             assert!(series.offset().to > reached || !series.may_advance(), "a series goes on or ends");
+            self.check_definition(series.batch())?;
             let Transaction { to, held, lost, .. } = self.transaction(series.batch());
             whole.to = to;
             whole.held.extend(held);
@@ -271,13 +293,15 @@ impl Sink for SimSink {
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         self.ask().await?;
+        self.check_definition(batch)?;
         let refusal = |unit| Refusal { unit, reason: "constraint", message: "refused".to_owned() };
-        Ok(SimSink::refused(batch).into_iter().map(refusal).collect())
+        Ok(self.refused(batch).into_iter().map(refusal).collect())
     }
 
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.check()?;
-        if self.server().refuses_whole() || !SimSink::refused(batch).is_empty() {
+        self.check_definition(batch)?;
+        if self.server().refuses_whole() || !self.refused(batch).is_empty() {
             return Err(error(Class::Row, "refused"));
         }
         self.transact(self.transaction(batch)).await
@@ -298,6 +322,9 @@ impl Sink for SimSink {
     }
 }
 
+/// With an odd definition, the number is of this type and every bit of it is turned.
+const TURNED: ColumnType = ColumnType::Int4;
+
 /// Rows as `seq i64 | n i64 | topic | pad`, texts with a length u32 before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SimEncoder;
@@ -307,8 +334,9 @@ impl RowEncoder for SimEncoder {
 
     fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
 
-    fn cell(&self, _: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
+    fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
         match cell {
+            Cell::Int(number) if *column_type == TURNED => out.extend_from_slice(&(!number).to_le_bytes()),
             Cell::Int(number) => out.extend_from_slice(&number.to_le_bytes()),
             Cell::Text(text) => {
                 out.extend_from_slice(&(text.len() as u32).to_le_bytes());
@@ -321,7 +349,8 @@ impl RowEncoder for SimEncoder {
     }
 }
 
-fn decode(bytes: &[u8]) -> Row {
+/// Whatever the bytes were made for, they mean what the table is now.
+fn decode(bytes: &[u8], definition: i64) -> Row {
     let number = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     let text = |at: usize| {
         let len = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
@@ -329,5 +358,6 @@ fn decode(bytes: &[u8]) -> Row {
     };
     let topic = text(16);
     let pad = text(20 + topic.len());
-    Row { seq: number(0), number: number(8), topic, pad }
+    let n = if definition % 2 == 0 { number(8) } else { !number(8) };
+    Row { seq: number(0), number: n, topic, pad }
 }

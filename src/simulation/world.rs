@@ -273,12 +273,13 @@ impl<'r> World<'r> {
     fn trouble_database(&mut self) {
         let server = self.any_server();
         let mut server = server.lock().unwrap();
-        match self.random.below(10) {
+        match self.random.below(12) {
             0 => server.is_down = true,
             1..3 => server.is_down = false,
             3 => server.is_held = true,
             4..6 => server.is_held = false,
             6 => server.restart(),
+            7..9 => server.definition += 1,
             _ => server.decide(),
         }
     }

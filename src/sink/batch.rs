@@ -73,6 +73,8 @@ pub struct Batch {
     /// Units that are not to be written: sorted indexes into `units`.
     pub excluded: Vec<usize>,
     pub dead_letters: Vec<DeadLetter>,
+    /// Tables for which a message gave no row because of how they are: of each it must be sure that it still is so.
+    pub judged: Vec<Arc<TableSchema>>,
 }
 
 impl TableRows {
@@ -93,6 +95,20 @@ impl Batch {
     pub fn row_count(&self) -> usize {
         let excluded: usize = self.excluded.iter().map(|&unit| self.units[unit].row_count).sum();
         self.tables.iter().map(|table| table.ends.len()).sum::<usize>() - excluded
+    }
+
+    /// Remembers a table for [`Batch::judged`].
+    pub fn judge(&mut self, table: &Arc<TableSchema>) {
+        if !self.judged.iter().any(|judged| Arc::ptr_eq(judged, table)) {
+            self.judged.push(Arc::clone(table));
+        }
+    }
+
+    /// The tables that must be as they were described for the batch to be right: those it has rows for, written or
+    /// excluded, and those it was judged by. A table may come more than once.
+    pub fn tables_at_stake(&self) -> impl Iterator<Item = &TableSchema> {
+        let filled = self.tables.iter().filter(|rows| !rows.ends.is_empty()).map(|rows| &*rows.table);
+        filled.chain(self.judged.iter().map(|table| &**table))
     }
 
     /// Takes the rows out, table by table; what is known of their units stays.
@@ -132,5 +148,6 @@ impl Batch {
         self.units.clear();
         self.excluded.clear();
         self.dead_letters.clear();
+        self.judged.clear();
     }
 }

@@ -13,6 +13,8 @@ pub enum Class {
     Table,
     /// The offset in the database is not the one expected: roll back, re-read.
     OffsetMoved,
+    /// A table is not as it was described any more: describe it again, and map again what was mapped for the old one.
+    TableChanged,
 }
 
 /// A failed call on a database.

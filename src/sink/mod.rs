@@ -17,7 +17,7 @@ pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use postgres::{PostgresEncoder, PostgresSink};
 pub use resolution::{IntervalUnit, SecondDigits};
-pub use schema::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema, quote};
+pub use schema::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema, Witness, quote};
 pub use series::Series;
 pub use sqlite::{SqliteEncoder, SqliteSink};
 pub use written::{Swallowed, Written};
@@ -116,10 +116,18 @@ pub trait Sink {
     /// Runs the SQL of [`Sink::create_table_sql`]; a table that appeared meanwhile is no error.
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError>;
 
+    /// [`Class::TableChanged`] if one of these tables is not any more as it was described. One round trip; locks nothing.
+    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError>;
+
     /// One transaction: rows, dead letters and the offset's compare-and-swap. `Ok` only after COMMIT was confirmed.
     /// A compare-and-swap that finds another offset gives [`Class::OffsetMoved`] and leaves nothing behind.
     ///
     /// Rows that a table gives up without an error are told with it.
+    ///
+    /// Before COMMIT, and under the locks that the rows took, every table of [`Batch::tables_at_stake`] is compared with
+    /// its description; a difference gives [`Class::TableChanged`] and leaves nothing behind. So do [`Sink::write_series`]
+    /// and [`Sink::write_in_order`]. An error of another class may itself come of a table that changed: [`Sink::verify`]
+    /// tells.
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError>;
 
     /// Writes the batch at hand as `write` does and may write further batches of the series in the same transaction.

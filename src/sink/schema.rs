@@ -243,7 +243,10 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// Column names of the primary key, in its order; empty if there is none.
     pub primary_key: Vec<String>,
+    /// Postgres: the server empties it after a crash of its own.
+    pub unlogged: bool,
     pub intake: Intake,
+    pub witness: Witness,
 }
 
 /// What a Postgres table does with rows that it is given, beyond holding them.
@@ -254,4 +257,74 @@ pub struct Intake {
     pub by_insert: bool,
     /// A rule puts rows elsewhere instead, so the server's count says nothing of how many were swallowed.
     pub diverts: bool,
+}
+
+/// By what a sink recognises, in the transaction that writes, that a table still is as it was described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Witness {
+    /// The table was not read from a database: there is nothing to compare with.
+    None,
+    /// Postgres: the table's OID, the sum of the hashes of its rows in the catalogue, and OIDs and hashes of the domains and
+    /// enums that its columns are made of.
+    Catalogue { table: u32, sum: i128, types: Box<[(u32, i64)]> },
+    /// SQLite: the version of the file's whole schema.
+    SchemaVersion(i64),
+}
+
+impl TableSchema {
+    /// A table that was not read from a database.
+    pub fn new(name: TableName, columns: Vec<Column>) -> TableSchema {
+        TableSchema {
+            name,
+            columns,
+            primary_key: Vec::new(),
+            unlogged: false,
+            intake: Intake::default(),
+            witness: Witness::None,
+        }
+    }
+
+    /// What is different in `now`, for people: each a few words. Empty if only the witness differs.
+    pub fn changes(&self, now: &TableSchema) -> Vec<String> {
+        let named = |columns: &'_ [Column], name: &str| columns.iter().position(|column| column.name == name);
+        let mut changes = Vec::new();
+        for column in &self.columns {
+            match named(&now.columns, &column.name).map(|index| &now.columns[index]) {
+                None => changes.push(format!("column `{}` is gone", column.name)),
+                Some(found) if found != column => changes.push(column.change(found)),
+                Some(_) => {}
+            }
+        }
+        let added = now.columns.iter().filter(|column| named(&self.columns, &column.name).is_none());
+        changes.extend(added.map(|column| format!("column `{}` ({}) is new", column.name, column.type_name)));
+        if changes.is_empty() && self.columns != now.columns {
+            changes.push("its columns have another order".to_owned());
+        }
+        if self.unlogged != now.unlogged {
+            changes.push(if now.unlogged { "it is unlogged".to_owned() } else { "it is logged".to_owned() });
+        }
+        changes
+    }
+}
+
+impl Column {
+    /// What is different in `now`, a column of the same name.
+    fn change(&self, now: &Column) -> String {
+        let Column { name, type_name, .. } = self;
+        if *type_name != now.type_name {
+            return format!("column `{name}` is {} and no longer {type_name}", now.type_name);
+        }
+        if self.column_type != now.column_type {
+            return format!("the type {type_name} of column `{name}` has changed");
+        }
+        let may = |not_null| if not_null { "may not be null" } else { "may be null" };
+        if self.not_null != now.not_null {
+            return format!("column `{name}` {}", may(now.not_null));
+        }
+        let has = |has_default| if has_default { "has a default" } else { "has no default" };
+        if self.has_default != now.has_default {
+            return format!("column `{name}` {}", has(now.has_default));
+        }
+        format!("column `{name}` is{} generated", if now.generated { "" } else { " not" })
+    }
 }

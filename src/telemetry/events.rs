@@ -69,6 +69,21 @@ pub fn database_lost(
     }
 }
 
+/// A table was altered, or another took its name, and the rules still fit it.
+pub fn table_changed(database: &str, table: &TableName, changes: &str) {
+    warn!(database, %table, changes, "the table was changed; the rules go on with what it is now");
+}
+
+/// Postgres empties unlogged tables when it recovers from a crash, and the offset says that their rows were delivered.
+pub fn table_unlogged(database: &str, table: &TableName) {
+    let mend = format!("ALTER TABLE {} SET LOGGED", table.quoted());
+    warn!(
+        database, %table, mend,
+        "the table, or a partition of it, is unlogged: after a crash of the server its rows are gone, and they are not \
+         delivered again"
+    );
+}
+
 /// A person is needed before this database takes anything more. Its messages wait in the journal.
 pub fn database_held(database: &str, reason: &str, mend: Option<&str>) {
     error!(database, reason, mend, "database held until this is mended");

@@ -7,8 +7,8 @@ use rowbridge::message::Seq;
 use rowbridge::sink::{Class, ColumnType, DeclaredType, Sink};
 
 use super::{
-    BRIDGE, BatchBuilder, JOURNAL, TestDatabase, connected, dead_letter, fails_as, next_seq, ready, schema_of,
-    table_name, units,
+    BRIDGE, BatchBuilder, JOURNAL, TestDatabase, blames_no_row, connected, dead_letter, fails_as, next_seq, ready,
+    schema_of, table_name, units,
 };
 
 fn stored<D: TestDatabase>(database: &D) -> (i64, i64) {
@@ -182,8 +182,9 @@ pub(crate) async fn a_table_that_is_gone_is_no_fault_of_the_rows<D: TestDatabase
     database.execute("DROP TABLE readings");
     builder.batch.offset.from = Seq(2);
     builder.batch.offset.to = Seq(3);
-    fails_as(sink.write(&builder.batch).await, Class::Table);
+    blames_no_row(sink.write(&builder.batch).await);
     fails_as(sink.refused_units(&builder.batch).await, Class::Table);
+    fails_as(sink.verify(&[&schema]).await, Class::TableChanged);
     assert_eq!(next_seq(&mut sink).await, 2);
 }
 

@@ -77,7 +77,7 @@ async fn foreign_keys_that_somebody_adds_later_are_put_off_too() {
 
     let referring = "DROP TABLE t; CREATE TABLE t (id BIGINT PRIMARY KEY, site TEXT REFERENCES sites (site))";
     database.connection().execute_batch(referring).unwrap();
-    let parents = schema_of(&mut sink, "sites").await;
+    let (children, parents) = (schema_of(&mut sink, "t").await, schema_of(&mut sink, "sites").await);
     for seq in 2..4 {
         let name = format!("site {seq}");
         let mut builder = BatchBuilder::new(sink.encoder(), seq, seq + 1);

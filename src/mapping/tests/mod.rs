@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::config::{self, Columns, Format, OnError, Retained, Rule};
 use crate::journal::JournalId;
 use crate::message::{Message, Properties, Qos, Seq};
-use crate::sink::{Batch, Column, ColumnType, Intake, OffsetMove, RowEncoder, SecondDigits, TableName, TableSchema};
+use crate::sink::{Batch, Column, ColumnType, OffsetMove, RowEncoder, SecondDigits, TableName, TableSchema};
 
 /// Writes cells as debug text, each followed by `;`. `SQLITE` has SQLite's ways with names and NUL.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ fn text() -> ColumnType {
 
 fn table(columns: Vec<Column>) -> Arc<TableSchema> {
     let name = TableName { schema: Some("public".to_owned()), name: "t".to_owned() };
-    Arc::new(TableSchema { name, columns, primary_key: Vec::new(), intake: Intake::default() })
+    Arc::new(TableSchema::new(name, columns))
 }
 
 /// A column filled from a source expression.
@@ -113,6 +113,7 @@ fn batch<R: RowEncoder>(mapper: &Mapper<R>) -> Batch {
         units: Vec::new(),
         excluded: Vec::new(),
         dead_letters: Vec::new(),
+        judged: Vec::new(),
     }
 }
 

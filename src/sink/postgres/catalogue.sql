@@ -22,7 +22,11 @@ SELECT t.oid,
        t.typdefault IS NOT NULL,
        -- Only a true array type has an element whose array type it is: oidvector and name do not.
        COALESCE((SELECT e.oid FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid), 0::oid),
-       ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder)
+       ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder),
+       -- What `witness` compares: of types that others are made of, since the built-in ones stay as they are.
+       CASE WHEN t.typtype IN ('d', 'e') THEN
+       pg_catalog.hashtextextended(ROW(t.oid, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault IS NOT NULL, ARRAY(SELECT l.enumlabel FROM pg_catalog.pg_enum l WHERE l.enumtypid OPERATOR(pg_catalog.=) t.oid ORDER BY l.enumsortorder))::pg_catalog.text, 0)
+       END
 FROM reached r
 JOIN pg_catalog.pg_type t ON t.oid = r.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace

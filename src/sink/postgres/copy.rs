@@ -244,16 +244,16 @@ pub(super) enum Start {
 ///
 /// Round trips: one for the first start, one per table for its data, which carries the next start (unless they go
 /// [`Start::InTurn`]) or `last` with it.
-/// `last` must be refused by the server if a COPY failed, as COMMIT and RELEASE are. What tables swallowed is noted in
+/// The server must refuse `last` if a COPY failed, as it does COMMIT and RELEASE. What tables swallowed is noted in
 /// `written`.
 pub(super) async fn run<T>(
     client: &Client,
     tables: &[Rows<'_>],
     statements: Vec<Option<Statement>>,
     start: Start,
-    last: impl Future<Output = Result<T, Error>>,
+    last: impl Future<Output = T>,
     written: &mut Written,
-) -> Result<Result<T, Error>, CopyError> {
+) -> Result<T, CopyError> {
     let starting = |table| move |error| CopyError { table, error, at_start: true };
     let sending = |table| move |error| CopyError { table, error, at_start: false };
     assert_eq!(tables.len(), statements.len(), "each table's COPY is prepared");
@@ -306,13 +306,13 @@ mod tests {
     use super::*;
     use crate::journal::JournalId;
     use crate::message::Seq;
-    use crate::sink::{Intake, OffsetMove, TableName, TableSchema, Unit};
+    use crate::sink::{OffsetMove, TableName, TableSchema, Unit};
 
     /// One table; `rows[i]` rows of one byte each for unit `i`.
     fn batch(rows: &[usize]) -> Batch {
         let total = rows.iter().sum();
         let name = TableName { schema: None, name: "t".into() };
-        let schema = TableSchema { name, columns: Vec::new(), primary_key: Vec::new(), intake: Intake::default() };
+        let schema = TableSchema::new(name, Vec::new());
         let mut first_row = 0;
         let units = rows.iter().map(|&row_count| {
             first_row += row_count;
@@ -329,6 +329,7 @@ mod tests {
             }],
             excluded: Vec::new(),
             dead_letters: Vec::new(),
+            judged: Vec::new(),
         }
     }
 

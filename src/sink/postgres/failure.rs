@@ -19,6 +19,10 @@ const ROUTINE_OF_POLICIES: &str = "ExecWithCheckOptions";
 /// The server's words are cut here: a trigger may raise a novel.
 const WORDS_CHARS_MAX: usize = 500;
 
+/// SQLSTATEs: a message, or a field of a row, is not in its form.
+const PROTOCOL_VIOLATION: &str = "08P01";
+const INVALID_BINARY: &str = "22P03";
+
 /// What `error` means. `doing` is what was tried, `at` the host and database.
 pub(super) fn explain(error: &Error, doing: &str, at: &str) -> SinkError {
     if let Some(refusal) = error.as_db_error() {
@@ -37,12 +41,18 @@ pub(super) fn explain(error: &Error, doing: &str, at: &str) -> SinkError {
 
 /// What the server's refusal means: nearly always its code says that alone.
 pub(super) fn judge(refusal: &DbError) -> Verdict {
+    let code = refusal.code().code();
     // Of the two that share a code, a missing right concerns every row, a policy one. The server's function is named the
     // same in every language.
-    if refusal.code().code() == MISSING_RIGHT && refusal.routine() == Some(ROUTINE_OF_POLICIES) {
+    if code == MISSING_RIGHT && refusal.routine() == Some(ROUTINE_OF_POLICIES) {
         return ROW_POLICY;
     }
-    classify(refusal.code().code())
+    // A field of a COPY that is shorter than its type wants is told as a breach of the protocol ("insufficient data left
+    // in message"): with a row in its context it is that row's affair, not the connection's.
+    if code == PROTOCOL_VIOLATION && refusal.where_().and_then(copy_line).is_some() {
+        return classify(INVALID_BINARY);
+    }
+    classify(code)
 }
 
 /// An error that we, not the server, put into words.

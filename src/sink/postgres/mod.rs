@@ -5,7 +5,7 @@
 //! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
 //! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
-//! | `schema` | the live table |
+//! | `schema`, `witness` | the live table, and whether it still is as it was read |
 //! | `encode`, `copy`, `insert` | rows: their form, and their way into a table |
 //! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
@@ -29,6 +29,7 @@ mod sqlstate;
 mod tls;
 mod transaction;
 mod walk;
+mod witness;
 mod write;
 
 use std::time::Duration;
@@ -192,6 +193,10 @@ impl Sink for PostgresSink {
             Err(error) if ALREADY_THERE.contains(&error.code.as_str()) => Ok(()),
             result => result,
         }
+    }
+
+    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
+        self.run(async |session, _| witness::verify(session, tables).await).await
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {

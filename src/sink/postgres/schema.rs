@@ -11,22 +11,30 @@ use std::sync::Arc;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
-use crate::sink::{Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, TableName, TableSchema};
+use super::witness::{column_hash, table_hash};
+use crate::sink::{
+    Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, TableName, TableSchema, Witness,
+};
 
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
 const TYPE_DEPTH_MAX: usize = 16;
 
 /// Column numbers, names, types and what an INSERT may leave out.
-const COLUMNS: &str = "\
+const COLUMNS: &str = concat!(
+    "\
 SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
-       a.atthasdef OR a.attidentity <> '', a.attidentity = 'a' OR a.attgenerated <> ''
+       a.atthasdef OR a.attidentity <> '', a.attidentity = 'a' OR a.attgenerated <> '',
+       ",
+    column_hash!(),
+    "
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum";
+ORDER BY a.attnum"
+);
 
-const TYPES: &str = include_str!("catalogue.sql");
+pub(super) const TYPES: &str = include_str!("catalogue.sql");
 
 /// The primary key's columns in its order.
 const PRIMARY_KEY: &str = "\
@@ -39,20 +47,29 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
 WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary
 ORDER BY k.position";
 
-/// The table itself, if it is there (it may have no column): whether rows must come by INSERT, and whether a rule puts
-/// them elsewhere. Rules of events other than INSERT (`ev_type` 3) do not matter; `DO INSTEAD NOTHING` puts them nowhere.
-const TABLE: &str = "\
-SELECT c.relkind IN ('v', 'f') OR r.is_ruled OR pg_catalog.row_security_active(c.oid), r.diverts
+/// The table itself, if it is there (it may have no column): its witness, whether rows must come by INSERT, whether a rule
+/// puts them elsewhere, and whether it or a partition of it is unlogged. Any rule counts for the first, a disabled one too:
+/// to enable it changes nothing that the witness has. Rules of events other than INSERT (`ev_type` 3) put no rows anywhere,
+/// nor does `DO INSTEAD NOTHING`.
+const TABLE: &str = concat!(
+    "\
+SELECT c.oid, ",
+    table_hash!(),
+    ",
+       c.relkind IN ('v', 'f') OR c.relhasrules OR pg_catalog.row_security_active(c.oid), r.diverts,
+       c.relpersistence = 'u' OR c.relkind = 'p' AND EXISTS (
+           SELECT 1 FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid
+           WHERE l.relpersistence = 'u')
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
-    SELECT pg_catalog.count(*) > 0 AS is_ruled,
-           COALESCE(pg_catalog.bool_or(w.is_instead AND pg_catalog.pg_get_ruledef(w.oid) NOT LIKE '%DO INSTEAD NOTHING;'),
+    SELECT COALESCE(pg_catalog.bool_or(w.is_instead AND pg_catalog.pg_get_ruledef(w.oid) NOT LIKE '%DO INSTEAD NOTHING;'),
                     false) AS diverts
     FROM pg_catalog.pg_rewrite w
     WHERE w.ev_class = c.oid AND w.ev_type = '3' AND w.ev_enabled IN ('O', 'A')
 ) r
-WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')";
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')"
+);
 
 /// A row of `pg_type`, as far as columns need it.
 #[derive(Debug, Clone, Default)]
@@ -88,13 +105,28 @@ pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Resul
         client.query_typed(PRIMARY_KEY, &names),
     )?;
     let Some(table) = table.first() else { return Ok(None) };
+    let witness = witness(table, &columns, &types)?;
     let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;
     Ok(Some(TableSchema {
         name: TableName { schema: Some(schema.to_owned()), name: name.to_owned() },
         columns: columns.iter().map(|row| column(row, &types)).collect::<Result<_, Error>>()?,
         primary_key: key.iter().map(|row| row.try_get(0)).collect::<Result<_, Error>>()?,
-        intake: Intake { by_insert: table.try_get(0)?, diverts: table.try_get(1)? },
+        intake: Intake { by_insert: table.try_get(2)?, diverts: table.try_get(3)? },
+        unlogged: table.try_get(4)?,
+        witness,
     }))
+}
+
+/// From the rows of [`TABLE`], [`COLUMNS`] and [`TYPES`].
+fn witness(table: &Row, columns: &[Row], types: &[Row]) -> Result<Witness, Error> {
+    let mut sum = i128::from(table.try_get::<_, i64>(1)?);
+    for column in columns {
+        sum += i128::from(column.try_get::<_, i64>(7)?);
+    }
+    let hashes = types.iter().map(|row| Ok((row.try_get(0)?, row.try_get(10)?)));
+    let hashes: Vec<(u32, Option<i64>)> = hashes.collect::<Result<_, Error>>()?;
+    let types = hashes.into_iter().filter_map(|(oid, hash)| Some((oid, hash?))).collect();
+    Ok(Witness::Catalogue { table: table.try_get(0)?, sum, types })
 }
 
 fn type_row(row: &Row) -> Result<(u32, TypeRow), Error> {

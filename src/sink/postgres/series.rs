@@ -5,7 +5,7 @@
 //!            2   start of the first COPY
 //!            –   rows, batch after batch, while the server takes up those before; two more for each change to a table that
 //!                was not prepared yet, one for each other change
-//!            3   dead letters · compare-and-swap · COMMIT
+//!            3   dead letters · compare-and-swap · comparison of the tables · COMMIT
 //! ```
 //!
 //! Where the transaction will end is not known when it begins. So the offset's row is locked first, under the condition
@@ -22,8 +22,9 @@ use tokio_postgres::{CopyInSink, Error, Statement};
 use super::copy::{self, Owner, Rows};
 use super::insert;
 use super::session::Session;
-use super::transaction::{Sql, commit};
-use super::write::{BEGINNING, COMMITTING, DEAD_LETTERS};
+use super::transaction::Sql;
+use super::witness::Expected;
+use super::write::{BEGINNING, DEAD_LETTERS};
 use super::{dead_letters, offsets};
 use crate::sink::{Batch, Series, SinkError, TableSchema, Written};
 
@@ -186,10 +187,13 @@ impl Lane<'_> {
 
     /// The last round trip.
     async fn commit(mut self, sql: &Sql, series: &impl Series) -> Result<Written, SinkError> {
-        // Closes the statements, ahead of COMMIT.
-        self.targets.clear();
         let (session, client) = (self.session, self.session.client());
         let (batch, offset) = (series.batch(), series.offset());
+        // A table of an earlier batch is among the targets, those that earlier batches were judged by are with this one.
+        let written = self.targets.iter().map(|target| &*target.table);
+        let expected = Expected::of(written.chain(batch.tables_at_stake()));
+        // Closes the statements, ahead of COMMIT.
+        self.targets.clear();
         let bridge = &offset.bridge;
         let all = async {
             tokio::join!(
@@ -197,13 +201,13 @@ impl Lane<'_> {
                 dead_letters::insert(client, sql, bridge, series.earlier_dead_letters()),
                 dead_letters::insert(client, sql, bridge, &batch.dead_letters),
                 offsets::compare_and_swap(client, sql, &offset),
-                commit(client),
+                expected.commit(client),
             )
         };
-        let (earlier, inserted, moved, committed) = self.behind_the_open_copy(4, all).await?;
+        let (earlier, inserted, moved, closing) = self.behind_the_open_copy(5, all).await?;
         earlier.and(inserted).map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
         moved.map_err(|error| offsets::moved_or_failed(session, &offset, &error))?;
-        committed.map_err(|error| session.explain(&error, COMMITTING))?;
+        closing.explain(session)?;
         Ok(self.written)
     }
 }

@@ -19,7 +19,8 @@ use tokio_postgres::Error;
 use super::copy::{self, CopyError, Rows, Start};
 use super::failure::{copy_line, judge, own, words};
 use super::session::Session;
-use super::transaction::{Sql, commit};
+use super::transaction::Sql;
+use super::witness::Expected;
 use super::write::{self, COMMITTING};
 use crate::sink::{Batch, Class, REFUSALS_MAX, Refusal, SinkError, Written};
 
@@ -59,7 +60,8 @@ pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) 
             "the offending message is set apart as its rule's on_error says",
         ));
     }
-    session.wait(1, COMMITTING, commit(session.client())).await?;
+    let expected = Expected::of(batch.tables_at_stake());
+    session.patience(2, COMMITTING, expected.commit(session.client())).await?.explain(session)?;
     Ok(written)
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! round trip 1   BEGIN · compare-and-swap · dead letters · PREPARE of every COPY
 //!            2   start of the first COPY
-//!            3   its data · COMMIT                                  (one more for each further table)
+//!            3   its data · comparison of the tables · COMMIT       (one more for each further table)
 //! ```
 //! A table that takes rows by INSERT only has nothing to start; its statements are sent where its data would be.
 //!
@@ -21,7 +21,8 @@ use tokio_postgres::Statement;
 
 use super::copy::{self, Rows, Start};
 use super::session::Session;
-use super::transaction::{Sql, commit};
+use super::transaction::Sql;
+use super::witness::Expected;
 use super::{dead_letters, offsets};
 use crate::sink::{Batch, SinkError, Written};
 
@@ -40,11 +41,12 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     let statements = begin(session, sql, batch, &tables, true).await?;
     crash_point!("postgres.begun");
     let mut written = Written::default();
-    let copies = copy::run(client, &tables, statements, Start::Ahead, commit(client), &mut written);
-    // Each table's statements and COMMIT, each with the server's own limit.
-    let steps = tables.iter().map(Rows::statement_count).fold(1, u32::saturating_add);
+    let expected = Expected::of(batch.tables_at_stake());
+    let copies = copy::run(client, &tables, statements, Start::Ahead, expected.commit(client), &mut written);
+    // Each table's statements, the comparison and COMMIT, each with the server's own limit.
+    let steps = tables.iter().map(Rows::statement_count).fold(2, u32::saturating_add);
     match session.patience(steps, COMMITTING, copies).await? {
-        Ok(committed) => committed.map_err(|error| session.explain(&error, COMMITTING))?,
+        Ok(closing) => closing.explain(session)?,
         Err(failed) => return Err(failed.explain(session, &tables)),
     }
     crash_point!("postgres.committed");
@@ -81,18 +83,19 @@ pub(super) async fn begin(
 
 async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
     let client = session.client();
+    let expected = Expected::of(batch.tables_at_stake());
     let all = async {
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
             offsets::compare_and_swap(client, sql, &batch.offset),
             dead_letters::insert(client, sql, &batch.offset.bridge, &batch.dead_letters),
-            commit(client),
+            expected.commit(client),
         )
     };
-    let (begun, moved, inserted, committed) = session.patience(4, COMMITTING, all).await?;
+    let (begun, moved, inserted, closing) = session.patience(5, COMMITTING, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
-    committed.map_err(|error| session.explain(&error, COMMITTING))
+    closing.explain(session)
 }

@@ -16,6 +16,7 @@ mod schema;
 mod series;
 mod time_text;
 mod walk;
+mod witness;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -153,6 +154,10 @@ impl Sink for SqliteSink {
         })
     }
 
+    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
+        self.with_connection(|connection| witness::check(witness::current(connection)?, tables.iter().copied()))
+    }
+
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.with_open(|open| write::write(open, batch).map(|()| Written::default()))
     }
@@ -239,7 +244,14 @@ mod tests {
             created_at: Timestamp(0),
         };
         let offset = OffsetMove { bridge: "gw1".into(), journal: JOURNAL, from: Seq(1), to: Seq(2) };
-        Batch { offset, tables: Vec::new(), units: Vec::new(), excluded: Vec::new(), dead_letters: vec![letter] }
+        Batch {
+            offset,
+            tables: Vec::new(),
+            units: Vec::new(),
+            excluded: Vec::new(),
+            dead_letters: vec![letter],
+            judged: Vec::new(),
+        }
     }
 
     #[tokio::test]

@@ -37,8 +37,9 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
+use super::witness;
 use crate::sink::{
-    Class, Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, SinkError, TableName, TableSchema,
+    Class, Column, ColumnType, DeclaredType, IntervalUnit, SecondDigits, SinkError, TableName, TableSchema, Witness,
     quote,
 };
 
@@ -68,12 +69,16 @@ pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Opt
     }
     let failed =
         |error: rusqlite::Error| sink_error(&format!("cannot read table {table}'s columns"), &error, Moment::Elsewhere);
-    let Some(shape) = shape(connection, &table.name).map_err(failed)? else { return Ok(None) };
-    let (mut columns, primary_key) = columns(connection, &table.name, &shape).map_err(failed)?;
-    if let Some(rtree) = rtree(connection, &table.name).map_err(failed)? {
+    // The version and what is described under it, of one moment.
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    let version = witness::schema_version(&transaction).map_err(failed)?;
+    let Some(shape) = shape(&transaction, &table.name).map_err(failed)? else { return Ok(None) };
+    let (mut columns, primary_key) = columns(&transaction, &table.name, &shape).map_err(failed)?;
+    if let Some(rtree) = rtree(&transaction, &table.name).map_err(failed)? {
         rtree.adjust(&mut columns);
     }
-    Ok(Some(TableSchema { name: table.clone(), columns, primary_key, intake: Intake::default() }))
+    let witness = Witness::SchemaVersion(version);
+    Ok(Some(TableSchema { primary_key, witness, ..TableSchema::new(table.clone(), columns) }))
 }
 
 /// An R-tree: a virtual table whose first column is the row's number, then bounds, then columns of any kind.

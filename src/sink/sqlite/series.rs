@@ -5,6 +5,7 @@
 //! under it, so nobody can move it before the compare-and-swap at the end.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use rusqlite::Transaction;
 
 use super::codes::{Moment, sink_error};
 use super::connect::OpenDatabase;
-use super::ledger;
 use super::write::{InsertError, Inserter, begin};
-use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows};
+use super::{ledger, witness};
+use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows, TableSchema};
 
 /// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
 /// row may touch a page of its own in an index of random keys, which is slow by itself: at 10 µs for a page, 10,000 of them
@@ -32,6 +33,7 @@ enum Portion {
     /// Nothing more comes: the rest of the transaction.
     End {
         letters: Vec<DeadLetter>,
+        judged: Vec<Arc<TableSchema>>,
         offset: OffsetMove,
     },
 }
@@ -56,7 +58,8 @@ pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result
             }
             if begun.elapsed() >= SERIES_TIME_MAX || bytes >= SERIES_BYTES_MAX || !series.advance() {
                 let letters = [series.earlier_dead_letters(), &series.batch().dead_letters].concat();
-                let _ = portions.send(Portion::End { letters, offset: series.offset() });
+                let judged = series.batch().judged.clone();
+                let _ = portions.send(Portion::End { letters, judged, offset: series.offset() });
                 break;
             }
         }
@@ -69,15 +72,18 @@ pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result
 fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion>) -> Result<(), SinkError> {
     let transaction = begin(&mut open.connection)?;
     ledger::move_offset(&transaction, from)?;
-    open.foreign_keys.put_off(&transaction)?;
+    let version = witness::current(&transaction)?;
+    open.foreign_keys.put_off(&transaction, version)?;
     crash_point!("sqlite.series.begun");
     while let Ok(portion) = given.recv() {
         match portion {
             Portion::Rows(tables) => {
+                witness::check(version, tables.iter().map(|rows| &*rows.table))?;
                 insert(&transaction, &tables)?;
                 crash_point!("sqlite.series.inserted");
             }
-            Portion::End { letters, offset } => {
+            Portion::End { letters, judged, offset } => {
+                witness::check(version, judged.iter().map(|table| &**table))?;
                 ledger::add_dead_letters(&transaction, &offset.bridge, &letters)?;
                 ledger::move_offset(&transaction, &offset)?;
                 transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;

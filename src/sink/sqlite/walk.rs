@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Transaction, ffi};
 
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
-use super::ledger;
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
+use super::{ledger, witness};
 use crate::sink::{Batch, Class, Refusal, SinkError};
 
 /// The units refused, leaving nothing behind.
@@ -33,6 +33,7 @@ pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Resul
 /// Writes the batch unit by unit; `Ok` only after COMMIT.
 pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Result<(), SinkError> {
     let transaction = begin(connection)?;
+    witness::check(witness::current(&transaction)?, batch.tables_at_stake())?;
     ledger::move_offset(&transaction, &batch.offset)?;
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();

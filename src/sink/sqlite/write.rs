@@ -9,7 +9,7 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 use super::codes::{Moment, classify, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
-use super::ledger;
+use super::{ledger, witness};
 use crate::sink::{Batch, Class, SinkError, TableRows, quote};
 
 /// Rows in one INSERT. Measured with SQLite 3.54, 11 columns, 5,000 rows to a commit, the best of 80 commits in each of
@@ -45,9 +45,11 @@ pub(super) struct Refused {
 pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<(), SinkError> {
     let transaction = begin(&mut open.connection)?;
     crash_point!("sqlite.begun");
+    let version = witness::current(&transaction)?;
+    witness::check(version, batch.tables_at_stake())?;
     ledger::move_offset(&transaction, &batch.offset)?;
     crash_point!("sqlite.offset.moved");
-    open.foreign_keys.put_off(&transaction)?;
+    open.foreign_keys.put_off(&transaction, version)?;
     for (index, rows) in batch.tables.iter().enumerate().filter(|(_, rows)| !rows.ends.is_empty()) {
         let kept = kept_rows(batch, index);
         Inserter::new(&transaction, rows).insert_all(&kept).map_err(InsertError::into_sink_error)?;
@@ -83,19 +85,15 @@ pub(super) struct ForeignKeys {
 }
 
 impl ForeignKeys {
-    /// Puts them off until the end of the transaction, if there are any. Of all tables: a trigger may write into others.
-    pub(super) fn put_off(&mut self, transaction: &Transaction<'_>) -> Result<(), SinkError> {
-        let ask = |sql| {
-            let mut statement = transaction.prepare_cached(sql)?;
-            statement.query_row([], |row| row.get::<_, i64>(0))
-        };
-        let failed = |error| sink_error("cannot look for foreign keys", &error, Moment::Elsewhere);
-        // Others may change the schema at any time, but not within this transaction.
-        let version = ask("PRAGMA schema_version").map_err(failed)?;
+    /// Puts them off until the end of the transaction, if there are any under the schema of this version. Of all tables: a
+    /// trigger may write into others.
+    pub(super) fn put_off(&mut self, transaction: &Transaction<'_>, version: i64) -> Result<(), SinkError> {
         if self.schema_version != Some(version) {
+            let failed = |error| sink_error("cannot look for foreign keys", &error, Moment::Elsewhere);
             const EXIST: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema AS s, pragma_foreign_key_list(s.name) \
                                  WHERE s.type = 'table')";
-            self.exist = ask(EXIST).map_err(failed)? != 0;
+            let mut statement = transaction.prepare_cached(EXIST).map_err(failed)?;
+            self.exist = statement.query_row([], |row| row.get(0)).map_err(failed)?;
             self.schema_version = Some(version);
         }
         if self.exist { put_off_foreign_keys(transaction) } else { Ok(()) }

@@ -1,0 +1,84 @@
+//! Tables that are changed while the bridge runs.
+//!
+//! A batch is mapped for the tables as they were when the rules were compiled; the sink compares, in the transaction that
+//! writes it, and gives [`Class::TableChanged`] in place of a commit. Then nothing of the batch is in the database: the
+//! offset is read again, the rules are compiled against the tables as they are now, and the same messages are mapped again.
+//! No dead letter is made of a table that is not so any more: what a batch was judged by is compared with what it writes,
+//! and an error of the database is believed only after another look.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::gather::{Gatherer, Halt};
+use super::stop::Stop;
+use super::worker::Worker;
+use crate::journal::Fs;
+use crate::mapping::Mapper;
+use crate::sink::{Class, RowEncoder, Sink, SinkError, TableName, TableSchema};
+use crate::telemetry::events;
+
+/// After so many changes without a commit in between, the back-off applies. A person alters a table a few times in a row;
+/// what goes on for longer is a program, or a comparison that is never content.
+const CHANGES_MAX: u32 = 20;
+
+/// The tables as the rules were last compiled against them, and how often they changed since the last commit.
+#[derive(Debug, Default)]
+pub(super) struct KnownTables {
+    known: HashMap<TableName, Arc<TableSchema>>,
+    changes: u32,
+}
+
+impl KnownTables {
+    /// Whether to compile again at once.
+    pub(super) fn may_change_again(&mut self) -> bool {
+        self.changes += 1;
+        self.changes <= CHANGES_MAX
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.changes = 0;
+    }
+
+    /// Tells what is different from last time, and which tables are unlogged.
+    pub(super) fn compiled<R: RowEncoder>(&mut self, database: &str, mapper: &Mapper<R>) {
+        let mut now: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
+        for table in mapper.tables() {
+            if now.insert(table.name.clone(), Arc::clone(table)).is_some() {
+                continue;
+            }
+            let before = self.known.get(&table.name);
+            let changes = before.map_or(Vec::new(), |before| before.changes(table));
+            if !changes.is_empty() {
+                events::table_changed(database, &table.name, &changes.join("; "));
+            }
+            if table.unlogged && before.is_none_or(|before| !before.unlogged) {
+                events::table_unlogged(database, &table.name);
+            }
+        }
+        self.known = now;
+    }
+}
+
+impl<S: Sink, F: Fs> Worker<S, F> {
+    /// To be called before `error` decides anything: [`Stop::Changed`] if it may come of a table that was changed.
+    pub(super) async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
+        if !matches!(error.class, Class::Row | Class::Table) {
+            return Ok(());
+        }
+        let tables: Vec<&TableSchema> = gatherer.batch.tables_at_stake().collect();
+        self.verify(&tables).await
+    }
+
+    /// As [`Worker::look_again`], before a rule's `on_error: halt` holds the database.
+    pub(super) async fn look_again_at(&mut self, halt: &Halt) -> Result<(), Stop> {
+        self.verify(&[&halt.table]).await
+    }
+
+    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), Stop> {
+        match self.setup.sink.verify(tables).await {
+            // Where there is no looking, what is known already is told.
+            Err(error) if matches!(error.class, Class::Row | Class::Table) => Ok(()),
+            verified => Ok(verified?),
+        }
+    }
+}
