@@ -6,7 +6,7 @@
 //!
 //! What a column gets where the message has nothing for it: the rule's `default`; else a fault if it is `required`;
 //! else the database's default if it has one and the value is missing, not null; else a fault if it is NOT NULL; else
-//! NULL.
+//! NULL. A payload that has none of the fields at all is a fault, unless each of their columns has a `default`.
 //!
 //! `columns: auto` takes every column that is not generated and has a type that fits. A field goes to the column of its
 //! name, first exactly, then without regard to ASCII case; an array goes to these columns by position.
@@ -36,8 +36,16 @@ pub(super) fn compile<R: RowEncoder>(
     encoder: &R,
     parts: &mut Parts,
 ) -> Result<Compiled, Vec<CompileFault>> {
-    let mut compilation =
-        Compilation { bridge, rule, schema, encoder, faults: Vec::new(), paths: Vec::new(), columns: Vec::new() };
+    let mut compilation = Compilation {
+        bridge,
+        rule,
+        schema,
+        encoder,
+        faults: Vec::new(),
+        paths: Vec::new(),
+        needs_field: false,
+        columns: Vec::new(),
+    };
     match &rule.columns {
         Columns::Named(columns) => columns.iter().for_each(|column| compilation.named(column)),
         Columns::Auto => compilation.auto(),
@@ -54,6 +62,8 @@ struct Compilation<'c, R> {
     faults: Vec<CompileFault>,
     /// JSON paths; until the end, [`Feed::Json`] holds indexes into it.
     paths: Vec<Path>,
+    /// A column takes a field of the payload and has no `default`.
+    needs_field: bool,
     /// With the column's index in the table.
     columns: Vec<(usize, PlanColumn)>,
 }
@@ -83,10 +93,13 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
         let demands = self.demands(time_format(column, live), column.tz.clone());
         let default = match &column.default {
+            // As good as none, but in place of the database's default.
+            Some(serde_json::Value::Null) if !live.not_null => Some(self.null_of(live)),
             Some(default) => self.literal(name, default, live, &demands, "the default"),
             None => None,
         };
         let (missing, null) = self.lacks(default, column.required, live);
+        self.needs_field |= column.default.is_none() && matches!(column.source, ColumnSource::From(Source::Payload(_)));
         let feed = match &column.source {
             ColumnSource::Value(literal) => match self.literal(name, literal, live, &demands, "the value") {
                 Some(bytes) => Some(Feed::Constant(bytes)),
@@ -182,17 +195,19 @@ impl<R: RowEncoder> Compilation<'_, R> {
         if required {
             return (Lack::Refuse(REQUIRED), Lack::Refuse(REQUIRED));
         }
-        let null = || {
-            let mut bytes = Vec::new();
-            self.encoder.cell(&live.column_type, Cell::Null, &mut bytes);
-            Lack::Write(bytes.into())
-        };
+        let null = || Lack::Write(self.null_of(live));
         match (live.not_null, live.has_default) {
             (true, true) => (Lack::LeaveOut, Lack::Refuse(NOT_NULL_BUT_DEFAULT)),
             (true, false) => (Lack::Refuse(NOT_NULL), Lack::Refuse(NOT_NULL)),
             (false, true) => (Lack::LeaveOut, null()),
             (false, false) => (null(), null()),
         }
+    }
+
+    fn null_of(&self, live: &Column) -> Box<[u8]> {
+        let mut bytes = Vec::new();
+        self.encoder.cell(&live.column_type, Cell::Null, &mut bytes);
+        bytes.into()
     }
 
     /// What a source becomes; `None` after a fault.
@@ -273,6 +288,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     fn auto_column(&mut self, position: usize, index: usize) {
+        self.needs_field = true;
         let live = &self.schema.columns[index];
         let first = self.paths.len();
         self.paths.push(Path::Steps(vec![Step::Key(live.name.clone())]));
@@ -336,6 +352,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 PayloadForm::Json(parts.tree(tree))
             }
         };
+        let is_json = matches!(payload, PayloadForm::Json(_));
         let can_be_left_out =
             |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
         let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
@@ -345,6 +362,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
+            needs_field: is_json && self.needs_field,
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };
         Ok((plan, indexes))

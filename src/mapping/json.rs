@@ -11,10 +11,11 @@
 //! Two cases look at a value twice: an array with an index counted from its end, and in the careful walk all that has
 //! wanted parts. Duplicate keys: the last one wins, with all its parts.
 
+mod absence;
 mod careful;
 mod quick;
 
-use super::Step;
+use super::{Step, foreign};
 
 /// Where a wanted value stands in the payload; `None` if it is not there.
 pub(super) type Slot = Option<(u32, u32)>;
@@ -100,8 +101,7 @@ impl PathTree {
     pub(super) fn pick<'p>(&self, payload: &'p [u8], slots: &mut Vec<Slot>) -> Result<&'p str, JsonFault> {
         slots.clear();
         slots.resize(self.slot_count, None);
-        let text = std::str::from_utf8(payload)
-            .map_err(|error| JsonFault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to() + 1)))?;
+        let text = std::str::from_utf8(payload).map_err(|error| JsonFault(not_utf8(payload, error)))?;
         if quick::walk(text, &self.root, slots).is_some() {
             return Ok(text);
         }
@@ -109,7 +109,10 @@ impl PathTree {
             return Err(JsonFault("the payload is empty".to_owned()));
         }
         slots.fill(None);
-        careful::walk(text, &self.root, slots).map(|()| text).map_err(|error| describe(&error, text))
+        careful::walk(text, &self.root, slots).map(|()| text).map_err(|error| match foreign::name(payload) {
+            Some(what) => JsonFault(format!("the payload is not JSON: it {what}")),
+            None => describe(&error, text),
+        })
     }
 }
 
@@ -218,6 +221,15 @@ fn entry<K: Ord>(children: &mut Vec<(K, Node)>, key: K) -> &mut Node {
 
 fn is_json_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// Why bytes are no text.
+pub(super) fn not_utf8(payload: &[u8], error: std::str::Utf8Error) -> String {
+    let byte = error.valid_up_to() + 1;
+    match foreign::name(payload) {
+        Some(what) => format!("the payload is not UTF-8 (byte {byte}): it {what}"),
+        None => format!("the payload is not UTF-8 (byte {byte})"),
+    }
 }
 
 /// The fault with its position as a byte of the payload, as dead letters show them.

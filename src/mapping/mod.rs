@@ -11,7 +11,7 @@
 //! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
 //! missing columns, NOT NULL and defaults, `compile`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
 //! `decimal` for exact numbers, `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns; duplicate
-//! keys, nesting and broken JSON, `json`; overlapping filters and subscription identifiers, `map`.
+//! keys, nesting and broken JSON, `json`; what is no text at all, `foreign`; overlapping filters and subscription identifiers, `map`.
 
 mod cell;
 mod coerce;
@@ -20,6 +20,7 @@ mod decimal;
 mod double;
 mod expression;
 mod float;
+mod foreign;
 mod interval;
 mod json;
 mod json_text;

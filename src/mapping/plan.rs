@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Cell;
 use super::coerce::{Demands, Scratch, coerce, coerce_array};
-use super::json::{PathTree, Slot};
+use super::json::{PathTree, Slot, not_utf8};
 use super::outcome::ValueFault;
 use super::route::Match;
 use super::value::{Misfit, Value};
@@ -26,8 +26,9 @@ pub(super) struct Plan {
     pub(super) skips_retained: bool,
     pub(super) on_error: OnError,
     pub(super) payload: PayloadForm,
-    /// `columns: auto`: a payload none of whose fields names a column is refused.
     pub(super) auto: bool,
+    /// A payload that has none of the fields that the columns take is refused: not all of them have a `default`.
+    pub(super) needs_field: bool,
     /// In row order.
     pub(super) columns: Box<[Arc<PlanColumn>]>,
     /// Positions in `columns` of those that are left out where the message has no value for them.
@@ -145,13 +146,17 @@ impl Plan {
             PayloadForm::Json(paths) => {
                 paths.pick(message.payload, slots).map_err(|fault| self.parse_fault(fault.0))?
             }
-            PayloadForm::Text => std::str::from_utf8(message.payload).map_err(|error| {
-                self.parse_fault(format!("the payload is not UTF-8 (byte {})", error.valid_up_to() + 1))
-            })?,
+            PayloadForm::Text => std::str::from_utf8(message.payload)
+                .map_err(|error| self.parse_fault(not_utf8(message.payload, error)))?,
         };
         let input = Input { message, matched, text, slots };
-        if self.auto && slots_are_empty(input.slots) {
-            return Err(self.empty_fault("no field of the payload names a column of the table (`columns: auto`)"));
+        if self.needs_field && slots_are_empty(input.slots) {
+            return Err(self.absence(&input));
+        }
+        if self.auto && self.is_list_of_objects(&input) {
+            return Err(self.empty_fault(
+                "the payload is an array of objects; `columns: auto` takes one object, or an array of the columns' values",
+            ));
         }
         left_out.clear();
         let is_missing = |position: &usize| matches!(self.columns[*position].feed.find(&input), Found::Missing);
@@ -171,6 +176,35 @@ impl Plan {
             _ => None,
         };
         columns.chain(tree).collect()
+    }
+
+    /// The payload has none of the fields. A column that must have a value is named, and its `on_error` holds.
+    #[cold]
+    fn absence(&self, input: &Input<'_>) -> ValueFault {
+        let PayloadForm::Json(paths) = &self.payload else { unreachable!("fields are those of JSON") };
+        let why = match self.auto {
+            true => "no field of the payload names a column of the table (`columns: auto`)".to_owned(),
+            false => paths.describe_absence(input.text),
+        };
+        let refuses =
+            |column: &&Arc<PlanColumn>| matches!((&column.feed, &column.missing), (Feed::Json(_), Lack::Refuse(_)));
+        if let Some(column) = self.columns.iter().find(refuses) {
+            return column.fault("required", &why);
+        }
+        let remedy =
+            "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows";
+        self.empty_fault(&format!("{why}; {remedy}"))
+    }
+
+    /// Where the first column takes the first element and that is an object, which only a json column holds.
+    fn is_list_of_objects(&self, input: &Input<'_>) -> bool {
+        let Some(PlanColumn { feed: Feed::Json(slots), column_type, .. }) = self.columns.first().map(Arc::as_ref)
+        else {
+            return false;
+        };
+        let element = slots.last().and_then(|by_position| input.slots[*by_position]);
+        let is_object = element.is_some_and(|(start, _)| input.text.as_bytes()[start as usize] == b'{');
+        is_object && !matches!(column_type, ColumnType::Json | ColumnType::Jsonb)
     }
 
     fn empty_fault(&self, why: &str) -> ValueFault {

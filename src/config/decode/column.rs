@@ -67,7 +67,7 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
     let declared = table.get("type").and_then(|value| declared_type(&value));
     let time = table.get("time").and_then(|value| time_format(&value));
     let tz = table.get("tz").and_then(|value| time_zone(&value));
-    let default = table.get("default").and_then(|value| value.literal());
+    let default = table.get_or_null("default").and_then(|value| value.literal());
     let required = table.flag("required", false);
     let on_error = table.get("on_error").and_then(|value| value.choice(&ON_ERROR));
     // What was given and could not be read must not look as if it had been left out.

@@ -54,8 +54,16 @@ impl<'a> Table<'a> {
         self.find(key)
     }
 
+    /// Like `get`, for a key under which null is a value.
+    pub(crate) fn get_or_null(&self, key: &'static str) -> Option<Value<'a>> {
+        self.get(key).or_else(|| self.place(key, self.entries.as_ref()?.get(key)?))
+    }
+
     fn find(&self, key: &'static str) -> Option<Value<'a>> {
-        let given = self.entries.as_ref()?.get(key).filter(|given| !given.is_null())?;
+        self.place(key, self.entries.as_ref()?.get(key).filter(|given| !given.is_null())?)
+    }
+
+    fn place(&self, key: &'static str, given: Given<'a>) -> Option<Value<'a>> {
         Some(Value { cx: self.cx, path: self.path.key(key), key, given })
     }
 

@@ -57,6 +57,17 @@ fn the_example_at_the_top_of_the_repository_is_right() {
 }
 
 #[test]
+fn a_default_of_null_is_a_default_and_none_is_none() {
+    let config = Bench::new(
+        "databases: {local: {url: 'sqlite:x.db'}}\n\
+         rules: [{topic: a, table: t, columns: {x: {from: payload.x, default: null}, y: {from: payload.y}}}]\n",
+    )
+    .config();
+    let Columns::Named(columns) = &config.rules[0].columns else { panic!("named columns") };
+    assert_eq!((&columns[0].default, &columns[1].default), (&Some(serde_json::Value::Null), &None));
+}
+
+#[test]
 fn http_can_be_off_in_each_spelling() {
     for word in ["off", "false", "no", "'off'"] {
         assert_eq!(Bench::new(&format!("http: {word}\n{REST}")).config().http, Http::Off, "{word}");

@@ -32,7 +32,6 @@ fn every_source_gives_its_value() {
         ("payload", ColumnType::Jsonb, r#"Text("{\"t\":21.50,\"n\":{\"s\":\"x\"}}")"#),
         ("payload.t", ColumnType::Numeric(None), r#"Decimal("21.50")"#),
         ("payload.n.s", text(), r#"Text("x")"#),
-        ("payload.none", text(), "Null"),
         ("property.unit", text(), r#"Text("degC")"#),
         ("property.other", text(), "Null"),
         ("content_type", text(), r#"Text("text/plain")"#),
@@ -90,13 +89,107 @@ fn a_missing_value_is_null_the_default_or_a_fault() {
     let column = || from("c", "payload.c");
     let plain = || live("c", ColumnType::Int4);
     let not_null = || Column { not_null: true, ..plain() };
+    let whole = |payload: &str| {
+        let columns = vec![column(), from("other", "payload.other")];
+        let table = table(vec![plain(), live("other", ColumnType::Int4)]);
+        row_of(rule(&["#"], columns), &table, &message("t", payload.as_bytes()))
+    };
+    assert_eq!(whole(r#"{"other":1}"#).unwrap(), "2: Null;Int(1);");
+    assert_eq!(whole(r#"{"c":null}"#).unwrap(), "2: Null;Null;", "a null that is there is a value");
     for payload in ["{}", r#"{"c":null}"#, r#"{"c":1,"c":null}"#] {
-        assert_eq!(take(column(), plain(), payload).unwrap(), "1: Null;");
         let defaulted = config::Column { default: Some(5.into()), ..column() };
         assert_eq!(take(defaulted, not_null(), payload).unwrap(), "1: Int(5);");
         let required = take(config::Column { required: true, ..column() }, plain(), payload).unwrap_err();
         assert!(required.0 == "required" && required.1.contains("column `c` (int4)"), "{required:?}");
         assert_eq!(take(column(), not_null(), payload).unwrap_err().0, "required");
+    }
+}
+
+#[test]
+fn a_payload_with_none_of_the_rules_fields_is_refused_and_says_what_was_looked_for() {
+    let columns = || vec![from("site", "topic[0]"), from("temp", "payload.temp"), from("hum", "payload.data.hum")];
+    let table = table(vec![live("site", text()), live("temp", ColumnType::Float8), live("hum", ColumnType::Float8)]);
+    let take = |payload: &str| row_of(rule(&["#"], columns()), &table, &message("t", payload.as_bytes()));
+    for (payload, found) in [
+        ("\"offline\"", "it is a string"),
+        ("21.5", "it is a number"),
+        ("null", "it is null"),
+        ("{}", "it is an object without them"),
+        ("[]", "it is an array"),
+        (r#"[{"temp":1}]"#, "it is an array"),
+        (r#"{"data":{}}"#, "it is an object without them"),
+        (r#"{"Temp":21.5}"#, "it has payload.Temp, which differs in upper and lower case only"),
+        (r#"{"data":{"HUM":40}}"#, "it has payload.data.HUM, which differs"),
+    ] {
+        let (reason, why) = take(payload).unwrap_err();
+        assert_eq!(reason, "required", "{payload}");
+        assert!(why.contains("(payload.temp, payload.data.hum)") && why.contains(found), "{payload}: {why}");
+        assert!(!why.contains("offline") && why.contains("`default`"), "{why}");
+    }
+    assert_eq!(take(r#"{"temp":null}"#).unwrap(), "3: Text(\"t\");Null;Null;");
+    assert_eq!(take(r#"{"data":{"hum":1}}"#).unwrap(), "3: Text(\"t\");Null;Float(1.0);");
+}
+
+#[test]
+fn a_payload_without_the_fields_is_a_row_where_each_has_a_default_or_the_payload_is_stored_whole() {
+    let table = table(vec![live("a", ColumnType::Int4), live("b", ColumnType::Int4), live("raw", ColumnType::Jsonb)]);
+    let defaulted = |name: &str, default: serde_json::Value| config::Column {
+        default: Some(default),
+        ..from(name, &format!("payload.{name}"))
+    };
+    let take = |columns| row_of(rule(&["#"], columns), &table, &message("t", b"\"offline\""));
+    let null = || serde_json::Value::Null;
+    assert_eq!(take(vec![defaulted("a", 5.into()), defaulted("b", null())]).unwrap(), "2: Int(5);Null;");
+    assert_eq!(take(vec![defaulted("a", 5.into()), from("b", "payload.b")]).unwrap_err().0, "required");
+    let row = take(vec![from("a", "payload.a"), from("raw", "payload")]);
+    assert_eq!(row.unwrap(), "2: Null;Text(\"\\\"offline\\\"\");");
+    assert_eq!(take(vec![from("a", "qos")]).unwrap(), "1: Int(1);", "no field is asked for");
+}
+
+#[test]
+fn a_column_that_needs_its_field_decides_what_becomes_of_a_payload_without_any() {
+    let strict = config::Column { required: true, on_error: Some(OnError::Drop), ..from("b", "payload.b") };
+    let table = table(vec![live("a", ColumnType::Int4), live("b", ColumnType::Int4)]);
+    let mut mapper = compile::<false>(vec![rule(&["#"], vec![from("a", "payload.a"), strict])], &[table]).unwrap();
+    let (mut batch, mut outcomes) = (batch(&mapper), Vec::new());
+    mapper.map(&message("t", b"{}"), &mut batch, &mut outcomes);
+    let [(0, Outcome::Refused(fault))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!((fault.reason, fault.column.as_deref(), fault.on_error), ("required", Some("b"), OnError::Drop));
+    assert!(fault.message.contains("(payload.a, payload.b)"), "{fault:?}");
+}
+
+#[test]
+fn columns_auto_takes_no_array_of_objects() {
+    let take = |column_type, payload: &str| {
+        let rule = Rule { columns: Columns::Auto, ..rule(&["#"], Vec::new()) };
+        row_of(rule, &table(vec![live("v", column_type)]), &message("t", payload.as_bytes()))
+    };
+    let (reason, why) = take(text(), r#"[{"v":1}]"#).unwrap_err();
+    assert!(reason == "required" && why.contains("array of objects"), "{reason}: {why}");
+    assert_eq!(take(text(), r#"["x"]"#).unwrap(), "1: Text(\"x\");");
+    assert_eq!(take(ColumnType::Jsonb, r#"[{"v":1}]"#).unwrap(), "1: Text(\"{\\\"v\\\":1}\");");
+    assert_eq!(take(text(), "\"offline\"").unwrap_err().0, "required");
+    assert_eq!(take(text(), "{}").unwrap_err().0, "required");
+}
+
+#[test]
+fn a_byte_order_mark_a_nul_and_utf_16_are_named_in_parse_faults() {
+    let take = |format, payload: &[u8]| {
+        let rule = Rule {
+            format,
+            ..rule(&["#"], vec![from("c", if format == Format::Json { "payload.c" } else { "payload" })])
+        };
+        row_of(rule, &table(vec![live("c", text())]), &message("t", payload)).unwrap_err()
+    };
+    for (format, payload, words) in [
+        (Format::Json, &b"\xef\xbb\xbf{\"c\":1}"[..], "is not JSON: it begins with a byte order mark (BOM"),
+        (Format::Json, b"{\"c\":1}\0", "is not JSON: it ends in a NUL"),
+        (Format::Json, b"\xff\xfe{\0}\0", "is not UTF-8 (byte 1): it is UTF-16"),
+        (Format::Json, b"{\0\"\0c\0\"\0:\x001\0}\0", "is not JSON: it is UTF-16"),
+        (Format::Text, b"\xfe\xff\0a\0b", "is not UTF-8 (byte 1): it is UTF-16"),
+    ] {
+        let (reason, why) = take(format, payload);
+        assert!(reason == "parse" && why.contains(words), "{payload:?}: {reason}: {why}");
     }
 }
 

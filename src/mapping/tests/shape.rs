@@ -56,24 +56,28 @@ fn auto_stores_fields_whose_columns_have_a_default_and_leaves_missing_ones_to_it
 #[test]
 fn a_missing_value_takes_the_databases_default_and_null_stays_null() {
     let take = |column: config::Column, live_column: Column, payload: &str| {
-        taken(rule(&["#"], vec![column, from("t", "topic")]), &table(vec![live_column, live("t", text())]), payload)
+        let columns = vec![column, from("x", "payload.x"), from("t", "topic")];
+        let table = table(vec![live_column, live("x", ColumnType::Int4), live("t", text())]);
+        taken(rule(&["#"], columns), &table, &payload.replacen('{', r#"{"x":7,"#, 1).replace(",}", "}"))
     };
     let column = || from("c", "payload.a.c");
     let nullable = || with_default("c", ColumnType::Int4);
     let not_null = || not_null_with_default("c", ColumnType::Int4);
-    let without = (vec![1], "1: Text(\"t\");".to_owned());
+    let without = (vec![1, 2], "2: Int(7);Text(\"t\");".to_owned());
     for payload in ["{}", r#"{"a":{}}"#, r#"{"a":null}"#, r#"{"a":5}"#] {
         assert_eq!(take(column(), nullable(), payload).unwrap(), without, "{payload}");
         assert_eq!(take(column(), not_null(), payload).unwrap(), without, "{payload}");
     }
     let null = r#"{"a":{"c":null}}"#;
-    assert_eq!(take(column(), nullable(), null).unwrap(), (vec![0, 1], "2: Null;Text(\"t\");".to_owned()));
+    assert_eq!(take(column(), nullable(), null).unwrap(), (vec![0, 1, 2], "3: Null;Int(7);Text(\"t\");".to_owned()));
     let (reason, message) = take(column(), not_null(), null).unwrap_err();
     assert!(reason == "required" && message.contains("the message has null for it"), "{message}");
     // What the rule says goes first.
     for payload in ["{}", null] {
         let defaulted = config::Column { default: Some(5.into()), ..column() };
-        assert_eq!(take(defaulted, not_null(), payload).unwrap().1, "2: Int(5);Text(\"t\");");
+        assert_eq!(take(defaulted, not_null(), payload).unwrap().1, "3: Int(5);Int(7);Text(\"t\");");
+        let nulled = config::Column { default: Some(serde_json::Value::Null), ..column() };
+        assert_eq!(take(nulled, nullable(), payload).unwrap().1, "3: Null;Int(7);Text(\"t\");");
         let required = config::Column { required: true, ..column() };
         assert_eq!(take(required, nullable(), payload).unwrap_err().0, "required");
     }
@@ -98,9 +102,11 @@ fn any_source_that_has_nothing_leaves_its_column_to_the_database() {
 #[test]
 fn a_message_without_a_value_for_any_column_is_refused() {
     let table = table(vec![with_default("a", ColumnType::Int4), with_default("b", ColumnType::Int4)]);
-    let named = rule(&["#"], vec![from("a", "payload.a"), from("b", "payload.b")]);
+    let named = rule(&["#"], vec![from("a", "property.a"), from("b", "content_type")]);
     let (reason, message) = taken(named, &table, "{}").unwrap_err();
     assert!(reason == "required" && message.contains("no value for any column"), "{message}");
+    let fields = rule(&["#"], vec![from("a", "payload.a"), from("b", "payload.b")]);
+    assert_eq!(taken(fields, &table, "{}").unwrap_err().0, "required");
     assert_eq!(taken(auto(), &table, r#"{"c":1}"#).unwrap_err().0, "required");
 }
 
