@@ -104,6 +104,11 @@ impl TopicPattern {
         matched
     }
 
+    /// Whether the topic fits, whatever the captures hold.
+    pub(crate) fn takes(&self, topic: &str) -> bool {
+        self.match_levels(topic, |_| {})
+    }
+
     /// In one sentence, why the topic does not fit: "the topic has 4 levels, the pattern 3".
     pub fn mismatch(&self, topic: &str) -> String {
         let topic_levels = topic.split('/').count();

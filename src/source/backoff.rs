@@ -44,6 +44,12 @@ impl Backoff {
         spread(longest.min(self.retry.max), random)
     }
 
+    /// How long to wait when the next connection is to find out on which filter the last one ended: the other filters'
+    /// messages wait for that.
+    pub(super) fn searching(&self, random: u32) -> Duration {
+        spread(self.retry.min.saturating_mul(SECOND).min(self.retry.max), random)
+    }
+
     /// How long to wait when another client seems to use our id: no need to be quick, but it may be a bad network.
     pub(super) fn suspicious(&mut self, random: u32) -> Duration {
         self.failures = self.failures.saturating_add(1);

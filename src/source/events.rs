@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::limits::Limits;
 use super::reason;
 use super::reconcile::Answer;
 use super::status::{SourceStatus, SubscriptionStatus};
 use super::stored::{SaveError, StoredSubscriptions};
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Subscription, Subscriptions};
 use crate::clock;
 use crate::config::MqttVersion;
 use crate::telemetry::{FilterLabels, Metrics, PeerLabels};
@@ -31,11 +32,23 @@ pub(super) struct Events {
     said: Option<(String, Instant)>,
     /// While many filters are being subscribed to: how many the broker granted as asked.
     counted: Option<usize>,
+    /// The broker's limits, and the overlaps and wider filters of the plan, that were last logged.
+    limits: Limits,
+    overlaps: Vec<(String, String)>,
+    wider: Vec<String>,
 }
 
 impl Events {
     pub(super) fn new(status: Arc<SourceStatus>, metrics: Arc<Metrics>) -> Events {
-        let events = Events { status, metrics, said: None, counted: None };
+        let events = Events {
+            status,
+            metrics,
+            said: None,
+            counted: None,
+            limits: Limits::default(),
+            overlaps: Vec::new(),
+            wider: Vec::new(),
+        };
         events.gauge(0);
         events
     }
@@ -122,11 +135,74 @@ impl Events {
         tracing::warn!(asked_s, granted_s, "the broker keeps the session for less time than mqtt.session_expiry");
     }
 
-    pub(super) fn identifiers_unavailable(&self) {
-        tracing::warn!(
-            "the broker has no subscription identifiers, and topics of the rules overlap: it may send a message once \
-             per topic filter, and each is stored"
+    /// What CONNACK says the broker will not do, where the plan wants it. Said when it changes.
+    pub(super) fn limited(&mut self, limits: &Limits, plan: &Subscriptions) {
+        if self.limits == *limits {
+            return;
+        }
+        self.limits = limits.clone();
+        let qos_asked = plan.list().iter().map(|subscription| subscription.qos).max();
+        if let Some(qos_asked) = qos_asked.filter(|&asked| asked > limits.qos_max) {
+            tracing::warn!(
+                qos_asked = qos_asked.level(),
+                qos_max = limits.qos_max.level(),
+                "the broker takes no higher QoS than qos_max, so that is asked for: messages may be lost or repeated on \
+                 the way to us"
+            );
+        }
+        if !limits.retained_messages {
+            tracing::info!("the broker keeps no retained messages");
+        }
+        if !limits.subscription_identifiers && plan.has_identifiers() {
+            tracing::info!("the broker has no subscription identifiers; topics of the rules overlap");
+        }
+    }
+
+    /// A connection ended on one filter. `did` says how.
+    pub(super) fn culprit(
+        &self,
+        filter: &str,
+        did: &str,
+        left_out: Option<Duration>,
+        is_news: bool,
+        plan: &Subscriptions,
+    ) {
+        let Some(subscription) = plan.get(filter) else {
+            tracing::warn!(filter, did, "the broker ends the connection when told to unsubscribe; the filter stays");
+            return;
+        };
+        let rules = subscription.rules.join(", ");
+        let again = left_out.map_or("on every connection".to_owned(), |wait| format!("in {} min", wait.as_secs() / 60));
+        if subscription.is_wider {
+            tracing::warn!(
+                filter,
+                rules,
+                did,
+                again,
+                "the broker will not have a filter that covers several; subscribing to those"
+            );
+        } else if is_news {
+            tracing::error!(
+                filter,
+                rules,
+                did,
+                again,
+                "the broker does not answer a subscription but ends the connection: the rules of this filter get \
+                 nothing; the broker's access rules may not let this client read these topics, or the broker does not \
+                 support the filter"
+            );
+        } else {
+            tracing::warn!(filter, rules, did, again, "the broker still ends the connection on a subscription");
+        }
+        self.granted_gauge(filter, -1);
+        let error = format!(
+            "the broker ends the connection instead of granting it ({did}); asked again {again}; check its access rules"
         );
+        self.status.update(|now| {
+            if let Some(known) = now.subscriptions.iter_mut().find(|known| known.filter == filter) {
+                (known.qos_granted, known.error) = (None, Some(error));
+            }
+        });
     }
 
     /// The journal lost what it had not made durable; the broker will send it again.
@@ -140,29 +216,77 @@ impl Events {
     }
 
     /// Shows the planned filters, with what is known of them from before.
-    pub(super) fn planned(&self, plan: &Subscriptions, stored: &StoredSubscriptions) {
+    pub(super) fn planned(
+        &mut self,
+        version: MqttVersion,
+        plan: &Subscriptions,
+        stored: &StoredSubscriptions,
+        limits: &Limits,
+    ) {
+        self.overlapping(plan);
+        let mut impossible = Vec::new();
         self.status.update(|now| {
             for gone in now.subscriptions.iter().filter(|known| plan.get(&known.filter).is_none()) {
                 self.metrics.subscription_granted_qos.remove(&FilterLabels { filter: gone.filter.clone() });
             }
             let errors: HashMap<String, Option<String>> =
                 now.subscriptions.drain(..).map(|known| (known.filter, known.error)).collect();
-            now.subscriptions = plan
-                .list()
-                .iter()
-                .map(|subscription| SubscriptionStatus {
-                    filter: subscription.filter.clone(),
+            let shown = |subscription: &Subscription| {
+                let filter = &subscription.filter;
+                let known = errors.get(filter).cloned().flatten();
+                let refusal = limits.refusal(version, filter);
+                if refusal.is_some() && refusal != known {
+                    impossible.push((filter.clone(), subscription.rules.join(", "), refusal.clone()));
+                }
+                SubscriptionStatus {
+                    filter: filter.clone(),
                     qos_asked: subscription.qos.level(),
-                    qos_granted: stored.filter(&subscription.filter).map(|known| known.granted),
-                    error: errors.get(&subscription.filter).cloned().flatten(),
-                })
-                .collect();
+                    qos_granted: stored.filter(filter).map(|known| known.granted).filter(|_| refusal.is_none()),
+                    error: refusal.or(known),
+                }
+            };
+            now.subscriptions = plan.list().iter().map(shown).collect();
             for subscription in &now.subscriptions {
                 if let Some(granted) = subscription.qos_granted {
                     self.granted_gauge(&subscription.filter, i64::from(granted));
                 }
             }
         });
+        for (filter, rules, error) in impossible {
+            tracing::error!(filter, rules, error, "the broker cannot have a subscription: its rules get nothing");
+            self.granted_gauge(&filter, -1);
+        }
+    }
+
+    /// What is done about filters that overlap, where no identifiers tell the copies of a message apart. Said when it
+    /// changes.
+    fn overlapping(&mut self, plan: &Subscriptions) {
+        let wider = plan.list().iter().filter(|subscription| subscription.is_wider);
+        let wider: Vec<String> = wider.map(|subscription| subscription.filter.clone()).collect();
+        if wider != self.wider {
+            for subscription in plan.list().iter().filter(|subscription| subscription.is_wider).take(NAMED_FILTERS_MAX)
+            {
+                tracing::info!(
+                    filter = subscription.filter,
+                    rules = subscription.rules.join(", "),
+                    "topics of the rules overlap; one wider filter takes their place, so that no message comes twice: \
+                     the broker sends all that it matches, and what no rule takes is not stored"
+                );
+            }
+            self.wider = wider;
+        }
+        if plan.overlaps() != self.overlaps {
+            self.overlaps = plan.overlaps().to_vec();
+            for (filter, other) in self.overlaps.iter().take(NAMED_FILTERS_MAX) {
+                tracing::warn!(
+                    filter,
+                    other,
+                    "these topic filters overlap, and no filter can take the place of both: a broker that sends a \
+                     message once for each of them (many do) makes each rule store it twice; use MQTT 5, or filters \
+                     that do not overlap"
+                );
+            }
+        }
     }
 
     /// The broker is being asked for `filters` filters.
@@ -196,6 +320,15 @@ impl Events {
             (None, Some(reason::subscribe_refusal(version, answer.code)))
         };
         match (granted, &error) {
+            (_, Some(error)) if plan.get(filter).is_some_and(|subscription| subscription.is_wider) => {
+                tracing::warn!(
+                    filter,
+                    rules,
+                    error,
+                    detail,
+                    "the broker refused a filter that covers several; subscribing to those"
+                );
+            }
             (_, Some(error)) => {
                 tracing::error!(
                     filter,
@@ -314,7 +447,8 @@ mod tests {
             |filters: &[&str]| Subscriptions::plan(MqttVersion::V5, &[rule("r", Qos::AtLeastOnce, filters)], None);
         let status = Arc::new(SourceStatus::default());
         let mut events = Events::new(Arc::clone(&status), Arc::new(Metrics::new()));
-        events.planned(&plan(&["a", "b", "c"]), &StoredSubscriptions::empty("gw1"));
+        let stored = StoredSubscriptions::empty("gw1");
+        events.planned(MqttVersion::V5, &plan(&["a", "b", "c"]), &stored, &Limits::default());
         for (filters, filter) in [(["a", "b", "c"].as_slice(), "b"), (["c", "x"].as_slice(), "c"), (&[], "a")] {
             let asked = SubscribeTo { filter: filter.to_owned(), qos: Qos::AtLeastOnce, identifier: None };
             events.answered(MqttVersion::V5, &Answer { asked, code: 1 }, None, &plan(filters));

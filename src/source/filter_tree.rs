@@ -74,14 +74,27 @@ impl<'a> FilterTree<'a> {
 
     /// Whether a filter other than `number` matches some topic that `pattern` matches too.
     pub(super) fn overlaps_another(&self, pattern: &TopicPattern, number: usize) -> bool {
+        self.visit_overlapping(pattern, |numbers| numbers.iter().any(|&other| other != number))
+    }
+
+    /// The filters other than `number` that match some topic which `pattern` matches too; in their order.
+    pub(super) fn overlapping(&self, pattern: &TopicPattern, number: usize) -> Vec<usize> {
+        let mut overlapping = Vec::new();
+        self.visit_overlapping(pattern, |numbers| {
+            overlapping.extend(numbers.iter().filter(|&&other| other != number));
+            false
+        });
+        overlapping.sort_unstable();
+        overlapping
+    }
+
+    /// Calls `visit` with all filters that match some topic which `pattern` matches too, until it returns true.
+    fn visit_overlapping(&self, pattern: &TopicPattern, mut visit: impl FnMut(&[usize]) -> bool) -> bool {
         let (levels, is_open) = pattern.shape();
-        let is_another = |numbers: &[usize]| numbers.iter().any(|&other| other != number);
         let mut unvisited = vec![(ROOT, 0)];
         while let Some((at, depth)) = unvisited.pop() {
             let node = &self.nodes[at];
-            if is_another(&node.open) && (is_open || depth <= levels.len())
-                || is_another(&node.closed) && depth >= levels.len()
-            {
+            if (is_open || depth <= levels.len()) && visit(&node.open) || depth >= levels.len() && visit(&node.closed) {
                 return true;
             }
             let any = node.any.filter(|_| depth > 0 || !levels.first().is_some_and(|first| is_hidden(*first)));

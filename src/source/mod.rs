@@ -15,6 +15,8 @@
 //! rumqttc's event loop cannot keep the first two; its packet encoders are what is used of it.
 
 mod backoff;
+mod caution;
+mod cover;
 mod events;
 mod filter_tree;
 #[cfg(feature = "fault-injection")]
@@ -24,6 +26,7 @@ mod inbox;
 mod intake;
 mod keepalive;
 mod ledger;
+mod limits;
 mod link;
 mod outgoing;
 mod packet;

@@ -5,6 +5,7 @@
 //! that would reconnect for ever. So everything inbound is read here, straight from the read buffer; what we send is
 //! encoded by rumqttc ([`super::outgoing`]), which also serves as the reference in the tests.
 
+use super::limits::Limits;
 use super::publish::Publish;
 use super::wire::{Cursor, Malformed, varint};
 use crate::config::MqttVersion;
@@ -63,8 +64,7 @@ pub(super) struct ConnAck {
     pub(super) code: u8,
     pub(super) session_expiry_s: Option<u32>,
     pub(super) server_keep_alive_s: Option<u16>,
-    /// False only if the broker says so.
-    pub(super) no_subscription_ids: bool,
+    pub(super) limits: Limits,
     pub(super) reason: Option<String>,
     pub(super) server_reference: Option<String>,
 }
@@ -117,9 +117,9 @@ impl ConnAck {
         each_property(cursor.section()?, |property| match property {
             (17, Value::Number(seconds)) => connack.session_expiry_s = Some(seconds),
             (19, Value::Number(seconds)) => connack.server_keep_alive_s = u16::try_from(seconds).ok(),
-            (41, Value::Number(available)) => connack.no_subscription_ids = available == 0,
             (31, Value::Bytes(text)) => connack.reason = Some(printable(text)),
             (28, Value::Bytes(text)) => connack.server_reference = Some(printable(text)),
+            (property, Value::Number(value)) => connack.limits.read(property, value),
             _ => {}
         })?;
         Ok(connack)

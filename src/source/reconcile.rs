@@ -1,10 +1,16 @@
 //! Brings the filters subscribed in the broker's session in line with what the rules need.
 //!
 //! New and changed filters are subscribed to first and only then the superfluous ones given up: a filter that took over
-//! from another leaves no gap between them. What the broker refuses concerns that filter alone.
+//! from another leaves no gap between them. What the broker refuses concerns that filter alone; what it ends the
+//! connection for is found by asking more carefully ([`super::caution`]).
+
+use std::collections::VecDeque;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
+use super::caution::Caution;
+use super::limits::subscribe_bytes;
 use super::outgoing::{self, SubscribeTo};
 use super::packet::SubAck;
 use super::stored::{StoredFilter, StoredSubscriptions};
@@ -18,16 +24,21 @@ const FILTERS_PER_PACKET: usize = 8;
 /// The requests of one connection that the broker has yet to answer.
 pub(super) struct Reconciler {
     version: MqttVersion,
-    /// Whether the broker takes subscription identifiers.
-    with_identifiers: bool,
     packet_id: u16,
     outstanding: Vec<Request>,
-    /// Given up once every SUBSCRIBE is answered.
-    superfluous: Vec<String>,
+    queue: VecDeque<Queued>,
 }
 
+/// A request that was sent.
 struct Request {
     packet_id: u16,
+    kind: RequestKind,
+}
+
+/// A request that is yet to be sent.
+struct Queued {
+    /// Whether all that was sent before must be answered first.
+    waits: bool,
     kind: RequestKind,
 }
 
@@ -45,50 +56,69 @@ pub(super) struct Answer {
 }
 
 impl Reconciler {
-    pub(super) fn new(version: MqttVersion, with_identifiers: bool) -> Reconciler {
-        Reconciler { version, with_identifiers, packet_id: 0, outstanding: Vec::new(), superfluous: Vec::new() }
+    pub(super) fn new(version: MqttVersion) -> Reconciler {
+        Reconciler { version, packet_id: 0, outstanding: Vec::new(), queue: VecDeque::new() }
     }
 
-    /// Whether the broker takes subscription identifiers.
-    pub(super) fn with_identifiers(&self) -> bool {
-        self.with_identifiers
-    }
-
-    /// Asks for every filter of `plan` that `stored` lacks, or for all of them. To be called when settled.
-    pub(super) fn begin(&mut self, plan: &Subscriptions, stored: &StoredSubscriptions, all: bool, out: &mut BytesMut) {
-        let missing = plan.list().iter().filter_map(|subscription| {
-            let identifier = subscription.identifier.filter(|_| self.with_identifiers);
-            let is_known = !all
-                && stored
-                    .filter(&subscription.filter)
-                    .is_some_and(|known| known.qos == subscription.qos.level() && known.identifier == identifier);
-            let to = SubscribeTo { filter: subscription.filter.clone(), qos: subscription.qos, identifier };
-            (!is_known).then_some(to)
-        });
+    /// Asks for every filter of `plan` that `stored` lacks, or for all of them. What is barred is left as it is. To be
+    /// called when settled.
+    pub(super) fn subscribe(
+        &mut self,
+        plan: &Subscriptions,
+        stored: &StoredSubscriptions,
+        caution: &Caution,
+        all: bool,
+        out: &mut BytesMut,
+    ) {
+        let missing = self.missing(plan, stored, caution, all);
+        let (mut suspects, trusted): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|to| caution.suspicion(&to.filter).is_some());
         // A SUBSCRIBE has one identifier for all its filters.
-        let (plain, identified): (Vec<_>, Vec<_>) = missing.partition(|to| to.identifier.is_none());
-        let packets = plain.chunks(FILTERS_PER_PACKET).chain(identified.chunks(1));
-        for filters in packets {
-            let packet_id = self.next_packet_id();
-            outgoing::subscribe(self.version, packet_id, &filters.iter().collect::<Vec<_>>(), out);
-            self.outstanding.push(Request { packet_id, kind: RequestKind::Subscribe(filters.to_vec()) });
-        }
-        self.superfluous = stored.filters.keys().filter(|known| plan.get(known).is_none()).cloned().collect();
-        self.give_up(out);
+        let (plain, identified): (Vec<_>, Vec<_>) = trusted.into_iter().partition(|to| to.identifier.is_none());
+        let packets = self.in_packets(plain, caution.limits.packet_bytes_max, |to| &to.filter);
+        let waits = caution.is_careful();
+        let queued = |waits| move |filters| Queued { waits, kind: RequestKind::Subscribe(filters) };
+        self.queue.extend(packets.into_iter().map(queued(waits)));
+        self.queue.extend(identified.into_iter().map(|to| vec![to]).map(queued(waits)));
+        suspects.sort_by_key(|to| caution.suspicion(&to.filter));
+        self.queue.extend(suspects.into_iter().map(|to| vec![to]).map(queued(true)));
+        self.send_more(out);
     }
 
-    /// Whether the broker owes no answer.
+    /// Gives up filters that are superfluous. To be called when settled, and nothing is left to subscribe to.
+    pub(super) fn unsubscribe(&mut self, superfluous: Vec<String>, caution: &Caution, out: &mut BytesMut) {
+        let (suspects, trusted): (Vec<_>, Vec<_>) =
+            superfluous.into_iter().partition(|filter| caution.suspicion(filter).is_some());
+        let packets = self.in_packets(trusted, caution.limits.packet_bytes_max, |filter| filter);
+        let waits = caution.is_careful();
+        let queued = |waits| move |filters| Queued { waits, kind: RequestKind::Unsubscribe(filters) };
+        self.queue.extend(packets.into_iter().map(queued(waits)));
+        self.queue.extend(suspects.into_iter().map(|filter| vec![filter]).map(queued(true)));
+        self.send_more(out);
+    }
+
+    /// Whether the broker owes no answer and nothing is left to ask.
     pub(super) fn is_settled(&self) -> bool {
-        self.outstanding.is_empty()
+        self.outstanding.is_empty() && self.queue.is_empty()
     }
 
-    /// How many filters the broker has yet to answer a SUBSCRIBE for.
+    /// How many filters are to be subscribed to and not answered for.
     pub(super) fn asking(&self) -> usize {
-        let filters = |request: &Request| match &request.kind {
+        let filters = |kind: &RequestKind| match kind {
             RequestKind::Subscribe(filters) => filters.len(),
             RequestKind::Unsubscribe(_) => 0,
         };
-        self.outstanding.iter().map(filters).sum()
+        let sent = self.outstanding.iter().map(|request| filters(&request.kind)).sum::<usize>();
+        sent + self.queue.iter().map(|queued| filters(&queued.kind)).sum::<usize>()
+    }
+
+    /// The filters of the requests that were sent and not answered.
+    pub(super) fn unanswered(&self) -> Vec<String> {
+        let filters = |request: &Request| match &request.kind {
+            RequestKind::Subscribe(filters) => filters.iter().map(|to| to.filter.clone()).collect::<Vec<_>>(),
+            RequestKind::Unsubscribe(filters) => filters.clone(),
+        };
+        self.outstanding.iter().flat_map(filters).collect()
     }
 
     /// Notes the broker's answer to a SUBSCRIBE in `stored`. An answer to nothing we asked is passed over.
@@ -98,10 +128,17 @@ impl Reconciler {
         stored: &mut StoredSubscriptions,
         out: &mut BytesMut,
     ) -> Result<Vec<Answer>, Malformed> {
-        let Some(RequestKind::Subscribe(filters)) = self.take(suback.packet_id) else { return Ok(Vec::new()) };
-        if filters.len() != suback.codes.len() {
+        let fits = |request: &Request| match &request.kind {
+            RequestKind::Subscribe(filters) => {
+                request.packet_id != suback.packet_id || filters.len() == suback.codes.len()
+            }
+            RequestKind::Unsubscribe(_) => true,
+        };
+        // Such an answer answers nothing: the request stays unanswered.
+        if !self.outstanding.iter().all(fits) {
             return Err(Malformed("a SUBACK with more or fewer codes than the SUBSCRIBE had filters"));
         }
+        let Some(RequestKind::Subscribe(filters)) = self.take(suback.packet_id) else { return Ok(Vec::new()) };
         let answers: Vec<Answer> =
             filters.into_iter().zip(&suback.codes).map(|(asked, &code)| Answer { asked, code }).collect();
         for Answer { asked, code } in &answers {
@@ -117,28 +154,79 @@ impl Reconciler {
                 stored.unsubscribed(&asked.filter);
             }
         }
-        self.give_up(out);
+        self.send_more(out);
         Ok(answers)
     }
 
     /// Notes the broker's answer to an UNSUBSCRIBE in `stored`, and returns the filters that are gone.
-    pub(super) fn on_unsuback(&mut self, packet_id: u16, stored: &mut StoredSubscriptions) -> Vec<String> {
+    pub(super) fn on_unsuback(
+        &mut self,
+        packet_id: u16,
+        stored: &mut StoredSubscriptions,
+        out: &mut BytesMut,
+    ) -> Vec<String> {
         let Some(RequestKind::Unsubscribe(filters)) = self.take(packet_id) else { return Vec::new() };
         // Whatever the codes say, the subscription is not there: it is gone, or never was.
         filters.iter().for_each(|filter| stored.unsubscribed(filter));
+        self.send_more(out);
         filters
     }
 
-    /// Sends UNSUBSCRIBE for what is superfluous, once nothing else is outstanding.
-    fn give_up(&mut self, out: &mut BytesMut) {
-        if !self.outstanding.is_empty() {
-            return;
+    /// What of `plan` is to be asked for now.
+    fn missing(
+        &self,
+        plan: &Subscriptions,
+        stored: &StoredSubscriptions,
+        caution: &Caution,
+        all: bool,
+    ) -> Vec<SubscribeTo> {
+        let (now, limits) = (Instant::now(), &caution.limits);
+        let missing = plan.list().iter().filter_map(|subscription| {
+            let filter = &subscription.filter;
+            let qos = subscription.qos.min(limits.qos_max);
+            let is_known = !all
+                && stored
+                    .filter(filter)
+                    .is_some_and(|known| known.qos == qos.level() && known.identifier == subscription.identifier);
+            let is_out = is_known || caution.is_barred(filter, now) || limits.refusal(self.version, filter).is_some();
+            (!is_out).then(|| SubscribeTo { filter: filter.clone(), qos, identifier: subscription.identifier })
+        });
+        missing.collect()
+    }
+
+    /// As many filters to a packet as it may hold.
+    fn in_packets<T>(&self, filters: Vec<T>, bytes_max: u32, name: impl Fn(&T) -> &str) -> Vec<Vec<T>> {
+        let mut packets: Vec<Vec<T>> = Vec::new();
+        for filter in filters {
+            match packets.last_mut() {
+                Some(packet)
+                    if packet.len() < FILTERS_PER_PACKET
+                        && subscribe_bytes(self.version, packet.iter().chain([&filter]).map(&name))
+                            <= bytes_max as usize =>
+                {
+                    packet.push(filter);
+                }
+                _ => packets.push(vec![filter]),
+            }
         }
-        let superfluous = std::mem::take(&mut self.superfluous);
-        for filters in superfluous.chunks(FILTERS_PER_PACKET) {
+        packets
+    }
+
+    /// Sends what need not wait.
+    fn send_more(&mut self, out: &mut BytesMut) {
+        while self.queue.front().is_some_and(|next| self.outstanding.is_empty() || !next.waits)
+            && let Some(next) = self.queue.pop_front()
+        {
             let packet_id = self.next_packet_id();
-            outgoing::unsubscribe(self.version, packet_id, filters.to_vec(), out);
-            self.outstanding.push(Request { packet_id, kind: RequestKind::Unsubscribe(filters.to_vec()) });
+            match &next.kind {
+                RequestKind::Subscribe(filters) => {
+                    outgoing::subscribe(self.version, packet_id, &filters.iter().collect::<Vec<_>>(), out);
+                }
+                RequestKind::Unsubscribe(filters) => {
+                    outgoing::unsubscribe(self.version, packet_id, filters.clone(), out);
+                }
+            }
+            self.outstanding.push(Request { packet_id, kind: next.kind });
         }
     }
 
@@ -151,6 +239,13 @@ impl Reconciler {
         self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
         self.packet_id
     }
+}
+
+/// The filters that are subscribed to, that `plan` does not need, and that can be given up now.
+pub(super) fn superfluous(plan: &Subscriptions, stored: &StoredSubscriptions, caution: &Caution) -> Vec<String> {
+    let now = Instant::now();
+    let is_superfluous = |filter: &&String| plan.get(filter).is_none() && !caution.is_barred(filter, now);
+    stored.filters.keys().filter(is_superfluous).cloned().collect()
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::backoff::Backoff;
+use super::caution::{Caution, Evidence, Finding};
 use super::events::Events;
 use super::handshake;
 use super::intake::Journal;
 use super::link::Link;
 use super::packet::ConnAck;
-use super::session::{Ended, Session, Shared};
+use super::session::{Ended, Finished, Session, Shared};
 use super::skipped::SkippedIds;
 use super::status::SourceStatus;
 use super::store::Store;
@@ -52,6 +53,7 @@ pub async fn run<J: Journal>(
         file,
         events: Events::new(status, metrics),
         skipped: SkippedIds::default(),
+        caution: Caution::default(),
         shutdown,
         config,
     };
@@ -175,21 +177,31 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             self.shared.stored.filters.clear();
         }
+        self.shared.caution.on_connected(connack.limits.clone());
         // From the first moment on, status tells what the broker has yet to answer for.
-        let plan = self.shared.plan.borrow().clone();
-        self.shared.events.planned(&plan, &self.shared.stored);
-        let ended = match self.adopt_session(connack.session_present).await {
-            Err(error) => Ended::Unwritten(error.to_string()),
+        let plan = self.shared.adapted_plan();
+        let Shared { events, stored, config, .. } = &mut self.shared;
+        events.limited(&connack.limits, &plan);
+        events.planned(config.version, &plan, stored, &connack.limits);
+        let finished = match self.adopt_session(connack.session_present).await {
+            Err(error) => {
+                let ended = Ended::Unwritten(error.to_string());
+                Finished { ended, unanswered: Vec::new(), evidence: Evidence::Unrelated }
+            }
             Ok(is_known) => {
-                let session = Session::new(&mut self.shared, link, &connack, trusted && is_known);
+                let session = Session::new(&mut self.shared, link, &connack, trusted && is_known, plan);
                 // Boxed: the session's state is large, and lives across every await of the loop above.
                 Box::pin(session.run()).await
             }
         };
+        let is_explained = !finished.unanswered.is_empty();
+        let finding = self.examine(&finished);
+        let ended = finished.ended;
         self.connected_until = Some(Instant::now());
         let up = began.elapsed();
         self.backoff.was_up(up);
-        let is_very_short = matches!(ended, Ended::Cut(_)) && up < VERY_SHORT;
+        // What ends on a subscription is no other client's doing.
+        let is_very_short = matches!(ended, Ended::Cut(_)) && up < VERY_SHORT && !is_explained;
         self.very_short = if is_very_short { self.very_short + 1 } else { 0 };
         match ended {
             Ended::Shutdown => None,
@@ -214,11 +226,37 @@ impl<J: Journal> Source<J> {
                 Some(self.taken_over(&address, &words, wait))
             }
             Ended::ByBroker(words) | Ended::Cut(words) | Ended::Unwritten(words) => {
-                let wait = self.backoff.next(random());
+                let wait = match finding {
+                    Finding::Searching | Finding::Culprit { left_out: Some(_), .. } => self.backoff.searching(random()),
+                    Finding::Nothing | Finding::Culprit { left_out: None, .. } => self.backoff.next(random()),
+                };
                 self.shared.events.disconnected(&address, &words, wait);
                 Some(wait)
             }
         }
+    }
+
+    /// Draws conclusions from the end of a connection about the filters that were unanswered.
+    fn examine(&mut self, finished: &Finished) -> Finding {
+        let mut caution = std::mem::take(&mut self.shared.caution);
+        let now = Instant::now();
+        let has_others = |caution: &Caution, filter: &str| {
+            let without = caution.adapt(&self.shared.plan.borrow(), self.shared.config.version, Some(filter));
+            without.list().iter().any(|other| other.filter != filter && !caution.is_barred(&other.filter, now))
+        };
+        let finding = caution.ended(&finished.unanswered, finished.evidence, has_others, now);
+        self.shared.caution = caution;
+        if let Finding::Culprit { filter, left_out, is_news } = &finding {
+            let plan = self.shared.adapted_plan();
+            let Shared { stored, events, .. } = &mut self.shared;
+            if plan.get(filter).is_some() {
+                // While it is left out, nobody asks the broker whether it still has it.
+                stored.unsubscribed(filter);
+            }
+            let words = finished.ended.words();
+            events.culprit(filter, words, *left_out, *is_news, &plan);
+        }
+        finding
     }
 
     /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::caution::{Caution, Evidence};
 use super::events::Events;
 use super::handshake::said;
 use super::inbox::Frame;
@@ -20,7 +21,7 @@ use super::outgoing;
 use super::packet::{ConnAck, Control, Disconnect, Incoming, SubAck};
 use super::publish::{Publish, TopicAliases};
 use super::reason;
-use super::reconcile::Reconciler;
+use super::reconcile::{self, Reconciler};
 use super::skipped::SkippedIds;
 use super::store::Store;
 use super::stored::{StoredSubscriptions, SubscriptionsFile};
@@ -50,7 +51,15 @@ pub(super) struct Shared<J> {
     pub(super) file: SubscriptionsFile,
     pub(super) events: Events,
     pub(super) skipped: SkippedIds,
+    pub(super) caution: Caution,
     pub(super) shutdown: Shutdown,
+}
+
+impl<J> Shared<J> {
+    /// What to subscribe to now.
+    pub(super) fn adapted_plan(&self) -> Subscriptions {
+        self.caution.adapt(&self.plan.borrow(), self.config.version, None)
+    }
 }
 
 /// Why a connection is over.
@@ -72,6 +81,25 @@ pub(super) enum Ended {
     Unwritten(String),
 }
 
+impl Ended {
+    /// What the broker or the network did.
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Ended::TakenOver(words) | Ended::ByBroker(words) | Ended::Cut(words) | Ended::Unwritten(words) => words,
+            Ended::Shutdown | Ended::Skipped(_) | Ended::JournalReopened => "we ended the connection",
+        }
+    }
+}
+
+/// How a connection ended.
+pub(super) struct Finished {
+    pub(super) ended: Ended,
+    /// The filters for which the broker owed an answer.
+    pub(super) unanswered: Vec<String>,
+    /// What the end says about those.
+    pub(super) evidence: Evidence,
+}
+
 /// One connection.
 pub(super) struct Session<'a, J> {
     shared: &'a mut Shared<J>,
@@ -80,7 +108,13 @@ pub(super) struct Session<'a, J> {
     ledger: AckLedger,
     aliases: TopicAliases,
     keep_alive: KeepAlive,
+    /// What is subscribed to on this connection.
+    plan: Subscriptions,
+    /// The broker refused something since the plan was made.
+    is_outdated: bool,
     reconciler: Reconciler,
+    /// The code of the broker's DISCONNECT.
+    farewell: Option<u8>,
     /// Nothing is taken until the journal's clear record with this ordinal is durable and the file says so: what is
     /// taken later must stay known, whenever the process dies.
     clearing: Option<u64>,
@@ -89,31 +123,41 @@ pub(super) struct Session<'a, J> {
     wants_reconcile: bool,
     /// When the broker was last asked or answered, while it owes an answer.
     asked_at: Option<Instant>,
-    retry_refused_at: Option<Instant>,
+    /// When to ask again for filters that are refused or left out.
+    retry_at: Option<Instant>,
     reads: bool,
 }
 
 impl<'a, J: Journal> Session<'a, J> {
     /// A session that the broker has just accepted with `connack`. `trusted` = the stored list tells what the broker's
-    /// session holds.
-    pub(super) fn new(shared: &'a mut Shared<J>, link: Link, connack: &ConnAck, trusted: bool) -> Session<'a, J> {
+    /// session holds. `plan` is [`Shared::adapted_plan`]'s.
+    pub(super) fn new(
+        shared: &'a mut Shared<J>,
+        link: Link,
+        connack: &ConnAck,
+        trusted: bool,
+        plan: Subscriptions,
+    ) -> Session<'a, J> {
         let config = &shared.config;
         let keep_alive_s = connack.server_keep_alive_s.unwrap_or_else(|| outgoing::keep_alive_s(config.keep_alive));
         let version = config.version;
-        let with_identifiers = version == MqttVersion::V5 && !connack.no_subscription_ids;
         shared.skipped.on_connected();
         let clearing = shared.stored.qos2_clear_pending.then(|| shared.store.clear());
+        shared.store.sieve = plan.sieve();
         Session {
             version,
             ledger: AckLedger::default(),
             aliases: TopicAliases::default(),
             keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
-            reconciler: Reconciler::new(version, with_identifiers),
+            plan,
+            is_outdated: false,
+            reconciler: Reconciler::new(version),
+            farewell: None,
             clearing,
             subscribe_to_all: !trusted,
             wants_reconcile: true,
             asked_at: None,
-            retry_refused_at: None,
+            retry_at: None,
             reads: true,
             link,
             shared,
@@ -121,7 +165,17 @@ impl<'a, J: Journal> Session<'a, J> {
     }
 
     /// Runs until the connection is over.
-    pub(super) async fn run(mut self) -> Ended {
+    pub(super) async fn run(mut self) -> Finished {
+        let ended = self.converse().await;
+        let evidence = match (&ended, self.farewell) {
+            (Ended::ByBroker(_), Some(code)) => Evidence::of_disconnect(code),
+            (Ended::ByBroker(_) | Ended::Cut(_), _) => Evidence::Possible,
+            _ => Evidence::Unrelated,
+        };
+        Finished { ended, unanswered: self.reconciler.unanswered(), evidence }
+    }
+
+    async fn converse(&mut self) -> Ended {
         let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         loop {
@@ -150,7 +204,7 @@ impl<'a, J: Journal> Session<'a, J> {
                     Err(error) => self.shared.events.not_stored(&error),
                     Ok(()) => {}
                 },
-                Ok(()) = self.shared.plan.changed() => self.wants_reconcile = true,
+                Ok(()) = self.shared.plan.changed() => (self.is_outdated, self.wants_reconcile) = (true, true),
             }
         }
     }
@@ -228,12 +282,17 @@ impl<'a, J: Journal> Session<'a, J> {
             Control::PingResp => self.keep_alive.answered(),
             Control::SubAck(suback) => self.on_suback(&suback)?,
             Control::UnsubAck { packet_id } => {
-                for filter in self.reconciler.on_unsuback(packet_id, &mut self.shared.stored) {
-                    self.shared.events.unsubscribed(&filter);
+                let Shared { stored, events, caution, .. } = &mut *self.shared;
+                for filter in self.reconciler.on_unsuback(packet_id, stored, &mut self.link.out) {
+                    caution.answered(&filter, false);
+                    events.unsubscribed(&filter);
                 }
                 self.on_answer();
             }
-            Control::Disconnect(farewell) => return Ok(Some(farewell_words(&farewell))),
+            Control::Disconnect(farewell) => {
+                self.farewell = Some(farewell.code);
+                return Ok(Some(farewell_words(&farewell)));
+            }
             Control::ConnAck(_) => return Err(Malformed("a second CONNACK")),
         }
         Ok(None)
@@ -242,32 +301,78 @@ impl<'a, J: Journal> Session<'a, J> {
     fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
         crash_point!("source.suback.unread");
         let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
-        {
-            let plan = self.shared.plan.borrow();
-            for answer in &answers {
-                self.shared.events.answered(self.version, answer, suback.reason.as_deref(), &plan);
-            }
+        let Shared { events, caution, .. } = &mut *self.shared;
+        for answer in &answers {
+            let is_refused = answer.code >= 0x80;
+            caution.answered(&answer.asked.filter, is_refused);
+            self.is_outdated |= is_refused;
+            events.answered(self.version, answer, suback.reason.as_deref(), &self.plan);
         }
         self.on_answer();
         Ok(())
     }
 
-    /// The broker answered a request. Once it owes nothing more, what it confirmed is stored.
+    /// The broker answered a request.
     fn on_answer(&mut self) {
-        if !self.reconciler.is_settled() {
+        if self.reconciler.is_settled() {
+            self.subscribe_to_all = false;
+            self.proceed();
+        } else {
             self.asked_at = Some(Instant::now());
+        }
+    }
+
+    /// Asks for what is missing, then gives up what is superfluous; once there is neither, what the broker confirmed is
+    /// stored. To be called when it owes no answer.
+    fn proceed(&mut self) {
+        if std::mem::take(&mut self.is_outdated) {
+            self.take_up_plan();
+        }
+        let Shared { stored, file, events, caution, .. } = &mut *self.shared;
+        let now = Instant::now();
+        self.asked_at = Some(now);
+        self.reconciler.subscribe(&self.plan, stored, caution, self.subscribe_to_all, &mut self.link.out);
+        if !self.reconciler.is_settled() {
+            events.subscribing(self.reconciler.asking());
             return;
         }
+        let superfluous = reconcile::superfluous(&self.plan, stored, caution);
+        if !superfluous.is_empty() && std::mem::take(&mut stored.confirmed) {
+            // Should the answer get lost, a list that has the filter must not be trusted.
+            file.save(stored);
+        }
+        if !superfluous.is_empty() && file.is_busy() {
+            self.asked_at = None;
+            self.wants_reconcile = true;
+            return;
+        }
+        self.reconciler.unsubscribe(superfluous, caution, &mut self.link.out);
+        if self.reconciler.is_settled() {
+            self.settled(now);
+        }
+    }
+
+    /// The broker owes nothing more.
+    fn settled(&mut self, now: Instant) {
+        let Shared { stored, file, events, caution, .. } = &mut *self.shared;
         self.asked_at = None;
         self.subscribe_to_all = false;
-        self.shared.events.settled();
-        let stored = &mut self.shared.stored;
-        let refused = self.shared.plan.borrow().list().iter().any(|wanted| stored.filter(&wanted.filter).is_none());
-        self.retry_refused_at = refused.then(|| Instant::now() + REFUSED_RETRY);
+        events.settled();
+        caution.settled();
+        let refused = caution.has_refusals().then(|| now + REFUSED_RETRY);
+        self.retry_at = refused.into_iter().chain(caution.next_due()).min();
         stored.confirmed = true;
         crash_point!("source.subscribed");
         stored.last_connected_us = Some(clock::now().as_micros());
-        self.shared.file.save(stored);
+        file.save(stored);
+    }
+
+    /// Adapts the rules' plan to what the broker will have.
+    fn take_up_plan(&mut self) {
+        self.plan = self.shared.adapted_plan();
+        let Shared { store, stored, events, caution, .. } = &mut *self.shared;
+        store.sieve = self.plan.sieve();
+        events.planned(self.version, &self.plan, stored, &caution.limits);
     }
 
     /// Everything that is due apart from what was read: acknowledgements, subscriptions, timers, the end.
@@ -303,20 +408,26 @@ impl<'a, J: Journal> Session<'a, J> {
             }
             _ => {}
         }
-        self.wants_reconcile |=
-            self.retry_refused_at.is_some_and(|at| now >= at) || self.shared.plan.has_changed().unwrap_or(false);
-        self.reconcile(now);
+        let is_due = self.retry_at.is_some_and(|at| now >= at);
+        if is_due {
+            self.retry_at = None;
+            self.shared.caution.forget_refusals();
+        }
+        if is_due || self.shared.plan.has_changed().unwrap_or(false) {
+            self.is_outdated = true;
+            self.wants_reconcile = true;
+        }
+        self.reconcile();
         None
     }
 
     /// Brings the subscriptions in line with the plan, if that is wanted and possible now.
-    fn reconcile(&mut self, now: Instant) {
+    fn reconcile(&mut self) {
         if !self.wants_reconcile || !self.reconciler.is_settled() {
             return;
         }
-        let Shared { plan, stored, file, events, .. } = &mut *self.shared;
-        let plan = plan.borrow_and_update();
-        if stored.adopt_identifiers(plan.stored()) {
+        let Shared { plan, stored, file, .. } = &mut *self.shared;
+        if stored.adopt_identifiers(plan.borrow_and_update().stored()) {
             file.save(stored);
         }
         // An identifier is on the disk before the broker hears of it.
@@ -324,18 +435,7 @@ impl<'a, J: Journal> Session<'a, J> {
             return;
         }
         self.wants_reconcile = false;
-        self.retry_refused_at = None;
-        if plan.has_identifiers() && !self.reconciler.with_identifiers() {
-            events.identifiers_unavailable();
-        }
-        events.planned(&plan, stored);
-        self.reconciler.begin(&plan, stored, self.subscribe_to_all, &mut self.link.out);
-        drop(plan);
-        events.subscribing(self.reconciler.asking());
-        self.asked_at = Some(now);
-        if self.reconciler.is_settled() {
-            self.on_answer();
-        }
+        self.proceed();
     }
 
     /// When the loop must look around again, if nothing happens before.
@@ -343,7 +443,7 @@ impl<'a, J: Journal> Session<'a, J> {
         [
             self.keep_alive.deadline(self.link.last_sent, self.link.last_heard),
             self.asked_at.map(|asked_at| asked_at + ANSWER_WAIT),
-            self.retry_refused_at,
+            self.retry_at,
             self.shared.skipped.deadline(self.link.last_heard).filter(|_| self.ledger.is_empty()),
         ]
         .into_iter()
@@ -362,7 +462,7 @@ impl<'a, J: Journal> Session<'a, J> {
 
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
     /// how long that may take. What a full journal cannot take stays with the broker, and so does the session.
-    async fn leave(mut self, ended: Ended) -> Ended {
+    async fn leave(&mut self, ended: Ended) -> Ended {
         if let Ended::Skipped(_) = ended {
             self.link.out.extend_from_slice(&outgoing::DISCONNECT);
         }

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::intake::Journal;
 use super::outgoing::AckKind;
 use super::publish::{Publish, TopicAliases, translate_properties};
+use super::subscriptions::Sieve;
 use super::wire::Malformed;
 use crate::clock::Timestamp;
 use crate::journal::{Qos2Table, Qos2Verdict};
@@ -22,6 +23,8 @@ const TOPIC_BYTES_MAX: usize = u16::MAX as usize;
 /// The journal as the session sees it, over all its connections.
 pub(super) struct Store<J> {
     pub(super) journal: J,
+    /// Where a wider filter brings more than the rules take.
+    pub(super) sieve: Option<Sieve>,
     qos2: Qos2Table,
     generation: u64,
     /// The ordinal of what was pushed last; 0 = everything before is durable.
@@ -30,6 +33,7 @@ pub(super) struct Store<J> {
     properties: Vec<u8>,
     received: [u64; 3],
     deduplicated: u64,
+    unwanted: u64,
 }
 
 /// A message's outcome: what is to be acknowledged, after which ordinal.
@@ -41,10 +45,12 @@ impl<J: Journal> Store<J> {
             generation: journal.generation(),
             qos2: journal.qos2(),
             journal,
+            sieve: None,
             last_ordinal: 0,
             properties: Vec::new(),
             received: [0; 3],
             deduplicated: 0,
+            unwanted: 0,
         }
     }
 
@@ -92,6 +98,10 @@ impl<J: Journal> Store<J> {
         let (topic, fault) = checked_topic(topic_bytes);
         let fault = if too_large { Some(Fault::TooLarge) } else { fault };
         self.received[usize::from(publish.qos.level())] += 1;
+        if self.sieve.as_mut().is_some_and(|sieve| sieve.drops(&topic)) {
+            self.unwanted += 1;
+            return Ok(self.unwanted_owes(publish));
+        }
         let message = Message {
             topic: &topic,
             payload: publish.payload,
@@ -128,6 +138,16 @@ impl<J: Journal> Store<J> {
         })
     }
 
+    /// What is owed for a message that is not stored. It waits for what was pushed last, to keep the order.
+    fn unwanted_owes(&self, publish: &Publish<'_>) -> Option<Owed> {
+        let kind = match publish.qos {
+            Qos::AtMostOnce => return None,
+            Qos::AtLeastOnce => AckKind::PubAck,
+            Qos::ExactlyOnce => AckKind::PubRec,
+        };
+        Some((self.last_ordinal, kind, publish.packet_id))
+    }
+
     /// Stages a PUBREL's release, of a known or unknown identifier: MQTT wants PUBCOMP for both.
     pub(super) fn release(&mut self, packet_id: u16) -> Owed {
         self.last_ordinal = self.journal.push_release(packet_id);
@@ -153,6 +173,9 @@ impl<J: Journal> Store<J> {
         }
         if self.deduplicated > 0 {
             metrics.messages_deduplicated.inc_by(std::mem::take(&mut self.deduplicated));
+        }
+        if self.unwanted > 0 {
+            metrics.messages_unwanted.inc_by(std::mem::take(&mut self.unwanted));
         }
     }
 }

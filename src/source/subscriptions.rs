@@ -2,25 +2,34 @@
 //!
 //! A filter that another one covers is not subscribed to: its rules ride on the covering filter, whose QoS is the
 //! highest any of them asks for. Filters that overlap without covering make many brokers send a message once per
-//! filter; in MQTT 5 those carry subscription identifiers, by which the mapping tells the copies apart.
+//! filter. In MQTT 5 those carry subscription identifiers, by which the mapping tells the copies apart. Where there are
+//! no identifiers, a wider filter takes the place of those that overlap ([`super::cover`]).
+//!
+//! A plan is adapted to what the broker will have: the rules that ride on a filter it refuses are subscribed to by
+//! themselves.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::cover::without_overlaps;
 use super::filter_tree::FilterTree;
 use super::stored::{IDENTIFIER_MAX, StoredSubscriptions};
 use crate::config::{MqttVersion, Rule};
-use crate::mapping::TopicPattern;
+use crate::mapping::{Router, TopicPattern};
 use crate::message::Qos;
 
 /// The subscriptions that a set of rules needs.
 #[derive(Debug, Clone)]
 pub struct Subscriptions {
+    rules: Arc<[Arc<Rule>]>,
+    wanted: Arc<[Wanted]>,
     list: Vec<Subscription>,
     /// Where in the list each filter is.
     positions: HashMap<String, usize>,
-    identifiers: HashMap<String, u32>,
+    identifiers: Arc<HashMap<String, u32>>,
+    /// Pairs of filters that some brokers send a message twice for.
+    overlaps: Vec<(String, String)>,
     /// The state to store before subscribing, if an identifier was given that it lacks.
     stored: StoredSubscriptions,
 }
@@ -35,49 +44,97 @@ pub struct Subscription {
     pub identifier: Option<u32>,
     /// The rules that get their messages through it.
     pub rules: Vec<Arc<str>>,
+    /// No rule asks for it: it takes the place of filters that overlap, and brings more than they do.
+    pub is_wider: bool,
 }
 
 /// A filter some rule asks for, before covered ones are dropped.
-struct Wanted<'a> {
-    pattern: &'a TopicPattern,
+#[derive(Debug)]
+struct Wanted {
+    /// The first rule that asks for it, and which of its patterns.
+    rule: Arc<Rule>,
+    topic: usize,
     qos: Qos,
     rules: Vec<Arc<str>>,
+}
+
+/// A filter to subscribe to, before it has its rules.
+struct Planned {
+    pattern: TopicPattern,
+    identifier: Option<u32>,
+    is_wider: bool,
+    /// Which of the wanted filters come through it.
+    carries: Vec<usize>,
+}
+
+/// Drops what only a wider filter brings.
+#[derive(Debug)]
+pub(super) struct Sieve {
+    wider: Vec<TopicPattern>,
+    router: Router,
 }
 
 impl Subscriptions {
     /// Plans for `rules`. `stored` is [`StoredSubscriptions::load`]'s answer: identifiers given before stay as they are.
     pub fn plan(version: MqttVersion, rules: &[Arc<Rule>], stored: Option<StoredSubscriptions>) -> Subscriptions {
-        let wanted = wanted(rules);
-        let all = by_share(&wanted, 0..wanted.len());
-        // Covering is transitive, so each dropped filter is covered by a kept one.
-        let kept: Vec<usize> = (0..wanted.len()).filter(|&index| !is_dropped(&wanted, &all, index)).collect();
         let mut stored = stored.unwrap_or_else(|| StoredSubscriptions::empty(""));
-        let mut list = subscribe_to(version, &wanted, &kept, &mut stored);
-        let carriers = carriers(&wanted, &kept);
-        for (asked, &carrier) in wanted.iter().zip(&carriers) {
-            if list[carrier].filter != asked.pattern.filter() {
-                list[carrier].ride(asked);
+        let wanted: Arc<[Wanted]> = wanted(rules).into();
+        let none = |_: &str| false;
+        let (planned, identifiers) = match version {
+            MqttVersion::V3 => (separate(&wanted, &none), HashMap::new()),
+            MqttVersion::V5 => {
+                let planned = identified(&wanted, &mut stored);
+                let identifiers = identifiers(&wanted, &planned);
+                (planned, identifiers)
             }
+        };
+        let base = Subscriptions {
+            rules: rules.into(),
+            wanted,
+            list: Vec::new(),
+            positions: HashMap::new(),
+            identifiers: Arc::new(identifiers),
+            overlaps: Vec::new(),
+            stored,
+        };
+        base.subscribing_to(planned, version == MqttVersion::V3)
+    }
+
+    /// The plan for a broker that will not have the filters that `is_barred`, and tells copies of a message apart
+    /// `with_identifiers` or not at all. The barred filters stay in it, with no other rules than their own.
+    pub(super) fn adapted(&self, with_identifiers: bool, is_barred: &dyn Fn(&str) -> bool) -> Subscriptions {
+        if self.identifiers.is_empty() || !with_identifiers {
+            return self.subscribing_to(separate(&self.wanted, is_barred), true);
         }
-        list.iter_mut().for_each(|subscription| keep_first(&mut subscription.rules));
-        let mut identifiers = HashMap::new();
-        for (asked, &carrier) in wanted.iter().zip(&carriers) {
-            if let Some(identifier) = list[carrier].identifier {
-                identifiers.insert(asked.pattern.filter().to_owned(), identifier);
-            }
-        }
-        let positions = list.iter().enumerate().map(|(at, subscription)| (subscription.filter.clone(), at)).collect();
-        Subscriptions { list, positions, identifiers, stored }
+        let planned = identified(&self.wanted, &mut self.stored.clone());
+        let planned = planned.into_iter().flat_map(|planned| match is_barred(planned.pattern.filter()) {
+            true => substitutes(&self.wanted, planned, is_barred),
+            false => vec![planned],
+        });
+        self.subscribing_to(planned.collect(), false)
     }
 
     /// The subscription identifier under which the messages of each filter arrive; empty if none are used.
     pub fn identifiers(&self) -> HashMap<String, u32> {
-        self.identifiers.clone()
+        HashMap::clone(&self.identifiers)
     }
 
     /// The filters to subscribe to.
     pub fn list(&self) -> &[Subscription] {
         &self.list
+    }
+
+    /// Pairs of filters for which some brokers send a message twice, and nothing tells the copies apart.
+    pub fn overlaps(&self) -> &[(String, String)] {
+        &self.overlaps
+    }
+
+    /// Takes out what no rule asked for; `None` if no filter brings more than the rules' own.
+    pub(super) fn sieve(&self) -> Option<Sieve> {
+        let wider = self.list.iter().filter(|subscription| subscription.is_wider);
+        let wider: Vec<TopicPattern> =
+            wider.filter_map(|subscription| TopicPattern::parse(&subscription.filter).ok()).collect();
+        (!wider.is_empty()).then(|| Sieve { wider, router: Router::of_rules(&self.rules) })
     }
 
     /// What was stored, with the identifiers that this plan added.
@@ -98,22 +155,71 @@ impl Subscriptions {
     pub(super) fn get(&self, filter: &str) -> Option<&Subscription> {
         self.positions.get(filter).map(|&at| &self.list[at])
     }
+
+    /// The same rules with these subscriptions. `tells_overlaps` where no identifiers tell copies apart.
+    fn subscribing_to(&self, planned: Vec<Planned>, tells_overlaps: bool) -> Subscriptions {
+        let overlaps = if tells_overlaps { overlaps(&planned) } else { Vec::new() };
+        let list: Vec<Subscription> = planned.into_iter().map(|planned| planned.subscription(&self.wanted)).collect();
+        let positions = list.iter().enumerate().map(|(at, subscription)| (subscription.filter.clone(), at)).collect();
+        Subscriptions {
+            rules: Arc::clone(&self.rules),
+            wanted: Arc::clone(&self.wanted),
+            list,
+            positions,
+            identifiers: Arc::clone(&self.identifiers),
+            overlaps,
+            stored: self.stored.clone(),
+        }
+    }
 }
 
-impl Subscription {
-    /// Takes the rules of a covered filter along, some perhaps again.
-    fn ride(&mut self, covered: &Wanted<'_>) {
-        self.qos = self.qos.max(covered.qos);
-        self.rules.extend(covered.rules.iter().cloned());
+impl Wanted {
+    fn pattern(&self) -> &TopicPattern {
+        &self.rule.topics[self.topic]
+    }
+}
+
+impl Planned {
+    /// Of a wanted filter by itself.
+    fn own(wanted: &[Wanted], index: usize, identifier: Option<u32>) -> Planned {
+        Planned { pattern: wanted[index].pattern().clone(), identifier, is_wider: false, carries: vec![index] }
+    }
+
+    /// Where it stands among the wanted filters: with its own, a wider one with the first that it carries.
+    fn place(&self, wanted: &[Wanted]) -> usize {
+        let own = self.carries.iter().find(|&&index| wanted[index].pattern().filter() == self.pattern.filter());
+        own.or(self.carries.iter().min()).copied().unwrap_or(usize::MAX)
+    }
+
+    fn subscription(mut self, wanted: &[Wanted]) -> Subscription {
+        // The filter's own rules first.
+        self.carries.sort_by_key(|&index| (wanted[index].pattern().filter() != self.pattern.filter(), index));
+        let carried = || self.carries.iter().map(|&index| &wanted[index]);
+        let mut known = HashSet::new();
+        let rules = carried().flat_map(|wanted| &wanted.rules).filter(|rule| known.insert(Arc::clone(rule)));
+        Subscription {
+            filter: self.pattern.filter().to_owned(),
+            qos: carried().map(|wanted| wanted.qos).max().unwrap_or(Qos::AtMostOnce),
+            identifier: self.identifier,
+            rules: rules.cloned().collect(),
+            is_wider: self.is_wider,
+        }
+    }
+}
+
+impl Sieve {
+    /// Whether `topic` came through a wider filter alone, and no rule takes it.
+    pub(super) fn drops(&mut self, topic: &str) -> bool {
+        !self.router.takes(topic) && self.wider.iter().any(|wider| wider.takes(topic))
     }
 }
 
 /// Every distinct filter, in the order of the rules, with the highest QoS asked for it. A rule may be named twice.
-fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted<'_>> {
-    let mut wanted: Vec<Wanted<'_>> = Vec::new();
+fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Vec::new();
     let mut positions: HashMap<&str, usize> = HashMap::new();
     for rule in rules {
-        for pattern in rule.topics.iter() {
+        for (topic, pattern) in rule.topics.iter().enumerate() {
             match positions.entry(pattern.filter()) {
                 Entry::Occupied(known) => {
                     let known = &mut wanted[*known.get()];
@@ -122,7 +228,8 @@ fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted<'_>> {
                 }
                 Entry::Vacant(new) => {
                     new.insert(wanted.len());
-                    wanted.push(Wanted { pattern, qos: rule.qos, rules: vec![Arc::clone(&rule.name)] });
+                    let rules = vec![Arc::clone(&rule.name)];
+                    wanted.push(Wanted { rule: Arc::clone(rule), topic, qos: rule.qos, rules });
                 }
             }
         }
@@ -130,66 +237,128 @@ fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted<'_>> {
     wanted
 }
 
-/// The filters at `indexes`, one tree for each share group, because no filter covers one of another group.
-fn by_share<'a>(wanted: &[Wanted<'a>], indexes: impl Iterator<Item = usize>) -> HashMap<&'a str, FilterTree<'a>> {
+/// Each filter that no other one covers, with an identifier if it overlaps one.
+fn identified(wanted: &[Wanted], stored: &mut StoredSubscriptions) -> Vec<Planned> {
+    let all: Vec<usize> = (0..wanted.len()).collect();
+    let kept = maximal(wanted, &all);
+    let mut tree = FilterTree::new();
+    kept.iter().for_each(|&index| tree.insert(wanted[index].pattern(), index));
+    let own = |&index: &usize| {
+        let pattern = wanted[index].pattern();
+        let identifier = match tree.overlaps_another(pattern, index) {
+            true => identifier(stored, pattern.filter()),
+            false => None,
+        };
+        Planned { carries: Vec::new(), ..Planned::own(wanted, index, identifier) }
+    };
+    let mut planned: Vec<Planned> = kept.iter().map(own).collect();
+    carry(wanted, &all, &mut planned);
+    planned
+}
+
+/// Filters of which no two that are not shared overlap, as far as that is possible.
+fn separate(wanted: &[Wanted], is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
+    let (barred, rest): (Vec<usize>, Vec<usize>) =
+        (0..wanted.len()).partition(|&index| is_barred(wanted[index].pattern().filter()));
+    let mut planned = disjoint(wanted, &rest, is_barred);
+    planned.extend(barred.into_iter().map(|index| Planned::own(wanted, index, None)));
+    planned.sort_by_key(|planned| planned.place(wanted));
+    planned
+}
+
+/// What takes the place of a barred filter for those that it carries, under its identifier.
+fn substitutes(wanted: &[Wanted], dead: Planned, is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
+    let (barred, rest): (Vec<usize>, Vec<usize>) =
+        dead.carries.iter().partition(|&&index| is_barred(wanted[index].pattern().filter()));
+    let mut planned: Vec<Planned> =
+        barred.into_iter().map(|index| Planned::own(wanted, index, dead.identifier)).collect();
+    for mut substitute in disjoint(wanted, &rest, is_barred) {
+        substitute.identifier = dead.identifier;
+        planned.push(substitute);
+    }
+    planned
+}
+
+/// The wanted filters at `indexes`, with a wider one in place of those that overlap. Shared ones stay as they are: the
+/// other members of the group subscribe to the same.
+fn disjoint(wanted: &[Wanted], indexes: &[usize], is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
+    let maximal = maximal(wanted, indexes);
+    let is_shared = |index: &usize| !wanted[*index].pattern().share().is_empty();
+    let plain = maximal.iter().filter(|index| !is_shared(index));
+    let own: HashSet<&str> = plain.clone().map(|&index| wanted[index].pattern().filter()).collect();
+    let filters = without_overlaps(plain.map(|&index| wanted[index].pattern().clone()).collect(), is_barred);
+    let mut planned: Vec<Planned> = filters
+        .into_iter()
+        .map(|pattern| Planned {
+            is_wider: !own.contains(pattern.filter()),
+            pattern,
+            identifier: None,
+            carries: Vec::new(),
+        })
+        .collect();
+    let shared = maximal.iter().filter(|index| is_shared(index));
+    planned.extend(shared.map(|&index| Planned { carries: Vec::new(), ..Planned::own(wanted, index, None) }));
+    carry(wanted, indexes, &mut planned);
+    planned
+}
+
+/// Those of the filters at `indexes` that no other one covers. Of two that cover each other (`#` and `+/#`), the first.
+fn maximal(wanted: &[Wanted], indexes: &[usize]) -> Vec<usize> {
+    let trees = by_share(indexes.iter().map(|&index| (wanted[index].pattern(), index)));
+    let is_dropped = |index: usize| {
+        let pattern = wanted[index].pattern();
+        trees[pattern.share()]
+            .covering(pattern)
+            .into_iter()
+            .any(|other| other != index && (other < index || !pattern.covers(wanted[other].pattern())))
+    };
+    indexes.iter().copied().filter(|&index| !is_dropped(index)).collect()
+}
+
+/// Gives each of the filters at `indexes` to the planned one through which it comes: its own, or the first that covers it.
+fn carry(wanted: &[Wanted], indexes: &[usize], planned: &mut [Planned]) {
+    let mut carriers = Vec::with_capacity(indexes.len());
+    {
+        let own: HashMap<&str, usize> =
+            planned.iter().enumerate().map(|(at, planned)| (planned.pattern.filter(), at)).collect();
+        let trees = by_share(planned.iter().enumerate().map(|(at, planned)| (&planned.pattern, at)));
+        for &index in indexes {
+            let pattern = wanted[index].pattern();
+            let covering = || trees.get(pattern.share()).and_then(|tree| tree.covering(pattern).into_iter().min());
+            let carrier = own.get(pattern.filter()).copied().or_else(covering);
+            carriers.push(carrier.expect("a filter that is dropped is covered by one that is kept"));
+        }
+    }
+    indexes.iter().zip(carriers).for_each(|(&index, carrier)| planned[carrier].carries.push(index));
+}
+
+/// One tree for each share group, because no filter covers one of another group.
+fn by_share<'a>(filters: impl Iterator<Item = (&'a TopicPattern, usize)>) -> HashMap<&'a str, FilterTree<'a>> {
     let mut trees: HashMap<&str, FilterTree<'_>> = HashMap::new();
-    for index in indexes {
-        let pattern = wanted[index].pattern;
-        trees.entry(pattern.share()).or_insert_with(FilterTree::new).insert(pattern, index);
+    for (pattern, number) in filters {
+        trees.entry(pattern.share()).or_insert_with(FilterTree::new).insert(pattern, number);
     }
     trees
 }
 
-/// Whether another filter covers this one. Of two that cover each other (`#` and `+/#`), the first stays.
-fn is_dropped(wanted: &[Wanted<'_>], all: &HashMap<&str, FilterTree<'_>>, index: usize) -> bool {
-    let pattern = wanted[index].pattern;
-    all[pattern.share()]
-        .covering(pattern)
-        .into_iter()
-        .any(|other| other != index && (other < index || !pattern.covers(wanted[other].pattern)))
-}
-
-/// A subscription for each filter that is kept, with an identifier if it overlaps another one.
-fn subscribe_to(
-    version: MqttVersion,
-    wanted: &[Wanted<'_>],
-    kept: &[usize],
-    stored: &mut StoredSubscriptions,
-) -> Vec<Subscription> {
+/// The pairs of planned filters that overlap, each filter with the first other one.
+fn overlaps(planned: &[Planned]) -> Vec<(String, String)> {
     let mut tree = FilterTree::new();
-    kept.iter().for_each(|&index| tree.insert(wanted[index].pattern, index));
-    kept.iter()
-        .map(|&index| {
-            let Wanted { pattern, qos, rules } = &wanted[index];
-            let is_identified = version == MqttVersion::V5 && tree.overlaps_another(pattern, index);
-            Subscription {
-                filter: pattern.filter().to_owned(),
-                qos: *qos,
-                identifier: if is_identified { identifier(stored, pattern.filter()) } else { None },
-                rules: rules.clone(),
-            }
-        })
-        .collect()
-}
-
-/// For each filter, where in `kept` the one is through which its messages come: itself, or the first that covers it.
-fn carriers(wanted: &[Wanted<'_>], kept: &[usize]) -> Vec<usize> {
-    let positions: HashMap<usize, usize> = kept.iter().enumerate().map(|(at, &index)| (index, at)).collect();
-    let trees = by_share(wanted, kept.iter().copied());
-    let carrier = |(index, asked): (usize, &Wanted<'_>)| {
-        positions.get(&index).copied().unwrap_or_else(|| {
-            let covering = trees.get(asked.pattern.share()).map(|tree| tree.covering(asked.pattern));
-            let first = covering.into_iter().flatten().min().expect("a dropped filter is covered by a kept one");
-            positions[&first]
-        })
+    planned.iter().enumerate().for_each(|(at, planned)| tree.insert(&planned.pattern, at));
+    let first = |(at, one): (usize, &Planned)| {
+        let other = tree.overlapping(&one.pattern, at).into_iter().find(|&other| other > at)?;
+        Some((one.pattern.filter().to_owned(), planned[other].pattern.filter().to_owned()))
     };
-    wanted.iter().enumerate().map(carrier).collect()
+    planned.iter().enumerate().filter_map(first).collect()
 }
 
-/// Names every rule once, where it was named first.
-fn keep_first(rules: &mut Vec<Arc<str>>) {
-    let mut known = HashSet::new();
-    rules.retain(|rule| known.insert(Arc::clone(rule)));
+/// The identifier under which each wanted filter's messages come.
+fn identifiers(wanted: &[Wanted], planned: &[Planned]) -> HashMap<String, u32> {
+    let of = |planned: &Planned| {
+        let filters = planned.carries.iter().map(|&index| wanted[index].pattern().filter().to_owned());
+        planned.identifier.map(|identifier| filters.map(move |filter| (filter, identifier)).collect::<Vec<_>>())
+    };
+    planned.iter().filter_map(of).flatten().collect()
 }
 
 /// The identifier of `filter`, given now if it has none. `None` only when MQTT's numbers have run out.

@@ -112,12 +112,18 @@ fn a_captured_rest_covers_the_topic_above_it_as_its_filter_does() {
 }
 
 /// The plan by comparing each filter with each: the subscriptions and the identifiers of the filters.
-fn naive_plan(version: MqttVersion, rules: &[Arc<Rule>]) -> (Vec<Subscription>, HashMap<String, u32>) {
+fn naive_plan(rules: &[Arc<Rule>]) -> (Vec<Subscription>, HashMap<String, u32>) {
     let mut wanted: Vec<(&TopicPattern, Subscription)> = Vec::new();
     for rule in rules {
         for pattern in rule.topics.iter() {
             let filter = pattern.filter().to_owned();
-            let asked = Subscription { filter, qos: rule.qos, identifier: None, rules: vec![Arc::clone(&rule.name)] };
+            let asked = Subscription {
+                filter,
+                qos: rule.qos,
+                identifier: None,
+                rules: vec![Arc::clone(&rule.name)],
+                is_wider: false,
+            };
             match wanted.iter_mut().find(|(known, _)| known.filter() == pattern.filter()) {
                 Some((_, known)) => naive_ride(known, &asked),
                 None => wanted.push((pattern, asked)),
@@ -135,7 +141,7 @@ fn naive_plan(version: MqttVersion, rules: &[Arc<Rule>]) -> (Vec<Subscription>, 
     let mut next = 1;
     for (index, (pattern, subscription)) in kept.iter_mut().enumerate() {
         let overlaps = patterns.iter().enumerate().any(|(other, one)| other != index && one.overlaps(pattern));
-        if version == MqttVersion::V5 && overlaps {
+        if overlaps {
             subscription.identifier = Some(next);
             next += 1;
         }
@@ -191,11 +197,9 @@ proptest! {
     #[test]
     fn the_plan_is_the_one_that_comparing_each_with_each_gives(
         rules in prop::collection::vec(any_rule(), 0..8),
-        is_v5: bool,
     ) {
-        let version = if is_v5 { MqttVersion::V5 } else { MqttVersion::V3 };
-        let plan = Subscriptions::plan(version, &rules, None);
-        let (list, identifiers) = naive_plan(version, &rules);
+        let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+        let (list, identifiers) = naive_plan(&rules);
         prop_assert_eq!(plan.list(), list);
         prop_assert_eq!(plan.identifiers(), identifiers);
         prop_assert!(plan.list().iter().all(|subscription| plan.get(&subscription.filter) == Some(subscription)));
@@ -233,5 +237,112 @@ proptest! {
         }
         let all_rules: usize = plan.list().iter().map(|subscription| subscription.rules.len()).sum();
         prop_assert_eq!(all_rules, rules.len());
+    }
+}
+
+#[test]
+fn without_identifiers_one_wider_filter_takes_the_place_of_those_that_overlap() {
+    let rules = [
+        rule("left", Qos::AtLeastOnce, &["ov/+/x"]),
+        rule("apart", Qos::AtMostOnce, &["z"]),
+        rule("right", Qos::ExactlyOnce, &["ov/k/{n}"]),
+    ];
+    let plan = Subscriptions::plan(MqttVersion::V3, &rules, None);
+    assert_eq!(filters(&plan), [("ov/+/+", 2), ("z", 0)]);
+    assert_eq!(plan.list()[0].rules, ["left".into(), "right".into()]);
+    assert!(plan.list()[0].is_wider && !plan.list()[1].is_wider);
+    assert_eq!(plan.overlaps(), []);
+    let mut sieve = plan.sieve().unwrap();
+    for (topic, is_dropped) in [("ov/1/x", false), ("ov/k/9", false), ("ov/1/9", true), ("ov/k/9/more", false)] {
+        assert_eq!(sieve.drops(topic), is_dropped, "{topic}");
+    }
+    // A version 5 broker that knows no identifiers is asked for the same, one that does for each by itself.
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    assert_eq!(filters(&plan.adapted(false, &|_| false)), [("ov/+/+", 2), ("z", 0)]);
+    assert_eq!(plan.adapted(true, &|_| false).list(), plan.list());
+    assert!(plan.sieve().is_none());
+}
+
+#[test]
+fn filters_that_no_filter_can_stand_for_stay_and_are_told() {
+    let rules = [
+        rule("one", Qos::AtLeastOnce, &["a/+"]),
+        rule("two", Qos::AtLeastOnce, &["+/b"]),
+        rule("plain", Qos::AtLeastOnce, &["s/t/#"]),
+        rule("shared", Qos::AtLeastOnce, &["$share/g/s/t/u"]),
+    ];
+    let plan = Subscriptions::plan(MqttVersion::V3, &rules, None);
+    assert_eq!(filters(&plan), [("a/+", 1), ("+/b", 1), ("s/t/#", 1), ("$share/g/s/t/u", 1)]);
+    let told = [("a/+", "+/b"), ("s/t/#", "$share/g/s/t/u")].map(|(one, other)| (one.to_owned(), other.to_owned()));
+    assert_eq!(plan.overlaps(), told);
+    assert_eq!(Subscriptions::plan(MqttVersion::V5, &rules, None).overlaps(), [], "identifiers settle it");
+}
+
+#[test]
+fn the_rules_that_ride_on_a_refused_filter_are_subscribed_to_by_themselves() {
+    let rules = [
+        rule("all", Qos::AtLeastOnce, &["#"]),
+        rule("site", Qos::ExactlyOnce, &["sensors/a/+"]),
+        rule("device", Qos::AtMostOnce, &["sensors/a/d1"]),
+    ];
+    for version in [MqttVersion::V3, MqttVersion::V5] {
+        let plan = Subscriptions::plan(version, &rules, None);
+        assert_eq!(filters(&plan), [("#", 2)]);
+        let plan = plan.adapted(true, &|filter| filter == "#");
+        let mut asked = filters(&plan);
+        asked.sort_unstable();
+        assert_eq!(asked, [("#", 1), ("sensors/a/+", 2)]);
+        assert_eq!(plan.get("#").unwrap().rules, ["all".into()]);
+        assert_eq!(plan.get("sensors/a/+").unwrap().rules, ["site".into(), "device".into()]);
+    }
+}
+
+#[test]
+fn what_takes_the_place_of_a_refused_filter_has_its_identifier() {
+    let rules = [
+        rule("refused", Qos::AtLeastOnce, &["a/#"]),
+        rule("rides", Qos::AtLeastOnce, &["a/b"]),
+        rule("crosses", Qos::AtLeastOnce, &["+/b"]),
+    ];
+    let base = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    let plan = base.adapted(true, &|filter| filter == "a/#");
+    // The mapping, which knows the first plan, takes the copies for the same rules as before.
+    assert_eq!(plan.get("a/b").unwrap().identifier, Some(base.identifiers()["a/b"]));
+    assert_eq!(plan.get("+/b").unwrap().identifier, Some(base.identifiers()["+/b"]));
+    assert_eq!(plan.identifiers(), base.identifiers());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn without_identifiers_every_message_comes_once_unless_an_overlap_is_told(
+        rules in prop::collection::vec(any_rule(), 0..8),
+        barred in prop::collection::vec(any_pattern(), 0..3),
+        topic in prop::collection::vec(prop::sample::select(vec!["a", "b", "", "$a", "x"]), 1..5),
+    ) {
+        let topic = topic.join("/");
+        let barred: Vec<String> =
+            barred.iter().map(|text| TopicPattern::parse(text).unwrap().filter().to_owned()).collect();
+        let is_barred = |filter: &str| barred.iter().any(|known| known == filter);
+        let plan = Subscriptions::plan(MqttVersion::V3, &rules, None).adapted(false, &is_barred);
+        let brings = |filter: &str| TopicPattern::parse(filter).unwrap().takes(&topic);
+        let through: Vec<&str> = plan
+            .list()
+            .iter()
+            .map(|subscription| subscription.filter.as_str())
+            .filter(|filter| !is_barred(filter) && brings(filter))
+            .collect();
+        let wanted = rules.iter().flat_map(|rule| rule.topics.iter());
+        let is_wanted = wanted.map(TopicPattern::filter).any(|filter| !is_barred(filter) && brings(filter));
+        prop_assert!(!is_wanted || !through.is_empty(), "{} does not come: {:?}", topic, plan.list());
+        if through.len() > 1 {
+            let is_told = |filter: &&str| plan.overlaps().iter().any(|(one, other)| one == filter || other == filter);
+            prop_assert!(through.iter().any(is_told), "{} comes through {:?}", topic, through);
+        }
+        // What the sieve drops, no rule takes.
+        let mut captures = Vec::new();
+        let is_taken = rules.iter().flat_map(|rule| rule.topics.iter()).any(|pattern| pattern.matches(&topic, &mut captures));
+        prop_assert!(!is_taken || !plan.sieve().is_some_and(|mut sieve| sieve.drops(&topic)));
     }
 }

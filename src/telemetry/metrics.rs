@@ -70,6 +70,8 @@ pub struct Metrics {
     pub messages_journaled: Counter,
     /// QoS 2 redeliveries that were recognised and not stored again.
     pub messages_deduplicated: Counter,
+    /// Messages that a wider topic filter brought and no rule takes.
+    pub messages_unwanted: Counter,
     /// Messages dropped because the journal was full, or lost to damage.
     pub messages_lost: Counter,
     pub messages_unmatched: Counter,
@@ -111,6 +113,7 @@ impl Metrics {
             messages_received,
             messages_journaled: Counter::default(),
             messages_deduplicated: Counter::default(),
+            messages_unwanted: Counter::default(),
             messages_lost: Counter::default(),
             messages_unmatched: Counter::default(),
             rows_written: Family::default(),
@@ -153,6 +156,11 @@ impl Metrics {
             "messages_deduplicated",
             "QoS 2 redeliveries recognised and not stored again",
             self.messages_deduplicated.clone(),
+        );
+        registry.register(
+            "messages_unwanted",
+            "Messages that only a wider topic filter brought: acknowledged, and not stored",
+            self.messages_unwanted.clone(),
         );
         registry.register(
             "messages_lost",

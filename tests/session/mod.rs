@@ -4,6 +4,8 @@
 #[path = "../support/fake_broker.rs"]
 pub(crate) mod fake_broker;
 mod memory_journal;
+#[path = "../support/picky_broker.rs"]
+pub(crate) mod picky_broker;
 
 mod acknowledging;
 mod connecting;
@@ -11,6 +13,7 @@ mod cuts;
 mod hostile;
 mod keeping_alive;
 mod mosquitto;
+mod picky;
 mod real_journal;
 pub(crate) mod source;
 mod subscribing;

@@ -121,6 +121,11 @@ impl Peer {
         timeout(PATIENCE, self.next()).await.expect("the client sends something").unwrap()
     }
 
+    /// The client's next packet, however long it takes; `None` at the end of the connection. Cancel-safe.
+    pub(crate) async fn receive_at_leisure(&mut self) -> Option<Packet> {
+        self.next().await.unwrap_or(None)
+    }
+
     /// The next packet, which must begin with this byte.
     #[track_caller]
     pub(crate) fn expect(&mut self, first: u8) -> impl Future<Output = Packet> + '_ {
@@ -158,23 +163,7 @@ impl Peer {
     /// The next packet, which must be a SUBSCRIBE.
     pub(crate) async fn subscribe(&mut self) -> Subscribe {
         let packet = self.expect(0x82).await;
-        let (packet_id, mut rest) = (u16::from_be_bytes([packet.body[0], packet.body[1]]), &packet.body[2..]);
-        let mut identifier = None;
-        if self.version == Version::V5 {
-            let properties = &rest[1..=usize::from(rest[0])];
-            if properties.first() == Some(&11) {
-                let bytes = properties[1..].iter().enumerate();
-                identifier = Some(bytes.map(|(n, byte)| u32::from(byte & 0x7F) << (7 * n)).sum());
-            }
-            rest = &rest[1 + usize::from(rest[0])..];
-        }
-        let mut filters = Vec::new();
-        while !rest.is_empty() {
-            let len = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-            filters.push(String::from_utf8(rest[2..2 + len].to_vec()).unwrap());
-            rest = &rest[2 + len + 1..];
-        }
-        Subscribe { packet_id, filters, identifier }
+        Subscribe::read(self.version, &packet)
     }
 
     /// Answers the next SUBSCRIBE with QoS 2 for all of its filters; returns what was asked.
@@ -194,6 +183,29 @@ impl Peer {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl Subscribe {
+    /// Reads a SUBSCRIBE, or an UNSUBSCRIBE, whose filters have no options.
+    pub(crate) fn read(version: Version, packet: &Packet) -> Subscribe {
+        let (packet_id, mut rest) = (packet.id(), &packet.body[2..]);
+        let mut identifier = None;
+        if version == Version::V5 {
+            let properties = &rest[1..=usize::from(rest[0])];
+            if properties.first() == Some(&11) {
+                let bytes = properties[1..].iter().enumerate();
+                identifier = Some(bytes.map(|(n, byte)| u32::from(byte & 0x7F) << (7 * n)).sum());
+            }
+            rest = &rest[1 + usize::from(rest[0])..];
+        }
+        let mut filters = Vec::new();
+        while !rest.is_empty() {
+            let len = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+            filters.push(String::from_utf8(rest[2..2 + len].to_vec()).unwrap());
+            rest = &rest[2 + len + usize::from(packet.first == 0x82)..];
+        }
+        Subscribe { packet_id, filters, identifier }
     }
 }
 

@@ -1,0 +1,303 @@
+//! Which filters a broker will not have, as far as its answers and the ends of connections show.
+//!
+//! Some brokers refuse a filter in SUBACK; others end the connection, and with it every rule's messages. So after a
+//! connection that ended with requests unanswered, the next one asks packet by packet and, once few filters are under
+//! suspicion, for each of those alone and last. A filter that the connection ends on twice while it alone is unanswered
+//! (once, if the broker gives a reason that is about subscriptions) is left out, so that the others go on, and is asked
+//! for again later: with exponential backoff, one such filter at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::limits::Limits;
+use super::subscriptions::Subscriptions;
+use crate::config::MqttVersion;
+
+/// So many filters unanswered are few enough to ask for each by itself.
+const FEW: usize = 8;
+/// Connections that must have ended on a filter for it to be left out. One may be the network's doing.
+const CUTS: u32 = 2;
+/// A filter is left out for so long at first, then twice as long each time. A wrong suspicion is soon made good.
+const LEFT_OUT_FIRST: Duration = Duration::from_secs(60);
+const LEFT_OUT_MAX: Duration = Duration::from_secs(3600);
+
+/// What is known of this broker's refusals.
+#[derive(Debug, Default)]
+pub(super) struct Caution {
+    /// Of the present connection.
+    pub(super) limits: Limits,
+    /// By SUBACK, on the present connection.
+    refused: HashSet<String>,
+    suspects: HashMap<String, Suspect>,
+    is_careful: bool,
+}
+
+#[derive(Debug, Default)]
+struct Suspect {
+    /// Connections that ended while nothing else was unanswered, since the broker last answered for it.
+    cuts: u32,
+    left_out: Option<LeftOut>,
+    /// It was shown as the culprit.
+    is_told: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LeftOut {
+    until: Instant,
+    wait: Duration,
+}
+
+/// What the end of a connection says about the filters that were unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Nothing: it has another reason.
+    Unrelated,
+    /// The broker or the network ended it without a reason.
+    Possible,
+    /// The broker gave a reason that is about subscriptions.
+    Certain,
+}
+
+impl Evidence {
+    /// Of a DISCONNECT (MQTT 5).
+    pub(super) fn of_disconnect(code: u8) -> Evidence {
+        match code {
+            // Not authorised, the filter, the packet's size, the QoS, shared, identifiers, wildcards.
+            0x87 | 0x8F | 0x95 | 0x9B | 0x9E | 0xA1 | 0xA2 => Evidence::Certain,
+            // No reason given, malformed, protocol error, not allowed, a quota.
+            0x80..=0x83 | 0x97 => Evidence::Possible,
+            _ => Evidence::Unrelated,
+        }
+    }
+}
+
+/// What follows from the end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// No filter was unanswered.
+    Nothing,
+    /// The next connection asks more carefully.
+    Searching,
+    /// The connection ended on this filter.
+    Culprit {
+        filter: String,
+        /// How long it is left out. `None` = it is the only one left, so it is asked for on every connection.
+        left_out: Option<Duration>,
+        /// Whether this was not known before.
+        is_news: bool,
+    },
+}
+
+impl Caution {
+    /// The broker accepted a connection.
+    pub(super) fn on_connected(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.refused.clear();
+    }
+
+    /// `plan` as far and in the form that this broker will have it. `left_out` is barred as well.
+    pub(super) fn adapt(&self, plan: &Subscriptions, version: MqttVersion, left_out: Option<&str>) -> Subscriptions {
+        let with_identifiers = version == MqttVersion::V5 && self.limits.subscription_identifiers;
+        if self.is_at_ease() && left_out.is_none() && (with_identifiers || !plan.has_identifiers()) {
+            return plan.clone();
+        }
+        let now = Instant::now();
+        plan.adapted(with_identifiers, &|filter| {
+            left_out == Some(filter) || self.is_barred(filter, now) || self.limits.refusal(version, filter).is_some()
+        })
+    }
+
+    /// Whether nothing at all is known against any filter.
+    fn is_at_ease(&self) -> bool {
+        self.refused.is_empty() && self.suspects.is_empty() && self.limits.bars_nothing()
+    }
+
+    /// Whether `filter` was refused on this connection, or is left out for now.
+    pub(super) fn is_barred(&self, filter: &str, now: Instant) -> bool {
+        self.refused.contains(filter) || self.left_out(filter, now).is_some()
+    }
+
+    /// Until when `filter` is left out, if it is.
+    fn left_out(&self, filter: &str, now: Instant) -> Option<Instant> {
+        let until = self.suspects.get(filter)?.left_out?.until;
+        (until > now).then_some(until)
+    }
+
+    /// Whether each packet must be answered before the next is sent.
+    pub(super) fn is_careful(&self) -> bool {
+        self.is_careful
+    }
+
+    /// How strongly `filter` is suspected; `None` = not at all. A suspect is asked for alone, the least suspected first.
+    pub(super) fn suspicion(&self, filter: &str) -> Option<u32> {
+        self.suspects.get(filter).map(|suspect| suspect.cuts)
+    }
+
+    /// The broker answered for `filter`.
+    pub(super) fn answered(&mut self, filter: &str, is_refused: bool) {
+        self.suspects.remove(filter);
+        if is_refused {
+            self.refused.insert(filter.to_owned());
+        }
+    }
+
+    /// The broker owes no answer.
+    pub(super) fn settled(&mut self) {
+        self.is_careful = false;
+        self.suspects.retain(|_, suspect| suspect.left_out.is_some());
+    }
+
+    /// Refused filters may be asked for again.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Whether the broker refused a filter on this connection.
+    pub(super) fn has_refusals(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// When the next filter that is left out is to be asked for again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.suspects.values().filter_map(|suspect| suspect.left_out).map(|left_out| left_out.until).min()
+    }
+
+    /// A connection ended, with requests for these filters unanswered. `has_others` tells whether there would be
+    /// something to subscribe to without the given filter.
+    pub(super) fn ended(
+        &mut self,
+        unanswered: &[String],
+        evidence: Evidence,
+        has_others: impl FnOnce(&Caution, &str) -> bool,
+        now: Instant,
+    ) -> Finding {
+        if evidence == Evidence::Unrelated || unanswered.is_empty() {
+            // It ends without them, too.
+            self.suspects.retain(|_, suspect| suspect.left_out.is_some());
+            return Finding::Nothing;
+        }
+        self.is_careful = true;
+        if unanswered.len() > FEW {
+            return Finding::Searching;
+        }
+        for filter in unanswered {
+            self.suspects.entry(filter.clone()).or_default();
+        }
+        let [filter] = unanswered else { return Finding::Searching };
+        let suspect = self.suspects.get_mut(filter).expect("just put there");
+        suspect.cuts = suspect.cuts.saturating_add(1);
+        let was_left_out = suspect.left_out.take();
+        if suspect.cuts < CUTS && was_left_out.is_none() && evidence != Evidence::Certain {
+            return Finding::Searching;
+        }
+        let is_news = !std::mem::replace(&mut suspect.is_told, true);
+        let wait = was_left_out.map_or(LEFT_OUT_FIRST, |left_out| (left_out.wait * 2).min(LEFT_OUT_MAX));
+        let left_out = LeftOut { until: now + wait, wait };
+        if !has_others(self, filter) {
+            return Finding::Culprit { filter: filter.clone(), left_out: None, is_news };
+        }
+        for (other, suspect) in &mut self.suspects {
+            match &mut suspect.left_out {
+                _ if other == filter => suspect.left_out = Some(left_out),
+                // Asking for it may end the connection again: not sooner.
+                Some(other) => other.until = other.until.max(now + LEFT_OUT_FIRST),
+                None => {}
+            }
+        }
+        Finding::Culprit { filter: filter.clone(), left_out: Some(wait), is_news }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn ended(caution: &mut Caution, unanswered: &[&str], evidence: Evidence) -> Finding {
+        caution.ended(&filters(unanswered), evidence, |_, _| true, Instant::now())
+    }
+
+    fn culprit(filter: &str, seconds: u64, is_news: bool) -> Finding {
+        Finding::Culprit { filter: filter.into(), left_out: Some(Duration::from_secs(seconds)), is_news }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_filter_is_left_out_after_two_cuts_on_it_alone_and_longer_each_time() {
+        let mut caution = Caution::default();
+        assert_eq!(ended(&mut caution, &["a", "b"], Evidence::Possible), Finding::Searching);
+        assert_eq!(caution.suspicion("a"), Some(0));
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), Finding::Searching);
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), culprit("a", 60, true));
+        assert!(caution.is_barred("a", Instant::now()) && !caution.is_barred("b", Instant::now()));
+        caution.answered("b", false);
+        caution.settled();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!caution.is_barred("a", Instant::now()));
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), culprit("a", 120, false));
+        for _ in 0..9 {
+            ended(&mut caution, &["a"], Evidence::Possible);
+        }
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), culprit("a", 3600, false));
+        caution.answered("a", false);
+        assert!(caution.is_at_ease() || caution.is_careful());
+    }
+
+    #[test]
+    fn one_cut_is_enough_if_the_broker_says_that_it_is_about_a_subscription_and_none_if_it_has_another_reason() {
+        let mut caution = Caution::default();
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Unrelated), Finding::Nothing);
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Certain), culprit("a", 60, true));
+    }
+
+    #[test]
+    fn a_cut_with_nothing_unanswered_and_an_answer_each_clear_a_suspect() {
+        let mut caution = Caution::default();
+        for clear in [0, 1] {
+            assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), Finding::Searching);
+            match clear {
+                0 => assert_eq!(ended(&mut caution, &[], Evidence::Possible), Finding::Nothing),
+                _ => caution.answered("a", false),
+            }
+        }
+        assert_eq!(caution.suspicion("a"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_culprits_are_asked_for_again_one_after_the_other() {
+        let mut caution = Caution::default();
+        for filter in ["a", "b"] {
+            assert_eq!(ended(&mut caution, &[filter], Evidence::Certain), culprit(filter, 60, true));
+            tokio::time::advance(Duration::from_secs(59)).await;
+        }
+        assert!(caution.is_barred("a", Instant::now()), "put off by the cut on b");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!caution.is_barred("a", Instant::now()) && !caution.is_barred("b", Instant::now()));
+        assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), culprit("a", 120, false));
+        assert!(caution.is_barred("b", Instant::now()), "put off by the cut on a");
+    }
+
+    #[test]
+    fn the_last_filter_is_never_left_out() {
+        let mut caution = Caution::default();
+        for is_news in [true, false] {
+            let found = caution.ended(&filters(&["a"]), Evidence::Certain, |_, _| false, Instant::now());
+            assert_eq!(found, Finding::Culprit { filter: "a".into(), left_out: None, is_news });
+            assert!(!caution.is_barred("a", Instant::now()));
+        }
+    }
+
+    #[test]
+    fn of_many_unanswered_filters_none_is_suspected_but_the_next_connection_asks_packet_by_packet() {
+        let mut caution = Caution::default();
+        let names: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+        assert_eq!(caution.ended(&names, Evidence::Certain, |_, _| true, Instant::now()), Finding::Searching);
+        assert!(caution.is_careful() && caution.suspicion("0").is_none());
+        caution.settled();
+        assert!(caution.is_at_ease());
+    }
+}
