@@ -158,6 +158,15 @@ impl Events {
         }
     }
 
+    /// The broker's copies of a message have all the identifiers.
+    pub(super) fn copies_alike(&self) {
+        tracing::warn!(
+            "the broker sends a message once for each topic filter that matches it, each copy with the identifiers of \
+             all, so that copies cannot be told apart: overlapping filters are given up for wider ones; the messages that \
+             have come may be stored twice"
+        );
+    }
+
     /// A connection ended on one filter. `did` says how.
     pub(super) fn culprit(
         &self,

@@ -16,6 +16,7 @@
 
 mod backoff;
 mod caution;
+mod copies;
 mod cover;
 mod events;
 mod filter_tree;

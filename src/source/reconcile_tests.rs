@@ -169,7 +169,8 @@ fn a_suspect_is_asked_for_alone_and_after_all_others_are_answered() {
     advance(&mut reconciler, &plan, &stored, &caution, true, &mut out);
     for expected in [vec!["c", "d"], vec!["b"], vec!["a"]] {
         let packets = sent(&mut out);
-        assert_eq!(asked(&packets), [expected.clone()]);
+        assert_eq!(asked(&packets).len(), 1);
+        assert_eq!(asked(&packets)[0], expected);
         assert_eq!(reconciler.unanswered(), expected);
         reconciler.on_suback(&suback(subscribe(&packets[0]), 1), &mut stored, &mut out).unwrap();
     }

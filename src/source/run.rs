@@ -11,6 +11,7 @@ use super::caution::{Caution, Evidence, Finding};
 use super::events::Events;
 use super::handshake;
 use super::intake::Journal;
+use super::limits::Limits;
 use super::link::Link;
 use super::packet::ConnAck;
 use super::session::{Ended, Finished, Session, Shared};
@@ -177,7 +178,8 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             self.shared.stored.filters.clear();
         }
-        self.shared.caution.on_connected(connack.limits.clone());
+        let limits = self.limits(&connack);
+        self.shared.caution.on_connected(limits);
         // From the first moment on, status tells what the broker has yet to answer for.
         let plan = self.shared.adapted_plan();
         let Shared { events, stored, config, .. } = &mut self.shared;
@@ -257,6 +259,16 @@ impl<J: Journal> Source<J> {
             events.culprit(filter, words, *left_out, *is_news, &plan);
         }
         finding
+    }
+
+    /// What the broker has said or shown that it will not do.
+    fn limits(&mut self, connack: &ConnAck) -> Limits {
+        let url = &self.shared.config.urls[self.url];
+        let stored = &mut self.shared.stored;
+        stored.identifiers_tell_nothing &= stored.address == format!("{}:{}", url.host, url.port);
+        let mut limits = connack.limits.clone();
+        limits.subscription_identifiers &= !stored.identifiers_tell_nothing;
+        limits
     }
 
     /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is

@@ -144,6 +144,8 @@ impl<'a, J: Journal> Session<'a, J> {
         shared.skipped.on_connected();
         let clearing = shared.stored.qos2_clear_pending.then(|| shared.store.clear());
         shared.store.sieve = plan.sieve();
+        let with_identifiers = version == MqttVersion::V5 && shared.caution.limits.subscription_identifiers;
+        shared.store.copies.begin(with_identifiers && plan.has_identifiers());
         Session {
             version,
             ledger: AckLedger::default(),
@@ -247,7 +249,20 @@ impl<'a, J: Journal> Session<'a, J> {
             crash_point!("source.staged");
             self.shared.store.submit(&self.shared.events.metrics);
         }
+        if self.shared.store.copies.take_found() {
+            self.do_without_identifiers();
+        }
         ended
+    }
+
+    /// Identifiers do not tell this broker's copies apart: from now on no two filters shall overlap.
+    fn do_without_identifiers(&mut self) {
+        let Shared { store, stored, events, caution, .. } = &mut *self.shared;
+        store.copies.begin(false);
+        stored.identifiers_tell_nothing = true;
+        caution.limits.subscription_identifiers = false;
+        events.copies_alike();
+        (self.is_outdated, self.wants_reconcile) = (true, true);
     }
 
     /// Takes one packet out of the inbox. `received_at` is read from the clock once for all that came in one read.

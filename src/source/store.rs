@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::copies::Copies;
 use super::intake::Journal;
 use super::outgoing::AckKind;
 use super::publish::{Publish, TopicAliases, translate_properties};
@@ -25,6 +26,7 @@ pub(super) struct Store<J> {
     pub(super) journal: J,
     /// Where a wider filter brings more than the rules take.
     pub(super) sieve: Option<Sieve>,
+    pub(super) copies: Copies,
     qos2: Qos2Table,
     generation: u64,
     /// The ordinal of what was pushed last; 0 = everything before is durable.
@@ -46,6 +48,7 @@ impl<J: Journal> Store<J> {
             qos2: journal.qos2(),
             journal,
             sieve: None,
+            copies: Copies::default(),
             last_ordinal: 0,
             properties: Vec::new(),
             received: [0; 3],
@@ -97,6 +100,10 @@ impl<J: Journal> Store<J> {
         };
         let (topic, fault) = checked_topic(topic_bytes);
         let fault = if too_large { Some(Fault::TooLarge) } else { fault };
+        if self.copies.is_watching && !self.properties.is_empty() {
+            let properties = Properties::from_encoded(&self.properties);
+            self.copies.look(publish, topic_bytes, properties, received_at);
+        }
         self.received[usize::from(publish.qos.level())] += 1;
         if self.sieve.as_mut().is_some_and(|sieve| sieve.drops(&topic)) {
             self.unwanted += 1;

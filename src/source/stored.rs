@@ -45,6 +45,9 @@ pub struct StoredSubscriptions {
     /// Whether the journal has yet to forget the QoS 2 packet identifiers of an earlier session.
     #[serde(default)]
     pub qos2_clear_pending: bool,
+    /// Whether the broker at `address` was seen to send copies of a message that all have the same identifiers.
+    #[serde(default)]
+    pub identifiers_tell_nothing: bool,
     /// Whether `filters` can be trusted when the broker still has a session.
     #[serde(default)]
     pub confirmed: bool,
@@ -116,6 +119,7 @@ impl StoredSubscriptions {
             client_id: client_id.to_owned(),
             address: String::new(),
             qos2_clear_pending: false,
+            identifiers_tell_nothing: false,
             confirmed: false,
             filters: IndexMap::new(),
             identifiers: BTreeMap::new(),

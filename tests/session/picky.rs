@@ -190,6 +190,45 @@ async fn a_message_that_two_filters_match_is_stored_once_where_no_identifiers_te
 }
 
 #[tokio::test]
+async fn copies_that_all_have_the_same_identifiers_are_noticed_and_from_then_on_a_message_comes_once() {
+    let broker = PickyBroker::start(Manners { copies: Copies::EachWithAll, ..Manners::default() }).await;
+    let client = client(Version::V5, &broker, &["ov/+/x", "ov/k/+"]);
+    let running = client.start();
+    eventually("both are subscribed to", || broker.subscriptions() == ["ov/+/x", "ov/k/+"]).await;
+    broker.publish("ov/k/x", "first");
+    eventually("one filter covers both", || broker.subscriptions() == ["ov/+/+"]).await;
+    assert_eq!(client.disk.messages().len(), 2, "the first message was two");
+    assert_passes(&broker, &client, &["ov/k/x", "ov/1/x"]).await;
+    eventually("the subscriptions are on the disk", || client.is_confirmed()).await;
+    running.finish().await;
+
+    // Known to the next process as well.
+    let running = client.start();
+    eventually("it connects", || running.status().connected).await;
+    assert_passes(&broker, &client, &["ov/k/x"]).await;
+    assert_eq!(broker.subscriptions(), ["ov/+/+"]);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn one_copy_with_all_identifiers_and_copies_with_one_each_leave_the_filters_as_they_are() {
+    for (copies, count) in [(Copies::One, 1), (Copies::Each, 2)] {
+        let broker = PickyBroker::start(Manners { copies, ..Manners::default() }).await;
+        let client = client(Version::V5, &broker, &["ov/+/x", "ov/k/+"]);
+        let running = client.start();
+        eventually("both are subscribed to", || broker.subscriptions() == ["ov/+/x", "ov/k/+"]).await;
+        for n in 1..=3 {
+            broker.publish("ov/k/x", &n.to_string());
+            eventually("it is stored", || client.disk.messages().len() == n * count).await;
+        }
+        let identifiers: usize = client.disk.messages().iter().map(|message| message.subscription_ids.len()).sum();
+        assert_eq!(identifiers, 6, "each rule takes one copy of each message");
+        assert_eq!(broker.subscriptions(), ["ov/+/x", "ov/k/+"]);
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn where_the_broker_refuses_the_wider_filter_the_rules_own_are_subscribed_to() {
     for refusal in [Refusal::Closes, Refusal::Answers(0x80)] {
         let broker = PickyBroker::start(Manners { refusal, ..forbidding(&["ov/+/+"]) }).await;
