@@ -1,6 +1,7 @@
 //! The Postgres sink against real servers.
 
 mod definition;
+mod encodings;
 mod failures;
 mod migrations;
 mod odd_tables;

@@ -10,6 +10,10 @@ use crate::journal::Lost;
 use crate::message::{Fault, Message, Properties, Property};
 use crate::sink::DeadLetter;
 
+/// Properties are kept up to so many bytes as JSON: a message may carry 256 MiB of them, which Postgres' jsonb does not
+/// take. 16 MiB, escaped, stay far below its limit, and nobody sends that much on purpose.
+const PROPERTIES_BYTES_MAX: usize = 16 << 20;
+
 /// Why a message ends as a dead letter.
 #[derive(Debug, Clone)]
 pub(super) struct Reason {
@@ -91,7 +95,14 @@ fn properties_json(properties: Properties<'_>) -> Option<String> {
     if !user.is_empty() {
         object.insert("user".to_owned(), Value::Array(user));
     }
-    (!object.is_empty()).then(|| Value::Object(object).to_string())
+    let json = (!object.is_empty()).then(|| Value::Object(object).to_string())?;
+    Some(if json.len() > PROPERTIES_BYTES_MAX { properties_cut(json.len()) } else { json })
+}
+
+/// What stands in place of properties that are too many to keep.
+fn properties_cut(bytes: usize) -> String {
+    let note = format!("not kept: {bytes} bytes as JSON, at most {PROPERTIES_BYTES_MAX} are");
+    serde_json::json!({ "cut": note }).to_string()
 }
 
 /// Text as it is; a NUL, which Postgres' jsonb cannot hold, makes it hexadecimal too.
@@ -133,6 +144,18 @@ mod tests {
             r#"{"content_type":"application/json","correlation_data":"\\x0001","user":[["a","1"],["a","\\x32ff"]]}"#;
         assert_eq!(json.as_deref(), Some(expected));
         assert_eq!(properties_json(Properties::NONE), None);
+    }
+
+    #[test]
+    fn properties_beyond_what_a_database_takes_are_cut_with_a_note() {
+        let long = [b'x'; 65_535];
+        let json = |count: usize| {
+            let mut encoded = Vec::new();
+            (0..count).for_each(|_| Property::User(b"k", &long).encode(&mut encoded));
+            properties_json(Properties::from_encoded(&encoded)).unwrap()
+        };
+        assert!(json(64).contains("xxx"), "4 MiB are kept");
+        assert_eq!(json(257), r#"{"cut":"not kept: 16844818 bytes as JSON, at most 16777216 are"}"#);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod batch;
 mod dead_letters;
 mod error;
+pub mod escape;
 mod postgres;
 mod resolution;
 mod schema;

@@ -57,7 +57,7 @@ pub(super) async fn open(url: &PostgresUrl, statement_timeout: Duration) -> Resu
     let mut failures = Vec::new();
     for candidate in candidates(url)? {
         match log_in(url, &candidate, statement_timeout).await {
-            Ok(session) => return Ok(session),
+            Ok(session) => return session.learn().await,
             Err(failure) => failures.push(failure),
         }
     }

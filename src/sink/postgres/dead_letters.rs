@@ -1,12 +1,15 @@
 //! The dead-letter table: written within the batch's transaction, purged in small steps.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use serde_json::Value;
+use tokio_postgres::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
-use tokio_postgres::{Client, Error};
 
 use super::encode;
+use super::server::Repertoire;
 use super::session::Session;
 use super::transaction::{Sql, around};
 use crate::clock::Timestamp;
@@ -48,22 +51,22 @@ impl ToSql for Timestamptz {
 /// The table's columns, side by side as arrays for `unnest`.
 #[derive(Default)]
 struct Columns<'a> {
-    rules: Vec<Option<&'a str>>,
+    rules: Vec<Option<Cow<'a, str>>>,
     seqs: Vec<i64>,
     received_at: Vec<Timestamptz>,
-    topics: Vec<String>,
+    topics: Vec<Cow<'a, str>>,
     qos: Vec<i16>,
     retain: Vec<bool>,
-    properties: Vec<Option<String>>,
+    properties: Vec<Option<Cow<'a, str>>>,
     payloads: Vec<&'a [u8]>,
     reasons: Vec<&'a str>,
-    errors: Vec<String>,
+    errors: Vec<Cow<'a, str>>,
     attempts: Vec<i32>,
     created_at: Vec<Timestamptz>,
 }
 
 /// Inserts `letters` within the transaction that `client` is in. All statements are sent before the first answer.
-pub(super) async fn insert(client: &Client, sql: &Sql, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
+pub(super) async fn insert(session: &Session, sql: &Sql, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
     let statement = format!(
         "INSERT INTO {} (bridge, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, \
          attempts, created_at) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], \
@@ -71,24 +74,26 @@ pub(super) async fn insert(client: &Client, sql: &Sql, bridge: &str, letters: &[
          $13::timestamptz[])",
         sql.dead_letters
     );
-    let inserts = chunks(letters).map(|chunk| insert_chunk(client, &statement, bridge, chunk));
+    let bridge = session.bridge(bridge);
+    let inserts = chunks(letters).map(|chunk| insert_chunk(session, &statement, &bridge, chunk));
     // join_all and not try_join_all: every answer is awaited, and the first error is the cause of the others.
     futures_util::future::join_all(inserts).await.into_iter().collect()
 }
 
-async fn insert_chunk(client: &Client, statement: &str, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
+async fn insert_chunk(session: &Session, statement: &str, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
+    let repertoire = session.server().repertoire;
     let mut columns = Columns::default();
     for letter in letters {
-        columns.rules.push(letter.rule.as_deref());
+        columns.rules.push(letter.rule.as_deref().map(|rule| repertoire.storable(rule)));
         columns.seqs.push(i64::try_from(letter.seq.0).unwrap_or(i64::MAX));
         columns.received_at.push(letter.received_at.into());
-        columns.topics.push(without_nul(&letter.topic));
+        columns.topics.push(repertoire.storable(&letter.topic));
         columns.qos.push(i16::from(letter.qos));
         columns.retain.push(letter.retain);
-        columns.properties.push(letter.properties.as_deref().map(storable_json));
+        columns.properties.push(letter.properties.as_deref().map(|json| storable_json(json, repertoire)));
         columns.payloads.push(&letter.payload);
         columns.reasons.push(letter.reason);
-        columns.errors.push(without_nul(&letter.error));
+        columns.errors.push(repertoire.storable(&letter.error));
         columns.attempts.push(i32::try_from(letter.attempts).unwrap_or(i32::MAX));
         columns.created_at.push(letter.created_at.into());
     }
@@ -108,7 +113,7 @@ async fn insert_chunk(client: &Client, statement: &str, bridge: &str, letters: &
         (&columns.attempts, Type::INT4_ARRAY),
         (&columns.created_at, Type::TIMESTAMPTZ_ARRAY),
     ];
-    client.execute_typed(statement, &parameters).await.map(drop)
+    session.client().execute_typed(statement, &parameters).await.map(drop)
 }
 
 /// `letters` in runs within the limits of one INSERT.
@@ -130,31 +135,29 @@ fn chunks(mut letters: &[DeadLetter]) -> impl Iterator<Item = &[DeadLetter]> {
     })
 }
 
-/// Postgres' text holds no NUL.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+/// JSON that jsonb takes: each of its strings is storable text of its own. What is no JSON becomes a JSON string.
+fn storable_json(json: &str, repertoire: Repertoire) -> Cow<'_, str> {
+    // An escape may stand for any character, NUL among them, and a string may begin with the mark.
+    if json.is_ascii() && !json.contains('\\') && serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok() {
+        return Cow::Borrowed(json);
+    }
+    let mut value = serde_json::from_str(json).unwrap_or_else(|_| Value::from(json));
+    rewrite_strings(&mut value, &|text| repertoire.storable(text).into_owned());
+    Cow::Owned(value.to_string())
 }
 
-/// JSON that jsonb takes: `\u0000` replaced; what is no JSON at all becomes a JSON string.
-fn storable_json(json: &str) -> String {
-    let mut clean = String::with_capacity(json.len());
-    let mut rest = json;
-    // An escape begins at a backslash that is not itself escaped.
-    while let Some(at) = rest.find('\\') {
-        let escape_len = 1 + rest[at + 1..].chars().next().map_or(0, char::len_utf8);
-        clean.push_str(&rest[..at]);
-        if rest[at..].starts_with("\\u0000") {
-            clean.push_str("\\ufffd");
-            rest = &rest[at + 6..];
-        } else {
-            clean.push_str(&rest[at..at + escape_len]);
-            rest = &rest[at + escape_len..];
+/// Applies `rewrite` to every string and key.
+pub(super) fn rewrite_strings(value: &mut Value, rewrite: &impl Fn(&str) -> String) {
+    match value {
+        Value::String(text) => *text = rewrite(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| rewrite_strings(item, rewrite)),
+        Value::Object(fields) => {
+            for (key, mut field) in std::mem::take(fields) {
+                rewrite_strings(&mut field, rewrite);
+                fields.insert(rewrite(&key), field);
+            }
         }
-    }
-    clean.push_str(rest);
-    match serde_json::from_str::<serde::de::IgnoredAny>(&clean) {
-        Ok(_) => clean,
-        Err(_) => serde_json::Value::String(without_nul(json)).to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -166,6 +169,8 @@ pub(super) async fn purge(session: &Session, sql: &Sql, bridge: &str, before: Ti
          LIMIT $3)",
         sql.dead_letters
     );
+    session.settle_bridge(bridge).await?;
+    let bridge = session.bridge(bridge);
     let before = Timestamptz::from(before);
     let client = session.client();
     let begun = Instant::now();
@@ -215,17 +220,30 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_backslash_before_u0000_is_no_nul() {
-        assert_eq!(storable_json(r#"{"a":"\u0000"}"#), r#"{"a":"\ufffd"}"#);
-        assert_eq!(storable_json(r#"{"a":"\\u0000"}"#), r#"{"a":"\\u0000"}"#);
-        assert_eq!(storable_json("no json"), r#""no json""#);
+    fn strings_within_json_are_escaped_by_themselves() {
+        let all = |json| storable_json(json, Repertoire::All).into_owned();
+        assert_eq!(all(r#"{"a":"\u0000é"}"#), r#"{"a":"\\u{}\\u{0}é"}"#);
+        assert_eq!(all(r#"{"a":"\\u0000"}"#), r#"{"a":"\\u0000"}"#);
+        assert_eq!(storable_json(r#"{"é":["x","é"]}"#, Repertoire::Ascii), r#"{"\\u{}\\u{e9}":["x","\\u{}\\u{e9}"]}"#);
+        assert_eq!(all("no json"), r#""no json""#);
     }
 
     proptest! {
         #[test]
-        fn whatever_the_properties_are_they_end_as_json_without_nul(text in r#"[\\u0{}":a,é]{0,30}|.{0,20}"#) {
-            let json: serde_json::Value = serde_json::from_str(&storable_json(&text)).unwrap();
-            prop_assert!(!json.to_string().contains("\\u0000") || text.contains("\\\\u0000"));
+        fn whatever_the_properties_are_they_end_as_json_that_the_database_holds(
+            text in r#"[\\u0{}":a,é]{0,30}|.{0,20}|\{"k":"[\\u0é🌡]{0,9}"\}"#,
+        ) {
+            for repertoire in [Repertoire::All, Repertoire::Latin1, Repertoire::Ascii] {
+                let stored = storable_json(&text, repertoire);
+                let mut value: Value = serde_json::from_str(&stored).unwrap();
+                prop_assert_eq!(repertoire.storable(&stored), &*stored);
+                rewrite_strings(&mut value, &|text| {
+                    assert!(!text.contains('\0'));
+                    crate::sink::escape::decode(text).into_owned()
+                });
+                let given = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(text.as_str()));
+                prop_assert_eq!(value, given);
+            }
         }
 
         #[test]

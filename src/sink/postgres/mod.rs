@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
+//! | `server` | what it is, and which characters its database holds |
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
 //! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema`, `witness` | the live table, and whether it still is as it was read |
@@ -24,6 +25,7 @@ mod migrate;
 mod offsets;
 mod schema;
 mod series;
+mod server;
 mod session;
 mod sqlstate;
 mod tls;
@@ -32,12 +34,14 @@ mod walk;
 mod witness;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use encode::PostgresEncoder;
 use futures_util::future::join_all;
 
 use self::failure::own;
+use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{Sql, around};
 use super::{
@@ -64,6 +68,10 @@ pub struct PostgresSink {
     statement_timeout: Duration,
     sql: Sql,
     session: Option<Session>,
+    /// Of the database, in the configuration.
+    name: Arc<str>,
+    /// The encoding that was warned of.
+    told_encoding: String,
 }
 
 impl PostgresSink {
@@ -77,6 +85,8 @@ impl PostgresSink {
             statement_timeout: database.statement_timeout,
             url: PostgresUrl::clone(url),
             session: None,
+            name: Arc::clone(&database.name),
+            told_encoding: String::new(),
         }
     }
 
@@ -115,7 +125,13 @@ impl Sink for PostgresSink {
 
     async fn connect(&mut self) -> Result<(), SinkError> {
         self.session = None;
-        self.session = Some(connect::open(&self.url, self.statement_timeout).await?);
+        let session = connect::open(&self.url, self.statement_timeout).await?;
+        let encoding = &session.server().encoding;
+        if session.server().repertoire != Repertoire::All && self.told_encoding != *encoding {
+            server::warn_of_encoding(&self.name, encoding);
+            self.told_encoding.clone_from(encoding);
+        }
+        self.session = Some(session);
         let migrated = self.run(migrate::migrate).await;
         if migrated.is_err() {
             self.session = None;

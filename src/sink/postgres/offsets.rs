@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Error, Row};
 
 use super::failure::own;
 use super::session::Session;
@@ -27,6 +27,8 @@ pub(super) async fn read(session: &Session, sql: &Sql, bridge: &str) -> Result<V
          WHERE bridge = $1",
         sql.offsets
     );
+    session.settle_bridge(bridge).await?;
+    let bridge = session.bridge(bridge);
     let parameters = [(&bridge as _, Type::TEXT)];
     let rows = session.wait(1, DOING, session.client().query_typed(&query, &parameters)).await?;
     rows.iter()
@@ -63,6 +65,8 @@ pub(super) async fn start(
         "INSERT INTO {} (bridge, journal_id, next_seq) VALUES ($1, $2::text::uuid, $3) ON CONFLICT DO NOTHING",
         sql.offsets
     );
+    session.settle_bridge(bridge).await?;
+    let bridge = session.bridge(bridge);
     let (journal, next_seq) = (journal.to_string(), number(next_seq));
     let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&next_seq, Type::INT8)];
     let client = session.client();
@@ -76,7 +80,7 @@ pub(super) async fn start(
 /// and then misses, and a rival of this very transaction (its own earlier COMMIT whose answer was lost) is seen before a
 /// unique key could mistake the rows for duplicates. A miss makes the statement, hence the transaction, fail: a COMMIT
 /// that was sent behind it without waiting becomes a ROLLBACK.
-pub(super) async fn compare_and_swap(client: &Client, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
+pub(super) async fn compare_and_swap(session: &Session, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
     let update = format!(
         "WITH moved AS (UPDATE {} SET next_seq = $4, updated_at = pg_catalog.clock_timestamp() \
          WHERE bridge = $1 AND journal_id = $2::text::uuid AND next_seq = $3 RETURNING 1) \
@@ -84,23 +88,23 @@ pub(super) async fn compare_and_swap(client: &Client, sql: &Sql, offset: &Offset
         sql.offsets
     );
     let (journal, from, to) = (offset.journal.to_string(), number(offset.from), number(offset.to));
-    let bridge: &str = &offset.bridge;
+    let bridge = session.bridge(&offset.bridge);
     let parameters =
         [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&from, Type::INT8), (&to, Type::INT8)];
-    client.execute_typed(&update, &parameters).await.map(drop)
+    session.client().execute_typed(&update, &parameters).await.map(drop)
 }
 
 /// Locks the row as the compare-and-swap from the same offset does, and fails as it does; moves nothing yet.
-pub(super) async fn lock(client: &Client, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
+pub(super) async fn lock(session: &Session, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
     let select = format!(
         "SELECT 1 / (SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} \
          WHERE bridge = $1 AND journal_id = $2::text::uuid AND next_seq = $3 FOR NO KEY UPDATE) AS held)",
         sql.offsets
     );
     let (journal, from) = (offset.journal.to_string(), number(offset.from));
-    let bridge: &str = &offset.bridge;
+    let bridge = session.bridge(&offset.bridge);
     let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&from, Type::INT8)];
-    client.query_typed(&select, &parameters).await.map(drop)
+    session.client().query_typed(&select, &parameters).await.map(drop)
 }
 
 /// What a failed [`compare_and_swap`], or [`lock`], means.

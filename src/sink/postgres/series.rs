@@ -82,7 +82,7 @@ impl Lane<'_> {
             tokio::join!(
                 biased;
                 client.batch_execute(&sql.begin),
-                offsets::lock(client, sql, &batch.offset),
+                offsets::lock(session, sql, &batch.offset),
                 join_all(tables.iter().map(|rows| rows.prepare(client))),
             )
         };
@@ -198,13 +198,15 @@ impl Lane<'_> {
         let all = async {
             tokio::join!(
                 biased;
-                dead_letters::insert(client, sql, bridge, series.earlier_dead_letters()),
-                dead_letters::insert(client, sql, bridge, &batch.dead_letters),
-                offsets::compare_and_swap(client, sql, &offset),
+                dead_letters::insert(session, sql, bridge, series.earlier_dead_letters()),
+                dead_letters::insert(session, sql, bridge, &batch.dead_letters),
+                offsets::compare_and_swap(session, sql, &offset),
                 expected.commit(client),
             )
         };
-        let (earlier, inserted, moved, closing) = self.behind_the_open_copy(5, all).await?;
+        // Boxed: all of this together is large, and a series is a second's work.
+        let ending = Box::pin(self.behind_the_open_copy(5, all));
+        let (earlier, inserted, moved, closing) = session.committing(5, ending).await??;
         earlier.and(inserted).map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
         moved.map_err(|error| offsets::moved_or_failed(session, &offset, &error))?;
         closing.explain(session)?;

@@ -3,7 +3,9 @@
 //! A [`Session`] that is dropped cuts its connection at once: whatever it had open is rolled back by the server. What
 //! was sent to COMMIT may or may not be applied, which is why the offset is read again after every reconnect.
 
+use std::borrow::Cow;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,11 +14,16 @@ use tokio_postgres::tls::TlsStream;
 use tokio_postgres::{Client, Connection, Error, Socket};
 
 use super::failure::{explain, own};
+use super::server::{self, Repertoire, Server};
+use super::write::COMMITTING;
 use crate::sink::{Class, SinkError};
 
 /// What the network may take on top of `statement_timeout`, which the server itself keeps. When even this passes, the
 /// server or the way to it is dead though the connection is not closed. 15 s: above any retransmission worth waiting for.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(15);
+
+/// After so long a COMMIT that waits for a standby is worth a line in the log.
+const STANDBY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a polite goodbye may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,6 +37,9 @@ pub(super) struct Session {
     end: Arc<OnceLock<Error>>,
     /// Host, port and database, for messages.
     at: String,
+    server: Server,
+    /// A bridge's name and how it is stored: see [`Session::bridge`].
+    bridge: OnceLock<(String, String)>,
     /// Zero means without limit, as in Postgres.
     statement_timeout: Duration,
 }
@@ -53,7 +63,37 @@ impl Session {
                 let _ = slot.set(error);
             }
         });
-        Session { client, task: OwnedTask(task), end, at, statement_timeout }
+        let (server, bridge) = (Server::default(), OnceLock::new());
+        Session { client, task: OwnedTask(task), end, at, server, bridge, statement_timeout }
+    }
+
+    /// Asks the server what it is; before anything else.
+    pub(super) async fn learn(mut self) -> Result<Session, SinkError> {
+        self.server = server::learn(&self).await?;
+        Ok(self)
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The bridge's name as it stands in Rowbridge's tables. Unlike other text it is a key: a name that the database can
+    /// hold is not escaped, as it may stand there already.
+    pub(super) fn bridge<'n>(&'n self, name: &'n str) -> Cow<'n, str> {
+        match self.bridge.get() {
+            Some((known, stored)) if known == name => Cow::Borrowed(stored),
+            _ => self.server.repertoire.storable(name),
+        }
+    }
+
+    /// Finds out how the bridge's name is stored. Not to be called within a transaction.
+    pub(super) async fn settle_bridge(&self, name: &str) -> Result<(), SinkError> {
+        let is_plain = self.server.repertoire != Repertoire::Ascii || name.is_ascii();
+        if !is_plain && self.bridge.get().is_none() && server::holds(self, name).await? {
+            // Set by this call alone.
+            let _ = self.bridge.set((name.to_owned(), name.to_owned()));
+        }
+        Ok(())
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -106,6 +146,28 @@ impl Session {
                 format!("{doing} ({}): no answer within {} s", self.at, patience.as_secs()),
                 "the server or the network does not answer; Rowbridge reconnects by itself",
             )
+        })
+    }
+
+    /// As [`Session::patience`], for work that ends with COMMIT. Where COMMIT waits for a standby, that is told soon.
+    pub(super) async fn committing<T>(&self, statements: u32, work: impl Future<Output = T>) -> Result<T, SinkError> {
+        let standbys = self.server.standbys.as_str();
+        let mut work = pin!(self.patience(statements, COMMITTING, work));
+        if standbys.is_empty() {
+            return work.await;
+        }
+        let done = match tokio::time::timeout(STANDBY_PATIENCE, &mut work).await {
+            Ok(done) => done,
+            Err(_) => {
+                let (at, what) = (&self.at, server::named(standbys));
+                tracing::warn!(at, "a transaction is not answered for {} s: {what}", STANDBY_PATIENCE.as_secs());
+                work.await
+            }
+        };
+        done.map_err(|error| SinkError {
+            message: format!("{}; {}", error.message, server::named(standbys)),
+            advice: server::STANDBY,
+            ..error
         })
     }
 

@@ -21,7 +21,7 @@ use super::failure::{copy_line, judge, own, words};
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
-use super::write::{self, COMMITTING};
+use super::write;
 use crate::sink::{Batch, Class, REFUSALS_MAX, Refusal, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
@@ -61,7 +61,7 @@ pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) 
         ));
     }
     let expected = Expected::of(batch.tables_at_stake());
-    session.patience(2, COMMITTING, expected.commit(session.client())).await?.explain(session)?;
+    session.committing(2, expected.commit(session.client())).await?.explain(session)?;
     Ok(written)
 }
 

@@ -16,6 +16,8 @@
 //! What protects the promise "`Ok` only after COMMIT": the answers of all statements are awaited, in order, and the
 //! first error is returned. A COMMIT sent behind a failed statement is a ROLLBACK.
 
+use std::pin::pin;
+
 use futures_util::future::join_all;
 use tokio_postgres::Statement;
 
@@ -45,7 +47,7 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     let copies = copy::run(client, &tables, statements, Start::Ahead, expected.commit(client), &mut written);
     // Each table's statements, the comparison and COMMIT, each with the server's own limit.
     let steps = tables.iter().map(Rows::statement_count).fold(2, u32::saturating_add);
-    match session.patience(steps, COMMITTING, copies).await? {
+    match session.committing(steps, pin!(copies)).await? {
         Ok(closing) => closing.explain(session)?,
         Err(failed) => return Err(failed.explain(session, &tables)),
     }
@@ -68,8 +70,8 @@ pub(super) async fn begin(
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
-            offsets::compare_and_swap(client, sql, &batch.offset),
-            dead_letters::insert(client, sql, &batch.offset.bridge, letters),
+            offsets::compare_and_swap(session, sql, &batch.offset),
+            dead_letters::insert(session, sql, &batch.offset.bridge, letters),
             join_all(tables.iter().map(|rows| rows.prepare(client))),
         )
     };
@@ -88,12 +90,12 @@ async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Resu
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
-            offsets::compare_and_swap(client, sql, &batch.offset),
-            dead_letters::insert(client, sql, &batch.offset.bridge, &batch.dead_letters),
+            offsets::compare_and_swap(session, sql, &batch.offset),
+            dead_letters::insert(session, sql, &batch.offset.bridge, &batch.dead_letters),
             expected.commit(client),
         )
     };
-    let (begun, moved, inserted, closing) = session.patience(5, COMMITTING, all).await?;
+    let (begun, moved, inserted, closing) = session.committing(5, pin!(all)).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
