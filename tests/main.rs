@@ -27,6 +27,7 @@ mod journal_replaced;
 mod lifecycle;
 mod observability;
 mod postgres_sink;
+mod refusals;
 #[cfg(feature = "fault-injection")]
 mod reliability;
 mod resolution;

@@ -84,6 +84,9 @@ pub struct DatabasePart {
     pub last_error: Option<String>,
     /// Rows that a table was given and did not take, without an error, since the start.
     pub rows_swallowed: u64,
+    /// Messages that gave no row, since the start: kept as dead letters, of whatever rule or of none, and dropped.
+    pub dead_lettered: u64,
+    pub dropped: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -259,5 +262,7 @@ fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart
         }),
         last_error: state.last_error.clone(),
         rows_swallowed: state.rows_swallowed,
+        dead_lettered: state.unwritten.dead_lettered,
+        dropped: state.unwritten.dropped,
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
+use super::refusals::{Fate, RefusalLog, Refusals, Unwritten};
 use crate::config::Rule;
-use crate::message::Seq;
+use crate::message::{Message, Seq};
 use crate::sink::Swallowed;
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
@@ -36,6 +37,9 @@ pub(super) struct Account {
     unmatched_counter: Counter,
     /// Swallowed rows that are nobody's: see [`Swallowed::rule`].
     swallowed_counter: Counter,
+    /// Messages of the batch that gave no row.
+    refusals: Refusals,
+    pub(super) refusal_log: RefusalLog,
     /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
     /// what lies in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
@@ -47,6 +51,7 @@ struct Doubt {
     to: Seq,
     tallies: Vec<(usize, Tally)>,
     unmatched: u64,
+    refusals: Refusals,
 }
 
 struct RuleCounters {
@@ -72,8 +77,27 @@ impl Account {
                 .rows_swallowed
                 .get_or_create(&RuleLabels { database: Arc::clone(database), rule: "".into() })
                 .clone(),
+            refusals: Refusals::default(),
+            refusal_log: RefusalLog::new(Arc::clone(database)),
             doubts: Vec::new(),
         }
+    }
+
+    /// A message gave no row under a rule, or none took it. Counted in the rule's tally by the caller, told once committed.
+    pub(super) fn refuse(
+        &mut self,
+        rule: Option<&Arc<str>>,
+        reason: &'static str,
+        fate: Fate,
+        message: &Message<'_>,
+        error: &str,
+    ) {
+        self.refusals.add(rule, reason, fate, message, error);
+    }
+
+    /// Messages that gave no row, since the start.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        self.refusal_log.total
     }
 
     /// The tally of a rule, for adding to it.
@@ -106,12 +130,14 @@ impl Account {
             self.counters[index].count(&tally);
         }
         self.unmatched_counter.inc_by(std::mem::take(&mut self.unmatched));
+        self.refusal_log.note(&mut self.refusals);
     }
 
     /// The batch from `from` to `to` was sent, and not answered.
     pub(super) fn doubt(&mut self, from: Seq, to: Seq) {
         let tallies = self.touched.drain(..).map(|index| (index, std::mem::take(&mut self.tallies[index]))).collect();
-        let doubt = Doubt { from, to, tallies, unmatched: std::mem::take(&mut self.unmatched) };
+        let unmatched = std::mem::take(&mut self.unmatched);
+        let doubt = Doubt { from, to, tallies, unmatched, refusals: std::mem::take(&mut self.refusals) };
         // The same messages were sent before: what they count now is as good.
         self.doubts.retain(|other| other.to != to);
         if self.doubts.len() == DOUBTS_MAX {
@@ -125,11 +151,12 @@ impl Account {
     pub(super) fn settle(&mut self, stored: Seq) {
         self.clear();
         if let Some(applied) = self.doubts.iter().position(|doubt| doubt.to == stored) {
-            let doubt = self.doubts.swap_remove(applied);
+            let mut doubt = self.doubts.swap_remove(applied);
             for (index, tally) in doubt.tallies {
                 self.counters[index].count(&tally);
             }
             self.unmatched_counter.inc_by(doubt.unmatched);
+            self.refusal_log.note(&mut doubt.refusals);
         }
         self.doubts.retain(|doubt| doubt.from == stored);
     }
@@ -140,6 +167,7 @@ impl Account {
             self.tallies[index] = Tally::default();
         }
         self.unmatched = 0;
+        self.refusals.clear();
     }
 }
 

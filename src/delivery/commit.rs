@@ -82,6 +82,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.setup.state.update(|state| {
             was_held = state.held.take().is_some();
             state.next_seq = Some(to);
+            state.unwritten = self.account.unwritten();
             state.last_error = None;
             state.rows_swallowed += written.swallowed.iter().map(|swallowed| swallowed.rows).sum::<u64>();
         });

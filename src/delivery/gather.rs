@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::dead_letter::{self, Reason};
+use super::refusals::Fate;
 use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router};
@@ -111,11 +112,17 @@ impl<R: RowEncoder> Gatherer<R> {
                     unit += 1;
                 }
                 Outcome::Filtered => tally.filtered += 1,
-                Outcome::Refused(fault) if fault.on_error == OnError::Drop => tally.dropped += 1,
+                Outcome::Refused(fault) if fault.on_error == OnError::Drop => {
+                    tally.dropped += 1;
+                    let name = Some(&self.rules[rule].name);
+                    account.refuse(name, fault.reason, Fate::Dropped, message, &fault.message);
+                }
                 Outcome::Refused(fault) => {
                     tally.dead_lettered += 1;
+                    let name = Some(&self.rules[rule].name);
+                    account.refuse(name, fault.reason, Fate::DeadLetter, message, &fault.message);
                     let reason = Reason { code: fault.reason, error: fault.message, attempts: 0 };
-                    let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason);
+                    let letter = dead_letter::of_message(name, message, reason);
                     self.keep(letter);
                 }
             }
@@ -148,14 +155,19 @@ impl<R: RowEncoder> Gatherer<R> {
                 let table = Arc::clone(self.mapper.table_of(unit.rule));
                 return Err(Halt { seq: unit.seq, rule: Arc::clone(&rule.name), error, table });
             }
-            OnError::Drop => tally.dropped += 1,
+            OnError::Drop => {
+                tally.dropped += 1;
+                account.refuse(Some(&rule.name), refusal.reason, Fate::Dropped, message, &refusal.message);
+            }
             OnError::DeadLetter => {
                 tally.dead_lettered += 1;
+                account.refuse(Some(&rule.name), refusal.reason, Fate::DeadLetter, message, &refusal.message);
                 let reason = Reason { code: refusal.reason, error: refusal.message.clone(), attempts };
                 let letter = dead_letter::of_message(Some(&rule.name), message, reason);
                 self.keep(letter);
             }
         }
+        let tally = account.rule(unit.rule);
         tally.written -= 1;
         tally.rows -= unit.row_count as u64;
         if let Err(place) = self.batch.excluded.binary_search(&refusal.unit) {
@@ -169,11 +181,13 @@ impl<R: RowEncoder> Gatherer<R> {
         let takers = self.mapper.takers(message);
         for &rule in &takers {
             account.rule(rule).dead_lettered += 1;
+            account.refuse(Some(&self.rules[rule].name), reason.code, Fate::DeadLetter, message, &reason.error);
             let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason.clone());
             self.keep(letter);
         }
         if takers.is_empty() && self.is_unmatched_everywhere(message) {
             account.unmatched += 1;
+            account.refuse(None, reason.code, Fate::DeadLetter, message, &reason.error);
             self.keep(dead_letter::of_message(None, message, reason));
         }
         self.batch.offset.to = message.seq.next();
@@ -187,6 +201,7 @@ impl<R: RowEncoder> Gatherer<R> {
         if self.unmatched.as_ref().is_some_and(|policy| policy.unmatched == Unmatched::DeadLetter) {
             let error = "no rule's topic pattern fits; add a rule, or set unmatched: ignore".to_owned();
             let reason = Reason { code: "unmatched", error, attempts: 0 };
+            account.refuse(None, reason.code, Fate::DeadLetter, message, &reason.error);
             self.keep(dead_letter::of_message(None, message, reason));
         }
     }

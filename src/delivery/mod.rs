@@ -11,6 +11,7 @@ mod gather;
 mod place;
 mod position;
 mod prepare;
+mod refusals;
 mod state;
 mod stop;
 mod swallowed;
@@ -18,5 +19,6 @@ mod worker;
 
 pub use account::{Tally, totals};
 pub use gather::UnmatchedPolicy;
+pub use refusals::Unwritten;
 pub use state::{DatabaseState, Held, SharedState};
 pub use worker::{Setup, Worker};

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
+use super::refusals::Unwritten;
 use crate::clock::Timestamp;
 use crate::message::Seq;
 
@@ -26,6 +27,7 @@ pub struct DatabaseState {
     pub last_error: Option<String>,
     /// Since the start: rows that a table was given and did not take, without an error.
     pub rows_swallowed: u64,
+    pub unwritten: Unwritten,
 }
 
 /// Shared between the delivery thread, which writes once per batch, and `status`.

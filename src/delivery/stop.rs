@@ -78,6 +78,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// Logs and counts the stop, updates the state; returns how long to wait before the next connection.
     pub(super) fn report(&mut self, stop: Stop) -> Duration {
         self.tell_oldest_pending();
+        self.account.refusal_log.tell_due();
         let database = &self.setup.database.name;
         let mut wait = self.backoff.next_wait();
         let state = &self.setup.state;

@@ -151,6 +151,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 () = shutdown.requested() => break,
             }
         }
+        self.account.refusal_log.tell_rest();
         if let Err(error) = self.setup.sink.close().await {
             events::closed_unfinished(&self.setup.database.name, &error);
         }
@@ -214,6 +215,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 return Ok(false);
             }
             let stopping = self.setup.shutdown.is_requested();
+            self.account.refusal_log.tell_due();
             let is_idle = !stopping && self.await_company(waiting_since.take()).await == Company::None;
             gatherer.clear(self.reader.position());
             self.account.clear();
@@ -244,6 +246,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let is_held = state.held.is_some() && pending > 0;
             is_news = !is_held && (!state.connected || state.held.is_some());
             state.connected = true;
+            // A batch without an answer may have been counted since.
+            state.unwritten = self.account.unwritten();
             state.held = state.held.take().filter(|_| is_held);
         });
         if is_news {

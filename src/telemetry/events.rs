@@ -3,6 +3,7 @@
 //! WARN: unexpected, nothing lost. ERROR: something is lost, or a person is needed. Repeats of the same trouble are
 //! logged once; the counters go on.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -87,6 +88,16 @@ pub fn table_unlogged(database: &str, table: &TableName) {
 /// A person is needed before this database takes anything more. Its messages wait in the journal.
 pub fn database_held(database: &str, reason: &str, mend: Option<&str>) {
     error!(database, reason, mend, "database held until this is mended");
+}
+
+/// Messages of one rule gave no row for one reason, and are kept. `list` is the command that shows them.
+pub fn dead_lettered(database: &str, rule: &str, reason: &str, count: u64, topic: &str, error: &str, list: &str) {
+    warn!(database, rule, reason, count, topic, error, list, "messages gave no row and are kept as dead letters");
+}
+
+/// Messages of one rule gave no row for one reason, and are not kept, because the rule says so.
+pub fn dropped(database: &str, rule: &str, reason: &str, count: u64, seqs: impl Display, topic: &str, error: &str) {
+    error!(database, rule, reason, count, %seqs, topic, error, "messages dropped, as on_error: drop says");
 }
 
 /// The offset in the database is not where this process left it.

@@ -22,18 +22,17 @@ impl PathTree {
         wanted.truncate(NAMED_MAX);
         let wanted = wanted.join(", ");
         let found = match json.trim_start().bytes().next() {
-            Some(b'{') => "an object without them",
-            Some(b'[') => "an array",
-            Some(b'"') => "a string",
-            Some(b't' | b'f') => "a truth value",
-            Some(b'n') => "null",
-            _ => "a number",
+            Some(b'{') => match self.root.alike("payload", json) {
+                Some(path) => &format!("it has {path}, which differs in upper and lower case only"),
+                None => "it is an object without them",
+            },
+            Some(b'[') => "it is an array",
+            Some(b'"') => "it is a string",
+            Some(b't' | b'f') => "it is a truth value",
+            Some(b'n') => "it is null",
+            _ => "it is a number",
         };
-        let alike = match self.root.alike("payload", json) {
-            Some(path) => format!("; it has {path}, which differs in upper and lower case only"),
-            None => String::new(),
-        };
-        format!("the payload has none of the fields that the rule takes ({wanted}{further}): it is {found}{alike}")
+        format!("the payload has none of the fields that the rule takes ({wanted}{further}): {found}")
     }
 }
 
