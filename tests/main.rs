@@ -28,6 +28,7 @@ mod lifecycle;
 mod observability;
 mod postgres_sink;
 mod refusals;
+mod refused_rows;
 #[cfg(feature = "fault-injection")]
 mod reliability;
 mod resolution;

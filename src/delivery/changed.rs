@@ -62,7 +62,7 @@ impl KnownTables {
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// To be called before `error` decides anything: [`Stop::Changed`] if it may come of a table that was changed.
     pub(super) async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
-        if !matches!(error.class, Class::Row | Class::Table) {
+        if error.class != Class::Table && !error.class.may_be_a_row() {
             return Ok(());
         }
         let tables: Vec<&TableSchema> = gatherer.batch.tables_at_stake().collect();

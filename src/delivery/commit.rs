@@ -8,8 +8,23 @@ use super::stop::Stop;
 use super::worker::Worker;
 use crate::journal::{Entry, Fs};
 use crate::message::Seq;
-use crate::sink::{Class, Refusal, Sink, SinkError, Written};
+use crate::sink::{Class, Refusal, Refusals, Sink, SinkError, Written};
 use crate::telemetry::events;
+
+/// So many times an error that mostly goes away by itself comes at the same place before rows are looked for that cause
+/// it: with the default back-off, three seconds. A deadlock is over by then.
+const TIMES_BEFORE_A_WALK: u32 = 5;
+
+/// Rows that a batch takes at least, whatever `batch.max_rows` says, where other rows have to show that one is at fault.
+const COMPANY_ROWS: usize = 32;
+
+/// An error that may be one row's fault or go away by itself, and how often it came.
+#[derive(Debug)]
+pub(super) struct Repeated {
+    at: Seq,
+    code: String,
+    times: u32,
+}
 
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Fills the batch from the journal. A halt leaves its message as the next one to read.
@@ -60,7 +75,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let to = gatherer.batch.offset.to;
         self.known = self.known.max(to);
         let written = match written {
-            Err(error) if is_series && matches!(error.class, Class::Row | Class::Table) => {
+            Err(error) if is_series && (error.class.may_be_a_row() || error.class == Class::Table) => {
                 events::series_refused(&self.metrics, &self.setup.database.name, &error, from, to);
                 self.series_limit.fall_back();
                 return Ok(self.reader.seek(from)?);
@@ -97,6 +112,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.rows_limit = self.rows_limit.saturating_mul(2).min(self.setup.database.batch.max_rows);
         self.series_limit.learn(begun.elapsed(), gatherer.batch.excluded.is_empty());
         self.backoff.reset();
+        self.repeated = None;
         self.may_knock = true;
         self.metrics.committed(earlier_rows + gatherer.batch.row_count(), begun.elapsed());
         Ok(())
@@ -108,12 +124,18 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             return stop;
         }
         self.series_limit.fall_back();
-        if let Stop::Retry(_) = stop {
-            self.account.doubt(from, to);
-            // What was too much for a statement's time, or for a bad link, goes in smaller pieces.
-            if !is_series {
-                self.rows_limit = (self.rows_limit / 2).max(1);
+        match stop {
+            Stop::Retry(_) => {
+                self.account.doubt(from, to);
+                // What was too much for a statement's time, or for a bad link, goes in smaller pieces; but what may be one
+                // row's fault needs company to tell.
+                if !is_series {
+                    let least = if self.repeated.is_some() { COMPANY_ROWS } else { 1 };
+                    self.rows_limit = (self.rows_limit / 2).max(least);
+                }
             }
+            Stop::Hold(_) => self.rows_limit = self.rows_limit.max(COMPANY_ROWS),
+            _ => {}
         }
         stop
     }
@@ -131,13 +153,21 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            if error.class != Class::Row {
+            if error.class != Class::Table && !self.may_be_a_row(&error, gatherer) {
                 return Err(error.into());
             }
-            let mut refusals = self.setup.sink.refused_units(&gatherer.batch).await?;
+            let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
+            if let Some(seq) = closed.iter().map(|closed| gatherer.batch.units[closed.unit].seq).min() {
+                if seq > gatherer.batch.offset.from {
+                    // First bring what came before it into the database.
+                    self.end_before = Some(seq);
+                    return Err(Stop::Narrow(error));
+                }
+                return Err(Stop::of_closed(closed, &gatherer.batch, &self.setup.rules));
+            }
             if refusals.is_empty() {
                 match self.setup.sink.write_in_order(&gatherer.batch).await {
-                    Err(again) if again.class == Class::Row => refusals = self.narrow(gatherer, error)?,
+                    Err(again) if again.class.may_be_a_row() => refusals = self.narrow(gatherer, error)?,
                     written => return Ok(written?),
                 }
             }
@@ -148,13 +178,31 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         unreachable!("there are fewer units than attempts to count")
     }
 
+    /// Whether rows are to be looked for that may be at fault. Of an error that mostly goes away by itself not before it
+    /// has come a few times at the same place.
+    fn may_be_a_row(&mut self, error: &SinkError, gatherer: &Gatherer<S::Encoder>) -> bool {
+        if error.class != Class::RowOrTransient {
+            return error.class.may_be_a_row();
+        }
+        let from = gatherer.batch.offset.from;
+        let times = match &self.repeated {
+            Some(repeated) if repeated.at == from && repeated.code == error.code => repeated.times + 1,
+            _ => 1,
+        };
+        self.repeated = Some(Repeated { at: from, code: error.code.clone(), times });
+        times >= TIMES_BEFORE_A_WALK
+    }
+
     /// The batch is refused as a whole and in the journal's order, and no row of it by itself. So fewer messages go at a
-    /// time, and of one that goes alone all rows are refused.
+    /// time, and of one that goes alone all rows are refused, if the code blames rows.
     fn narrow(&mut self, gatherer: &Gatherer<S::Encoder>, error: SinkError) -> Result<Vec<Refusal>, Stop> {
         let units = &gatherer.batch.units;
         if units.first().map(|unit| unit.seq) != units.last().map(|unit| unit.seq) {
             self.rows_limit = (units.len() / 2).max(1);
             return Err(Stop::Narrow(error));
+        }
+        if error.class != Class::Row {
+            return Err(Stop::from(error));
         }
         let kept = (0..units.len()).filter(|&unit| !gatherer.batch.is_excluded(unit));
         let message = format!("{} ({})", error.message, error.code);

@@ -9,7 +9,7 @@ use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router};
 use crate::message::{Message, Seq};
-use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder, TableSchema};
+use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder, TableName, TableSchema};
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.
@@ -20,6 +20,8 @@ const DEAD_LETTERS_MAX: usize = 5_000;
 pub(super) struct Halt {
     pub seq: Seq,
     pub rule: Arc<str>,
+    /// The table as the rule names it.
+    pub target: TableName,
     pub error: String,
     /// The rule's table, which may have decided it.
     pub table: Arc<TableSchema>,
@@ -152,8 +154,9 @@ impl<R: RowEncoder> Gatherer<R> {
         match rule.on_error {
             OnError::Halt => {
                 let error = refusal.message.clone();
+                let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
                 let table = Arc::clone(self.mapper.table_of(unit.rule));
-                return Err(Halt { seq: unit.seq, rule: Arc::clone(&rule.name), error, table });
+                return Err(Halt { seq: unit.seq, rule: name, target, error, table });
             }
             OnError::Drop => {
                 tally.dropped += 1;
@@ -220,7 +223,9 @@ impl<R: RowEncoder> Gatherer<R> {
         self.outcomes.iter().find_map(|(rule, outcome)| match outcome {
             Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
                 let table = Arc::clone(self.mapper.table_of(*rule));
-                Some(Halt { seq, rule: Arc::clone(&self.rules[*rule].name), error: fault.message.clone(), table })
+                let rule = &self.rules[*rule];
+                let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
+                Some(Halt { seq, rule: name, target, error: fault.message.clone(), table })
             }
             _ => None,
         })

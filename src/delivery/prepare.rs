@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::stop::Stop;
+use super::stop::{Hold, Stop};
 use crate::config::{Columns, Rule};
 use crate::mapping::Mapper;
 use crate::sink::{DeclaredType, Sink, TableName, TableSchema};
@@ -50,7 +50,7 @@ pub(super) async fn compile<S: Sink>(
         }
     }
     let mend = (!mends.is_empty()).then(|| mends.join("\n"));
-    Err(Stop::Hold { reason: faults.join("; "), mend })
+    Err(Stop::Hold(Hold { reason: faults.join("; "), mend, ..Hold::default() }))
 }
 
 /// The table that is missing, made if a rule asks for it; `Err` holds the SQL that would make it, where the rules tell.

@@ -1,18 +1,25 @@
 //! Why a connection's work ends early, how that is told, and how long to wait.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::gather::Halt;
 use super::state::Held;
 use super::worker::Worker;
 use crate::clock;
+use crate::config::Rule;
 use crate::journal::{Entry, Fs, JournalError};
-use crate::sink::{Class, Sink, SinkError};
+use crate::mapping::Router;
+use crate::message::Seq;
+use crate::sink::{Batch, Class, ClosedTable, Sink, SinkError, TableName};
 use crate::telemetry::events;
 
 /// A held database is looked at at least this often: whoever mends a table should not have to wait for it.
 const HOLD_RECHECK_MAX: Duration = Duration::from_secs(5);
+
+/// A topic may be 65,535 bytes long.
+const TOPIC_CHARS_MAX: usize = 200;
 
 /// Why a connection's work ended early.
 #[derive(Debug)]
@@ -24,26 +31,59 @@ pub(super) enum Stop {
     /// The offset in the database is not where this connection left it: read it again at once.
     Relocate(String),
     /// A person is needed; looked at again now and then.
-    Hold { reason: String, mend: Option<String> },
+    Hold(Hold),
     /// The database refuses the batch as a whole, and no row of it by itself: fewer messages at a time, at once.
     Narrow(SinkError),
     /// The journal's disk did not answer.
     Journal(JournalError),
 }
 
+/// What a person has to mend.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hold {
+    pub reason: String,
+    /// SQL or configuration that would mend it.
+    pub mend: Option<String>,
+    /// The tables that it is about; none if the whole database is concerned.
+    #[allow(dead_code, reason = "parking reads them")]
+    pub tables: Vec<TableName>,
+    /// The message that met it, and under which rule; `None` for the first one that is not in the database.
+    pub at: Option<(Seq, Arc<str>)>,
+}
+
 impl From<SinkError> for Stop {
     fn from(error: SinkError) -> Stop {
         match error.class {
-            Class::Transient => Stop::Retry(error),
+            Class::Transient | Class::RowOrTransient => Stop::Retry(error),
             Class::TableChanged => Stop::Changed(error),
             Class::OffsetMoved => Stop::Relocate(error.message),
-            Class::Row | Class::Table => {
-                let advice = error.advice.to_owned();
-                let mend = error.message.split_once('\n').map_or(advice, |(_, sql)| sql.to_owned());
-                Stop::Hold { reason: in_one_line(&error), mend: Some(mend) }
+            Class::Row | Class::RowOrTable | Class::Table => {
+                Stop::Hold(Hold { reason: in_one_line(&error), mend: Some(mend(&error)), ..Hold::default() })
             }
         }
     }
+}
+
+impl Stop {
+    /// No row of these tables goes in. Among those that come back by themselves, one that needs a person goes first.
+    pub(super) fn of_closed(closed: Vec<ClosedTable>, batch: &Batch, rules: &[Arc<Rule>]) -> Stop {
+        let (transient, lasting): (Vec<_>, Vec<_>) =
+            closed.into_iter().partition(|closed| closed.error.class == Class::Transient);
+        let Some(first) = lasting.first().map(|closed| &batch.units[closed.unit]) else {
+            let error = transient.into_iter().next().expect("a table is closed").error;
+            return Stop::Retry(error);
+        };
+        let at = Some((first.seq, Arc::clone(&rules[first.rule].name)));
+        let tables = lasting.iter().map(|closed| rules[batch.units[closed.unit].rule].table.clone()).collect();
+        let reasons: Vec<String> = lasting.iter().map(|closed| in_one_line(&closed.error)).collect();
+        let mends: Vec<String> = lasting.iter().map(|closed| mend(&closed.error)).collect();
+        Stop::Hold(Hold { reason: reasons.join("; "), mend: Some(mends.join("\n")), tables, at })
+    }
+}
+
+/// The SQL in the error, or its advice.
+fn mend(error: &SinkError) -> String {
+    error.message.split_once('\n').map_or(error.advice, |(_, sql)| sql).to_owned()
 }
 
 /// The message with its code, for a log line and `status`.
@@ -56,7 +96,7 @@ impl From<JournalError> for Stop {
     /// Damage under `journal.on_corruption: halt` is a person's affair; anything else may go away by itself.
     fn from(error: JournalError) -> Stop {
         if error.source.kind() == io::ErrorKind::InvalidData {
-            return Stop::Hold { reason: error.to_string(), mend: None };
+            return Stop::Hold(Hold { reason: error.to_string(), ..Hold::default() });
         }
         Stop::Journal(error)
     }
@@ -64,20 +104,22 @@ impl From<JournalError> for Stop {
 
 impl From<&Halt> for Stop {
     fn from(halt: &Halt) -> Stop {
-        Stop::Hold {
+        Stop::Hold(Hold {
             reason: format!(
                 "rule {} says on_error: halt, and message {} gives no row: {}",
                 halt.rule, halt.seq, halt.error
             ),
             mend: Some("mend the table or the rule, or set on_error: dead_letter, and restart".to_owned()),
-        }
+            tables: vec![halt.target.clone()],
+            at: Some((halt.seq, Arc::clone(&halt.rule))),
+        })
     }
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Logs and counts the stop, updates the state; returns how long to wait before the next connection.
     pub(super) fn report(&mut self, stop: Stop) -> Duration {
-        self.tell_oldest_pending();
+        let standing = self.standing(if let Stop::Hold(hold) = &stop { hold.at.as_ref() } else { None });
         self.account.refusal_log.tell_due();
         let database = &self.setup.database.name;
         let mut wait = self.backoff.next_wait();
@@ -85,8 +127,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         match stop {
             // Again and again.
             Stop::Retry(error) | Stop::Changed(error) => {
-                let text = in_one_line(&error);
-                events::database_lost(&self.metrics, database, &error, wait, state.snapshot().last_error.as_ref());
+                let text = format!("{}{standing}", in_one_line(&error));
+                let last_error = state.snapshot().last_error;
+                events::database_lost(&self.metrics, database, &error, &standing, wait, last_error.as_ref());
                 state.update(|state| {
                     state.connected = false;
                     state.last_error = Some(text);
@@ -101,15 +144,19 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 crash_point!("delivery.relocating");
                 events::offset_moved(&self.metrics, database, &why);
             }
-            Stop::Hold { reason, mend } => {
+            Stop::Hold(Hold { reason, mend, .. }) => {
                 wait = wait.min(HOLD_RECHECK_MAX);
-                let news = state.snapshot().held.is_none_or(|held| held.reason != reason);
-                if news {
-                    events::database_held(database, &reason, mend.as_deref());
-                    let held = Held { reason: reason.clone(), mend, since: clock::now() };
-                    state.update(|state| state.held = Some(held));
+                let text = format!("{reason}{standing}");
+                // The first message may come while it is held already.
+                let known = state.snapshot().held.filter(|held| held.reason.starts_with(&reason));
+                if known.is_none() {
+                    events::database_held(database, &text, mend.as_deref());
                 }
-                state.update(|state| state.last_error = Some(reason));
+                let since = known.map_or_else(clock::now, |held| held.since);
+                state.update(|state| {
+                    state.held = Some(Held { reason: text.clone(), mend, since });
+                    state.last_error = Some(text);
+                });
             }
             Stop::Journal(error) => {
                 events::journal_unreadable(&self.metrics, database, &error);
@@ -119,15 +166,33 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         wait
     }
 
-    /// While nothing is gathered, the journal is asked how old the oldest message is that the database lacks.
-    fn tell_oldest_pending(&self) {
+    /// The message that delivery stands at, for people: with its rules and its topic, as the rest of a sentence. While
+    /// nothing is gathered, this also tells how old the oldest message is that the database lacks.
+    fn standing(&self, at: Option<&(Seq, Arc<str>)>) -> String {
         let next = self.setup.state.snapshot().next_seq;
         let mut reader = self.setup.journal.reader();
-        // This is for people only: what cannot be read now is told by whoever needs it.
-        let oldest = match next.map_or(Ok(()), |next| reader.seek(next)).and_then(|()| reader.next()) {
-            Ok(Some(Entry::Message(message))) => Some(message.received_at),
+        // What cannot be read now is told by whoever needs it.
+        let mut read = |seq: Option<Seq>| match seq.map_or(Ok(()), |seq| reader.seek(seq)).and_then(|()| reader.next())
+        {
+            Ok(Some(Entry::Message(message))) => Some((message.received_at, message.seq, message.topic.to_owned())),
             _ => None,
         };
-        self.setup.state.update(|state| state.oldest_pending = oldest);
+        let oldest = read(next);
+        self.setup.state.update(|state| state.oldest_pending = oldest.as_ref().map(|oldest| oldest.0));
+        let found = match at {
+            Some((seq, _)) => read(Some(*seq)),
+            None => oldest,
+        };
+        let Some((_, seq, topic)) = found else { return String::new() };
+        let rules = match at {
+            Some((_, rule)) => vec![&**rule],
+            None => {
+                let taken = Router::of_rules(&self.setup.rules).takers(&topic);
+                taken.into_iter().map(|rule| &*self.setup.rules[rule].name).collect()
+            }
+        };
+        let topic: String = topic.chars().take(TOPIC_CHARS_MAX).collect();
+        let rules = if rules.is_empty() { "no rule".to_owned() } else { format!("rule {}", rules.join(", ")) };
+        format!("; it stands at message {seq} ({rules}, topic {topic})")
     }
 }

@@ -16,6 +16,7 @@ use super::account::Account;
 use super::backlog::SeriesLimit;
 use super::backoff::Backoff;
 use super::changed::KnownTables;
+use super::commit::Repeated;
 use super::first_contact::FirstContact;
 use super::gather::{Gatherer, UnmatchedPolicy};
 use super::place::Place;
@@ -90,6 +91,10 @@ pub struct Worker<S: Sink, F: Fs> {
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     pub(super) halt_before: Option<Seq>,
     pub(super) swallow_log: SwallowLog,
+    /// A message that a table does not take: what came before it goes by itself.
+    pub(super) end_before: Option<Seq>,
+    /// The error that the batch at this place met last, if a row may be at fault.
+    pub(super) repeated: Option<Repeated>,
 }
 
 /// What a wait for messages ended with.
@@ -126,6 +131,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             halt_before: None,
             tables: KnownTables::default(),
             swallow_log: SwallowLog::default(),
+            end_before: None,
+            repeated: None,
             may_knock: true,
             setup,
         }
@@ -199,7 +206,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Ok(false) => {}
                 Err(Stop::Changed(_)) if self.tables.may_change_again() => {}
                 // A table that changed since it was looked at: compiling says better what is wrong, if anything still is.
-                Err(Stop::Hold { .. }) if !looked_again => looked_again = true,
+                Err(Stop::Hold(_)) if !looked_again => looked_again = true,
                 Err(stop) => return Err(stop),
             }
         }
@@ -219,6 +226,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let is_idle = !stopping && self.await_company(waiting_since.take()).await == Company::None;
             gatherer.clear(self.reader.position());
             self.account.clear();
+            let end_before = self.end_before.filter(|seq| *seq > self.reader.position());
+            let until = until.into_iter().chain(end_before).min();
             let halted = self.gather(gatherer, until)?;
             if gatherer.batch.offset.to > gatherer.batch.offset.from {
                 let begun = Instant::now();

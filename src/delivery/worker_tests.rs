@@ -20,7 +20,7 @@ use crate::sink::{
     Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
     TableSchema,
 };
-use crate::sink::{Refusal, Series, SinkError, Unit, Written};
+use crate::sink::{Refusals, Series, SinkError, Unit, Written};
 
 /// What the next calls of `write` do; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,7 +132,7 @@ impl Sink for FaultySink {
         whole.dead_letters.extend(series.earlier_dead_letters().iter().chain(&series.batch().dead_letters).cloned());
         self.write(&whole).await
     }
-    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
         self.inner.refused_units(batch).await
     }
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {

@@ -105,6 +105,11 @@ impl Router {
         !self.route(topic).is_empty()
     }
 
+    /// The indexes of the rules that take `topic`, in their order.
+    pub fn takers(&mut self, topic: &str) -> Vec<usize> {
+        self.route(topic).iter().map(|matched| matched.rule).collect()
+    }
+
     /// The rules that take `topic`, in their order.
     pub(super) fn route(&mut self, topic: &str) -> &[Match] {
         if let Some(&index) = self.young.topics.get(topic) {

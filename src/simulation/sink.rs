@@ -10,8 +10,8 @@ use crate::journal::JournalId;
 use crate::mapping::Cell;
 use crate::message::Seq;
 use crate::sink::{
-    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, RowEncoder, Series, Sink, SinkError,
-    StoredDeadLetter, StoredOffset, TableName, TableSchema, Unit, Witness, Written,
+    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, Refusals, RowEncoder, Series, Sink,
+    SinkError, StoredDeadLetter, StoredOffset, TableName, TableSchema, Unit, Witness, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -291,11 +291,12 @@ impl Sink for SimSink {
         self.transact(whole).await
     }
 
-    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
         self.ask().await?;
         self.check_definition(batch)?;
         let refusal = |unit| Refusal { unit, reason: "constraint", message: "refused".to_owned() };
-        Ok(self.refused(batch).into_iter().map(refusal).collect())
+        let units = self.refused(batch).into_iter().map(refusal).collect();
+        Ok(Refusals { units, closed: Vec::new() })
     }
 
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {

@@ -9,6 +9,12 @@ pub enum Class {
     Transient,
     /// One or more rows of the batch are at fault: find them.
     Row,
+    /// Came while rows were taken, on a connection that lives. A trigger can raise any code, so one row may be at fault:
+    /// [`Sink::refused_units`](super::Sink::refused_units) finds out. If no row of the table passes, nobody is to blame,
+    /// and it is [`Class::Transient`].
+    RowOrTransient,
+    /// The same, but if no row of the table passes, it is [`Class::Table`].
+    RowOrTable,
     /// A table, right or setting is at fault: hold this database until a person mends it, looking again now and then.
     Table,
     /// The offset in the database is not the one expected: roll back, re-read.
@@ -17,8 +23,33 @@ pub enum Class {
     TableChanged,
 }
 
+impl Class {
+    /// Whether a row of the batch is at fault, or may be.
+    pub fn may_be_a_row(self) -> bool {
+        matches!(self, Class::Row | Class::RowOrTransient | Class::RowOrTable)
+    }
+
+    /// What it is once it is known that no single row is at fault.
+    pub fn without_a_row(self) -> Class {
+        match self {
+            Class::RowOrTransient => Class::Transient,
+            Class::RowOrTable => Class::Table,
+            class => class,
+        }
+    }
+
+    /// What it may be if it came while rows were taken.
+    pub fn while_rows_are_taken(self) -> Class {
+        match self {
+            Class::Transient => Class::RowOrTransient,
+            Class::Table => Class::RowOrTable,
+            class => class,
+        }
+    }
+}
+
 /// A failed call on a database.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 #[error("{message}")]
 pub struct SinkError {
     pub class: Class,

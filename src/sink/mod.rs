@@ -71,6 +71,24 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// What [`Sink::refused_units`] found.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// In the order of [`Batch::units`].
+    pub units: Vec<Refusal>,
+    /// Tables of which no row passes any more: then no row is to blame.
+    pub closed: Vec<ClosedTable>,
+}
+
+/// A table that takes no row of the batch from some unit on, for a reason that may not be the rows'.
+#[derive(Debug)]
+pub struct ClosedTable {
+    /// The first unit that it did not take: an index into [`Batch::units`].
+    pub unit: usize,
+    /// Of class Table or Transient.
+    pub error: SinkError,
+}
+
 /// A database that takes batches.
 ///
 /// The caller owns the order: `connect`, then `offsets`, then `describe` for each table, then `write` again and again.
@@ -137,7 +155,11 @@ pub trait Sink {
         self.write(series.batch()).await
     }
 
-    /// After `write` failed with [`Class::Row`]: finds the units that the database refuses, leaving nothing behind.
+    /// After `write` failed with [`Class::Row`], [`Class::RowOrTable`], [`Class::RowOrTransient`] or [`Class::Table`]: finds the
+    /// units that the database refuses, and the tables that take none, leaving nothing behind.
+    ///
+    /// A unit refused with a code that says nothing of rows (a trigger can raise any) is at fault if later rows of its
+    /// table go in; if none does, its table is closed from there on.
     ///
     /// Tries every unit of the batch that is not yet excluded, in order, each on top of those that were taken, with
     /// deferred constraints made immediate. A refused unit is tried again as long as others of the batch go in, since
@@ -146,7 +168,7 @@ pub trait Sink {
     /// May return only the first [`REFUSALS_MAX`], as though the batch ended there: exclude them and call again. None at
     /// all means that every unit was taken; what `write` stumbled on was the order of the tables, and
     /// [`Sink::write_in_order`] gets round it.
-    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError>;
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError>;
 
     /// As `write`, but with the rows in journal order and not table by table: compare-and-swap and dead letters, then
     /// the units as [`Sink::refused_units`] tries them, then COMMIT if every one of them was taken. Slower than `write`

@@ -57,6 +57,7 @@ pub fn database_lost(
     metrics: &DatabaseMetrics,
     database: &str,
     error: &SinkError,
+    standing: &str,
     retry_in: Duration,
     last_error: Option<&String>,
 ) {
@@ -66,7 +67,14 @@ pub fn database_lost(
         debug!(database, %error, code = error.code, ?retry_in, "database still unavailable");
     } else {
         let advice = error.advice;
-        warn!(database, %error, code = error.code, advice, ?retry_in, "database unavailable; messages wait in the journal");
+        warn!(
+            database,
+            error = format!("{error}{standing}"),
+            code = error.code,
+            advice,
+            ?retry_in,
+            "database unavailable; messages wait in the journal"
+        );
     }
 }
 

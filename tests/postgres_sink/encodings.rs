@@ -138,7 +138,7 @@ async fn a_row_with_a_character_that_the_encoding_lacks_is_refused_by_itself() {
         }
         let error = sink.write(&batch).await.unwrap_err();
         assert_eq!((error.class, error.code.as_str()), (Class::Row, "22P05"), "{error}");
-        let refused = sink.refused_units(&batch).await.unwrap();
+        let refused = sink.refused_units(&batch).await.unwrap().units;
         assert_eq!(refused.iter().map(|refusal| (refusal.unit, refusal.reason)).collect::<Vec<_>>(), [(1, "value")]);
     }
 }

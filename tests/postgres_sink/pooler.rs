@@ -34,7 +34,7 @@ async fn two_sinks_share_one_server_session_and_leave_nothing_on_it() {
             // A refused row, and the search for it, must leave nothing behind either.
             batches[0] = batch_of(1 + round * 2, &table, &[1, 200]);
             assert_eq!(sinks[0].write(&batches[0]).await.unwrap_err().class, Class::Row);
-            let refused = sinks[0].refused_units(&batches[0]).await.unwrap();
+            let refused = sinks[0].refused_units(&batches[0]).await.unwrap().units;
             assert_eq!(refused.iter().map(|refusal| refusal.unit).collect::<Vec<_>>(), [1]);
             batches[0].excluded = vec![1];
         }

@@ -45,7 +45,7 @@ pub(crate) async fn children_before_their_parent_go_in_when_written_in_order<D: 
     builder.unit(headers, &[&row(1, 0)]);
     builder.batch.units[1].seq = Seq(1);
     builder.batch.dead_letters.push(dead_letter(1, Timestamp(0)));
-    assert_eq!(sink.refused_units(&builder.batch).await.unwrap(), []);
+    assert_eq!(sink.refused_units(&builder.batch).await.unwrap().units, []);
     assert_eq!((stored(database), next_seq(&mut sink).await), ([0; 4], 1));
 
     sink.write_in_order(&builder.batch).await.unwrap();
@@ -67,7 +67,7 @@ pub(crate) async fn written_in_order_an_offender_leaves_nothing_behind<D: TestDa
     fails_as(sink.write_in_order(&builder.batch).await, Class::Row);
     assert_eq!((stored(database), next_seq(&mut sink).await), ([0; 4], 1));
 
-    let refused = sink.refused_units(&builder.batch).await.unwrap();
+    let refused = sink.refused_units(&builder.batch).await.unwrap().units;
     assert_eq!(units(&refused), [1]);
     builder.batch.excluded = units(&refused);
     sink.write_in_order(&builder.batch).await.unwrap();
@@ -86,11 +86,11 @@ pub(crate) async fn a_chain_with_each_child_before_its_parent_refuses_only_offen
     builder.unit(lines, &[&row(11, 405)]);
     builder.unit(lines, &[&row(10, 1)]);
     builder.unit(headers, &[&row(1, 0)]);
-    let refused = sink.refused_units(&builder.batch).await.unwrap();
+    let refused = sink.refused_units(&builder.batch).await.unwrap().units;
     assert_eq!(units(&refused), [1, 2]);
     assert!(refused.iter().all(|refusal| refusal.reason == "constraint"));
     builder.batch.excluded = units(&refused);
-    assert_eq!(sink.refused_units(&builder.batch).await.unwrap(), []);
+    assert_eq!(sink.refused_units(&builder.batch).await.unwrap().units, []);
     sink.write_in_order(&builder.batch).await.unwrap();
     assert_eq!((stored(database), next_seq(&mut sink).await), ([1, 1, 1, 0], 6));
 }
@@ -107,7 +107,7 @@ pub(crate) async fn units_that_are_refused_by_the_hundred_are_all_found_by_calli
         builder.unit(table, &[&[Cell::Int(id), if is_good(id) { Cell::Text("a") } else { Cell::Null }]]);
     }
     loop {
-        let refused = units(&sink.refused_units(&builder.batch).await.unwrap());
+        let refused = units(&sink.refused_units(&builder.batch).await.unwrap().units);
         assert!(refused.is_sorted());
         if refused.is_empty() {
             break;

@@ -20,7 +20,7 @@ async fn a_value_that_fails_while_the_statement_runs_is_the_rows_fault() {
     builder.unit(table, &[&[Cell::Text("{\"x\":1}")]]);
     builder.unit(table, &[&[Cell::Text("no json")]]);
     fails_as(sink.write(&builder.batch).await, Class::Row);
-    assert_eq!(units(&sink.refused_units(&builder.batch).await.unwrap()), [1]);
+    assert_eq!(units(&sink.refused_units(&builder.batch).await.unwrap().units), [1]);
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_row_that_takes_the_transaction_with_it_is_found_all_the_same() {
     }
     fails_as(sink.write(&builder.batch).await, Class::Row);
     assert_eq!(next_seq(&mut sink).await, 1);
-    let refused = sink.refused_units(&builder.batch).await.unwrap();
+    let refused = sink.refused_units(&builder.batch).await.unwrap().units;
     assert_eq!(units(&refused), [1, 3]);
     assert!(refused.iter().all(|refusal| refusal.message.contains("UNIQUE constraint failed: t.id")), "{refused:?}");
     fails_as(sink.write_in_order(&builder.batch).await, Class::Row);
@@ -58,7 +58,7 @@ async fn a_child_may_come_before_its_parent_within_a_batch() {
     builder.unit(child, &[&[Cell::Int(2), Cell::Text("a")]]);
     builder.unit(child, &[&[Cell::Int(3), Cell::Text("nowhere")]]);
     fails_as(sink.write(&builder.batch).await, Class::Row);
-    let refused = sink.refused_units(&builder.batch).await.unwrap();
+    let refused = sink.refused_units(&builder.batch).await.unwrap().units;
     assert_eq!(units(&refused), [3]);
     builder.batch.excluded = units(&refused);
     sink.write(&builder.batch).await.unwrap();
@@ -106,7 +106,7 @@ async fn rows_that_only_the_order_of_the_tables_breaks_go_in_when_written_in_ord
     builder.unit(parent, &[&[Cell::Text("a")]]);
     builder.unit(child, &[&[Cell::Int(1), Cell::Text("a")]]);
     fails_as(sink.write(&builder.batch).await, Class::Row);
-    assert_eq!(sink.refused_units(&builder.batch).await.unwrap(), []);
+    assert_eq!(sink.refused_units(&builder.batch).await.unwrap().units, []);
     sink.write_in_order(&builder.batch).await.unwrap();
     assert_eq!((database.number("SELECT count(*) FROM t"), next_seq(&mut sink).await), (1, 3));
 }

@@ -107,7 +107,7 @@ async fn what_cannot_be_stored_exactly_is_refused_with_its_column() {
     builder.unit(table, &[&[Cell::Decimal("2"), Cell::Float(f64::NAN)]]);
     builder.unit(table, &[&[Cell::Decimal("3"), Cell::Float(f64::INFINITY)]]);
     fails_as(sink.write(&builder.batch).await, Class::Row);
-    let refused = sink.refused_units(&builder.batch).await.unwrap();
+    let refused = sink.refused_units(&builder.batch).await.unwrap().units;
     assert_eq!(units(&refused), [1, 2]);
     assert!(refused.iter().all(|refusal| refusal.reason == "value"));
     assert!(refused[0].message.contains("column n: the number has more digits"), "{}", refused[0].message);

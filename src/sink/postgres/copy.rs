@@ -105,6 +105,11 @@ impl<'a> Rows<'a> {
             .map(|&(unit, _)| unit)
     }
 
+    /// Whether rows of this unit are among them.
+    pub(super) fn holds(&self, unit: usize) -> bool {
+        self.units.iter().any(|&(held, _)| held == unit)
+    }
+
     /// For messages.
     pub(super) fn doing(&self) -> String {
         format!("writing to table {}", self.table.table.name)
@@ -216,7 +221,11 @@ impl CopyError {
     /// The error as delivery is to see it.
     pub(super) fn explain(&self, session: &Session, tables: &[Rows<'_>]) -> SinkError {
         let doing = tables[self.table].doing();
-        if self.at_start { explain_start(session, &self.error, &doing) } else { session.explain(&self.error, &doing) }
+        if self.at_start {
+            explain_start(session, &self.error, &doing)
+        } else {
+            session.explain_rows(&self.error, &doing)
+        }
     }
 }
 

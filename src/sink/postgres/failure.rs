@@ -1,5 +1,8 @@
 //! From the driver's error to [`SinkError`]: what was tried, where, the server's words, never a row's values.
 //!
+//! An error that came while rows were taken says more or less than its code: a trigger can raise any. So whatever left the
+//! session alive may be of one row ([`explain_rows`]); the walk finds out.
+//!
 //! The server puts values into an error's DETAIL and, for data exceptions (class 22), after a colon into the message
 //! itself: `invalid input value for enum mood: "angry"`. The first is never read, the second is cut off.
 
@@ -7,7 +10,7 @@ use std::error::Error as _;
 use std::io;
 
 use tokio_postgres::Error;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, Severity};
 
 use super::sqlstate::{ROW_POLICY, Verdict, classify};
 use crate::sink::{Class, SinkError};
@@ -55,6 +58,28 @@ pub(super) fn judge(refusal: &DbError) -> Verdict {
     classify(code)
 }
 
+/// As [`explain`], for an error that came while rows were taken or at COMMIT. One that left the session alive may be of a
+/// single row, whatever its code says.
+pub(super) fn explain_rows(error: &Error, doing: &str, at: &str) -> SinkError {
+    let mut explained = explain(error, doing, at);
+    if error.as_db_error().is_some_and(ends_statement_only) {
+        explained.class = class_of_rows(error.as_db_error(), explained.class);
+    }
+    explained
+}
+
+/// The class of an error that came while rows were taken.
+fn class_of_rows(refusal: Option<&DbError>, class: Class) -> Class {
+    // A partition that nobody made is missed by every row of today, one of another year by that row alone.
+    let lacks_partition = refusal.and_then(DbError::routine) == Some("ExecFindPartition");
+    if lacks_partition { Class::RowOrTable } else { class.while_rows_are_taken() }
+}
+
+/// Whether the server goes on with the session; a trigger cannot end it.
+fn ends_statement_only(refusal: &DbError) -> bool {
+    refusal.parsed_severity().map_or(refusal.severity() == "ERROR", |severity| severity == Severity::Error)
+}
+
 /// An error that we, not the server, put into words.
 pub(super) fn own(class: Class, code: &str, message: String, advice: &'static str) -> SinkError {
     SinkError { class, code: code.to_owned(), message, advice }
@@ -77,6 +102,7 @@ pub(super) fn words(refusal: &DbError) -> String {
         text.push_str(&format!(", constraint {constraint}"));
     }
     text.push(')');
+    // Meant for people, and for whoever wrote the trigger. DETAIL is where the server puts values.
     if let Some(hint) = refusal.hint() {
         text.push_str("; hint: ");
         text.push_str(&in_one_line(hint));

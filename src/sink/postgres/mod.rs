@@ -45,7 +45,7 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{Sql, around};
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
+    Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
     TableName, TableSchema, Written, quote,
 };
 use crate::clock::Timestamp;
@@ -226,8 +226,13 @@ impl Sink for PostgresSink {
         self.run(async |session, sql| series::write(session, sql, series).await).await
     }
 
-    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
-        self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
+        let (refusals, session_lives) =
+            self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await?;
+        if !session_lives {
+            self.session = connect::open(&self.url, self.statement_timeout).await.ok();
+        }
+        Ok(refusals)
     }
 
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {

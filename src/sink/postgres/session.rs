@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::tls::TlsStream;
 use tokio_postgres::{Client, Connection, Error, Socket};
 
-use super::failure::{explain, own};
+use super::failure::{explain, explain_rows, own};
 use super::server::{self, Repertoire, Server};
 use super::write::COMMITTING;
 use crate::sink::{Class, SinkError};
@@ -107,6 +107,15 @@ impl Session {
 
     /// What an error of the driver means.
     pub(super) fn explain(&self, error: &Error, doing: &str) -> SinkError {
+        self.explain_by(explain, error, doing)
+    }
+
+    /// As [`Session::explain`], for one that came while rows were taken or at COMMIT.
+    pub(super) fn explain_rows(&self, error: &Error, doing: &str) -> SinkError {
+        self.explain_by(explain_rows, error, doing)
+    }
+
+    fn explain_by(&self, explain: fn(&Error, &str, &str) -> SinkError, error: &Error, doing: &str) -> SinkError {
         let is_verdict = error.as_db_error().is_some();
         // The connection's own end says more than "connection closed".
         let error = if error.is_closed() { self.end.get().unwrap_or(error) } else { error };

@@ -48,6 +48,10 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("0A000", table("the server or the table cannot do this: a view without an INSTEAD OF trigger, for instance")),
     // Data exceptions: a value does not fit its column after all.
     ("22", row("value", "the value does not fit the column: compare the column's type with the rule's")),
+    (
+        "2200H",
+        table("a sequence is at its end: ALTER SEQUENCE … MAXVALUE or RESTART, or give the column a larger type"),
+    ),
     ("23", row("constraint", "the row breaks a constraint of the table")),
     ("23001", row("constraint", "the row breaks a restrict rule of the table")),
     ("23502", row("constraint", "a NOT NULL column got no value: give the column a default, or the rule's")),

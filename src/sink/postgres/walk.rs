@@ -6,13 +6,19 @@
 //! three tries for an offender and not 2·log₂ n. The refused ones get further chances as long as one of them moves, for
 //! a row may refer to one that came later.
 //!
+//! A code of class 22 or 23 blames the row. Any other may come from a trigger that refuses one row, or be the table's
+//! trouble (a sequence at its end, a right that is missing). What tells the two apart is whether later rows of the table go
+//! in; where the next few do not, a sample of them is tried before all of them are.
+//!
 //! It serves two callers. [`refused_units`] rolls back and tells; [`write_in_order`] commits if nothing was refused.
 //!
 //! The compare-and-swap is made first for both, so that rows which a rival or a lost COMMIT has already written are not
 //! taken for duplicates. Deferred constraints are made immediate: they would speak up only at COMMIT, of no row in
 //! particular.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Error;
 
@@ -22,36 +28,71 @@ use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::write;
-use crate::sink::{Batch, Class, REFUSALS_MAX, Refusal, SinkError, Written};
+use crate::sink::{Batch, Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, TableName, Written};
 
 const DOING: &str = "writing in the order of the journal";
+
+/// After so many rows of a table that were refused with a code that says nothing of rows, and none taken since, a sample of
+/// its later rows is tried.
+const DOUBTS_MAX: usize = 3;
+
+/// Rows in that sample, spread over the batch. At four round trips each, a second and a half at 25 ms.
+const SAMPLE_ROWS: usize = 16;
+
+/// A table that has taken no row for so long takes none: a row that waits for a lock does so until `statement_timeout`.
+const PATIENCE_WITHOUT_A_ROW: Duration = Duration::from_secs(10);
 
 /// What came of writing some units under a savepoint.
 enum Attempt {
     Taken,
-    Refused {
-        reason: &'static str,
-        message: String,
-        /// The unit that the server named, if it named one.
-        suspect: Option<usize>,
-    },
+    Refused(Refused),
+    /// A COPY could not even begin: whatever its code says, no row is at fault. The session is of no more use.
+    NotBegun(ClosedTable),
 }
 
-/// At most [`REFUSALS_MAX`] refused units of the batch, in journal order. Ends with ROLLBACK unless the session is of no
-/// more use.
-pub(super) async fn refused_units(session: &Session, sql: &Sql, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+struct Refused {
+    reason: &'static str,
+    message: String,
+    /// The unit that the server named, if it named one.
+    suspect: Option<usize>,
+    /// What it is if no row is at fault; `None` if the code blames the row.
+    doubt: Option<SinkError>,
+}
+
+/// A unit refused by itself.
+struct Offender {
+    unit: usize,
+    refused: Refused,
+}
+
+/// At most [`REFUSALS_MAX`] refused units of the batch, in journal order, and the tables that take none; and whether the
+/// session can still be used. Ends with ROLLBACK.
+pub(super) async fn refused_units(session: &Session, sql: &Sql, batch: &Batch) -> Result<(Refusals, bool), SinkError> {
     write::begin(session, sql, batch, &[], false).await?;
-    let refused = walk(session, batch, &mut Written::default()).await?;
-    session.rollback().await?;
-    Ok(refused)
+    let mut walk = Walk::new(session, batch);
+    walk.run().await?;
+    let refusals = walk.refusals();
+    let rolled_back = session.rollback().await;
+    let session_lives = rolled_back.is_ok();
+    // Without a closed table, there is nothing else that explains it.
+    if refusals.closed.is_empty() {
+        rolled_back?;
+    }
+    Ok((refusals, session_lives))
 }
 
 /// Writes the batch unit by unit where it must be; `Ok` only after COMMIT was confirmed. The caller rolls back after an
 /// error.
 pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) -> Result<Written, SinkError> {
-    let mut written = Written::default();
     write::begin(session, sql, batch, &[], true).await?;
-    if let Some(refusal) = walk(session, batch, &mut written).await?.first() {
+    let mut walk = Walk::new(session, batch);
+    walk.run().await?;
+    let written = std::mem::take(&mut walk.written);
+    let Refusals { units, closed } = walk.refusals();
+    if let Some(closed) = closed.into_iter().next() {
+        return Err(closed.error);
+    }
+    if let Some(refusal) = units.first() {
         let seq = batch.units[refusal.unit].seq;
         return Err(own(
             Class::Row,
@@ -65,84 +106,269 @@ pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) 
     Ok(written)
 }
 
-/// Walks over all units, in the transaction that is open. Empty means that every unit is in it.
-///
-/// When so many are refused for good it ends early, as though the batch ended with the message reached: a parent that
-/// would have come later is missed then, as it is by a batch that really ends there.
-async fn walk(session: &Session, batch: &Batch, written: &mut Written) -> Result<Vec<Refusal>, SinkError> {
-    session.wait(1, DOING, session.client().batch_execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
-    let units: Vec<usize> = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
-    let mut waiting = Vec::from_iter((!units.is_empty()).then_some(0..units.len()));
-    let mut refused = Vec::new();
-    loop {
-        first_chances(session, batch, &units, &mut waiting, &mut refused, written).await?;
-        refused = further_chances(session, batch, refused, written).await?;
-        // With room for many more, going on is worth it.
-        if refused.len() > REFUSALS_MAX / 2 || waiting.is_empty() {
-            // The message at the limit may have brought a few too many.
-            refused.truncate(REFUSALS_MAX);
-            return Ok(refused);
-        }
-    }
+/// A walk over all units, in the transaction that is open.
+struct Walk<'a> {
+    session: &'a Session,
+    batch: &'a Batch,
+    /// Those to be tried, in journal order.
+    units: Vec<usize>,
+    /// Ranges of `units` that were not tried yet, not empty ones, the next one last.
+    waiting: Vec<Range<usize>>,
+    refused: Vec<Offender>,
+    closed: Vec<ClosedTable>,
+    /// The last unit of each table that is known to go in.
+    passed: HashMap<&'a TableName, usize>,
+    written: Written,
+    begun: Instant,
 }
 
-/// Tries the ranges of `units` in `waiting` (not empty ones, the next one last), keeping what is taken: to the end, or
-/// until [`REFUSALS_MAX`] units are `refused` and their message is done, whose rows may refer to each other.
-async fn first_chances(
-    session: &Session,
-    batch: &Batch,
-    units: &[usize],
-    waiting: &mut Vec<Range<usize>>,
-    refused: &mut Vec<Refusal>,
-    written: &mut Written,
-) -> Result<(), SinkError> {
-    let seq = |index: usize| batch.units[units[index]].seq;
-    while let Some(range) = waiting.pop() {
-        let begins_message = range.start == 0 || seq(range.start) != seq(range.start - 1);
-        if refused.len() >= REFUSALS_MAX && begins_message {
-            waiting.push(range);
-            break;
+impl<'a> Walk<'a> {
+    fn new(session: &'a Session, batch: &'a Batch) -> Walk<'a> {
+        let units: Vec<usize> = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
+        Walk {
+            session,
+            batch,
+            waiting: Vec::from_iter((!units.is_empty()).then_some(0..units.len())),
+            units,
+            refused: Vec::new(),
+            closed: Vec::new(),
+            passed: HashMap::new(),
+            written: Written::default(),
+            begun: Instant::now(),
         }
-        let tried = attempt(session, batch, &units[range.clone()], written).await?;
-        crash_point!("postgres.unit.tried");
-        let Attempt::Refused { reason, message, suspect } = tried else { continue };
-        if range.len() == 1 {
-            refused.push(Refusal { unit: units[range.start], reason, message });
-            continue;
-        }
-        let parts = split(range, suspect.and_then(|unit| units.binary_search(&unit).ok()));
-        waiting.extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
-    Ok(())
-}
 
-/// Tries the refused units again until none of them moves; returns those that are still refused.
-async fn further_chances(
-    session: &Session,
-    batch: &Batch,
-    mut refused: Vec<Refusal>,
-    written: &mut Written,
-) -> Result<Vec<Refusal>, SinkError> {
-    while !refused.is_empty() {
-        // Often all of them are children whose parents came behind them: one COPY for each table then takes them.
-        let units: Vec<usize> = refused.iter().map(|refusal| refusal.unit).collect();
-        if units.len() > 1
-            && let Attempt::Taken = attempt(session, batch, &units, written).await?
-        {
-            return Ok(Vec::new());
-        }
-        let mut still_refused = Vec::new();
-        for &unit in &units {
-            if let Attempt::Refused { reason, message, .. } = attempt(session, batch, &[unit], written).await? {
-                still_refused.push(Refusal { unit, reason, message });
+    /// Nothing refused and nothing closed means that every unit is in the transaction.
+    ///
+    /// When so many are refused for good it ends early, as though the batch ended with the message reached: a parent that
+    /// would have come later is missed then, as it is by a batch that really ends there.
+    async fn run(&mut self) -> Result<(), SinkError> {
+        self.session.wait(1, DOING, self.session.client().batch_execute("SET CONSTRAINTS ALL IMMEDIATE")).await?;
+        loop {
+            if !self.first_chances().await? || !self.further_chances().await? {
+                return Ok(());
+            }
+            // With room for many more, going on is worth it.
+            if self.refused.len() > REFUSALS_MAX / 2 || self.waiting.is_empty() {
+                // The message at the limit may have brought a few too many.
+                self.refused.truncate(REFUSALS_MAX);
+                return Ok(());
             }
         }
-        refused = still_refused;
-        if refused.len() == units.len() {
-            break;
+    }
+
+    /// What came of it.
+    fn refusals(mut self) -> Refusals {
+        let mut refusals = Refusals::default();
+        for Offender { unit, refused } in std::mem::take(&mut self.refused) {
+            match refused.doubt {
+                Some(error) if !self.is_passed(unit) => self.close(unit, error),
+                _ => refusals.units.push(Refusal { unit, reason: refused.reason, message: refused.message }),
+            }
+        }
+        refusals.closed = self.closed;
+        refusals
+    }
+
+    fn table(&self, unit: usize) -> &'a TableName {
+        table_of(self.batch, unit)
+    }
+
+    fn is_closed(&self, unit: usize) -> bool {
+        self.closed.iter().any(|closed| self.table(closed.unit) == self.table(unit))
+    }
+
+    /// Whether a later row of the unit's table goes in.
+    fn is_passed(&self, unit: usize) -> bool {
+        self.passed.get(self.table(unit)).is_some_and(|&passed| passed > unit)
+    }
+
+    fn pass(&mut self, units: &[usize]) {
+        for &unit in units {
+            let passed = self.passed.entry(table_of(self.batch, unit)).or_insert(unit);
+            *passed = unit.max(*passed);
         }
     }
-    Ok(refused)
+
+    fn close(&mut self, unit: usize, error: SinkError) {
+        if !self.is_closed(unit) {
+            self.closed.push(ClosedTable { unit, error });
+        }
+    }
+
+    /// Tries what is waiting, keeping what is taken: to the end, or until [`REFUSALS_MAX`] units are refused and their
+    /// message is done, whose rows may refer to each other. `false` if the session is over.
+    async fn first_chances(&mut self) -> Result<bool, SinkError> {
+        let seq = |walk: &Walk<'_>, index: usize| walk.batch.units[walk.units[index]].seq;
+        while let Some(range) = self.waiting.pop() {
+            let begins_message = range.start == 0 || seq(self, range.start) != seq(self, range.start - 1);
+            if self.refused.len() >= REFUSALS_MAX && begins_message {
+                self.waiting.push(range);
+                break;
+            }
+            let mut tried: Vec<usize> = self.units[range.clone()].to_vec();
+            tried.retain(|&unit| !self.is_closed(unit));
+            if tried.is_empty() {
+                continue;
+            }
+            let attempt = self.attempt(&tried).await?;
+            crash_point!("postgres.unit.tried");
+            let refused = match attempt {
+                Attempt::Taken => continue,
+                Attempt::NotBegun(closed) => {
+                    self.closed.push(closed);
+                    return Ok(false);
+                }
+                Attempt::Refused(refused) => refused,
+            };
+            if let [unit] = tried[..] {
+                self.refused.push(Offender { unit, refused });
+                if !self.settle_doubt(unit).await? {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let parts = split(range, refused.suspect.and_then(|unit| self.units.binary_search(&unit).ok()));
+            self.waiting.extend(parts.into_iter().filter(|part| !part.is_empty()));
+        }
+        Ok(true)
+    }
+
+    /// After `unit` was refused: closes its table if nothing else of it goes in either. `false` if the session is over.
+    async fn settle_doubt(&mut self, unit: usize) -> Result<bool, SinkError> {
+        let table = self.table(unit);
+        let in_doubt = |offender: &&Offender| {
+            offender.refused.doubt.is_some() && self.table(offender.unit) == table && !self.is_passed(offender.unit)
+        };
+        let count = self.refused.iter().filter(in_doubt).count();
+        let Some(Offender { unit: first, refused }) = self.refused.iter().find(in_doubt) else { return Ok(true) };
+        if count < DOUBTS_MAX && self.begun.elapsed() < PATIENCE_WITHOUT_A_ROW {
+            return Ok(true);
+        }
+        let closing = (*first, refused.doubt.clone());
+        for unit in self.sample(table) {
+            match self.probe(unit).await? {
+                Attempt::Taken => return Ok(true),
+                Attempt::NotBegun(closed) => {
+                    self.closed.push(closed);
+                    return Ok(false);
+                }
+                Attempt::Refused(_) if self.begun.elapsed() >= PATIENCE_WITHOUT_A_ROW => break,
+                Attempt::Refused(_) => {}
+            }
+        }
+        if let (unit, Some(error)) = closing {
+            self.close(unit, error);
+        }
+        Ok(true)
+    }
+
+    /// Units of a table that were not tried by themselves yet, spread over the batch, the last one among them.
+    fn sample(&self, table: &TableName) -> Vec<usize> {
+        let waiting = self.waiting.iter().rev().flat_map(|range| &self.units[range.clone()]).copied();
+        let candidates: Vec<usize> = waiting.filter(|&unit| self.table(unit) == table).collect();
+        spread(candidates.len()).map(|index| candidates[index]).collect()
+    }
+
+    /// Tries a unit ahead of its turn, and takes it back; that it went in is remembered.
+    async fn probe(&mut self, unit: usize) -> Result<Attempt, SinkError> {
+        let client = self.session.client();
+        let swallowed = self.written.swallowed.len();
+        self.session.wait(1, DOING, client.batch_execute("SAVEPOINT probe")).await?;
+        let attempt = self.attempt(&[unit]).await?;
+        if !matches!(attempt, Attempt::NotBegun(_)) {
+            const BACK: &str = "ROLLBACK TO SAVEPOINT probe; RELEASE SAVEPOINT probe";
+            self.session.wait(2, DOING, client.batch_execute(BACK)).await?;
+        }
+        self.written.swallowed.truncate(swallowed);
+        Ok(attempt)
+    }
+
+    /// Tries the refused units again until none of them moves; keeps those that are still refused. `false` if the session is
+    /// over.
+    async fn further_chances(&mut self) -> Result<bool, SinkError> {
+        loop {
+            // What a closed table did not take says nothing more.
+            let units = self.refused.iter().map(|offender| offender.unit);
+            let units: Vec<usize> = units.filter(|&unit| !self.is_closed(unit)).collect();
+            // Often all of them are children whose parents came behind them: one COPY for each table then takes them.
+            if units.len() > 1 {
+                match self.attempt(&units).await? {
+                    Attempt::Taken => {
+                        self.refused.clear();
+                        return Ok(true);
+                    }
+                    Attempt::NotBegun(closed) => {
+                        self.closed.push(closed);
+                        return Ok(false);
+                    }
+                    Attempt::Refused(_) => {}
+                }
+            }
+            let mut still_refused = Vec::new();
+            for &unit in &units {
+                match self.attempt(&[unit]).await? {
+                    Attempt::Taken => {}
+                    Attempt::NotBegun(closed) => {
+                        self.closed.push(closed);
+                        return Ok(false);
+                    }
+                    Attempt::Refused(refused) => still_refused.push(Offender { unit, refused }),
+                }
+            }
+            self.refused = still_refused;
+            if self.refused.len() == units.len() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Writes the rows of `units` under a savepoint. Three round trips, two more for each further table, a last one to take
+    /// them back.
+    async fn attempt(&mut self, units: &[usize]) -> Result<Attempt, SinkError> {
+        let session = self.session;
+        let mut written = Written::default();
+        let tables = Rows::collect(self.batch, units.iter().copied());
+        let steps = tables.iter().map(|rows| rows.statement_count().saturating_add(1)).fold(2, u32::saturating_add);
+        let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables, &mut written)).await?;
+        let failed = match tried {
+            Ok(Ok(())) => {
+                self.written.swallowed.append(&mut written.swallowed);
+                self.pass(units);
+                return Ok(Attempt::Taken);
+            }
+            Ok(Err(error)) => return Err(session.explain(&error, DOING)),
+            Err(failed) => failed,
+        };
+        let mut error = failed.explain(session, &tables);
+        let Some(refusal) = failed.error.as_db_error() else { return Err(error) };
+        let first = units.iter().copied().find(|&unit| tables[failed.table].holds(unit));
+        match (error.class, first) {
+            (Class::Table, Some(unit)) => return Ok(Attempt::NotBegun(ClosedTable { unit, error })),
+            (class, _) if class.may_be_a_row() => {}
+            _ => return Err(error),
+        }
+        const BACK: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
+        session.wait(2, DOING, session.client().batch_execute(BACK)).await?;
+        let line = refusal.where_().and_then(copy_line);
+        let suspect = line.and_then(|line| tables[failed.table].unit_of_line(line));
+        let verdict = judge(refusal);
+        let reason = if verdict.class == Class::Row { verdict.reason } else { "constraint" };
+        let is_sure = error.class == Class::Row;
+        error.class = error.class.without_a_row();
+        let doubt = (!is_sure).then_some(error);
+        Ok(Attempt::Refused(Refused { reason, message: words(refusal), suspect, doubt }))
+    }
+}
+
+fn table_of(batch: &Batch, unit: usize) -> &TableName {
+    &batch.tables[batch.units[unit].table].table.name
+}
+
+/// Up to [`SAMPLE_ROWS`] indexes below `count`, the last one among them, each once, the furthest first.
+fn spread(count: usize) -> impl Iterator<Item = usize> {
+    let rows = SAMPLE_ROWS.min(count);
+    (0..rows).rev().map(move |row| (row + 1) * count / rows - 1)
 }
 
 /// The parts of a refused range of two or more, the one to be tried next last; each is shorter than the whole.
@@ -154,38 +380,6 @@ fn split(range: Range<usize>, suspect: Option<usize>) -> Vec<Range<usize>> {
             vec![middle..range.end, range.start..middle]
         }
     }
-}
-
-/// Writes the rows of `units` under a savepoint. Three round trips, two more for each further table, a last one to take
-/// them back.
-async fn attempt(
-    session: &Session,
-    batch: &Batch,
-    units: &[usize],
-    written: &mut Written,
-) -> Result<Attempt, SinkError> {
-    let mut tried_written = Written::default();
-    let client = session.client();
-    let tables = Rows::collect(batch, units.iter().copied());
-    let steps = tables.iter().map(|rows| rows.statement_count().saturating_add(1)).fold(2, u32::saturating_add);
-    let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables, &mut tried_written)).await?;
-    let failed = match tried {
-        Ok(Ok(())) => {
-            written.swallowed.append(&mut tried_written.swallowed);
-            return Ok(Attempt::Taken);
-        }
-        Ok(Err(error)) => return Err(session.explain(&error, DOING)),
-        Err(failed) => failed,
-    };
-    let refusal = failed.error.as_db_error().map(|refusal| (refusal, judge(refusal)));
-    let Some((refusal, verdict)) = refusal.filter(|(_, verdict)| verdict.class == Class::Row && !failed.at_start)
-    else {
-        return Err(failed.explain(session, &tables));
-    };
-    session.wait(2, DOING, client.batch_execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt")).await?;
-    let line = refusal.where_().and_then(copy_line);
-    let suspect = line.and_then(|line| tables[failed.table].unit_of_line(line));
-    Ok(Attempt::Refused { reason: verdict.reason, message: words(refusal), suspect })
 }
 
 /// The outer error is a COPY's, the inner one that of the savepoint around it.
@@ -200,14 +394,15 @@ async fn write_under_savepoint(
         client.batch_execute("SAVEPOINT attempt"),
         futures_util::future::join_all(tables.iter().map(|rows| rows.prepare(client))),
     );
-    let prepared: Result<Vec<_>, Error> = prepared.into_iter().collect();
-    match saved.and(prepared) {
-        Ok(statements) => {
-            let release = client.batch_execute("RELEASE SAVEPOINT attempt");
-            copy::run(client, tables, statements, Start::InTurn, release, written).await
-        }
-        Err(error) => Ok(Err(error)),
+    if let Err(error) = saved {
+        return Ok(Err(error));
     }
+    let mut statements = Vec::with_capacity(tables.len());
+    for (table, prepared) in prepared.into_iter().enumerate() {
+        statements.push(prepared.map_err(|error| CopyError { table, error, at_start: true })?);
+    }
+    let release = client.batch_execute("RELEASE SAVEPOINT attempt");
+    copy::run(client, tables, statements, Start::InTurn, release, written).await
 }
 
 #[cfg(test)]
@@ -227,6 +422,14 @@ mod tests {
             let covered: Vec<usize> = parts.iter().cloned().flatten().collect();
             prop_assert_eq!(covered, range.collect::<Vec<_>>());
             prop_assert!(parts.iter().all(|part| part.len() < len));
+        }
+
+        #[test]
+        fn a_sample_holds_the_last_row_and_none_twice(count in 0usize..10_000) {
+            let sample: Vec<usize> = spread(count).collect();
+            prop_assert_eq!(sample.len(), count.min(SAMPLE_ROWS));
+            prop_assert_eq!(sample.first().copied(), count.checked_sub(1));
+            prop_assert!(sample.windows(2).all(|pair| pair[0] > pair[1]));
         }
     }
 }

@@ -143,7 +143,7 @@ impl Closing {
     /// `Ok` if it was committed.
     pub(super) fn explain(self, session: &Session) -> Result<(), SinkError> {
         self.compared.map_err(|error| changed_or_failed(session, &error))?;
-        self.committed.map_err(|error| session.explain(&error, COMMITTING))
+        self.committed.map_err(|error| session.explain_rows(&error, COMMITTING))
     }
 }
 

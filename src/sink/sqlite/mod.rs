@@ -28,7 +28,7 @@ use self::codes::{Moment, sink_error};
 use self::connect::OpenDatabase;
 pub use self::encode::SqliteEncoder;
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, Refusal, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
+    Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
     TableName, TableSchema, Written,
 };
 use crate::clock::Timestamp;
@@ -169,7 +169,7 @@ impl Sink for SqliteSink {
         self.with_open(|open| series::write(open, series).map(|()| Written::default()))
     }
 
-    async fn refused_units(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+    async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
         self.with_connection(|connection| walk::refused_units(connection, batch))
     }
 

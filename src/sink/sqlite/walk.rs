@@ -10,24 +10,24 @@
 //! until the offenders stand alone. The one imprecision: a unit whose deferred parent comes later in the same batch may
 //! be refused along with a true offender.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, Transaction, ffi};
 
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
 use super::{ledger, witness};
-use crate::sink::{Batch, Class, Refusal, SinkError};
+use crate::sink::{Batch, Class, ClosedTable, Refusal, Refusals, SinkError, TableName};
 
-/// The units refused, leaving nothing behind.
-pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+/// The units refused, and the tables that take none, leaving nothing behind.
+pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Refusals, SinkError> {
     let mut search = Search { connection, batch, refused: BTreeMap::new() };
     while search.try_each_unit()? == End::Cut {}
     let accepted = search.remaining();
     if search.try_commit(&accepted)?.is_err() {
         search.halve(&mut Vec::new(), &accepted)?;
     }
-    Ok(search.refused.into_values().collect())
+    Ok(search.refusals())
 }
 
 /// Writes the batch unit by unit; `Ok` only after COMMIT.
@@ -91,7 +91,7 @@ fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -
 struct Search<'a> {
     connection: &'a mut Connection,
     batch: &'a Batch,
-    refused: BTreeMap<usize, Refusal>,
+    refused: BTreeMap<usize, Refused>,
 }
 
 impl Search<'_> {
@@ -99,6 +99,27 @@ impl Search<'_> {
         (0..self.batch.units.len())
             .filter(|unit| !self.batch.is_excluded(*unit) && !self.refused.contains_key(unit))
             .collect()
+    }
+
+    /// Where a later row of its table goes in, a refused row is at fault; where none does, a code that says nothing of rows
+    /// closes the table.
+    fn refusals(self) -> Refusals {
+        let table = |unit: usize| &self.batch.tables[self.batch.units[unit].table].table.name;
+        // In order, so the last one of each table stays.
+        let passed: HashMap<&TableName, usize> = self.remaining().into_iter().map(|unit| (table(unit), unit)).collect();
+        let mut closed_tables = HashSet::new();
+        let mut refusals = Refusals::default();
+        for (unit, refused) in self.refused {
+            match refused.doubt {
+                Some(error) if passed.get(table(unit)).is_none_or(|&passed| passed < unit) => {
+                    if closed_tables.insert(table(unit)) {
+                        refusals.closed.push(ClosedTable { unit, error: *error });
+                    }
+                }
+                _ => refusals.units.push(Refusal { unit, reason: refused.reason, message: refused.message }),
+            }
+        }
+        refusals
     }
 
     /// After a cut: begin again without the units refused so far.
@@ -111,7 +132,7 @@ impl Search<'_> {
                 .rollback()
                 .map_err(|error| sink_error("cannot roll back a trial", &error, Moment::Elsewhere))?;
         }
-        self.refused.extend(refused.into_iter().map(|(unit, refused)| (unit, refusal(unit, refused))));
+        self.refused.extend(refused);
         Ok(end)
     }
 
@@ -134,7 +155,7 @@ impl Search<'_> {
                 return Ok(());
             }
             (Err(refused), &[unit]) => {
-                self.refused.insert(unit, refusal(unit, refused));
+                self.refused.insert(unit, refused);
                 return Ok(());
             }
             (Err(_), _) => {}
@@ -143,10 +164,6 @@ impl Search<'_> {
         self.halve(accepted, first)?;
         self.halve(accepted, second)
     }
-}
-
-fn refusal(unit: usize, refused: Refused) -> Refusal {
-    Refusal { unit, reason: refused.reason, message: refused.message }
 }
 
 /// Inserts one unit, or nothing of it.
@@ -159,8 +176,10 @@ fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Resul
             run("RELEASE unit").map_err(failed)?;
             Ok(Ok(()))
         }
-        Err(InsertError::Failed(error)) => Err(error),
-        Err(InsertError::Refused(refused)) => {
+        // A table that is gone, say: others go in all the same.
+        Err(InsertError::Failed(error)) if error.class != Class::Table => Err(error),
+        Err(error) => {
+            let refused = error.into_refused();
             // Without a transaction the savepoint is gone as well.
             if !connection.is_autocommit() {
                 run("ROLLBACK TO unit").and_then(|_| run("RELEASE unit")).map_err(failed)?;
@@ -200,6 +219,7 @@ fn commit_under_hook(
             reason: refusal_reason(code),
             message: found.message,
             lacks_parent: true,
+            doubt: None,
         })),
         _ => Err(found),
     }

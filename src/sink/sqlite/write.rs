@@ -6,7 +6,7 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 
-use super::codes::{Moment, classify, code_and_words, name, refusal_reason, sink_error};
+use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::{ledger, witness};
@@ -39,6 +39,8 @@ pub(super) struct Refused {
     pub(super) message: String,
     /// A row that comes later may mend it.
     pub(super) lacks_parent: bool,
+    /// What it is if no row is at fault; `None` if the code blames the row.
+    pub(super) doubt: Option<Box<SinkError>>,
 }
 
 /// Writes the batch; `Ok` only after COMMIT.
@@ -196,16 +198,41 @@ impl<'a> Inserter<'a> {
         {
             return InsertError::Failed(sink_error(&self.what(), &error, Moment::Elsewhere));
         }
-        let found = sink_error(&self.what(), error, Moment::Row);
-        if classify(code, Moment::Row).0 != Class::Row {
+        let mut found = sink_error(&self.what(), error, Moment::Row);
+        if code == ffi::SQLITE_FULL && self.is_out_of_rowids() {
+            found = self.out_of_rowids();
+        }
+        if !found.class.may_be_a_row() {
             return InsertError::Failed(found);
         }
         InsertError::Refused(Refused {
             code: name(code),
             reason: refusal_reason(code),
-            message: found.message,
+            message: found.message.clone(),
             lacks_parent: code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+            doubt: (found.class != Class::Row)
+                .then(|| Box::new(SinkError { class: found.class.without_a_row(), ..found })),
         })
+    }
+
+    /// Whether the table has given out its last AUTOINCREMENT id, which SQLite tells as a full disk.
+    fn is_out_of_rowids(&self) -> bool {
+        let table = &self.rows.table.name;
+        let ask = format!(
+            "SELECT 1 FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE \
+             AND (seq = ?2 OR EXISTS (SELECT 1 FROM {} WHERE rowid = ?2))",
+            table.quoted()
+        );
+        self.connection.query_row(&ask, (&table.name, i64::MAX), |_| Ok(())).is_ok()
+    }
+
+    fn out_of_rowids(&self) -> SinkError {
+        SinkError {
+            class: Class::RowOrTable,
+            code: "SQLITE_FULL".to_owned(),
+            message: format!("{}: its AUTOINCREMENT has given out the largest id there is (SQLITE_FULL)", self.what()),
+            advice: "the disk is not full: move the row with that id, and lower `seq` of the table in sqlite_sequence",
+        }
     }
 
     fn unfit(&self, column: usize, unfit: Unfit) -> Refused {
@@ -215,6 +242,7 @@ impl<'a> Inserter<'a> {
             reason: unfit.reason(),
             message: format!("{}: column {column}: {unfit}", self.what()),
             lacks_parent: false,
+            doubt: None,
         }
     }
 
@@ -233,9 +261,26 @@ impl<'a> Inserter<'a> {
 }
 
 impl InsertError {
+    /// For an error of class Table, that of a table which takes nothing.
+    pub(super) fn into_refused(self) -> Refused {
+        match self {
+            InsertError::Refused(refused) => refused,
+            InsertError::Failed(error) => Refused {
+                code: error.code.clone(),
+                reason: "constraint",
+                message: error.message.clone(),
+                lacks_parent: false,
+                doubt: Some(Box::new(error)),
+            },
+        }
+    }
+
     pub(super) fn into_sink_error(self) -> SinkError {
         match self {
             InsertError::Failed(error) => error,
+            InsertError::Refused(Refused { doubt: Some(error), .. }) => {
+                SinkError { class: error.class.while_rows_are_taken(), ..*error }
+            }
             InsertError::Refused(refused) => SinkError {
                 class: Class::Row,
                 code: refused.code,
