@@ -136,6 +136,8 @@ impl source::Journal for Pushed {
 
     fn submit(&mut self) {}
 
+    fn discard(&mut self) {}
+
     fn is_backlogged(&self) -> bool {
         false
     }

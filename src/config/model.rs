@@ -74,8 +74,10 @@ pub struct Mqtt {
     pub connect_timeout: Duration,
     /// 1000: at 20 (Mosquitto's default window) each fdatasync would cover 20 messages at most.
     pub receive_maximum: u16,
-    /// Bytes, the whole packet. 1 MiB: EMQX's default.
+    /// Bytes, the whole packet. 1 MiB: EMQX's default. Not announced: a broker would drop what is larger without a word.
     pub max_packet_size: u32,
+    /// How many topic aliases an MQTT 5 broker may use towards us. 0: several brokers get them wrong.
+    pub topic_alias_maximum: u16,
     /// Waits before the next attempt to connect. 200 ms: most cuts heal at once. 30 s: a broker that was down for an
     /// hour is found again within this time.
     pub retry: Retry,

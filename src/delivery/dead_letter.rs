@@ -66,7 +66,9 @@ pub(super) fn reason_of_fault(fault: Fault) -> Reason {
     let (code, error) = match fault {
         Fault::TooLarge => ("size", "the message is larger than mqtt.max_packet_size; its payload was not kept"),
         Fault::TopicNotUtf8 => ("topic", "the topic is not valid UTF-8, or holds a NUL character"),
-        Fault::UnknownAlias => ("topic", "the broker used a topic alias that it never announced"),
+        Fault::UnknownAlias => {
+            ("topic", "the broker sent it without a topic, under a topic alias that it never announced")
+        }
     };
     Reason { code, error: error.to_owned(), attempts: 0 }
 }

@@ -115,6 +115,15 @@ impl<F: Fs> Intake<F> {
         self.staged.clear();
     }
 
+    /// Forgets what is staged and not submitted, as though it had never been pushed.
+    pub fn discard(&mut self) {
+        if !self.staged.is_empty() || !self.releases.is_empty() {
+            self.ordinal = self.ordinal_before;
+        }
+        self.staged.clear();
+        self.releases.clear();
+    }
+
     /// Whether so much is waiting for the disk (or the journal is full and pausing) that the session should stop
     /// reading until [`Intake::changed`].
     pub fn is_backlogged(&self) -> bool {

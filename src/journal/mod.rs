@@ -24,6 +24,7 @@ mod id_file;
 pub mod inspect;
 mod intake;
 mod lock_file;
+mod numbering;
 mod pace;
 #[cfg(any(test, feature = "fault-injection"))]
 mod proof;

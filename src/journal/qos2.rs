@@ -1,39 +1,60 @@
-//! Which QoS 2 messages have been taken, so that a redelivery after a crash is recognised.
+//! Which QoS 2 messages have been taken, so that a second copy of one is recognised, after a crash too.
 //!
 //! A pure function of the record stream: the writer keeps one copy (snapshotted at the start of each segment), the
 //! session another that runs ahead of the disk.
 //!
+//! An id is in one of three states (MQTT 3.1.1 and 5, section 4.3.3):
+//!
+//! - *Unreleased*: taken, no PUBREL yet. Another PUBLISH with this id and content is a second copy, with DUP or without
+//!   it ([MQTT-4.3.3-10]). With other content it is another message: the broker gave the first one up.
+//! - *Released*: PUBREL came, and our PUBCOMP may be lost. A broker sends PUBREL again then, so a PUBLISH is a new message
+//!   that has been given the id anew. Mosquitto alone sends a PUBLISH again, with DUP, when reconnects follow each other
+//!   quickly. Whether that is a second copy can only be told of a broker that gives ids out in order ([`super::numbering`]):
+//!   there the id's turn comes again 65,535 messages later. Of any other broker it is taken as new: twice rather than lost.
+//! - *Forgotten*: PUBCOMP arrived for certain, as the broker has answered something that was sent after it. New.
+//!
 //! ```text
 //! snapshot = count u32 | entries, oldest first: packet_id u16 | released u8 | age u32 | content_hash u64
 //! ```
-//! `age` is how many ids have been taken since.
+//! `age` is how many messages of QoS 1 and 2 were recorded since the id was taken, or since it was released. The entry of
+//! packet id 0, which MQTT does not have, holds the age of the last confirmation and how the broker numbers.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::numbering::Numbering;
 use super::record::{self, Kind};
 
-/// How many newer ids must have been taken before a released one is forgotten. Half of all packet ids: a broker that
-/// numbers in turn is then half a round away from using the id again.
-const RELEASED_KEPT: u64 = 32_768;
+/// After so many messages a released id is forgotten, even if nothing said that PUBCOMP arrived. A broker that numbers in
+/// order is then three quarters of a round away from giving the id out again.
+const RELEASED_KEPT: u64 = 16_384;
+
+/// More elements than this in the queue of releases, and those that mean nothing any more are swept out.
+const QUEUE_LEN_MAX: usize = 2 * 65_536;
 
 /// Bytes of an entry in a snapshot.
 const ENTRY_LEN: usize = 2 + 1 + 4 + 8;
 
-/// Packet ids known to this session, with the hash of what they carried. At most 65,535 entries of 24 bytes, and as
-/// many in the queue that ages them; nothing is allocated until the first QoS 2 message.
+/// The packet id under which a snapshot holds what is no entry.
+const NO_PACKET_ID: u16 = 0;
+
+/// Packet ids known to this session, with the hash of what they carried. At most 65,535 entries of 24 bytes; nothing is
+/// allocated until the first QoS 2 message.
 #[derive(Debug, Clone, Default)]
 pub struct Qos2Table {
     entries: HashMap<u16, Taken>,
-    /// The last [`RELEASED_KEPT`] takes, oldest first: packet id and number of the take. An id taken again is in it
-    /// twice; the older number is then stale.
-    order: VecDeque<(u16, u64)>,
-    /// How many ids were ever taken.
+    /// Releases, oldest first: packet id and number. One that its entry does not agree with means nothing any more.
+    released: VecDeque<(u16, u64)>,
+    /// How many messages of QoS 1 and 2 were recorded.
     takes: u64,
+    /// Every acknowledgement that answers what was recorded before this number, has arrived at the broker.
+    confirmed: u64,
+    numbering: Numbering,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     content_hash: u64,
+    /// `takes` after it was taken; once it is released, `takes` at that time.
     number: u64,
     released: bool,
 }
@@ -43,34 +64,63 @@ struct Taken {
 pub enum Qos2Verdict {
     /// Never seen: store it.
     New,
-    /// Already taken: do not store it again, acknowledge it.
+    /// Taken and not released: do not store it again, acknowledge it.
     Duplicate,
+    /// Taken and released: as a duplicate, and its release is recorded once more, because the broker holds it still.
+    Repeated,
 }
 
 impl Qos2Table {
-    /// `dup=0` is always new; `dup=1` with a known id and the same content hash is a duplicate.
+    /// Released in place of an id that MQTT does not have: the broker gave ids to messages that are not recorded. What is
+    /// recorded then says nothing of how it numbers.
+    pub const UNRECORDED: u16 = NO_PACKET_ID;
+
+    /// Whether a PUBLISH with this id and content is a second copy. See the head of this file.
     pub fn verdict(&self, packet_id: u16, dup: bool, content_hash: u64) -> Qos2Verdict {
         match self.entries.get(&packet_id) {
-            Some(taken) if dup && taken.content_hash == content_hash => Qos2Verdict::Duplicate,
+            Some(taken) if taken.content_hash != content_hash => Qos2Verdict::New,
+            Some(taken) if !taken.released => Qos2Verdict::Duplicate,
+            Some(_) if dup && self.numbering.is_in_order() => Qos2Verdict::Repeated,
             _ => Qos2Verdict::New,
         }
     }
 
-    /// A message with this id was taken.
-    pub fn take(&mut self, packet_id: u16, content_hash: u64) {
+    /// A QoS 2 message with this id was recorded.
+    pub fn take(&mut self, packet_id: u16, dup: bool, content_hash: u64) {
+        let known = self.entries.get(&packet_id);
+        // A copy that could not be told from a new message says nothing of how the broker numbers.
+        if !(dup && known.is_some_and(|taken| taken.content_hash == content_hash)) {
+            self.numbering.took(packet_id, dup, self.in_flight_max());
+        }
         self.takes += 1;
-        self.insert(packet_id, Taken { content_hash, number: self.takes, released: false });
-        self.forget_aged();
+        self.entries.insert(packet_id, Taken { content_hash, number: self.takes, released: false });
+        self.forget();
     }
 
-    /// The broker released the id (PUBREL). Kept until 32,768 newer ids have been taken, because Mosquitto sends a
-    /// PUBLISH again even after its PUBREL when reconnects follow each other quickly.
-    pub fn release(&mut self, packet_id: u16) {
-        let Some(taken) = self.entries.get_mut(&packet_id) else { return };
-        taken.released = true;
-        if is_aged(self.takes, taken.number) {
-            self.entries.remove(&packet_id);
+    /// `messages` QoS 1 messages were recorded: the broker gives them ids out of the same numbers.
+    pub fn pass(&mut self, messages: u64) {
+        if messages > 0 {
+            self.takes += messages;
+            self.numbering.passed(messages);
+            self.forget();
         }
+    }
+
+    /// The broker released the id (PUBREL). As it answers our PUBREC with it, all that was acknowledged before that
+    /// PUBREC has arrived. For an id that is released already: our PUBCOMP may be lost from now on again.
+    pub fn release(&mut self, packet_id: u16) {
+        if packet_id == Qos2Table::UNRECORDED {
+            return self.numbering = Numbering::default();
+        }
+        let Some(taken) = self.entries.get_mut(&packet_id) else { return };
+        if !taken.released {
+            self.confirmed = self.confirmed.max(taken.number);
+        }
+        if !taken.released || taken.number != self.takes {
+            *taken = Taken { number: self.takes, released: true, ..*taken };
+            self.released.push_back((packet_id, self.takes));
+        }
+        self.forget();
     }
 
     /// The broker lost the session.
@@ -81,11 +131,12 @@ impl Qos2Table {
     /// What a record, of whatever kind, does to the table.
     pub(super) fn apply(&mut self, kind: Kind, flags: u8, body: &[u8]) {
         match kind {
-            Kind::Message => {
-                if let Some((Some((packet_id, content_hash)), _)) = record::message_body(flags, body) {
-                    self.take(packet_id, content_hash);
+            Kind::Message => match record::message_body(flags, body) {
+                Some((Some((packet_id, content_hash)), _)) => {
+                    self.take(packet_id, record::is_dup(flags), content_hash);
                 }
-            }
+                _ => self.pass(u64::from(record::is_at_least_once(flags))),
+            },
             Kind::Release => record::release_body(body).for_each(|packet_id| self.release(packet_id)),
             Kind::Clear => self.clear(),
             Kind::Snapshot => {
@@ -110,19 +161,25 @@ impl Qos2Table {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let mut entries: Vec<(&u16, &Taken)> = self.entries.iter().collect();
         entries.sort_unstable_by_key(|(_, taken)| taken.number);
-        out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(entries.len() as u32 + 1).to_le_bytes());
+        let (flags, numbering) = self.numbering.encode();
+        self.encode_entry(NO_PACKET_ID, flags, self.confirmed, numbering, out);
         for (packet_id, taken) in entries {
-            let age = u32::try_from(self.takes - taken.number).unwrap_or(u32::MAX);
-            out.extend_from_slice(&packet_id.to_le_bytes());
-            out.push(u8::from(taken.released));
-            out.extend_from_slice(&age.to_le_bytes());
-            out.extend_from_slice(&taken.content_hash.to_le_bytes());
+            self.encode_entry(*packet_id, u8::from(taken.released), taken.number, taken.content_hash, out);
         }
+    }
+
+    fn encode_entry(&self, packet_id: u16, flags: u8, number: u64, rest: u64, out: &mut Vec<u8>) {
+        let age = u32::try_from(self.takes - number).unwrap_or(u32::MAX);
+        out.extend_from_slice(&packet_id.to_le_bytes());
+        out.push(flags);
+        out.extend_from_slice(&age.to_le_bytes());
+        out.extend_from_slice(&rest.to_le_bytes());
     }
 
     /// Bytes that [`Qos2Table::encode`] appends.
     pub(super) fn encoded_len(&self) -> usize {
-        4 + self.entries.len() * ENTRY_LEN
+        4 + (1 + self.entries.len()) * ENTRY_LEN
     }
 
     /// Reads a snapshot back; `None` if the bytes are not one.
@@ -132,130 +189,77 @@ impl Qos2Table {
         if count > usize::from(u16::MAX) + 1 || entries.len() != count * ENTRY_LEN {
             return None;
         }
-        // A fresh count large enough that no age reaches below zero.
+        // A fresh count large enough that no age reaches below zero. Nothing is confirmed unless the bytes say so: earlier
+        // builds wrote nothing of it.
         let mut table = Qos2Table { takes: u64::from(u32::MAX), ..Qos2Table::default() };
         for entry in entries.chunks_exact(ENTRY_LEN) {
+            let packet_id = u16::from_le_bytes([entry[0], entry[1]]);
             let age = u32::from_le_bytes([entry[3], entry[4], entry[5], entry[6]]);
-            let content_hash = u64::from_le_bytes(entry[7..].try_into().ok()?);
             let number = table.takes - u64::from(age);
-            table.insert(
-                u16::from_le_bytes([entry[0], entry[1]]),
-                Taken { content_hash, number, released: entry[2] != 0 },
-            );
+            let rest = u64::from_le_bytes(entry[7..].try_into().ok()?);
+            if packet_id == NO_PACKET_ID {
+                (table.confirmed, table.numbering) = (number, Numbering::decode(entry[2], rest));
+                continue;
+            }
+            let released = entry[2] != 0;
+            table.entries.insert(packet_id, Taken { content_hash: rest, number, released });
+            if released {
+                table.released.push_back((packet_id, number));
+            }
         }
+        // What came from earlier builds, or from bytes of nobody, may be out of order.
+        table.released.make_contiguous().sort_by_key(|&(_, number)| number);
+        table.forget();
         Some(table)
     }
 
-    fn insert(&mut self, packet_id: u16, taken: Taken) {
-        self.entries.insert(packet_id, taken);
-        if !is_aged(self.takes, taken.number) {
-            self.order.push_back((packet_id, taken.number));
-        }
+    /// How many messages the broker has in flight at most, of those that were recorded.
+    fn in_flight_max(&self) -> u64 {
+        // Of what was recorded before the last confirmation only what is still an entry; of the rest all.
+        (self.takes - self.confirmed) + self.entries.len() as u64
     }
 
-    /// Drops from the queue what is old enough, and from the table if it was released. An old id that was not released
-    /// leaves the table when it is.
-    fn forget_aged(&mut self) {
-        while let Some(&(packet_id, number)) = self.order.front() {
-            if !is_aged(self.takes, number) {
+    /// Drops the released ids whose PUBCOMP arrived for certain, and those released long ago.
+    fn forget(&mut self) {
+        while let Some(&(packet_id, number)) = self.released.front() {
+            let is_current = is_release(&self.entries, packet_id, number);
+            if is_current && number >= self.confirmed && self.takes - number < RELEASED_KEPT {
                 break;
             }
-            self.order.pop_front();
-            if self.entries.get(&packet_id).is_some_and(|taken| taken.released && taken.number == number) {
+            self.released.pop_front();
+            if is_current {
                 self.entries.remove(&packet_id);
             }
+        }
+        if self.released.len() > QUEUE_LEN_MAX {
+            let Qos2Table { entries, released, .. } = self;
+            released.retain(|&(packet_id, number)| is_release(entries, packet_id, number));
         }
     }
 }
 
-fn is_aged(takes: u64, number: u64) -> bool {
-    takes - number >= RELEASED_KEPT
+/// Whether an element of the queue is its id's last release.
+fn is_release(entries: &HashMap<u16, Taken>, packet_id: u16, number: u64) -> bool {
+    entries.get(&packet_id).is_some_and(|taken| taken.released && taken.number == number)
 }
 
 /// Two tables are equal when they answer every question alike, now and after the same further records.
 impl PartialEq for Qos2Table {
     fn eq(&self, other: &Qos2Table) -> bool {
-        let age = |table: &Qos2Table, taken: &Taken| (table.takes - taken.number).min(RELEASED_KEPT);
-        self.entries.len() == other.entries.len()
+        let age = |table: &Qos2Table, number: u64| (table.takes - number).min(u64::from(u32::MAX));
+        self.numbering == other.numbering
+            && age(self, self.confirmed) == age(other, other.confirmed)
+            && self.entries.len() == other.entries.len()
             && self.entries.iter().all(|(packet_id, mine)| {
                 other.entries.get(packet_id).is_some_and(|theirs| {
                     mine.content_hash == theirs.content_hash
                         && mine.released == theirs.released
-                        && age(self, mine) == age(other, theirs)
+                        && age(self, mine.number) == age(other, theirs.number)
                 })
             })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn only_a_redelivery_of_the_same_content_is_a_duplicate() {
-        let mut table = Qos2Table::default();
-        table.take(5, 100);
-        assert_eq!(table.verdict(5, true, 100), Qos2Verdict::Duplicate);
-        assert_eq!(table.verdict(5, false, 100), Qos2Verdict::New);
-        assert_eq!(table.verdict(5, true, 101), Qos2Verdict::New);
-        assert_eq!(table.verdict(6, true, 100), Qos2Verdict::New);
-        table.release(5);
-        assert_eq!(table.verdict(5, true, 100), Qos2Verdict::Duplicate, "Mosquitto repeats even after PUBREL");
-        table.clear();
-        assert_eq!(table.verdict(5, true, 100), Qos2Verdict::New);
-    }
-
-    #[test]
-    fn released_ids_age_out_and_unreleased_ones_stay() {
-        let mut table = Qos2Table::default();
-        table.take(1, 1);
-        table.take(2, 2);
-        table.release(1);
-        for id in 0..RELEASED_KEPT as u16 {
-            table.take(1000 + id, 9);
-        }
-        assert_eq!(table.verdict(1, true, 1), Qos2Verdict::New);
-        assert_eq!(table.verdict(2, true, 2), Qos2Verdict::Duplicate);
-        table.release(2);
-        assert_eq!(table.verdict(2, true, 2), Qos2Verdict::New);
-    }
-
-    #[test]
-    fn memory_stays_bounded_over_many_rounds_of_ids() {
-        let mut table = Qos2Table::default();
-        for round in 0..5u64 {
-            for id in 1..=u16::MAX {
-                table.take(id, round);
-                table.release(id);
-            }
-        }
-        assert!(table.len() <= RELEASED_KEPT as usize);
-        assert!(table.order.len() <= RELEASED_KEPT as usize);
-    }
-
-    proptest! {
-        #[test]
-        fn a_snapshot_restores_the_table(ops in prop::collection::vec((0u8..10, 0u16..50, 0u64..4), 0..300)) {
-            let mut table = Qos2Table::default();
-            for (op, id, hash) in ops {
-                match op {
-                    0..6 => table.take(id, hash),
-                    6..9 => table.release(id),
-                    _ if hash == 0 => table.clear(),
-                    _ => {}
-                }
-                let mut bytes = Vec::new();
-                table.encode(&mut bytes);
-                prop_assert_eq!(bytes.len(), table.encoded_len());
-                prop_assert_eq!(Qos2Table::decode(&bytes), Some(table.clone()));
-            }
-        }
-
-        #[test]
-        fn hostile_snapshots_never_panic(bytes: Vec<u8>) {
-            let _ = Qos2Table::decode(&bytes);
-        }
-    }
-}
+#[path = "qos2_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@
 //! | kind | body | sequence numbers |
 //! |---|---|---|
 //! | 1 message | `message.rs`; with [`FLAG_PACKET_ID`]: packet id u16, content hash u64 before it | takes one |
-//! | 2 release | packet ids, u16 each | takes none |
+//! | 2 release | packet ids, u16 each; 0 = messages that are not recorded had ids too | takes none |
 //! | 3 clear | empty | takes none |
 //! | 4 gap | end u64 (exclusive), reason u8, filling | takes `seq..end` |
 //! | 5 snapshot | QoS 2 table | takes none |
@@ -221,6 +221,16 @@ pub(super) fn staged(bytes: &[u8]) -> (usize, Kind) {
 /// Whether a staged message carries a QoS 2 packet id.
 pub(super) fn has_packet_id(record: &[u8]) -> bool {
     record[17] & FLAG_PACKET_ID != 0
+}
+
+/// Whether a message with these flags came at QoS 1.
+pub(super) fn is_at_least_once(flags: u8) -> bool {
+    flags & 0b11 == 1
+}
+
+/// Whether a message with these flags came with DUP.
+pub(super) fn is_dup(flags: u8) -> bool {
+    flags & 0b1000 != 0
 }
 
 /// How many pushes a staged record holds: each id of a release was one.

@@ -296,6 +296,8 @@ impl<F: Fs> Writer<F> {
         let start = self.cursor;
         let mut ordinals = 0;
         let mut qos2 = None;
+        // QoS 1 messages that the table has not been told of.
+        let mut passed = 0;
         let mut at = self.active.end;
         while self.cursor < self.batch.len() {
             let (len, kind) = record::staged(&self.batch[self.cursor..]);
@@ -305,8 +307,12 @@ impl<F: Fs> Writer<F> {
             }
             let record = &mut self.batch[self.cursor..self.cursor + len];
             record::seal(record, self.next_seq, (distance / RECORD_ALIGN) as u16, self.active.seed);
-            if kind != Kind::Message || record::has_packet_id(record) {
-                qos2.get_or_insert_with(|| lock(&self.shared.qos2)).apply(kind, record[17], record::body(record));
+            if kind == Kind::Message && !record::has_packet_id(record) {
+                passed += u64::from(record::is_at_least_once(record[17]));
+            } else {
+                let table = qos2.get_or_insert_with(|| lock(&self.shared.qos2));
+                table.pass(std::mem::take(&mut passed));
+                table.apply(kind, record[17], record::body(record));
             }
             if kind == Kind::Message {
                 self.next_seq = self.next_seq.next();
@@ -315,6 +321,9 @@ impl<F: Fs> Writer<F> {
             ordinals += record::ordinals(kind, record);
             at += len as u64;
             self.cursor += len;
+        }
+        if passed > 0 {
+            qos2.get_or_insert_with(|| lock(&self.shared.qos2)).pass(passed);
         }
         drop(qos2);
         if start == self.cursor {

@@ -24,6 +24,10 @@ pub(super) struct Broker {
     window: usize,
     /// Takes the lowest free packet identifier instead of the next.
     reuses_ids: bool,
+    /// Counts from 1 with each connection.
+    begins_anew: bool,
+    /// Sends again with DUP; FlashMQ and aedes do not.
+    marks_redelivery: bool,
     /// After a reconnect, sends a PUBLISH again although its PUBREL went out, as Mosquitto does.
     repeats_released: bool,
     /// Nothing goes wrong any more.
@@ -72,6 +76,8 @@ impl Broker {
             connection: None,
             window: random.pick(&[1, 2, 5, 20]),
             reuses_ids: random.once_in(4),
+            begins_anew: random.once_in(4),
+            marks_redelivery: !random.once_in(4),
             repeats_released: random.once_in(3),
             is_calm: false,
             refuses_filters: false,
@@ -152,7 +158,7 @@ impl Broker {
         let version = self.version;
         let is_mute = self.connection.as_ref().is_some_and(|on| on.is_mute);
         match packet {
-            FromClient::Connect => self.connected(trace),
+            FromClient::Connect => self.connected(messages, trace),
             FromClient::PubAck(id) => self.acknowledged(0x40, id, messages),
             FromClient::PubRec(id) => self.acknowledged(0x50, id, messages),
             FromClient::PubComp(id) => self.acknowledged(0x70, id, messages),
@@ -183,7 +189,7 @@ impl Broker {
         }
     }
 
-    fn connected(&mut self, trace: &mut Trace) {
+    fn connected(&mut self, messages: &mut Messages, trace: &mut Trace) {
         if !self.is_calm && self.random.once_in(15) {
             let code = if self.version == MqttVersion::V5 { 0x88 } else { 3 };
             self.send(&packets::connack(self.version, false, code));
@@ -196,12 +202,17 @@ impl Broker {
         trace.note("connected", u64::from(is_present), 0);
         self.send(&packets::connack(self.version, is_present, 0));
         let session = self.session.as_mut().expect("made just now");
+        if self.begins_anew {
+            session.last_id = 0;
+        }
         let again: Vec<(u16, Number, u8, bool)> = session
             .in_flight
             .iter_mut()
             .map(|message| {
-                if self.repeats_released && !self.is_calm && self.random.once_in(3) {
+                if message.is_released && self.repeats_released && !self.is_calm && self.random.once_in(3) {
                     message.is_released = false;
+                    // A world is too short for the bridge to learn that this broker numbers in order, if it does.
+                    messages[message.number as usize].is_repeated = true;
                 }
                 (message.id, message.number, message.qos, message.is_released)
             })
@@ -238,7 +249,7 @@ impl Broker {
 
     fn deliver(&mut self, id: u16, number: Number, qos: u8, dup: bool, trace: &mut Trace) {
         let topic = topic_of(number);
-        self.deliver_to(&topic, id, number, qos, dup, trace);
+        self.deliver_to(&topic, id, number, qos, dup && self.marks_redelivery, trace);
     }
 
     fn deliver_to(&mut self, topic: &str, id: u16, number: Number, qos: u8, dup: bool, trace: &mut Trace) {

@@ -72,6 +72,8 @@ pub(super) struct Message {
     pub(super) due: Option<u8>,
     /// The broker lost it together with the session, before the bridge had taken it.
     pub(super) is_excused: bool,
+    /// The broker sent its PUBLISH again after its PUBREL: it may be stored again.
+    pub(super) is_repeated: bool,
     /// The bridge has acknowledged it.
     pub(super) is_acknowledged: bool,
 }

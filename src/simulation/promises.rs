@@ -134,6 +134,7 @@ impl World<'_> {
             let most = match message.due {
                 None => 0,
                 Some(1) => u64::MAX,
+                Some(_) if message.is_repeated => u64::MAX,
                 Some(_) => 1,
             };
             assert!(

@@ -193,6 +193,7 @@ impl<'r> World<'r> {
             qos,
             due: None,
             is_excused: false,
+            is_repeated: false,
             is_acknowledged: false,
         });
         self.broker.publish(number, &mut self.messages);

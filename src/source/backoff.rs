@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::reason;
 use crate::config::Retry;
 
 /// The second wait, in quick ones: what did not heal at once takes its time.
@@ -68,6 +69,36 @@ impl Backoff {
 fn spread(longest: Duration, random: u32) -> Duration {
     let half = longest / 2;
     half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Refused filters are asked for again this often: somebody may have mended the access rules meanwhile.
+const REFUSED: Duration = Duration::from_secs(600);
+/// The first time so soon, then twice as long each time, where the reason passes by itself.
+const REFUSED_FOR_NOW: Duration = Duration::from_secs(1);
+
+/// How long to wait before refused filters are asked for again on the same connection.
+#[derive(Debug, Default)]
+pub(super) struct RefusalWait {
+    /// Times in a row that a reason was one that passes.
+    in_a_row: u32,
+    is_passing: bool,
+}
+
+impl RefusalWait {
+    /// The broker answered for a filter with this code.
+    pub(super) fn answered(&mut self, code: u8) {
+        self.is_passing |= reason::is_passing(code);
+    }
+
+    /// After all of them were answered for, and some refused.
+    pub(super) fn next(&mut self) -> Duration {
+        if !std::mem::take(&mut self.is_passing) {
+            self.in_a_row = 0;
+            return REFUSED;
+        }
+        self.in_a_row += 1;
+        REFUSED_FOR_NOW.saturating_mul(1 << (self.in_a_row - 1).min(16)).min(REFUSED)
+    }
 }
 
 #[cfg(test)]

@@ -66,14 +66,22 @@ impl Events {
         });
     }
 
+    /// The broker refused us or ended the connection for `error`, which only a person can mend; the next attempt is made
+    /// after `retry_in`.
+    pub(super) fn refused(&mut self, url: &str, error: &str, retry_in: Duration) {
+        let retry_in_ms = retry_in.as_millis() as u64;
+        if self.is_news(error) {
+            tracing::error!(url, error, retry_in_ms, "the broker does not let this client in");
+        } else {
+            tracing::debug!(url, error, retry_in_ms, "the broker does not let this client in");
+        }
+        self.down(url, error);
+    }
+
     /// A connection ended, or an attempt failed, for `error`; the next one is made after `retry_in`.
     pub(super) fn disconnected(&mut self, url: &str, error: &str, retry_in: Duration) {
-        let now = Instant::now();
-        let is_news =
-            self.said.as_ref().is_none_or(|(text, at)| text != error || now.duration_since(*at) >= REPEAT_EVERY);
-        if is_news {
+        if self.is_news(error) {
             tracing::warn!(url, error, retry_in_ms = retry_in.as_millis() as u64, "no connection to the broker");
-            self.said = Some((error.to_owned(), now));
         } else {
             tracing::debug!(url, error, retry_in_ms = retry_in.as_millis() as u64, "no connection to the broker");
         }
@@ -90,6 +98,25 @@ impl Events {
         );
         self.gauge(0);
         self.status.update(|now| now.connected = false);
+    }
+
+    /// The broker used a topic alias that it may not use or never announced. `is_lenient`: it did so again right after
+    /// the connection had been ended over it, and what has no topic is journaled without one.
+    pub(super) fn alias_misused(&self, alias: u16, maximum: u16, is_lenient: bool) {
+        if is_lenient {
+            tracing::error!(
+                alias,
+                "the broker goes on using topic aliases that do not hold: messages that come without a topic become dead \
+                 letters; turn topic aliases off in the broker (max_topic_alias_broker 0 in Mosquitto) and update it"
+            );
+        } else {
+            tracing::error!(
+                alias,
+                topic_alias_maximum = maximum,
+                "the broker used a topic alias that it may not use or never announced: the connection is ended, so that \
+                 the messages come again with their topics; this is a fault of the broker, see mqtt.topic_alias_maximum"
+            );
+        }
     }
 
     /// Another client throws us out.
@@ -124,6 +151,15 @@ impl Events {
         );
         self.metrics.session_lost.inc();
         self.status.update(|now| now.sessions_lost += 1);
+    }
+
+    /// The broker kept no session of a client whose subscriptions are all of QoS 0 (RabbitMQ): it held nothing for it, and
+    /// would not have with a session.
+    pub(super) fn session_not_kept(&self) {
+        tracing::info!(
+            "the broker keeps no session for subscriptions of QoS 0; what was published while the bridge was away does \
+             not come, as with any session at QoS 0"
+        );
     }
 
     /// The broker starts a session for a client that had none.
@@ -338,6 +374,15 @@ impl Events {
                     "the broker refused a filter that covers several; subscribing to those"
                 );
             }
+            (_, Some(error)) if reason::is_passing(answer.code) => {
+                tracing::warn!(
+                    filter,
+                    rules,
+                    error,
+                    detail,
+                    "the broker refused a subscription for now; asked again soon"
+                );
+            }
             (_, Some(error)) => {
                 tracing::error!(
                     filter,
@@ -379,6 +424,17 @@ impl Events {
 
     pub(super) fn unsubscribed(&self, filter: &str) {
         tracing::info!(filter, "unsubscribed");
+    }
+
+    /// Whether a failure is to be told: it is another than the last, or that was long ago.
+    fn is_news(&mut self, error: &str) -> bool {
+        let now = Instant::now();
+        let is_known = |(text, at): &(String, Instant)| text == error && now.duration_since(*at) < REPEAT_EVERY;
+        if self.said.as_ref().is_some_and(is_known) {
+            return false;
+        }
+        self.said = Some((error.to_owned(), now));
+        true
     }
 
     fn down(&self, url: &str, error: &str) {

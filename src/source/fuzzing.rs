@@ -5,12 +5,14 @@ use super::filter_tree::FilterTree;
 use super::inbox::{Frame, Inbox};
 use super::intake::Journal;
 use super::packet::{Control, Incoming};
-use super::publish::{Publish, TopicAliases, translate_properties};
+use super::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use super::store::Store;
-use super::wire::Malformed;
 use crate::clock::Timestamp;
 use crate::config::MqttVersion;
 use crate::mapping::TopicPattern;
+
+/// `mqtt.topic_alias_maximum` of the session.
+const ALIAS_MAX: u16 = 100;
 
 /// What was made of the bytes.
 pub struct Reading<J> {
@@ -60,7 +62,7 @@ pub fn read<'p, J: Journal>(
         version,
         inbox: Inbox::new(packet_bytes_max),
         store: Store::new(journal),
-        aliases: TopicAliases::default(),
+        aliases: TopicAliases::new(ALIAS_MAX, false),
         packets: Vec::new(),
         owed: Vec::new(),
     };
@@ -74,10 +76,12 @@ pub fn read<'p, J: Journal>(
             connection.inbox.filled(now.len());
             buffer_bytes = buffer_bytes.max(connection.inbox.buffer_bytes());
             piece = later;
-            if let Err(malformed) = connection.take_inbox() {
-                refusal = Some(malformed.to_string());
-                break 'pieces;
+            match connection.take_inbox() {
+                Ok(()) => continue,
+                Err(NotTaken::Malformed(malformed)) => refusal = Some(malformed.to_string()),
+                Err(NotTaken::Alias(alias)) => refusal = Some(format!("topic alias {alias}")),
             }
+            break 'pieces;
         }
     }
     let Connection { packets, owed, mut store, .. } = connection;
@@ -96,7 +100,7 @@ struct Connection<J> {
 
 impl<J: Journal> Connection<J> {
     /// As the session does it, see `Session::next_packet`.
-    fn take_inbox(&mut self) -> Result<(), Malformed> {
+    fn take_inbox(&mut self) -> Result<(), NotTaken> {
         while let Some(frame) = self.inbox.next()? {
             let (first, bytes, too_large) = match &frame {
                 Frame::Whole { first, body } => (*first, *body, false),

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::inbox::Frame;
 use super::link::Link;
 use super::outgoing;
-use super::packet::{ConnAck, Control, Incoming};
+use super::packet::{self, ConnAck, Control, Incoming};
 use super::reason;
 use super::wire::Malformed;
 use crate::config::{self, MqttVersion};
@@ -21,13 +21,24 @@ pub(super) enum HandshakeError {
     Closed(MqttVersion),
     #[error("the broker refused us: {words}{}", detail(.connack))]
     Refused { words: String, connack: Box<ConnAck> },
-    #[error("the broker did not answer CONNECT with CONNACK")]
-    NotConnAck,
+    #[error("the broker sent {0} before CONNACK, which MQTT does not allow")]
+    NotConnAck(&'static str),
     #[error(transparent)]
     Malformed(#[from] Malformed),
 }
 
 impl HandshakeError {
+    /// Whether the next attempt may well succeed at once: some brokers (aedes) take up the session before they answer
+    /// CONNECT, and send what is published just then.
+    pub(super) fn is_early_packet(&self) -> bool {
+        matches!(self, HandshakeError::NotConnAck(_))
+    }
+
+    /// Whether the broker will not take us before a person has changed something.
+    pub(super) fn needs_a_person(&self, version: MqttVersion) -> bool {
+        matches!(self, HandshakeError::Refused { connack, .. } if reason::needs_a_person(version, connack.code))
+    }
+
     /// Whether the broker made no session for this CONNECT, for certain.
     pub(super) fn leaves_no_session(&self) -> bool {
         matches!(self, HandshakeError::Refused { .. })
@@ -46,7 +57,7 @@ pub(super) async fn connect(link: &mut Link, config: &config::Mqtt) -> Result<Co
         // What follows CONNACK in the same read stays in the inbox.
         match link.inbox.next()? {
             None => {}
-            Some(Frame::TooLarge { .. }) => return Err(HandshakeError::NotConnAck),
+            Some(Frame::TooLarge { first, .. }) => return Err(HandshakeError::NotConnAck(packet::name(first))),
             Some(Frame::Whole { first, body }) => match Incoming::decode(config.version, first, body)? {
                 Incoming::Control(Control::ConnAck(connack)) if connack.code == 0 => return Ok(connack),
                 Incoming::Control(Control::ConnAck(connack)) => {
@@ -58,7 +69,7 @@ pub(super) async fn connect(link: &mut Link, config: &config::Mqtt) -> Result<Co
                     let connack = ConnAck { code: farewell.code, reason: farewell.reason, ..ConnAck::default() };
                     return Err(HandshakeError::Refused { words, connack: Box::new(connack) });
                 }
-                _ => return Err(HandshakeError::NotConnAck),
+                _ => return Err(HandshakeError::NotConnAck(packet::name(first))),
             },
         }
     }

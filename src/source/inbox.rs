@@ -2,7 +2,7 @@
 //!
 //! Packets are handed out in place. One that is larger than `mqtt.max_packet_size` is never buffered whole: its head
 //! (topic, packet identifier, properties) is kept, the rest passed over as it arrives, and the connection stays in
-//! step. A 3.1.1 broker cannot be told the limit, and some version 5 brokers ignore it.
+//! step. No broker is told the limit: it would drop what is larger without a word.
 
 use super::packet::FixedHeader;
 use super::wire::Malformed;

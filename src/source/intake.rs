@@ -20,6 +20,8 @@ pub trait Journal: Send + Sync + 'static {
     fn push_clear(&mut self) -> u64;
     /// Hands what is staged to the writer; never blocks.
     fn submit(&mut self);
+    /// Forgets what is staged and not submitted, as though it had never been pushed.
+    fn discard(&mut self);
     /// Whether the session should stop reading.
     fn is_backlogged(&self) -> bool;
     /// The highest durable ordinal.
@@ -51,6 +53,10 @@ impl<F: Fs> Journal for Intake<F> {
 
     fn submit(&mut self) {
         Intake::submit(self);
+    }
+
+    fn discard(&mut self) {
+        Intake::discard(self);
     }
 
     fn is_backlogged(&self) -> bool {

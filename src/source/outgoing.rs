@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::{self as mqtt5, v5};
 
-use super::publish::TopicAliases;
 use crate::config::{self, MqttVersion};
 use crate::message::Qos;
 
@@ -40,6 +39,9 @@ pub(super) const DISCONNECT: [u8; 2] = [0xE0, 0];
 /// MQTT 5: reason 0x81, malformed packet.
 pub(super) const DISCONNECT_MALFORMED: [u8; 4] = [0xE0, 2, 0x81, 0];
 
+/// MQTT 5: reason 0x94, topic alias invalid.
+pub(super) const DISCONNECT_ALIAS: [u8; 4] = [0xE0, 2, 0x94, 0];
+
 /// Appends an acknowledgement. Four bytes mean success in both versions.
 pub(super) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
     let [high, low] = packet_id.to_be_bytes();
@@ -69,8 +71,10 @@ pub(super) fn connect(config: &config::Mqtt, out: &mut BytesMut) {
                     session_expiry_interval: Some(seconds_up(config.session_expiry)),
                     // Zero would be a protocol error.
                     receive_maximum: Some(config.receive_maximum.max(1)),
-                    max_packet_size: Some(config.max_packet_size.max(1)),
-                    topic_alias_max: Some(TopicAliases::MAX),
+                    // A broker drops what is larger than a limit announced, without a word to anybody.
+                    max_packet_size: None,
+                    // Left out, it is 0: some brokers take the property itself for a permission.
+                    topic_alias_max: Some(config.topic_alias_maximum).filter(|&max| max > 0),
                     ..v5::ConnectProperties::new()
                 }),
             };

@@ -142,6 +142,35 @@ impl SubAck {
         }
         Ok(SubAck { packet_id, codes: cursor.rest().to_vec(), reason })
     }
+
+    /// Lowers what is granted to the maximum that the broker announced: some grant more, and deliver no more than
+    /// they announced.
+    pub(super) fn limit(&mut self, maximum_qos: u8) {
+        self.codes.iter_mut().filter(|code| **code < 0x80).for_each(|code| *code = (*code).min(maximum_qos));
+    }
+}
+
+/// What a packet is called, by its first byte.
+pub(super) fn name(first: u8) -> &'static str {
+    const NAMES: [&str; 16] = [
+        "a packet of type 0",
+        "CONNECT",
+        "CONNACK",
+        "PUBLISH",
+        "PUBACK",
+        "PUBREC",
+        "PUBREL",
+        "PUBCOMP",
+        "SUBSCRIBE",
+        "SUBACK",
+        "UNSUBSCRIBE",
+        "UNSUBACK",
+        "PINGREQ",
+        "PINGRESP",
+        "DISCONNECT",
+        "AUTH",
+    ];
+    NAMES[usize::from(first >> 4)]
 }
 
 impl Disconnect {

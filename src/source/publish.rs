@@ -69,35 +69,67 @@ pub(super) fn translate_properties(section: &[u8], out: &mut Vec<u8>) -> Result<
     Ok(topic_alias)
 }
 
+/// Why a PUBLISH is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    Malformed(Malformed),
+    /// Its topic alias is one that the broker may not use, or has not announced on this connection.
+    Alias(u16),
+}
+
+impl From<Malformed> for NotTaken {
+    fn from(malformed: Malformed) -> NotTaken {
+        NotTaken::Malformed(malformed)
+    }
+}
+
 /// The topics that the broker has given short numbers on this connection (MQTT 5 topic aliases).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TopicAliases {
     /// Index = alias - 1. An empty topic is an alias never announced: a topic is at least one byte.
     topics: Vec<Vec<u8>>,
+    /// `mqtt.topic_alias_maximum`.
+    max: u16,
+    /// The last connection ended over an alias: take what has a topic, and leave the rest without one. The broker might
+    /// otherwise send the same packet for ever.
+    is_lenient: bool,
+    /// An alias that did not hold on this connection.
+    misused: Option<u16>,
 }
 
 impl TopicAliases {
-    /// How many aliases the broker may use towards us. A hundred frequent topics cover most of a busy broker's
-    /// traffic; at 64 KiB a topic the table cannot pass 6.4 MiB.
-    pub(super) const MAX: u16 = 100;
+    pub(super) fn new(max: u16, is_lenient: bool) -> TopicAliases {
+        TopicAliases { topics: Vec::new(), max, is_lenient, misused: None }
+    }
 
-    /// Remembers that `alias` means `topic` from now on. Numbers outside what we allowed are not remembered.
-    pub(super) fn announce(&mut self, alias: u16, topic: &[u8]) {
-        if alias == 0 || alias > Self::MAX {
-            return;
+    /// The topic of a message that came with this topic and alias. Empty only for an empty one without alias, or where
+    /// misuse is put up with.
+    pub(super) fn topic<'t>(&'t mut self, topic: &'t [u8], alias: Option<u16>) -> Result<&'t [u8], NotTaken> {
+        let Some(alias) = alias else { return Ok(topic) };
+        let index = usize::from(alias).wrapping_sub(1);
+        let is_allowed = (1..=self.max).contains(&alias);
+        if is_allowed && !topic.is_empty() {
+            self.announce(index, topic);
+            return Ok(topic);
         }
-        let index = usize::from(alias) - 1;
+        if is_allowed && self.topics.get(index).is_some_and(|known| !known.is_empty()) {
+            return Ok(&self.topics[index]);
+        }
+        self.misused = Some(alias);
+        if self.is_lenient { Ok(topic) } else { Err(NotTaken::Alias(alias)) }
+    }
+
+    /// An alias that did not hold, told once.
+    pub(super) fn take_misused(&mut self) -> Option<u16> {
+        self.misused.take()
+    }
+
+    fn announce(&mut self, index: usize, topic: &[u8]) {
         if self.topics.len() <= index {
             self.topics.resize_with(index + 1, Vec::new);
         }
         let known = &mut self.topics[index];
         known.clear();
         known.extend_from_slice(topic);
-    }
-
-    /// The topic that `alias` stands for.
-    pub(super) fn resolve(&self, alias: u16) -> Option<&[u8]> {
-        let topic = self.topics.get(usize::from(alias).checked_sub(1)?)?;
-        (!topic.is_empty()).then_some(topic.as_slice())
     }
 }

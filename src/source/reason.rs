@@ -42,6 +42,20 @@ pub(super) fn subscribe_refusal(version: MqttVersion, code: u8) -> String {
     format!("{words} (code 0x{code:02X})")
 }
 
+/// Whether a refused subscription is worth asking for again soon: the packet identifier is in use, a quota is exceeded.
+pub(super) fn is_passing(code: u8) -> bool {
+    matches!(code, 0x91 | 0x97)
+}
+
+/// Whether nothing but a person can mend what made the broker refuse CONNECT or end the connection: login, access
+/// rules, client id, version.
+pub(super) fn needs_a_person(version: MqttVersion, code: u8) -> bool {
+    match version {
+        MqttVersion::V3 => matches!(code, 1 | 2 | 4 | 5),
+        MqttVersion::V5 => matches!(code, 1..=5 | 0x84..=0x87 | 0x8A | 0x8C | 0x95 | 0x9D) && code != 3,
+    }
+}
+
 /// Another client connected with our client id.
 pub(super) const SESSION_TAKEN_OVER: u8 = 0x8E;
 

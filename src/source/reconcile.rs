@@ -24,6 +24,8 @@ const FILTERS_PER_PACKET: usize = 8;
 /// The requests of one connection that the broker has yet to answer.
 pub(super) struct Reconciler {
     version: MqttVersion,
+    /// The last one used. They go down from 65,535: some brokers (mochi) refuse a number that they have themselves given
+    /// to a message under way to us, and those begin at 1.
     packet_id: u16,
     outstanding: Vec<Request>,
     queue: VecDeque<Queued>,
@@ -236,7 +238,7 @@ impl Reconciler {
     }
 
     fn next_packet_id(&mut self) -> u16 {
-        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        self.packet_id = self.packet_id.checked_sub(1).filter(|&id| id > 0).unwrap_or(u16::MAX);
         self.packet_id
     }
 }

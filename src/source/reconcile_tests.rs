@@ -231,7 +231,7 @@ fn a_suback_that_does_not_fit_is_malformed_and_one_nobody_waits_for_is_passed_ov
     advance(&mut reconciler, &plan(&["a"]), &stored, &Caution::default(), false, &mut out);
     let stray = SubAck { packet_id: 999, codes: vec![1], reason: None };
     assert_eq!(reconciler.on_suback(&stray, &mut stored, &mut out), Ok(vec![]));
-    let wrong = SubAck { packet_id: 1, codes: vec![1, 1], reason: None };
+    let wrong = SubAck { packet_id: u16::MAX, codes: vec![1, 1], reason: None };
     assert!(reconciler.on_suback(&wrong, &mut stored, &mut out).is_err());
     assert_eq!(reconciler.unanswered(), ["a"], "it answered nothing");
 }

@@ -31,6 +31,8 @@ const VERY_SHORT: Duration = Duration::from_secs(5);
 /// So many very short connections in a row look like another client with our id: most brokers close the older of two
 /// connections without a word.
 const VERY_SHORT_IN_A_ROW: u32 = 3;
+/// So many times in a row a packet before CONNACK counts as a race in the broker, that the next attempt may win.
+const EARLY_IN_A_ROW: u32 = 10;
 
 /// Takes messages from the broker into the journal until `shutdown`; then makes what was taken durable, acknowledges it,
 /// and leaves the broker with the session kept. The caller bounds how long that may take.
@@ -55,11 +57,12 @@ pub async fn run<J: Journal>(
         events: Events::new(status, metrics),
         skipped: SkippedIds::default(),
         caution: Caution::default(),
+        aliases_misused: false,
         shutdown,
         config,
     };
     let backoff = Backoff::new(shared.config.retry.clone());
-    Source { shared, backoff, url: 0, very_short: 0, connected_until: None }.run().await;
+    Source { shared, backoff, url: 0, very_short: 0, early: 0, connected_until: None }.run().await;
 }
 
 struct Source<J> {
@@ -69,8 +72,23 @@ struct Source<J> {
     url: usize,
     /// Very short connections in a row.
     very_short: u32,
+    /// Packets before CONNACK in a row.
+    early: u32,
     /// When the last connection of this process ended.
     connected_until: Option<Instant>,
+}
+
+/// Why there is no connection.
+struct NotConnected {
+    words: String,
+    is_early_packet: bool,
+    needs_a_person: bool,
+}
+
+impl From<String> for NotConnected {
+    fn from(words: String) -> NotConnected {
+        NotConnected { words, is_early_packet: false, needs_a_person: false }
+    }
 }
 
 /// A connection that the broker accepted.
@@ -96,11 +114,17 @@ impl<J: Journal> Source<J> {
             };
             let wait = match accepted {
                 Ok(accepted) => {
-                    failed = 0;
+                    (failed, self.early) = (0, 0);
                     match self.session(accepted).await {
                         Some(wait) => wait,
                         None => break,
                     }
+                }
+                Err(error) if error.is_early_packet && self.early < EARLY_IN_A_ROW => {
+                    self.early += 1;
+                    let wait = self.shared.config.retry.min;
+                    self.shared.events.disconnected(&self.address(), &error.words, wait);
+                    wait
                 }
                 Err(error) => {
                     failed += 1;
@@ -115,7 +139,11 @@ impl<J: Journal> Source<J> {
                         failed = 0;
                         self.backoff.next(random())
                     };
-                    self.shared.events.disconnected(&address, &error, wait);
+                    if error.needs_a_person {
+                        self.shared.events.refused(&address, &error.words, wait);
+                    } else {
+                        self.shared.events.disconnected(&address, &error.words, wait);
+                    }
                     wait
                 }
             };
@@ -128,8 +156,8 @@ impl<J: Journal> Source<J> {
         self.stop().await;
     }
 
-    /// Connects to the present address, all within `mqtt.connect_timeout`. The error is in words.
-    async fn connect(&mut self) -> Result<Accepted, String> {
+    /// Connects to the present address, all within `mqtt.connect_timeout`.
+    async fn connect(&mut self) -> Result<Accepted, NotConnected> {
         let config = &self.shared.config;
         let deadline = Instant::now() + config.connect_timeout;
         let late = || {
@@ -152,18 +180,22 @@ impl<J: Journal> Source<J> {
         }
         if let Err(error) = file.settled().await {
             stored.confirmed = was_confirmed;
-            return Err(error.to_string());
+            return Err(error.to_string().into());
         }
 
         crash_point!("source.connecting");
         match timeout_at(deadline, handshake::connect(&mut link, config)).await {
-            Err(_) => Err(late()),
+            Err(_) => Err(late().into()),
             Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),
             Ok(Err(error)) => {
                 if error.leaves_no_session() {
                     self.shared.stored.confirmed = was_confirmed;
                 }
-                Err(error.to_string())
+                Err(NotConnected {
+                    is_early_packet: error.is_early_packet(),
+                    needs_a_person: error.needs_a_person(self.shared.config.version),
+                    words: error.to_string(),
+                })
             }
         }
     }
@@ -218,6 +250,18 @@ impl<J: Journal> Source<J> {
                 self.shared.events.identifiers_skipped(&address, count);
                 Some(Duration::ZERO)
             }
+            Ended::AliasMisused(alias) => {
+                self.forget_discarded().await;
+                let wait = self.backoff.next(random());
+                let words = format!("the broker used topic alias {alias}, which does not hold");
+                self.shared.events.disconnected(&address, &words, wait);
+                Some(wait)
+            }
+            Ended::Refused(words) if finding == Finding::Nothing => {
+                let wait = self.backoff.next(random());
+                self.shared.events.refused(&address, &words, wait);
+                Some(wait)
+            }
             Ended::TakenOver(words) => {
                 let wait = self.backoff.taken_over(random());
                 Some(self.taken_over(&address, &words, wait))
@@ -227,7 +271,7 @@ impl<J: Journal> Source<J> {
                 let words = format!("{words}, {} times in a row right after connecting", self.very_short);
                 Some(self.taken_over(&address, &words, wait))
             }
-            Ended::ByBroker(words) | Ended::Cut(words) | Ended::Unwritten(words) => {
+            Ended::ByBroker(words) | Ended::Refused(words) | Ended::Cut(words) | Ended::Unwritten(words) => {
                 let wait = match finding {
                     Finding::Searching | Finding::Culprit { left_out: Some(_), .. } => self.backoff.searching(random()),
                     Finding::Nothing | Finding::Culprit { left_out: None, .. } => self.backoff.next(random()),
@@ -271,6 +315,19 @@ impl<J: Journal> Source<J> {
         limits
     }
 
+    /// After a read was discarded: once the disk has all that was taken before, goes on from what the disk has.
+    async fn forget_discarded(&mut self) {
+        let Shared { store, shutdown, .. } = &mut self.shared;
+        while !store.is_settled() && !store.is_stale() {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                () = store.journal.changed() => {}
+            }
+        }
+        store.renew();
+    }
+
     /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is
     /// subscribed to or read.
     async fn adopt_session(&mut self, session_present: bool) -> Result<bool, SaveError> {
@@ -298,6 +355,8 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             if stored.filters.is_empty() {
                 events.session_new();
+            } else if stored.filters.values().all(|filter| filter.granted == 0) {
+                events.session_not_kept();
             } else {
                 events.session_lost(self.away());
             }

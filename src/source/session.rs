@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::backoff::RefusalWait;
 use super::caution::{Caution, Evidence};
 use super::events::Events;
 use super::handshake::said;
@@ -19,7 +20,7 @@ use super::ledger::AckLedger;
 use super::link::Link;
 use super::outgoing;
 use super::packet::{ConnAck, Control, Disconnect, Incoming, SubAck};
-use super::publish::{Publish, TopicAliases};
+use super::publish::{NotTaken, Publish, TopicAliases};
 use super::reason;
 use super::reconcile::{self, Reconciler};
 use super::skipped::SkippedIds;
@@ -33,8 +34,6 @@ use crate::shutdown::Shutdown;
 
 /// How long the broker may take to answer SUBSCRIBE or UNSUBSCRIBE. Brokers that look rights up elsewhere take seconds.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// Refused filters are asked for again this often: somebody may have mended the access rules meanwhile.
-const REFUSED_RETRY: Duration = Duration::from_secs(600);
 /// For a farewell on a connection that may be dead.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 /// At a stop: a backlogged journal of which nothing was heard for so long is full or broken, not slow.
@@ -52,6 +51,8 @@ pub(super) struct Shared<J> {
     pub(super) events: Events,
     pub(super) skipped: SkippedIds,
     pub(super) caution: Caution,
+    /// The broker used a topic alias on the last connection that did not hold.
+    pub(super) aliases_misused: bool,
     pub(super) shutdown: Shutdown,
 }
 
@@ -71,10 +72,14 @@ pub(super) enum Ended {
     Skipped(u32),
     /// The journal lost what was not durable: the broker must send it again.
     JournalReopened,
+    /// The broker used a topic alias that it may not use, or never announced: nothing of what was read with it was taken.
+    AliasMisused(u16),
     /// The broker said that another client took the session.
     TakenOver(String),
     /// The broker said goodbye, or broke the protocol.
     ByBroker(String),
+    /// The broker said that it does not want us, and will not before a person has changed something.
+    Refused(String),
     /// The connection failed.
     Cut(String),
     /// What the disk must have before a message is taken could not be written.
@@ -85,8 +90,14 @@ impl Ended {
     /// What the broker or the network did.
     pub(super) fn words(&self) -> &str {
         match self {
-            Ended::TakenOver(words) | Ended::ByBroker(words) | Ended::Cut(words) | Ended::Unwritten(words) => words,
-            Ended::Shutdown | Ended::Skipped(_) | Ended::JournalReopened => "we ended the connection",
+            Ended::TakenOver(words)
+            | Ended::ByBroker(words)
+            | Ended::Refused(words)
+            | Ended::Cut(words)
+            | Ended::Unwritten(words) => words,
+            Ended::Shutdown | Ended::Skipped(_) | Ended::JournalReopened | Ended::AliasMisused(_) => {
+                "we ended the connection"
+            }
         }
     }
 }
@@ -125,6 +136,7 @@ pub(super) struct Session<'a, J> {
     asked_at: Option<Instant>,
     /// When to ask again for filters that are refused or left out.
     retry_at: Option<Instant>,
+    refusals: RefusalWait,
     reads: bool,
 }
 
@@ -142,6 +154,7 @@ impl<'a, J: Journal> Session<'a, J> {
         let keep_alive_s = connack.server_keep_alive_s.unwrap_or_else(|| outgoing::keep_alive_s(config.keep_alive));
         let version = config.version;
         shared.skipped.on_connected();
+        let aliases_misused = std::mem::take(&mut shared.aliases_misused);
         let clearing = shared.stored.qos2_clear_pending.then(|| shared.store.clear());
         shared.store.sieve = plan.sieve();
         let with_identifiers = version == MqttVersion::V5 && shared.caution.limits.subscription_identifiers;
@@ -149,7 +162,7 @@ impl<'a, J: Journal> Session<'a, J> {
         Session {
             version,
             ledger: AckLedger::default(),
-            aliases: TopicAliases::default(),
+            aliases: TopicAliases::new(config.topic_alias_maximum, aliases_misused),
             keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
             plan,
             is_outdated: false,
@@ -160,6 +173,7 @@ impl<'a, J: Journal> Session<'a, J> {
             wants_reconcile: true,
             asked_at: None,
             retry_at: None,
+            refusals: RefusalWait::default(),
             reads: true,
             link,
             shared,
@@ -170,7 +184,7 @@ impl<'a, J: Journal> Session<'a, J> {
     pub(super) async fn run(mut self) -> Finished {
         let ended = self.converse().await;
         let evidence = match (&ended, self.farewell) {
-            (Ended::ByBroker(_), Some(code)) => Evidence::of_disconnect(code),
+            (Ended::ByBroker(_) | Ended::Refused(_), Some(code)) => Evidence::of_disconnect(code),
             (Ended::ByBroker(_) | Ended::Cut(_), _) => Evidence::Possible,
             _ => Evidence::Unrelated,
         };
@@ -242,9 +256,16 @@ impl<'a, J: Journal> Session<'a, J> {
                     Ok(ended) => break ended,
                     Err(malformed) => break Some(self.refuse(malformed)),
                 },
-                Err(malformed) => break Some(self.refuse(malformed)),
+                Err(NotTaken::Malformed(malformed)) => break Some(self.refuse(malformed)),
+                Err(NotTaken::Alias(alias)) => break Some(self.refuse_alias(alias)),
             }
         };
+        if let Some(alias) = self.aliases.take_misused()
+            && !std::mem::replace(&mut self.shared.aliases_misused, true)
+        {
+            let is_lenient = !matches!(ended, Some(Ended::AliasMisused(_)));
+            self.shared.events.alias_misused(alias, self.shared.config.topic_alias_maximum, is_lenient);
+        }
         if received_at.is_some() {
             crash_point!("source.staged");
             self.shared.store.submit(&self.shared.events.metrics);
@@ -266,7 +287,7 @@ impl<'a, J: Journal> Session<'a, J> {
     }
 
     /// Takes one packet out of the inbox. `received_at` is read from the clock once for all that came in one read.
-    fn next_packet(&mut self, received_at: &mut Option<Timestamp>) -> Result<Step, Malformed> {
+    fn next_packet(&mut self, received_at: &mut Option<Timestamp>) -> Result<Step, NotTaken> {
         let Some(frame) = self.link.inbox.next()? else { return Ok(Step::Starved) };
         let received_at = *received_at.get_or_insert_with(clock::now);
         let (publish, too_large) = match frame {
@@ -295,7 +316,10 @@ impl<'a, J: Journal> Session<'a, J> {
                 self.ledger.owe(ordinal, kind, packet_id);
             }
             Control::PingResp => self.keep_alive.answered(),
-            Control::SubAck(suback) => self.on_suback(&suback)?,
+            Control::SubAck(mut suback) => {
+                suback.limit(self.shared.caution.limits.qos_max.level());
+                self.on_suback(&suback)?;
+            }
             Control::UnsubAck { packet_id } => {
                 let Shared { stored, events, caution, .. } = &mut *self.shared;
                 for filter in self.reconciler.on_unsuback(packet_id, stored, &mut self.link.out) {
@@ -319,6 +343,7 @@ impl<'a, J: Journal> Session<'a, J> {
         let Shared { events, caution, .. } = &mut *self.shared;
         for answer in &answers {
             let is_refused = answer.code >= 0x80;
+            self.refusals.answered(answer.code);
             caution.answered(&answer.asked.filter, is_refused);
             self.is_outdated |= is_refused;
             events.answered(self.version, answer, suback.reason.as_deref(), &self.plan);
@@ -374,7 +399,7 @@ impl<'a, J: Journal> Session<'a, J> {
         self.subscribe_to_all = false;
         events.settled();
         caution.settled();
-        let refused = caution.has_refusals().then(|| now + REFUSED_RETRY);
+        let refused = caution.has_refusals().then(|| now + self.refusals.next());
         self.retry_at = refused.into_iter().chain(caution.next_due()).min();
         stored.confirmed = true;
         crash_point!("source.subscribed");
@@ -475,6 +500,13 @@ impl<'a, J: Journal> Session<'a, J> {
         Ended::ByBroker(malformed.to_string())
     }
 
+    /// The broker used an alias that does not hold: whatever else came with it is not taken either, and comes again.
+    fn refuse_alias(&mut self, alias: u16) -> Ended {
+        self.shared.store.discard();
+        self.link.out.extend_from_slice(&outgoing::DISCONNECT_ALIAS);
+        Ended::AliasMisused(alias)
+    }
+
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
     /// how long that may take. What a full journal cannot take stays with the broker, and so does the session.
     async fn leave(&mut self, ended: Ended) -> Ended {
@@ -516,7 +548,11 @@ enum Step {
 fn farewell_words(farewell: &Disconnect) -> Ended {
     let tail = said(farewell.reason.as_deref(), farewell.server_reference.as_deref());
     let words = format!("the broker ended the connection: {}{tail}", reason::disconnect(farewell.code));
-    if farewell.code == reason::SESSION_TAKEN_OVER { Ended::TakenOver(words) } else { Ended::ByBroker(words) }
+    match farewell.code {
+        reason::SESSION_TAKEN_OVER => Ended::TakenOver(words),
+        code if reason::needs_a_person(MqttVersion::V5, code) => Ended::Refused(words),
+        _ => Ended::ByBroker(words),
+    }
 }
 
 fn cut_words(error: &std::io::Error) -> String {

@@ -10,9 +10,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::copies::Copies;
 use super::intake::Journal;
 use super::outgoing::AckKind;
-use super::publish::{Publish, TopicAliases, translate_properties};
+use super::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use super::subscriptions::Sieve;
-use super::wire::Malformed;
 use crate::clock::Timestamp;
 use crate::journal::{Qos2Table, Qos2Verdict};
 use crate::message::{Fault, Message, Properties, Qos, Seq};
@@ -20,6 +19,10 @@ use crate::telemetry::Metrics;
 
 /// The longest topic that a record can carry, as in MQTT.
 const TOPIC_BYTES_MAX: usize = u16::MAX as usize;
+
+/// So many messages are acknowledged unrecorded at most before the journal is told that there were any: an eighth of the
+/// identifiers that a broker has.
+const UNRECORDED_MAX: u64 = 8_192;
 
 /// The journal as the session sees it, over all its connections.
 pub(super) struct Store<J> {
@@ -31,11 +34,15 @@ pub(super) struct Store<J> {
     generation: u64,
     /// The ordinal of what was pushed last; 0 = everything before is durable.
     last_ordinal: u64,
+    /// The ordinal of what was submitted last.
+    submitted_ordinal: u64,
     /// Properties of the message in hand; kept for its allocation.
     properties: Vec<u8>,
     received: [u64; 3],
     deduplicated: u64,
     unwanted: u64,
+    /// Messages of QoS 1 and 2 that were acknowledged and not recorded, since the journal was told.
+    unrecorded: u64,
 }
 
 /// A message's outcome: what is to be acknowledged, after which ordinal.
@@ -50,10 +57,12 @@ impl<J: Journal> Store<J> {
             sieve: None,
             copies: Copies::default(),
             last_ordinal: 0,
+            submitted_ordinal: 0,
             properties: Vec::new(),
             received: [0; 3],
             deduplicated: 0,
             unwanted: 0,
+            unrecorded: 0,
         }
     }
 
@@ -69,7 +78,15 @@ impl<J: Journal> Store<J> {
         // In this order: should the generation change in between, the store is stale at once and renewed again.
         self.generation = self.journal.generation();
         self.qos2 = self.journal.qos2();
-        self.last_ordinal = 0;
+        (self.last_ordinal, self.submitted_ordinal) = (0, 0);
+    }
+
+    /// Forgets what was taken since the last [`Store::submit`]. Nothing may be taken before [`Store::renew`], and that
+    /// only once the store is settled: until then the disk may lack what this side knows.
+    pub(super) fn discard(&mut self) {
+        self.journal.discard();
+        self.last_ordinal = self.submitted_ordinal;
+        (self.received, self.deduplicated, self.unwanted) = ([0; 3], 0, 0);
     }
 
     /// Whether everything pushed is durable.
@@ -84,20 +101,14 @@ impl<J: Journal> Store<J> {
         aliases: &mut TopicAliases,
         received_at: Timestamp,
         too_large: bool,
-    ) -> Result<Option<Owed>, Malformed> {
+    ) -> Result<Option<Owed>, NotTaken> {
         self.properties.clear();
         let alias = if publish.properties.is_empty() {
             None
         } else {
             translate_properties(publish.properties, &mut self.properties)?
         };
-        if let Some(alias) = alias.filter(|_| !publish.topic.is_empty()) {
-            aliases.announce(alias, publish.topic);
-        }
-        let topic_bytes = match alias {
-            Some(alias) if publish.topic.is_empty() => aliases.resolve(alias).unwrap_or_default(),
-            _ => publish.topic,
-        };
+        let topic_bytes = aliases.topic(publish.topic, alias)?;
         let (topic, fault) = checked_topic(topic_bytes);
         let fault = if too_large { Some(Fault::TooLarge) } else { fault };
         if self.copies.is_watching && !self.properties.is_empty() {
@@ -107,7 +118,13 @@ impl<J: Journal> Store<J> {
         self.received[usize::from(publish.qos.level())] += 1;
         if self.sieve.as_mut().is_some_and(|sieve| sieve.drops(&topic)) {
             self.unwanted += 1;
+            if publish.qos > Qos::AtMostOnce {
+                self.pass_unrecorded();
+            }
             return Ok(self.unwanted_owes(publish));
+        }
+        if publish.qos == Qos::ExactlyOnce {
+            self.tell_unrecorded();
         }
         let message = Message {
             topic: &topic,
@@ -128,6 +145,7 @@ impl<J: Journal> Store<J> {
             }
             Qos::AtLeastOnce => {
                 self.last_ordinal = self.journal.push_message(&message, None);
+                self.qos2.pass(1);
                 Some((self.last_ordinal, AckKind::PubAck, packet_id))
             }
             Qos::ExactlyOnce => {
@@ -135,14 +153,33 @@ impl<J: Journal> Store<J> {
                 match self.qos2.verdict(packet_id, publish.dup, hash) {
                     Qos2Verdict::New => {
                         self.last_ordinal = self.journal.push_message(&message, Some((packet_id, hash)));
-                        self.qos2.take(packet_id, hash);
+                        self.qos2.take(packet_id, publish.dup, hash);
                     }
                     // Its record may still be on the way to the disk: whatever was pushed last covers it.
                     Qos2Verdict::Duplicate => self.deduplicated += 1,
+                    Qos2Verdict::Repeated => {
+                        self.deduplicated += 1;
+                        self.release(packet_id);
+                    }
                 }
                 Some((self.last_ordinal, AckKind::PubRec, packet_id))
             }
         })
+    }
+
+    /// A message of QoS 1 or 2 is not recorded, though it uses up an identifier.
+    fn pass_unrecorded(&mut self) {
+        self.unrecorded += 1;
+        if self.unrecorded >= UNRECORDED_MAX {
+            self.tell_unrecorded();
+        }
+    }
+
+    /// Has the journal know of what was not recorded, before it draws conclusions from identifiers.
+    fn tell_unrecorded(&mut self) {
+        if std::mem::take(&mut self.unrecorded) > 0 {
+            self.release(Qos2Table::UNRECORDED);
+        }
     }
 
     /// What is owed for a message that is not stored. It waits for what was pushed last, to keep the order.
@@ -167,12 +204,14 @@ impl<J: Journal> Store<J> {
         self.last_ordinal = self.journal.push_clear();
         self.qos2.clear();
         self.journal.submit();
+        self.submitted_ordinal = self.last_ordinal;
         self.last_ordinal
     }
 
     /// Hands over what one read brought, and counts it.
     pub(super) fn submit(&mut self, metrics: &Metrics) {
         self.journal.submit();
+        self.submitted_ordinal = self.last_ordinal;
         for (counter, received) in metrics.messages_received.iter().zip(&mut self.received) {
             if *received > 0 {
                 counter.inc_by(std::mem::take(received));
@@ -187,7 +226,7 @@ impl<J: Journal> Store<J> {
     }
 }
 
-/// The topic as text, and what is wrong with it. An empty one is an alias never announced.
+/// The topic as text, and what is wrong with it. An empty one is an alias that did not hold.
 fn checked_topic(bytes: &[u8]) -> (Cow<'_, str>, Option<Fault>) {
     if bytes.is_empty() {
         return (Cow::Borrowed(""), Some(Fault::UnknownAlias));

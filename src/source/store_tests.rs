@@ -21,7 +21,7 @@ impl Journal for Memory {
 
     fn push_message(&mut self, message: &Message<'_>, qos2: Option<(u16, u64)>) -> u64 {
         if let Some((packet_id, hash)) = qos2 {
-            self.table.take(packet_id, hash);
+            self.table.take(packet_id, message.dup, hash);
         }
         let mut body = Vec::new();
         message.encode(&mut body);
@@ -43,6 +43,8 @@ impl Journal for Memory {
     }
 
     fn submit(&mut self) {}
+
+    fn discard(&mut self) {}
 
     fn is_backlogged(&self) -> bool {
         false
@@ -68,28 +70,32 @@ fn take(store: &mut Store<Memory>, aliases: &mut TopicAliases, flags: u8, body: 
 #[test]
 fn a_qos_2_message_is_stored_once_in_this_process_and_in_the_next() {
     let mut store = Store::new(Memory::default());
-    let mut aliases = TopicAliases::default();
+    let mut aliases = TopicAliases::new(10, false);
     let body = [0, 1, b'a', 0, 9, 0, b'x'];
     assert_eq!(take(&mut store, &mut aliases, 0b0100, &body), Some((1, AckKind::PubRec, 9)));
     assert_eq!(take(&mut store, &mut aliases, 0b1100, &body), Some((1, AckKind::PubRec, 9)), "still owed, once stored");
-    assert_eq!(store.release(9), (2, AckKind::PubComp, 9));
     // The process dies and comes back with what the disk has.
     let mut store = Store::new(store.journal);
-    let owed = take(&mut store, &mut aliases, 0b1100, &body);
-    assert_eq!(owed, Some((0, AckKind::PubRec, 9)), "nothing to wait for");
+    for flags in [0b1100, 0b0100] {
+        let owed = take(&mut store, &mut aliases, flags, &body);
+        assert_eq!(owed, Some((0, AckKind::PubRec, 9)), "nothing to wait for");
+    }
     assert_eq!(store.journal.messages.len(), 1);
     let other = [0, 1, b'a', 0, 9, 0, b'y'];
     take(&mut store, &mut aliases, 0b1100, &other);
     assert_eq!(store.journal.messages.len(), 2, "the same identifier with other content is another message");
+    assert_eq!(store.release(9), (3, AckKind::PubComp, 9));
+    take(&mut store, &mut aliases, 0b1100, &other);
+    assert_eq!(store.journal.messages.len(), 3, "a released identifier may carry the same again");
     store.clear();
-    take(&mut store, &mut aliases, 0b1100, &body);
-    assert_eq!(store.journal.messages.len(), 3, "a new session knows no identifier");
+    take(&mut store, &mut aliases, 0b1100, &other);
+    assert_eq!(store.journal.messages.len(), 4, "a new session knows no identifier");
 }
 
 #[test]
 fn after_the_journal_lost_something_what_it_lost_is_taken_again() {
     let mut store = Store::new(Memory::default());
-    let mut aliases = TopicAliases::default();
+    let mut aliases = TopicAliases::new(10, false);
     let body = [0, 1, b'a', 0, 9, 0, b'x'];
     take(&mut store, &mut aliases, 0b0100, &body);
     store.journal.table = Qos2Table::default();
@@ -104,23 +110,44 @@ fn after_the_journal_lost_something_what_it_lost_is_taken_again() {
 #[test]
 fn an_alias_stands_for_its_topic_until_it_is_given_another() {
     let mut store = Store::new(Memory::default());
-    let mut aliases = TopicAliases::default();
+    let mut aliases = TopicAliases::new(10, false);
     take(&mut store, &mut aliases, 0, &[0, 1, b'a', 3, 35, 0, 7]);
     take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 7]);
     take(&mut store, &mut aliases, 0, &[0, 1, b'b', 3, 35, 0, 7]);
     take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 7]);
-    take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 8]);
-    take(&mut store, &mut aliases, 0, &[0, 0, 3, 35, 0, 0]);
     take(&mut store, &mut aliases, 0, &[0, 0, 0]);
     let seen: Vec<_> = store.journal.messages.iter().map(|(topic, _, fault)| (topic.as_str(), *fault)).collect();
     let unknown = ("", Some(Fault::UnknownAlias));
-    assert_eq!(seen, [("a", None), ("a", None), ("b", None), ("b", None), unknown, unknown, unknown]);
+    assert_eq!(seen, [("a", None), ("a", None), ("b", None), ("b", None), unknown]);
+}
+
+#[test]
+fn an_alias_that_does_not_hold_is_refused_or_put_up_with_without_a_guess() {
+    let bodies: [(&[u8], u16); 5] = [
+        (&[0, 0, 3, 35, 0, 8], 8),
+        (&[0, 0, 3, 35, 0, 0], 0),
+        (&[0, 0, 3, 35, 0, 11], 11),
+        (&[0, 1, b'c', 3, 35, 0, 0], 0),
+        (&[0, 1, b'd', 3, 35, 0, 11], 11),
+    ];
+    let mut store = Store::new(Memory::default());
+    for (body, alias) in bodies {
+        let mut aliases = TopicAliases::new(10, false);
+        let taken = store.take(&publish(0, body, MqttVersion::V5), &mut aliases, Timestamp(1), false);
+        assert_eq!((taken, aliases.take_misused()), (Err(NotTaken::Alias(alias)), Some(alias)));
+    }
+    assert_eq!(store.journal.messages.len(), 0);
+    let mut aliases = TopicAliases::new(10, true);
+    bodies.iter().for_each(|(body, _)| _ = take(&mut store, &mut aliases, 0, body));
+    let seen: Vec<_> = store.journal.messages.iter().map(|(topic, _, fault)| (topic.as_str(), *fault)).collect();
+    let unknown = ("", Some(Fault::UnknownAlias));
+    assert_eq!(seen, [unknown, unknown, unknown, ("c", None), ("d", None)]);
 }
 
 #[test]
 fn a_topic_that_is_no_text_is_kept_readable_and_within_bounds() {
     let mut store = Store::new(Memory::default());
-    let mut aliases = TopicAliases::default();
+    let mut aliases = TopicAliases::new(10, false);
     take(&mut store, &mut aliases, 0, &[0, 3, b'a', 0xFF, b'b', 0]);
     take(&mut store, &mut aliases, 0, &[0, 3, b'a', 0, b'b', 0]);
     let longest = [&[0xFF; 2][..], &[0xFE; 65_535][..], &[0]].concat();

@@ -44,12 +44,11 @@ pub(super) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transpo
     let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TransportError::Tcp)?;
     // An acknowledgement is four bytes: waiting for more to fill a segment would only delay it.
     tcp.set_nodelay(true).map_err(TransportError::Tcp)?;
-    let packet_bytes_max = config.max_packet_size;
     match url.scheme {
         Scheme::Mqtt => Ok(Box::new(tcp)),
         Scheme::Mqtts => Ok(Box::new(encrypt(url, config, tcp).await?)),
-        Scheme::Ws => upgrade(url, tcp, packet_bytes_max).await,
-        Scheme::Wss => upgrade(url, encrypt(url, config, tcp).await?, packet_bytes_max).await,
+        Scheme::Ws => upgrade(url, tcp).await,
+        Scheme::Wss => upgrade(url, encrypt(url, config, tcp).await?).await,
     }
 }
 
@@ -66,9 +65,9 @@ async fn encrypt(
     TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.map_err(|source| TransportError::Tls { source })
 }
 
-async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S, packet_bytes_max: u32) -> Result<Transport, TransportError> {
+async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S) -> Result<Transport, TransportError> {
     let address = url.expose();
-    let socket = WebSocket::open(&address, stream, packet_bytes_max);
+    let socket = WebSocket::open(&address, stream);
     // The handshake's future holds its request and reply: too large for the session's stack.
     let socket = Box::pin(socket).await.map_err(|error| TransportError::WebSocket(Box::new(error)))?;
     Ok(Box::new(socket))

@@ -15,9 +15,9 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::transport::ByteStream;
 
-/// A WebSocket message may hold several MQTT packets or a part of one, and is buffered whole. 16 MiB is far more than
-/// any broker puts into one, and what a hostile peer can make us hold; a larger `mqtt.max_packet_size` raises it.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A WebSocket message may hold several MQTT packets or a part of one, and is buffered whole. Twice the largest packet of
+/// MQTT: a limit below that would end every connection at the same packet, for ever.
+const MESSAGE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// A WebSocket that speaks the subprotocol `mqtt`.
 pub(super) struct WebSocket<S> {
@@ -28,13 +28,12 @@ pub(super) struct WebSocket<S> {
 
 impl<S: ByteStream> WebSocket<S> {
     /// Performs the opening handshake for `url` on a connected stream.
-    pub(super) async fn open(url: &str, stream: S, packet_bytes_max: u32) -> Result<WebSocket<S>, tungstenite::Error> {
+    pub(super) async fn open(url: &str, stream: S) -> Result<WebSocket<S>, tungstenite::Error> {
         let mut request = url.into_client_request()?;
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
-        let message_bytes_max = MESSAGE_BYTES_MAX.max(packet_bytes_max as usize * 2);
         let config = WebSocketConfig::default()
-            .max_message_size(Some(message_bytes_max))
-            .max_frame_size(Some(message_bytes_max));
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let (inner, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
         Ok(WebSocket { inner, received: Bytes::new() })
     }

@@ -104,7 +104,7 @@ impl Hostile {
                 self.listen(peer).await;
                 return false;
             }
-            20 => peer.send(&suback(self.version, 1 + self.dice.below(9) as u16, &[1])).await,
+            20 => peer.send(&suback(self.version, u16::MAX - self.dice.below(9) as u16, &[1])).await,
             _ => {}
         }
         true

@@ -88,24 +88,21 @@ async fn a_qos_2_message_is_stored_once_over_crashes_at_every_step() {
         eventually("the subscriptions are on the disk", || client.is_confirmed()).await;
         running.kill().await;
 
-        // Released, and yet sent again, as Mosquitto does.
+        // The release comes again, and once more, as PUBCOMP was lost.
         let running = client.start();
         client.disk.let_go();
         let mut peer = broker.welcome(true).await;
-        peer.send(&pubrel(5)).await;
-        assert_eq!(peer.expect(0x70).await.id(), 5);
-        peer.send(&message.clone().again().encode(version)).await;
-        assert_eq!(peer.expect(0x50).await.id(), 5);
-        peer.send(&pubrel(5)).await;
-        assert_eq!(peer.expect(0x70).await.id(), 5);
+        for _ in 0..2 {
+            peer.send(&pubrel(5)).await;
+            assert_eq!(peer.expect(0x70).await.id(), 5);
+        }
         assert_eq!(client.disk.payloads(), ["once"]);
 
         // The identifier's next message is another one.
         peer.send(&Publish::new(2, 5, "once").encode(version)).await;
         peer.expect(0x50).await;
         assert_eq!(client.disk.payloads(), ["once", "once"]);
-        assert_eq!(running.metrics.messages_deduplicated.get(), 1);
-        assert_eq!(running.metrics.messages_received[2].get(), 2);
+        assert_eq!(running.metrics.messages_received[2].get(), 1);
         running.finish().await;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rowbridge::journal::Qos2Table;
-use rowbridge::message::{Fault, Message, Property};
+use rowbridge::message::{Fault, Message, Property, Qos};
 use rowbridge::source;
 use tokio::sync::Notify;
 
@@ -41,6 +41,8 @@ pub(crate) struct Stored {
     pub(crate) payload: Vec<u8>,
     pub(crate) fault: Option<Fault>,
     pub(crate) subscription_ids: Vec<u32>,
+    qos: Qos,
+    dup: bool,
     qos2: Option<(u16, u64)>,
 }
 
@@ -141,8 +143,10 @@ impl source::Journal for MemoryJournal {
         let mut table = Qos2Table::default();
         for record in &state.durable {
             match record {
-                Record::Message(Stored { qos2: Some((packet_id, hash)), .. }) => table.take(*packet_id, *hash),
-                Record::Message(_) => {}
+                Record::Message(Stored { qos2: Some((packet_id, hash)), dup, .. }) => {
+                    table.take(*packet_id, *dup, *hash);
+                }
+                Record::Message(message) => table.pass(u64::from(message.qos == Qos::AtLeastOnce)),
                 Record::Release(packet_id) => table.release(*packet_id),
                 Record::Clear => table.clear(),
             }
@@ -164,6 +168,8 @@ impl source::Journal for MemoryJournal {
             payload: message.payload.to_vec(),
             fault: message.fault,
             subscription_ids: subscription_ids.collect(),
+            qos: message.qos,
+            dup: message.dup,
             qos2,
         }))
     }
@@ -188,6 +194,13 @@ impl source::Journal for MemoryJournal {
         }
         drop(state);
         self.disk.0.changed.notify_one();
+    }
+
+    fn discard(&mut self) {
+        if let Some((ordinal, _)) = self.staged.first() {
+            self.ordinal = ordinal - 1;
+        }
+        self.staged.clear();
     }
 
     fn is_backlogged(&self) -> bool {

@@ -3,6 +3,8 @@
 
 #[path = "../support/fake_broker.rs"]
 pub(crate) mod fake_broker;
+#[path = "../support/fake_session.rs"]
+mod fake_session;
 mod memory_journal;
 #[path = "../support/picky_broker.rs"]
 pub(crate) mod picky_broker;
@@ -10,6 +12,7 @@ pub(crate) mod picky_broker;
 mod acknowledging;
 mod connecting;
 mod cuts;
+mod habits;
 mod hostile;
 mod keeping_alive;
 mod mosquitto;

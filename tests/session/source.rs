@@ -147,6 +147,7 @@ fn config(version: Version, port: u16) -> Mqtt {
         connect_timeout: Duration::from_secs(10),
         receive_maximum: 100,
         max_packet_size: 64 * 1024,
+        topic_alias_maximum: 0,
         retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
         tls: MqttTls::default(),
     }

@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RECEIVE_MAXIMUM: u64 = 1000;
 /// See [`Mqtt::max_packet_size`].
 const MAX_PACKET_SIZE: u64 = 1 << 20;
+/// At 64 KiB a topic, the aliases of one connection take 64 MiB at most.
+const TOPIC_ALIAS_MAX: u64 = 1000;
 /// Below, a topic of a few levels with its properties might not fit.
 const PACKET_SIZE_MIN: u64 = 1 << 10;
 /// MQTT's own limit.
@@ -61,6 +63,7 @@ pub(super) fn decode(table: Table<'_>, hostname: &str) -> Mqtt {
             .size("max_packet_size", MAX_PACKET_SIZE, PACKET_SIZE_MIN..=PACKET_SIZE_MAX)
             .try_into()
             .unwrap_or(u32::MAX),
+        topic_alias_maximum: narrow(table.integer("topic_alias_maximum", 0, 0..=TOPIC_ALIAS_MAX)),
         retry: retry(table.table("retry")),
         tls: tls(table.table("tls"), &urls),
         urls,

@@ -49,6 +49,7 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("mqtt: {receive_maximum: 65536}", "1:25 mqtt.receive_maximum: found `65536`"),
         ("mqtt: {max_packet_size: 100}", "1:25 mqtt.max_packet_size: found `100`, which is out of range"),
         ("mqtt: {max_packet_size: 257MiB}", "1:25 mqtt.max_packet_size: found `257MiB`, which is out of range"),
+        ("mqtt: {topic_alias_maximum: 1001}", "1:29 mqtt.topic_alias_maximum: found `1001`"),
         ("mqtt: {max_packet_size: 8M}", "1:25 mqtt.max_packet_size: found `8M`, which has a unit that is not known"),
         ("mqtt: {keep_alive: 0s}", "1:20 mqtt.keep_alive: found `0s`, which is out of range"),
         ("mqtt: {keep_alive: 1500ms}", "1:20 mqtt.keep_alive: found `1500ms`; MQTT counts it in whole seconds"),

@@ -24,7 +24,7 @@ fn the_smallest_useful_file_gets_every_default() {
     assert_eq!(config.mqtt.version, MqttVersion::V5);
     assert_eq!(config.mqtt.receive_maximum, 1000);
     assert_eq!((config.mqtt.retry.min, config.mqtt.retry.max), (Duration::from_millis(200), Duration::from_secs(30)));
-    assert_eq!(config.mqtt.max_packet_size, 1 << 20);
+    assert_eq!((config.mqtt.max_packet_size, config.mqtt.topic_alias_maximum), (1 << 20, 0));
     assert_eq!(config.mqtt.session_expiry, Duration::from_secs(7 * 86_400));
     assert_eq!(config.journal.durability, Durability::Commit);
     assert_eq!((config.journal.segment_size, config.journal.max_size), (16 << 20, 1 << 30));
