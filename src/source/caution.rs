@@ -32,6 +32,10 @@ pub(super) struct Caution {
     refused: HashSet<String>,
     suspects: HashMap<String, Suspect>,
     is_careful: bool,
+    /// Filters that were unanswered together when a connection ended.
+    company: Vec<String>,
+    /// The broker would not have several filters in one packet.
+    asks_singly: bool,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +134,11 @@ impl Caution {
         self.is_careful
     }
 
+    /// Whether the broker would have each filter in a packet of its own, but not several in one.
+    pub(super) fn asks_singly(&self) -> bool {
+        self.asks_singly
+    }
+
     /// How strongly `filter` is suspected; `None` = not at all. A suspect is asked for alone, the least suspected first.
     pub(super) fn suspicion(&self, filter: &str) -> Option<u32> {
         self.suspects.get(filter).map(|suspect| suspect.cuts)
@@ -137,7 +146,10 @@ impl Caution {
 
     /// The broker answered for `filter`.
     pub(super) fn answered(&mut self, filter: &str, is_refused: bool) {
-        self.suspects.remove(filter);
+        // Until all is settled it is asked for alone: it may have been its company.
+        if let Some(suspect) = self.suspects.get_mut(filter) {
+            *suspect = Suspect::default();
+        }
         if is_refused {
             self.refused.insert(filter.to_owned());
         }
@@ -146,7 +158,14 @@ impl Caution {
     /// The broker owes no answer.
     pub(super) fn settled(&mut self) {
         self.is_careful = false;
+        let company = std::mem::take(&mut self.company);
+        self.asks_singly |= company.len() > 1 && !company.iter().any(|filter| self.is_left_out_or_refused(filter));
         self.suspects.retain(|_, suspect| suspect.left_out.is_some());
+    }
+
+    fn is_left_out_or_refused(&self, filter: &str) -> bool {
+        let is_left_out = self.suspects.get(filter).is_some_and(|suspect| suspect.left_out.is_some());
+        is_left_out || self.refused.contains(filter)
     }
 
     /// Refused filters may be asked for again.
@@ -185,7 +204,10 @@ impl Caution {
         for filter in unanswered {
             self.suspects.entry(filter.clone()).or_default();
         }
-        let [filter] = unanswered else { return Finding::Searching };
+        let [filter] = unanswered else {
+            self.company = unanswered.to_vec();
+            return Finding::Searching;
+        };
         let suspect = self.suspects.get_mut(filter).expect("just put there");
         suspect.cuts = suspect.cuts.saturating_add(1);
         let was_left_out = suspect.left_out.take();
@@ -244,7 +266,27 @@ mod tests {
         }
         assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), culprit("a", 3600, false));
         caution.answered("a", false);
-        assert!(caution.is_at_ease() || caution.is_careful());
+        caution.settled();
+        assert!(caution.is_at_ease());
+    }
+
+    #[test]
+    fn filters_that_the_broker_has_alone_but_not_together_are_asked_for_singly_from_then_on() {
+        let mut caution = Caution::default();
+        ended(&mut caution, &["a", "b"], Evidence::Possible);
+        for filter in ["a", "b"] {
+            caution.answered(filter, false);
+            assert_eq!(caution.suspicion(filter), Some(0), "not in company again before all is settled");
+        }
+        caution.settled();
+        assert!(caution.asks_singly());
+        // Not where one of them was the reason.
+        let mut caution = Caution::default();
+        ended(&mut caution, &["a", "b"], Evidence::Possible);
+        caution.answered("a", false);
+        ended(&mut caution, &["b"], Evidence::Certain);
+        caution.settled();
+        assert!(!caution.asks_singly());
     }
 
     #[test]
@@ -263,7 +305,9 @@ mod tests {
                 0 => assert_eq!(ended(&mut caution, &[], Evidence::Possible), Finding::Nothing),
                 _ => caution.answered("a", false),
             }
+            assert_ne!(caution.suspicion("a"), Some(1));
         }
+        caution.settled();
         assert_eq!(caution.suspicion("a"), None);
     }
 

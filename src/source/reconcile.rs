@@ -77,7 +77,7 @@ impl Reconciler {
             missing.into_iter().partition(|to| caution.suspicion(&to.filter).is_some());
         // A SUBSCRIBE has one identifier for all its filters.
         let (plain, identified): (Vec<_>, Vec<_>) = trusted.into_iter().partition(|to| to.identifier.is_none());
-        let packets = self.in_packets(plain, caution.limits.packet_bytes_max, |to| &to.filter);
+        let packets = self.in_packets(plain, caution, |to| &to.filter);
         let waits = caution.is_careful();
         let queued = |waits| move |filters| Queued { waits, kind: RequestKind::Subscribe(filters) };
         self.queue.extend(packets.into_iter().map(queued(waits)));
@@ -91,7 +91,7 @@ impl Reconciler {
     pub(super) fn unsubscribe(&mut self, superfluous: Vec<String>, caution: &Caution, out: &mut BytesMut) {
         let (suspects, trusted): (Vec<_>, Vec<_>) =
             superfluous.into_iter().partition(|filter| caution.suspicion(filter).is_some());
-        let packets = self.in_packets(trusted, caution.limits.packet_bytes_max, |filter| filter);
+        let packets = self.in_packets(trusted, caution, |filter| filter);
         let waits = caution.is_careful();
         let queued = |waits| move |filters| Queued { waits, kind: RequestKind::Unsubscribe(filters) };
         self.queue.extend(packets.into_iter().map(queued(waits)));
@@ -197,14 +197,15 @@ impl Reconciler {
     }
 
     /// As many filters to a packet as it may hold.
-    fn in_packets<T>(&self, filters: Vec<T>, bytes_max: u32, name: impl Fn(&T) -> &str) -> Vec<Vec<T>> {
+    fn in_packets<T>(&self, filters: Vec<T>, caution: &Caution, name: impl Fn(&T) -> &str) -> Vec<Vec<T>> {
+        let bytes_max = caution.limits.packet_bytes_max as usize;
+        let filters_max = if caution.asks_singly() { 1 } else { FILTERS_PER_PACKET };
         let mut packets: Vec<Vec<T>> = Vec::new();
         for filter in filters {
             match packets.last_mut() {
                 Some(packet)
-                    if packet.len() < FILTERS_PER_PACKET
-                        && subscribe_bytes(self.version, packet.iter().chain([&filter]).map(&name))
-                            <= bytes_max as usize =>
+                    if packet.len() < filters_max
+                        && subscribe_bytes(self.version, packet.iter().chain([&filter]).map(&name)) <= bytes_max =>
                 {
                     packet.push(filter);
                 }

@@ -307,9 +307,13 @@ impl<J: Journal> Source<J> {
 
     /// What the broker has said or shown that it will not do.
     fn limits(&mut self, connack: &ConnAck) -> Limits {
-        let url = &self.shared.config.urls[self.url];
-        let stored = &mut self.shared.stored;
-        stored.identifiers_tell_nothing &= stored.address == format!("{}:{}", url.host, url.port);
+        let Shared { config, stored, caution, .. } = &mut self.shared;
+        let url = &config.urls[self.url];
+        if stored.address != format!("{}:{}", url.host, url.port) {
+            // Another broker: what is known of the last one says nothing.
+            stored.identifiers_tell_nothing = false;
+            *caution = Caution::default();
+        }
         let mut limits = connack.limits.clone();
         limits.subscription_identifiers &= !stored.identifiers_tell_nothing;
         limits

@@ -1,6 +1,7 @@
 //! The proof on the real binary (docs/reliability.md): killed at named points, refused by the disk, cut off by the
 //! network, with the clock jumping. Each campaign is quick here; `scripts/prove` makes them long.
 
+mod brokers;
 mod clock;
 mod cut;
 mod dice;

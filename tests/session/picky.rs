@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use rowbridge::config::Retry;
+use rowbridge::config::{Retry, Scheme};
 use rowbridge::telemetry::FilterLabels;
 
 use super::fake_broker::{BOTH, Version};
 use super::picky_broker::{Copies, Feature, Manners, PickyBroker, Refusal};
-use super::source::{Client, Running, eventually};
+use super::source::{Client, Running, eventually, url};
 
 fn client(version: Version, broker: &PickyBroker, filters: &[&str]) -> Client {
     let mut client = Client::new(version, broker.port()).subscribing_to(filters);
@@ -80,6 +80,26 @@ async fn several_culprits_among_many_filters_are_all_found() {
         })
         .await;
         assert_passes(&broker, &client, &["f/0", "f/28"]).await;
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_one_broker_will_not_have_is_asked_of_the_next() {
+    for version in BOTH {
+        let (first, second) =
+            (PickyBroker::start(forbidding(&["b"])).await, PickyBroker::start(Manners::default()).await);
+        let mut client = client(version, &first, &["a", "b"]);
+        client.config.urls = [&first, &second].map(|broker| url(Scheme::Mqtt, broker.port())).to_vec();
+        let running = client.start();
+        eventually("the culprit is left out", || {
+            error(&running, "b").is_some() && granted(&running, "a") == 1 && running.status().connected
+        })
+        .await;
+        drop(first);
+        eventually("the second is asked for both", || second.subscriptions() == ["a", "b"]).await;
+        assert_passes(&second, &client, &["a", "b"]).await;
+        assert_eq!(second.connections(), 1);
         running.finish().await;
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod bridge;
 pub(crate) mod fault;
+pub(crate) mod hivemq;
 pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt;
@@ -12,6 +13,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod publisher;
+pub(crate) mod rabbitmq;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
