@@ -13,8 +13,8 @@ use rowbridge::campaign::Campaign;
 use super::kills::random::Random;
 use crate::support::bridge::Bridge;
 use crate::support::hivemq::HiveMq;
-use crate::support::oracle::Tally;
-use crate::support::publisher::Load;
+use crate::support::oracle::{Tally, column, count, value};
+use crate::support::publisher::{Load, reading};
 use crate::support::rabbitmq::RabbitMq;
 
 /// Messages of one round, and in how many parts they come: the broker is restarted after each.
@@ -22,16 +22,20 @@ const MESSAGES: u64 = 20_000;
 const PARTS: u64 = 5;
 /// Enough for many to be in flight at every instant.
 const RATE: u64 = 800;
+/// Of ten messages this one is not numbered but equal to all others of its kind: they are counted.
+const EQUAL: u64 = 3;
+const EQUAL_MESSAGES: u64 = MESSAGES / 10;
 /// The second rule's share of the messages: those of one device of fifty.
 const DEVICE: u64 = 7;
 
-/// The two rules' filters overlap. The third's is one that RabbitMQ's user may not read.
+/// The first two rules' filters overlap. The last one's is one that RabbitMQ's user may not read.
 const RULES: &str = "
 databases:
   local: { url: 'sqlite:rows.db' }
 rules:
   - { name: readings, topic: sensors/+/+/telemetry, qos: QOS, table: readings, create: true, columns: COLUMNS }
   - { name: device, topic: 'sensors/{site}/device7/+', qos: QOS, table: device, create: true, columns: COLUMNS }
+  - { name: switch, topic: sensors/+/switch/state, qos: QOS, table: switch, create: true, columns: { state: payload.state } }
 ";
 const FORBIDDEN: &str = "
   - { name: forbidden, topic: private/+, qos: QOS, table: forbidden, create: true, columns: COLUMNS }
@@ -112,8 +116,9 @@ impl Case {
         bridge.start();
         wait_subscribed(&mut bridge);
         for part in 0..PARTS {
-            let count = MESSAGES / PARTS;
-            let load = Load::new(broker.port(), self.qos, count).numbered_from(part * count).per_second(RATE).start();
+            let messages = MESSAGES / PARTS;
+            let load = Load::new(broker.port(), self.qos, messages).numbered_from(part * messages).per_second(RATE);
+            let load = load.made_by(message).start();
             while !load.is_finished() {
                 std::thread::sleep(Duration::from_millis(random.within(20, 900)));
                 bridge.kill();
@@ -125,7 +130,8 @@ impl Case {
             figures.broker_restarts += 1;
         }
         bridge.wait_ready();
-        bridge.wait_ids("readings", MESSAGES);
+        bridge.wait_ids("readings", MESSAGES - EQUAL_MESSAGES);
+        bridge.wait_rows("switch", EQUAL_MESSAGES);
         wait_subscribed(&mut bridge);
         self.assert_stored(&mut bridge, figures);
         figures.messages += MESSAGES;
@@ -135,16 +141,17 @@ impl Case {
     fn assert_stored(self, bridge: &mut Bridge, figures: &mut Figures) {
         bridge.wait_drained("local");
         let place = format!("{self:?}");
-        let readings = Tally::of_sqlite(&bridge.rows(), "readings", 0..MESSAGES);
-        let ids = crate::support::oracle::column::<i64>(&bridge.rows(), "SELECT id FROM device");
-        // Numbered by themselves: which of the device's messages it is.
-        let device = Tally::of(
-            ids.into_iter().map(|id| {
-                assert_eq!(id % 50, DEVICE.cast_signed(), "{place}: {id} is another device's");
-                id / 50
-            }),
-            0..MESSAGES / 50,
-        );
+        let ids = |table: &str| column::<i64>(&bridge.rows(), &format!("SELECT id FROM {table}"));
+        // Counted without the equal messages before it, and which of the device's messages it is.
+        let readings =
+            Tally::of(ids("readings").into_iter().map(|id| id - (id + 6) / 10), 0..MESSAGES - EQUAL_MESSAGES);
+        let device = ids("device").into_iter().map(|id| {
+            assert_eq!(id % 50, DEVICE.cast_signed(), "{place}: {id} is another device's");
+            id / 50
+        });
+        let device = Tally::of(device, 0..MESSAGES / 50);
+        let equal = count(&bridge.rows(), "switch");
+        assert!(equal == EQUAL_MESSAGES || self.qos == 1 && equal > EQUAL_MESSAGES, "{place}: {equal} equal messages");
         for tally in [&readings, &device] {
             match self.qos {
                 2 => tally.assert_each_once(&place),
@@ -153,9 +160,16 @@ impl Case {
         }
         figures.repeated_at_qos_1 += readings.repeated() as u64;
         let values = "SELECT count(*) FROM readings WHERE temp IS NOT id % 40 + 0.25";
-        assert_eq!(crate::support::oracle::value::<i64>(&bridge.rows(), values), 0, "{place}: wrong values");
+        assert_eq!(value::<i64>(&bridge.rows(), values), 0, "{place}: wrong values");
         let status = bridge.status();
         assert_eq!(status["mqtt"]["sessions_lost"], 0, "{place}: {status}");
+    }
+}
+
+fn message(number: u64) -> (String, Vec<u8>) {
+    match number % 10 {
+        EQUAL => ("sensors/hall/switch/state".to_owned(), br#"{"state":"ON"}"#.to_vec()),
+        _ => reading(number),
     }
 }
 
