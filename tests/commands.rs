@@ -30,6 +30,51 @@ fn with_dead_letters() -> (Mosquitto, Bridge) {
     (broker, bridge)
 }
 
+/// Texts of the program and its documents, by file.
+fn texts(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let is_text = path
+            .extension()
+            .is_some_and(|extension| ["rs", "md", "sql", "html"].iter().any(|known| extension == *known));
+        if path.is_dir() {
+            texts(&path, found);
+        } else if is_text {
+            found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// Whoever follows an advice must not be told of a command that is not there.
+#[test]
+fn every_command_that_the_program_or_its_documents_name_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    texts(&root.join("src"), &mut found);
+    texts(&root.join("docs"), &mut found);
+    found.push(("README.md".to_owned(), std::fs::read_to_string(root.join("README.md")).unwrap()));
+    let bridge = Bridge::bare("");
+    let mut known = std::collections::BTreeMap::new();
+    for (file, text) in &found {
+        for mention in text.split("`rowbridge ").skip(1) {
+            let command = mention.split(['`', '|', '\n']).next().unwrap();
+            let is_word =
+                |word: &&str| word.starts_with("--") || word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            let words: Vec<&str> = command.split(' ').take_while(is_word).collect();
+            let (options, commands): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
+            let help = known.entry(commands.clone()).or_insert_with(|| {
+                let output = bridge.prepare(&[commands.as_slice(), &["--help"]].concat()).output().unwrap();
+                output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+            });
+            let Some(help) = help else { panic!("{file} names `rowbridge {command}`, which is no command") };
+            for option in options {
+                assert!(help.contains(option), "{file} names `rowbridge {command}`, which has no {option}");
+            }
+        }
+    }
+    assert!(known.len() > 5, "the commands are found in the texts: {known:?}");
+}
+
 #[test]
 fn dead_letters_are_listed_and_shown() {
     let (_broker, mut bridge) = with_dead_letters();

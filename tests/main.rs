@@ -26,6 +26,7 @@ mod journal_full;
 mod journal_replaced;
 mod lifecycle;
 mod observability;
+mod odd_databases;
 mod postgres_sink;
 mod refusals;
 mod refused_rows;

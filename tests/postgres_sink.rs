@@ -6,6 +6,7 @@ mod failures;
 mod migrations;
 mod odd_tables;
 mod pooler;
+mod remedies;
 mod series;
 mod swallowed;
 mod tls;

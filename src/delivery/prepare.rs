@@ -31,9 +31,11 @@ pub(super) async fn compile<S: Sink>(
             Ok(schema) => {
                 schemas.insert(rule.table.clone(), Arc::new(schema));
             }
-            Err(mend) => {
-                faults.push(format!("rule {} ({}): there is no table {}", rule.name, rule.position, rule.table));
-                mends.extend(mend);
+            Err(missing) => {
+                let (name, position) = (&rule.name, &rule.position);
+                let instead = missing.instead.map_or(String::new(), |instead| format!("; {instead}"));
+                faults.push(format!("rule {name} ({position}): there is no table {}{instead}", rule.table));
+                mends.extend(missing.mend);
             }
         }
     }
@@ -53,14 +55,31 @@ pub(super) async fn compile<S: Sink>(
     Err(Stop::Hold(Hold { reason: faults.join("; "), mend, ..Hold::default() }))
 }
 
-/// The table that is missing, made if a rule asks for it; `Err` holds the SQL that would make it, where the rules tell.
+/// A table that is not there and was not made.
+struct Missing {
+    /// What stands in its place or near it.
+    instead: Option<String>,
+    /// The SQL that would make it, where the rules tell.
+    mend: Option<String>,
+}
+
+/// The table that is missing, made if a rule asks for it.
 async fn make_table<S: Sink>(
     sink: &mut S,
     table: &TableName,
     rules: &[Arc<Rule>],
-) -> Result<Result<TableSchema, Option<String>>, Stop> {
+) -> Result<Result<TableSchema, Missing>, Stop> {
+    let instead = sink.instead_of(table).await?;
+    let missing = |sql: Option<String>| {
+        let mend = match (&instead, sql) {
+            // A name that was meant otherwise comes before another table.
+            (Some(instead), Some(sql)) => Some(format!("-- {instead}; or make another table:\n{sql}")),
+            (_, sql) => sql,
+        };
+        Ok(Err(Missing { instead: instead.clone(), mend }))
+    };
     let create = rules.iter().any(|rule| rule.create && rule.table == *table);
-    let Some((columns, untyped)) = declared_columns(table, rules, create) else { return Ok(Err(None)) };
+    let Some((columns, untyped)) = declared_columns(table, rules, create) else { return missing(None) };
     let columns: Vec<(&str, DeclaredType)> =
         columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
     let sql = sink.create_table_sql(table, &columns);
@@ -70,11 +89,22 @@ async fn make_table<S: Sink>(
             [] => "or set create: true in the rule".to_owned(),
             _ => format!("choose the types of: {}", untyped.join(", ")),
         };
-        return Ok(Err(Some(format!("{sql}; -- {advice}"))));
+        return missing(Some(format!("{sql}; -- {advice}")));
     }
     sink.create_table(&sql).await?;
-    tracing::info!(%table, sql, "table created");
-    Ok(sink.describe(table).await?.ok_or(Some(sql)))
+    match (sink.describe(table).await?, &instead) {
+        (Some(schema), None) => {
+            tracing::info!(%table, sql, "table created");
+            Ok(Ok(schema))
+        }
+        (Some(schema), Some(instead)) => {
+            tracing::warn!(%table, sql, "table created, though {instead}");
+            Ok(Ok(schema))
+        }
+        // Something else has the name.
+        (None, Some(_)) => missing(None),
+        (None, None) => missing(Some(sql)),
+    }
 }
 
 /// Columns with their types, and the names of those whose type only a person can tell.

@@ -179,11 +179,18 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// One connection's life. `Ok` once the shutdown was requested and what was in flight is committed.
     async fn deliver(&mut self) -> Result<(), Stop> {
-        self.setup.sink.connect().await?;
+        if let Err(error) = self.setup.sink.connect().await {
+            self.setup.state.update(|state| state.connected = false);
+            self.metrics.connected.set(0);
+            return Err(error.into());
+        }
         let mut looked_again = false;
         loop {
             let place = self.locate().await?;
             self.metrics.connected.set(1);
+            // Also while it is held.
+            let was_connected = self.setup.state.snapshot().connected;
+            self.setup.state.update(|state| state.connected = true);
             let mapper = prepare::compile(
                 &mut self.setup.sink,
                 &self.setup.bridge,
@@ -192,7 +199,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             )
             .await?;
             self.tables.compiled(&self.setup.database.name, &mapper);
-            self.announce();
+            self.announce(was_connected);
             let offset = OffsetMove {
                 bridge: Arc::clone(&self.setup.bridge),
                 journal: place.journal,
@@ -247,14 +254,13 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     }
 
     /// Connected, compiled and in place. A hold is over only once a batch went in, or none waits.
-    fn announce(&mut self) {
+    fn announce(&mut self, was_connected: bool) {
         let next_seq = self.reader.position();
         let pending = self.watermark.borrow().next_seq.0.saturating_sub(next_seq.0);
         let mut is_news = false;
         self.setup.state.update(|state| {
             let is_held = state.held.is_some() && pending > 0;
-            is_news = !is_held && (!state.connected || state.held.is_some());
-            state.connected = true;
+            is_news = !is_held && (!was_connected || state.held.is_some());
             // A batch without an answer may have been counted since.
             state.unwritten = self.account.unwritten();
             state.held = state.held.take().filter(|_| is_held);

@@ -129,6 +129,12 @@ pub trait Sink {
         Ok(described)
     }
 
+    /// Of a table that is described as `None`: what stands in its place or near it, and what to write in the configuration,
+    /// as one sentence for people; `None` if nothing does.
+    async fn instead_of(&mut self, _table: &TableName) -> Result<Option<String>, SinkError> {
+        Ok(None)
+    }
+
     /// The `CREATE TABLE` for a missing table of these columns.
     fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String;
 

@@ -10,7 +10,7 @@ use super::{Place, add_table, add_unit, batch, batch_of, database, describe, sta
 use crate::sink_contract::series::Made;
 
 /// A sink whose role may write into the tables made so far, but owns none of them.
-async fn as_role(place: &Place, role: &str) -> PostgresSink {
+pub(super) async fn as_role(place: &Place, role: &str) -> PostgresSink {
     place.sql(&format!(
         "DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
          GRANT CREATE, USAGE ON SCHEMA public TO {role}; GRANT INSERT ON ALL TABLES IN SCHEMA public TO {role}; \

@@ -273,7 +273,7 @@ impl Bridge {
         begin.elapsed()
     }
 
-    fn prepare(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn prepare(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowbridge"));
         for (name, _) in std::env::vars() {
             let ours = name.starts_with("ROWBRIDGE_") || name.starts_with("PG");

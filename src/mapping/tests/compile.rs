@@ -100,18 +100,42 @@ fn rules_that_fill_the_same_columns_share_a_target() {
 }
 
 #[test]
-fn auto_takes_every_column_that_is_not_generated_and_has_a_type_that_fits() {
+fn auto_takes_every_column_that_is_not_generated() {
     let columns = vec![
         Column { not_null: true, has_default: true, ..live("id", ColumnType::Int8) },
         Column { generated: true, has_default: true, ..live("made", ColumnType::Int4) },
-        live("shape", ColumnType::Unsupported("point".to_owned())),
         live("temp", ColumnType::Float8),
     ];
     let auto = || Rule { columns: Columns::Auto, ..rule(&["a"], vec![]) };
     let mapper = compile::<false>(vec![auto()], &[table(columns.clone())]).unwrap();
-    assert_eq!(*mapper.targets()[0].columns, [0, 3]);
+    assert_eq!(*mapper.targets()[0].columns, [0, 2]);
     assert!(only_fault(auto(), vec![columns[1].clone()]).message.contains("no column that `columns: auto` could fill"));
-    let shape = Column { not_null: true, ..columns[2].clone() };
-    let faults = faults::<false>(auto(), vec![shape, columns[3].clone()]);
-    assert!(faults[0].message.contains("`shape` may not be null"));
+}
+
+/// Passed over, it would move the elements of an array to the columns before theirs.
+#[test]
+fn a_column_of_a_type_that_nothing_fits_is_a_fault_of_auto_as_of_a_named_column() {
+    let odd = |name| Column { not_null: true, ..live(name, ColumnType::Unsupported("macaddr".to_owned())) };
+    let columns = vec![live("n", ColumnType::Int4), odd("m"), live("v", text())];
+    let auto = only_fault(Rule { columns: Columns::Auto, ..rule(&["a"], vec![]) }, columns.clone());
+    assert!(
+        auto.message.contains("column `m`") && auto.message.contains("name the rule's columns"),
+        "{}",
+        auto.message
+    );
+    let named = only_fault(rule(&["a"], vec![from("n", "qos"), from("m", "payload.m")]), columns);
+    assert!(named.message.contains("column `m`") && named.message.contains("leave it out"), "{}", named.message);
+    let generated = Column { generated: true, ..odd("m") };
+    let auto = Rule { columns: Columns::Auto, ..rule(&["a"], vec![]) };
+    assert!(compile::<false>(vec![auto], &[table(vec![live("n", ColumnType::Int4), generated])]).is_ok());
+}
+
+#[test]
+fn a_column_whose_name_differs_in_case_is_named_before_another_one_is_offered() {
+    let columns = || vec![live("temp", ColumnType::Int4)];
+    let fault = only_fault(rule(&["a"], vec![from("Temp", "qos")]), columns());
+    assert!(fault.message.contains("`Temp`, but `temp`"), "{}", fault.message);
+    assert!(!fault.mend.unwrap().contains("ALTER TABLE"));
+    let fault = only_fault(rule(&["a"], vec![from("tmep", "qos")]), columns());
+    assert!(fault.mend.unwrap().contains("ALTER TABLE"));
 }

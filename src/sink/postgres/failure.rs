@@ -16,7 +16,7 @@ use super::sqlstate::{ROW_POLICY, Verdict, classify};
 use crate::sink::{Class, SinkError};
 
 /// SQLSTATE, and the function of the server that gives it where a row breaks a policy.
-const MISSING_RIGHT: &str = "42501";
+pub(super) const MISSING_RIGHT: &str = "42501";
 const ROUTINE_OF_POLICIES: &str = "ExecWithCheckOptions";
 
 /// The server's words are cut here: a trigger may raise a novel.

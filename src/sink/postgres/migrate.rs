@@ -57,6 +57,9 @@ async fn is_current(session: &Session, sql: &Sql) -> Result<bool, SinkError> {
         return Ok(OWN_TABLES.iter().all(|table| standing.contains(table)));
     }
     let version = session.wait(1, DOING, version(session, sql)).await?;
+    if version > 0 && !standing.contains(&OWN_TABLES[0]) {
+        return Err(offsets_dropped(session, sql));
+    }
     if version > STEPS.len() {
         return Err(own(
             Class::Table,
@@ -65,7 +68,7 @@ async fn is_current(session: &Session, sql: &Sql) -> Result<bool, SinkError> {
             "a newer Rowbridge has been here: run that one",
         ));
     }
-    Ok(version == STEPS.len())
+    Ok(version == STEPS.len() && standing.contains(&OWN_TABLES[1]))
 }
 
 async fn version(session: &Session, sql: &Sql) -> Result<usize, Error> {
@@ -79,12 +82,15 @@ async fn version(session: &Session, sql: &Sql) -> Result<usize, Error> {
 
 async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
     let client = session.client();
-    // The lock first; only then the version, which a rival may just have changed.
+    // The lock first; only then the version, which a rival may just have changed. A table of dead letters that was dropped
+    // is made again by all steps: they leave alone what stands.
     let begin = format!(
         "{}; SELECT pg_catalog.pg_advisory_xact_lock({LOCK}, pg_catalog.hashtext(pg_catalog.current_setting(\
          'search_path'))); CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version integer PRIMARY KEY, \
-         applied_at timestamptz NOT NULL DEFAULT now())",
-        sql.begin.clone() + "; SET LOCAL search_path = " + &quote(&sql.schema)
+         applied_at timestamptz NOT NULL DEFAULT now()); \
+         DELETE FROM {VERSION_TABLE} WHERE pg_catalog.to_regclass('{}') IS NULL",
+        sql.begin.clone() + "; SET LOCAL search_path = " + &quote(&sql.schema),
+        OWN_TABLES[1],
     );
     let reading = async { tokio::try_join!(biased; client.batch_execute(&begin), version(session, sql)) };
     let ((), done) = session.wait(4, DOING, reading).await?;
@@ -100,6 +106,21 @@ async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
     applied.and(committed).map_err(|error| session.explain(&error, DOING))?;
     crash_point!("postgres.migration.committed");
     Ok(())
+}
+
+/// Made again, the table would be empty, and delivery would begin at the oldest message that the journal keeps: rows twice.
+fn offsets_dropped(session: &Session, sql: &Sql) -> SinkError {
+    let message = format!(
+        "{DOING} ({}): {} was there and was dropped; what is stored is known no more\n\
+         SET search_path = {}; -- then run migrations/postgres/0001_offsets_and_dead_letters.sql, which makes what is missing\n\
+         INSERT INTO {} (bridge, journal_id, next_seq) VALUES (…); -- `rowbridge status --json` shows bridge, journal.id and \
+         the database's next_seq; without this row delivery begins at the oldest message that the journal keeps",
+        session.at(),
+        sql.offsets,
+        quote(&sql.schema),
+        sql.offsets,
+    );
+    own(Class::Table, "offsets_dropped", message, "make the table again, with the row that says where delivery stands")
 }
 
 /// What an administrator would run, so that Rowbridge can make its tables itself.

@@ -7,6 +7,7 @@
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
 //! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema`, `witness` | the live table, and whether it still is as it was read |
+//! | `absent`, `rights` | what stands in place of a table that is not there; which rights are missing |
 //! | `encode`, `copy`, `insert` | rows: their form, and their way into a table |
 //! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
@@ -14,6 +15,7 @@
 //! While a call runs, the session is out of the sink; it comes back only when the call has left no transaction open. So
 //! a call that is dropped half-way, and every transient error, leaves a sink without a session: `connect` comes next.
 
+mod absent;
 mod connect;
 mod copy;
 mod dead_letters;
@@ -23,6 +25,7 @@ mod insert;
 mod letters;
 mod migrate;
 mod offsets;
+mod rights;
 mod schema;
 mod series;
 mod server;
@@ -188,6 +191,17 @@ impl Sink for PostgresSink {
         .await
     }
 
+    async fn instead_of(&mut self, table: &TableName) -> Result<Option<String>, SinkError> {
+        let (schema, name) = self.qualified(table);
+        let (schema, name) = (schema.to_owned(), name.to_owned());
+        self.run(async |session, sql| {
+            let client = session.client();
+            let asking = around(client, &sql.begin_read, Box::pin(absent::instead(client, &schema, &name)));
+            session.wait(3, "looking for a table's name", asking).await
+        })
+        .await
+    }
+
     fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
         let (schema, name) = self.qualified(table);
         let columns: Vec<_> = columns
@@ -216,7 +230,15 @@ impl Sink for PostgresSink {
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
-        self.run(async |session, sql| write::write(session, sql, batch).await).await
+        let written = self.run(async |session, sql| write::write(session, sql, batch).await).await;
+        let Err(refused) = written else { return written };
+        Err(match &self.session {
+            Some(session) => {
+                let tables: Vec<&TableSchema> = batch.tables_at_stake().collect();
+                Box::pin(rights::name_missing(session, &self.sql, &tables, refused)).await
+            }
+            None => refused,
+        })
     }
 
     async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {

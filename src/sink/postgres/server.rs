@@ -72,9 +72,10 @@ pub(super) struct Server {
 pub(super) async fn learn(session: &Session) -> Result<Server, SinkError> {
     const DOING: &str = "asking the server what it is";
     const QUERY: &str = "SELECT pg_catalog.version(), pg_catalog.current_setting('server_encoding'), \
-                         pg_catalog.current_setting('synchronous_standby_names'), \
-                         (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE wait_event = 'SyncRep' \
-                          AND query_start < pg_catalog.clock_timestamp() - pg_catalog.interval '10 s')";
+                         pg_catalog.current_setting('synchronous_standby_names'), (\
+                         SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity \
+                         WHERE wait_event OPERATOR(pg_catalog.=) 'SyncRep' AND query_start \
+                         OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 s'::interval))";
     let answer = session.wait(1, DOING, session.client().query_typed(QUERY, &[])).await;
     let rows = match answer {
         Ok(rows) => rows,
@@ -118,9 +119,10 @@ pub(super) fn warn_of_encoding(database: &str, encoding: &str) {
 /// An error of a server that does not know Postgres' own functions.
 async fn explain(session: &Session, error: SinkError) -> SinkError {
     let asked = session.wait(1, "asking for the version", session.client().query_typed("SELECT version()", &[])).await;
-    let version: Option<String> = asked.ok().and_then(|rows| rows.first()?.try_get(0).ok());
-    match version.as_deref().and_then(stranger) {
+    let version: String = asked.ok().and_then(|rows| rows.first()?.try_get(0).ok()).unwrap_or_default();
+    match stranger(&version) {
         Some(stranger) => not_postgres(session, stranger),
+        None if version.starts_with("PostgreSQL") => error,
         None => not_postgres(session, &error.message),
     }
 }

@@ -45,7 +45,12 @@ const MEND_PGBOUNCER: &str = "sessions share a prepared statement: if a pooler s
 const VERDICTS: &[(&str, Verdict)] = &[
     // Connection exceptions; PgBouncer says almost everything as 08P01.
     ("08", transient("the connection failed; Rowbridge reconnects by itself")),
-    ("0A000", table("the server or the table cannot do this: a view without an INSTEAD OF trigger, for instance")),
+    (
+        "0A000",
+        table(
+            "the server does not do this with the table, a view, a foreign table or one with row-level security perhaps: see its hint",
+        ),
+    ),
     // Data exceptions: a value does not fit its column after all.
     ("22", row("value", "the value does not fit the column: compare the column's type with the rule's")),
     (
@@ -56,7 +61,7 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("23001", row("constraint", "the row breaks a restrict rule of the table")),
     ("23502", row("constraint", "a NOT NULL column got no value: give the column a default, or the rule's")),
     ("23503", row("constraint", "the row refers to one that does not exist: a foreign key")),
-    ("23505", row("constraint", "a row with this key exists already: `mode: ignore` or `upsert` would take it")),
+    ("23505", row("constraint", "a row with this key exists already")),
     ("23514", row("constraint", "the row breaks a CHECK constraint, or no partition takes it")),
     ("23P01", row("constraint", "the row collides with another under an exclusion constraint")),
     ("25", transient("the session's transaction is not in the state expected; Rowbridge reconnects by itself")),
@@ -78,9 +83,13 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("42", table("the statement does not fit the table: compare the rule with it")),
     (
         "42501",
-        table("a right is missing: GRANT INSERT on the table, and SELECT, INSERT, UPDATE, DELETE on rowbridge_*"),
+        table(
+            "a right is missing: GRANT INSERT on the table, USAGE on sequences that its defaults use, and SELECT, INSERT, \
+             UPDATE, DELETE on rowbridge_*; a trigger may need more",
+        ),
     ),
     ("42703", table("a column is missing: it was dropped or renamed; correct the table or the rule")),
+    ("42809", table("this is no table that takes rows, a materialized view perhaps: name the table behind it")),
     ("42P01", table("a table is missing: create it, set `create: true`, or correct the rule")),
     ("42P05", transient(MEND_PGBOUNCER)),
     ("44000", row("constraint", "the row breaks a view's WITH CHECK OPTION")),
@@ -92,7 +101,10 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("54000", row("size", "the row is beyond a limit of the server: an index entry may not pass a third of a page")),
     ("54001", row("size", "the value is nested too deep for the server: see max_stack_depth")),
     ("54011", table("the table has too many columns")),
-    ("55000", table("the table is not in a state that takes rows")),
+    (
+        "55000",
+        table("it takes no rows: a view must be simple or have an INSTEAD OF INSERT trigger; see the server's hint"),
+    ),
     ("55P02", table("a setting cannot be changed now")),
     ("55", transient("a lock or an object is in use; it is tried again")),
     ("57", transient("an operator intervened; Rowbridge tries again")),
