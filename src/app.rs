@@ -19,7 +19,7 @@ use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
 use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
-use crate::telemetry::Metrics;
+use crate::telemetry::{DatabaseLabels, Metrics};
 
 /// Why the bridge cannot run.
 #[derive(Debug, Error)]
@@ -92,7 +92,11 @@ impl Delivery {
                 shutdown,
             };
             let thread = match &database.url {
-                DatabaseUrl::Sqlite(_) => spawn(common.setup(SqliteSink::new(database)))?,
+                DatabaseUrl::Sqlite(_) => {
+                    let labels = DatabaseLabels { database: database.name.to_string() };
+                    let log_bytes = metrics.sqlite_wal_bytes.get_or_create(&labels).clone();
+                    spawn(common.setup(SqliteSink::new(database).measured_by(log_bytes)))?
+                }
                 DatabaseUrl::Postgres(_) => spawn(common.setup(PostgresSink::new(database)))?,
             };
             delivery.threads.push(thread);

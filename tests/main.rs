@@ -36,5 +36,6 @@ mod resolution;
 mod rules;
 mod session;
 mod sink_contract;
+mod sqlite_files;
 mod sqlite_sink;
 mod transports;

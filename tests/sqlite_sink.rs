@@ -3,7 +3,9 @@
 mod files;
 mod rows;
 mod series;
+mod swallowed;
 mod values;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;

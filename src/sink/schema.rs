@@ -249,7 +249,7 @@ pub struct TableSchema {
     pub witness: Witness,
 }
 
-/// What a Postgres table does with rows that it is given, beyond holding them.
+/// What a table does with rows that it is given, beyond holding them. Of SQLite's, views alone are marked, `by_insert`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Intake {
     /// It has rewrite rules, row-level security for this role, or is a view or a foreign table: rows must come by INSERT,

@@ -91,6 +91,8 @@ pub struct Metrics {
     pub retries: Family<DatabaseLabels, Counter>,
     pub connected: Family<PeerLabels, Gauge>,
     pub last_commit_timestamp_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
+    /// The size of the `-wal` file beside a SQLite database.
+    pub sqlite_wal_bytes: Family<DatabaseLabels, Gauge>,
     pub subscription_granted_qos: Family<FilterLabels, Gauge>,
     pub session_lost: Counter,
 }
@@ -130,6 +132,7 @@ impl Metrics {
             retries: Family::default(),
             connected: Family::default(),
             last_commit_timestamp_seconds: Family::default(),
+            sqlite_wal_bytes: Family::default(),
             subscription_granted_qos: Family::default(),
             session_lost: Counter::default(),
         };
@@ -200,6 +203,11 @@ impl Metrics {
             "last_commit_timestamp_seconds",
             "Unix time of the last commit",
             self.last_commit_timestamp_seconds.clone(),
+        );
+        registry.register(
+            "sqlite_wal_bytes",
+            "Bytes of a SQLite database's write-ahead log on disk",
+            self.sqlite_wal_bytes.clone(),
         );
         registry.register(
             "subscription_granted_qos",

@@ -64,8 +64,8 @@ async fn a_file_that_is_written_is_waited_for_before_it_is_switched_to_wal() {
     sink.connect().await.unwrap();
 }
 
-/// Writes one row of that id, moving the offset from `from` to the next.
-async fn write_one(sink: &mut SqliteSink, from: u64, id: i64) -> Result<(), SinkError> {
+/// Writes one row of that id into `readings`, moving the offset from `from` to the next.
+pub(super) async fn write_one(sink: &mut SqliteSink, from: u64, id: i64) -> Result<(), SinkError> {
     let mut builder = BatchBuilder::new(sink.encoder(), from, from + 1);
     let schema = Arc::new(sink.describe(&table_name("readings")).await?.unwrap());
     let table = builder.table(&schema);

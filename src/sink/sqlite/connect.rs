@@ -1,36 +1,40 @@
-//! Opening the database file, and noticing when another file has taken its place.
+//! Opening and closing the database file.
 //!
-//! Promises: commits are durable (`synchronous=FULL`); the path always means the file that is open, so rows never go on
-//! flowing into a file that was renamed away or deleted; the write-ahead log of a replaced file is never read into its
-//! successor, which would corrupt it.
+//! Promises: commits are durable (`synchronous=FULL`); rows never go on flowing into a file that was renamed away, deleted
+//! or overwritten ([`super::watch`]); the write-ahead log of a replaced file is never read into its successor, which would
+//! corrupt it.
 //!
 //! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop the POSIX locks
 //! that this process holds on it.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::codes::{Moment, sink_error};
 use super::room;
+use super::watch::{Fault, FileId, Watch};
 use super::write::ForeignKeys;
 use crate::sink::{Class, SinkError};
+use crate::telemetry::events;
 
 /// Settings of every connection. FULL: an fsync for each commit. 4 MiB of page cache: twice SQLite's default, for the
-/// indexes of a batch, and still small beside the 20 MiB that the whole daemon may take when idle. A checkpoint every
-/// 16 MiB of log: at the default 4 MiB, index pages are written to flash several times as often; past a checkpoint the
-/// log's file is cut back to that size.
+/// indexes of a batch, and still small beside the 20 MiB that the whole daemon may take when idle. Checkpoints are made by
+/// [`OpenDatabase::tend_log`], between two looks at the files; past one the log's file is cut back to [`LOG_BYTES`].
 const SETTINGS: &str = "PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA cache_size = -4096;
-PRAGMA wal_autocheckpoint = 4096;
+PRAGMA wal_autocheckpoint = 0;
 PRAGMA journal_size_limit = 16777216;";
+
+/// A checkpoint is made when the log holds so much, whatever the size of a page. At SQLite's default of 4 MiB, index pages
+/// are written to flash several times as often. The same as `journal_size_limit`.
+const LOG_BYTES: u64 = 16 << 20;
 
 /// Prepared statements kept. Two for each table that is written, some for our own; a table past it only costs time.
 const STATEMENTS_MAX: usize = 64;
@@ -42,33 +46,15 @@ const OPEN_TRIES: usize = 3;
 /// Between two tries to switch a file to WAL that others hold; a switch takes a few milliseconds.
 const WAL_RETRY: Duration = Duration::from_millis(5);
 
-/// Which file it is, whatever its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    /// `None` if there is no such file.
-    fn of(path: &Path) -> io::Result<Option<FileId>> {
-        match fs::metadata(path) {
-            Ok(file) => Ok(Some(FileId { device: file.dev(), inode: file.ino() })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// An open database and which file it is.
+/// An open database and what is known of its files.
 #[derive(Debug)]
 pub(super) struct OpenDatabase {
     pub(super) connection: Connection,
     pub(super) foreign_keys: ForeignKeys,
     path: PathBuf,
-    file: FileId,
-    /// Its write-ahead log and the log's shared-memory index.
-    companions: Vec<(PathBuf, FileId)>,
+    watch: Watch,
+    /// The first that was found. It stays: what SQLite writes after it may hide it.
+    fault: Option<Fault>,
 }
 
 /// Opens the file, creating it if it is missing, and makes it as [`SETTINGS`] say.
@@ -76,57 +62,107 @@ pub(super) struct OpenDatabase {
 /// `log_in_doubt`: the last connection ended in an I/O error. The kernel may then hold log pages in memory as if they
 /// had reached the disk (a failed fsync reports once). The log is therefore copied into the database and synced there
 /// before anything is read from it.
-pub(super) fn open(path: &Path, busy_timeout: Duration, log_in_doubt: bool) -> Result<OpenDatabase, SinkError> {
+///
+/// `prepare` is the first to use it.
+pub(super) fn open(
+    path: &Path,
+    busy_timeout: Duration,
+    log_in_doubt: bool,
+    prepare: impl FnOnce(&mut Connection) -> Result<(), SinkError>,
+) -> Result<OpenDatabase, SinkError> {
     // An absolute path is neither `:memory:` nor a URI nor empty, which SQLite would take for something else.
     let path = std::path::absolute(path).map_err(|error| place_error(path, &error.to_string()))?;
     check_place(&path)?;
     room::require(&path)?;
-    let (connection, file) = open_file(&path, busy_timeout)?;
+    let (mut connection, file) = open_file(&path, busy_timeout)?;
     set_up(&connection, &path, busy_timeout)?;
     room::reserve_index(&path)?;
     if log_in_doubt {
-        copy_log(&connection, &path)?;
+        copy_log(&connection, &path, "TRUNCATE")?;
     }
-    Ok(OpenDatabase { companions: companions(&path), connection, foreign_keys: ForeignKeys::default(), path, file })
+    prepare(&mut connection)?;
+    // From here on the index tells of every write to the file.
+    checkpoint(&connection, &path, "PASSIVE")?;
+    let watch = Watch::begin(&path, file);
+    Ok(OpenDatabase { connection, foreign_keys: ForeignKeys::default(), path, watch, fault: None })
+}
+
+/// The log after a use of the database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LogFile {
+    /// On the disk.
+    pub(super) bytes: u64,
+    /// A transaction of somebody else's hinders its copying into the database.
+    pub(super) is_hindered: bool,
 }
 
 impl OpenDatabase {
-    /// Errs if the path no longer names the open file. One `stat`, made before each use.
-    pub(super) fn check_in_place(&self) -> Result<(), SinkError> {
-        let what = match FileId::of(&self.path) {
-            Ok(Some(file)) if file == self.file => return Ok(()),
-            Ok(Some(_)) => "was replaced by another",
-            Ok(None) => "was removed",
-            Err(_) => "cannot be looked at any more",
-        };
-        Err(SinkError {
-            class: Class::Transient,
-            code: "replaced".to_owned(),
-            message: format!("the database file {} {what} while it was open", self.path.display()),
-            advice: "nothing: it is opened anew, and delivery goes on from the offset found in it",
-        })
+    /// Errs if the files are not what was opened. A few `stat`s, made before each use and after it. The log's bytes.
+    pub(super) fn check_in_place(&mut self) -> Result<u64, SinkError> {
+        let found = self.fault.map_or_else(|| self.watch.check(), Err);
+        found.map_err(|fault| self.failed(fault))
+    }
+
+    /// Whether a check has failed.
+    pub(super) fn is_out_of_place(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    fn failed(&mut self, fault: Fault) -> SinkError {
+        self.fault = Some(fault);
+        fault.into_error(&self.path)
+    }
+
+    /// Copies the log into the database when it has grown large. The files must have been found in order just now: what
+    /// is written to them here explains any change of the database file.
+    pub(super) fn tend_log(&mut self, bytes: u64) -> Result<LogFile, SinkError> {
+        let is_due = |watch: &Watch| watch.log().is_some_and(|log| log.log_bytes() >= LOG_BYTES);
+        if bytes < LOG_BYTES || !is_due(&self.watch) {
+            return Ok(LogFile { bytes, is_hindered: false });
+        }
+        let is_copied = checkpoint(&self.connection, &self.path, "PASSIVE")?;
+        self.watch.checkpointed().map_err(|fault| self.failed(fault))?;
+        Ok(LogFile { bytes, is_hindered: !is_copied })
     }
 
     /// Brings into the database what nobody else is reading of the log. SQLite does the same when the last connection is
     /// closed, but says nothing if it fails.
-    pub(super) fn settle_log(&self) -> Result<(), SinkError> {
+    pub(super) fn settle_log(&mut self) -> Result<(), SinkError> {
+        if self.check_in_place().is_err() {
+            // Closing it will settle what is left to be settled.
+            return Ok(());
+        }
         checkpoint(&self.connection, &self.path, "PASSIVE").map(drop)
     }
 
-    /// Closes it. If the file was replaced, its log is first brought into it and then removed: it lies where SQLite
-    /// would take it for the successor's. Fails, keeping it open, while another process hinders that.
-    pub(super) fn close(self) -> Result<(), (Box<OpenDatabase>, SinkError)> {
-        if self.check_in_place().is_err() {
-            if let Err(error) = copy_log(&self.connection, &self.path) {
-                return Err((Box::new(self), error));
-            }
-            drop(self.connection);
-            for (path, file) in self.companions {
-                if matches!(FileId::of(&path), Ok(Some(found)) if found == file) {
-                    // If it stays, it is empty: nothing in it can be taken for the successor's.
-                    let _ = fs::remove_file(&path);
-                }
-            }
+    /// Closes it, so that no log is left that SQLite would read into another database than its own. Fails, keeping it
+    /// open, while another process hinders that.
+    pub(super) fn close(mut self) -> Result<(), (Box<OpenDatabase>, SinkError)> {
+        let _ = self.check_in_place();
+        let fault = self.fault;
+        let ready = match fault {
+            None => Ok(()),
+            // The log is brought into its own database and then removed: it lies where SQLite would take it for the
+            // successor's.
+            Some(Fault::Moved(_)) => copy_log(&self.connection, &self.path, "TRUNCATE"),
+            Some(Fault::LogGone) => copy_log(&self.connection, &self.path, "FULL"),
+            Some(Fault::IndexGone | Fault::Overwritten) => self
+                .connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map(drop)
+                .map_err(|error| sink_error("cannot close the database", &error, Moment::Elsewhere)),
+        };
+        if let Err(error) = ready {
+            return Err((Box::new(self), error));
+        }
+        let OpenDatabase { connection, watch, path, .. } = self;
+        if fault == Some(Fault::Overwritten) {
+            // While this holds the database, nobody else is the last to close it, who would copy the log.
+            events::sqlite_overwritten(&path, watch.set_log_aside().err());
+        }
+        drop(connection);
+        if matches!(fault, Some(Fault::Moved(_) | Fault::Overwritten)) {
+            watch.remove_log();
         }
         Ok(())
     }
@@ -193,6 +229,7 @@ fn set_up(connection: &Connection, path: &Path, busy_timeout: Duration) -> Resul
         });
     }
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    let former = former_mode(connection).map_err(failed)?;
     let mode = make_wal(connection, busy_timeout).map_err(failed)?;
     if mode != "wal" {
         return Err(SinkError {
@@ -202,7 +239,19 @@ fn set_up(connection: &Connection, path: &Path, busy_timeout: Duration) -> Resul
             advice: "put the file on a local file system: network file systems lack the shared memory that WAL needs",
         });
     }
+    if let Some(former) = former.filter(|former| *former != mode) {
+        events::sqlite_becomes_wal(path, &former);
+    }
     connection.execute_batch(SETTINGS).map_err(failed)
+}
+
+/// The journal mode of a file that holds something already.
+fn former_mode(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    if pages == 0 {
+        return Ok(None);
+    }
+    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map(Some)
 }
 
 /// Switches the file to WAL, which it then stays, and returns the journal mode that it has. Whoever switches needs the
@@ -222,9 +271,10 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
-/// Copies the whole write-ahead log into the database, syncs it there and cuts the log to nothing.
-fn copy_log(connection: &Connection, path: &Path) -> Result<(), SinkError> {
-    if checkpoint(connection, path, "TRUNCATE")? {
+/// Copies the whole write-ahead log into the database and syncs it there. TRUNCATE also cuts the log to nothing, for which
+/// nobody else may be reading from it; FULL waits for those who read an older state.
+fn copy_log(connection: &Connection, path: &Path, way: &str) -> Result<(), SinkError> {
+    if checkpoint(connection, path, way)? {
         return Ok(());
     }
     Err(SinkError {
@@ -238,27 +288,14 @@ fn copy_log(connection: &Connection, path: &Path) -> Result<(), SinkError> {
 /// Copies the write-ahead log into the database in one of SQLite's ways; `false` if others hindered it.
 fn checkpoint(connection: &Connection, path: &Path, way: &str) -> Result<bool, SinkError> {
     connection
-        .query_row(&format!("PRAGMA wal_checkpoint({way})"), [], |row| row.get(0))
-        .map(|hindered: bool| !hindered)
+        .query_row(&format!("PRAGMA wal_checkpoint({way})"), [], |row| {
+            let (hindered, frames, copied): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(!hindered && frames == copied)
+        })
         .map_err(|error| sink_error(&copying(path), &error, Moment::Elsewhere))
 }
 
 /// For messages.
 fn copying(path: &Path) -> String {
     format!("cannot bring the write-ahead log into the database {}", path.display())
-}
-
-/// The files that SQLite keeps beside the database, where a symbolic link leads to.
-fn companions(path: &Path) -> Vec<(PathBuf, FileId)> {
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    ["-wal", "-shm"]
-        .into_iter()
-        .filter_map(|suffix| {
-            let mut name = OsString::from(&real);
-            name.push(suffix);
-            let path = PathBuf::from(name);
-            let file = FileId::of(&path).ok()??;
-            Some((path, file))
-        })
-        .collect()
 }

@@ -9,6 +9,7 @@ mod connect;
 mod encode;
 mod ledger;
 mod letters;
+mod log_index;
 mod migrate;
 mod number;
 mod room;
@@ -16,16 +17,19 @@ mod schema;
 mod series;
 mod time_text;
 mod walk;
+mod watch;
 mod witness;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use rusqlite::Connection;
 
 use self::codes::{Moment, sink_error};
-use self::connect::OpenDatabase;
+use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
     Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
@@ -35,18 +39,29 @@ use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
 use crate::journal::JournalId;
 use crate::message::Seq;
+use crate::telemetry::events;
 
 /// Half of the default `shutdown_grace`: a stop that comes while another process holds the database is still in time.
 const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
+/// From here on a log that somebody's reading keeps from being copied is told of, and again each time it has doubled. Four
+/// times what a checkpoint lets it grow to.
+const LOG_BYTES_TOLD: u64 = 64 << 20;
+
 /// One SQLite file.
 #[derive(Debug)]
 pub struct SqliteSink {
+    name: Arc<str>,
     path: PathBuf,
     busy_timeout: Duration,
     open: Option<OpenDatabase>,
     /// An I/O error happened since the log was last known to be on the disk.
     log_in_doubt: bool,
+    /// A checkpoint failed after a commit that was well.
+    checkpoint_error: Option<SinkError>,
+    /// The size of the log's file.
+    log_bytes: Gauge,
+    log_told_next: u64,
 }
 
 impl SqliteSink {
@@ -56,11 +71,20 @@ impl SqliteSink {
             panic!("database {} is not SQLite", database.name);
         };
         SqliteSink {
+            name: Arc::clone(&database.name),
             path: path.clone(),
             busy_timeout: database.statement_timeout.min(BUSY_TIMEOUT_MAX),
             open: None,
             log_in_doubt: false,
+            checkpoint_error: None,
+            log_bytes: Gauge::default(),
+            log_told_next: LOG_BYTES_TOLD,
         }
+    }
+
+    /// Shows the size of the write-ahead log's file in `gauge`.
+    pub fn measured_by(self, gauge: Gauge) -> SqliteSink {
+        SqliteSink { log_bytes: gauge, ..self }
     }
 
     /// As [`SqliteSink::with_open`], for what needs the connection alone.
@@ -71,7 +95,8 @@ impl SqliteSink {
         self.with_open(|open| work(&mut open.connection))
     }
 
-    /// Runs `work` on the open database, if the path still means that file.
+    /// Runs `work` on the open database, if the path still means that file, and holds its result back if it does no longer
+    /// after it: what was committed may then have gone with the file.
     fn with_open<T>(&mut self, work: impl FnOnce(&mut OpenDatabase) -> Result<T, SinkError>) -> Result<T, SinkError> {
         let open = self.open.as_mut().ok_or_else(|| SinkError {
             class: Class::Transient,
@@ -79,13 +104,26 @@ impl SqliteSink {
             message: format!("the database {} is not open", self.path.display()),
             advice: "nothing: it is opened again",
         })?;
+        if let Some(error) = self.checkpoint_error.take() {
+            return Err(error);
+        }
         open.check_in_place()?;
-        let result = work(open).map_err(|error| located(error, &self.path));
-        if let Err(error) = &result
+        let mut result = work(open).map_err(|error| located(error, &self.path));
+        match open.check_in_place() {
+            Ok(log_bytes) => match open.tend_log(log_bytes) {
+                Ok(log) => self.tell_of_log(log),
+                Err(error) if open.is_out_of_place() => result = result.and(Err(error)),
+                // Told at the next use: this one did what it should.
+                Err(error) => self.checkpoint_error = Some(located(error, &self.path)),
+            },
+            Err(error) => result = result.and(Err(error)),
+        }
+        if let Some(error) = result.as_ref().err().or(self.checkpoint_error.as_ref())
             && error.code.starts_with("SQLITE_IOERR")
         {
             self.log_in_doubt = true;
         }
+        let Some(open) = &self.open else { return result };
         // Every transaction ends within its call. One that could not even be rolled back ends with the connection.
         if !open.connection.is_autocommit() {
             self.open = None;
@@ -93,15 +131,27 @@ impl SqliteSink {
         result
     }
 
+    fn tell_of_log(&mut self, log: LogFile) {
+        self.log_bytes.set(i64::try_from(log.bytes).unwrap_or(i64::MAX));
+        if log.bytes < LOG_BYTES_TOLD {
+            self.log_told_next = LOG_BYTES_TOLD;
+        } else if log.is_hindered && log.bytes >= self.log_told_next {
+            events::sqlite_log_grows(&self.name, &self.path, log.bytes);
+            self.log_told_next = log.bytes.saturating_mul(2);
+        }
+    }
+
     fn reconnect(&mut self) -> Result<(), SinkError> {
+        self.checkpoint_error = None;
         if let Some(open) = self.open.take()
             && let Err((open, error)) = open.close()
         {
             self.open = Some(*open);
             return Err(error);
         }
-        let mut open = connect::open(&self.path, self.busy_timeout, self.log_in_doubt)?;
-        migrate::migrate(&mut open.connection).map_err(|error| located(error, &self.path))?;
+        let open = connect::open(&self.path, self.busy_timeout, self.log_in_doubt, |connection| {
+            migrate::migrate(connection).map_err(|error| located(error, &self.path))
+        })?;
         self.log_in_doubt = false;
         self.open = Some(open);
         Ok(())
@@ -159,14 +209,14 @@ impl Sink for SqliteSink {
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
-        self.with_open(|open| write::write(open, batch).map(|()| Written::default()))
+        self.with_open(|open| write::write(open, batch))
     }
 
     async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         if !series.may_advance() {
             return self.write(series.batch()).await;
         }
-        self.with_open(|open| series::write(open, series).map(|()| Written::default()))
+        self.with_open(|open| series::write(open, series))
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
@@ -174,7 +224,7 @@ impl Sink for SqliteSink {
     }
 
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
-        self.with_connection(|connection| walk::write_in_order(connection, batch).map(|()| Written::default()))
+        self.with_connection(|connection| walk::write_in_order(connection, batch))
     }
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
@@ -190,7 +240,7 @@ impl Sink for SqliteSink {
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some(mut open) = self.open.take() else { return Ok(()) };
         let copied = open.settle_log();
         // The last connection of all removes the log.
         open.close().map_err(|(_, error)| error).and(copied)
@@ -265,7 +315,7 @@ mod tests {
             assert_eq!(number(&sink, "PRAGMA synchronous"), FULL);
             assert_eq!(number(&sink, "PRAGMA foreign_keys"), 1);
             assert_eq!(number(&sink, "PRAGMA cache_size"), -4096);
-            assert_eq!(number(&sink, "PRAGMA wal_autocheckpoint"), 4096);
+            assert_eq!(number(&sink, "PRAGMA wal_autocheckpoint"), 0);
             assert_eq!(number(&sink, "PRAGMA journal_size_limit"), 16 << 20);
             sink.connect().await.unwrap();
         }

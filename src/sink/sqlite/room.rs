@@ -5,15 +5,13 @@
 //! (ext4 takes 1 KiB on partitions below 512 MiB) three quarters have none. So there they are asked for here; and nothing
 //! is opened, which makes a new index, on a disk that is all but full.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
 use rustix::fs::{FallocateFlags, StatVfs};
 use rustix::io::Errno;
 
 use super::codes::ADVICE_FULL;
+use super::log_index;
 use crate::sink::{Class, SinkError};
 
 /// What SQLite takes for the size of a block.
@@ -24,10 +22,6 @@ const INDEX_BYTES: u64 = 128 * 1024;
 
 /// A database is not opened with less: the index, and pages of the log beside it.
 const ROOM_MIN_BYTES: u64 = 2 * INDEX_BYTES;
-
-/// Indexes that blocks were asked for. Closing any descriptor of a file drops all locks that the process holds on it, and
-/// SQLite's locks lie on the index: so each stays open until SQLite has removed the file, as the last connection does.
-static KEPT_OPEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// Errs if the database's disk has no room to open it.
 pub(super) fn require(database: &Path) -> Result<(), SinkError> {
@@ -44,23 +38,8 @@ pub(super) fn reserve_index(database: &Path) -> Result<(), SinkError> {
     if disk_of(database).is_none_or(|state| state.f_frsize >= PAGE_BYTES) {
         return Ok(());
     }
-    let mut path = database.as_os_str().to_owned();
-    path.push("-shm");
-    let path = PathBuf::from(path);
-    let Ok(wanted) = path.metadata() else { return Ok(()) };
-    let mut kept = KEPT_OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.retain(|file| file.metadata().is_ok_and(|file| file.nlink() > 0));
-    let is_wanted =
-        |file: &File| file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (wanted.dev(), wanted.ino()));
-    let index = match kept.iter().position(is_wanted) {
-        Some(index) => index,
-        None => {
-            let Ok(file) = OpenOptions::new().write(true).open(&path) else { return Ok(()) };
-            kept.push(file);
-            kept.len() - 1
-        }
-    };
-    match rustix::fs::fallocate(&kept[index], FallocateFlags::KEEP_SIZE, 0, INDEX_BYTES) {
+    let Some(index) = log_index::open(database) else { return Ok(()) };
+    match rustix::fs::fallocate(&*index, FallocateFlags::KEEP_SIZE, 0, INDEX_BYTES) {
         Err(Errno::NOSPC | Errno::DQUOT) => Err(full(database, "its disk has no room for its log's index")),
         // A file system that cannot promise blocks is no reason to do without the database.
         _ => Ok(()),

@@ -39,8 +39,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::codes::{Moment, sink_error};
 use super::witness;
 use crate::sink::{
-    Class, Column, ColumnType, DeclaredType, IntervalUnit, SecondDigits, SinkError, TableName, TableSchema, Witness,
-    quote,
+    Class, Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, SinkError, TableName, TableSchema,
+    Witness, quote,
 };
 
 /// The only schema that outlives a connection.
@@ -51,6 +51,7 @@ const NUMERIC_DIGITS_MAX: u16 = 15;
 
 /// What is known of a table besides its columns.
 struct Shape {
+    is_view: bool,
     without_rowid: bool,
     strict: bool,
     /// Whether the primary key has an index of its own; if not, a lone INTEGER key is another name for the rowid.
@@ -78,7 +79,8 @@ pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Opt
         rtree.adjust(&mut columns);
     }
     let witness = Witness::SchemaVersion(version);
-    Ok(Some(TableSchema { primary_key, witness, ..TableSchema::new(table.clone(), columns) }))
+    let intake = Intake { by_insert: shape.is_view, diverts: false };
+    Ok(Some(TableSchema { primary_key, witness, intake, ..TableSchema::new(table.clone(), columns) }))
 }
 
 /// An R-tree: a virtual table whose first column is the row's number, then bounds, then columns of any kind.
@@ -129,14 +131,14 @@ impl RTree {
 
 fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
     let flags = connection
-        .prepare_cached("SELECT wr, strict FROM pragma_table_list(?1) WHERE schema = ?2")?
-        .query_row([table, SCHEMA], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT type = 'view', wr, strict FROM pragma_table_list(?1) WHERE schema = ?2")?
+        .query_row([table, SCHEMA], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((without_rowid, strict)) = flags else { return Ok(None) };
+    let Some((is_view, without_rowid, strict)) = flags else { return Ok(None) };
     let key_has_index = connection
         .prepare_cached("SELECT 1 FROM pragma_index_list(?1, ?2) WHERE origin = 'pk'")?
         .exists([table, SCHEMA])?;
-    Ok(Some(Shape { without_rowid, strict, key_has_index }))
+    Ok(Some(Shape { is_view, without_rowid, strict, key_has_index }))
 }
 
 fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {

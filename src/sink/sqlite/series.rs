@@ -14,9 +14,9 @@ use rusqlite::Transaction;
 
 use super::codes::{Moment, sink_error};
 use super::connect::OpenDatabase;
-use super::write::{InsertError, Inserter, begin};
+use super::write::{InsertError, Inserter, begin, rule_of};
 use super::{ledger, witness};
-use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows, TableSchema};
+use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows, TableSchema, Written};
 
 /// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
 /// row may touch a page of its own in an index of random keys, which is slow by itself: at 10 µs for a page, 10,000 of them
@@ -29,17 +29,14 @@ const AHEAD: usize = 1;
 
 /// What the writing thread is given.
 enum Portion {
-    Rows(Vec<TableRows>),
+    /// Rows of one table each, with the rule that gave them if it was but one.
+    Rows(Vec<(TableRows, Option<usize>)>),
     /// Nothing more comes: the rest of the transaction.
-    End {
-        letters: Vec<DeadLetter>,
-        judged: Vec<Arc<TableSchema>>,
-        offset: OffsetMove,
-    },
+    End { letters: Vec<DeadLetter>, judged: Vec<Arc<TableSchema>>, offset: OffsetMove },
 }
 
 /// Writes as many batches as there are; `Ok` only after COMMIT.
-pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result<(), SinkError> {
+pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result<Written, SinkError> {
     let from = OffsetMove { to: series.offset().from, ..series.offset() };
     thread::scope(|scope| {
         let (portions, given) = sync_channel(AHEAD);
@@ -50,8 +47,11 @@ pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result
         let begun = Instant::now();
         let mut bytes = 0;
         loop {
-            let rows = series.take_rows();
-            bytes += rows.iter().map(|rows| rows.bytes.len()).sum::<usize>();
+            let batch = series.batch();
+            let filled = (0..batch.tables.len()).filter(|&table| !batch.tables[table].ends.is_empty());
+            let rules: Vec<Option<usize>> = filled.map(|table| rule_of(batch, table)).collect();
+            let rows: Vec<_> = series.take_rows().into_iter().zip(rules).collect();
+            bytes += rows.iter().map(|(rows, _)| rows.bytes.len()).sum::<usize>();
             // The writer takes no more once it failed; why, it says itself.
             if portions.send(Portion::Rows(rows)).is_err() {
                 break;
@@ -69,7 +69,8 @@ pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result
 }
 
 /// The writing thread. Whatever goes wrong, the transaction is rolled back as it goes out of scope.
-fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion>) -> Result<(), SinkError> {
+fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion>) -> Result<Written, SinkError> {
+    let mut written = Written::default();
     let transaction = begin(&mut open.connection)?;
     ledger::move_offset(&transaction, from)?;
     let version = witness::current(&transaction)?;
@@ -78,8 +79,8 @@ fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion
     while let Ok(portion) = given.recv() {
         match portion {
             Portion::Rows(tables) => {
-                witness::check(version, tables.iter().map(|rows| &*rows.table))?;
-                insert(&transaction, &tables)?;
+                witness::check(version, tables.iter().map(|(rows, _)| &*rows.table))?;
+                insert(&transaction, &tables, &mut written)?;
                 crash_point!("sqlite.series.inserted");
             }
             Portion::End { letters, judged, offset } => {
@@ -88,18 +89,23 @@ fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion
                 ledger::move_offset(&transaction, &offset)?;
                 transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
                 crash_point!("sqlite.series.committed");
-                return Ok(());
+                return Ok(written);
             }
         }
     }
     // Whoever gave the portions is gone, in a panic of its own.
-    Ok(())
+    Ok(written)
 }
 
-fn insert(transaction: &Transaction<'_>, tables: &[TableRows]) -> Result<(), SinkError> {
-    for rows in tables {
+fn insert(
+    transaction: &Transaction<'_>,
+    tables: &[(TableRows, Option<usize>)],
+    written: &mut Written,
+) -> Result<(), SinkError> {
+    for (rows, rule) in tables {
         let all: Vec<usize> = (0..rows.ends.len()).collect();
-        Inserter::new(transaction, rows).insert_all(&all).map_err(InsertError::into_sink_error)?;
+        let taken = Inserter::new(transaction, rows).insert_all(&all).map_err(InsertError::into_sink_error)?;
+        written.note(&rows.table, *rule, all.len() as u64, taken);
     }
     Ok(())
 }

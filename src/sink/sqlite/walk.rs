@@ -17,7 +17,7 @@ use rusqlite::{Connection, Transaction, ffi};
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
 use super::{ledger, witness};
-use crate::sink::{Batch, Class, ClosedTable, Refusal, Refusals, SinkError, TableName};
+use crate::sink::{Batch, Class, ClosedTable, Refusal, Refusals, SinkError, TableName, Written};
 
 /// The units refused, and the tables that take none, leaving nothing behind.
 pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Refusals, SinkError> {
@@ -31,7 +31,7 @@ pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Resul
 }
 
 /// Writes the batch unit by unit; `Ok` only after COMMIT.
-pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Result<(), SinkError> {
+pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Result<Written, SinkError> {
     let transaction = begin(connection)?;
     witness::check(witness::current(&transaction)?, batch.tables_at_stake())?;
     ledger::move_offset(&transaction, &batch.offset)?;
@@ -42,13 +42,16 @@ pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Resu
         // The transaction is rolled back as it is dropped, if the row has not done so itself.
         return Err(InsertError::Refused(refused).into_sink_error());
     }
-    transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))
+    transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
+    Ok(walked.written)
 }
 
 /// What a walk came to.
 struct Walked {
     /// Indexes of units, and what the database has against each. Empty means that every unit is in the transaction.
     refused: Vec<(usize, Refused)>,
+    /// Of those that were not refused.
+    written: Written,
     end: End,
 }
 
@@ -62,12 +65,20 @@ enum End {
 
 /// Inserts the units of `waiting` one after the other.
 fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -> Result<Walked, SinkError> {
-    let mut walked = Walked { refused: Vec::new(), end: End::Whole };
+    let mut walked = Walked { refused: Vec::new(), written: Written::default(), end: End::Whole };
     loop {
         let mut lacking = Vec::new();
         for &unit in &waiting {
             crash_point!("sqlite.unit.tried");
-            let Err(refused) = try_unit(transaction, batch, unit)? else { continue };
+            let refused = match try_unit(transaction, batch, unit)? {
+                Ok(taken) => {
+                    let unit = &batch.units[unit];
+                    let table = &batch.tables[unit.table].table;
+                    walked.written.note(table, Some(unit.rule), unit.row_count as u64, taken);
+                    continue;
+                }
+                Err(refused) => refused,
+            };
             if transaction.is_autocommit() {
                 walked.refused.push((unit, refused));
                 walked.end = End::Cut;
@@ -126,7 +137,7 @@ impl Search<'_> {
     fn try_each_unit(&mut self) -> Result<End, SinkError> {
         let remaining = self.remaining();
         let transaction = begin(self.connection)?;
-        let Walked { refused, end } = walk(&transaction, self.batch, remaining)?;
+        let Walked { refused, end, .. } = walk(&transaction, self.batch, remaining)?;
         if end == End::Whole {
             transaction
                 .rollback()
@@ -166,15 +177,15 @@ impl Search<'_> {
     }
 }
 
-/// Inserts one unit, or nothing of it.
-fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Result<(), Refused>, SinkError> {
+/// Inserts one unit, or nothing of it; how many of its rows the table took.
+fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Result<u64, Refused>, SinkError> {
     let failed = |error: rusqlite::Error| sink_error("cannot try a row", &error, Moment::Elsewhere);
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     run("SAVEPOINT unit").map_err(failed)?;
     match insert_unit(connection, batch, unit) {
-        Ok(()) => {
+        Ok(taken) => {
             run("RELEASE unit").map_err(failed)?;
-            Ok(Ok(()))
+            Ok(Ok(taken))
         }
         // A table that is gone, say: others go in all the same.
         Err(InsertError::Failed(error)) if error.class != Class::Table => Err(error),
@@ -189,7 +200,7 @@ fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Resul
     }
 }
 
-fn insert_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<(), InsertError> {
+fn insert_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<u64, InsertError> {
     let unit = &batch.units[unit];
     Inserter::new(connection, &batch.tables[unit.table]).insert_singly(unit.first_row, unit.row_count)
 }
@@ -204,7 +215,7 @@ fn commit_under_hook(
     put_off_foreign_keys(&transaction)?;
     for &unit in units {
         match insert_unit(&transaction, batch, unit) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(InsertError::Failed(error)) => return Err(error),
             Err(InsertError::Refused(refused)) => return Ok(Err(refused)),
         }
