@@ -28,6 +28,7 @@ mod lifecycle;
 mod observability;
 mod odd_databases;
 mod postgres_sink;
+mod postgres_versions;
 mod refusals;
 mod refused_rows;
 #[cfg(feature = "fault-injection")]

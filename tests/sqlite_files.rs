@@ -112,11 +112,9 @@ rules:
         assert!(told[0].contains(word), "{word}: {}", told[0]);
     }
     reader.execute_batch("COMMIT").unwrap();
-    for _ in 0..2 {
-        publisher.send("blobs", vec![7; PAYLOAD]);
-    }
-    bridge.wait_rows("blobs", 153);
+    // One commit copies the log, another begins it anew.
     bridge.wait_alive("the log is cut", |bridge| {
+        publisher.send("blobs", vec![7; PAYLOAD]);
         (bridge.path("rows.db-wal").metadata().unwrap().len() <= 16 << 20).then_some(())
     });
 }

@@ -50,6 +50,7 @@ impl Certificates {
             settings: settings.into(),
             hba: hba.iter().map(|&line| line.into()).collect(),
             files: self.server.clone(),
+            binaries: None,
         })
     }
 }

@@ -1,8 +1,9 @@
 //! A private PostgreSQL server for a test: its own data directory, a free loopback port, gone when dropped.
 //!
 //! PostgreSQL refuses to run as root: then it runs as the system user `postgres`, through `setpriv`. Binaries are
-//! looked for in `/usr/lib/postgresql/*/bin` (newest first), `/usr/local/pgsql/bin` and `PATH`. Superuser is `postgres`,
-//! authentication `trust`, encoding UTF-8, locale C.
+//! looked for in `/usr/lib/postgresql/*/bin` (newest first), `/usr/local/pgsql/bin` and `PATH`; with
+//! `ROWBRIDGE_TEST_POSTGRES=18` in the environment, the server is the one that `scripts/fetch-postgres 18` fetched.
+//! Superuser is `postgres`, authentication `trust`, encoding UTF-8, locale C.
 //!
 //! [`Postgres::shared`] gives one server to all tests that run at the same time; each makes its own database in it.
 //! Tests that stop or kill a server start their own.
@@ -41,18 +42,22 @@ pub(crate) struct PostgresOptions {
     pub(crate) hba: Vec<String>,
     /// Files put into the data directory before the start (certificates), readable by the server alone.
     pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Where `initdb` and `postgres` are, if not where all tests have them from.
+    pub(crate) binaries: Option<PathBuf>,
 }
 
 impl Default for PostgresOptions {
     fn default() -> PostgresOptions {
-        PostgresOptions { fsync: true, settings: Vec::new(), hba: Vec::new(), files: Vec::new() }
+        PostgresOptions { fsync: true, settings: Vec::new(), hba: Vec::new(), files: Vec::new(), binaries: None }
     }
 }
 
 /// A running (or stopped) private server.
 pub(crate) struct Postgres {
     directory: TempDir,
+    /// The server's programs, and where those of its clients are.
     binaries: PathBuf,
+    clients: PathBuf,
     port: u16,
     options: PostgresOptions,
     server: Mutex<Option<Child>>,
@@ -67,13 +72,14 @@ impl Postgres {
 
     /// A fresh server.
     pub(crate) fn start_with(options: PostgresOptions) -> Postgres {
-        let binaries = binaries();
         let directory = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
         give_to_server_user(directory.path());
+        let binaries = options.binaries.clone().unwrap_or_else(binaries);
         let postgres = Postgres {
             port: free_port(),
+            binaries: within_reach(binaries, directory.path()),
+            clients: installed(),
             directory,
-            binaries,
             options,
             server: Mutex::new(None),
             databases: AtomicU32::new(0),
@@ -132,7 +138,7 @@ impl Postgres {
 
     /// As [`Postgres::psql`], for SQL that may fail or a server that may be down.
     pub(crate) fn try_psql(&self, database: &str, sql: &str) -> Output {
-        Command::new(self.binaries.join("psql"))
+        Command::new(self.clients.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"])
             .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
             .env("PGCONNECT_TIMEOUT", "5")
@@ -143,7 +149,7 @@ impl Postgres {
 
     /// As [`Postgres::psql`], but through a pooler or as another user: all that `url` says.
     pub(crate) fn psql_at(&self, url: &str, sql: &str) -> String {
-        let output = Command::new(self.binaries.join("psql"))
+        let output = Command::new(self.clients.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
             .stdin(Stdio::null())
             .output()
@@ -267,7 +273,7 @@ impl Postgres {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
-            let ready = Command::new(self.binaries.join("pg_isready"))
+            let ready = Command::new(self.clients.join("pg_isready"))
                 .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
                 .status()
                 .unwrap();
@@ -342,6 +348,30 @@ fn user_number(which: &str) -> u32 {
 
 /// The directory with `initdb` and `postgres`.
 fn binaries() -> PathBuf {
+    let Ok(version) = std::env::var("ROWBRIDGE_TEST_POSTGRES") else { return installed() };
+    fetched(&version).unwrap_or_else(|| panic!("PostgreSQL {version} is not there: scripts/fetch-postgres {version}"))
+}
+
+/// The server of that major version, if `scripts/fetch-postgres` could fetch it.
+pub(crate) fn fetched(version: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/postgres").join(version).join("bin");
+    path.join("postgres").exists().then_some(path)
+}
+
+/// `binaries`, or a copy in `directory` where the server's user may not come so far.
+fn within_reach(binaries: PathBuf, directory: &Path) -> PathBuf {
+    let reached = as_server_user(Path::new("test")).arg("-x").arg(binaries.join("postgres")).status().unwrap();
+    if reached.success() {
+        return binaries;
+    }
+    let copy = directory.join("server");
+    let copied = Command::new("cp").arg("-a").arg(binaries.parent().unwrap()).arg(&copy).status().unwrap();
+    assert!(copied.success(), "cp -a {} {}", binaries.display(), copy.display());
+    copy.join("bin")
+}
+
+/// As the distribution has it, with the clients' programs.
+fn installed() -> PathBuf {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
