@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::admin::{self, BindError, DatabaseHandle, Overview};
 use crate::config::{Config, Database, DatabaseUrl, Durability, Http, Rule};
 use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
+use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
 use crate::mapping::Router;
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
@@ -33,7 +34,7 @@ pub enum RunError {
 }
 
 /// Runs until a signal asks to stop.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(mut config: Config) -> Result<(), RunError> {
     let started = Instant::now();
     let start = |what: &'static str| move |source| RunError::Start { what, source };
     let runtime =
@@ -41,6 +42,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new());
     let journal =
         Journal::open(RealFs, &config.data_dir, &config.journal, config.databases.len(), Arc::clone(&metrics))?;
+    identity::settle(&RealFs, &mut config);
     let file = SubscriptionsFile::new(RealFs, config.data_dir.clone());
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();

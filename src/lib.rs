@@ -21,9 +21,11 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod identity;
 pub mod journal;
 pub mod mapping;
 pub mod message;
+mod remedy;
 pub mod shutdown;
 pub mod signals;
 #[cfg(test)]
@@ -31,3 +33,4 @@ mod simulation;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+mod tls;

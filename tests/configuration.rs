@@ -137,3 +137,26 @@ fn a_file_that_is_missing_or_no_yaml_is_a_report_and_not_a_crash() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("bridge.yaml"), "{}", text(&output));
 }
+
+#[test]
+fn a_flag_of_the_wrong_form_is_refused_without_repeating_it() {
+    let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    for flag in ["mqtt.password:hunter2", "hunter2", "=hunter2"] {
+        let output = bridge.command(&["check", "--offline", "--set", flag]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("KEY=VALUE") && !text(&output).contains("hunter2"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn check_names_every_address_without_its_credentials() {
+    let bridge = Bridge::bare(
+        "mqtt: {urls: ['mqtt://t0ken:hunter2@h1', 'wss://t0ken:hunter2@h2/x?key=hunter2']}\ndatabases: {d: {url: \
+         'postgres://t0ken:hunter2@h3,h4/d'}}\nrules: [{topic: a, table: t, columns: {p: payload}}]\n",
+    );
+    let text = text(&bridge.command(&["check", "--offline"]));
+    for address in ["mqtt://h1:1883", "wss://h2:443/x?…", "h3:5432,h4:5432/d"] {
+        assert!(text.contains(address), "{address} in {text}");
+    }
+    assert!(!text.contains("t0ken") && !text.contains("hunter2"), "{text}");
+}

@@ -1,5 +1,6 @@
 //! Starting, stopping, and two of a kind.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -153,4 +154,26 @@ fn an_interval_of_durability_delivers_only_what_is_on_disk() {
     // Messages of the last 200 ms before the kill may be lost only to a power cut; a kill -9 leaves the page cache.
     bridge.wait_ids("readings", 1_000);
     Tally::of_sqlite(&bridge.rows(), "readings", 0..1_000).assert_none_lost("readings");
+}
+
+/// At each limit something else cannot be opened: the journal, a database, the broker's socket. Whatever it is, nobody is
+/// sent to look for room on the disk.
+#[test]
+fn too_few_file_descriptors_are_told_as_such() {
+    let mut told = String::new();
+    for limit in 8..=20 {
+        let bridge = Bridge::new(1, &readings(1));
+        let script = format!("ulimit -n {limit}; exec timeout -s KILL 1 \"$0\" run -c \"$1\"");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_rowbridge")])
+            .arg(bridge.config())
+            .current_dir(bridge.path(""))
+            .output()
+            .unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!text.contains("room"), "limit {limit}:\n{text}");
+        told.push_str(&text);
+    }
+    assert!(told.contains("the journal in") && told.contains("LimitNOFILE"), "{told}");
+    assert!(told.contains("SQLITE_CANTOPEN"), "{told}");
 }

@@ -93,6 +93,7 @@ fn postgres_url(url: &str) -> PostgresUrl {
     PostgresUrl {
         config: url.parse().unwrap(),
         password: None,
+        passfile: None,
         ssl_mode: SslMode::Disable,
         tls: SinkTls::default(),
         schema: "public".into(),

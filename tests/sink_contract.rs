@@ -53,6 +53,7 @@ macro_rules! sink_contract {
             crate::sink_contract::sink_contract!(@tests promises, $database;
                 a_new_database_has_no_offset,
                 an_offset_row_is_added_once_and_then_left_alone,
+                a_journal_under_another_name_is_found_and_handed_over_by_the_sql_that_is_shown,
                 rows_dead_letters_and_offset_commit_together,
                 a_batch_from_another_offset_leaves_nothing_behind,
                 a_batch_of_another_journal_leaves_nothing_behind,

@@ -39,14 +39,29 @@ impl Authority {
 
 /// A broker with a TLS listener, which demands a client certificate if `demanding`; the port of that listener.
 pub(crate) fn tls_broker(authority: &Authority, demanding: bool) -> (Mosquitto, u16) {
+    let lines = format!("require_certificate {demanding}\n");
+    broker_with(authority.certificate.clone(), authority.sign("127.0.0.1"), &lines)
+}
+
+/// A broker with a TLS listener that shows this certificate; the port of that listener.
+fn broker_with(authority: String, (certificate, key): (String, String), lines: &str) -> (Mosquitto, u16) {
     let port = free_port();
-    let (certificate, key) = authority.sign("127.0.0.1");
     let lines = format!(
         "listener {port} 127.0.0.1\ncafile FOLDER/ca.pem\ncertfile FOLDER/server.pem\nkeyfile FOLDER/server.key\n\
-         require_certificate {demanding}\n{DEEP_QUEUE}"
+         {lines}{DEEP_QUEUE}"
     );
-    let files = [("ca.pem", authority.certificate.clone()), ("server.pem", certificate), ("server.key", key)];
+    let files = [("ca.pem", authority), ("server.pem", certificate), ("server.key", key)];
     (Mosquitto::with_files(&lines, &files), port)
+}
+
+/// A certificate that signed itself, marked as an authority as `openssl req -x509` does it, or not; and its key.
+fn self_signed(name: &str, is_authority: bool) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    if is_authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
 /// Ten readings, to see that messages pass.
@@ -99,6 +114,76 @@ fn a_broker_whose_certificate_nobody_vouches_for_is_refused_in_words() {
 }
 
 #[test]
+fn a_brokers_certificate_that_is_itself_the_ca_file_is_taken_and_its_name_still_checked() {
+    let authority = Authority::new();
+    for (certificate, key) in [
+        self_signed("127.0.0.1", true),
+        self_signed("127.0.0.1", false),
+        // Signed by somebody whose certificate the bridge has not got.
+        authority.sign("127.0.0.1"),
+    ] {
+        let (broker, port) = broker_with(certificate.clone(), (certificate.clone(), key), "");
+        let keys = format!("url: 'mqtts://127.0.0.1:{port}', tls: {{ ca_file: ca.pem }}");
+        let mut bridge = Bridge::with_mqtt(port, &keys, &readings(1));
+        std::fs::write(bridge.path("ca.pem"), &certificate).unwrap();
+        bridge.start();
+        assert_passes(&broker, &mut bridge);
+    }
+    for is_authority in [true, false] {
+        let (certificate, key) = self_signed("another.example", is_authority);
+        let (_broker, port) = broker_with(certificate.clone(), (certificate.clone(), key), "");
+        let keys = format!("url: 'mqtts://127.0.0.1:{port}', tls: {{ ca_file: ca.pem }}");
+        let mut bridge = Bridge::with_mqtt(port, &keys, &readings(1));
+        std::fs::write(bridge.path("ca.pem"), &certificate).unwrap();
+        bridge.spawn();
+        let words = refusal(&mut bridge);
+        assert!(words.contains("subjectaltname"), "{words}");
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_not_given_is_explained() {
+    for is_authority in [true, false] {
+        let (certificate, key) = self_signed("127.0.0.1", is_authority);
+        let (_broker, port) = broker_with(certificate.clone(), (certificate, key), "");
+        let keys = format!("url: 'mqtts://127.0.0.1:{port}', tls: {{ ca_file: ca.pem }}");
+        let mut bridge = Bridge::with_mqtt(port, &keys, &readings(1));
+        std::fs::write(bridge.path("ca.pem"), self_signed("127.0.0.1", is_authority).0).unwrap();
+        bridge.spawn();
+        let words = refusal(&mut bridge);
+        assert!(
+            words.contains("ca_file") && words.contains("self-signed") || words.contains("this very certificate"),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn certificates_that_change_on_the_disk_are_used_at_the_next_connect_also_by_a_websocket() {
+    for (scheme, lines) in [("mqtts", ""), ("wss", "protocol websockets\n")] {
+        let (first, second) = (Authority::new(), Authority::new());
+        let (mut broker, port) = broker_with(first.certificate.clone(), first.sign("127.0.0.1"), lines);
+        let keys = format!("url: '{scheme}://127.0.0.1:{port}', tls: {{ ca_file: ca.pem }}, retry: {{ max: 300ms }}");
+        let mut bridge = Bridge::with_mqtt(port, &keys, &readings(1));
+        std::fs::write(bridge.path("ca.pem"), &first.certificate).unwrap();
+        bridge.start();
+        broker.kill();
+        let (certificate, key) = second.sign("127.0.0.1");
+        for (name, content) in [("ca.pem", &second.certificate), ("server.pem", &certificate), ("server.key", &key)] {
+            std::fs::write(broker.path(name), content).unwrap();
+        }
+        std::fs::remove_file(bridge.path("ca.pem")).unwrap();
+        broker.restart();
+        bridge.wait_alive("the missing file is told", |bridge| {
+            bridge.status()["mqtt"]["last_error"].as_str()?.contains("mqtt.tls.ca_file").then_some(())
+        });
+        std::fs::write(bridge.path("ca.pem"), &second.certificate).unwrap();
+        bridge.wait_ready();
+        assert_passes(&broker, &mut bridge);
+    }
+}
+
+#[test]
 fn user_name_and_password_are_sent_and_a_refusal_is_told_without_them() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let made = std::process::Command::new(crate::support::process::program("mosquitto_passwd"))
@@ -118,10 +203,9 @@ fn user_name_and_password_are_sent_and_a_refusal_is_told_without_them() {
     let words = refusal(&mut bridge);
     assert!(words.contains("not authori") || words.contains("password"), "{words}");
     assert!(!format!("{words}{}", bridge.log()).contains("secret-word"), "the password is shown");
-    // Put right in the file, and read at the next start.
+    // Put right in the file, and read at the next attempt.
     std::fs::write(bridge.path("wrong-password"), "secret-word\n").unwrap();
-    assert!(bridge.stop().success());
-    bridge.start();
+    bridge.wait_ready();
     drop(file);
     assert_eq!(bridge.status()["mqtt"]["connected"], true);
     drop(broker);

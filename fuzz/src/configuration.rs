@@ -1,12 +1,15 @@
 //! bridge.yaml and the variables over it: a configuration, or mistakes that can be found and that show no secret.
 //!
 //! Input: the file's text; after a NUL, if there is one, lines `NAME=VALUE` of environment variables.
+//!
+//! Before it is read, every word of four or more characters that stands under a secret's key, or before the `@` of an
+//! address, becomes a word of ours. No part of that may come out again, however the file is broken around it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 
-use rowbridge::config::{Config, LoadRequest, Place, Report, load};
+use rowbridge::config::{Config, DatabaseUrl, LoadRequest, Place, Report, load};
 use tempfile::TempDir;
 
 /// Stands in every variable that holds a secret. Nothing else in an input may hold it.
@@ -15,6 +18,9 @@ const MARKER: &str = "Xq7mARKERz2w";
 /// Secrets with what an address gives a meaning to; `@` stands for [`MARKER`]'s place.
 const SECRETS: [(&str, [&str; 2]); 3] =
     [("PASSWORD", ["", ""]), ("ODD_PASSWORD", ["a:/#?@", "@h:1/x?y=z&"]), ("SPACED_PASSWORD", ["a ", " host=x"])];
+
+/// Stands in place of the words of secrets. No message has any four characters of it.
+const NONCE: &str = "Zq9xKv7W";
 
 thread_local! {
     static DIRECTORY: RefCell<TempDir> = RefCell::new(TempDir::new().unwrap());
@@ -30,6 +36,11 @@ pub fn check(bytes: &[u8]) {
     if holds("/dev/") || holds("/proc/") || holds(&MARKER[..4]) {
         return;
     }
+    if nonce_parts().any(holds) {
+        return;
+    }
+    let rewritten = str::from_utf8(text).ok().map(with_nonces);
+    let text = rewritten.as_ref().map_or(text, |text| text.as_bytes());
     DIRECTORY.with_borrow(|directory| {
         let file = directory.path().join("bridge.yaml");
         fs::write(&file, text).unwrap();
@@ -42,10 +53,84 @@ pub fn check(bytes: &[u8]) {
             system_file: directory.path().join("etc.yaml"),
         };
         match load(&request) {
-            Ok(config) => check_config(&config),
+            Ok(config) => {
+                check_config(&config);
+                check_hidden(&shown(&config));
+            }
             Err(report) => check_report(&report, text),
         }
     });
+}
+
+fn nonce_parts() -> impl Iterator<Item = &'static str> {
+    (0..=NONCE.len() - 4).map(|from| &NONCE[from..from + 4])
+}
+
+fn check_hidden(shown: &str) {
+    assert!(nonce_parts().all(|part| !shown.contains(part)), "part of a secret is shown:\n{shown}");
+}
+
+/// Everything that a command or the log may print of a configuration.
+fn shown(config: &Config) -> String {
+    let mut shown = format!("{config:?} {}", config.bridge);
+    for url in &config.mqtt.urls {
+        shown.push_str(&format!(" {url} {url:?}"));
+    }
+    for database in &config.databases {
+        if let DatabaseUrl::Postgres(url) = &database.url {
+            shown.push_str(&format!(" {url} {url:?}"));
+        }
+    }
+    shown
+}
+
+/// The text with [`NONCE`] for the words of its secrets; as it is where texts go over several lines, of which a line may
+/// look like the key of a secret.
+fn with_nonces(text: &str) -> String {
+    let goes_on = |line: &str| {
+        let odd = |quote: char| line.matches(quote).count() % 2 == 1;
+        odd('"') || odd('\'') || line.trim_end().ends_with(['|', '>', '-', '+', '\\'])
+    };
+    if text.lines().any(goes_on) {
+        return text.to_owned();
+    }
+    let lines = text.split_inclusive('\n').map(|line| {
+        let begin = line.len() - line.trim_start_matches([' ', '-', '{', '"', '\'']).len();
+        let Some(colon) = line[begin..].find(':').map(|at| begin + at) else { return line.to_owned() };
+        let key = line[begin..colon].trim_matches([' ', '"', '\'']).to_ascii_lowercase();
+        let value = &line[colon + 1..];
+        let end = match key.as_str() {
+            "url" | "urls" => value.rfind('@').unwrap_or(0),
+            key if names_a_secret(key) => value.len(),
+            _ => 0,
+        };
+        // The scheme of an address is none of its user.
+        let from = if names_a_secret(&key) { 0 } else { value[..end].find("://").map_or(0, |at| at + 3) };
+        format!("{}{}{}{}", &line[..=colon], &value[..from], nonces_for_words(&value[from..end]), &value[end..])
+    });
+    lines.collect()
+}
+
+fn names_a_secret(key: &str) -> bool {
+    let is_word = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    is_word && !key.ends_with("_file") && ["password", "secret", "token"].iter().any(|word| key.contains(word))
+}
+
+fn nonces_for_words(text: &str) -> String {
+    let mut replaced = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        // The name of a variable is to be told if it is not set.
+        let is_variable = replaced.ends_with("${");
+        let ends = |c: char| !(c.is_ascii_alphanumeric() || (is_variable && c == '_'));
+        let word_len = rest.find(ends).unwrap_or(rest.len());
+        let word = &rest[..word_len];
+        replaced.push_str(if word_len >= 4 && !is_variable { NONCE } else { word });
+        let other = rest[word_len..].chars().next();
+        replaced.extend(other);
+        rest = &rest[word_len + other.map_or(0, char::len_utf8)..];
+    }
+    replaced
 }
 
 fn environment(variables: &[u8]) -> BTreeMap<String, String> {
@@ -71,15 +156,14 @@ fn check_config(config: &Config) {
         assert_eq!(same_name, 1, "the name {} is used twice", rule.name);
     }
     let shown = format!("{config:?}");
-    for secret in config.mqtt.password.iter() {
-        assert!(secret.expose().len() < 8 || !secret.expose().contains(MARKER) || !shown.contains(secret.expose()));
-    }
+    assert!(!shown.contains(MARKER), "a secret is shown:\n{shown}");
 }
 
 fn check_report(report: &Report, text: &[u8]) {
     assert!(!report.findings().is_empty(), "refused without a reason");
     let shown = format!("{report}\n{report:?}");
     assert!(!shown.contains(MARKER), "a secret is shown:\n{report}");
+    check_hidden(&shown);
     // As YAML counts them: a carriage return alone ends a line too.
     let text = String::from_utf8_lossy(text).replace("\r\n", "\n");
     let lines: Vec<&str> = text.split(['\n', '\r']).collect();

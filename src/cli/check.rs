@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{EXIT_USAGE, Layers};
 use crate::config::DatabaseUrl;
+use crate::identity;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -15,7 +16,7 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
-    let config = match layers.load() {
+    let mut config = match layers.load() {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -23,9 +24,16 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         eprintln!("rowbridge check: connecting to the broker and the databases is not supported yet; use --offline");
         return ExitCode::from(EXIT_USAGE);
     }
+    let configured = (config.mqtt.client_id.clone(), config.bridge.to_string());
+    identity::adopt_remembered(&mut config);
+    let remembered = |was: &str, is: &str| match was == is {
+        true => String::new(),
+        false => format!(" (remembered in {}; by its default it would be {was})", config.data_dir.display()),
+    };
     let file = config.file.as_ref().map_or("the environment".to_owned(), |file| file.display().to_string());
     say!("{file}: the configuration is right");
-    say!("  bridge    {}", config.bridge);
+    say!("  bridge    {}{}", config.bridge, remembered(&configured.1, &config.bridge));
+    say!("  client id {}{}", config.mqtt.client_id, remembered(&configured.0, &config.mqtt.client_id));
     for url in &config.mqtt.urls {
         say!("  broker    {url}");
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::{EXIT_USAGE, Layers, failed};
 use crate::clock::Timestamp;
 use crate::config::{Config, Database, DatabaseUrl};
+use crate::identity;
 use crate::sink::{Class, DeadLetterFilter, PostgresSink, Sink, SinkError, SqliteSink, StoredDeadLetter};
 
 #[derive(Debug, Subcommand)]
@@ -52,10 +53,11 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) fn run(layers: &Layers, command: &DeadLettersCommand) -> ExitCode {
-    let config = match layers.load() {
+    let mut config = match layers.load() {
         Ok(config) => config,
         Err(code) => return code,
     };
+    identity::adopt_remembered(&mut config);
     match command {
         DeadLettersCommand::List(arguments) => list(&config, arguments),
         DeadLettersCommand::Show(arguments) => show(&config, arguments),

@@ -44,8 +44,9 @@ struct Layers {
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Overrides one key, e.g. --set mqtt.url=mqtt://broker:1883 (may be repeated)
-    #[arg(long, value_name = "KEY=VALUE", global = true, value_parser = key_value)]
-    set: Vec<(String, String)>,
+    // Taken apart later: clap would repeat a value that is not of this form, which may be a password.
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,7 +86,11 @@ pub fn main() -> ExitCode {
 impl Layers {
     /// Loads the configuration, or prints every mistake and gives the exit code.
     fn load(&self) -> Result<Config, ExitCode> {
-        let request = LoadRequest::from_process(self.config.clone(), self.set.clone());
+        let overrides = self.set.iter().map(|text| key_value(text)).collect::<Option<Vec<_>>>().ok_or_else(|| {
+            eprintln!("rowbridge: --set takes KEY=VALUE, e.g. mqtt.url=mqtt://broker:1883");
+            ExitCode::from(EXIT_USAGE)
+        })?;
+        let request = LoadRequest::from_process(self.config.clone(), overrides);
         config::load(&request).map_err(|report| {
             eprintln!("{report}");
             ExitCode::from(EXIT_USAGE)
@@ -99,11 +104,9 @@ fn print_line(line: std::fmt::Arguments<'_>) {
     }
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write KEY=VALUE, e.g. mqtt.url=mqtt://broker:1883".to_owned()),
-    }
+fn key_value(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.split_once('=')?;
+    (!key.is_empty()).then(|| (key.to_owned(), value.to_owned()))
 }
 
 /// Prints what went wrong, with its causes, and gives exit code 1.

@@ -1,4 +1,4 @@
-//! How addresses are shown to people: never with a user's password.
+//! How addresses are shown to people: never with credentials.
 
 use std::fmt;
 
@@ -32,11 +32,8 @@ impl fmt::Display for MqttUrl {
 }
 
 impl fmt::Display for PostgresUrl {
-    /// `user@host:port,host:port/dbname`.
+    /// `host:port,host:port/dbname`. Not the user: who forgets a colon has written a password there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(user) = self.config.get_user() {
-            write!(f, "{user}@")?;
-        }
         for (index, host) in self.config.get_hosts().iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             match host {
@@ -49,6 +46,19 @@ impl fmt::Display for PostgresUrl {
             }
         }
         write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresUrl")
+            .field("at", &self.to_string())
+            .field("password", &self.password)
+            .field("passfile", &self.passfile)
+            .field("ssl_mode", &self.ssl_mode)
+            .field("tls", &self.tls)
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
     }
 }
 

@@ -67,7 +67,14 @@ fn layer(
                 Origin::Variable(name) => Place::Variable(name),
                 Origin::File { .. } => Place::Nowhere,
             };
-            findings.push(Finding { place, key: String::new(), problem, accepted: None, suggestion: None });
+            findings.push(Finding {
+                place,
+                key: String::new(),
+                problem,
+                excerpt: None,
+                accepted: None,
+                suggestion: None,
+            });
         }
     }
     Layer { values }

@@ -2,9 +2,21 @@
 
 use std::fmt;
 
-/// A key path. Two paths are equal exactly if they lead to the same value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct KeyPath(String);
+use super::vocabulary::is_known_key;
+
+/// What stands in a message for a piece of text that may be a secret.
+pub(super) const HIDDEN: &str = "***";
+
+/// A key path. Two paths are equal exactly if they lead to the same value. Shown with care: a password that lacks its
+/// quotes may have been read as a mapping, and then its pieces are keys.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct KeyPath {
+    text: String,
+    /// What people see, where that is not the text.
+    shown: Option<String>,
+    /// The path leads to a secret, or to something below one.
+    is_secret: bool,
+}
 
 impl KeyPath {
     pub(super) fn root() -> KeyPath {
@@ -13,23 +25,51 @@ impl KeyPath {
 
     /// The path of the value under `key` in this mapping.
     pub(super) fn key(&self, key: &str) -> KeyPath {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if key.is_empty() || !key.chars().all(is_word) {
-            return KeyPath(format!("{}[{key:?}]", self.0));
+        let shown_key = if self.hides(key) { HIDDEN } else { key };
+        let is_hidden = self.shown.is_some() || shown_key != key;
+        KeyPath {
+            text: joined(&self.text, key),
+            shown: is_hidden.then(|| joined(self.shown.as_deref().unwrap_or(&self.text), shown_key)),
+            // A database may be called what its user likes.
+            is_secret: self.is_secret || (names_a_secret(key) && self.text != "databases"),
         }
-        let dot = if self.0.is_empty() { "" } else { "." };
-        KeyPath(format!("{}{dot}{key}", self.0))
     }
 
     /// The path of an element of this list.
     pub(super) fn index(&self, index: usize) -> KeyPath {
-        KeyPath(format!("{}[{index}]", self.0))
+        let within = |path: &String| format!("{path}[{index}]");
+        KeyPath { text: within(&self.text), shown: self.shown.as_ref().map(within), is_secret: self.is_secret }
     }
+
+    /// Whether it leads to a secret, or to something below one.
+    pub(super) fn is_secret(&self) -> bool {
+        self.is_secret
+    }
+
+    /// Whether a message must not show this key of the mapping at the path.
+    pub(super) fn hides(&self, key: &str) -> bool {
+        (self.is_secret && !is_known_key(key)) || holds_a_secret(key)
+    }
+}
+
+fn joined(path: &str, key: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if key == HIDDEN || (!key.is_empty() && key.chars().all(is_word)) {
+        let dot = if path.is_empty() { "" } else { "." };
+        return format!("{path}{dot}{key}");
+    }
+    format!("{path}[{key:?}]")
 }
 
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.shown.as_ref().unwrap_or(&self.text))
+    }
+}
+
+impl fmt::Debug for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -42,8 +82,18 @@ pub(super) fn names_a_secret(key: &str) -> bool {
 
 /// Whether a text looks as if it carried credentials: userinfo in a URL, or a libpq `password=`.
 pub(super) fn carries_a_secret(text: &str) -> bool {
-    let has_userinfo = text.split_once(':').is_some_and(|(_, after)| after.contains('@'));
-    has_userinfo || text.to_ascii_lowercase().contains("passw")
+    has_userinfo(text) || text.to_ascii_lowercase().contains("passw")
+}
+
+/// Whether something like `user:password@` stands in a text.
+pub(super) fn has_userinfo(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(_, after)| after.contains('@'))
+}
+
+/// Whether a key has become one by mistake and holds a secret: `password:hunter2`, without the space after the colon.
+fn holds_a_secret(key: &str) -> bool {
+    let is_pair = |(name, value): (&str, &str)| names_a_secret(name) && !value.is_empty();
+    has_userinfo(key) || key.split_once([':', '=', ' ']).is_some_and(is_pair)
 }
 
 #[cfg(test)]
@@ -58,6 +108,17 @@ mod tests {
         assert_ne!(root.key("a").key("b"), root.key("a.b"));
         assert_ne!(root.key("a").index(0), root.key("a").key("0"));
         assert_ne!(root.key("a[0]"), root.key("a").index(0));
+    }
+
+    #[test]
+    fn pieces_of_a_secret_that_were_read_as_keys_are_not_shown() {
+        let password = KeyPath::root().key("mqtt").key("password");
+        assert_eq!(password.to_string(), "mqtt.password");
+        assert_eq!(password.key("hunter2").to_string(), "mqtt.password.***");
+        assert_eq!(password.key("hunter2").index(0).key("b").to_string(), "mqtt.password.***[0].***");
+        assert_ne!(password.key("hunter2"), password.key("hunter3"));
+        assert_eq!(KeyPath::root().key("mqtt").key("password:hunter2").to_string(), "mqtt.***");
+        assert_eq!(KeyPath::root().key("secrets").key("url").to_string(), "secrets.url");
     }
 
     #[test]

@@ -12,15 +12,12 @@ use super::report::{Finding, Place, Position, Report};
 use super::substitute::{self, SubstituteError, substitute};
 use super::tree::{Entries, Kind, Node, Tree};
 use super::yaml_core::Core;
-use super::{Config, environment, yaml};
+use super::{Config, environment, hide, syntax, yaml};
 
 /// Far above any configuration written by people; a wrong path (a database, a disk) is noticed before it is read whole.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 const FILE_NAME: &str = "bridge.yaml";
 const FILE_VARIABLE: &str = "ROWBRIDGE_CONFIG";
-/// The usual reason for a syntax error in a line with a brace.
-const BRACES: &str = "quotes around a value with braces where it begins with one or stands inside { } or [ ], as in \
-                      { topic: \"a/{site}\", password: \"${PASSWORD}\" }";
 const SYSTEM_FILE: &str = "/etc/rowbridge/bridge.yaml";
 
 /// What to load, with everything from outside that has a say in it.
@@ -84,6 +81,7 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
     let config = decode::decode(&cx, &merged);
     let mut findings = cx.findings.into_inner();
     name_variables(&mut findings, &tree, &request.environment);
+    hide::secrets(&mut findings, &tree, request);
     if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
 }
 
@@ -93,13 +91,12 @@ fn read_tree(path: &Path, text: &str, findings: &mut Vec<Finding>) -> Result<Tre
     let at = |position| Place::File { file: path.to_owned(), position };
     let is_syntax_error = tree.is_none() && !faults.is_empty();
     for fault in faults {
-        let line = text.lines().nth(fault.position.line.saturating_sub(1)).unwrap_or_default();
-        let has_braces = is_syntax_error && line.contains('{');
         findings.push(Finding {
             place: at(fault.position),
-            key: fault.path.to_string(),
+            key: fault.path,
             problem: fault.problem,
-            accepted: has_braces.then(|| BRACES.to_owned()),
+            excerpt: if fault.is_syntax { syntax::excerpt(text, fault.position) } else { None },
+            accepted: fault.accepted.map(str::to_owned),
             suggestion: None,
         });
     }
@@ -185,6 +182,9 @@ fn read_file(path: &Path) -> Result<String, Report> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(fail("the configuration file is larger than 8 MiB".to_owned()));
     }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(fail("the configuration file is UTF-16; save it as UTF-8".to_owned()));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         // As YAML counts lines: a carriage return alone ends one too.
@@ -213,6 +213,7 @@ fn fill(tree: &mut Tree, request: &LoadRequest, file: &Path, findings: &mut Vec<
                     place: Place::File { file: file.to_owned(), position: tree.node(index).position() },
                     key: path.to_string(),
                     problem: error.to_string(),
+                    excerpt: None,
                     accepted: Some("the variable in the environment, or ${NAME:-default}".to_owned()),
                     suggestion: None,
                 });

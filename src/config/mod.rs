@@ -4,26 +4,31 @@ mod create;
 mod decode;
 mod display;
 mod environment;
+mod hide;
 mod key_path;
 mod layer;
 mod load;
 mod model;
+mod passfile;
 mod percent;
 mod report;
 mod secret;
 mod substitute;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod units;
+mod vocabulary;
 mod yaml;
 mod yaml_core;
 
 pub use load::{LoadRequest, load};
 pub use model::{
     Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Format, Http,
-    Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, PostgresUrl, Retained, Retry, Rule, Scheme,
-    SinkTls, SslMode, Unmatched, WhenFull,
+    Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained, Retry, Rule,
+    Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };
+pub use passfile::{Account, Passfile, PassfileError};
 pub use report::{Finding, Place, Position, Report};
-pub use secret::Secret;
+pub use secret::{Secret, SecretError, SecretFile, SecretSource};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Secret;
+use super::{Passfile, SecretSource};
 use crate::mapping::{ColumnSource, TimeFormat, TopicPattern};
 use crate::message::Qos;
 use crate::sink::{DeclaredType, TableName};
@@ -17,6 +17,7 @@ pub struct Config {
     /// The file it was read from, for messages; `None` when nothing but the environment was given.
     pub file: Option<PathBuf>,
     pub bridge: Bridge,
+    pub named: Named,
     pub data_dir: PathBuf,
     pub mqtt: Mqtt,
     pub journal: Journal,
@@ -33,6 +34,13 @@ pub struct Config {
 
 /// Identity of this bridge in the databases' offset tables; default: the MQTT client id.
 pub type Bridge = Arc<str>;
+
+/// Which of the bridge's names the user gave; the others are defaults, and `identity` may know better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    pub client_id: bool,
+    pub bridge: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MqttVersion {
@@ -66,8 +74,9 @@ pub struct Mqtt {
     pub urls: Vec<MqttUrl>,
     pub version: MqttVersion,
     pub client_id: String,
-    pub username: Option<String>,
-    pub password: Option<Secret>,
+    /// A token is often given as the user name.
+    pub username: Option<SecretSource>,
+    pub password: Option<SecretSource>,
     /// 7 days: a long weekend plus a repair; brokers cap it as they like.
     pub session_expiry: Duration,
     pub keep_alive: Duration,
@@ -143,13 +152,15 @@ pub enum DatabaseUrl {
     Postgres(Box<PostgresUrl>),
 }
 
-/// How to reach Postgres: the URL's parts after PG* variables, `password_file` and `.pgpass` have been consulted.
-#[derive(Debug, Clone)]
+/// How to reach Postgres: the URL's parts, with PG* variables in the gaps. Its `Debug` shows neither user nor password.
+#[derive(Clone)]
 pub struct PostgresUrl {
     /// Everything but the password, sslmode and the certificates: hosts, ports, user, dbname, target_session_attrs,
     /// connect_timeout, keepalives, application_name, options. `tokio_postgres::Config` prints no password.
     pub config: tokio_postgres::Config,
-    pub password: Option<Secret>,
+    pub password: Option<SecretSource>,
+    /// Asked where there is no password; libpq's file of passwords by server.
+    pub passfile: Option<Passfile>,
     pub ssl_mode: SslMode,
     pub tls: SinkTls,
     /// The schema in which unqualified tables, and Rowbridge's own, live.

@@ -1,7 +1,7 @@
 //! Everything that is wrong with a configuration, found in one run.
 //!
 //! A [`Report`] never holds a secret: whoever makes a [`Finding`] puts into it what a person may read over someone's
-//! shoulder. It shows no source lines for that reason; the position leads there.
+//! shoulder. For that reason it shows lines of the file only where they cannot hold one; the position leads there.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub struct Finding {
     pub key: String,
     /// What was found, and what is wrong with it.
     pub problem: String,
+    /// The line with a caret below the place, where that helps.
+    pub excerpt: Option<String>,
     /// What would have been right.
     pub accepted: Option<String>,
     /// What was probably meant.
@@ -60,7 +62,9 @@ impl Report {
 
     /// A report of one mistake that concerns no single key.
     pub(super) fn of(place: Place, problem: String, accepted: Option<String>) -> Report {
-        Report { findings: vec![Finding { place, key: String::new(), problem, accepted, suggestion: None }] }
+        Report {
+            findings: vec![Finding { place, key: String::new(), problem, excerpt: None, accepted, suggestion: None }],
+        }
     }
 
     /// Never empty.
@@ -89,6 +93,9 @@ impl fmt::Display for Finding {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.problem)?;
+        for line in self.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
+            write!(f, "\n    | {line}")?;
+        }
         if let Some(accepted) = &self.accepted {
             write!(f, "\n    accepted: {accepted}")?;
         }
@@ -141,6 +148,7 @@ mod tests {
             place,
             key: key.to_owned(),
             problem: "found `x`".to_owned(),
+            excerpt: None,
             accepted: Some("y".to_owned()),
             suggestion: Some("z".to_owned()),
         };

@@ -60,13 +60,17 @@ const WORD_LEN_MAX: usize = 11;
 /// `message` with the variable's name instead of its value: between backticks, where messages quote, and everywhere else
 /// too unless the value might be a word of the message's own.
 pub(super) fn name_in_message(message: &str, name: &str, value: &str) -> String {
-    let reference = format!("${{{name}}}");
+    put_in_message(message, value, &format!("${{{name}}}"))
+}
+
+/// `message` with `substitute` for `value`, in the same places.
+pub(super) fn put_in_message(message: &str, value: &str, substitute: &str) -> String {
     let is_word = value.len() <= WORD_LEN_MAX && value.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
     if !is_word {
-        return message.replace(value, &reference);
+        return message.replace(value, substitute);
     }
     let parts = message.split('`').enumerate();
-    let parts = parts.map(|(at, part)| if at % 2 == 1 { part.replace(value, &reference) } else { part.to_owned() });
+    let parts = parts.map(|(at, part)| if at % 2 == 1 { part.replace(value, substitute) } else { part.to_owned() });
     parts.collect::<Vec<_>>().join("`")
 }
 

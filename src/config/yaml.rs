@@ -3,14 +3,18 @@
 //! YAML 1.2 core schema: `true`/`false` are booleans, `yes`, `off` and `3.1.1` are text. Anchors, aliases and merge
 //! keys (`<<`) work; what they can grow to is bounded. Mistakes that leave a tree (a key given twice, a tag) are
 //! collected beside it; a syntax error ends the reading, because everything after it would be guesswork.
+//!
+//! A password without quotes is easily taken for YAML: `!foo` for a tag, `{foo` for a mapping, `#foo` for a comment. Under
+//! the key of a secret every such fault asks for quotes, and repeats nothing of the value.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 
-use super::key_path::KeyPath;
+use super::key_path::{HIDDEN, KeyPath};
 use super::report::Position;
+use super::syntax::{self, QUOTES};
 use super::tree::{Form, Kind, Node, Reading, Slot, Tree, entries, items};
 
 /// How deep lists and mappings may lie in one another. A rule's column options lie at 5.
@@ -27,19 +31,24 @@ const KEY_BYTES_MAX: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     pub position: Position,
-    /// The value that was being read.
-    pub path: KeyPath,
+    /// The value that was being read, as people may see it.
+    pub path: String,
     pub problem: String,
+    /// What to write instead.
+    pub accepted: Option<&'static str>,
+    /// The reading ended here: the line is worth showing.
+    pub is_syntax: bool,
 }
 
 /// Reads a document. The tree is `None` for an empty one, and after a syntax error (then there is a fault).
 pub(super) fn parse(text: &str) -> (Option<Tree>, Vec<Fault>) {
-    let mut builder = Builder::default();
-    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder { text, ..Builder::default() };
+    let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => Err(builder.fault(position(error.marker()), format!("not YAML: {}", error.info()))),
+            Err(error) => Err(builder.syntax_fault(position(error.marker()), error.info())),
         };
         if let Err(fault) = step {
             builder.faults.push(fault);
@@ -109,8 +118,7 @@ impl OpenMapping {
         let text = tree.text_at(key.at);
         if let Some(first) = self.find(tree, mapping + 1..key.at, text) {
             let (first, position) = (tree.node(first).position(), tree.node(key.at).position());
-            let problem = format!("the key `{text}` was given before, at {first}");
-            let clash = Clash { key: text.to_owned(), position, problem };
+            let clash = Clash { key: text.to_owned(), position, problem: format!("was given before, at {first}") };
             tree.cut(key.at);
             return Err(clash);
         }
@@ -148,9 +156,9 @@ impl Key {
     /// The key that the node at `at` becomes, and what is wrong with it.
     fn of(tree: &mut Tree, at: usize) -> (Key, Option<&'static str>) {
         let fault = match tree.node(at).kind() {
-            Kind::Scalar(_) if tree.text_at(at).len() > KEY_BYTES_MAX => Some("the key is longer than 1000 bytes"),
+            Kind::Scalar(_) if tree.text_at(at).len() > KEY_BYTES_MAX => Some("is longer than 1000 bytes"),
             Kind::Scalar(_) => None,
-            Kind::Sequence(_) | Kind::Mapping(_) => Some("the key is a list or a mapping; keys are words"),
+            Kind::Sequence(_) | Kind::Mapping(_) => Some("is a list or a mapping; keys are words"),
         };
         let is_merge = tree.is_plain(at) && tree.text_at(at) == "<<";
         tree.make_key(at, fault.is_none());
@@ -166,7 +174,11 @@ struct Anchored {
 }
 
 #[derive(Default)]
-struct Builder {
+struct Builder<'t> {
+    /// The whole document.
+    text: &'t str,
+    /// Where the value of a secret ended last.
+    secret_line: Option<usize>,
     tree: Tree,
     has_root: bool,
     open: Vec<Open>,
@@ -176,7 +188,7 @@ struct Builder {
     faults: Vec<Fault>,
 }
 
-impl Builder {
+impl Builder<'_> {
     /// The path of the value that is being read.
     fn path(&self) -> KeyPath {
         self.open.iter().fold(KeyPath::root(), |path, open| match &open.content {
@@ -187,7 +199,21 @@ impl Builder {
     }
 
     fn fault(&self, position: Position, problem: String) -> Fault {
-        Fault { position, path: self.path(), problem }
+        Fault { position, path: self.path().to_string(), problem, accepted: None, is_syntax: false }
+    }
+
+    /// What the parser stumbled over, in our words; its own may repeat a character of the file.
+    fn syntax_fault(&self, position: Position, info: &str) -> Fault {
+        let path = self.path();
+        let is_secret = path.is_secret() || self.secret_line == Some(position.line);
+        let syntax::Explained { position, problem, accepted } = syntax::explain(self.text, position, info, is_secret);
+        Fault { position, path: path.to_string(), problem, accepted: Some(accepted), is_syntax: true }
+    }
+
+    /// Notes that a secret has to be quoted.
+    fn note_unquoted(&mut self, position: Position) {
+        let problem = syntax::UNQUOTED.to_owned();
+        self.faults.push(Fault { accepted: Some(QUOTES), ..self.fault(position, problem) });
     }
 
     fn note(&mut self, position: Position, problem: String) {
@@ -207,6 +233,12 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
+                if self.is_value_of_secret() {
+                    self.secret_line = Some(span.end.line());
+                    if plain && text.is_empty() && tag.is_none() && syntax::looks_unquoted(self.text, position) {
+                        self.note_unquoted(position);
+                    }
+                }
                 let reading = self.reading(plain, tag.as_deref(), position);
                 self.count(1, position)?;
                 let at = self.tree.push_scalar(&text, plain, reading, position);
@@ -222,6 +254,15 @@ impl Builder {
             Event::Alias(anchor) => self.alias(anchor, position),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
         }
+    }
+
+    /// Whether what comes next is, or is part of, the value of a secret.
+    fn is_value_of_secret(&self) -> bool {
+        let is_value = !matches!(
+            self.open.last(),
+            Some(Open { content: OpenContent::Mapping(OpenMapping { key: None, .. }), .. })
+        );
+        is_value && self.path().is_secret()
     }
 
     fn count(&mut self, nodes: usize, position: Position) -> Result<(), Fault> {
@@ -294,7 +335,11 @@ impl Builder {
             }
         };
         if let Some(Clash { key, position, problem }) = clash {
-            self.faults.push(Fault { position, path: self.path().key(&key), problem });
+            let above = self.path();
+            let shown = if above.hides(&key) { HIDDEN } else { &key };
+            let problem =
+                if key.is_empty() { format!("the key {problem}") } else { format!("the key `{shown}` {problem}") };
+            self.faults.push(Fault { path: above.key(&key).to_string(), ..self.fault(position, problem) });
         }
         Ok(())
     }
@@ -345,6 +390,9 @@ impl Builder {
     }
 
     fn refuse_tag(&mut self, tag: &Tag, position: Position) {
+        if self.is_value_of_secret() {
+            return self.note_unquoted(position);
+        }
         self.note(position, format!("the tag `{tag}` means nothing here; write the value without it"));
     }
 }

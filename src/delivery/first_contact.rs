@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::{self, Fs, JournalId};
 use crate::message::Seq;
+use crate::remedy;
 use crate::sink::{Class, SinkError};
 
 const DIRECTORY: &str = "unreached";
@@ -73,7 +74,7 @@ impl FirstContact {
             class: Class::Transient,
             code: "data_dir".to_owned(),
             message: format!("cannot note that the database was reached: removing {}: {error}", self.path.display()),
-            advice: "look at the disk that holds data_dir; delivery tries again by itself",
+            advice: remedy::of_file(error),
         }
     }
 

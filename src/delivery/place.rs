@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::position::{Offer, Position, locate};
-use super::stop::Stop;
+use super::stop::{Hold, Stop};
 use super::worker::Worker;
 use crate::journal::{Fs, JournalId};
 use crate::message::Seq;
@@ -37,6 +37,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     return Ok(Place { journal, until });
                 }
                 Position::Begin { journal, from } => {
+                    if !stored.iter().any(|offset| ids.iter().any(|(id, _)| *id == offset.journal)) {
+                        self.refuse_known_elsewhere(&ids).await?;
+                    }
                     events::offset_begun(&self.setup.database.name, journal, from, stored.len());
                     self.setup.sink.start_offset(&bridge, journal, from).await?;
                     crash_point!("delivery.offset.begun");
@@ -45,6 +48,28 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,
             }
         }
+    }
+
+    /// A journal that goes under another name in this database was delivered to it before: all of that would be stored a
+    /// second time.
+    async fn refuse_known_elsewhere(&mut self, ids: &[(JournalId, Seq)]) -> Result<(), Stop> {
+        let bridge = &*self.setup.bridge;
+        let journals: Vec<JournalId> = ids.iter().map(|(id, _)| *id).collect();
+        let others = self.setup.sink.offsets_of_others(bridge, &journals).await?;
+        let Some((other, offset)) = others.into_iter().max_by_key(|(_, offset)| offset.next_seq) else { return Ok(()) };
+        let sql = self.setup.sink.rename_bridge_sql(&other, bridge, &journals);
+        Err(Stop::Hold(Hold {
+            reason: format!(
+                "the database knows this journal ({}) as that of bridge `{other}`, up to message {}: as `{bridge}` \
+                 everything would be delivered twice",
+                offset.journal, offset.next_seq
+            ),
+            mend: Some(format!(
+                "set `bridge: {other}` and restart to go on under that name; or rename it here, with no bridge `{other}` \
+                 running: {sql}"
+            )),
+            ..Hold::default()
+        }))
     }
 
     /// While nothing is written: whether the database is still there, and where this connection left it. An older copy of

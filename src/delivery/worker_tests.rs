@@ -88,6 +88,16 @@ impl Sink for FaultySink {
         }
         Ok(offsets)
     }
+    async fn offsets_of_others(
+        &mut self,
+        bridge: &str,
+        journals: &[JournalId],
+    ) -> Result<Vec<(String, StoredOffset)>, SinkError> {
+        self.inner.offsets_of_others(bridge, journals).await
+    }
+    fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String {
+        self.inner.rename_bridge_sql(from, to, journals)
+    }
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         self.inner.start_offset(bridge, journal, next_seq).await
     }

@@ -103,8 +103,7 @@ pub(super) fn snapshot_lost(segment: &Path) {
 }
 
 /// `error` names the file if it came while the journal was reopened.
-pub(super) fn poisoned(journal: &Path, error: &dyn Display, is_full: bool, attempt: u32, retry_in: Duration) {
-    let advice = if is_full { ADVICE_DISK_FULL } else { "look at the disk and the kernel's log; it is tried again" };
+pub(super) fn poisoned(journal: &Path, error: &dyn Display, advice: &str, attempt: u32, retry_in: Duration) {
     error!(
         journal = %journal.display(), %error, attempt, retry_in_ms = retry_in.as_millis() as u64, advice,
         "writing the journal failed; nothing is acknowledged until it has been reopened"

@@ -13,6 +13,7 @@ use super::writer::{Active, Writer};
 use super::{Fs, Intake, JournalId, Reader, events, id_file, lock_file};
 use crate::config::{self, Durability};
 use crate::message::{Message, Seq};
+use crate::remedy;
 use crate::telemetry::Metrics;
 
 /// The journal's folder in the data directory.
@@ -28,9 +29,7 @@ pub struct Journal<F: Fs> {
 pub enum OpenError {
     #[error("the journal in {0} is in use by another process; stop it or give this one a data_dir of its own")]
     Locked(PathBuf),
-    #[error(
-        "the journal in {path}: {action} failed: {source}; is there room on the disk, and may we read and write there?"
-    )]
+    #[error("the journal in {path}: {action} failed: {source}; {}", remedy::of_file(.source))]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
     /// `on_corruption: halt` and damage was found.
     #[error(

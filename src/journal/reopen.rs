@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fs::is_disk_full;
 use super::lock_file::Evidence;
 use super::recovery::{Recovered, Recovery, Trusted};
 use super::segment::Segment;
@@ -19,6 +18,7 @@ use super::writer::{Active, Step, Writer};
 use super::{Fs, OpenError, Qos2Table, Watermark, events, lock_file};
 use crate::config::Durability;
 use crate::message::Seq;
+use crate::remedy;
 
 /// Between attempts to reopen: from the first to the last, doubling.
 const REOPEN_DELAY_MIN: Duration = Duration::from_millis(100);
@@ -34,13 +34,13 @@ impl<F: Fs> Writer<F> {
     /// J6: the handle is not used again, nothing more is acknowledged, and the disk is asked what is true.
     pub(super) fn poison(&mut self, error: &io::Error) -> Step {
         let _ = self.forget_boot();
-        self.give_up_for_now(error, is_disk_full(error))
+        self.give_up_for_now(error, remedy::of_file(error))
     }
 
-    fn give_up_for_now(&mut self, error: &dyn Display, is_full: bool) -> Step {
+    fn give_up_for_now(&mut self, error: &dyn Display, advice: &str) -> Step {
         let attempt = self.broken.as_ref().map_or(0, |broken| broken.attempt) + 1;
         let delay = REOPEN_DELAY_MIN.saturating_mul(1 << attempt.min(16).saturating_sub(1)).min(REOPEN_DELAY_MAX);
-        events::poisoned(&self.shared.dir, error, is_full, attempt, delay);
+        events::poisoned(&self.shared.dir, error, advice, attempt, delay);
         self.broken = Some(Broken { attempt, retry_at: Instant::now() + delay });
         self.shared.set_paused(true);
         Step::Blocked(delay)
@@ -50,8 +50,11 @@ impl<F: Fs> Writer<F> {
         match self.try_reopen() {
             Ok(()) => Step::Worked,
             Err(error) => {
-                let is_full = matches!(&error, OpenError::Io { source, .. } if is_disk_full(source));
-                self.give_up_for_now(&error, is_full)
+                let advice = match &error {
+                    OpenError::Io { source, .. } => remedy::of_file(source),
+                    _ => "look at what lies in the journal's directory",
+                };
+                self.give_up_for_now(&error, advice)
             }
         }
     }

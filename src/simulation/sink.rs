@@ -195,6 +195,14 @@ impl Sink for SimSink {
         Ok(server.state.offsets.iter().map(row).collect())
     }
 
+    async fn offsets_of_others(&mut self, _: &str, _: &[JournalId]) -> Result<Vec<(String, StoredOffset)>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn rename_bridge_sql(&self, _: &str, _: &str, _: &[JournalId]) -> String {
+        unreachable!("there is one bridge")
+    }
+
     async fn start_offset(&mut self, _: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         self.check()?;
         let fate = self.server().fate();

@@ -60,6 +60,18 @@ pub struct StoredOffset {
     pub updated_at: Timestamp,
 }
 
+/// See [`Sink::rename_bridge_sql`]; the tables as they stand in SQL.
+fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, journals: &[JournalId]) -> String {
+    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let (from, to) = (literal(from), literal(to));
+    let journals: Vec<String> = journals.iter().map(|journal| literal(&journal.to_string())).collect();
+    let journals = journals.join(", ");
+    format!(
+        "UPDATE {offsets} SET bridge = {to} WHERE bridge = {from} AND journal_id IN ({journals}); \
+         UPDATE {dead_letters} SET bridge = {to} WHERE bridge = {from};"
+    )
+}
+
 /// A row, found by [`Sink::refused_units`], that the database will not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -113,6 +125,16 @@ pub trait Sink {
 
     /// This bridge's offset rows.
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError>;
+
+    /// The offset rows of these journals that go under another bridge's name, each with that name.
+    async fn offsets_of_others(
+        &mut self,
+        bridge: &str,
+        journals: &[JournalId],
+    ) -> Result<Vec<(String, StoredOffset)>, SinkError>;
+
+    /// The SQL that hands the offset rows of these journals, and the dead letters, of one bridge over to another.
+    fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String;
 
     /// Adds the offset row if there is none for this bridge and journal; an existing one is left alone.
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError>;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::inbox::Frame;
 use super::link::Link;
+use super::login::Login;
 use super::outgoing;
 use super::packet::{self, ConnAck, Control, Incoming};
 use super::reason;
@@ -46,8 +47,8 @@ impl HandshakeError {
 }
 
 /// Sends CONNECT and waits for CONNACK. Without a limit of time: the caller has one.
-pub(super) async fn connect(link: &mut Link, config: &config::Mqtt) -> Result<ConnAck, HandshakeError> {
-    outgoing::connect(config, &mut link.out);
+pub(super) async fn connect(link: &mut Link, config: &config::Mqtt, login: &Login) -> Result<ConnAck, HandshakeError> {
+    outgoing::connect(config, login, &mut link.out);
     loop {
         let read = link.exchange(true).await;
         read.map_err(|error| match error.kind() {

@@ -30,6 +30,7 @@ mod keepalive;
 mod ledger;
 mod limits;
 mod link;
+mod login;
 mod outgoing;
 mod packet;
 mod publish;

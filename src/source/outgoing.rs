@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::{self as mqtt5, v5};
 
+use super::login::Login;
 use crate::config::{self, MqttVersion};
 use crate::message::Qos;
 
@@ -49,10 +50,9 @@ pub(super) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
 }
 
 /// Appends CONNECT for the configured session. Never clean: the session must outlive the connection.
-pub(super) fn connect(config: &config::Mqtt, out: &mut BytesMut) {
+pub(super) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) {
     let keep_alive = keep_alive_s(config.keep_alive);
-    let username = config.username.clone().unwrap_or_default();
-    let password = config.password.as_ref().map_or(String::new(), |secret| secret.expose().to_owned());
+    let [username, password] = [&login.username, &login.password].map(|secret| secret.expose().to_owned());
     let has_login = !username.is_empty() || !password.is_empty();
     let written = match config.version {
         MqttVersion::V3 => {

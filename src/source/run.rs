@@ -13,6 +13,7 @@ use super::handshake;
 use super::intake::Journal;
 use super::limits::Limits;
 use super::link::Link;
+use super::login;
 use super::packet::ConnAck;
 use super::session::{Ended, Finished, Session, Shared};
 use super::skipped::SkippedIds;
@@ -166,6 +167,7 @@ impl<J: Journal> Source<J> {
                 "no answer within mqtt.connect_timeout ({timeout:?}); is the address right, does a firewall drop it?"
             )
         };
+        let login = timeout_at(deadline, login::read(config)).await.map_err(|_| late())??;
         let transport = transport::open(&config.urls[self.url], config);
         let transport = timeout_at(deadline, transport).await.map_err(|_| late())?.map_err(|e| e.to_string())?;
         let mut link = Link::new(transport, config.max_packet_size);
@@ -184,7 +186,7 @@ impl<J: Journal> Source<J> {
         }
 
         crash_point!("source.connecting");
-        match timeout_at(deadline, handshake::connect(&mut link, config)).await {
+        match timeout_at(deadline, handshake::connect(&mut link, config, &login)).await {
             Err(_) => Err(late().into()),
             Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),
             Ok(Err(error)) => {

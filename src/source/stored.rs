@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::journal::{self, Fs};
+use crate::remedy;
 
 const FILE_NAME: &str = "subscriptions.json";
 
@@ -102,7 +103,7 @@ mod filter_list {
 
 /// The state could not be stored.
 #[derive(Debug, Error)]
-#[error("cannot write {path}: {source}; is there room on the disk, and may we write there?")]
+#[error("cannot write {path}: {source}; {}", remedy::of_file(.source))]
 pub(super) struct SaveError {
     path: PathBuf,
     source: io::Error,
@@ -386,7 +387,7 @@ mod tests {
         let mut file = SubscriptionsFile::new(RealFs, dir.path().to_owned());
         file.save(&StoredSubscriptions::empty("gw2"));
         let error = file.settled().await.unwrap_err().to_string();
-        assert!(error.contains(FILE_NAME) && error.contains("room"), "{error}");
+        assert!(error.contains(FILE_NAME) && error.contains("what lies there"), "{error}");
         assert!(file.is_behind());
         assert_eq!(StoredSubscriptions::load(&RealFs, dir.path()), Some(stored()));
         fs::remove_dir(&obstacle).unwrap();

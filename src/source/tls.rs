@@ -5,14 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::config::MqttTls;
+use crate::tls::{Check, Verifier};
 
 /// Why no TLS connection can be attempted. Never shows a key.
 #[derive(Debug, Error)]
@@ -39,11 +38,14 @@ pub(super) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsSetupError::Provider)?;
-    let builder = if tls.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+    let verifier = if tls.insecure_skip_verify {
+        // Still checks that the server holds its certificate's key.
+        Verifier { check: Check::Nothing, roots: RootCertStore::empty(), pinned: Vec::new(), provider }
     } else {
-        builder.with_root_certificates(roots(tls.ca_file.as_deref())?)
+        let (roots, pinned) = roots(tls.ca_file.as_deref())?;
+        Verifier { check: Check::ChainAndName, roots, pinned, provider }
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match (&tls.cert_file, &tls.key_file) {
         (Some(cert_file), Some(key_file)) => {
             let key = PrivateKeyDer::from_pem_file(key_file).map_err(|source| TlsSetupError::File {
@@ -62,24 +64,20 @@ pub(super) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError
     Ok(config)
 }
 
-/// The configured authorities, or those of the machine.
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsSetupError> {
+/// The configured authorities, with their certificates as they are, or those of the machine.
+fn roots(ca_file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsSetupError> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            for certificate in certificates("mqtt.tls.ca_file", path)? {
-                roots.add(certificate).map_err(|source| TlsSetupError::BadRoot { path: path.to_owned(), source })?;
-            }
-        }
-        None => {
-            // A machine's store may hold a few that cannot be parsed; the others serve.
-            let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if usable == 0 {
-                return Err(TlsSetupError::NoNativeRoots);
-            }
-        }
+    let Some(path) = ca_file else {
+        // A machine's store may hold a few that cannot be parsed; the others serve.
+        let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return if usable == 0 { Err(TlsSetupError::NoNativeRoots) } else { Ok((roots, Vec::new())) };
+    };
+    let pinned = certificates("mqtt.tls.ca_file", path)?;
+    for certificate in &pinned {
+        let added = roots.add(certificate.clone());
+        added.map_err(|source| TlsSetupError::BadRoot { path: path.to_owned(), source })?;
     }
-    Ok(roots)
+    Ok((roots, pinned))
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
@@ -90,43 +88,4 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
         return Err(TlsSetupError::NoCertificate { key, path: path.to_owned() });
     }
     Ok(certificates)
-}
-
-/// `insecure_skip_verify`: takes any server certificate, but still checks that the server holds its key.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite;
 use super::tls::{self, TlsSetupError};
 use super::websocket::WebSocket;
 use crate::config::{self, MqttUrl, Scheme};
+use crate::remedy;
 
 /// What a session runs on.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -23,7 +24,7 @@ pub(super) type Transport = Box<dyn ByteStream>;
 /// Why there is no stream to the broker.
 #[derive(Debug, Error)]
 pub(super) enum TransportError {
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {}{}", .0, tcp_advice(.0))]
     Tcp(io::Error),
     #[error(transparent)]
     TlsSetup(#[from] TlsSetupError),
@@ -74,13 +75,11 @@ async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S) -> Result<Transport, T
 }
 
 /// What most often lies behind a failed handshake.
-fn tls_advice(error: &io::Error) -> &'static str {
+fn tls_advice(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
-            "; set mqtt.tls.ca_file to the authority that signed the broker's certificate"
-        }
-        Some(rustls::Error::InvalidMessage(_)) => "; is this the broker's TLS port?",
-        _ => "",
-    }
+    tls.and_then(crate::tls::advice).map_or(String::new(), |advice| format!("; {advice} (mqtt.tls)"))
+}
+
+fn tcp_advice(error: &io::Error) -> String {
+    remedy::of_descriptors(error).map_or(String::new(), |remedy| format!("; {remedy}"))
 }

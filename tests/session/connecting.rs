@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rowbridge::config::{Scheme, Secret};
+use rowbridge::config::{Scheme, Secret, SecretSource};
 use rowbridge::telemetry::PeerLabels;
 
 use super::fake_broker::{BOTH, FakeBroker, Version, connack_with, packet};
@@ -12,8 +12,8 @@ use super::source::{Client, eventually, url};
 async fn connect_asks_for_a_session_that_stays() {
     let broker = FakeBroker::start().await;
     let mut client = Client::new(Version::V5, broker.port());
-    client.config.username = Some("user".into());
-    client.config.password = Some(Secret::new("hunter2".into()));
+    client.config.username = Some(SecretSource::Value(Secret::new("user".into())));
+    client.config.password = Some(SecretSource::Value(Secret::new("hunter2".into())));
     let running = client.start();
     let connect = broker.accept_connect().await;
     assert_eq!(connect.body[..8], [0, 4, b'M', b'Q', b'T', b'T', 5, 0b1100_0000], "not clean, with a login");

@@ -40,7 +40,7 @@ async fn connect_is_not_sent_before_the_disk_has_it_that_the_session_is_uncertai
         broker.connection().await.expect_end().await;
         eventually("the failure is shown", || running.status().last_error.is_some()).await;
         let error = running.status().last_error.unwrap();
-        assert!(error.contains("subscriptions.json") && error.contains("room"), "{error}");
+        assert!(error.contains("subscriptions.json") && error.contains("look at what lies there"), "{error}");
 
         fs::remove_dir(&obstacle).unwrap();
         let mut peer = loop {

@@ -30,6 +30,28 @@ pub(crate) async fn an_offset_row_is_added_once_and_then_left_alone<D: TestDatab
     assert!(offsets[0].updated_at > Timestamp(0));
 }
 
+pub(crate) async fn a_journal_under_another_name_is_found_and_handed_over_by_the_sql_that_is_shown<D: TestDatabase>(
+    database: &D,
+) {
+    let (mut sink, _) = ready(database).await;
+    let mut builder = BatchBuilder::new(sink.encoder(), 1, 5);
+    builder.batch.dead_letters.push(dead_letter(2, Timestamp(0)));
+    sink.write(&builder.batch).await.unwrap();
+    sink.start_offset(BRIDGE, JournalId([8; 16]), Seq(9)).await.unwrap();
+    assert_eq!(sink.offsets_of_others(BRIDGE, &[JOURNAL]).await.unwrap(), []);
+    // A name with a quote in it, as it would end a literal.
+    let other = "o'ther";
+    let found = sink.offsets_of_others(other, &[JournalId([6; 16]), JOURNAL]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].0.as_str(), found[0].1.journal, found[0].1.next_seq), (BRIDGE, JOURNAL, Seq(5)));
+    database.execute(&sink.rename_bridge_sql(BRIDGE, other, &[JOURNAL]));
+    assert_eq!(sink.offsets(other).await.unwrap()[0].next_seq, Seq(5));
+    assert_eq!(sink.offsets_of_others(other, &[JOURNAL]).await.unwrap(), []);
+    assert_eq!(sink.offsets(BRIDGE).await.unwrap().len(), 1, "the other journal keeps its name");
+    let letters = "SELECT count(*) FROM rowbridge_dead_letters WHERE bridge = 'o''ther'";
+    assert_eq!(database.number(letters), 1);
+}
+
 pub(crate) async fn rows_dead_letters_and_offset_commit_together<D: TestDatabase>(database: &D) {
     let (mut sink, schema) = ready(database).await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 4);

@@ -104,20 +104,37 @@ fn decode_url(value: &Value<'_>, table: &Table<'_>) -> Option<DatabaseUrl> {
     if libpq::is_connection(&text) {
         return postgres::decode(&text, value, table).map(|url| DatabaseUrl::Postgres(Box::new(url)));
     }
-    let suggestion = match text.split_once(':') {
-        None if text.contains('.') && !text.contains('@') => value.quoting(|| format!("sqlite:{text}")),
-        Some(("file" | "sqlite3", path)) => value.quoting(|| format!("sqlite:{path}")),
-        Some(("pg" | "pgsql" | "postgre" | "postgressql" | "timescaledb" | "timescale", _)) => {
-            Some("postgres://".to_owned())
-        }
-        _ => None,
-    };
+    let suggestion = meant(&text).filter(|url| is_accepted(url));
     value.refuse_with(
         format!("found {}, which is no database that Rowbridge knows", value.shown()),
         Some(URL_FORMS.to_owned()),
-        suggestion,
+        suggestion.and_then(|url| value.quoting(|| url)),
     );
     None
+}
+
+/// What somebody who wrote this probably wants.
+fn meant(text: &str) -> Option<String> {
+    let text = text.strip_prefix("jdbc:").unwrap_or(text);
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return (text.contains('.') && !text.contains('@')).then(|| format!("sqlite:{text}"));
+    };
+    let relative = || rest.strip_prefix("//").filter(|path| !path.starts_with('/')).unwrap_or(rest);
+    match scheme.to_ascii_lowercase().as_str() {
+        "file" | "sqlite" | "sqlite3" => Some(format!("sqlite:{}", relative())),
+        "pg" | "pgsql" | "postgre" | "postgres" | "postgresql" | "postgressql" | "timescaledb" | "timescale" => {
+            Some(format!("postgres://{}", rest.trim_start_matches('/')))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an address that is suggested would be taken.
+fn is_accepted(url: &str) -> bool {
+    match url.strip_prefix("sqlite:") {
+        Some(path) => sqlite_path(path).is_some(),
+        None => libpq::parse(url).is_ok_and(|parameters| !parameters.is_empty()),
+    }
 }
 
 /// `sqlite:rowbridge.db`, `sqlite:/abs`, `sqlite:///abs`.
@@ -127,22 +144,30 @@ fn sqlite(path: &str, value: &Value<'_>, table: &Table<'_>) -> Option<PathBuf> {
             unfit.refuse("means nothing for SQLite", "nothing; leave it out");
         }
     }
-    let path = match path.strip_prefix("//") {
-        Some(absolute) if absolute.starts_with('/') => absolute,
-        Some(relative) => {
-            let accepted = "sqlite:FILE, or sqlite:///ABSOLUTE/FILE with three slashes";
-            let suggestion = value.quoting(|| format!("sqlite:{relative}"));
-            value.refuse_with(format!("found {}, with a host", value.shown()), Some(accepted.to_owned()), suggestion);
-            return None;
-        }
-        None => path,
-    };
-    if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) || path.ends_with('/') {
-        let accepted = "sqlite:FILE, a file that stays; it has no parameters";
-        value.refuse(format!("found {}", value.shown()), accepted);
+    if let Some(relative) = path.strip_prefix("//").filter(|path| !path.starts_with('/')) {
+        let accepted = "sqlite:FILE, or sqlite:///ABSOLUTE/FILE with three slashes";
+        let suggestion = format!("sqlite:{relative}");
+        let suggestion = is_accepted(&suggestion).then_some(suggestion).and_then(|url| value.quoting(|| url));
+        value.refuse_with(format!("found {}, with a host", value.shown()), Some(accepted.to_owned()), suggestion);
         return None;
     }
-    Some(path.into())
+    let accepted = sqlite_path(path);
+    if accepted.is_none() {
+        let accepted = "sqlite:FILE, a file that stays; it has no parameters";
+        value.refuse(format!("found {}", value.shown()), accepted);
+    }
+    accepted
+}
+
+/// The file that follows `sqlite:`.
+fn sqlite_path(path: &str) -> Option<PathBuf> {
+    let path = match path.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some(_) => return None,
+        None => path,
+    };
+    let is_file = !path.is_empty() && path != ":memory:" && !path.contains(['?', '\0']) && !path.ends_with('/');
+    is_file.then(|| path.into())
 }
 
 fn batch(table: Table<'_>) -> Batch {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::address::misread;
 use crate::config::percent::percent_decode;
 
 /// libpq's parameters by name; several hosts and ports are separated by commas.
@@ -20,7 +21,10 @@ pub(super) fn is_connection(text: &str) -> bool {
 
 pub(super) fn parse(text: &str) -> Result<Parameters, String> {
     match URL_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
-        Some(rest) => parse_url(rest),
+        Some(rest) => match misread(rest) {
+            Some(problem) => Err(problem.to_owned()),
+            None => parse_url(rest),
+        },
         None => parse_pairs(text),
     }
 }
@@ -167,6 +171,9 @@ mod tests {
             "host=h hunter2",
             "host=h password='hunter2",
             "postgres://%FFhunter2/d",
+            "postgres://u:a@top/hunter2@h/d",
+            "postgres://u:a#hunter2/b@h/d",
+            "postgres://u:a\thunter2@h/d",
         ] {
             assert!(!parse(text).unwrap_err().contains("hunter2"), "{text}");
         }

@@ -1,5 +1,6 @@
 //! From merged values to a [`Config`]: one file per section, each collecting every mistake of its section.
 
+mod address;
 mod alike;
 mod column;
 mod content;
@@ -7,7 +8,6 @@ mod database;
 mod journal;
 mod libpq;
 mod mqtt;
-mod passfile;
 mod postgres;
 mod rule;
 mod secret;
@@ -26,7 +26,7 @@ pub(super) use value::Context;
 use value::Value;
 
 use super::report::nearest;
-use super::{Config, DeadLetters, Http, Log, LogFormat, Unmatched};
+use super::{Config, DeadLetters, Http, Log, LogFormat, Named, Unmatched};
 
 /// Loopback: nothing of the bridge is offered to the network unasked.
 const HTTP_LISTEN: &str = "127.0.0.1:9469";
@@ -40,8 +40,11 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// The configuration; only valid if the context holds no findings afterwards.
 pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
     let root = Table::root(cx, merged);
-    let mqtt = mqtt::decode(root.table("mqtt"), cx.hostname);
-    let bridge = root.get("bridge").and_then(|value| identity(&value)).unwrap_or_else(|| mqtt.client_id.clone());
+    let mqtt = root.table("mqtt");
+    let bridge = root.get("bridge").and_then(|value| identity(&value));
+    let named = Named { client_id: mqtt.get("client_id").is_some(), bridge: bridge.is_some() };
+    let mqtt = mqtt::decode(mqtt, cx.hostname);
+    let bridge = bridge.unwrap_or_else(|| mqtt.client_id.clone());
     let data_dir = root.path("data_dir").unwrap_or_else(|| default_data_dir(cx));
     let journal = journal::decode(root.table("journal"));
     let databases = database::decode(&root);
@@ -60,6 +63,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
     Config {
         file: Some(cx.file.to_owned()),
         bridge: bridge.into(),
+        named,
         data_dir,
         mqtt,
         journal,

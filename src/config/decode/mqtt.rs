@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::address::{ENCODE, is_host, misread};
 use super::database::retry;
-use super::secret::{readable_file, secret, text_or_file};
+use super::secret::{readable_file, secret};
 use super::table::Table;
 use super::value::Value;
 use crate::config::percent::percent_decode;
 use crate::config::report::nearest;
-use crate::config::{Mqtt, MqttTls, MqttUrl, MqttVersion, Scheme, Secret};
+use crate::config::{Mqtt, MqttTls, MqttUrl, MqttVersion, Scheme, Secret, SecretSource};
 
 const DEFAULT_HOST: &str = "localhost";
 /// See [`Mqtt::session_expiry`].
@@ -36,7 +37,7 @@ const URL_FORMS: &str = "mqtt://HOST:PORT, mqtts://, ws:// or wss://";
 /// A broker address and the credentials that its URL carried.
 struct Address {
     url: MqttUrl,
-    username: Option<String>,
+    username: Option<Secret>,
     password: Option<Secret>,
 }
 
@@ -142,34 +143,53 @@ fn addresses<'a>(table: &Table<'a>) -> Vec<(Address, Option<Value<'a>>)> {
 /// Reads one URL. Nothing of it goes into a finding but its scheme: the rest may be a password in the wrong place.
 fn address(text: &str, value: &Value<'_>) -> Option<Address> {
     let Some((scheme_text, _)) = text.split_once("://") else {
-        let suggestion =
-            if text.is_empty() || text.contains('@') { None } else { value.quoting(|| format!("mqtt://{text}")) };
-        value.refuse_with(
-            format!("found {}, which has no scheme", value.shown()),
-            Some(URL_FORMS.to_owned()),
-            suggestion,
-        );
+        let suggestion = format!("mqtt://{text}");
+        let suggestion = parse(&suggestion).is_ok().then_some(suggestion).and_then(|url| value.quoting(|| url));
+        let problem = format!("found {}, which has no scheme", value.shown());
+        value.refuse_with(problem, Some(URL_FORMS.to_owned()), suggestion);
         return None;
     };
-    let (scheme, default_port) = scheme(scheme_text, value)?;
-    let url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(error) => {
-            let accepted = format!("{URL_FORMS}; special characters of a password as %XX, or better in password_file");
-            value.refuse(format!("is not a URL: {error}"), accepted);
-            return None;
+    if scheme(scheme_text).is_none() {
+        refuse_scheme(text, scheme_text, value);
+        return None;
+    }
+    match parse(text) {
+        Ok(address) => Some(address),
+        Err(Unfit { problem, accepted }) => {
+            value.refuse(problem, format!("{URL_FORMS}; {accepted}"));
+            None
         }
-    };
+    }
+}
+
+/// Why a text with a good scheme is no address; repeats nothing of it.
+struct Unfit {
+    problem: String,
+    accepted: &'static str,
+}
+
+/// The address that a text with a known scheme stands for.
+fn parse(text: &str) -> Result<Address, Unfit> {
+    const PARTS: &str = "only ws and wss have a path";
+    let unfit = |problem: &str, accepted| Unfit { problem: problem.to_owned(), accepted };
+    // As it always did, and as a variable's value may end with a line break.
+    let text = text.trim();
+    let (scheme_text, rest) = text.split_once("://").ok_or_else(|| unfit("has no scheme", PARTS))?;
+    let (scheme, default_port) = scheme(scheme_text).ok_or_else(|| unfit("has another scheme", PARTS))?;
+    if let Some(problem) = misread(rest) {
+        return Err(unfit(problem, ENCODE));
+    }
+    let url = Url::parse(text).map_err(|error| unfit(&format!("is not a URL: {error}"), ENCODE))?;
     let is_websocket = matches!(scheme, Scheme::Ws | Scheme::Wss);
     let host = url.host_str().map(|host| host.trim_start_matches('[').trim_end_matches(']')).unwrap_or_default();
     if host.is_empty() {
-        value.refuse("has no host", URL_FORMS);
-        return None;
+        return Err(unfit("has no host", ENCODE));
+    }
+    if !is_host(host) {
+        return Err(unfit("has a host with characters that no host has", ENCODE));
     }
     if url.fragment().is_some() || (!is_websocket && (url.query().is_some() || !matches!(url.path(), "" | "/"))) {
-        let accepted = format!("{URL_FORMS}; only ws and wss have a path; a `#` in a password is written %23");
-        value.refuse("has something after host and port", accepted);
-        return None;
+        return Err(unfit("has something after host and port", PARTS));
     }
     let path = match (is_websocket, url.path(), url.query()) {
         (false, ..) => String::new(),
@@ -177,67 +197,76 @@ fn address(text: &str, value: &Value<'_>) -> Option<Address> {
         (true, path, None) => path.to_owned(),
         (true, path, Some(query)) => format!("{path}?{query}"),
     };
-    let userinfo = |text: &str| {
-        let decoded = percent_decode(text);
-        if decoded.is_none() {
-            value.refuse("has credentials that are not UTF-8 text", URL_FORMS);
-        }
-        decoded
-    };
-    let username = if url.username().is_empty() { None } else { userinfo(url.username()) };
-    let password = url.password().and_then(userinfo).map(Secret::new);
+    let userinfo =
+        |text: &str| percent_decode(text).ok_or_else(|| unfit("has credentials that are not UTF-8 text", ENCODE));
+    let username = if url.username().is_empty() { None } else { Some(userinfo(url.username())?) };
+    let password = url.password().map(userinfo).transpose()?.map(Secret::new);
     let port = url.port().unwrap_or(default_port);
     if port == 0 {
-        value.refuse("has port 0", URL_FORMS);
+        return Err(unfit("has port 0", PARTS));
     }
-    Some(Address { url: MqttUrl { scheme, host: host.to_owned(), port, path }, username, password })
+    let url = MqttUrl { scheme, host: host.to_owned(), port, path };
+    Ok(Address { url, username: username.map(Secret::new), password })
 }
 
 /// The scheme and its port.
-fn scheme(text: &str, value: &Value<'_>) -> Option<(Scheme, u16)> {
+fn scheme(text: &str) -> Option<(Scheme, u16)> {
     Some(match text {
         "mqtt" => (Scheme::Mqtt, 1883),
         "mqtts" => (Scheme::Mqtts, 8883),
         "ws" => (Scheme::Ws, 80),
         "wss" => (Scheme::Wss, 443),
-        other => {
-            let meant = match other.to_ascii_lowercase().as_str() {
-                "tcp" | "mqtt" => Some("mqtt".to_owned()),
-                "ssl" | "tls" | "mqtts" | "mqtt+ssl" => Some("mqtts".to_owned()),
-                "http" => Some("ws".to_owned()),
-                "https" => Some("wss".to_owned()),
-                _ => nearest(other, ["mqtt", "mqtts", "ws", "wss"]),
-            };
-            let suggestion = meant.map(|scheme| format!("{scheme}://"));
-            let is_word = !other.is_empty() && other.len() < 20 && other.chars().all(|c| c.is_ascii_alphanumeric());
-            let is_shown = is_word && value.may_be_quoted();
-            let found = if is_shown { format!("`{other}://`") } else { "a scheme".to_owned() };
-            value.refuse_with(format!("found {found}, which is not MQTT's"), Some(URL_FORMS.to_owned()), suggestion);
-            return None;
-        }
+        _ => return None,
     })
 }
 
+fn refuse_scheme(text: &str, other: &str, value: &Value<'_>) {
+    let meant = match other.to_ascii_lowercase().as_str() {
+        "tcp" | "mqtt" => Some("mqtt".to_owned()),
+        "ssl" | "tls" | "mqtts" | "mqtt+ssl" => Some("mqtts".to_owned()),
+        "http" => Some("ws".to_owned()),
+        "https" => Some("wss".to_owned()),
+        lower => nearest(lower, ["mqtt", "mqtts", "ws", "wss"]),
+    };
+    let suggestion = meant.and_then(|meant| {
+        let whole = format!("{meant}{}", &text[other.len()..]);
+        parse(&whole).ok()?;
+        // With credentials in it, only what is to be changed.
+        Some(if value.may_be_quoted() { whole } else { format!("{meant}://…") })
+    });
+    let is_word = !other.is_empty() && other.len() < 20 && other.chars().all(|c| c.is_ascii_alphanumeric());
+    let found = if is_word && value.may_be_quoted() { format!("`{other}://`") } else { "a scheme".to_owned() };
+    value.refuse_with(format!("found {found}, which is not MQTT's"), Some(URL_FORMS.to_owned()), suggestion);
+}
+
 /// Username and password from their keys or, alike for all, from the URLs.
-fn credentials(table: &Table<'_>, addresses: &[(Address, Option<Value<'_>>)]) -> (Option<String>, Option<Secret>) {
-    let mut username = text_or_file(table, "username", "username_file");
-    let mut password = secret(table, "password", "password_file");
-    for (address, value) in addresses {
-        for (ours, theirs, key) in [
-            (username.as_deref(), address.username.as_deref(), "username"),
-            (password.as_ref().map(Secret::expose), address.password.as_ref().map(Secret::expose), "password"),
-        ] {
-            if let (Some(ours), Some(theirs), Some(value)) = (ours, theirs, value)
-                && ours != theirs
-            {
+fn credentials(
+    table: &Table<'_>,
+    addresses: &[(Address, Option<Value<'_>>)],
+) -> (Option<SecretSource>, Option<SecretSource>) {
+    let username = secret(table, "username", "username_file");
+    let password = secret(table, "password", "password_file");
+    let of_urls = |ours: Option<SecretSource>, key: &str, pick: fn(&Address) -> Option<&Secret>| {
+        let mut common: Option<Secret> = None;
+        for (address, value) in addresses {
+            let (Some(theirs), Some(value)) = (pick(address), value) else { continue };
+            let differs = match (&ours, &common) {
+                (Some(ours), _) => !ours.is(theirs),
+                (None, Some(common)) => common != theirs,
+                (None, None) => false,
+            };
+            if differs {
                 let problem = format!("carries a {key} that differs from the one given elsewhere");
                 value.refuse(problem, format!("one {key} for all addresses, best as `{key}`"));
             }
+            common.get_or_insert_with(|| theirs.clone());
         }
-        username = username.or_else(|| address.username.clone());
-        password = password.or_else(|| address.password.clone());
-    }
-    (username, password)
+        ours.or(common.map(SecretSource::Value))
+    };
+    (
+        of_urls(username, "username", |address| address.username.as_ref()),
+        of_urls(password, "password", |address| address.password.as_ref()),
+    )
 }
 
 fn tls(table: Table<'_>, urls: &[MqttUrl]) -> MqttTls {

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
 
+use super::address::{ENCODE, is_host};
 use super::database::check_certificate_pair;
 use super::libpq::{Parameters, parse};
-use super::passfile::{Account, find_password, is_private};
 use super::secret::{readable_file, resolve, secret};
 use super::table::Table;
-use super::value::{Context, Value};
+use super::value::Value;
+use crate::config::passfile::is_private;
 use crate::config::report::nearest;
-use crate::config::{PostgresUrl, Secret, SinkTls, SslMode};
+use crate::config::{Passfile, PostgresUrl, Secret, SecretSource, SinkTls, SslMode};
 
 const PORT: u16 = 5432;
 /// As for the broker.
@@ -61,7 +62,7 @@ pub(super) fn decode(text: &str, value: &Value<'_>, table: &Table<'_>) -> Option
     let mut parameters = match parse(text) {
         Ok(parameters) => parameters,
         Err(problem) => {
-            value.refuse(problem, "postgres://USER@HOST:PORT/DATABASE?name=value, special characters as %XX");
+            value.refuse(problem, format!("postgres://USER@HOST:PORT/DATABASE?name=value; {ENCODE}"));
             return None;
         }
     };
@@ -78,9 +79,10 @@ pub(super) fn decode(text: &str, value: &Value<'_>, table: &Table<'_>) -> Option
     let config = connection(&reader);
     let ssl_mode = reader.choice("sslmode", SslMode::Prefer, &SSL_MODES);
     let tls = tls(table.table("tls"), &reader, ssl_mode);
-    let password = password(table, &reader, &config, given.iter().any(|name| name == "password"));
+    let password = password(table, &reader, given.iter().any(|name| name == "password"));
+    let passfile = passfile(&reader);
     let schema = schema(table);
-    Some(PostgresUrl { config: with_ssl_mode(config, ssl_mode), password, ssl_mode, tls, schema })
+    Some(PostgresUrl { config: with_ssl_mode(config, ssl_mode), password, passfile, ssl_mode, tls, schema })
 }
 
 const SSL_MODES: [(&str, SslMode); 6] = [
@@ -235,6 +237,9 @@ fn hosts(reader: &Reader<'_, '_>, config: &mut tokio_postgres::Config) {
         // Only the addresses are dialled; the names are for the certificate.
         None => addresses.clone(),
     };
+    if hosts.iter().any(|host| !host.starts_with('/') && !is_host(host)) {
+        reader.refuse("host", ENCODE);
+    }
     for host in &hosts {
         config.host(if host.is_empty() { default } else { host });
     }
@@ -268,46 +273,29 @@ fn hosts(reader: &Reader<'_, '_>, config: &mut tokio_postgres::Config) {
     }
 }
 
-/// `password` or `password_file`, the URL, `PGPASSWORD`, the password file: the first that has one.
-fn password(
-    table: &Table<'_>,
-    reader: &Reader<'_, '_>,
-    config: &tokio_postgres::Config,
-    is_in_url: bool,
-) -> Option<Secret> {
+/// `password` or `password_file`, the URL, `PGPASSWORD`: the first that has one.
+fn password(table: &Table<'_>, reader: &Reader<'_, '_>, is_in_url: bool) -> Option<SecretSource> {
     if let Some(ours) = secret(table, "password", "password_file") {
         if is_in_url {
             reader.value.refuse("carries a password, and one is given beside it", "one of them, best `password_file`");
         }
         return Some(ours);
     }
-    if let Some(password) = reader.get("password") {
-        return Some(Secret::new(password.to_owned()));
-    }
-    from_passfile(reader, config).map(Secret::new)
+    reader.get("password").map(|password| SecretSource::Value(Secret::new(password.to_owned())))
 }
 
-fn from_passfile(reader: &Reader<'_, '_>, config: &tokio_postgres::Config) -> Option<String> {
-    let cx: &Context<'_> = reader.value.cx;
-    let path = match (reader.get("passfile"), cx.environment.get("HOME")) {
-        (Some(named), _) => {
-            let path = PathBuf::from(named);
-            if path.exists() && !is_private(&path) {
-                reader.refuse("passfile", "a file that nobody else can read: chmod 600");
-            }
-            path
+/// Asked last.
+fn passfile(reader: &Reader<'_, '_>) -> Option<Passfile> {
+    let user = reader.value.cx.environment.get("USER").cloned();
+    if let Some(named) = reader.get("passfile") {
+        let path = PathBuf::from(named);
+        if path.exists() && !is_private(&path) {
+            reader.refuse("passfile", "a file that nobody else can read: chmod 600");
         }
-        (None, Some(home)) => Path::new(home).join(".pgpass"),
-        (None, None) => return None,
-    };
-    if !is_private(&path) {
-        return None;
+        return Some(Passfile { path, is_named: true, user });
     }
-    let text = std::fs::read_to_string(path).ok()?;
-    let user = config.get_user().or(cx.environment.get("USER").map(String::as_str))?;
-    let host = reader.get("host").and_then(|list| list.split(',').next()).unwrap_or("localhost");
-    let port = config.get_ports().first().copied().unwrap_or(PORT);
-    find_password(&text, &Account { host, port, database: config.get_dbname().unwrap_or(user), user })
+    let home = reader.value.cx.environment.get("HOME")?;
+    Some(Passfile { path: Path::new(home).join(".pgpass"), is_named: false, user })
 }
 
 /// The `tls` mapping; the URL's parameters fill what it leaves out.

@@ -1,29 +1,29 @@
 //! Secrets and the files that hold them.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::table::Table;
-use super::value::{Context, Value};
-use crate::config::Secret;
+use super::value::Context;
+use crate::config::{Secret, SecretFile, SecretSource};
 
-/// A password or token is never longer; a wrong path (a log, a disk) is noticed before it is read whole.
-const SECRET_BYTES_MAX: u64 = 64 << 10;
-
-/// The value of `key`, or what the file named by `file_key` holds.
-pub(super) fn secret(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<Secret> {
-    text_or_file(table, key, file_key).map(Secret::new)
-}
-
-pub(super) fn text_or_file(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<String> {
+/// The value of `key`, or the file named by `file_key`. That it can be read is checked now rather than at the first
+/// connection; what it holds is not kept.
+pub(super) fn secret(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<SecretSource> {
     match (table.get(key), table.get(file_key)) {
         (Some(_), Some(file)) => {
             file.refuse(format!("`{key}` is given too"), format!("one of `{key}` and `{file_key}`"));
             None
         }
-        (Some(value), None) => value.text(),
-        (None, Some(file)) => read_secret(&file),
+        (Some(value), None) => value.text().map(Secret::new).map(SecretSource::Value),
+        (None, Some(value)) => {
+            let directory = table.cx.environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
+            let source = SecretSource::File(SecretFile::new(file_key, value.text()?.into(), directory));
+            if let Err(error) = source.read() {
+                value.refuse(error.to_string(), "a readable file that holds the secret alone");
+            }
+            Some(source)
+        }
         (None, None) => None,
     }
 }
@@ -49,26 +49,4 @@ pub(super) fn readable_file(table: &Table<'_>, key: &'static str) -> Option<Path
             None
         }
     }
-}
-
-fn read_secret(value: &Value<'_>) -> Option<String> {
-    let path = resolve(value.cx, Path::new(&value.text()?));
-    let refuse = |problem: &str| {
-        value.refuse(format!("`{}` {problem}", path.display()), "a readable file that holds the secret alone");
-        None
-    };
-    let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return refuse(&format!("cannot be read: {error}"));
-    }
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return refuse("is larger than 64 KiB");
-    }
-    let Ok(text) = String::from_utf8(bytes) else { return refuse("is not UTF-8 text") };
-    let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if secret.is_empty() {
-        return refuse("is empty");
-    }
-    Some(secret.to_owned())
 }

@@ -10,7 +10,7 @@ use config::{Map, Value as Merged};
 
 use super::content::{Entries, Given};
 use super::value::{Context, Value};
-use crate::config::key_path::KeyPath;
+use crate::config::key_path::{KeyPath, names_a_secret};
 use crate::config::report::{Finding, Place, nearest};
 
 /// A mapping with known keys; absent ones are empty.
@@ -114,6 +114,7 @@ impl<'a> Table<'a> {
             place: self.place_of_missing(key, &path),
             key: path.to_string(),
             problem: "is missing".to_owned(),
+            excerpt: None,
             accepted: Some(accepted.to_owned()),
             suggestion: None,
         };
@@ -134,6 +135,7 @@ impl<'a> Table<'a> {
     pub(crate) fn finish(self) {
         let (asked, later) = (self.asked.into_inner(), self.later.into_inner());
         let known = || asked.iter().chain(&later).copied();
+        let has_secret = self.entries.iter().flat_map(Entries::iter).any(|(key, _)| names_a_secret(key));
         for (key, given) in self.entries.iter().flat_map(Entries::iter) {
             if known().any(|known| known == key) {
                 continue;
@@ -142,10 +144,17 @@ impl<'a> Table<'a> {
             if !given.is_from_user(self.cx, &path) {
                 continue;
             }
+            // In { password: a,b } the secret ends at the comma, and the rest of it becomes a key without a value.
+            let is_rest_of_secret =
+                has_secret && given.is_null() && !names_a_secret(key) && nearest(key, known()).is_none();
             let finding = Finding {
                 place: given.place(self.cx, &path, true),
-                key: path.to_string(),
-                problem: "this key is not known".to_owned(),
+                key: if is_rest_of_secret { self.path.to_string() } else { path.to_string() },
+                problem: match is_rest_of_secret || self.path.hides(key) {
+                    true => "a key is not known; a secret with a comma or colon in it must be put in quotes".to_owned(),
+                    false => "this key is not known".to_owned(),
+                },
+                excerpt: None,
                 accepted: Some(asked.join(", ")),
                 suggestion: nearest(key, known()),
             };

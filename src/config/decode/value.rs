@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::content::{Content, Given};
 use super::table::Table;
-use crate::config::key_path::{KeyPath, carries_a_secret, names_a_secret};
+use crate::config::key_path::{HIDDEN, KeyPath, carries_a_secret};
 use crate::config::layer::{Origin, Provenances};
 use crate::config::report::{Finding, Place, Position, nearest};
 use crate::config::substitute;
@@ -88,6 +88,7 @@ impl<'a> Value<'a> {
             place: self.place(),
             key: self.path.to_string(),
             problem: self.without_variables(problem.into()),
+            excerpt: None,
             accepted,
             suggestion: suggestion.map(|suggestion| self.without_variables(suggestion)),
         };
@@ -112,6 +113,7 @@ impl<'a> Value<'a> {
             place: Place::Variable(name.to_owned()),
             key: self.path.to_string(),
             problem: problem.to_owned(),
+            excerpt: None,
             accepted: Some(accepted.to_owned()),
             suggestion: None,
         };
@@ -133,8 +135,8 @@ impl<'a> Value<'a> {
             _ => self.written().or_else(|| self.known_text()),
         };
         let text = text.map_or_else(|| self.given.to_text(), str::to_owned);
-        if names_a_secret(self.key) || carries_a_secret(&text) {
-            return "`***`".to_owned();
+        if self.hides(&text) {
+            return format!("`{HIDDEN}`");
         }
         let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
         // Quotes need no escape between backticks.
@@ -145,6 +147,12 @@ impl<'a> Value<'a> {
         format!("`{shown}`")
     }
 
+    /// Whether a text of this value must not be shown: a secret, or an address with a user in it, who may be a token.
+    fn hides(&self, text: &str) -> bool {
+        let is_address = matches!(self.key, "url" | "urls");
+        self.path.is_secret() || carries_a_secret(text) || (is_address && text.contains('@'))
+    }
+
     /// Whether `shown` hides nothing of a text.
     pub(crate) fn is_shown_whole(&self) -> bool {
         self.as_text().is_some_and(|text| self.shown() == format!("`{text}`"))
@@ -152,7 +160,7 @@ impl<'a> Value<'a> {
 
     /// Whether a message may repeat parts of the text: no variable was filled into it, and it is no secret.
     pub(crate) fn may_be_quoted(&self) -> bool {
-        self.written().is_none() && self.shown() != "`***`"
+        self.written().is_none() && !self.hides(&self.as_text().unwrap_or_default())
     }
 
     /// A suggestion that repeats parts of the text, where a message may.
@@ -252,7 +260,10 @@ impl<'a> Value<'a> {
     pub(crate) fn text(&self) -> Option<String> {
         let text = self.as_text();
         if text.is_none() {
-            self.refuse(format!("found {}", self.kind_name()), "text; in quotes if it begins with { [ * or #");
+            self.refuse(
+                format!("found {}", self.kind_name()),
+                "text; in quotes if it begins with { [ & * ! | > % @ ` or #",
+            );
         }
         text
     }

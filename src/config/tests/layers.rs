@@ -80,7 +80,7 @@ fn one_form_of_a_setting_replaces_the_other_form_below() {
         .variable("ROWBRIDGE__MQTT__PASSWORD", "x");
     let config = bench.config();
     assert_eq!(config.mqtt.urls.len(), 1);
-    assert_eq!(config.mqtt.password.unwrap().expose(), "x");
+    assert_eq!(config.mqtt.password.unwrap().read().unwrap().expose(), "x");
     let config = Bench::new(REST).variable("ROWBRIDGE__MQTT__URLS", "mqtt://a, mqtts://b").config();
     assert_eq!(config.mqtt.urls[1].port, 8883);
 }
@@ -97,7 +97,7 @@ fn variables_are_filled_into_values_and_stay_text() {
     assert_eq!(&*config.bridge, "true");
     assert_eq!(config.mqtt.client_id, "x}\nrules: []");
     assert_eq!(config.mqtt.receive_maximum, 5);
-    assert_eq!(config.mqtt.username, None);
+    assert!(config.mqtt.username.is_none());
     // Keys are left alone.
     let bench = Bench::new(&format!("${{NAME}}: x\n{REST}")).variable("NAME", "bridge");
     assert_eq!(bench.findings(), ["1:1 [\"${NAME}\"]: this key is not known"]);

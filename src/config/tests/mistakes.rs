@@ -25,7 +25,7 @@ fn seven_mistakes_give_seven_findings_with_their_places() {
         ]
     );
     let text = bench.report().to_string();
-    for hint in ["mqtt://", "keep_alive", "30s", "database", "topic.site", "type"] {
+    for hint in ["mqtt://localhost", "keep_alive", "30s", "database", "topic.site", "type"] {
         assert!(text.contains(&format!("did you mean `{hint}`?")), "{hint} in:\n{text}");
     }
     assert!(text.ends_with("8 mistakes in the configuration"), "{text}");
@@ -299,4 +299,80 @@ fn bytes_that_are_no_text_are_found_where_they_are() {
     let bench = Bench::new("");
     fs::write(bench.request.file.as_ref().unwrap(), b"a: \xc3\xa9\nb: \xff\n").unwrap();
     assert_eq!(bench.findings(), ["2:4 : the file is not UTF-8 text from here on"]);
+}
+
+#[test]
+fn tabs_and_wrong_indentation_are_shown_with_a_caret_and_what_to_do() {
+    for (text, position, shown, remedy) in [
+        ("mqtt:\n\turl: x\n", "2:1", "| →url: x\n    | ^", "spaces"),
+        ("mqtt:\n  url: x\n\tclient_id: a\n", "3:1", "| →client_id: a\n    | ^", "spaces"),
+        ("mqtt:\n  url: x\n  \tclient_id: a\n", "3:3", "|   →client_id: a\n    |   ^", "spaces"),
+        ("mqtt:\n  url:\tx\n", "2:8", "|   url:→x\n    |        ^", "spaces"),
+        ("mqtt:\n  url: x\n client_id: a\n", "3:2", "|  client_id: a\n    |  ^", "same column"),
+        ("mqtt:\n  url: x\n   client_id: a\n", "3:13", "|    client_id: a\n    |             ^", "same column"),
+        ("rules:\n  - topic: a\n   table: t\n", "3:4", "|    table: t\n    |    ^", "same column"),
+        ("mqtt:\n  url: %x\n", "2:8", "|   url: %x\n    |        ^", "quotes around"),
+        ("mqtt: {client_id: ${HOSTNAME}}\n", "1:20", "| mqtt: {client_id: ${HOSTNAME}}\n", "braces"),
+    ] {
+        let report = Bench::new(text).report().to_string();
+        assert!(report.contains(&format!("bridge.yaml:{position}: ")), "{text}\n{report}");
+        assert!(report.contains(shown) && report.contains(remedy), "{text}\n{report}");
+    }
+}
+
+#[test]
+fn in_a_file_with_a_password_the_line_is_shown_without_its_values() {
+    let report = Bench::new("mqtt:\n  password: hunter2\n   url: mqtt://geheim\n").report().to_string();
+    assert!(report.contains("|    url: …\n") && !report.contains("geheim") && !report.contains("hunter2"), "{report}");
+}
+
+#[test]
+fn every_suggested_address_is_taken_when_it_is_followed() {
+    for (section, written, suggested) in [
+        ("databases", "sqlite3://x.db", Some("sqlite:x.db")),
+        ("databases", "sqlite3:x.db", Some("sqlite:x.db")),
+        ("databases", "sqlite3:///x.db", Some("sqlite:///x.db")),
+        ("databases", "sqlite://path/x.db", Some("sqlite:path/x.db")),
+        ("databases", "SQLite:x.db", Some("sqlite:x.db")),
+        ("databases", "file:x.db", Some("sqlite:x.db")),
+        ("databases", "file:///x.db", Some("sqlite:///x.db")),
+        ("databases", "jdbc:sqlite:x.db", Some("sqlite:x.db")),
+        ("databases", "jdbc:postgresql://h/d", Some("postgres://h/d")),
+        ("databases", "pgsql://h/d", Some("postgres://h/d")),
+        ("databases", "postgres:h/d", Some("postgres://h/d")),
+        ("databases", "Postgres://h/d", Some("postgres://h/d")),
+        ("databases", "rowbridge.db", Some("sqlite:rowbridge.db")),
+        ("databases", "sqlite:///", None),
+        ("databases", "sqlite3::memory:", None),
+        ("databases", "file:x.db?mode=ro", None),
+        ("databases", "sqlite3:", None),
+        ("databases", "mysql://h/d", None),
+        ("databases", "http://h/d", None),
+        ("databases", "pg://u:hunter2@h/d", None),
+        ("mqtt", "tcp://h:1883", Some("mqtt://h:1883")),
+        ("mqtt", "ssl://h", Some("mqtts://h")),
+        ("mqtt", "http://h/mqtt", Some("ws://h/mqtt")),
+        ("mqtt", "MQTT://h", Some("mqtt://h")),
+        ("mqtt", "h:1883", Some("mqtt://h:1883")),
+        ("mqtt", "h/mqtt", None),
+        ("mqtt", "tcp://h/path", None),
+        ("mqtt", "amqp://h", None),
+    ] {
+        let with = |url: &str| match section {
+            "mqtt" => format!("mqtt: {{url: '{url}'}}\n{REST}"),
+            _ => REST.replace("sqlite:x.db", url),
+        };
+        let report = Bench::new(&with(written)).report();
+        assert_eq!(report.findings()[0].suggestion.as_deref(), suggested, "{written}\n{report}");
+        if let Some(suggested) = suggested {
+            Bench::new(&with(suggested)).config();
+        }
+    }
+}
+
+#[test]
+fn a_file_in_utf_16_is_named_as_such() {
+    let bench = Bench::new("");
+    fs::write(bench.request.file.as_ref().unwrap(), b"\xff\xfem\0q\0").unwrap();
+    assert!(bench.report().to_string().contains("UTF-16"), "{}", bench.report());
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::Bench;
-use crate::config::{DatabaseUrl, PostgresUrl, SslMode};
+use crate::config::{Account, DatabaseUrl, PostgresUrl, SslMode};
 
 fn bench(options: &str) -> Bench {
     Bench::new(&format!("databases: {{d: {{{options}}}}}\nrules: [{{topic: a, table: t, columns: {{p: payload}}}}]\n"))
@@ -36,7 +36,7 @@ fn a_url_with_everything_is_understood() {
     assert_eq!(url.config.get_ports(), [5433, 5432]);
     assert_eq!(url.config.get_user(), Some("u"));
     assert_eq!(url.config.get_password(), None);
-    assert_eq!(url.password.as_ref().unwrap().expose(), "p@");
+    assert_eq!(url.password.as_ref().unwrap().read().unwrap().expose(), "p@");
     assert_eq!(url.config.get_dbname(), Some("d"));
     assert_eq!(url.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
     assert_eq!(url.ssl_mode, SslMode::VerifyFull);
@@ -81,12 +81,23 @@ fn variables_fill_the_gaps_and_only_those() {
     assert_eq!(hosts(&url), ["h"]);
     assert_eq!(url.config.get_ports(), [5433]);
     assert_eq!(url.config.get_user(), Some("u"));
-    assert_eq!(url.password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(url.password.as_ref().unwrap().read().unwrap().expose(), "hunter2");
     assert_eq!(url.config.get_dbname(), Some("d"));
     assert_eq!(url.config.get_application_name(), Some("name"));
     assert_eq!(url.ssl_mode, SslMode::Require);
     let bench = bench.variable("PGSSLMODE", "sometimes");
     assert_eq!(bench.findings(), ["PGSSLMODE databases.d.url: is not valid"]);
+}
+
+/// The password that a connection to the only host would be made with.
+fn password_of(bench: &Bench) -> Option<String> {
+    let url = url(bench);
+    let account = Account { host: "h", port: 5432, database: "d", user: "u" };
+    let secret = match &url.password {
+        Some(source) => Some(source.read().unwrap()),
+        None => url.passfile?.find(&account).unwrap(),
+    };
+    secret.map(|secret| secret.expose().to_owned())
 }
 
 #[test]
@@ -95,16 +106,34 @@ fn the_password_file_is_asked_last_and_must_be_private() {
     let path = bench.file(".pgpass", "h:5432:d:u:hunter2\n");
     let home = bench.directory.path().to_str().unwrap().to_owned();
     let bench = bench.variable("HOME", &home);
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(url(&bench).password.unwrap().expose(), "hunter2");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(url(&bench).password.is_none());
+    let allow = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o600);
+    assert_eq!(password_of(&bench).as_deref(), Some("hunter2"));
+    allow(0o644);
+    assert_eq!(password_of(&bench), None);
     let bench = bench.variable("PGPASSFILE", path.to_str().unwrap());
     assert_eq!(bench.findings(), ["PGPASSFILE databases.d.url: is not valid"]);
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(url(&bench).password.unwrap().expose(), "hunter2");
+    allow(0o600);
+    assert_eq!(password_of(&bench).as_deref(), Some("hunter2"));
     let bench = bench.variable("PGPASSWORD", "first");
-    assert_eq!(url(&bench).password.unwrap().expose(), "first");
+    assert_eq!(password_of(&bench).as_deref(), Some("first"));
+}
+
+#[test]
+fn the_password_file_is_read_anew_each_time() {
+    let bench = bench("url: 'postgres://u@h/d'");
+    let path = bench.file("pass", "h:5432:d:u:hunter2\n");
+    let bench = bench.variable("PGPASSFILE", path.to_str().unwrap());
+    let allow = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o600);
+    let passfile = url(&bench).passfile.unwrap();
+    let account = Account { host: "h", port: 5432, database: "d", user: "u" };
+    std::fs::write(&path, "*:*:*:*:hunter3\n").unwrap();
+    assert_eq!(passfile.find(&account).unwrap().unwrap().expose(), "hunter3");
+    allow(0o640);
+    assert!(passfile.find(&account).unwrap_err().to_string().contains("chmod 600"));
+    std::fs::remove_file(&path).unwrap();
+    assert!(passfile.find(&account).unwrap().is_none());
 }
 
 #[test]

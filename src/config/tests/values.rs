@@ -94,8 +94,8 @@ fn broker_urls_are_taken_apart() {
             (Scheme::Mqtt, "h", 1884, ""),
         ]
     );
-    assert_eq!(config.mqtt.username.as_deref(), Some("u"));
-    assert_eq!(config.mqtt.password.unwrap().expose(), "p@ss");
+    assert_eq!(config.mqtt.username.as_ref().unwrap().read().unwrap().expose(), "u");
+    assert_eq!(config.mqtt.password.unwrap().read().unwrap().expose(), "p@ss");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio_postgres::{Config, NoTls};
 use super::failure::{explain, own};
 use super::session::Session;
 use super::tls;
-use crate::config::{PostgresUrl, SslMode};
+use crate::config::{Account, PostgresUrl, Secret, SslMode};
 use crate::sink::{Class, SinkError};
 
 /// For a TCP connection when `connect_timeout` is not given; libpq would wait for ever.
@@ -33,6 +33,8 @@ const APPLICATION_NAME: &str = "rowbridge";
 struct Candidate {
     config: Config,
     at: String,
+    name: String,
+    port: u16,
     is_socket: bool,
 }
 
@@ -110,6 +112,9 @@ async fn attempt(
     const DOING: &str = "connecting";
     let at = candidate.at.as_str();
     let mut config = candidate.config.clone();
+    if let Some(password) = password(url, candidate)? {
+        config.password(password.expose());
+    }
     config.ssl_mode(match mode {
         SslMode::Disable => tokio_postgres::config::SslMode::Disable,
         SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
@@ -124,12 +129,10 @@ async fn attempt(
             return Ok(Session::start(client, connection, at.to_owned(), statement_timeout));
         }
         let connector = tls::connector(mode, &url.tls).map_err(|error| {
-            own(
-                Class::Table,
-                "tls_files",
-                format!("{DOING} ({at}): {error}"),
-                "check the files named under `tls`, and that Rowbridge's user may read them",
-            )
+            // A file that is being replaced is there again in a moment.
+            let class = if error.may_pass() { Class::Transient } else { Class::Table };
+            let advice = "check the files named under `tls`, and that Rowbridge's user may read them";
+            own(class, "tls_files", format!("{DOING} ({at}): {error}"), advice)
         })?;
         let (client, connection) =
             Box::pin(config.connect(connector)).await.map_err(|error| explain(&error, DOING, at))?;
@@ -143,6 +146,25 @@ async fn attempt(
             "the server or the network does not answer; Rowbridge tries again",
         ))
     })
+}
+
+/// The password for this host, read anew each time: what is in a file today may not be what was there yesterday.
+fn password(url: &PostgresUrl, candidate: &Candidate) -> Result<Option<Secret>, SinkError> {
+    const ADVICE: &str = "the file is read at every attempt: put it right, and let Rowbridge's user read it";
+    let at = &candidate.at;
+    if let Some(source) = &url.password {
+        let secret = source.read().map_err(|error| {
+            own(Class::Transient, "secret_file", format!("connecting ({at}): {} {error}", error.key), ADVICE)
+        })?;
+        return Ok(Some(secret));
+    }
+    let Some(passfile) = &url.passfile else { return Ok(None) };
+    let Some(user) = passfile.user(url.config.get_user()) else { return Ok(None) };
+    let database = url.config.get_dbname().unwrap_or(user);
+    let account = Account { host: &candidate.name, port: candidate.port, database, user };
+    passfile
+        .find(&account)
+        .map_err(|error| own(Class::Transient, "secret_file", format!("connecting ({at}): {error}"), ADVICE))
 }
 
 /// The URL's hosts in the order to try them.
@@ -173,7 +195,7 @@ fn candidates(url: &PostgresUrl) -> Result<Vec<Candidate>, SinkError> {
             };
             config.host(name.as_str());
             let database = all.get_dbname().or(all.get_user()).unwrap_or_default();
-            Candidate { config, at: format!("{name}:{port}/{database}"), is_socket }
+            Candidate { config, at: format!("{name}:{port}/{database}"), name, port, is_socket }
         })
         .collect();
     if all.get_load_balance_hosts() == LoadBalanceHosts::Random && count > 1 {
@@ -183,18 +205,13 @@ fn candidates(url: &PostgresUrl) -> Result<Vec<Candidate>, SinkError> {
     Ok(candidates)
 }
 
-/// Everything of the URL but the hosts: the driver's configuration cannot take a host away again.
+/// Everything of the URL but the hosts and the password: the driver's configuration cannot take a host away again.
 fn without_hosts(url: &PostgresUrl) -> Config {
     let all = &url.config;
     let mut config = Config::new();
     if let Some(user) = all.get_user() {
         config.user(user);
     }
-    match (&url.password, all.get_password()) {
-        (Some(secret), _) => config.password(secret.expose()),
-        (None, Some(password)) => config.password(password),
-        (None, None) => &mut config,
-    };
     if let Some(database) = all.get_dbname() {
         config.dbname(database);
     }
@@ -225,12 +242,13 @@ fn without_hosts(url: &PostgresUrl) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Secret, SinkTls};
+    use crate::config::{SecretSource, SinkTls};
 
     fn url(text: &str) -> PostgresUrl {
         PostgresUrl {
             config: text.parse().unwrap(),
-            password: Some(Secret::new("geheim".into())),
+            password: Some(SecretSource::Value(Secret::new("geheim".into()))),
+            passfile: None,
             ssl_mode: SslMode::Prefer,
             tls: SinkTls::default(),
             schema: "public".into(),
@@ -243,7 +261,8 @@ mod tests {
         let names: Vec<_> = candidates.iter().map(|candidate| candidate.at.as_str()).collect();
         assert_eq!(names, ["a:1/db", "b:2/db"]);
         assert!(candidates.iter().all(|candidate| candidate.config.get_hosts().len() == 1));
-        assert_eq!(candidates[0].config.get_password(), Some(&b"geheim"[..]));
+        let secret = password(&url("postgres://u@a/db"), &candidates[0]).unwrap().unwrap();
+        assert_eq!(secret.expose(), "geheim");
     }
 
     #[test]

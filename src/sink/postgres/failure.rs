@@ -13,6 +13,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 
 use super::sqlstate::{ROW_POLICY, Verdict, classify};
+use crate::remedy;
 use crate::sink::{Class, SinkError};
 
 /// SQLSTATE, and the function of the server that gives it where a row breaks a policy.
@@ -132,19 +133,18 @@ pub(super) fn copy_line(context: &str) -> Option<usize> {
 /// An error that did not come as an answer of the server.
 fn outside(error: &Error) -> (Class, &'static str, &'static str) {
     if let Some(tls) = find::<rustls::Error>(error) {
-        return match tls {
-            rustls::Error::InvalidCertificate(_) => (
-                Class::Table,
-                "tls",
-                "the server's certificate was not accepted: check `tls.ca_file`, sslmode and the host's name",
-            ),
-            rustls::Error::AlertReceived(_) => {
-                (Class::Table, "tls", "the server ended the TLS handshake: check `tls.cert_file` and `tls.key_file`")
-            }
-            _ => (Class::Transient, "tls", "the TLS handshake failed; Rowbridge tries again"),
+        let class = match tls {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_) => Class::Table,
+            _ => Class::Transient,
         };
+        let advice = crate::tls::advice(tls).unwrap_or("the TLS handshake failed; Rowbridge tries again");
+        return (class, "tls", advice);
     }
-    if find::<io::Error>(error).is_some() || error.is_closed() {
+    let io = find::<io::Error>(error);
+    if let Some(advice) = io.and_then(remedy::of_descriptors) {
+        return (Class::Transient, "descriptors", advice);
+    }
+    if io.is_some() || error.is_closed() {
         return (Class::Transient, "connect", "the server cannot be reached; Rowbridge tries again");
     }
     let text = chain(error);

@@ -49,7 +49,7 @@ use self::session::Session;
 use self::transaction::{Sql, around};
 use super::{
     Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
-    TableName, TableSchema, Written, quote,
+    TableName, TableSchema, Written, quote, rename_bridge_sql,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
@@ -148,6 +148,18 @@ impl Sink for PostgresSink {
 
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
         self.run(async |session, sql| offsets::read(session, sql, bridge).await).await
+    }
+
+    async fn offsets_of_others(
+        &mut self,
+        bridge: &str,
+        journals: &[JournalId],
+    ) -> Result<Vec<(String, StoredOffset)>, SinkError> {
+        self.run(async |session, sql| offsets::read_of_others(session, sql, bridge, journals).await).await
+    }
+
+    fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String {
+        rename_bridge_sql(&self.sql.offsets, &self.sql.dead_letters, from, to, journals)
     }
 
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {

@@ -36,6 +36,31 @@ pub(super) async fn read(session: &Session, sql: &Sql, bridge: &str) -> Result<V
         .collect()
 }
 
+/// The rows of these journals that go under another name.
+pub(super) async fn read_of_others(
+    session: &Session,
+    sql: &Sql,
+    bridge: &str,
+    journals: &[JournalId],
+) -> Result<Vec<(String, StoredOffset)>, SinkError> {
+    const DOING: &str = "reading the offsets of other bridges";
+    let query = format!(
+        "SELECT journal_id::text, next_seq, (pg_catalog.date_part('epoch', updated_at) * 1000000)::bigint, bridge \
+         FROM {} WHERE bridge <> $1 AND journal_id = ANY ($2::text[]::uuid[])",
+        sql.offsets
+    );
+    let journals: Vec<String> = journals.iter().map(JournalId::to_string).collect();
+    let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journals, Type::TEXT_ARRAY)];
+    let rows = session.wait(1, DOING, session.client().query_typed(&query, &parameters)).await?;
+    rows.iter()
+        .map(|row| {
+            let offset = stored(row).map_err(|error| session.explain(&error, DOING))?;
+            let other = row.try_get(3).map_err(|error| session.explain(&error, DOING))?;
+            Ok((other, offset.ok_or_else(|| nonsense(session, sql))?))
+        })
+        .collect()
+}
+
 fn stored(row: &Row) -> Result<Option<StoredOffset>, Error> {
     let (journal, next_seq): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
     let updated_at = Timestamp(row.try_get(2)?);

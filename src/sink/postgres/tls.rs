@@ -9,24 +9,21 @@
 //! | verify-full | yes | yes | yes |
 //!
 //! The CA is `tls.ca_file` (`sslrootcert`); `system`, or none under verify-ca and verify-full, means the system's
-//! certificates. A server certificate that is itself in the CA file is trusted even if it is marked as a CA, which
-//! OpenSSL accepts and `openssl req -x509` makes; a certificate without subject alternative names fails verify-full.
+//! certificates. A server certificate that is itself in the CA file is trusted (see `crate::tls`); a certificate without subject alternative names fails verify-full.
 //! Files are read at every connect, so that a renewed certificate needs no restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{SinkTls, SslMode};
+use crate::tls::{Check, Verifier};
 
 /// The CA file's name that stands for the system's certificates, as in `sslrootcert=system`.
 const SYSTEM_ROOTS: &str = "system";
@@ -51,12 +48,11 @@ pub(super) enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// How far the server's certificate is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
-    Nothing,
-    Chain,
-    ChainAndName,
+impl TlsError {
+    /// Whether a file was missing or not whole at this moment, as while it is being replaced.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, TlsError::File { .. } | TlsError::Empty(_))
+    }
 }
 
 /// The connector for a mode other than disable.
@@ -122,77 +118,4 @@ fn certificates(role: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
     if certificates.is_empty() { Err(TlsError::Empty(path.into())) } else { Ok(certificates) }
-}
-
-/// Checks the server's certificate as far as the mode asks; the handshake's signature always.
-#[derive(Debug)]
-struct Verifier {
-    check: Check,
-    roots: RootCertStore,
-    /// The CA file's certificates.
-    pinned: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Verifier {
-    fn verify_chain(
-        &self,
-        parsed: &ParsedCertificate<'_>,
-        server: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        match verify_server_cert_signed_by_trust_anchor(parsed, &self.roots, others, now, algorithms) {
-            // Its validity was checked before this; what is left is only that a CA should not serve.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
-                if reason.to_string() == "CaUsedAsEndEntity" && self.pinned.contains(server) =>
-            {
-                Ok(())
-            }
-            verdict => verdict,
-        }
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        server: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.check != Check::Nothing {
-            let parsed = ParsedCertificate::try_from(server)?;
-            self.verify_chain(&parsed, server, others, now)?;
-            if self.check == Check::ChainAndName {
-                verify_server_name(&parsed, name)?;
-            }
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

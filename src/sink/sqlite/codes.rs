@@ -7,6 +7,7 @@
 
 use rusqlite::ffi;
 
+use crate::remedy;
 use crate::sink::{Class, SinkError};
 
 /// What was being done when the code came.
@@ -97,7 +98,12 @@ pub(super) fn code_and_words(error: &rusqlite::Error) -> Option<(i32, String)> {
 pub(super) fn sink_error(what: &str, error: &rusqlite::Error, moment: Moment) -> SinkError {
     match code_and_words(error) {
         Some((code, words)) => {
-            let (class, advice) = classify(code, moment);
+            let (class, advice) = match code & 0xff {
+                // SQLite does not say why it cannot open a file.
+                ffi::SQLITE_CANTOPEN => remedy::lack_of_descriptors().map(|advice| (Class::Transient, advice)),
+                _ => None,
+            }
+            .unwrap_or_else(|| classify(code, moment));
             let name = name(code);
             SinkError { class, message: format!("{what}: {words} ({name})"), code: name, advice }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::codes::{Moment, sink_error};
 use super::time_text::{own_timestamp, read_own_timestamp};
@@ -23,16 +23,47 @@ pub(super) fn offsets(connection: &Connection, bridge: &str) -> Result<Vec<Store
     let mut rows = statement.query([bridge]).map_err(failed)?;
     let mut offsets = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        let journal: String = row.get(0).map_err(failed)?;
-        let next_seq: i64 = row.get(1).map_err(failed)?;
-        let updated_at: String = row.get(2).map_err(failed)?;
-        offsets.push(StoredOffset {
-            journal: journal.parse().map_err(|_| damaged(bridge, "journal_id is not 32 hexadecimal digits"))?,
-            next_seq: Seq(u64::try_from(next_seq).map_err(|_| damaged(bridge, "next_seq is negative"))?),
-            updated_at: read_own_timestamp(&updated_at),
-        });
+        offsets.push(offset(row, bridge)?);
     }
     Ok(offsets)
+}
+
+/// The rows of these journals that go under another name.
+pub(super) fn offsets_of_others(
+    connection: &Connection,
+    bridge: &str,
+    journals: &[JournalId],
+) -> Result<Vec<(String, StoredOffset)>, SinkError> {
+    let failed = |error: rusqlite::Error| sink_error("cannot read rowbridge_offsets", &error, Moment::Elsewhere);
+    let mut statement = connection
+        .prepare(
+            "SELECT journal_id, next_seq, updated_at, bridge FROM rowbridge_offsets
+             WHERE bridge <> ?1 AND journal_id = ?2",
+        )
+        .map_err(failed)?;
+    let mut offsets = Vec::new();
+    for journal in journals {
+        let mut rows = statement.query([bridge, &journal.to_string()]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let other: String = row.get(3).map_err(failed)?;
+            let offset = offset(row, &other)?;
+            offsets.push((other, offset));
+        }
+    }
+    Ok(offsets)
+}
+
+/// The offset in a row of journal_id, next_seq, updated_at.
+fn offset(row: &Row<'_>, bridge: &str) -> Result<StoredOffset, SinkError> {
+    let failed = |error: rusqlite::Error| sink_error("cannot read rowbridge_offsets", &error, Moment::Elsewhere);
+    let journal: String = row.get(0).map_err(failed)?;
+    let next_seq: i64 = row.get(1).map_err(failed)?;
+    let updated_at: String = row.get(2).map_err(failed)?;
+    Ok(StoredOffset {
+        journal: journal.parse().map_err(|_| damaged(bridge, "journal_id is not 32 hexadecimal digits"))?,
+        next_seq: Seq(u64::try_from(next_seq).map_err(|_| damaged(bridge, "next_seq is negative"))?),
+        updated_at: read_own_timestamp(&updated_at),
+    })
 }
 
 fn damaged(bridge: &str, what: &str) -> SinkError {

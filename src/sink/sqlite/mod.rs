@@ -33,7 +33,7 @@ use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
     Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
-    TableName, TableSchema, Written,
+    TableName, TableSchema, Written, rename_bridge_sql,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
@@ -182,6 +182,18 @@ impl Sink for SqliteSink {
 
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
         self.with_connection(|connection| ledger::offsets(connection, bridge))
+    }
+
+    async fn offsets_of_others(
+        &mut self,
+        bridge: &str,
+        journals: &[JournalId],
+    ) -> Result<Vec<(String, StoredOffset)>, SinkError> {
+        self.with_connection(|connection| ledger::offsets_of_others(connection, bridge, journals))
+    }
+
+    fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String {
+        rename_bridge_sql("rowbridge_offsets", "rowbridge_dead_letters", from, to, journals)
     }
 
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
