@@ -13,24 +13,27 @@ use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::subscriptions::Subscriptions;
-use crate::config::MqttVersion;
+use crate::config::{MqttVersion, Retry};
 
 /// So many filters unanswered are few enough to ask for each by itself.
 const FEW: usize = 8;
 /// Connections that must have ended on a filter for it to be left out. One may be the network's doing.
 const CUTS: u32 = 2;
-/// A filter is left out for so long at first, then twice as long each time. A wrong suspicion is soon made good.
-const LEFT_OUT_FIRST: Duration = Duration::from_secs(60);
-const LEFT_OUT_MAX: Duration = Duration::from_secs(3600);
+/// A filter is left out at first for so many times `mqtt.retry.max` (a minute, by the defaults), then twice as long each
+/// time. A wrong suspicion is soon made good.
+const LEFT_OUT_FIRST: u32 = 2;
+/// At most for so many times as long as at first.
+const LEFT_OUT_MAX: u32 = 60;
 
 /// What is known of this broker's refusals.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Caution {
     /// Of the present connection.
     pub(super) limits: Limits,
     /// By SUBACK, on the present connection.
     refused: HashSet<String>,
     suspects: HashMap<String, Suspect>,
+    left_out_first: Duration,
     is_careful: bool,
     /// Filters that were unanswered together when a connection ended.
     company: Vec<String>,
@@ -95,6 +98,19 @@ pub(super) enum Finding {
 }
 
 impl Caution {
+    /// Nothing is known of the broker.
+    pub(super) fn new(retry: &Retry) -> Caution {
+        Caution {
+            limits: Limits::default(),
+            refused: HashSet::new(),
+            suspects: HashMap::new(),
+            left_out_first: retry.max * LEFT_OUT_FIRST,
+            is_careful: false,
+            company: Vec::new(),
+            asks_singly: false,
+        }
+    }
+
     /// The broker accepted a connection.
     pub(super) fn on_connected(&mut self, limits: Limits) {
         self.limits = limits;
@@ -215,7 +231,8 @@ impl Caution {
             return Finding::Searching;
         }
         let is_news = !std::mem::replace(&mut suspect.is_told, true);
-        let wait = was_left_out.map_or(LEFT_OUT_FIRST, |left_out| (left_out.wait * 2).min(LEFT_OUT_MAX));
+        let first = self.left_out_first;
+        let wait = was_left_out.map_or(first, |left_out| (left_out.wait * 2).min(first * LEFT_OUT_MAX));
         let left_out = LeftOut { until: now + wait, wait };
         if !has_others(self, filter) {
             return Finding::Culprit { filter: filter.clone(), left_out: None, is_news };
@@ -224,7 +241,7 @@ impl Caution {
             match &mut suspect.left_out {
                 _ if other == filter => suspect.left_out = Some(left_out),
                 // Asking for it may end the connection again: not sooner.
-                Some(other) => other.until = other.until.max(now + LEFT_OUT_FIRST),
+                Some(other) => other.until = other.until.max(now + first),
                 None => {}
             }
         }
@@ -235,6 +252,10 @@ impl Caution {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn nothing_known() -> Caution {
+        Caution::new(&Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) })
+    }
 
     fn filters(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
@@ -250,7 +271,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_filter_is_left_out_after_two_cuts_on_it_alone_and_longer_each_time() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         assert_eq!(ended(&mut caution, &["a", "b"], Evidence::Possible), Finding::Searching);
         assert_eq!(caution.suspicion("a"), Some(0));
         assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), Finding::Searching);
@@ -272,7 +293,7 @@ mod tests {
 
     #[test]
     fn filters_that_the_broker_has_alone_but_not_together_are_asked_for_singly_from_then_on() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         ended(&mut caution, &["a", "b"], Evidence::Possible);
         for filter in ["a", "b"] {
             caution.answered(filter, false);
@@ -281,7 +302,7 @@ mod tests {
         caution.settled();
         assert!(caution.asks_singly());
         // Not where one of them was the reason.
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         ended(&mut caution, &["a", "b"], Evidence::Possible);
         caution.answered("a", false);
         ended(&mut caution, &["b"], Evidence::Certain);
@@ -291,14 +312,14 @@ mod tests {
 
     #[test]
     fn one_cut_is_enough_if_the_broker_says_that_it_is_about_a_subscription_and_none_if_it_has_another_reason() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         assert_eq!(ended(&mut caution, &["a"], Evidence::Unrelated), Finding::Nothing);
         assert_eq!(ended(&mut caution, &["a"], Evidence::Certain), culprit("a", 60, true));
     }
 
     #[test]
     fn a_cut_with_nothing_unanswered_and_an_answer_each_clear_a_suspect() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         for clear in [0, 1] {
             assert_eq!(ended(&mut caution, &["a"], Evidence::Possible), Finding::Searching);
             match clear {
@@ -313,7 +334,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn several_culprits_are_asked_for_again_one_after_the_other() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         for filter in ["a", "b"] {
             assert_eq!(ended(&mut caution, &[filter], Evidence::Certain), culprit(filter, 60, true));
             tokio::time::advance(Duration::from_secs(59)).await;
@@ -327,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_last_filter_is_never_left_out() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         for is_news in [true, false] {
             let found = caution.ended(&filters(&["a"]), Evidence::Certain, |_, _| false, Instant::now());
             assert_eq!(found, Finding::Culprit { filter: "a".into(), left_out: None, is_news });
@@ -337,7 +358,7 @@ mod tests {
 
     #[test]
     fn of_many_unanswered_filters_none_is_suspected_but_the_next_connection_asks_packet_by_packet() {
-        let mut caution = Caution::default();
+        let mut caution = nothing_known();
         let names: Vec<String> = (0..9).map(|n| n.to_string()).collect();
         assert_eq!(caution.ended(&names, Evidence::Certain, |_, _| true, Instant::now()), Finding::Searching);
         assert!(caution.is_careful() && caution.suspicion("0").is_none());

@@ -217,7 +217,7 @@ impl Events {
             return;
         };
         let rules = subscription.rules.join(", ");
-        let again = left_out.map_or("on every connection".to_owned(), |wait| format!("in {} min", wait.as_secs() / 60));
+        let again = left_out.map_or("on every connection".to_owned(), |wait| format!("in {} s", wait.as_secs().max(1)));
         if subscription.is_wider {
             tracing::warn!(
                 filter,

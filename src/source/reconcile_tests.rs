@@ -1,8 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::{Packet, Subscribe};
 
 use super::*;
+use crate::config::Retry;
 use crate::message::Qos;
 use crate::source::caution::Evidence;
 use crate::source::subscriptions::tests::rule;
@@ -30,6 +32,10 @@ fn subscribe(packet: &Packet) -> &Subscribe {
 
 fn suback(subscribe: &Subscribe, code: u8) -> SubAck {
     SubAck { packet_id: subscribe.pkid, codes: vec![code; subscribe.filters.len()], reason: None }
+}
+
+fn nothing_known() -> Caution {
+    Caution::new(&Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) })
 }
 
 /// One step as the session takes it: subscribes to what is missing, else gives up what is superfluous.
@@ -77,15 +83,15 @@ fn what_is_subscribed_already_is_left_alone() {
     let mut stored = StoredSubscriptions::empty("c");
     let mut out = BytesMut::new();
     let mut reconciler = Reconciler::new(MqttVersion::V5);
-    advance(&mut reconciler, &plan(&["a", "b"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a", "b"]), &stored, &nothing_known(), false, &mut out);
     settle(&mut reconciler, &mut stored, &mut out, 1);
-    advance(&mut reconciler, &plan(&["a", "b", "c"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a", "b", "c"]), &stored, &nothing_known(), false, &mut out);
     let again = settle(&mut reconciler, &mut stored, &mut out, 1);
     assert_eq!(again.len(), 1);
     assert_eq!(subscribe(&again[0]).filters[0].path, "c");
-    advance(&mut reconciler, &plan(&["a", "b", "c"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a", "b", "c"]), &stored, &nothing_known(), false, &mut out);
     assert!(reconciler.is_settled() && out.is_empty());
-    advance(&mut reconciler, &plan(&["a", "b", "c"]), &stored, &Caution::default(), true, &mut out);
+    advance(&mut reconciler, &plan(&["a", "b", "c"]), &stored, &nothing_known(), true, &mut out);
     assert_eq!(subscribe(&settle(&mut reconciler, &mut stored, &mut out, 1)[0]).filters.len(), 3);
 }
 
@@ -94,13 +100,13 @@ fn a_filter_is_given_up_only_after_the_one_that_took_over_is_confirmed() {
     let mut stored = StoredSubscriptions::empty("c");
     let mut out = BytesMut::new();
     let mut reconciler = Reconciler::new(MqttVersion::V5);
-    advance(&mut reconciler, &plan(&["a/b"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a/b"]), &stored, &nothing_known(), false, &mut out);
     settle(&mut reconciler, &mut stored, &mut out, 1);
-    advance(&mut reconciler, &plan(&["a/#"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a/#"]), &stored, &nothing_known(), false, &mut out);
     let first = sent(&mut out);
     assert_eq!(first.len(), 1, "no UNSUBSCRIBE yet: {first:?}");
     reconciler.on_suback(&suback(subscribe(&first[0]), 1), &mut stored, &mut out).unwrap();
-    advance(&mut reconciler, &plan(&["a/#"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a/#"]), &stored, &nothing_known(), false, &mut out);
     assert!(!reconciler.is_settled());
     let Packet::Unsubscribe(unsubscribe) = &sent(&mut out)[0] else { panic!() };
     assert_eq!(unsubscribe.filters, ["a/b"]);
@@ -113,14 +119,14 @@ fn a_refused_filter_does_not_touch_the_others_and_is_asked_for_again() {
     let mut stored = StoredSubscriptions::empty("c");
     let mut out = BytesMut::new();
     let mut reconciler = Reconciler::new(MqttVersion::V5);
-    advance(&mut reconciler, &plan(&["a", "b"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a", "b"]), &stored, &nothing_known(), false, &mut out);
     let request = sent(&mut out);
     let answer = SubAck { packet_id: subscribe(&request[0]).pkid, codes: vec![0x87, 0], reason: None };
     let answers = reconciler.on_suback(&answer, &mut stored, &mut out).unwrap();
     assert_eq!(answers.iter().map(|answer| answer.code).collect::<Vec<_>>(), [0x87, 0]);
     assert_eq!(stored.filters.len(), 1);
     assert_eq!((stored.filters[0].qos, stored.filters[0].granted), (1, 0));
-    advance(&mut reconciler, &plan(&["a", "b"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a", "b"]), &stored, &nothing_known(), false, &mut out);
     assert_eq!(subscribe(&sent(&mut out)[0]).filters[0].path, "a");
 }
 
@@ -131,7 +137,7 @@ fn many_filters_go_out_in_packets_that_the_strictest_broker_takes() {
     let mut stored = StoredSubscriptions::empty("c");
     let mut out = BytesMut::new();
     let mut reconciler = Reconciler::new(MqttVersion::V5);
-    advance(&mut reconciler, &plan(&names), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&names), &stored, &nothing_known(), false, &mut out);
     let packets = settle(&mut reconciler, &mut stored, &mut out, 1);
     assert_eq!(packets.iter().map(|packet| subscribe(packet).filters.len()).collect::<Vec<_>>(), [8, 8, 4]);
     assert_eq!(stored.filters.len(), 20);
@@ -142,7 +148,7 @@ fn each_identifier_has_a_subscribe_of_its_own() {
     let plan = plan(&["a/+", "+/b", "z"]);
     let mut out = BytesMut::new();
     let stored = StoredSubscriptions::empty("c");
-    advance(&mut Reconciler::new(MqttVersion::V5), &plan, &stored, &Caution::default(), false, &mut out);
+    advance(&mut Reconciler::new(MqttVersion::V5), &plan, &stored, &nothing_known(), false, &mut out);
     let ids: Vec<_> = sent(&mut out)
         .iter()
         .map(|packet| subscribe(packet).properties.as_ref().and_then(|properties| properties.id))
@@ -152,7 +158,7 @@ fn each_identifier_has_a_subscribe_of_its_own() {
 
 /// What is known of the broker after a connection that ended with these filters unanswered.
 fn wary(unanswered: &[&str]) -> Caution {
-    let mut caution = Caution::default();
+    let mut caution = nothing_known();
     let unanswered: Vec<String> = unanswered.iter().map(|&filter| filter.to_owned()).collect();
     caution.ended(&unanswered, Evidence::Possible, |_, _| true, Instant::now());
     caution
@@ -196,7 +202,7 @@ fn after_many_filters_were_unanswered_each_packet_waits_for_the_one_before() {
 
 #[test]
 fn packets_stay_below_the_size_that_the_broker_takes() {
-    let mut caution = Caution::default();
+    let mut caution = nothing_known();
     caution.limits.packet_bytes_max = 40;
     let plan = plan(&["12345678", "abcdefgh", "ABCDEFGH", "a/filter/longer/than/any/packet/may/be"]);
     let mut stored = StoredSubscriptions::empty("c");
@@ -209,7 +215,7 @@ fn packets_stay_below_the_size_that_the_broker_takes() {
 
 #[test]
 fn no_higher_qos_is_asked_for_than_the_broker_takes_and_that_is_what_is_stored() {
-    let mut caution = Caution::default();
+    let mut caution = nothing_known();
     caution.limits.qos_max = Qos::AtMostOnce;
     let mut stored = StoredSubscriptions::empty("c");
     let mut out = BytesMut::new();
@@ -219,7 +225,7 @@ fn no_higher_qos_is_asked_for_than_the_broker_takes_and_that_is_what_is_stored()
     assert_eq!(subscribe(&packets[0]).filters[0].qos as u8, 0);
     advance(&mut reconciler, &plan(&["a"]), &stored, &caution, false, &mut out);
     assert!(reconciler.is_settled(), "it is subscribed to already");
-    advance(&mut reconciler, &plan(&["a"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a"]), &stored, &nothing_known(), false, &mut out);
     assert!(!reconciler.is_settled(), "the broker takes more now");
 }
 
@@ -228,7 +234,7 @@ fn a_suback_that_does_not_fit_is_malformed_and_one_nobody_waits_for_is_passed_ov
     let mut stored = StoredSubscriptions::empty("c");
     let mut out = BytesMut::new();
     let mut reconciler = Reconciler::new(MqttVersion::V5);
-    advance(&mut reconciler, &plan(&["a"]), &stored, &Caution::default(), false, &mut out);
+    advance(&mut reconciler, &plan(&["a"]), &stored, &nothing_known(), false, &mut out);
     let stray = SubAck { packet_id: 999, codes: vec![1], reason: None };
     assert_eq!(reconciler.on_suback(&stray, &mut stored, &mut out), Ok(vec![]));
     let wrong = SubAck { packet_id: u16::MAX, codes: vec![1, 1], reason: None };

@@ -57,7 +57,7 @@ pub async fn run<J: Journal>(
         file,
         events: Events::new(status, metrics),
         skipped: SkippedIds::default(),
-        caution: Caution::default(),
+        caution: Caution::new(&config.retry),
         aliases_misused: false,
         shutdown,
         config,
@@ -286,14 +286,13 @@ impl<J: Journal> Source<J> {
 
     /// Draws conclusions from the end of a connection about the filters that were unanswered.
     fn examine(&mut self, finished: &Finished) -> Finding {
-        let mut caution = std::mem::take(&mut self.shared.caution);
         let now = Instant::now();
+        let Shared { caution, plan, config, .. } = &mut self.shared;
         let has_others = |caution: &Caution, filter: &str| {
-            let without = caution.adapt(&self.shared.plan.borrow(), self.shared.config.version, Some(filter));
+            let without = caution.adapt(&plan.borrow(), config.version, Some(filter));
             without.list().iter().any(|other| other.filter != filter && !caution.is_barred(&other.filter, now))
         };
         let finding = caution.ended(&finished.unanswered, finished.evidence, has_others, now);
-        self.shared.caution = caution;
         if let Finding::Culprit { filter, left_out, is_news } = &finding {
             let plan = self.shared.adapted_plan();
             let Shared { stored, events, .. } = &mut self.shared;
@@ -314,7 +313,7 @@ impl<J: Journal> Source<J> {
         if stored.address != format!("{}:{}", url.host, url.port) {
             // Another broker: what is known of the last one says nothing.
             stored.identifiers_tell_nothing = false;
-            *caution = Caution::default();
+            *caution = Caution::new(&config.retry);
         }
         let mut limits = connack.limits.clone();
         limits.subscription_identifiers &= !stored.identifiers_tell_nothing;

@@ -35,7 +35,7 @@ databases:
 rules:
   - { name: readings, topic: sensors/+/+/telemetry, qos: QOS, table: readings, create: true, columns: COLUMNS }
   - { name: device, topic: 'sensors/{site}/device7/+', qos: QOS, table: device, create: true, columns: COLUMNS }
-  - { name: switch, topic: sensors/+/switch/state, qos: QOS, table: switch, create: true, columns: { state: payload.state } }
+  - { name: switch, topic: sensors/+/switch/state, qos: QOS, table: switch, create: true, columns: { state: { from: payload.state, type: text } } }
 ";
 const FORBIDDEN: &str = "
   - { name: forbidden, topic: private/+, qos: QOS, table: forbidden, create: true, columns: COLUMNS }
