@@ -89,7 +89,11 @@ fn print_status(status: &Value) {
         journal["lost"]
     );
     for (name, database) in status["databases"].as_object().into_iter().flatten() {
-        let state = if database["connected"] == true { "connected" } else { "NOT connected" };
+        let state = match (database["held"].is_object(), database["connected"] == true) {
+            (true, _) => "held",
+            (false, true) => "connected",
+            (false, false) => "NOT connected",
+        };
         let swallowed = match database["rows_swallowed"].as_u64() {
             None | Some(0) => String::new(),
             Some(rows) => format!("; tables swallowed {rows} rows"),

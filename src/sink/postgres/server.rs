@@ -74,7 +74,8 @@ pub(super) async fn learn(session: &Session) -> Result<Server, SinkError> {
     const QUERY: &str = "SELECT pg_catalog.version(), pg_catalog.current_setting('server_encoding'), \
                          pg_catalog.current_setting('synchronous_standby_names'), (\
                          SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity \
-                         WHERE wait_event OPERATOR(pg_catalog.=) 'SyncRep' AND query_start \
+                         WHERE usename OPERATOR(pg_catalog.=) CURRENT_USER \
+                         AND wait_event OPERATOR(pg_catalog.=) 'SyncRep' AND query_start \
                          OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 s'::interval))";
     let answer = session.wait(1, DOING, session.client().query_typed(QUERY, &[])).await;
     let rows = match answer {
@@ -89,7 +90,7 @@ pub(super) async fn learn(session: &Session) -> Result<Server, SinkError> {
         return Err(not_postgres(session, stranger));
     }
     if waiting > 0 {
-        // Among them may be a COMMIT of ours, which holds the offset's row until then.
+        // Of this role: among them may be a COMMIT of ours, which holds the offset's row until then.
         let message = format!("{DOING} ({}): transactions wait for a standby: {}", session.at(), named(&standbys));
         return Err(own(Class::Transient, "standby", message, STANDBY));
     }
