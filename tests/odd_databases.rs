@@ -151,3 +151,28 @@ fn an_array_never_shifts_past_a_column_of_a_type_that_is_not_written() {
     bridge.wait_drained("cloud");
     assert_eq!(postgres.psql(&database, "SELECT * FROM base"), "2|08:00:2b:01:02:03|b");
 }
+
+#[test]
+fn a_missing_right_on_a_sequence_is_shown_with_the_grant_that_mends_it() {
+    let (broker, postgres, database) = fresh();
+    postgres.psql(&database, "CREATE TABLE readings (v int, id serial)");
+    postgres.psql(
+        &database,
+        "DO $$ BEGIN CREATE ROLE bridge_of_sequences LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
+         GRANT CREATE, USAGE ON SCHEMA public TO bridge_of_sequences; GRANT INSERT ON readings TO bridge_of_sequences",
+    );
+    let url = postgres.url(&database).replace("postgres@", "bridge_of_sequences@");
+    let rules = format!(
+        "databases:\n  cloud: {{ url: '{url}' }}\nrules:\n  - {{ topic: 't/#', table: readings, columns: {{ v: payload.v }} }}\n"
+    );
+    let mut bridge = Bridge::new(broker.port(), &rules);
+    bridge.start();
+    Publisher::new(broker.port()).send("t/a", r#"{"v":1}"#);
+    let mend = bridge.wait_alive("the database is held", |bridge| {
+        bridge.status()["databases"]["cloud"]["held"]["mend"].as_str().map(str::to_owned)
+    });
+    assert_eq!(mend, "GRANT USAGE ON SEQUENCE public.readings_id_seq TO bridge_of_sequences;");
+    postgres.psql(&database, &mend);
+    bridge.wait_drained("cloud");
+    assert_eq!(postgres.psql(&database, "SELECT v, id > 0 FROM readings"), "1|t");
+}

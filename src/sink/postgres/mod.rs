@@ -113,6 +113,14 @@ impl PostgresSink {
         result
     }
 
+    /// An error with the GRANTs that would mend it, if it is one of rights.
+    async fn with_rights(&self, error: SinkError, tables: &[&TableSchema]) -> SinkError {
+        match &self.session {
+            Some(session) => Box::pin(rights::name_missing(session, &self.sql, tables, error)).await,
+            None => error,
+        }
+    }
+
     /// The schema and name to look for.
     fn qualified<'a>(&'a self, table: &'a TableName) -> (&'a str, &'a str) {
         (table.schema.as_deref().unwrap_or(&self.sql.schema), &table.name)
@@ -147,7 +155,9 @@ impl Sink for PostgresSink {
     }
 
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
-        self.run(async |session, sql| offsets::read(session, sql, bridge).await).await
+        let read = self.run(async |session, sql| offsets::read(session, sql, bridge).await).await;
+        let Err(refused) = read else { return read };
+        Err(self.with_rights(refused, &[]).await)
     }
 
     async fn offsets_of_others(
@@ -163,7 +173,10 @@ impl Sink for PostgresSink {
     }
 
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
-        self.run(async |session, sql| offsets::start(session, sql, bridge, journal, next_seq).await).await
+        let started =
+            self.run(async |session, sql| offsets::start(session, sql, bridge, journal, next_seq).await).await;
+        let Err(refused) = started else { return started };
+        Err(self.with_rights(refused, &[]).await)
     }
 
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
@@ -244,13 +257,8 @@ impl Sink for PostgresSink {
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         let written = self.run(async |session, sql| write::write(session, sql, batch).await).await;
         let Err(refused) = written else { return written };
-        Err(match &self.session {
-            Some(session) => {
-                let tables: Vec<&TableSchema> = batch.tables_at_stake().collect();
-                Box::pin(rights::name_missing(session, &self.sql, &tables, refused)).await
-            }
-            None => refused,
-        })
+        let tables: Vec<&TableSchema> = batch.tables_at_stake().collect();
+        Err(self.with_rights(refused, &tables).await)
     }
 
     async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
@@ -261,10 +269,14 @@ impl Sink for PostgresSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
-        let (refusals, session_lives) =
+        let (mut refusals, session_lives) =
             self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await?;
         if !session_lives {
             self.session = connect::open(&self.url, self.statement_timeout).await.ok();
+        }
+        for closed in &mut refusals.closed {
+            let table = &batch.tables[batch.units[closed.unit].table].table;
+            closed.error = self.with_rights(closed.error.clone(), &[table]).await;
         }
         Ok(refusals)
     }
