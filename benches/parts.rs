@@ -285,6 +285,7 @@ fn mapper_of<R: RowEncoder>(rules: &[Arc<Rule>], encoder: R, schema: TableSchema
         excluded: Vec::new(),
         dead_letters: Vec::new(),
         judged: Vec::new(),
+        released: Vec::new(),
     };
     (mapper, batch)
 }

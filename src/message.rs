@@ -135,6 +135,22 @@ impl<'a> Message<'a> {
         out.extend_from_slice(self.payload);
     }
 
+    /// All of the message but its payload and its position, for a message that waits elsewhere than in the journal: the
+    /// flags, then the body that [`Message::encode`] would append without the payload.
+    pub fn envelope(&self) -> Vec<u8> {
+        let bare = Message { payload: &[], ..*self };
+        let mut envelope = Vec::with_capacity(1 + bare.encoded_len());
+        envelope.push(self.flags());
+        bare.encode(&mut envelope);
+        envelope
+    }
+
+    /// The message of an [`envelope`](Message::envelope).
+    pub fn from_envelope(seq: Seq, envelope: &'a [u8], payload: &'a [u8]) -> Result<Message<'a>, DecodeError> {
+        let (&flags, body) = envelope.split_first().ok_or(DecodeError("the envelope is empty"))?;
+        Ok(Message { payload, ..Message::decode(seq, flags, body)? })
+    }
+
     /// Reads a record body back. Never panics, allocates nothing.
     pub fn decode(seq: Seq, flags: u8, body: &'a [u8]) -> Result<Message<'a>, DecodeError> {
         let (fixed, rest) = body.split_at_checked(BODY_FIXED_LEN).ok_or(DecodeError("it is too short"))?;
@@ -293,6 +309,8 @@ mod tests {
             prop_assert_eq!(body.len(), message.encoded_len());
             let decoded = Message::decode(Seq(7), message.flags(), &body).unwrap();
             prop_assert_eq!(decoded, message);
+            let envelope = message.envelope();
+            prop_assert_eq!(Message::from_envelope(Seq(7), &envelope, &payload).unwrap(), message);
             prop_assert_eq!(decoded.properties.iter().collect::<Vec<_>>(), properties.to_vec());
         }
 

@@ -28,6 +28,7 @@ mod journal_replaced;
 mod lifecycle;
 mod observability;
 mod odd_databases;
+mod parking;
 mod postgres_sink;
 mod postgres_versions;
 mod refusals;

@@ -111,6 +111,7 @@ fn database_of(url: PostgresUrl) -> Database {
         batch: rowbridge::config::Batch { max_rows: 5000, max_bytes: 8 << 20, max_wait: Duration::from_millis(5) },
         retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
         statement_timeout: Duration::from_secs(20),
+        park_after: Duration::from_secs(30),
     }
 }
 
@@ -131,6 +132,7 @@ fn batch(from: u64, to: u64) -> Batch {
         excluded: Vec::new(),
         dead_letters: Vec::new(),
         judged: Vec::new(),
+        released: Vec::new(),
     }
 }
 
@@ -179,5 +181,6 @@ fn dead_letter(seq: u64) -> DeadLetter {
         error: "column temp: a text does not fit".into(),
         attempts: 2,
         created_at: Timestamp(i64::MIN),
+        envelope: None,
     }
 }

@@ -107,6 +107,7 @@ impl<E: RowEncoder> BatchBuilder<E> {
             excluded: Vec::new(),
             dead_letters: Vec::new(),
             judged: Vec::new(),
+            released: Vec::new(),
         };
         BatchBuilder { batch, encoder }
     }
@@ -153,6 +154,7 @@ pub(crate) fn dead_letter(seq: u64, created_at: Timestamp) -> DeadLetter {
         error: "not JSON".to_owned(),
         attempts: 1,
         created_at,
+        envelope: None,
     }
 }
 

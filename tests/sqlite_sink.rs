@@ -46,6 +46,7 @@ impl SqliteFile {
             batch: BatchLimits { max_rows: 5000, max_bytes: 8 << 20, max_wait: Duration::from_millis(5) },
             retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
             statement_timeout,
+            park_after: Duration::from_secs(30),
         })
     }
 

@@ -238,8 +238,15 @@ fn map<R: RowEncoder>(mapper: &mut Mapper<R>, payload: &[u8]) -> Vec<Row> {
     };
     let offset = OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(1) };
     let tables = mapper.targets();
-    let mut batch =
-        Batch { offset, tables, units: Vec::new(), excluded: Vec::new(), dead_letters: Vec::new(), judged: Vec::new() };
+    let mut batch = Batch {
+        offset,
+        tables,
+        units: Vec::new(),
+        excluded: Vec::new(),
+        dead_letters: Vec::new(),
+        judged: Vec::new(),
+        released: Vec::new(),
+    };
     let mut outcomes = Vec::new();
     mapper.map(&message, &mut batch, &mut outcomes);
     let mut units = batch.units.iter();
@@ -252,7 +259,7 @@ fn map<R: RowEncoder>(mapper: &mut Mapper<R>, payload: &[u8]) -> Vec<Row> {
             assert!(!fault.message.is_empty());
             Err(fault.reason)
         }
-        Outcome::Filtered => panic!("no rule filters"),
+        Outcome::Filtered | Outcome::Parked => panic!("no rule filters or is parked"),
     });
     rows.collect()
 }

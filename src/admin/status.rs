@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::config::{Bridge, Rule};
-use crate::delivery::{self, DatabaseState, SharedState};
+use crate::delivery::{self, DatabaseState, Parked, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 use crate::telemetry::{DatabaseLabels, Metrics};
@@ -81,6 +81,7 @@ pub struct DatabasePart {
     pub pending: u64,
     pub oldest_pending_seconds: f64,
     pub held: Option<HeldPart>,
+    pub parked: Vec<ParkedPart>,
     pub last_error: Option<String>,
     /// Rows that a table was given and did not take, without an error, since the start.
     pub rows_swallowed: u64,
@@ -94,6 +95,16 @@ pub struct HeldPart {
     pub reason: String,
     pub mend: Option<String>,
     pub since: String,
+}
+
+/// A rule whose messages wait in the dead-letter table until its table is mended.
+#[derive(Debug, Serialize)]
+pub struct ParkedPart {
+    pub rule: String,
+    pub table: String,
+    pub reason: String,
+    pub since: String,
+    pub messages: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,7 +148,11 @@ impl<F: Fs> Overview<F> {
         let states: Vec<DatabaseState> = self.databases.iter().map(|database| database.state.snapshot()).collect();
         let journal = self.journal.status();
         let databases = self.databases.iter().zip(&states);
-        let databases = databases.map(|(handle, state)| (handle.name.to_string(), database_part(state, &journal)));
+        let databases = databases.map(|(handle, state)| {
+            let mut part = database_part(state, &journal);
+            part.parked = state.parked.iter().map(|parked| self.parked_part(&handle.name, parked)).collect();
+            (handle.name.to_string(), part)
+        });
         Status {
             bridge: self.bridge.to_string(),
             version: env!("CARGO_PKG_VERSION"),
@@ -172,6 +187,17 @@ impl<F: Fs> Overview<F> {
             self.metrics.oldest_pending_seconds.get_or_create(&labels).set(part.oldest_pending_seconds);
         }
         self.metrics.encode()
+    }
+
+    fn parked_part(&self, database: &Arc<str>, parked: &Parked) -> ParkedPart {
+        let tally = delivery::totals(&self.metrics, database, &parked.rule);
+        ParkedPart {
+            rule: parked.rule.to_string(),
+            table: parked.table.clone(),
+            reason: parked.reason.clone(),
+            since: parked.since.to_string(),
+            messages: tally.parked.max(0).unsigned_abs(),
+        }
     }
 
     fn rule_part(&self, rule: &Rule) -> RulePart {
@@ -241,6 +267,12 @@ fn readiness(status: &Status, subscriptions: &[SubscriptionStatus]) -> Readiness
             let pending = database.pending;
             reasons.push(format!("database {name} is not connected; {pending} messages wait in the journal"));
         }
+        for parked in &database.parked {
+            let ParkedPart { rule, table, reason, messages, .. } = parked;
+            reasons.push(format!(
+                "database {name}: {messages} messages of rule {rule} are parked until table {table} is mended: {reason}"
+            ));
+        }
     }
     Readiness { ready, reasons }
 }
@@ -260,6 +292,7 @@ fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart
             mend: held.mend.clone(),
             since: held.since.to_string(),
         }),
+        parked: Vec::new(),
         last_error: state.last_error.clone(),
         rows_swallowed: state.rows_swallowed,
         dead_lettered: state.unwritten.dead_lettered,

@@ -103,6 +103,16 @@ fn print_status(status: &Value) {
             database["pending"],
             database["oldest_pending_seconds"].as_f64().unwrap_or(0.0)
         );
+        for parked in database["parked"].as_array().into_iter().flatten() {
+            say!(
+                "  PARKED: {} messages of rule {} since {}, until table {} is mended: {}",
+                parked["messages"],
+                text(&parked["rule"]),
+                text(&parked["since"]),
+                text(&parked["table"]),
+                text(&parked["reason"])
+            );
+        }
         if let Some(held) = database["held"].as_object() {
             say!("  HELD: {}", text(&held["reason"]));
             say!("  mend: {}", text(&held["mend"]));

@@ -143,6 +143,8 @@ pub struct Database {
     pub batch: Batch,
     pub retry: Retry,
     pub statement_timeout: Duration,
+    /// How long the database is held for a bad table before only that table's rules wait. 30 s: a migration takes a moment.
+    pub park_after: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -69,6 +69,11 @@ pub const POINTS: &[CrashPoint] = &[
     point("delivery.accounted", &[24], 8),
     point("delivery.refusing", &[27], 3),
     point("delivery.relocating", &[25, 26], 1),
+    // Messages of a bad table.
+    point("delivery.parking", &[], 1),
+    point("delivery.replay.gathered", &[], 3),
+    point("delivery.replay.refusing", &[], 1),
+    point("delivery.replay.committed", &[], 3),
     // SQLite.
     point("sqlite.migration.begun", &[], 1),
     point("sqlite.migration.half", &[], 1),

@@ -1,13 +1,15 @@
-//! Closed accounting: per rule `matched = written + filtered + dead_lettered + dropped`, counted only once committed.
+//! Closed accounting: per rule `matched = written + filtered + dead_lettered + dropped`, counted only once committed. A parked
+//! message is counted when it is taken out again and its outcome is known.
 
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::refusals::{Fate, RefusalLog, Refusals, Unwritten};
 use crate::config::Rule;
 use crate::message::{Message, Seq};
-use crate::sink::Swallowed;
+use crate::sink::{Swallowed, TableName};
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
 /// What became of the messages of a batch under one rule. `matched` is the sum of the four outcomes.
@@ -20,6 +22,8 @@ pub struct Tally {
     pub dropped: u64,
     /// Rows of written messages that the table did not take, without an error; not among `rows`.
     pub rows_swallowed: u64,
+    /// Messages that were parked, less those that were taken out again: neither matched nor any of the outcomes until then.
+    pub parked: i64,
 }
 
 /// So many batches without an answer are remembered at most; only after a long row of lost answers are there more than
@@ -43,6 +47,17 @@ pub(super) struct Account {
     /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
     /// what lies in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
+    /// A batch of parked messages that was sent and not answered.
+    replay_doubt: Option<ReplayDoubt>,
+}
+
+/// What a batch of parked messages without an answer counts if they turn out to be gone.
+struct ReplayDoubt {
+    table: TableName,
+    /// The id of the first of them.
+    first: i64,
+    tallies: Vec<(usize, Tally)>,
+    refusals: Refusals,
 }
 
 /// What a batch without an answer counts if the database turns out to have it.
@@ -61,6 +76,7 @@ struct RuleCounters {
     dead_lettered: Counter,
     dropped: Counter,
     rows_swallowed: Counter,
+    parked: Gauge,
 }
 
 impl Account {
@@ -80,7 +96,18 @@ impl Account {
             refusals: Refusals::default(),
             refusal_log: RefusalLog::new(Arc::clone(database)),
             doubts: Vec::new(),
+            replay_doubt: None,
         }
+    }
+
+    /// So many messages of a rule are parked, says the database.
+    pub(super) fn set_parked(&mut self, rule: usize, messages: u64) {
+        self.counters[rule].parked.set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    /// How many messages of a rule are parked.
+    pub(super) fn parked(&self, rule: usize) -> u64 {
+        self.counters[rule].parked.get().max(0).unsigned_abs()
     }
 
     /// A message gave no row under a rule, or none took it. Counted in the rule's tally by the caller, told once committed.
@@ -125,6 +152,35 @@ impl Account {
     /// The batch was committed: its tallies become counts. None of those in doubt can be applied any more.
     pub(super) fn commit(&mut self) {
         self.doubts.clear();
+        self.count();
+    }
+
+    /// A batch of parked messages was committed. It did not move the offset, so a batch in doubt may be applied yet.
+    pub(super) fn commit_replay(&mut self) {
+        self.replay_doubt = None;
+        self.count();
+    }
+
+    /// A batch of a table's parked messages, of which `first` is the first, was sent and not answered.
+    pub(super) fn doubt_replay(&mut self, table: &TableName, first: i64) {
+        let tallies = self.touched.drain(..).map(|index| (index, std::mem::take(&mut self.tallies[index]))).collect();
+        let refusals = std::mem::take(&mut self.refusals);
+        self.replay_doubt = Some(ReplayDoubt { table: table.clone(), first, tallies, refusals });
+    }
+
+    /// The first message that is parked for a table now: a batch in doubt counts if its own first one is gone.
+    pub(super) fn settle_replay(&mut self, table: &TableName, first: Option<i64>) {
+        if let Some(mut doubt) = self.replay_doubt.take_if(|doubt| doubt.table == *table && first != Some(doubt.first))
+        {
+            for (index, tally) in doubt.tallies {
+                // How many are left was read from the database since.
+                self.counters[index].count(&Tally { parked: 0, ..tally });
+            }
+            self.refusal_log.note(&mut doubt.refusals);
+        }
+    }
+
+    fn count(&mut self) {
         for index in self.touched.drain(..) {
             let tally = std::mem::take(&mut self.tallies[index]);
             self.counters[index].count(&tally);
@@ -181,6 +237,9 @@ impl RuleCounters {
             (&self.dropped, tally.dropped),
             (&self.rows_swallowed, tally.rows_swallowed),
         ];
+        if tally.parked != 0 {
+            self.parked.inc_by(tally.parked);
+        }
         // Each counter lies in memory of its own: what does not change is not fetched.
         for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             counter.inc_by(count);
@@ -200,6 +259,7 @@ impl RuleCounters {
             dead_lettered: outcome(Outcome::dead_lettered),
             dropped: outcome(Outcome::dropped),
             rows_swallowed: metrics.rows_swallowed.get_or_create(&labels).clone(),
+            parked: metrics.parked.get_or_create(&labels).clone(),
         }
     }
 }
@@ -214,5 +274,6 @@ pub fn totals(metrics: &Metrics, database: &Arc<str>, rule: &Arc<str>) -> Tally 
         dead_lettered: counters.dead_lettered.get(),
         dropped: counters.dropped.get(),
         rows_swallowed: counters.rows_swallowed.get(),
+        parked: counters.parked.get(),
     }
 }

@@ -16,7 +16,7 @@ use crate::telemetry::events;
 const TIMES_BEFORE_A_WALK: u32 = 5;
 
 /// Rows that a batch takes at least, whatever `batch.max_rows` says, where other rows have to show that one is at fault.
-const COMPANY_ROWS: usize = 32;
+pub(super) const COMPANY_ROWS: usize = 32;
 
 /// An error that may be one row's fault or go away by itself, and how often it came.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.account.swallow(&written.swallowed);
         self.account.commit();
         self.tables.committed();
+        self.parking.committed();
         self.setup.journal.set_delivered(self.setup.index, to);
         crash_point!("delivery.accounted");
         let mut was_held = false;
@@ -153,7 +154,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            if error.class != Class::Table && !self.may_be_a_row(&error, gatherer) {
+            if error.class != Class::Table && !self.may_be_a_row(&error, gatherer.batch.offset.from) {
                 return Err(error.into());
             }
             let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
@@ -180,11 +181,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// Whether rows are to be looked for that may be at fault. Of an error that mostly goes away by itself not before it
     /// has come a few times at the same place.
-    fn may_be_a_row(&mut self, error: &SinkError, gatherer: &Gatherer<S::Encoder>) -> bool {
+    pub(super) fn may_be_a_row(&mut self, error: &SinkError, from: Seq) -> bool {
         if error.class != Class::RowOrTransient {
             return error.class.may_be_a_row();
         }
-        let from = gatherer.batch.offset.from;
         let times = match &self.repeated {
             Some(repeated) if repeated.at == from && repeated.code == error.code => repeated.times + 1,
             _ => 1,

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::journal::Lost;
-use crate::message::{Fault, Message, Properties, Property};
-use crate::sink::DeadLetter;
+use crate::message::{DecodeError, Fault, Message, Properties, Property, Qos};
+use crate::sink::{DeadLetter, ParkedLetter};
 
 /// Properties are kept up to so many bytes as JSON: a message may carry 256 MiB of them, which Postgres' jsonb does not
 /// take. 16 MiB, escaped, stay far below its limit, and nobody sends that much on purpose.
@@ -39,7 +39,31 @@ pub(super) fn of_message(rule: Option<&Arc<str>>, message: &Message<'_>, reason:
         error: reason.error,
         attempts: reason.attempts,
         created_at: clock::now(),
+        envelope: None,
     }
+}
+
+/// The message with all that is needed to become it again, until the rule's table takes rows; `why` it does not.
+pub(super) fn parked(rule: &Arc<str>, message: &Message<'_>, why: &str) -> DeadLetter {
+    let reason = Reason { code: "table", error: why.to_owned(), attempts: 0 };
+    DeadLetter { envelope: Some(message.envelope()), ..of_message(Some(rule), message, reason) }
+}
+
+/// A parked message that somebody changed so that it is none any more.
+pub(super) fn unreadable(rule: &Arc<str>, letter: &ParkedLetter, error: &DecodeError) -> DeadLetter {
+    let bare = Message {
+        topic: "",
+        payload: &letter.payload,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        dup: false,
+        properties: Properties::NONE,
+        received_at: clock::now(),
+        fault: None,
+        seq: letter.seq,
+    };
+    let error = format!("the parked message cannot be read back: {error}");
+    of_message(Some(rule), &bare, Reason { code: "parse", error, attempts: 0 })
 }
 
 /// A record that stands for messages that are gone.
@@ -58,6 +82,7 @@ pub(super) fn of_lost_range(lost: &Lost) -> DeadLetter {
         error: format!("messages {} to {} are lost: {}", lost.from, lost.to.0.saturating_sub(1), lost.why),
         attempts: 0,
         created_at: now,
+        envelope: None,
     }
 }
 

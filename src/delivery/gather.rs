@@ -1,5 +1,6 @@
 //! From journal entries to a batch: map each message, sort its outcomes, keep the tallies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::account::Account;
@@ -9,7 +10,7 @@ use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router};
 use crate::message::{Message, Seq};
-use crate::sink::{Batch, DeadLetter, OffsetMove, Refusal, RowEncoder, TableName, TableSchema};
+use crate::sink::{Batch, DeadLetter, OffsetMove, ParkedLetter, Refusal, RowEncoder, TableName, TableSchema};
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.
@@ -27,6 +28,13 @@ pub(super) struct Halt {
     pub table: Arc<TableSchema>,
 }
 
+impl Halt {
+    /// Why the rule waits.
+    pub(super) fn reason(&self) -> String {
+        format!("rule {} says on_error: halt, and message {} gives no row: {}", self.rule, self.seq, self.error)
+    }
+}
+
 /// The messages that no rule of any database takes are the first database's affair.
 #[derive(Debug, Clone)]
 pub struct UnmatchedPolicy {
@@ -41,6 +49,8 @@ pub(super) struct Gatherer<R: RowEncoder> {
     rules: Arc<[Arc<Rule>]>,
     unmatched: Option<UnmatchedPolicy>,
     outcomes: Vec<(usize, Outcome)>,
+    /// Rules whose messages are put aside, and why.
+    parked: HashMap<usize, Arc<str>>,
     /// Journaled bytes of the batch's messages, which `batch.max_bytes` bounds.
     bytes: usize,
     pub batch: Batch,
@@ -60,8 +70,9 @@ impl<R: RowEncoder> Gatherer<R> {
             excluded: Vec::new(),
             dead_letters: Vec::new(),
             judged: Vec::new(),
+            released: Vec::new(),
         };
-        Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), bytes: 0, batch }
+        Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), parked: HashMap::new(), bytes: 0, batch }
     }
 
     /// Begins the next batch at `from`.
@@ -103,35 +114,97 @@ impl<R: RowEncoder> Gatherer<R> {
         let mut unit = units_before;
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for (rule, outcome) in outcomes.drain(..) {
-            if matches!(&outcome, Outcome::Refused(fault) if fault.rests_on_table()) {
-                self.batch.judge(self.mapper.table_of(rule));
-            }
-            let tally = account.rule(rule);
-            match outcome {
-                Outcome::Written => {
-                    tally.written += 1;
-                    tally.rows += self.batch.units[unit].row_count as u64;
-                    unit += 1;
-                }
-                Outcome::Filtered => tally.filtered += 1,
-                Outcome::Refused(fault) if fault.on_error == OnError::Drop => {
-                    tally.dropped += 1;
-                    let name = Some(&self.rules[rule].name);
-                    account.refuse(name, fault.reason, Fate::Dropped, message, &fault.message);
-                }
-                Outcome::Refused(fault) => {
-                    tally.dead_lettered += 1;
-                    let name = Some(&self.rules[rule].name);
-                    account.refuse(name, fault.reason, Fate::DeadLetter, message, &fault.message);
-                    let reason = Reason { code: fault.reason, error: fault.message, attempts: 0 };
-                    let letter = dead_letter::of_message(name, message, reason);
-                    self.keep(letter);
-                }
-            }
+            self.settle(rule, outcome, message, &mut unit, account);
         }
         self.outcomes = outcomes;
         self.batch.offset.to = message.seq.next();
         Ok(())
+    }
+
+    /// Counts what became of a message under a rule, and keeps its dead letter. `unit` is the next one that was added.
+    fn settle(
+        &mut self,
+        rule: usize,
+        outcome: Outcome,
+        message: &Message<'_>,
+        unit: &mut usize,
+        account: &mut Account,
+    ) {
+        if matches!(&outcome, Outcome::Refused(fault) if fault.rests_on_table()) {
+            self.batch.judge(self.mapper.table_of(rule));
+        }
+        let tally = account.rule(rule);
+        match outcome {
+            Outcome::Written => {
+                tally.written += 1;
+                tally.rows += self.batch.units[*unit].row_count as u64;
+                *unit += 1;
+            }
+            Outcome::Filtered => tally.filtered += 1,
+            Outcome::Parked => {
+                tally.parked += 1;
+                let why = self.parked.get(&rule).map_or("the table takes no rows", |why| why);
+                let letter = dead_letter::parked(&self.rules[rule].name, message, why);
+                self.keep(letter);
+            }
+            Outcome::Refused(fault) if fault.on_error == OnError::Drop => {
+                tally.dropped += 1;
+                let name = Some(&self.rules[rule].name);
+                account.refuse(name, fault.reason, Fate::Dropped, message, &fault.message);
+            }
+            Outcome::Refused(fault) => {
+                tally.dead_lettered += 1;
+                let name = Some(&self.rules[rule].name);
+                account.refuse(name, fault.reason, Fate::DeadLetter, message, &fault.message);
+                let reason = Reason { code: fault.reason, error: fault.message, attempts: 0 };
+                let letter = dead_letter::of_message(name, message, reason);
+                self.keep(letter);
+            }
+        }
+    }
+
+    /// Puts the messages of a rule aside from now on, with the reason; or no longer.
+    pub(super) fn park(&mut self, rule: usize, why: Option<&Arc<str>>) {
+        self.mapper.park(rule, why.is_some());
+        match why {
+            Some(why) => self.parked.insert(rule, Arc::clone(why)),
+            None => self.parked.remove(&rule),
+        };
+    }
+
+    /// Adds a message that was parked, which is taken out of the dead letters with this batch; how many units it gave. On
+    /// `Err` the batch is as it was before.
+    pub(super) fn add_parked(&mut self, letter: &ParkedLetter, account: &mut Account) -> Result<usize, Halt> {
+        let Some(rule) = self.rules.iter().position(|rule| *rule.name == *letter.rule) else { return Ok(0) };
+        let name = Arc::clone(&self.rules[rule].name);
+        let units_before = self.batch.units.len();
+        match letter.message() {
+            Ok(message) => {
+                self.bytes += message.encoded_len();
+                self.mapper.map_parked(rule, &message, &mut self.batch, &mut self.outcomes);
+                if let Some(halt) = self.halting_outcome(message.seq) {
+                    self.batch.truncate_units(units_before);
+                    return Err(halt);
+                }
+                let mut unit = units_before;
+                match self.outcomes.pop() {
+                    Some((rule, outcome)) => self.settle(rule, outcome, &message, &mut unit, account),
+                    None => {
+                        account.rule(rule).dead_lettered += 1;
+                        let error = "the rule's topic pattern does not take it any more".to_owned();
+                        let reason = Reason { code: "unmatched", error, attempts: 0 };
+                        self.keep(dead_letter::of_message(Some(&name), &message, reason));
+                    }
+                }
+            }
+            Err(error) => {
+                account.rule(rule).dead_lettered += 1;
+                self.keep(dead_letter::unreadable(&name, letter, &error));
+            }
+        }
+        account.rule(rule).parked -= 1;
+        self.batch.released.push(letter.id);
+        Ok(self.batch.units.len() - units_before)
     }
 
     /// Adds the record of messages that are gone.

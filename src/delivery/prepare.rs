@@ -3,56 +3,113 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::stop::{Hold, Stop};
+use super::stop::{BadTable, Hold, Stop, in_one_line, mend};
 use crate::config::{Columns, Rule};
 use crate::mapping::Mapper;
-use crate::sink::{DeclaredType, Sink, TableName, TableSchema};
+use crate::sink::{Class, DeclaredType, Sink, TableName, TableSchema};
 
-/// Compiles all rules of one database. Every fault of every rule is named in the hold's reason.
+/// Compiles all rules of one database. Every fault of every rule is named in the hold's reason; those of tables that
+/// `is_parked` are returned instead, and the rules of these tables are left without one.
 pub(super) async fn compile<S: Sink>(
     sink: &mut S,
     bridge: &str,
     rules: &[Arc<Rule>],
     subscriptions: &HashMap<String, u32>,
-) -> Result<Mapper<S::Encoder>, Stop> {
-    let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
-    let mut faults = Vec::new();
-    let mut mends = Vec::new();
+    is_parked: impl Fn(&TableName) -> bool,
+) -> Result<(Mapper<S::Encoder>, Vec<BadTable>), Stop> {
+    let mut faults = Faults::default();
+    let mut schemas = look_up(sink, rules, &mut faults).await?;
+    let mapper = loop {
+        let in_order: Vec<_> = rules.iter().map(|rule| schemas.get(&rule.table).cloned()).collect();
+        match Mapper::compile_some(bridge, rules, &in_order, subscriptions, sink.encoder()) {
+            Ok(mapper) => break mapper,
+            // Once more without their tables, of which each round takes one out at least.
+            Err(found) => {
+                for fault in found {
+                    let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
+                    let reason = format!("rule {}, table {}: {}", fault.rule, fault.table, fault.message);
+                    faults.add(&rule.table, reason, fault.mend);
+                    schemas.remove(&rule.table);
+                }
+            }
+        }
+    };
+    let (parked, new): (Vec<_>, Vec<_>) = faults.0.into_iter().partition(|(bad, _)| is_parked(&bad.name));
+    if new.is_empty() {
+        return Ok((mapper, parked.into_iter().map(|(bad, _)| bad).collect()));
+    }
+    let mends: Vec<String> = new.iter().flat_map(|(_, mends)| mends.iter().cloned()).collect();
+    let reasons: Vec<&str> = new.iter().map(|(bad, _)| bad.reason.as_str()).collect();
+    let reason = reasons.join("; ");
+    let mend = (!mends.is_empty()).then(|| mends.join("\n"));
+    let tables = new.into_iter().map(|(bad, _)| bad).collect();
+    Err(Stop::Hold(Hold { reason, mend, tables, at: None }))
+}
+
+/// What is wrong, by table, and what would mend it.
+#[derive(Default)]
+struct Faults(Vec<(BadTable, Vec<String>)>);
+
+impl Faults {
+    fn add(&mut self, table: &TableName, reason: String, mend: Option<String>) {
+        match self.0.iter_mut().find(|(bad, _)| bad.name == *table) {
+            Some((bad, mends)) => {
+                bad.reason = format!("{}; {reason}", bad.reason);
+                mends.extend(mend);
+            }
+            None => {
+                self.0.push((BadTable { name: table.clone(), reason, at_compile: true }, mend.into_iter().collect()));
+            }
+        }
+    }
+}
+
+/// The live tables of the rules; those that are missing are made where that is asked for.
+async fn look_up<S: Sink>(
+    sink: &mut S,
+    rules: &[Arc<Rule>],
+    faults: &mut Faults,
+) -> Result<HashMap<TableName, Arc<TableSchema>>, Stop> {
+    let mut schemas = HashMap::new();
     let mut seen = HashSet::new();
     let first_rules: Vec<&Arc<Rule>> = rules.iter().filter(|rule| seen.insert(&rule.table)).collect();
     let tables: Vec<&TableName> = first_rules.iter().map(|rule| &rule.table).collect();
-    let found = sink.describe_all(&tables).await?;
+    let found = match sink.describe_all(&tables).await {
+        // Which of them it is shows when they are asked for one by one.
+        Err(error) if error.class == Class::Table => {
+            let mut found = Vec::new();
+            for table in &tables {
+                found.push(match sink.describe(table).await {
+                    Err(error) if error.class == Class::Table => Err(error),
+                    described => Ok(described?),
+                });
+            }
+            found
+        }
+        found => found?.into_iter().map(Ok).collect(),
+    };
     for (rule, found) in first_rules.into_iter().zip(found) {
         let live = match found {
-            Some(schema) => Ok(schema),
-            None => make_table(sink, &rule.table, rules).await?,
+            Ok(Some(schema)) => Ok(schema),
+            Ok(None) => match make_table(sink, &rule.table, rules).await {
+                Ok(made) => made.map_err(|missing| {
+                    let (name, position) = (&rule.name, &rule.position);
+                    let instead = missing.instead.map_or(String::new(), |instead| format!("; {instead}"));
+                    (format!("rule {name} ({position}): there is no table {}{instead}", rule.table), missing.mend)
+                }),
+                Err(Stop::Hold(hold)) => Err((hold.reason, hold.mend)),
+                Err(stop) => return Err(stop),
+            },
+            Err(error) => Err((format!("table {}: {}", rule.table, in_one_line(&error)), Some(mend(&error)))),
         };
         match live {
             Ok(schema) => {
                 schemas.insert(rule.table.clone(), Arc::new(schema));
             }
-            Err(missing) => {
-                let (name, position) = (&rule.name, &rule.position);
-                let instead = missing.instead.map_or(String::new(), |instead| format!("; {instead}"));
-                faults.push(format!("rule {name} ({position}): there is no table {}{instead}", rule.table));
-                mends.extend(missing.mend);
-            }
+            Err((reason, mend)) => faults.add(&rule.table, reason, mend),
         }
     }
-    if faults.is_empty() {
-        let in_order: Vec<_> = rules.iter().map(|rule| Arc::clone(&schemas[&rule.table])).collect();
-        match Mapper::compile(bridge, rules, &in_order, subscriptions, sink.encoder()) {
-            Ok(mapper) => return Ok(mapper),
-            Err(found) => {
-                for fault in found {
-                    faults.push(format!("rule {}, table {}: {}", fault.rule, fault.table, fault.message));
-                    mends.extend(fault.mend);
-                }
-            }
-        }
-    }
-    let mend = (!mends.is_empty()).then(|| mends.join("\n"));
-    Err(Stop::Hold(Hold { reason: faults.join("; "), mend, ..Hold::default() }))
+    Ok(schemas)
 }
 
 /// A table that is not there and was not made.

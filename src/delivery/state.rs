@@ -1,6 +1,6 @@
 //! What `status` knows of one database.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::refusals::Unwritten;
 use crate::clock::Timestamp;
@@ -15,6 +15,16 @@ pub struct Held {
     pub since: Timestamp,
 }
 
+/// A rule whose messages are parked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    pub rule: Arc<str>,
+    pub table: String,
+    /// What is wrong with the table.
+    pub reason: String,
+    pub since: Timestamp,
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatabaseState {
@@ -24,6 +34,8 @@ pub struct DatabaseState {
     /// When the oldest message that it does not hold was received; `None` if it holds all.
     pub oldest_pending: Option<Timestamp>,
     pub held: Option<Held>,
+    /// How many messages of each, a metric counts.
+    pub parked: Vec<Parked>,
     pub last_error: Option<String>,
     /// Since the start: rows that a table was given and did not take, without an error.
     pub rows_swallowed: u64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gather::Halt;
+use super::parking;
 use super::state::Held;
 use super::worker::Worker;
 use crate::clock;
@@ -45,10 +46,19 @@ pub(super) struct Hold {
     /// SQL or configuration that would mend it.
     pub mend: Option<String>,
     /// The tables that it is about; none if the whole database is concerned.
-    #[allow(dead_code, reason = "parking reads them")]
-    pub tables: Vec<TableName>,
+    pub tables: Vec<BadTable>,
     /// The message that met it, and under which rule; `None` for the first one that is not in the database.
     pub at: Option<(Seq, Arc<str>)>,
+}
+
+/// A table that takes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadTable {
+    /// As the rules name it.
+    pub name: TableName,
+    pub reason: String,
+    /// Whether that showed when the rules were compiled, not when rows were written.
+    pub at_compile: bool,
 }
 
 impl From<SinkError> for Stop {
@@ -74,7 +84,12 @@ impl Stop {
             return Stop::Retry(error);
         };
         let at = Some((first.seq, Arc::clone(&rules[first.rule].name)));
-        let tables = lasting.iter().map(|closed| rules[batch.units[closed.unit].rule].table.clone()).collect();
+        let bad = |closed: &ClosedTable| BadTable {
+            name: rules[batch.units[closed.unit].rule].table.clone(),
+            reason: in_one_line(&closed.error),
+            at_compile: false,
+        };
+        let tables = lasting.iter().map(bad).collect();
         let reasons: Vec<String> = lasting.iter().map(|closed| in_one_line(&closed.error)).collect();
         let mends: Vec<String> = lasting.iter().map(|closed| mend(&closed.error)).collect();
         Stop::Hold(Hold { reason: reasons.join("; "), mend: Some(mends.join("\n")), tables, at })
@@ -82,12 +97,12 @@ impl Stop {
 }
 
 /// The SQL in the error, or its advice.
-fn mend(error: &SinkError) -> String {
+pub(super) fn mend(error: &SinkError) -> String {
     error.message.split_once('\n').map_or(error.advice, |(_, sql)| sql).to_owned()
 }
 
 /// The message with its code, for a log line and `status`.
-fn in_one_line(error: &SinkError) -> String {
+pub(super) fn in_one_line(error: &SinkError) -> String {
     let message = error.message.lines().next().unwrap_or_default();
     if message.contains(&error.code) { message.to_owned() } else { format!("{message} ({})", error.code) }
 }
@@ -104,13 +119,11 @@ impl From<JournalError> for Stop {
 
 impl From<&Halt> for Stop {
     fn from(halt: &Halt) -> Stop {
+        let reason = halt.reason();
         Stop::Hold(Hold {
-            reason: format!(
-                "rule {} says on_error: halt, and message {} gives no row: {}",
-                halt.rule, halt.seq, halt.error
-            ),
+            tables: vec![BadTable { name: halt.target.clone(), reason: reason.clone(), at_compile: false }],
+            reason,
             mend: Some("mend the table or the rule, or set on_error: dead_letter, and restart".to_owned()),
-            tables: vec![halt.target.clone()],
             at: Some((halt.seq, Arc::clone(&halt.rule))),
         })
     }
@@ -144,8 +157,19 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 crash_point!("delivery.relocating");
                 events::offset_moved(&self.metrics, database, &why);
             }
-            Stop::Hold(Hold { reason, mend, .. }) => {
+            Stop::Hold(Hold { reason, mend, tables, .. }) => {
                 wait = wait.min(HOLD_RECHECK_MAX);
+                let parking::Held { parked, left } = self.parking.hold(&tables, &self.setup.rules);
+                wait = left.map_or(wait, |left| wait.min(left));
+                if !parked.is_empty() {
+                    crash_point!("delivery.parking");
+                    wait = Duration::ZERO;
+                }
+                for bad in parked {
+                    let rules = self.setup.rules.iter().filter(|rule| rule.table == bad.name);
+                    let rules: Vec<&str> = rules.map(|rule| &*rule.name).collect();
+                    events::table_parked(database, &bad.name, &bad.reason, &rules.join(", "));
+                }
                 let text = format!("{reason}{standing}");
                 // The first message may come while it is held already.
                 let known = state.snapshot().held.filter(|held| held.reason.starts_with(&reason));

@@ -19,6 +19,7 @@ use super::changed::KnownTables;
 use super::commit::Repeated;
 use super::first_contact::FirstContact;
 use super::gather::{Gatherer, UnmatchedPolicy};
+use super::parking::Parking;
 use super::place::Place;
 use super::prepare;
 use super::state::SharedState;
@@ -91,6 +92,8 @@ pub struct Worker<S: Sink, F: Fs> {
     /// A message under `on_error: halt`: the batch ends before it, and it is tried alone.
     pub(super) halt_before: Option<Seq>,
     pub(super) swallow_log: SwallowLog,
+    /// Tables that take nothing, and their rules.
+    pub(super) parking: Parking,
     /// A message that a table does not take: what came before it goes by itself.
     pub(super) end_before: Option<Seq>,
     /// The error that the batch at this place met last, if a row may be at fault.
@@ -131,6 +134,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             halt_before: None,
             tables: KnownTables::default(),
             swallow_log: SwallowLog::default(),
+            parking: Parking::new(&setup.database),
             end_before: None,
             repeated: None,
             may_knock: true,
@@ -191,13 +195,16 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             // Also while it is held.
             let was_connected = self.setup.state.snapshot().connected;
             self.setup.state.update(|state| state.connected = true);
-            let mapper = prepare::compile(
+            self.recall_parked().await?;
+            let (mapper, faults) = prepare::compile(
                 &mut self.setup.sink,
                 &self.setup.bridge,
                 &self.setup.rules,
                 &self.setup.subscriptions,
+                |table| self.parking.is_parked(table),
             )
             .await?;
+            self.parking.compiled();
             self.tables.compiled(&self.setup.database.name, &mapper);
             self.announce(was_connected);
             let offset = OffsetMove {
@@ -208,6 +215,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             };
             let rules = Arc::clone(&self.setup.rules);
             let mut gatherer = Gatherer::new(mapper, rules, self.setup.unmatched.clone(), offset);
+            self.sort_parked(&faults, &mut gatherer);
             match self.stream(&mut gatherer, &place).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -230,6 +238,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             }
             let stopping = self.setup.shutdown.is_requested();
             self.account.refusal_log.tell_due();
+            if !stopping && self.tend_parked(gatherer).await? {
+                return Ok(false);
+            }
             let is_idle = !stopping && self.await_company(waiting_since.take()).await == Company::None;
             gatherer.clear(self.reader.position());
             self.account.clear();
@@ -282,6 +293,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 biased;
                 _ = self.watermark.wait_for(|mark| mark.next_seq > position) => {}
                 () = self.setup.shutdown.requested() => return Company::Some,
+                () = sleep_until(self.parking.next_due()) => return Company::Some,
                 () = tokio::time::sleep(IDLE_LOOK_INTERVAL) => return Company::None,
             }
         }
@@ -329,6 +341,14 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             tracing::info!(database = %self.setup.database.name, purged, "dead letters past their age deleted");
         }
         Ok(())
+    }
+}
+
+/// Until then; `None` is never.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

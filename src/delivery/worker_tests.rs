@@ -20,7 +20,7 @@ use crate::sink::{
     Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
     TableSchema,
 };
-use crate::sink::{Refusals, Series, SinkError, Unit, Written};
+use crate::sink::{ParkedLetter, ParkedRule, Refusals, Series, SinkError, Unit, Written};
 
 /// What the next calls of `write` do; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -154,6 +154,18 @@ impl Sink for FaultySink {
     }
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
         self.inner.purge_dead_letters(bridge, before).await
+    }
+    async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError> {
+        self.inner.parked(bridge).await
+    }
+    async fn parked_letters(
+        &mut self,
+        bridge: &str,
+        rules: &[&str],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError> {
+        self.inner.parked_letters(bridge, rules, limit, bytes_max).await
     }
     async fn dead_letters(
         &mut self,

@@ -13,13 +13,17 @@ use crate::config::Rule;
 use crate::message::{Message, Properties, Property};
 use crate::sink::{Batch, RowEncoder, TableRows, TableSchema, Unit};
 
+const NO_PLAN: usize = usize::MAX;
+
 /// All rules of one database, compiled against its live tables.
 ///
 /// `R` is the sink's row encoder: values go from the payload into the sink's wire form without a tree in between.
 pub struct Mapper<R: RowEncoder> {
     encoder: R,
-    /// The plan of each rule: an index into `plans`.
+    /// The plan of each rule: an index into `plans`; [`NO_PLAN`] for one without a table.
     plan_of_rule: Vec<usize>,
+    /// By rule: whether its messages are put aside. Empty while none is.
+    parked: Vec<bool>,
     plans: Vec<Plan>,
     /// By plan.
     targets: Targets,
@@ -29,13 +33,26 @@ pub struct Mapper<R: RowEncoder> {
 }
 
 impl<R: RowEncoder> Mapper<R> {
-    /// Compiles `rules` (all of one database). `schemas` holds the live table of each rule, in the order of `rules`;
-    /// `subscriptions` the MQTT 5 subscription identifier of each subscribed filter, empty when none were asked for.
-    /// `bridge` is the value of the source `bridge`.
+    /// As [`Mapper::compile_some`], with a table for every rule.
     pub fn compile(
         bridge: &str,
         rules: &[Arc<Rule>],
         schemas: &[Arc<TableSchema>],
+        subscriptions: &HashMap<String, u32>,
+        encoder: R,
+    ) -> Result<Mapper<R>, Vec<CompileFault>> {
+        let schemas: Vec<_> = schemas.iter().cloned().map(Some).collect();
+        Mapper::compile_some(bridge, rules, &schemas, subscriptions, encoder)
+    }
+
+    /// Compiles `rules` (all of one database). `schemas` holds the live table of each rule, in the order of `rules`: a rule
+    /// without one is parked, see [`Mapper::park`].
+    /// `subscriptions` the MQTT 5 subscription identifier of each subscribed filter, empty when none were asked for.
+    /// `bridge` is the value of the source `bridge`.
+    pub fn compile_some(
+        bridge: &str,
+        rules: &[Arc<Rule>],
+        schemas: &[Option<Arc<TableSchema>>],
         subscriptions: &HashMap<String, u32>,
         encoder: R,
     ) -> Result<Mapper<R>, Vec<CompileFault>> {
@@ -46,6 +63,10 @@ impl<R: RowEncoder> Mapper<R> {
         let mut plans = Vec::new();
         let mut targets = Targets::default();
         for (rule, schema) in rules.iter().zip(schemas) {
+            let Some(schema) = schema else {
+                plan_of_rule.push(NO_PLAN);
+                continue;
+            };
             let likeness = Likeness::of(rule, schema);
             if let Some(&plan) = known.get(&likeness) {
                 plan_of_rule.push(plan);
@@ -67,7 +88,11 @@ impl<R: RowEncoder> Mapper<R> {
         let router = Router::of_rules(rules);
         let subscriptions = Subscriptions::new(rules, subscriptions);
         plans.shrink_to_fit();
-        Ok(Mapper { encoder, plan_of_rule, plans, targets, router, subscriptions, memory: Memory::default() })
+        let parked = match plan_of_rule.contains(&NO_PLAN) {
+            true => plan_of_rule.iter().map(|plan| *plan == NO_PLAN).collect(),
+            false => Vec::new(),
+        };
+        Ok(Mapper { encoder, plan_of_rule, parked, plans, targets, router, subscriptions, memory: Memory::default() })
     }
 
     #[cfg(test)]
@@ -102,6 +127,13 @@ impl<R: RowEncoder> Mapper<R> {
         self.targets.is_crowded()
     }
 
+    /// Puts the messages of a rule aside from now on ([`Outcome::Parked`]), or maps them again, which a rule without a table
+    /// cannot have.
+    pub fn park(&mut self, rule: usize, is_parked: bool) {
+        self.parked.resize(self.plan_of_rule.len(), false);
+        self.parked[rule] = is_parked || self.plan_of_rule[rule] == NO_PLAN;
+    }
+
     /// To be called with the cleared batch before the next one is filled. Makes room if the last one was crowded.
     pub fn begin_batch(&mut self, batch: &mut Batch) {
         self.targets.forget(batch);
@@ -118,15 +150,44 @@ impl<R: RowEncoder> Mapper<R> {
     /// from [`Mapper::targets`]; further ones are added to them as they are needed. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took
     /// it. A refused message leaves the batch as it was.
     pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) {
+        self.subscriptions.read(message.properties);
+        self.map_under(None, message, batch, outcomes);
+    }
+
+    /// Maps a message that was parked, under the rule that it was parked for. `outcomes` stays empty if the rule's pattern
+    /// does not take it any more.
+    pub fn map_parked(
+        &mut self,
+        rule: usize,
+        message: &Message<'_>,
+        batch: &mut Batch,
+        outcomes: &mut Vec<(usize, Outcome)>,
+    ) {
+        // Which subscription brought it was settled when it was parked.
+        self.subscriptions.present.clear();
+        self.map_under(Some(rule), message, batch, outcomes);
+    }
+
+    #[inline]
+    fn map_under(
+        &mut self,
+        only: Option<usize>,
+        message: &Message<'_>,
+        batch: &mut Batch,
+        outcomes: &mut Vec<(usize, Outcome)>,
+    ) {
         outcomes.clear();
         self.targets.extend(batch);
         // Its topic or payload is not what the broker sent; only a dead letter can come of it.
         if message.fault.is_some() {
             return;
         }
-        self.subscriptions.read(message.properties);
         for matched in self.router.route(message.topic) {
-            if !self.subscriptions.take(matched) {
+            if !self.subscriptions.take(matched) || only.is_some_and(|only| only != matched.rule) {
+                continue;
+            }
+            if only.is_none() && self.parked.get(matched.rule) == Some(&true) {
+                outcomes.push((matched.rule, Outcome::Parked));
                 continue;
             }
             let plan_index = self.plan_of_rule[matched.rule];

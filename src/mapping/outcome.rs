@@ -11,6 +11,8 @@ pub enum Outcome {
     Written,
     /// The rule passes over such messages (`retained: skip`).
     Filtered,
+    /// The rule is parked ([`Mapper::park`](super::Mapper::park)): nothing was read or appended.
+    Parked,
     /// A value does not fit: nothing was appended.
     Refused(ValueFault),
 }

@@ -19,8 +19,22 @@ pub(super) struct State {
     pub(super) offsets: BTreeMap<JournalId, u64>,
     /// By journal and sequence number.
     pub(super) held: BTreeMap<(JournalId, u64), Held>,
+    /// By id: the dead letters of parked messages.
+    pub(super) parked: BTreeMap<i64, ParkedMessage>,
+    /// By topic: the last message that became a row.
+    last_rows: BTreeMap<String, u64>,
     /// Reported as lost: from, to (exclusive).
     pub(super) lost: BTreeSet<(JournalId, u64, u64)>,
+}
+
+/// A message that waits for its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ParkedMessage {
+    pub(super) journal: JournalId,
+    pub(super) seq: u64,
+    pub(super) rule: String,
+    pub(super) envelope: Vec<u8>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// One message in the database.
@@ -28,12 +42,14 @@ pub(super) struct State {
 pub(super) enum Held {
     Row(Number),
     Letter(Number),
+    /// A dead letter that is to become a row.
+    Parked(Number),
 }
 
 impl Held {
     pub(super) fn number(self) -> Number {
         match self {
-            Held::Row(number) | Held::Letter(number) => number,
+            Held::Row(number) | Held::Letter(number) | Held::Parked(number) => number,
         }
     }
 }
@@ -88,6 +104,9 @@ pub(super) struct Server {
     pub(super) transactions: u64,
     pub(super) refused_moves: u64,
     pub(super) restored: u64,
+    /// Parked messages that were taken out again.
+    pub(super) replayed: u64,
+    next_id: i64,
     trace: Arc<Mutex<Trace>>,
 }
 
@@ -116,6 +135,8 @@ impl Server {
             transactions: 0,
             refused_moves: 0,
             restored: 0,
+            replayed: 0,
+            next_id: 1,
             trace,
         }
     }
@@ -151,13 +172,50 @@ impl Server {
             self.note("offset moved", from, to);
             return Err(OffsetMoved);
         }
-        assert!(from < to, "a transaction moves the offset forward, not from {from} to {to}");
+        if transaction.released.iter().any(|id| !self.state.parked.contains_key(id)) {
+            self.refused_moves += 1;
+            self.note("parked messages gone", from, to);
+            return Err(OffsetMoved);
+        }
+        let is_replay = !transaction.released.is_empty();
+        assert!(
+            from < to || (is_replay && from == to),
+            "a transaction moves the offset forward, not from {from} to {to}"
+        );
+        let released: BTreeMap<u64, ParkedMessage> = (transaction.released.iter())
+            .map(|id| self.state.parked.remove(id).expect("it was there just now"))
+            .map(|parked| (parked.seq, parked))
+            .collect();
+        self.replayed += released.len() as u64;
         for &(seq, held) in &transaction.held {
-            assert!(from <= seq && seq < to, "message {seq} in a transaction from {from} to {to}");
+            let parked = released.get(&seq).filter(|_| is_replay);
+            assert!(
+                parked.is_some() || (from <= seq && seq < to),
+                "message {seq} in a transaction from {from} to {to}"
+            );
+            let journal = parked.map_or(journal, |parked| parked.journal);
             let before = self.state.held.insert((journal, seq), held);
-            assert!(before.is_none(), "message {seq} is in the database twice: {before:?} and {held:?}");
+            assert_eq!(
+                before,
+                parked.map(|_| Held::Parked(held.number())),
+                "message {seq} was in the database: {held:?}"
+            );
             let ever = *self.ever.entry((journal, seq)).or_insert(held.number());
             assert_eq!(ever, held.number(), "message {seq} is another one than before");
+            if let Held::Row(number) = held {
+                let last = self.state.last_rows.insert(topic_of(number), seq);
+                assert!(last.is_none_or(|last| last < seq), "message {seq} became a row after {last:?} of its topic");
+            }
+        }
+        assert!(!is_replay || transaction.held.len() == released.len(), "each parked message has an outcome");
+        for parked in &transaction.parked {
+            let number = number_in(&parked.payload).expect("a message of this world");
+            self.ever.entry((journal, parked.seq)).or_insert(number);
+            let before = self.state.held.insert((journal, parked.seq), Held::Parked(number));
+            assert!(before.is_none(), "message {} is parked and was there: {before:?}", parked.seq);
+            let id = self.next_id;
+            self.next_id += 1;
+            self.state.parked.insert(id, parked.clone());
         }
         for &(lost_from, lost_to) in &transaction.lost {
             assert!(from <= lost_from && lost_to <= to, "{lost_from}..{lost_to} lost from {from} to {to}");

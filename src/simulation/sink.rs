@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::database::{Fate, Held, Row, Server, number_in_letter, number_in_row};
+use super::database::{Fate, Held, ParkedMessage, Row, Server, number_in_letter, number_in_row};
 use super::messages::{Kind, kind_of};
 use crate::clock::Timestamp;
 use crate::journal::JournalId;
 use crate::mapping::Cell;
 use crate::message::Seq;
 use crate::sink::{
-    Batch, Class, Column, ColumnType, DeadLetterFilter, DeclaredType, Refusal, Refusals, RowEncoder, Series, Sink,
-    SinkError, StoredDeadLetter, StoredOffset, TableName, TableSchema, Unit, Witness, Written,
+    Batch, Class, ClosedTable, Column, ColumnType, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusal,
+    Refusals, RowEncoder, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, TableName, TableSchema, Unit,
+    Witness, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -24,6 +25,8 @@ pub(super) struct Transaction {
     pub(super) held: Vec<(u64, Held)>,
     /// From, to (exclusive).
     pub(super) lost: Vec<(u64, u64)>,
+    pub(super) parked: Vec<ParkedMessage>,
+    pub(super) released: Vec<i64>,
 }
 
 pub(super) struct SimSink {
@@ -103,6 +106,11 @@ impl SimSink {
         }
     }
 
+    /// The table may be closed; Rowbridge's own are not.
+    fn check_right(&self, batch: &Batch) -> Result<(), SinkError> {
+        if self.server().is_held && batch.row_count() > 0 { Err(error(Class::Table, "denied")) } else { Ok(()) }
+    }
+
     /// As a database does that knows what its table is: by the number that it was described under.
     fn check_definition(&self, batch: &Batch) -> Result<(), SinkError> {
         let now = Witness::SchemaVersion(self.server().definition);
@@ -125,8 +133,19 @@ impl SimSink {
                 held.push((unit.seq.0, Held::Row(number_in_row(unit.seq.0, &row))));
             }
         }
-        let mut lost = Vec::new();
+        let (mut lost, mut parked) = (Vec::new(), Vec::new());
         for letter in &batch.dead_letters {
+            if let Some(envelope) = &letter.envelope {
+                assert_eq!(letter.reason, "table");
+                parked.push(ParkedMessage {
+                    journal: offset.journal,
+                    seq: letter.seq.0,
+                    rule: letter.rule.as_deref().expect("a parked message has a rule").to_owned(),
+                    envelope: envelope.clone(),
+                    payload: letter.payload.clone(),
+                });
+                continue;
+            }
             if letter.reason == "lost_range" {
                 lost.push(lost_range(letter.seq.0, &letter.error));
             } else {
@@ -134,7 +153,8 @@ impl SimSink {
                 held.push((letter.seq.0, Held::Letter(number)));
             }
         }
-        Transaction { process: self.process, journal: offset.journal, from: offset.from.0, to: offset.to.0, held, lost }
+        let (from, to, released) = (offset.from.0, offset.to.0, batch.released.clone());
+        Transaction { process: self.process, journal: offset.journal, from, to, held, lost, parked, released }
     }
 
     fn refused(&self, batch: &Batch) -> Vec<usize> {
@@ -256,9 +276,7 @@ impl Sink for SimSink {
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.check()?;
-        if self.server().is_held {
-            return Err(error(Class::Table, "denied"));
-        }
+        self.check_right(batch)?;
         self.check_definition(batch)?;
         let is_whole = batch.row_count() > 0 && self.server().refuses_whole();
         if is_whole || !self.refused(batch).is_empty() {
@@ -272,9 +290,7 @@ impl Sink for SimSink {
             return self.write(series.batch()).await;
         }
         self.check()?;
-        if self.server().is_held {
-            return Err(error(Class::Table, "denied"));
-        }
+        self.check_right(series.batch())?;
         self.check_definition(series.batch())?;
         let mut is_refused = self.server().refuses_whole();
         let mut whole = self.transaction(series.batch());
@@ -286,11 +302,13 @@ impl Sink for SimSink {
             }
             // Else a journal that cannot be read for a moment is asked for ever.
             assert!(series.offset().to > reached || !series.may_advance(), "a series goes on or ends");
+            self.check_right(series.batch())?;
             self.check_definition(series.batch())?;
-            let Transaction { to, held, lost, .. } = self.transaction(series.batch());
+            let Transaction { to, held, lost, parked, .. } = self.transaction(series.batch());
             whole.to = to;
             whole.held.extend(held);
             whole.lost.extend(lost);
+            whole.parked.extend(parked);
         }
         assert_eq!((whole.from, whole.to), (series.offset().from.0, series.offset().to.0));
         if is_refused {
@@ -303,12 +321,17 @@ impl Sink for SimSink {
         self.ask().await?;
         self.check_definition(batch)?;
         let refusal = |unit| Refusal { unit, reason: "constraint", message: "refused".to_owned() };
+        if let Err(error) = self.check_right(batch) {
+            let unit = (0..batch.units.len()).find(|&unit| !batch.is_excluded(unit)).expect("it has rows");
+            return Ok(Refusals { units: Vec::new(), closed: vec![ClosedTable { unit, error }] });
+        }
         let units = self.refused(batch).into_iter().map(refusal).collect();
         Ok(Refusals { units, closed: Vec::new() })
     }
 
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         self.check()?;
+        self.check_right(batch)?;
         self.check_definition(batch)?;
         if self.server().refuses_whole() || !self.refused(batch).is_empty() {
             return Err(error(Class::Row, "refused"));
@@ -319,6 +342,39 @@ impl Sink for SimSink {
     async fn purge_dead_letters(&mut self, _: &str, _: Timestamp) -> Result<u64, SinkError> {
         self.ask().await?;
         Ok(0)
+    }
+
+    async fn parked(&mut self, _: &str) -> Result<Vec<ParkedRule>, SinkError> {
+        self.ask().await?;
+        let server = self.server();
+        let mut rules: Vec<ParkedRule> = Vec::new();
+        for parked in server.state.parked.values() {
+            match rules.iter_mut().find(|rule| rule.rule == parked.rule) {
+                Some(rule) => rule.messages += 1,
+                None => rules.push(ParkedRule { rule: parked.rule.clone(), messages: 1, since: Timestamp(0) }),
+            }
+        }
+        Ok(rules)
+    }
+
+    async fn parked_letters(
+        &mut self,
+        _: &str,
+        rules: &[&str],
+        limit: usize,
+        _: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError> {
+        self.ask().await?;
+        let server = self.server();
+        let of_rules = server.state.parked.iter().filter(|(_, parked)| rules.contains(&parked.rule.as_str()));
+        let letter = |(&id, parked): (&i64, &ParkedMessage)| ParkedLetter {
+            id,
+            rule: parked.rule.clone(),
+            seq: Seq(parked.seq),
+            envelope: parked.envelope.clone(),
+            payload: parked.payload.clone(),
+        };
+        Ok(of_rules.take(limit).map(letter).collect())
     }
 
     async fn dead_letters(&mut self, _: &str, _: &DeadLetterFilter) -> Result<Vec<StoredDeadLetter>, SinkError> {

@@ -447,7 +447,8 @@ impl<'r> World<'r> {
         let Some(process) = &self.process else { return false };
         let status = process.handle.status();
         let is_delivered = |server: &Arc<Mutex<Server>>| {
-            server.lock().unwrap().state.offsets.get(&status.id) == Some(&status.next_seq.0)
+            let server = server.lock().unwrap();
+            server.state.offsets.get(&status.id) == Some(&status.next_seq.0) && server.state.parked.is_empty()
         };
         self.broker.is_settled(&FILTERS) && self.servers.iter().all(is_delivered)
     }

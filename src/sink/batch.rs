@@ -60,6 +60,8 @@ pub struct DeadLetter {
     pub error: String,
     pub attempts: u32,
     pub created_at: Timestamp,
+    /// Of a message that is parked: see [`Message::envelope`](crate::message::Message::envelope).
+    pub envelope: Option<Vec<u8>>,
 }
 
 /// Everything that commits together.
@@ -75,6 +77,9 @@ pub struct Batch {
     pub dead_letters: Vec<DeadLetter>,
     /// Tables for which a message gave no row because of how they are: of each it must be sure that it still is so.
     pub judged: Vec<Arc<TableSchema>>,
+    /// Parked messages that are in this batch: their ids in the dead-letter table, from which they are taken out with it.
+    /// All of them must still be there.
+    pub released: Vec<i64>,
 }
 
 impl TableRows {
@@ -148,6 +153,7 @@ impl Batch {
         self.units.clear();
         self.excluded.clear();
         self.dead_letters.clear();
+        self.released.clear();
         self.judged.clear();
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod dead_letters;
 mod error;
 pub mod escape;
+mod parked;
 mod postgres;
 mod resolution;
 mod schema;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
+pub use parked::{ParkedLetter, ParkedRule};
 pub use postgres::{PostgresEncoder, PostgresSink};
 pub use resolution::{IntervalUnit, SecondDigits};
 pub use schema::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema, Witness, quote};
@@ -206,10 +208,23 @@ pub trait Sink {
     /// `Ok` only after COMMIT was confirmed. [`Class::Row`] if a unit was refused; any error leaves nothing behind.
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError>;
 
-    /// Deletes this bridge's dead letters created before `before`, in small transactions, as many as go within about a
-    /// second; returns how many. An error of class Table (the right to delete is missing) leaves rows and offset as
+    /// Deletes this bridge's dead letters created before `before`, those of parked messages excepted, in small
+    /// transactions, as many as go within about a second; returns how many. An error of class Table (the right to delete is missing) leaves rows and offset as
     /// deliverable as they were.
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError>;
+
+    /// What this bridge has parked, by rule, also of rules that are not in the configuration.
+    async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError>;
+
+    /// The oldest parked messages of these rules, in the order in which they were parked: at most `limit`, and not many
+    /// more than `bytes_max` bytes of payload; at least one if there is one.
+    async fn parked_letters(
+        &mut self,
+        bridge: &str,
+        rules: &[&str],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError>;
 
     /// This bridge's dead letters that fit, newest first. Needs no migrations, only the table.
     async fn dead_letters(

@@ -110,6 +110,39 @@ pub fn dropped(database: &str, rule: &str, reason: &str, count: u64, seqs: impl 
     error!(database, rule, reason, count, %seqs, topic, error, "messages dropped, as on_error: drop says");
 }
 
+/// A person is needed before a table takes anything more. Its rules' messages wait in the dead-letter table; others go on.
+pub fn table_parked(database: &str, table: &TableName, reason: &str, rules: &str) {
+    error!(
+        database, %table, reason, rules,
+        "only the rules of this table wait from now on: their messages are parked among the dead letters until it is mended"
+    );
+}
+
+/// The same, some time later.
+pub fn table_still_parked(database: &str, table: &TableName, reason: &str, messages: u64) {
+    warn!(database, %table, reason, messages, "the rules of this table are still parked");
+}
+
+/// Parked messages are being written; told at first and then now and then.
+pub fn parked_progress(database: &str, table: &TableName, messages: u64, left: u64) {
+    info!(database, %table, messages, left, "parked messages go in");
+}
+
+/// Nothing of the table is parked any more.
+pub fn table_unparked(database: &str, table: &TableName, messages: u64) {
+    info!(database, %table, messages, "the table takes rows: all parked messages went in, and its rules go on");
+}
+
+/// Nobody will ever take these out.
+pub fn parked_without_rule(database: &str, rule: &str, messages: u64) {
+    warn!(
+        database,
+        rule,
+        messages,
+        "messages are parked for a rule that the configuration does not have (any more): they stay dead letters"
+    );
+}
+
 /// The offset in the database is not where this process left it.
 pub fn offset_moved(metrics: &DatabaseMetrics, database: &str, why: &str) {
     metrics.retries.inc();

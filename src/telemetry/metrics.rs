@@ -80,6 +80,8 @@ pub struct Metrics {
     /// and the database does not say whose they were.
     pub rows_swallowed: Family<RuleLabels, Counter>,
     pub messages: Family<OutcomeLabels, Counter>,
+    /// Messages that wait for their rule's table to be mended.
+    pub parked: Family<RuleLabels, Gauge>,
     pub pending_messages: Family<DatabaseLabels, Gauge>,
     pub oldest_pending_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
     pub journal_bytes: Gauge,
@@ -121,6 +123,7 @@ impl Metrics {
             rows_written: Family::default(),
             rows_swallowed: Family::default(),
             messages: Family::default(),
+            parked: Family::default(),
             pending_messages: Family::default(),
             oldest_pending_seconds: Family::default(),
             journal_bytes: Gauge::default(),
@@ -178,6 +181,7 @@ impl Metrics {
             self.rows_swallowed.clone(),
         );
         registry.register("messages", "Messages by rule and outcome", self.messages.clone());
+        registry.register("parked", "Messages parked until their table takes rows", self.parked.clone());
         registry.register(
             "pending_messages",
             "Messages in the journal still to deliver",

@@ -55,7 +55,11 @@ impl Case {
             _ => ([4, 8, 16, 64][(random.next() % 4) as usize], 8_192),
         };
         let is_in_small_batches = point.name == "delivery.relocating" || point.name.contains(".series.");
-        let database_keys = if is_in_small_batches { ", batch: { max_rows: 5 }" } else { "" };
+        let database_keys = match Scenario::of(point.name, variant) {
+            Scenario::Parked => ", batch: { max_rows: 5 }, park_after: 100ms, retry: { min: 10ms, max: 50ms }",
+            _ if is_in_small_batches => ", batch: { max_rows: 5 }",
+            _ => "",
+        };
         let at = format!("{}:{}:{}", point.name, random.within(1, point.passages), random.within(0, 6));
         Case { point, variant, plan: Plan { engine, qos, segment_kib, journal_kib, database_keys }, at }
     }

@@ -21,6 +21,9 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Longer than any batch takes on a healthy database.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// See [`Database::park_after`].
+const PARK_AFTER: Duration = Duration::from_secs(30);
+
 /// A name appears in metrics, messages and environment variables.
 const NAME_BYTES_MAX: usize = 100;
 
@@ -91,6 +94,7 @@ fn decode_one(name: &str, value: &Value<'_>) -> Database {
         batch: batch(table.table("batch")),
         retry: retry(table.table("retry")),
         statement_timeout: table.duration("statement_timeout", STATEMENT_TIMEOUT, millis(100)..=millis(86_400_000)),
+        park_after: table.duration("park_after", PARK_AFTER, Duration::ZERO..=millis(86_400_000)),
     };
     table.finish();
     database

@@ -114,6 +114,7 @@ fn batch<R: RowEncoder>(mapper: &Mapper<R>) -> Batch {
         excluded: Vec::new(),
         dead_letters: Vec::new(),
         judged: Vec::new(),
+        released: Vec::new(),
     }
 }
 

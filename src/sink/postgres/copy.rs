@@ -339,6 +339,7 @@ mod tests {
             excluded: Vec::new(),
             dead_letters: Vec::new(),
             judged: Vec::new(),
+            released: Vec::new(),
         }
     }
 

@@ -63,15 +63,16 @@ struct Columns<'a> {
     errors: Vec<Cow<'a, str>>,
     attempts: Vec<i32>,
     created_at: Vec<Timestamptz>,
+    envelopes: Vec<Option<&'a [u8]>>,
 }
 
 /// Inserts `letters` within the transaction that `client` is in. All statements are sent before the first answer.
 pub(super) async fn insert(session: &Session, sql: &Sql, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
     let statement = format!(
         "INSERT INTO {} (bridge, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, \
-         attempts, created_at) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], \
+         attempts, created_at, envelope) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], \
          $5::text[], $6::smallint[], $7::boolean[], $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::int[], \
-         $13::timestamptz[])",
+         $13::timestamptz[], $14::bytea[])",
         sql.dead_letters
     );
     let bridge = session.bridge(bridge);
@@ -96,8 +97,9 @@ async fn insert_chunk(session: &Session, statement: &str, bridge: &str, letters:
         columns.errors.push(repertoire.storable(&letter.error));
         columns.attempts.push(i32::try_from(letter.attempts).unwrap_or(i32::MAX));
         columns.created_at.push(letter.created_at.into());
+        columns.envelopes.push(letter.envelope.as_deref());
     }
-    let parameters: [(&(dyn ToSql + Sync), Type); 13] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 14] = [
         (&bridge, Type::TEXT),
         (&columns.rules, Type::TEXT_ARRAY),
         (&columns.seqs, Type::INT8_ARRAY),
@@ -112,6 +114,7 @@ async fn insert_chunk(session: &Session, statement: &str, bridge: &str, letters:
         (&columns.errors, Type::TEXT_ARRAY),
         (&columns.attempts, Type::INT4_ARRAY),
         (&columns.created_at, Type::TIMESTAMPTZ_ARRAY),
+        (&columns.envelopes, Type::BYTEA_ARRAY),
     ];
     session.client().execute_typed(statement, &parameters).await.map(drop)
 }
@@ -161,11 +164,11 @@ pub(super) fn rewrite_strings(value: &mut Value, rewrite: &impl Fn(&str) -> Stri
     }
 }
 
-/// Deletes this bridge's letters from before `before`, a bounded number at a time, each in a transaction of its own, as far as
+/// Deletes this bridge's letters from before `before`, those of parked messages excepted, a bounded number at a time, each in a transaction of its own, as far as
 /// [`PURGE_TIME_MAX`] allows.
 pub(super) async fn purge(session: &Session, sql: &Sql, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
     let delete = format!(
-        "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE bridge = $1 AND created_at < $2 ORDER BY created_at \
+        "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE bridge = $1 AND created_at < $2 AND reason <> 'table' ORDER BY created_at \
          LIMIT $3)",
         sql.dead_letters
     );
@@ -208,6 +211,7 @@ mod tests {
             error: String::new(),
             attempts: 1,
             created_at: Timestamp(0),
+            envelope: None,
         }
     }
 

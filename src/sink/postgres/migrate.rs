@@ -13,13 +13,19 @@ use super::transaction::{Sql, commit};
 use crate::sink::{Class, SinkError, quote};
 
 /// The steps, in order; the first is version 1.
-const STEPS: &[&str] = &[include_str!("../../../migrations/postgres/0001_offsets_and_dead_letters.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_offsets_and_dead_letters.sql"),
+    include_str!("../../../migrations/postgres/0002_parked_messages.sql"),
+];
 
 /// First key of the advisory lock ("rowb"); the second is the schema's hash.
 const LOCK: i32 = 0x726f_7762;
 
 const VERSION_TABLE: &str = "rowbridge_schema_version";
 const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
+
+/// Of the dead letters: tells whether tables that were made by hand are of the last step.
+const NEWEST_COLUMN: &str = "envelope";
 
 /// SQLSTATE: there is no such schema.
 const INVALID_SCHEMA_NAME: &str = "3F000";
@@ -31,12 +37,16 @@ const ADVICE: &str =
 
 /// Brings the tables up to date.
 pub(super) async fn migrate(session: &Session, sql: &Sql) -> Result<(), SinkError> {
-    if is_current(session, sql).await? {
+    let standing = standing(session, sql).await?;
+    if standing == Standing::Current {
         return Ok(());
     }
     match apply(session, sql).await {
         Err(error) if error.class != Class::Transient => Err(SinkError {
-            message: format!("{}\n{}", error.message, by_hand(&sql.schema, &sql.role, &error.code)),
+            message: match standing {
+                Standing::MadeByHand => format!("{}\n{}", error.message, later_steps(&sql.schema)),
+                _ => format!("{}\n{}", error.message, by_hand(&sql.schema, &sql.role, &error.code)),
+            },
             advice: ADVICE,
             ..error
         }),
@@ -44,17 +54,34 @@ pub(super) async fn migrate(session: &Session, sql: &Sql) -> Result<(), SinkErro
     }
 }
 
-/// Whether nothing is to be done: the version is this program's, or the tables were made by hand.
-async fn is_current(session: &Session, sql: &Sql) -> Result<bool, SinkError> {
+/// How far the tables are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// They are of this program's version, or were made by hand and have all that it needs.
+    Current,
+    /// They were made by hand, and lack what a later step adds.
+    MadeByHand,
+    Behind,
+}
+
+async fn standing(session: &Session, sql: &Sql) -> Result<Standing, SinkError> {
     const STANDING: &str = "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-                            ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY($2)";
+                            ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY($2) \
+                            UNION ALL SELECT a.attname::text FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c \
+                            ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                            WHERE n.nspname = $1 AND c.relname = 'rowbridge_dead_letters' AND a.attname = 'envelope'";
     let names = [VERSION_TABLE, OWN_TABLES[0], OWN_TABLES[1]];
     let (schema, names) = (sql.schema.as_str(), names.as_slice());
     let parameters = [(&schema as _, Type::TEXT), (&names as _, Type::TEXT_ARRAY)];
     let rows = session.wait(1, DOING, session.client().query_typed(STANDING, &parameters)).await?;
     let standing: Vec<&str> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
     if !standing.contains(&VERSION_TABLE) {
-        return Ok(OWN_TABLES.iter().all(|table| standing.contains(table)));
+        let has_tables = OWN_TABLES.iter().all(|table| standing.contains(table));
+        return Ok(match (has_tables, standing.contains(&NEWEST_COLUMN)) {
+            (true, true) => Standing::Current,
+            (true, false) => Standing::MadeByHand,
+            (false, _) => Standing::Behind,
+        });
     }
     let version = session.wait(1, DOING, version(session, sql)).await?;
     if version > 0 && !standing.contains(&OWN_TABLES[0]) {
@@ -68,7 +95,8 @@ async fn is_current(session: &Session, sql: &Sql) -> Result<bool, SinkError> {
             "a newer Rowbridge has been here: run that one",
         ));
     }
-    Ok(version == STEPS.len() && standing.contains(&OWN_TABLES[1]))
+    let is_current = version == STEPS.len() && standing.contains(&OWN_TABLES[1]);
+    Ok(if is_current { Standing::Current } else { Standing::Behind })
 }
 
 async fn version(session: &Session, sql: &Sql) -> Result<usize, Error> {
@@ -121,6 +149,11 @@ fn offsets_dropped(session: &Session, sql: &Sql) -> SinkError {
         sql.offsets,
     );
     own(Class::Table, "offsets_dropped", message, "make the table again, with the row that says where delivery stands")
+}
+
+/// What an administrator would run who made the tables with the first step.
+fn later_steps(schema: &str) -> String {
+    format!("SET search_path = {};\n{}", quote(schema), STEPS[1..].join("\n"))
 }
 
 /// What an administrator would run, so that Rowbridge can make its tables itself.

@@ -5,7 +5,7 @@
 //! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
 //! | `server` | what it is, and which characters its database holds |
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
-//! | `offsets`, `dead_letters`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
+//! | `offsets`, `dead_letters`, `parked`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema`, `witness` | the live table, and whether it still is as it was read |
 //! | `absent`, `rights` | what stands in place of a table that is not there; which rights are missing |
 //! | `encode`, `copy`, `insert` | rows: their form, and their way into a table |
@@ -25,6 +25,7 @@ mod insert;
 mod letters;
 mod migrate;
 mod offsets;
+mod parked;
 mod rights;
 mod schema;
 mod series;
@@ -48,8 +49,8 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{Sql, around};
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
-    TableName, TableSchema, Written, quote, rename_bridge_sql,
+    Batch, Class, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError,
+    StoredDeadLetter, StoredOffset, TableName, TableSchema, Written, quote, rename_bridge_sql,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
@@ -287,6 +288,20 @@ impl Sink for PostgresSink {
 
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
         self.run(async |session, sql| dead_letters::purge(session, sql, bridge, before).await).await
+    }
+
+    async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError> {
+        self.run(async |session, sql| parked::rules(session, sql, bridge).await).await
+    }
+
+    async fn parked_letters(
+        &mut self,
+        bridge: &str,
+        rules: &[&str],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError> {
+        self.run(async |session, sql| parked::letters(session, sql, bridge, rules, limit, bytes_max).await).await
     }
 
     async fn dead_letters(

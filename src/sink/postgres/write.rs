@@ -25,7 +25,7 @@ use super::copy::{self, Rows, Start};
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
-use super::{dead_letters, offsets};
+use super::{dead_letters, offsets, parked};
 use crate::sink::{Batch, SinkError, Written};
 
 pub(super) const BEGINNING: &str = "beginning a transaction";
@@ -66,19 +66,22 @@ pub(super) async fn begin(
 ) -> Result<Vec<Option<Statement>>, SinkError> {
     let client = session.client();
     let letters = if with_letters { batch.dead_letters.as_slice() } else { &[] };
+    let released = if with_letters { batch.released.as_slice() } else { &[] };
     let all = async {
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
             offsets::compare_and_swap(session, sql, &batch.offset),
             dead_letters::insert(session, sql, &batch.offset.bridge, letters),
+            parked::release(session, sql, &batch.offset.bridge, released),
             join_all(tables.iter().map(|rows| rows.prepare(client))),
         )
     };
-    let (begun, moved, inserted, prepared) = session.patience(4, BEGINNING, all).await?;
+    let (begun, moved, inserted, released, prepared) = session.patience(5, BEGINNING, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+    released.map_err(|error| parked::moved_or_failed(session, &error))?;
     let named = prepared.into_iter().zip(tables);
     named.map(|(statement, rows)| statement.map_err(|error| session.explain(&error, &rows.doing()))).collect()
 }
@@ -92,12 +95,14 @@ async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Resu
             client.batch_execute(&sql.begin),
             offsets::compare_and_swap(session, sql, &batch.offset),
             dead_letters::insert(session, sql, &batch.offset.bridge, &batch.dead_letters),
+            parked::release(session, sql, &batch.offset.bridge, &batch.released),
             expected.commit(client),
         )
     };
-    let (begun, moved, inserted, closing) = session.committing(5, pin!(all)).await?;
+    let (begun, moved, inserted, released, closing) = session.committing(6, pin!(all)).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+    released.map_err(|error| parked::moved_or_failed(session, &error))?;
     closing.explain(session)
 }

@@ -142,8 +142,8 @@ pub(super) fn add_dead_letters(connection: &Connection, bridge: &str, letters: &
     let mut statement = connection
         .prepare_cached(
             "INSERT INTO rowbridge_dead_letters (bridge, rule, seq, received_at, topic, qos, retain, properties,
-                 payload, reason, error, attempts, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 payload, reason, error, attempts, created_at, envelope)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )
         .map_err(failed)?;
     for letter in letters {
@@ -163,6 +163,7 @@ pub(super) fn add_dead_letters(connection: &Connection, bridge: &str, letters: &
                     letter.error,
                     letter.attempts,
                     own_timestamp(letter.created_at),
+                    letter.envelope,
                 ])
             })
             .map_err(failed)?;
@@ -170,14 +171,14 @@ pub(super) fn add_dead_letters(connection: &Connection, bridge: &str, letters: &
     Ok(())
 }
 
-/// Deletes this bridge's dead letters created before `before`, as far as [`PURGE_TIME_MAX`] allows; how many.
+/// Deletes this bridge's dead letters created before `before`, those of parked messages excepted, as far as [`PURGE_TIME_MAX`] allows; how many.
 pub(super) fn purge_dead_letters(connection: &Connection, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
     let failed = |error: rusqlite::Error| sink_error("cannot purge rowbridge_dead_letters", &error, Moment::Elsewhere);
     let begun = Instant::now();
     let mut statement = connection
         .prepare_cached(
             "DELETE FROM rowbridge_dead_letters WHERE id IN
-                 (SELECT id FROM rowbridge_dead_letters WHERE bridge = ?1 AND created_at < ?2
+                 (SELECT id FROM rowbridge_dead_letters WHERE bridge = ?1 AND created_at < ?2 AND reason <> 'table'
                   ORDER BY created_at LIMIT ?3)",
         )
         .map_err(failed)?;

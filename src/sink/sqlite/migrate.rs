@@ -10,7 +10,10 @@ use crate::clock;
 use crate::sink::{Class, SinkError};
 
 /// Step `n` brings version `n` to `n + 1`. Released steps are never changed.
-const STEPS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_offsets_and_dead_letters.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_offsets_and_dead_letters.sql"),
+    include_str!("../../../migrations/sqlite/0002_parked_messages.sql"),
+];
 
 /// Brings the database to this program's version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), SinkError> {

@@ -12,6 +12,7 @@ mod letters;
 mod log_index;
 mod migrate;
 mod number;
+mod parked;
 mod room;
 mod schema;
 mod series;
@@ -32,8 +33,8 @@ use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset,
-    TableName, TableSchema, Written, rename_bridge_sql,
+    Batch, Class, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError,
+    StoredDeadLetter, StoredOffset, TableName, TableSchema, Written, rename_bridge_sql,
 };
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
@@ -243,6 +244,20 @@ impl Sink for SqliteSink {
         self.with_connection(|connection| ledger::purge_dead_letters(connection, bridge, before))
     }
 
+    async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError> {
+        self.with_connection(|connection| parked::rules(connection, bridge))
+    }
+
+    async fn parked_letters(
+        &mut self,
+        bridge: &str,
+        rules: &[&str],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError> {
+        self.with_connection(|connection| parked::letters(connection, bridge, rules, limit, bytes_max))
+    }
+
     async fn dead_letters(
         &mut self,
         bridge: &str,
@@ -276,6 +291,7 @@ mod tests {
             batch: BatchLimits { max_rows: 5000, max_bytes: 8 << 20, max_wait: Duration::from_millis(5) },
             retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) },
             statement_timeout: Duration::from_millis(100),
+            park_after: Duration::from_secs(30),
         });
         sink.connect().await.unwrap();
         sink.start_offset("gw1", JOURNAL, Seq(1)).await.unwrap();
@@ -304,6 +320,7 @@ mod tests {
             error: "not JSON".to_owned(),
             attempts: 1,
             created_at: Timestamp(0),
+            envelope: None,
         };
         let offset = OffsetMove { bridge: "gw1".into(), journal: JOURNAL, from: Seq(1), to: Seq(2) };
         Batch {
@@ -313,6 +330,7 @@ mod tests {
             excluded: Vec::new(),
             dead_letters: vec![letter],
             judged: Vec::new(),
+            released: Vec::new(),
         }
     }
 

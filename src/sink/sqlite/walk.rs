@@ -16,7 +16,7 @@ use rusqlite::{Connection, Transaction, ffi};
 
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
-use super::{ledger, witness};
+use super::{ledger, parked, witness};
 use crate::sink::{Batch, Class, ClosedTable, Refusal, Refusals, SinkError, TableName, Written};
 
 /// The units refused, and the tables that take none, leaving nothing behind.
@@ -36,6 +36,7 @@ pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Resu
     witness::check(witness::current(&transaction)?, batch.tables_at_stake())?;
     ledger::move_offset(&transaction, &batch.offset)?;
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
+    parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
     let walked = walk(&transaction, batch, kept)?;
     if let Some((_, refused)) = walked.refused.into_iter().next() {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
-use super::{ledger, witness};
+use super::{ledger, parked, witness};
 use crate::sink::written::sole_rule;
 use crate::sink::{Batch, Class, SinkError, TableRows, Written, quote};
 
@@ -64,6 +64,7 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
     }
     crash_point!("sqlite.rows.written");
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
+    parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
     crash_point!("sqlite.letters.written");
     transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
     crash_point!("sqlite.committed");

@@ -103,6 +103,24 @@ impl Database {
         }
     }
 
+    /// Until it is put back, there is no table for the rows.
+    pub(crate) fn take_table_away(&self) {
+        self.run("ALTER TABLE readings RENAME TO readings_away");
+    }
+
+    pub(crate) fn put_table_back(&self) {
+        self.run("ALTER TABLE readings_away RENAME TO readings");
+    }
+
+    fn run(&self, sql: &str) {
+        match self {
+            Database::Sqlite { file } => sqlite(file).execute_batch(sql).unwrap(),
+            Database::Postgres { server, schema } => {
+                server.psql(SHARED_DATABASE, &format!("SET search_path = {schema}; {sql}"));
+            }
+        }
+    }
+
     /// Keeps the bridge from committing anything until the lock is dropped.
     pub(crate) fn lock(&self) -> Lock {
         match self {
@@ -160,7 +178,7 @@ fn query(schema: &str, payload: &str, has_tables: bool) -> String {
     if has_tables {
         query.push_str(&format!(
             " UNION ALL SELECT 'd|' || seq || '|' || topic || '|' || reason || '|' || {payload} \
-             FROM {schema}rowbridge_dead_letters \
+             FROM {schema}rowbridge_dead_letters WHERE reason <> 'table' \
              UNION ALL SELECT 'o|' || next_seq FROM {schema}rowbridge_offsets"
         ));
     }

@@ -46,6 +46,8 @@ pub(super) enum Scenario {
     Full,
     /// Dies while it catches up with what waited for the database.
     CatchUp,
+    /// Dies while its table is bad, or while what was parked goes in.
+    Parked,
     /// Two processes deliver the same journal.
     SecondInstance,
     /// SIGTERM under load.
@@ -64,6 +66,8 @@ impl Scenario {
             _ if point.starts_with("journal.headless.") => Scenario::Headless,
             _ if point.starts_with("journal.trim.") => Scenario::Full,
             "delivery.relocating" => Scenario::SecondInstance,
+            "delivery.parking" => Scenario::Parked,
+            _ if point.starts_with("delivery.replay.") => Scenario::Parked,
             "stop.grace_over" => Scenario::StopHeldUp,
             "stop.second_signal" => Scenario::StopTwice,
             _ if point.contains(".series.") => Scenario::CatchUp,
@@ -88,6 +92,7 @@ impl Scenario {
             Scenario::Headless => headless(round, point),
             Scenario::Full => full(round, point),
             Scenario::CatchUp => catch_up(round, point),
+            Scenario::Parked => parked(round, point),
             Scenario::SecondInstance => second_instance(round, point),
             Scenario::Stop => stop(round, point),
             Scenario::StopHeldUp | Scenario::StopTwice => stop_held_up(round, point, self == Scenario::StopTwice),
@@ -253,6 +258,31 @@ fn catch_up(round: &mut Round, point: &str) {
         }
     }
     panic!("the bridge never came to its crash point");
+}
+
+/// The table is away for a while, longer than the database is held for it.
+fn parked(round: &mut Round, point: &str) {
+    let database = Arc::clone(&round.database);
+    round.spawn(Some(point));
+    round.wait_ready_or_dead(Some(point));
+    round.publish_until_dead(BEFORE / 4, Some(point));
+    database.take_table_away();
+    let mut seen = Seen::Ready;
+    while seen == Seen::Ready && round.bridge.status()["databases"]["target"]["parked"][0].is_null() {
+        seen = round.publish_until_dead(1, Some(point));
+    }
+    if seen == Seen::Ready {
+        seen = round.publish_until_dead(BEFORE, Some(point));
+    }
+    database.put_table_back();
+    let mut left = TRICKLE;
+    while seen == Seen::Ready {
+        assert!(left > 0, "the bridge never came to its crash point");
+        left -= 1;
+        seen = round.publish_until_dead(1, Some(point));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    start_again(round);
 }
 
 /// Both instances read the same offset and try to move it; one of them finds that it moved.

@@ -1,0 +1,33 @@
+//! Messages that wait in the dead-letter table, with reason `table`, until their rule's table is mended.
+
+use crate::clock::Timestamp;
+use crate::message::{DecodeError, Message, Seq};
+
+/// What is parked of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedRule {
+    /// Its name; it may not be in the configuration any more.
+    pub rule: String,
+    pub messages: u64,
+    /// When the oldest of them was parked.
+    pub since: Timestamp,
+}
+
+/// A parked message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedLetter {
+    /// In the dead-letter table; ascending in the order in which messages were parked.
+    pub id: i64,
+    pub rule: String,
+    pub seq: Seq,
+    /// See [`Message::envelope`].
+    pub envelope: Vec<u8>,
+    pub payload: Vec<u8>,
+}
+
+impl ParkedLetter {
+    /// The message as it came. Only somebody who changed the row by hand makes it an error.
+    pub fn message(&self) -> Result<Message<'_>, DecodeError> {
+        Message::from_envelope(self.seq, &self.envelope, &self.payload)
+    }
+}

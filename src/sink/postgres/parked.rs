@@ -1,0 +1,112 @@
+//! Parked messages: counted, read in order, taken out in the transaction that writes their rows.
+
+use std::borrow::Cow;
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
+
+use super::failure::own;
+use super::session::Session;
+use super::transaction::Sql;
+use crate::clock::Timestamp;
+use crate::message::Seq;
+use crate::sink::{Class, ParkedLetter, ParkedRule, SinkError, escape};
+
+const READING: &str = "reading the parked messages";
+pub(super) const RELEASING: &str = "taking parked messages out";
+
+/// What a release ends with that did not find all of its letters: its SQL divides by the outcome.
+const DIVISION_BY_ZERO: &str = "22012";
+
+/// What is parked, by rule.
+pub(super) async fn rules(session: &Session, sql: &Sql, bridge: &str) -> Result<Vec<ParkedRule>, SinkError> {
+    let query = format!(
+        "SELECT rule, pg_catalog.count(*), (pg_catalog.date_part('epoch', pg_catalog.min(created_at)) * 1000000)::bigint \
+         FROM {} WHERE bridge = $1 AND reason = 'table' AND rule IS NOT NULL AND envelope IS NOT NULL GROUP BY rule",
+        sql.dead_letters
+    );
+    session.settle_bridge(bridge).await?;
+    let bridge = session.bridge(bridge);
+    let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT)];
+    let rows = session.wait(1, READING, session.client().query_typed(&query, &parameters)).await?;
+    rows.iter().map(|row| rule(row).map_err(|error| session.explain(&error, READING))).collect()
+}
+
+fn rule(row: &Row) -> Result<ParkedRule, Error> {
+    let (rule, messages): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(ParkedRule {
+        rule: escape::decode(&rule).into_owned(),
+        messages: messages.unsigned_abs(),
+        since: Timestamp(row.try_get(2)?),
+    })
+}
+
+/// The oldest parked messages of these rules, at most `limit`, and one more than `bytes_max` of payload has room for.
+pub(super) async fn letters(
+    session: &Session,
+    sql: &Sql,
+    bridge: &str,
+    rules: &[&str],
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Vec<ParkedLetter>, SinkError> {
+    let query = format!(
+        "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(pg_catalog.octet_length(payload)) \
+         OVER (ORDER BY id) - pg_catalog.octet_length(payload) AS before FROM (SELECT id, rule, seq, envelope, payload \
+         FROM {} WHERE bridge = $1 AND reason = 'table' AND envelope IS NOT NULL AND rule = ANY ($2) ORDER BY id \
+         LIMIT $3) AS oldest) AS counted WHERE before <= $4 ORDER BY id",
+        sql.dead_letters
+    );
+    let bridge = session.bridge(bridge);
+    let repertoire = session.server().repertoire;
+    let rules: Vec<Cow<'_, str>> = rules.iter().map(|rule| repertoire.storable(rule)).collect();
+    let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    let (limit, bytes_max) = (number(limit), number(bytes_max));
+    let parameters = [
+        (&bridge as &(dyn ToSql + Sync), Type::TEXT),
+        (&rules, Type::TEXT_ARRAY),
+        (&limit, Type::INT8),
+        (&bytes_max, Type::INT8),
+    ];
+    let rows = session.wait(1, READING, session.client().query_typed(&query, &parameters)).await?;
+    rows.iter().map(|row| letter(row).map_err(|error| session.explain(&error, READING))).collect()
+}
+
+fn letter(row: &Row) -> Result<ParkedLetter, Error> {
+    let (rule, seq): (String, i64) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(ParkedLetter {
+        id: row.try_get(0)?,
+        rule: escape::decode(&rule).into_owned(),
+        seq: Seq(u64::try_from(seq).unwrap_or_default()),
+        envelope: row.try_get(3)?,
+        payload: row.try_get(4)?,
+    })
+}
+
+/// Takes these out, in the transaction that is open. If one is not there any more, the statement fails, and the transaction
+/// with it: somebody else took it out, or an earlier commit of ours was applied after all.
+pub(super) async fn release(session: &Session, sql: &Sql, bridge: &str, ids: &[i64]) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let delete = format!(
+        "WITH gone AS (DELETE FROM {} WHERE id = ANY ($1) AND bridge = $2 AND reason = 'table' RETURNING 1) \
+         SELECT 1 / (CASE WHEN pg_catalog.count(*) = $3 THEN 1 ELSE 0 END) FROM gone",
+        sql.dead_letters
+    );
+    let bridge = session.bridge(bridge);
+    let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    let parameters = [(&ids as &(dyn ToSql + Sync), Type::INT8_ARRAY), (&bridge, Type::TEXT), (&count, Type::INT8)];
+    session.client().query_typed(&delete, &parameters).await.map(drop)
+}
+
+/// What a failed [`release`] means.
+pub(super) fn moved_or_failed(session: &Session, error: &Error) -> SinkError {
+    if error.code().is_some_and(|code| code.code() == DIVISION_BY_ZERO) {
+        let message = format!("{RELEASING} ({}): one of them is not there any more", session.at());
+        let advice = "another Rowbridge with this bridge name may be running, or an earlier commit was applied after all; \
+                      the offset and the parked messages are read again";
+        return own(Class::OffsetMoved, "parked", message, advice);
+    }
+    super::offsets::ours(session.explain(error, RELEASING))
+}
