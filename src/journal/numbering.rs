@@ -7,15 +7,15 @@
 //! redelivery: the lowest-free kind never gives such a number, the second kind not after a reconnect, the third begins
 //! anew sooner. A number that goes back begins the judgement anew.
 
-/// So many numbers in a row make a broker one that counts. Ten times the longest window that a broker is known to count
-/// within (rumqttd, 100), and no fewer than `mqtt.receive_maximum` lets it have by default.
-const RUN_MIN: u16 = 1_000;
+/// So many numbers in a row make a broker one that counts: as many as the longest window that a broker is known to count
+/// within (rumqttd), so that it has begun anew before.
+const RUN_MIN: u16 = 100;
 
 /// A step of at most so many numbers goes forward; a longer one goes back.
 const FORWARD_MAX: u32 = 32_767;
 
-/// How many numbers QoS 1 messages may have taken between two QoS 2 messages for the second to follow the first. More say
-/// nothing: by chance, one number of a thousand lies that near.
+/// How many numbers QoS 1 messages may have taken between two QoS 2 messages for the second to follow the first. A number
+/// from anywhere lies that near by chance once in a thousand times.
 const PASSED_MAX: u64 = 64;
 
 /// What the last numbers said.

@@ -1,5 +1,6 @@
 //! A broker that breaks every rule it can, from a seed: it lies about the session, withholds and refuses, uses packet
-//! identifiers twice, repeats with and without DUP, releases what it never sent, cuts packets in two and sends garbage.
+//! identifiers twice, repeats with and without DUP, releases what it never sent, uses topic aliases as it likes, cuts
+//! packets in two and sends garbage.
 //!
 //! Whatever it does: what was acknowledged is journaled, acknowledgements come in the order of the messages, the session
 //! does not panic, and once the broker behaves it works at once.
@@ -45,6 +46,7 @@ struct Figures {
     messages: u64,
     acknowledged: u64,
     lies: u64,
+    aliases: u64,
     cuts: u64,
 }
 
@@ -121,6 +123,14 @@ impl Hostile {
         let mut publish = Publish::new(qos, if qos == 0 { 0 } else { id }, payload.clone());
         // MQTT knows no repetition at QoS 0.
         publish.dup = qos > 0 && self.dice.once_in(2);
+        if self.version == Version::V5 && self.dice.once_in(8) {
+            // Allowed or not, announced or not, with the topic or in its place.
+            publish = publish.alias(self.dice.below(5) as u16);
+            if self.dice.once_in(2) {
+                publish = publish.topic("");
+            }
+            self.figures.aliases += 1;
+        }
         self.sent.push(payload.clone());
         self.figures.messages += 1;
         if qos > 0 {
@@ -177,6 +187,7 @@ async fn round(seed: u64) -> Figures {
     let broker = FakeBroker::start().await;
     let mut client = Client::new(version, broker.port());
     client.config.retry = Retry { min: Duration::from_millis(2), max: Duration::from_millis(5) };
+    client.config.topic_alias_maximum = 3 * (seed / 2 % 2) as u16;
     let running = client.start();
     let mut hostile = Hostile {
         dice: Dice::new(seed),
@@ -219,6 +230,7 @@ fn a_hostile_broker_neither_stops_the_session_nor_makes_it_forget_what_it_acknow
             sum.messages += figures.messages;
             sum.acknowledged += figures.acknowledged;
             sum.lies += figures.lies;
+            sum.aliases += figures.aliases;
             sum.cuts += figures.cuts;
         }
     }
@@ -228,6 +240,7 @@ fn a_hostile_broker_neither_stops_the_session_nor_makes_it_forget_what_it_acknow
         ("messages", sum.messages),
         ("acknowledged", sum.acknowledged),
         ("sessions_pretended", sum.lies),
+        ("aliases", sum.aliases),
         ("cuts", sum.cuts),
     ]);
 }

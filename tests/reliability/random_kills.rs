@@ -1,6 +1,9 @@
 //! Kills at random instants under load, with small segments, while Mosquitto is ended and started again, and Postgres
 //! with all its sessions killed.
 //!
+//! A restarted Mosquitto sends messages again whose PUBREL it had sent. What comes twice at QoS 2 must be accounted for by
+//! that, one by one, from its log.
+//!
 //! Mosquitto is ended by SIGTERM: killed, it would lose what it had taken since it last wrote its file, and with it
 //! messages that no bridge ever saw.
 
@@ -36,6 +39,8 @@ struct Figures {
     postgres_kills: AtomicU64,
     messages: AtomicU64,
     repeated_at_qos_1: AtomicU64,
+    /// At QoS 2, of PUBLISHes that Mosquitto sent again after their PUBREL.
+    repeated_by_the_broker: AtomicU64,
 }
 
 /// Seeds 1 to 8 are each combination once: engine, quality of service, and whether the services fail too.
@@ -108,7 +113,9 @@ fn take_round(services: &mut Services, seed: u64, figures: &Figures) {
         kill_at_random(services, &case, &mut round, &load, figures);
         load.finish();
         figures.messages.fetch_add(count, Ordering::Relaxed);
-        figures.repeated_at_qos_1.fetch_add(round.finish(), Ordering::Relaxed);
+        let repeated = round.finish_beside(&services.broker);
+        let counter = if case.plan.qos == 2 { &figures.repeated_by_the_broker } else { &figures.repeated_at_qos_1 };
+        counter.fetch_add(repeated, Ordering::Relaxed);
     }));
     if let Err(panic) = played {
         println!(
@@ -143,7 +150,7 @@ fn a_bridge_killed_at_random_instants_while_its_services_fail_loses_nothing() {
         ("postgres_kills", count(&figures.postgres_kills)),
         ("messages", count(&figures.messages)),
         ("lost", 0),
-        ("repeated_at_qos_2", 0),
+        ("repeated_at_qos_2_by_the_broker", count(&figures.repeated_by_the_broker)),
         ("repeated_at_qos_1", count(&figures.repeated_at_qos_1)),
     ]);
 }

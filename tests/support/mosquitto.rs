@@ -1,5 +1,6 @@
 //! A private Mosquitto: its own folder, its own port, its own configuration; killed and restarted at will.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::TcpStream;
@@ -70,6 +71,30 @@ impl Mosquitto {
     /// What the broker wrote, for tests about what the bridge sent.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// How often clients whose id begins so were sent a QoS 2 PUBLISH again after its PUBREL and before its PUBCOMP came,
+    /// against MQTT. A restarted Mosquitto does so, and a client that does not know yet how it numbers stores the message
+    /// again.
+    pub(crate) fn published_after_release(&self, client: &str) -> u64 {
+        let mut released = HashSet::new();
+        let mut count = 0;
+        for line in self.log().lines() {
+            // The client's name, and the number behind the mark.
+            let packet = |what: &str, mark: &str| {
+                let (name, rest) = line.split_once(what)?.1.split_once(' ')?;
+                let digits = rest.split_once(mark)?.1.split(|c: char| !c.is_ascii_digit()).next()?;
+                name.starts_with(client).then(|| (name.to_owned(), digits.to_owned()))
+            };
+            if let Some(id) = packet("Sending PUBREL to ", "(m") {
+                released.insert(id);
+            } else if let Some(id) = packet("Received PUBCOMP from ", "(Mid: ") {
+                released.remove(&id);
+            } else if let Some(id) = packet("Sending PUBLISH to ", "(d1, q2, r0, m") {
+                count += u64::from(released.contains(&id));
+            }
+        }
+        count
     }
 
     /// SIGTERM: with persistence, everything is saved.
