@@ -46,8 +46,8 @@ struct Suspect {
     /// Connections that ended while nothing else was unanswered, since the broker last answered for it.
     cuts: u32,
     left_out: Option<LeftOut>,
-    /// It was shown as the culprit.
-    is_told: bool,
+    /// Why it is left out, in words, once it was shown as the culprit.
+    error: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +145,18 @@ impl Caution {
         (until > now).then_some(until)
     }
 
+    /// Remembers how a culprit is shown.
+    pub(super) fn shown(&mut self, filter: &str, error: String) {
+        if let Some(suspect) = self.suspects.get_mut(filter) {
+            suspect.error = Some(error);
+        }
+    }
+
+    /// How `filter` is shown if it is a culprit.
+    pub(super) fn error(&self, filter: &str) -> Option<&str> {
+        self.suspects.get(filter)?.error.as_deref()
+    }
+
     /// Whether each packet must be answered before the next is sent.
     pub(super) fn is_careful(&self) -> bool {
         self.is_careful
@@ -230,7 +242,7 @@ impl Caution {
         if suspect.cuts < CUTS && was_left_out.is_none() && evidence != Evidence::Certain {
             return Finding::Searching;
         }
-        let is_news = !std::mem::replace(&mut suspect.is_told, true);
+        let is_news = suspect.error.is_none();
         let first = self.left_out_first;
         let wait = was_left_out.map_or(first, |left_out| (left_out.wait * 2).min(first * LEFT_OUT_MAX));
         let left_out = LeftOut { until: now + wait, wait };
@@ -262,7 +274,11 @@ mod tests {
     }
 
     fn ended(caution: &mut Caution, unanswered: &[&str], evidence: Evidence) -> Finding {
-        caution.ended(&filters(unanswered), evidence, |_, _| true, Instant::now())
+        let found = caution.ended(&filters(unanswered), evidence, |_, _| true, Instant::now());
+        if let Finding::Culprit { filter, .. } = &found {
+            caution.shown(filter, "it is the one".into());
+        }
+        found
     }
 
     fn culprit(filter: &str, seconds: u64, is_news: bool) -> Finding {
@@ -351,6 +367,7 @@ mod tests {
         let mut caution = nothing_known();
         for is_news in [true, false] {
             let found = caution.ended(&filters(&["a"]), Evidence::Certain, |_, _| false, Instant::now());
+            caution.shown("a", "it is the one".into());
             assert_eq!(found, Finding::Culprit { filter: "a".into(), left_out: None, is_news });
             assert!(!caution.is_barred("a", Instant::now()));
         }

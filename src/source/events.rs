@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::caution::Caution;
 use super::limits::Limits;
 use super::reason;
 use super::reconcile::Answer;
@@ -203,7 +204,7 @@ impl Events {
         );
     }
 
-    /// A connection ended on one filter. `did` says how.
+    /// A connection ended on one filter. `did` says how. Returns how that is shown.
     pub(super) fn culprit(
         &self,
         filter: &str,
@@ -211,10 +212,10 @@ impl Events {
         left_out: Option<Duration>,
         is_news: bool,
         plan: &Subscriptions,
-    ) {
+    ) -> String {
         let Some(subscription) = plan.get(filter) else {
             tracing::warn!(filter, did, "the broker ends the connection when told to unsubscribe; the filter stays");
-            return;
+            return format!("the broker ends the connection instead of giving it up ({did})");
         };
         let rules = subscription.rules.join(", ");
         let again = left_out.map_or("on every connection".to_owned(), |wait| format!("in {} s", wait.as_secs().max(1)));
@@ -245,9 +246,10 @@ impl Events {
         );
         self.status.update(|now| {
             if let Some(known) = now.subscriptions.iter_mut().find(|known| known.filter == filter) {
-                (known.qos_granted, known.error) = (None, Some(error));
+                (known.qos_granted, known.error) = (None, Some(error.clone()));
             }
         });
+        error
     }
 
     /// The journal lost what it had not made durable; the broker will send it again.
@@ -266,7 +268,7 @@ impl Events {
         version: MqttVersion,
         plan: &Subscriptions,
         stored: &StoredSubscriptions,
-        limits: &Limits,
+        caution: &Caution,
     ) {
         self.overlapping(plan);
         let mut impossible = Vec::new();
@@ -278,8 +280,9 @@ impl Events {
                 now.subscriptions.drain(..).map(|known| (known.filter, known.error)).collect();
             let shown = |subscription: &Subscription| {
                 let filter = &subscription.filter;
-                let known = errors.get(filter).cloned().flatten();
-                let refusal = limits.refusal(version, filter);
+                let culprit = caution.error(filter).map(str::to_owned);
+                let known = culprit.or_else(|| errors.get(filter).cloned().flatten());
+                let refusal = caution.limits.refusal(version, filter);
                 if refusal.is_some() && refusal != known {
                     impossible.push((filter.clone(), subscription.rules.join(", "), refusal.clone()));
                 }
@@ -292,14 +295,14 @@ impl Events {
             };
             now.subscriptions = plan.list().iter().map(shown).collect();
             for subscription in &now.subscriptions {
-                if let Some(granted) = subscription.qos_granted {
-                    self.granted_gauge(&subscription.filter, i64::from(granted));
+                let refused = subscription.error.as_ref().map(|_| -1);
+                if let Some(granted) = subscription.qos_granted.map(i64::from).or(refused) {
+                    self.granted_gauge(&subscription.filter, granted);
                 }
             }
         });
         for (filter, rules, error) in impossible {
             tracing::error!(filter, rules, error, "the broker cannot have a subscription: its rules get nothing");
-            self.granted_gauge(&filter, -1);
         }
     }
 
@@ -465,6 +468,7 @@ mod tests {
     use super::super::outgoing::SubscribeTo;
     use super::super::subscriptions::tests::rule;
     use super::*;
+    use crate::config::Retry;
     use crate::message::Qos;
 
     #[derive(Clone, Default)]
@@ -513,7 +517,8 @@ mod tests {
         let status = Arc::new(SourceStatus::default());
         let mut events = Events::new(Arc::clone(&status), Arc::new(Metrics::new()));
         let stored = StoredSubscriptions::empty("gw1");
-        events.planned(MqttVersion::V5, &plan(&["a", "b", "c"]), &stored, &Limits::default());
+        let caution = Caution::new(&Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) });
+        events.planned(MqttVersion::V5, &plan(&["a", "b", "c"]), &stored, &caution);
         for (filters, filter) in [(["a", "b", "c"].as_slice(), "b"), (["c", "x"].as_slice(), "c"), (&[], "a")] {
             let asked = SubscribeTo { filter: filter.to_owned(), qos: Qos::AtLeastOnce, identifier: None };
             events.answered(MqttVersion::V5, &Answer { asked, code: 1 }, None, &plan(filters));

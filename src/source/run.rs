@@ -216,9 +216,9 @@ impl<J: Journal> Source<J> {
         self.shared.caution.on_connected(limits);
         // From the first moment on, status tells what the broker has yet to answer for.
         let plan = self.shared.adapted_plan();
-        let Shared { events, stored, config, .. } = &mut self.shared;
+        let Shared { events, stored, config, caution, .. } = &mut self.shared;
         events.limited(&connack.limits, &plan);
-        events.planned(config.version, &plan, stored, &connack.limits);
+        events.planned(config.version, &plan, stored, caution);
         let finished = match self.adopt_session(connack.session_present).await {
             Err(error) => {
                 let ended = Ended::Unwritten(error.to_string());
@@ -295,13 +295,14 @@ impl<J: Journal> Source<J> {
         let finding = caution.ended(&finished.unanswered, finished.evidence, has_others, now);
         if let Finding::Culprit { filter, left_out, is_news } = &finding {
             let plan = self.shared.adapted_plan();
-            let Shared { stored, events, .. } = &mut self.shared;
+            let Shared { stored, events, caution, .. } = &mut self.shared;
             if plan.get(filter).is_some() {
                 // While it is left out, nobody asks the broker whether it still has it.
                 stored.unsubscribed(filter);
             }
             let words = finished.ended.words();
-            events.culprit(filter, words, *left_out, *is_news, &plan);
+            let error = events.culprit(filter, words, *left_out, *is_news, &plan);
+            caution.shown(filter, error);
         }
         finding
     }

@@ -412,7 +412,7 @@ impl<'a, J: Journal> Session<'a, J> {
         self.plan = self.shared.adapted_plan();
         let Shared { store, stored, events, caution, .. } = &mut *self.shared;
         store.sieve = self.plan.sieve();
-        events.planned(self.version, &self.plan, stored, &caution.limits);
+        events.planned(self.version, &self.plan, stored, caution);
     }
 
     /// Everything that is due apart from what was read: acknowledgements, subscriptions, timers, the end.

@@ -97,21 +97,24 @@ impl Subscriptions {
             overlaps: Vec::new(),
             stored,
         };
-        base.subscribing_to(planned, version == MqttVersion::V3)
+        let overlaps = if version == MqttVersion::V3 { overlaps(&planned, &none) } else { Vec::new() };
+        base.subscribing_to(planned, overlaps)
     }
 
     /// The plan for a broker that will not have the filters that `is_barred`, and tells copies of a message apart
     /// `with_identifiers` or not at all. The barred filters stay in it, with no other rules than their own.
     pub(super) fn adapted(&self, with_identifiers: bool, is_barred: &dyn Fn(&str) -> bool) -> Subscriptions {
         if self.identifiers.is_empty() || !with_identifiers {
-            return self.subscribing_to(separate(&self.wanted, is_barred), true);
+            let planned = separate(&self.wanted, is_barred);
+            let overlaps = overlaps(&planned, is_barred);
+            return self.subscribing_to(planned, overlaps);
         }
         let planned = identified(&self.wanted, &mut self.stored.clone());
         let planned = planned.into_iter().flat_map(|planned| match is_barred(planned.pattern.filter()) {
             true => substitutes(&self.wanted, planned, is_barred),
             false => vec![planned],
         });
-        self.subscribing_to(planned.collect(), false)
+        self.subscribing_to(planned.collect(), Vec::new())
     }
 
     /// The subscription identifier under which the messages of each filter arrive; empty if none are used.
@@ -156,9 +159,8 @@ impl Subscriptions {
         self.positions.get(filter).map(|&at| &self.list[at])
     }
 
-    /// The same rules with these subscriptions. `tells_overlaps` where no identifiers tell copies apart.
-    fn subscribing_to(&self, planned: Vec<Planned>, tells_overlaps: bool) -> Subscriptions {
-        let overlaps = if tells_overlaps { overlaps(&planned) } else { Vec::new() };
+    /// The same rules with these subscriptions.
+    fn subscribing_to(&self, planned: Vec<Planned>, overlaps: Vec<(String, String)>) -> Subscriptions {
         let list: Vec<Subscription> = planned.into_iter().map(|planned| planned.subscription(&self.wanted)).collect();
         let positions = list.iter().enumerate().map(|(at, subscription)| (subscription.filter.clone(), at)).collect();
         Subscriptions {
@@ -341,11 +343,12 @@ fn by_share<'a>(filters: impl Iterator<Item = (&'a TopicPattern, usize)>) -> Has
     trees
 }
 
-/// The pairs of planned filters that overlap, each filter with the first other one.
-fn overlaps(planned: &[Planned]) -> Vec<(String, String)> {
+/// The pairs of planned filters that overlap, each filter with the first other one. What is barred brings nothing.
+fn overlaps(planned: &[Planned], is_barred: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
     let mut tree = FilterTree::new();
+    let planned: Vec<&Planned> = planned.iter().filter(|planned| !is_barred(planned.pattern.filter())).collect();
     planned.iter().enumerate().for_each(|(at, planned)| tree.insert(&planned.pattern, at));
-    let first = |(at, one): (usize, &Planned)| {
+    let first = |(at, one): (usize, &&Planned)| {
         let other = tree.overlapping(&one.pattern, at).into_iter().find(|&other| other > at)?;
         Some((one.pattern.filter().to_owned(), planned[other].pattern.filter().to_owned()))
     };

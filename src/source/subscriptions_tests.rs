@@ -293,6 +293,7 @@ fn the_rules_that_ride_on_a_refused_filter_are_subscribed_to_by_themselves() {
         asked.sort_unstable();
         assert_eq!(asked, [("#", 1), ("sensors/a/+", 2)]);
         assert_eq!(plan.get("#").unwrap().rules, ["all".into()]);
+        assert_eq!(plan.overlaps(), [], "what is refused brings nothing");
         assert_eq!(plan.get("sensors/a/+").unwrap().rules, ["site".into(), "device".into()]);
     }
 }

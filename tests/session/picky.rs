@@ -169,6 +169,25 @@ async fn rules_under_a_filter_that_the_broker_will_not_have_are_subscribed_to_by
 }
 
 #[tokio::test]
+async fn a_filter_that_is_left_out_stays_named_while_one_that_covers_it_is_tried_again() {
+    let broker = PickyBroker::start(forbidding(&["#", "no/+"])).await;
+    let mut client = client(Version::V3, &broker, &["#", "no/+", "a"]);
+    client.config.retry.max = Duration::from_millis(100);
+    let running = client.start();
+    eventually("both are named", || ["#", "no/+"].iter().all(|filter| error(&running, filter).is_some())).await;
+    let tries = broker.asked().iter().filter(|filters| **filters == ["#"]).count();
+    eventually("the wider one is tried again", || {
+        broker.asked().iter().filter(|filters| **filters == ["#"]).count() >= tries + 2
+    })
+    .await;
+    eventually("both are still named", || {
+        ["#", "no/+"].iter().all(|filter| error(&running, filter).is_some() && granted(&running, filter) == -1)
+    })
+    .await;
+    running.finish().await;
+}
+
+#[tokio::test]
 async fn what_connack_says_is_not_there_is_not_asked_for() {
     let cases = [
         (Feature::Wildcards, "a/+", "wildcards"),
