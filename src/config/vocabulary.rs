@@ -1,12 +1,15 @@
-//! The keys that bridge.yaml has: words that a message may show wherever they stand.
+//! The keys that bridge.yaml has, and the parameters of its Postgres addresses: words that a message may show wherever
+//! they stand.
 
 /// In the order of the alphabet.
-const KEYS: [&str; 101] = [
+const KEYS: [&str; 123] = [
     "alpn",
+    "application_name",
     "batch",
     "bridge",
     "ca_file",
     "cert_file",
+    "channel_binding",
     "charset",
     "client_id",
     "columns",
@@ -18,14 +21,18 @@ const KEYS: [&str; 101] = [
     "data_dir",
     "database",
     "databases",
+    "dbname",
     "dead_letters",
     "decimal",
     "decode",
     "default",
     "durability",
+    "fallback_application_name",
     "for_each",
     "format",
     "from",
+    "host",
+    "hostaddr",
     "http",
     "influx",
     "insecure_skip_verify",
@@ -35,10 +42,15 @@ const KEYS: [&str; 101] = [
     "keep",
     "keep_alive",
     "keep_by",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
     "key",
     "key_file",
     "level",
     "listen",
+    "load_balance_hosts",
     "log",
     "map",
     "max",
@@ -54,9 +66,12 @@ const KEYS: [&str; 101] = [
     "name",
     "on_corruption",
     "on_error",
+    "options",
     "park_after",
+    "passfile",
     "password",
     "password_file",
+    "port",
     "protobuf",
     "publish",
     "qos",
@@ -76,6 +91,11 @@ const KEYS: [&str; 101] = [
     "shift",
     "shutdown_grace",
     "sparkplug",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
     "statement",
     "statement_timeout",
     "status_topic",
@@ -84,6 +104,8 @@ const KEYS: [&str; 101] = [
     "table",
     "table_aliases",
     "tables",
+    "target_session_attrs",
+    "tcp_user_timeout",
     "template",
     "time",
     "tls",
@@ -97,6 +119,7 @@ const KEYS: [&str; 101] = [
     "unmatched",
     "url",
     "urls",
+    "user",
     "username",
     "username_file",
     "value",
@@ -105,7 +128,7 @@ const KEYS: [&str; 101] = [
     "where",
 ];
 
-/// Whether it is a key of bridge.yaml, in whichever section.
+/// Whether it is a key of bridge.yaml, in whichever section, or a parameter of an address.
 pub(super) fn is_known_key(key: &str) -> bool {
     KEYS.binary_search(&key).is_ok()
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 
-use super::key_path::{HIDDEN, KeyPath};
+use super::key_path::{HIDDEN, KeyPath, names_a_secret};
 use super::report::Position;
 use super::syntax::{self, QUOTES};
 use super::tree::{Form, Kind, Node, Reading, Slot, Tree, entries, items};
@@ -206,8 +206,20 @@ impl Builder<'_> {
     fn syntax_fault(&self, position: Position, info: &str) -> Fault {
         let path = self.path();
         let is_secret = path.is_secret() || self.secret_line == Some(position.line);
+        // A brace or bracket that is never closed is noticed far below.
+        let position = self.secret_key().unwrap_or(position);
         let syntax::Explained { position, problem, accepted } = syntax::explain(self.text, position, info, is_secret);
         Fault { position, path: path.to_string(), problem, accepted: Some(accepted), is_syntax: true }
+    }
+
+    /// Where the key of the secret stands whose value is being read.
+    fn secret_key(&self) -> Option<Position> {
+        self.open.iter().find_map(|open| match &open.content {
+            OpenContent::Mapping(OpenMapping { key: Some(key), .. }) if names_a_secret(self.tree.text_at(key.at)) => {
+                Some(self.tree.node(key.at).position())
+            }
+            _ => None,
+        })
     }
 
     /// Notes that a secret has to be quoted.

@@ -16,10 +16,11 @@ const fn point(name: &'static str, instants: &'static [u8], passages: u64) -> Cr
 
 /// Every point, in the order in which a message meets them.
 pub const POINTS: &[CrashPoint] = &[
-    // Small files that are replaced as a whole: the journal's id, the subscriptions, who was not reached yet.
-    point("file.half_written", &[36], 5),
-    point("file.unnamed", &[36], 5),
-    point("file.unsynced", &[36], 5),
+    // Small files that are replaced as a whole: the journal's id, the bridge's names, the subscriptions, who was not
+    // reached yet.
+    point("file.half_written", &[36], 6),
+    point("file.unnamed", &[36], 6),
+    point("file.unsynced", &[36], 6),
     // The session.
     point("source.connecting", &[], 1),
     point("source.session.clearing", &[10], 1),

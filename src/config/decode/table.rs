@@ -12,6 +12,7 @@ use super::content::{Entries, Given};
 use super::value::{Context, Value};
 use crate::config::key_path::{KeyPath, names_a_secret};
 use crate::config::report::{Finding, Place, nearest};
+use crate::config::vocabulary::is_known_key;
 
 /// A mapping with known keys; absent ones are empty.
 pub(crate) struct Table<'a> {
@@ -131,9 +132,25 @@ impl<'a> Table<'a> {
         empty.unwrap_or(given).place(self.cx, path, true)
     }
 
+    /// The known section without anything in it that comes before a key, if nothing else comes between: the key may have
+    /// lost its indentation.
+    fn section_before(&self, key: &str) -> Option<&'a str> {
+        let mut last = None;
+        for (at, given) in self.entries.iter().flat_map(Entries::iter) {
+            if at == key {
+                return last;
+            }
+            // Keys that are lost as well do not part them.
+            if self.asked.borrow().contains(&at) {
+                last = given.is_null().then_some(at);
+            }
+        }
+        None
+    }
+
     /// Notes every key that nobody asked for. Their values are not shown: the key may be a misspelt `password`.
     pub(crate) fn finish(self) {
-        let (asked, later) = (self.asked.into_inner(), self.later.into_inner());
+        let (asked, later) = (self.asked.borrow().clone(), self.later.borrow().clone());
         let known = || asked.iter().chain(&later).copied();
         let has_secret = self.entries.iter().flat_map(Entries::iter).any(|(key, _)| names_a_secret(key));
         for (key, given) in self.entries.iter().flat_map(Entries::iter) {
@@ -152,7 +169,12 @@ impl<'a> Table<'a> {
                 key: if is_rest_of_secret { self.path.to_string() } else { path.to_string() },
                 problem: match is_rest_of_secret || self.path.hides(key) {
                     true => "a key is not known; a secret with a comma or colon in it must be put in quotes".to_owned(),
-                    false => "this key is not known".to_owned(),
+                    false => match self.section_before(key) {
+                        Some(section) if is_known_key(key) => {
+                            format!("this key is not known here; if it belongs to `{section}`, it stands further right")
+                        }
+                        _ => "this key is not known".to_owned(),
+                    },
                 },
                 excerpt: None,
                 accepted: Some(asked.join(", ")),

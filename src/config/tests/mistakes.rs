@@ -376,3 +376,12 @@ fn a_file_in_utf_16_is_named_as_such() {
     fs::write(bench.request.file.as_ref().unwrap(), b"\xff\xfem\0q\0").unwrap();
     assert!(bench.report().to_string().contains("UTF-16"), "{}", bench.report());
 }
+
+#[test]
+fn a_key_that_lost_its_indentation_is_told_where_it_belongs() {
+    let bench = Bench::new(&format!("mqtt:\nurl: mqtt://h\nclient_id: x\n{REST}"));
+    let problem = "this key is not known here; if it belongs to `mqtt`, it stands further right";
+    assert_eq!(bench.findings(), [format!("2:1 url: {problem}"), format!("3:1 client_id: {problem}")]);
+    let bench = Bench::new(&format!("mqtt: {{}}\nurl: mqtt://h\n{REST}"));
+    assert_eq!(bench.findings(), ["2:1 url: this key is not known"]);
+}

@@ -236,7 +236,8 @@ fn an_at_sign_behind_the_host_is_refused_for_every_kind_of_address_and_no_part_i
             assert!(report.contains("an `@` behind the host") && report.contains("%2F"), "{report}");
         }
     }
-    assert_hidden(&REST.replace("sqlite:x.db", "host=u:hunter2@h dbname=d"), &["hunter2"]);
+    let report = assert_hidden(&REST.replace("sqlite:x.db", "host=u:hunter2@h dbname=d"), &["hunter2"]);
+    assert!(report.contains("parameter `host` is not valid"), "{report}");
     assert_hidden(&REST.replace("sqlite:x.db", "postgres://u:p@h%40hunter2/d"), &["hunter2"]);
     assert_hidden(&format!("mqtt: {{url: 'mqtt://u%3Ahunter2%40h'}}\n{REST}"), &["hunter2"]);
     let report = Bench::new(&REST.replace("sqlite:x.db", "postgres:///d")).variable("PGHOST", "u:hunter2@h").report();
@@ -302,6 +303,11 @@ fn a_password_that_needs_quotes_is_told_so_and_never_shown() {
         "databases: {local: {password: *hunter2}}\n",
     ] {
         assert_hidden(text, &["hunter2", "s3cret"]);
+    }
+    // Told where the secret stands, not where the brace turns out to lack its end.
+    for value in ["{hunter2", "[hunter2"] {
+        let text = format!("mqtt:\n  password: {value}\n  client_id: x\n{REST}");
+        assert!(Bench::new(&text).findings()[0].starts_with("2:3 mqtt.password"), "{:?}", Bench::new(&text).findings());
     }
     // What only looks dangerous is a password.
     for (value, expected) in
