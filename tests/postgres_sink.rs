@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowbridge::clock::Timestamp;
-use rowbridge::config::{Database, DatabaseUrl, PostgresUrl, Retry, SinkTls, SslMode};
+use rowbridge::config::{Database, DatabaseUrl, PostgresUrl, Retry, Secret, SecretSource, SinkTls, SslMode};
 use rowbridge::journal::JournalId;
 use rowbridge::mapping::Cell;
 use rowbridge::message::Seq;
@@ -90,14 +90,18 @@ async fn started(mut sink: PostgresSink) -> PostgresSink {
 }
 
 fn postgres_url(url: &str) -> PostgresUrl {
-    PostgresUrl {
+    let mut url = PostgresUrl {
         config: url.parse().unwrap(),
         password: None,
         passfile: None,
         ssl_mode: SslMode::Disable,
         tls: SinkTls::default(),
         schema: "public".into(),
-    }
+    };
+    // As the configuration has it: by itself, and read at every connect.
+    let password = url.config.get_password().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+    url.password = password.map(|password| SecretSource::Value(Secret::new(password)));
+    url
 }
 
 fn database(url: &str) -> Database {
