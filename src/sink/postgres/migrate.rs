@@ -140,7 +140,7 @@ async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
 fn offsets_dropped(session: &Session, sql: &Sql) -> SinkError {
     let message = format!(
         "{DOING} ({}): {} was there and was dropped; what is stored is known no more\n\
-         SET search_path = {}; -- then run migrations/postgres/0001_offsets_and_dead_letters.sql, which makes what is missing\n\
+         SET search_path = {}; -- then run migrations/postgres/*.sql in order, which make what is missing\n\
          INSERT INTO {} (bridge, journal_id, next_seq) VALUES (…); -- `rowbridge status --json` shows bridge, journal.id and \
          the database's next_seq; without this row delivery begins at the oldest message that the journal keeps",
         session.at(),
