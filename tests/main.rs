@@ -11,6 +11,7 @@ mod support;
 mod both_databases;
 mod broker_restart;
 mod catch_up;
+mod changed_tables;
 mod commands;
 mod configuration;
 mod crashes;

@@ -7,6 +7,7 @@ mod migrations;
 mod odd_tables;
 mod pooler;
 mod remedies;
+mod search_path;
 mod series;
 mod swallowed;
 mod tls;

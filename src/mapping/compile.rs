@@ -24,7 +24,7 @@ use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use super::{Cell, ColumnSource, Source, Step, TimeFormat};
 use crate::config::{self, Columns, Format, Retained, Rule};
-use crate::sink::{Column, ColumnType, DeclaredType, RowEncoder, TableName, TableSchema};
+use crate::sink::{Column, ColumnType, DeclaredType, RowEncoder, TableName, TableSchema, quote};
 
 /// The plan and the columns it fills: indexes into the table's, in row order.
 pub(super) type Compiled = (Plan, Arc<[usize]>);
@@ -346,7 +346,13 @@ impl<R: RowEncoder> Compilation<'_, R> {
             if live.not_null && !live.has_default && !live.generated && !named && !is_told {
                 let name = &live.name;
                 let why = format!("column `{name}` may not be null and has no default; fill it in the rule");
-                self.fault(why, None);
+                let table = schema.name.quoted();
+                // SQLite, whose names fold case, cannot take it from a column.
+                let mend = (!R::NAMES_FOLD_CASE).then(|| {
+                    let drop = format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", quote(name));
+                    format!("{drop}; -- or SET DEFAULT, or fill it in the rule")
+                });
+                self.fault(why, mend);
             }
         }
     }

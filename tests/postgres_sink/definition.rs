@@ -61,7 +61,7 @@ async fn write_one(sink: &mut PostgresSink, table: &Arc<TableSchema>, from: u64,
     let target = add_table(&mut batch, table);
     add_unit(&mut batch, target, &[&[cell]]);
     let written = sink.write(&batch).await.map(drop).map_err(|error| error.class);
-    if matches!(written, Err(Class::Row | Class::Table)) {
+    if written.is_err_and(|class| class == Class::Table || class.may_be_a_row()) {
         return sink.verify(&[table]).await.map_err(|error| error.class);
     }
     written

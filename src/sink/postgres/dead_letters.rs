@@ -70,9 +70,10 @@ struct Columns<'a> {
 pub(super) async fn insert(session: &Session, sql: &Sql, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
     let statement = format!(
         "INSERT INTO {} (bridge, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, \
-         attempts, created_at, envelope) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], \
-         $5::text[], $6::smallint[], $7::boolean[], $8::jsonb[], $9::bytea[], $10::text[], $11::text[], $12::int[], \
-         $13::timestamptz[], $14::bytea[])",
+         attempts, created_at, envelope) SELECT $1, * FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), \
+         pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), \
+         pg_catalog.unnest($8::pg_catalog.jsonb[]), pg_catalog.unnest($9), pg_catalog.unnest($10), \
+         pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14))",
         sql.dead_letters
     );
     let bridge = session.bridge(bridge);
@@ -168,8 +169,8 @@ pub(super) fn rewrite_strings(value: &mut Value, rewrite: &impl Fn(&str) -> Stri
 /// [`PURGE_TIME_MAX`] allows.
 pub(super) async fn purge(session: &Session, sql: &Sql, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
     let delete = format!(
-        "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE bridge = $1 AND created_at < $2 AND reason <> 'table' ORDER BY created_at \
-         LIMIT $3)",
+        "DELETE FROM {0} WHERE id OPERATOR(pg_catalog.=) ANY (SELECT id FROM {0} WHERE bridge OPERATOR(pg_catalog.=) $1 \
+         AND created_at OPERATOR(pg_catalog.<) $2 AND reason OPERATOR(pg_catalog.<>) 'table' ORDER BY created_at LIMIT $3)",
         sql.dead_letters
     );
     session.settle_bridge(bridge).await?;

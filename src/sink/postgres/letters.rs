@@ -19,12 +19,14 @@ pub(super) async fn dead_letters(
     filter: &DeadLetterFilter,
 ) -> Result<Vec<StoredDeadLetter>, SinkError> {
     const UTC: &str = "at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'";
+    const EQUAL: &str = "OPERATOR(pg_catalog.=)";
     let query = format!(
-        "SELECT id, rule, seq, pg_catalog.to_char(received_at {UTC}), topic, qos, retain, properties::text, payload,
+        "SELECT id, rule, seq, pg_catalog.to_char(received_at {UTC}), topic, qos, retain, properties::pg_catalog.text, payload,
                 reason, error, attempts, pg_catalog.to_char(created_at {UTC})
          FROM {}
-         WHERE bridge = $1 AND ($2 IS NULL OR id = $2) AND ($3 IS NULL OR rule = ANY($3)) AND ($4 IS NULL OR reason = $4)
-           AND ($5 IS NULL OR created_at >= pg_catalog.to_timestamp($5::float8 / 1000000))
+         WHERE bridge {EQUAL} $1 AND ($2 IS NULL OR id {EQUAL} $2) AND ($3 IS NULL OR rule {EQUAL} ANY($3))
+           AND ($4 IS NULL OR reason {EQUAL} $4) AND ($5 IS NULL OR created_at OPERATOR(pg_catalog.>=)
+               pg_catalog.to_timestamp($5::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000))
          ORDER BY id DESC LIMIT $6",
         sql.dead_letters
     );

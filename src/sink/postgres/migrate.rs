@@ -65,11 +65,14 @@ enum Standing {
 }
 
 async fn standing(session: &Session, sql: &Sql) -> Result<Standing, SinkError> {
-    const STANDING: &str = "SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-                            ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY($2) \
-                            UNION ALL SELECT a.attname::text FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c \
-                            ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                            WHERE n.nspname = $1 AND c.relname = 'rowbridge_dead_letters' AND a.attname = 'envelope'";
+    const STANDING: &str = "SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c \
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+        WHERE n.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=) ANY ($2) \
+        UNION ALL SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a \
+        JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid \
+        JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+        WHERE n.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=) 'rowbridge_dead_letters' \
+        AND a.attname OPERATOR(pg_catalog.=) 'envelope'";
     let names = [VERSION_TABLE, OWN_TABLES[0], OWN_TABLES[1]];
     let (schema, names) = (sql.schema.as_str(), names.as_slice());
     let parameters = [(&schema as _, Type::TEXT), (&names as _, Type::TEXT_ARRAY)];
@@ -100,8 +103,10 @@ async fn standing(session: &Session, sql: &Sql) -> Result<Standing, SinkError> {
 }
 
 async fn version(session: &Session, sql: &Sql) -> Result<usize, Error> {
-    let query =
-        format!("SELECT COALESCE(pg_catalog.max(version), 0)::bigint FROM {}.{VERSION_TABLE}", quote(&sql.schema));
+    let query = format!(
+        "SELECT COALESCE(pg_catalog.max(version), 0)::pg_catalog.int8 FROM {}.{VERSION_TABLE}",
+        quote(&sql.schema)
+    );
     let rows = session.client().query_typed(&query, &[]).await?;
     let version: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
     // A negative version is nobody's; then nothing has been applied.

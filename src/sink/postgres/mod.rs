@@ -47,7 +47,7 @@ use futures_util::future::join_all;
 use self::failure::own;
 use self::server::Repertoire;
 use self::session::Session;
-use self::transaction::{Sql, around};
+use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
     Batch, Class, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError,
     StoredDeadLetter, StoredOffset, TableName, TableSchema, Written, quote, rename_bridge_sql,
@@ -241,7 +241,8 @@ impl Sink for PostgresSink {
         let result = self
             .run(async |session, sql| {
                 let client = session.client();
-                let work = around(client, &sql.begin, client.batch_execute(sql_text));
+                let begin = format!("{}; {CATALOGUE_FIRST}", sql.begin);
+                let work = around(client, &begin, client.batch_execute(sql_text));
                 session.wait(3, "creating a table", work).await
             })
             .await;
@@ -252,7 +253,12 @@ impl Sink for PostgresSink {
     }
 
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
-        self.run(async |session, _| witness::verify(session, tables).await).await
+        // Outside a transaction there is nothing to roll back after it.
+        let verified = self.run(async |session, _| match witness::verify(session, tables).await {
+            Err(error) if error.class == Class::Transient => Err(error),
+            verified => Ok(verified),
+        });
+        verified.await?
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {

@@ -16,17 +16,21 @@ use crate::sink::{Class, OffsetMove, SinkError, StoredOffset};
 /// What a compare-and-swap that found another offset ends with: its SQL divides by the number of rows moved.
 const DIVISION_BY_ZERO: &str = "22012";
 
+/// What [`stored`] reads.
+const STORED: &str = "journal_id::pg_catalog.text, next_seq, (pg_catalog.date_part('epoch', updated_at) \
+                      OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
+
+/// The row of bridge $1 and journal $2, if it stands at $3.
+const HERE: &str = "bridge OPERATOR(pg_catalog.=) $1 AND journal_id OPERATOR(pg_catalog.=) $2::pg_catalog.uuid \
+                    AND next_seq OPERATOR(pg_catalog.=) $3";
+
 const MOVED_ADVICE: &str = "another Rowbridge with this bridge name may be running, or an earlier commit was applied \
                             after all; the offset is read again";
 
 /// This bridge's offset rows.
 pub(super) async fn read(session: &Session, sql: &Sql, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
     const DOING: &str = "reading the offset";
-    let query = format!(
-        "SELECT journal_id::text, next_seq, (pg_catalog.date_part('epoch', updated_at) * 1000000)::bigint FROM {} \
-         WHERE bridge = $1",
-        sql.offsets
-    );
+    let query = format!("SELECT {STORED} FROM {} WHERE bridge OPERATOR(pg_catalog.=) $1", sql.offsets);
     session.settle_bridge(bridge).await?;
     let bridge = session.bridge(bridge);
     let parameters = [(&bridge as _, Type::TEXT)];
@@ -45,8 +49,8 @@ pub(super) async fn read_of_others(
 ) -> Result<Vec<(String, StoredOffset)>, SinkError> {
     const DOING: &str = "reading the offsets of other bridges";
     let query = format!(
-        "SELECT journal_id::text, next_seq, (pg_catalog.date_part('epoch', updated_at) * 1000000)::bigint, bridge \
-         FROM {} WHERE bridge <> $1 AND journal_id = ANY ($2::text[]::uuid[])",
+        "SELECT {STORED}, bridge FROM {} WHERE bridge OPERATOR(pg_catalog.<>) $1 \
+         AND journal_id OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.uuid[])",
         sql.offsets
     );
     let journals: Vec<String> = journals.iter().map(JournalId::to_string).collect();
@@ -87,7 +91,7 @@ pub(super) async fn start(
     next_seq: Seq,
 ) -> Result<(), SinkError> {
     let insert = format!(
-        "INSERT INTO {} (bridge, journal_id, next_seq) VALUES ($1, $2::text::uuid, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO {} (bridge, journal_id, next_seq) VALUES ($1, $2::pg_catalog.uuid, $3) ON CONFLICT DO NOTHING",
         sql.offsets
     );
     session.settle_bridge(bridge).await?;
@@ -108,8 +112,7 @@ pub(super) async fn start(
 pub(super) async fn compare_and_swap(session: &Session, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
     let update = format!(
         "WITH moved AS (UPDATE {} SET next_seq = $4, updated_at = pg_catalog.clock_timestamp() \
-         WHERE bridge = $1 AND journal_id = $2::text::uuid AND next_seq = $3 RETURNING 1) \
-         SELECT 1 / (SELECT pg_catalog.count(*) FROM moved)",
+         WHERE {HERE} RETURNING 1) SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM moved)",
         sql.offsets
     );
     let (journal, from, to) = (offset.journal.to_string(), number(offset.from), number(offset.to));
@@ -122,8 +125,8 @@ pub(super) async fn compare_and_swap(session: &Session, sql: &Sql, offset: &Offs
 /// Locks the row as the compare-and-swap from the same offset does, and fails as it does; moves nothing yet.
 pub(super) async fn lock(session: &Session, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
     let select = format!(
-        "SELECT 1 / (SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} \
-         WHERE bridge = $1 AND journal_id = $2::text::uuid AND next_seq = $3 FOR NO KEY UPDATE) AS held)",
+        "SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} WHERE {HERE} \
+         FOR NO KEY UPDATE) AS held)",
         sql.offsets
     );
     let (journal, from) = (offset.journal.to_string(), number(offset.from));

@@ -21,8 +21,9 @@ const DIVISION_BY_ZERO: &str = "22012";
 /// What is parked, by rule.
 pub(super) async fn rules(session: &Session, sql: &Sql, bridge: &str) -> Result<Vec<ParkedRule>, SinkError> {
     let query = format!(
-        "SELECT rule, pg_catalog.count(*), (pg_catalog.date_part('epoch', pg_catalog.min(created_at)) * 1000000)::bigint \
-         FROM {} WHERE bridge = $1 AND reason = 'table' AND rule IS NOT NULL AND envelope IS NOT NULL GROUP BY rule",
+        "SELECT rule, pg_catalog.count(*), (pg_catalog.date_part('epoch', pg_catalog.min(created_at)) \
+         OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8 FROM {} WHERE bridge OPERATOR(pg_catalog.=) $1 \
+         AND reason OPERATOR(pg_catalog.=) 'table' AND rule IS NOT NULL AND envelope IS NOT NULL GROUP BY rule",
         sql.dead_letters
     );
     session.settle_bridge(bridge).await?;
@@ -52,9 +53,10 @@ pub(super) async fn letters(
 ) -> Result<Vec<ParkedLetter>, SinkError> {
     let query = format!(
         "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(pg_catalog.octet_length(payload)) \
-         OVER (ORDER BY id) - pg_catalog.octet_length(payload) AS before FROM (SELECT id, rule, seq, envelope, payload \
-         FROM {} WHERE bridge = $1 AND reason = 'table' AND envelope IS NOT NULL AND rule = ANY ($2) ORDER BY id \
-         LIMIT $3) AS oldest) AS counted WHERE before <= $4 ORDER BY id",
+         OVER (ORDER BY id) OPERATOR(pg_catalog.-) pg_catalog.octet_length(payload) AS before \
+         FROM (SELECT id, rule, seq, envelope, payload FROM {} WHERE bridge OPERATOR(pg_catalog.=) $1 \
+         AND reason OPERATOR(pg_catalog.=) 'table' AND envelope IS NOT NULL AND rule OPERATOR(pg_catalog.=) ANY ($2) \
+         ORDER BY id LIMIT $3) AS oldest) AS counted WHERE before OPERATOR(pg_catalog.<=) $4 ORDER BY id",
         sql.dead_letters
     );
     let bridge = session.bridge(bridge);
@@ -90,8 +92,9 @@ pub(super) async fn release(session: &Session, sql: &Sql, bridge: &str, ids: &[i
         return Ok(());
     }
     let delete = format!(
-        "WITH gone AS (DELETE FROM {} WHERE id = ANY ($1) AND bridge = $2 AND reason = 'table' RETURNING 1) \
-         SELECT 1 / (CASE WHEN pg_catalog.count(*) = $3 THEN 1 ELSE 0 END) FROM gone",
+        "WITH gone AS (DELETE FROM {} WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND bridge OPERATOR(pg_catalog.=) $2 \
+         AND reason OPERATOR(pg_catalog.=) 'table' RETURNING 1) SELECT 1 OPERATOR(pg_catalog./) \
+         (CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) $3 THEN 1 ELSE 0 END) FROM gone",
         sql.dead_letters
     );
     let bridge = session.bridge(bridge);

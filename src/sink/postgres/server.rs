@@ -76,7 +76,7 @@ pub(super) async fn learn(session: &Session) -> Result<Server, SinkError> {
                          SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity \
                          WHERE usename OPERATOR(pg_catalog.=) CURRENT_USER \
                          AND wait_event OPERATOR(pg_catalog.=) 'SyncRep' AND query_start \
-                         OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 s'::interval))";
+                         OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 s'::pg_catalog.interval))";
     let answer = session.wait(1, DOING, session.client().query_typed(QUERY, &[])).await;
     let rows = match answer {
         Ok(rows) => rows,

@@ -3,6 +3,10 @@
 //! All settings are the transaction's own (SET LOCAL): nothing is left on the server's session, so that a pooler may
 //! hand it to anyone afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
 //! transaction: queries use the unnamed one, and a COPY's is closed before COMMIT is queued.
+//!
+//! Triggers, defaults and functions of the tables run in our transactions and see the role's own `search_path`, which is
+//! therefore left as it is. So that a schema before `pg_catalog` in it changes nothing, our statements name the schema of
+//! every table, function, type and operator; those that only read the catalogue put `pg_catalog` in front instead.
 
 use std::time::Duration;
 
@@ -13,6 +17,10 @@ use crate::sink::quote;
 /// COMMIT without `statement_timeout`: cancelling the wait for a synchronous standby would let the server answer
 /// "committed" (with a mere warning) before the standby has it.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
+/// For transactions in which nobody's code but ours runs.
+pub(super) const CATALOGUE_FIRST: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' \
+    OPERATOR(pg_catalog.||) pg_catalog.current_setting('search_path'), true)";
 
 /// How long the server waits for our next word within a transaction, on top of `statement_timeout`: as long as we wait
 /// for its.
@@ -53,15 +61,12 @@ impl Sql {
         let table = |name: &str| format!("{}.{}", quote(schema), quote(name));
         Sql {
             // READ COMMITTED whatever the role's default: the compare-and-swap counts on it to see a rival's commit.
-            // `on` at least; a role that asks for more (remote_apply) keeps it.
             begin: format!(
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {millis}; \
-                 SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-                 WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply'); {}",
-                abandoned(statement_timeout),
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {millis}; {}",
+                settings(statement_timeout),
             ),
             begin_read: format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {millis}"
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {millis}; {CATALOGUE_FIRST}"
             ),
             offsets: table("rowbridge_offsets"),
             dead_letters: table("rowbridge_dead_letters"),
@@ -71,26 +76,49 @@ impl Sql {
     }
 }
 
-/// Bounds how long a transaction outlives us that nobody will go on with: we lost power, or the way between us was taken
-/// down without a word. It holds the offset row, so until the server gives it up every later batch waits; by the usual
-/// defaults that takes more than two hours. Limits that are lower already stay; a setting that the server does not know
-/// is left out. While a COPY waits for its data only the questions of TCP help.
-fn abandoned(statement_timeout: Duration) -> String {
+/// What a transaction asks of the server beside `statement_timeout`, in one statement without a table, which takes the
+/// server least time to plan.
+///
+/// `synchronous_commit` is `on` at least; a role that asks for more (`remote_apply`) keeps it. The others bound how long a
+/// transaction outlives us that nobody will go on with: we lost power, or the way between us was taken down without a word.
+/// It holds the offset row, so until the server gives it up every later batch waits; by the usual defaults that takes more
+/// than two hours. Limits that are lower already stay; a setting that the server does not know is left out. While a COPY
+/// waits for its data only the questions of TCP help.
+fn settings(statement_timeout: Duration) -> String {
     let statement = if statement_timeout.is_zero() { IDLE_WITHOUT_LIMIT } else { statement_timeout };
     let idle = statement.saturating_add(IDLE_PATIENCE).as_millis().min(TIMEOUT_MILLIS_MAX);
-    format!(
-        "SELECT pg_catalog.set_config(name, value, true) FROM (VALUES \
-         ('idle_in_transaction_session_timeout', '{idle}', \
-         pg_catalog.current_setting('idle_in_transaction_session_timeout', true)::pg_catalog.interval \
-         NOT BETWEEN '1 ms' AND '{idle} ms'), \
-         ('tcp_keepalives_idle', '{PROBE_AFTER_SECONDS}', \
-         pg_catalog.current_setting('tcp_keepalives_idle', true)::pg_catalog.int4 > {PROBE_AFTER_SECONDS}), \
-         ('tcp_keepalives_interval', '{PROBE_SECONDS}', \
-         pg_catalog.current_setting('tcp_keepalives_interval', true)::pg_catalog.int4 > {PROBE_SECONDS}), \
-         ('tcp_user_timeout', '{UNTAKEN_MILLIS}', \
-         pg_catalog.current_setting('tcp_user_timeout', true) = '0' AND pg_catalog.version() LIKE '%linux%')\
-         ) AS limits (name, value, applies) WHERE applies"
-    )
+    let now = |name: &str| format!("pg_catalog.current_setting('{name}', true)");
+    let set = |name: &str, value: &str, applies: &str| {
+        format!("CASE WHEN {applies} THEN pg_catalog.set_config('{name}', '{value}', true) END")
+    };
+    let at_most = |name: &str, value: u32| {
+        set(name, &value.to_string(), &format!("{}::pg_catalog.int4 OPERATOR(pg_catalog.>) {value}", now(name)))
+    };
+    let (commit, waiting, untaken) = ("synchronous_commit", "idle_in_transaction_session_timeout", "tcp_user_timeout");
+    let waited = format!("{}::pg_catalog.interval", now(waiting));
+    let all = [
+        set(
+            commit,
+            "on",
+            &format!("{} OPERATOR(pg_catalog.<>) ALL ('{{on,remote_apply}}'::pg_catalog.text[])", now(commit)),
+        ),
+        set(
+            waiting,
+            &idle.to_string(),
+            &format!("{waited} OPERATOR(pg_catalog.<) '1 ms' OR {waited} OPERATOR(pg_catalog.>) '{idle} ms'"),
+        ),
+        at_most("tcp_keepalives_idle", PROBE_AFTER_SECONDS),
+        at_most("tcp_keepalives_interval", PROBE_SECONDS),
+        set(
+            untaken,
+            &UNTAKEN_MILLIS.to_string(),
+            &format!(
+                "{} OPERATOR(pg_catalog.=) '0' AND pg_catalog.version() OPERATOR(pg_catalog.~~) '%linux%'",
+                now(untaken)
+            ),
+        ),
+    ];
+    format!("SELECT {}", all.join(", "))
 }
 
 /// Commits.
