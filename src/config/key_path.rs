@@ -92,8 +92,9 @@ pub(super) fn has_userinfo(text: &str) -> bool {
 
 /// Whether a key has become one by mistake and holds a secret: `password:hunter2`, without the space after the colon.
 fn holds_a_secret(key: &str) -> bool {
-    let is_pair = |(name, value): (&str, &str)| names_a_secret(name) && !value.is_empty();
-    has_userinfo(key) || key.split_once([':', '=', ' ']).is_some_and(is_pair)
+    let mut parts = key.split([':', '=', ' ']);
+    let has_value = parts.next_back().is_some_and(|value| !value.is_empty());
+    has_userinfo(key) || (has_value && parts.any(names_a_secret))
 }
 
 #[cfg(test)]
@@ -118,6 +119,7 @@ mod tests {
         assert_eq!(password.key("hunter2").index(0).key("b").to_string(), "mqtt.password.***[0].***");
         assert_ne!(password.key("hunter2"), password.key("hunter3"));
         assert_eq!(KeyPath::root().key("mqtt").key("password:hunter2").to_string(), "mqtt.***");
+        assert_eq!(KeyPath::root().key("a.b password:hunter2").to_string(), "***");
         assert_eq!(KeyPath::root().key("secrets").key("url").to_string(), "secrets.url");
     }
 

@@ -183,7 +183,8 @@ fn read_file(path: &Path) -> Result<String, Report> {
         return Err(fail("the configuration file is larger than 8 MiB".to_owned()));
     }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(fail("the configuration file is UTF-16; save it as UTF-8".to_owned()));
+        let place = Place::File { file: path.to_owned(), position: Position { line: 1, column: 1 } };
+        return Err(Report::of(place, "the file is UTF-16; save it as UTF-8".to_owned(), None));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -402,7 +402,7 @@ impl Builder<'_> {
     }
 
     fn refuse_tag(&mut self, tag: &Tag, position: Position) {
-        if self.is_value_of_secret() {
+        if self.path().is_secret() {
             return self.note_unquoted(position);
         }
         self.note(position, format!("the tag `{tag}` means nothing here; write the value without it"));

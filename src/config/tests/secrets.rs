@@ -292,6 +292,8 @@ fn a_password_that_needs_quotes_is_told_so_and_never_shown() {
     }
     for text in [
         "mqtt: {password:hunter2, client_id: x}\n",
+        "mqtt: {password: {!hunter2 : {a: b}}}\n",
+        "mqtt: {ta.x\n  password:hunter2: t}\n",
         "mqtt: {password: a,hunter2, client_id: x}\n",
         "mqtt:\n  password:hunter2\n  client_id: x\n",
         "mqtt:\n  password hunter2\n  client_id: x\n",
