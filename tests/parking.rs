@@ -41,7 +41,7 @@ impl Target {
 
 /// A bridge with the rules `good` and `bad`, each for the topic and table of its name; the table `good` is there.
 struct Stage {
-    broker: Mosquitto,
+    _broker: Mosquitto,
     target: Target,
     bridge: Bridge,
     publisher: Publisher,
@@ -82,7 +82,7 @@ rules:
                 Target::Sqlite { file: bridge.rows() }
             }
         };
-        let stage = Stage { publisher: Publisher::new(broker.port()), broker, target, bridge, sent: 0 };
+        let stage = Stage { publisher: Publisher::new(broker.port()), _broker: broker, target, bridge, sent: 0 };
         stage.make("good");
         stage
     }
@@ -349,7 +349,7 @@ fn a_sequence_at_its_end_is_parked_and_its_messages_go_in_by_themselves_when_it_
 }
 
 #[test]
-fn the_purge_leaves_parked_messages_and_those_of_a_rule_that_is_gone_are_told() {
+fn parked_messages_of_a_rule_that_is_gone_stay_and_are_told() {
     for engine in ENGINES {
         let mut stage = Stage::new(engine, "");
         stage.bridge.start();
@@ -363,6 +363,5 @@ fn the_purge_leaves_parked_messages_and_those_of_a_rule_that_is_gone_are_told() 
         });
         assert_eq!(stage.target.number("SELECT count(*) FROM rowbridge_dead_letters"), 5);
         assert!(Stage::parked(&stage.bridge).as_array().unwrap().is_empty());
-        let _ = &stage.broker;
     }
 }

@@ -70,6 +70,7 @@ macro_rules! sink_contract {
                 many_tables_are_described_in_order_and_the_missing_ones_as_none,
                 two_sinks_may_set_up_a_database_at_once,
                 only_old_dead_letters_of_the_bridge_are_purged,
+                parked_messages_are_not_purged_and_taken_out_in_order_and_once,
                 a_closed_sink_asks_for_a_connection,
             );
             crate::sink_contract::sink_contract!(@tests series, $database;

@@ -336,6 +336,49 @@ pub(crate) async fn only_old_dead_letters_of_the_bridge_are_purged<D: TestDataba
     assert_eq!(database.number("SELECT count(*) FROM rowbridge_dead_letters WHERE bridge = 'another'"), 1200);
 }
 
+pub(crate) async fn parked_messages_are_not_purged_and_taken_out_in_order_and_once<D: TestDatabase>(database: &D) {
+    let (mut sink, schema) = ready(database).await;
+    let mut builder = BatchBuilder::new(sink.encoder(), 1, 6);
+    for seq in 1..=5 {
+        let mut letter = dead_letter(seq, Timestamp(0));
+        (letter.reason, letter.rule) = ("table", Some(if seq == 3 { "other".into() } else { "r".into() }));
+        letter.envelope = Some(vec![seq as u8]);
+        letter.payload = vec![0; 100 * seq as usize];
+        builder.batch.dead_letters.push(letter);
+    }
+    sink.write(&builder.batch).await.unwrap();
+    assert_eq!(sink.purge_dead_letters(BRIDGE, Timestamp(1)).await.unwrap(), 0);
+    let mut parked = sink.parked(BRIDGE).await.unwrap();
+    parked.sort_by(|one, other| one.rule.cmp(&other.rule));
+    let counts: Vec<_> = parked.iter().map(|parked| (parked.rule.as_str(), parked.messages, parked.since)).collect();
+    assert_eq!(counts, [("other", 1, Timestamp(0)), ("r", 4, Timestamp(0))]);
+    assert_eq!(sink.parked("another").await.unwrap(), []);
+
+    let letters = sink.parked_letters(BRIDGE, &["r"], 3, 1 << 20).await.unwrap();
+    let found: Vec<_> = letters.iter().map(|letter| (letter.seq.0, letter.envelope[0], letter.payload.len())).collect();
+    assert_eq!(found, [(1, 1, 100), (2, 2, 200), (4, 4, 400)]);
+    assert!(letters.windows(2).all(|pair| pair[0].id < pair[1].id));
+    let few = sink.parked_letters(BRIDGE, &["r"], 100, 150).await.unwrap().len();
+    assert!((1..4).contains(&few), "{few} letters for 150 bytes");
+
+    // Their rows move no offset, and take them out.
+    let mut builder = BatchBuilder::new(sink.encoder(), 6, 6);
+    let table = builder.table(&schema);
+    builder.unit(table, &[&[Cell::Int(1), Cell::Text("a")]]);
+    builder.batch.released = letters.iter().map(|letter| letter.id).collect();
+    sink.write(&builder.batch).await.unwrap();
+    assert_eq!(database.number("SELECT count(*) FROM readings"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM rowbridge_dead_letters"), 2);
+    // Not a second time, nor where one of them is gone.
+    fails_as(sink.write(&builder.batch).await, Class::OffsetMoved);
+    builder.batch.released = vec![sink.parked_letters(BRIDGE, &["r"], 1, 1).await.unwrap()[0].id, letters[0].id];
+    fails_as(sink.write(&builder.batch).await, Class::OffsetMoved);
+    fails_as(sink.write_in_order(&builder.batch).await, Class::OffsetMoved);
+    assert_eq!(database.number("SELECT count(*) FROM readings"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM rowbridge_dead_letters"), 2);
+    assert_eq!(next_seq(&mut sink).await, 6);
+}
+
 pub(crate) async fn a_closed_sink_asks_for_a_connection<D: TestDatabase>(database: &D) {
     let mut sink = connected(database).await;
     sink.close().await.unwrap();

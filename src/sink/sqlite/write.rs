@@ -52,6 +52,8 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
     let version = witness::current(&transaction)?;
     witness::check(version, batch.tables_at_stake())?;
     ledger::move_offset(&transaction, &batch.offset)?;
+    // Before the rows, which a rival that took the same letters out has written already.
+    parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
     crash_point!("sqlite.offset.moved");
     open.foreign_keys.put_off(&transaction, version)?;
     for (index, rows) in batch.tables.iter().enumerate().filter(|(_, rows)| !rows.ends.is_empty()) {
@@ -64,7 +66,6 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
     }
     crash_point!("sqlite.rows.written");
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
-    parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
     crash_point!("sqlite.letters.written");
     transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
     crash_point!("sqlite.committed");
