@@ -237,7 +237,9 @@ fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
     match (read.to_date(), time, read.offset()) {
         (Ok(date), Some(time), Some(offset)) => instant_at(date.to_datetime(time), offset),
         (Ok(date), Some(time), None) => Ok(Moment::Local(date.to_datetime(time))),
-        (Ok(date), None, _) => Ok(Moment::Date(date)),
+        (Ok(date), None, Some(offset)) => instant_at(date.to_datetime(Time::midnight()), offset),
+        (Ok(date), None, None) => Ok(Moment::Date(date)),
+        (Err(_), Some(_), Some(_)) => Err("a time of day with an offset, which would be lost without a date".into()),
         // A pattern without a date has a time of day (checked when it was parsed); with one, the date is impossible.
         (Err(_), Some(time), _) if read.year().is_none() && read.month().is_none() => Ok(Moment::TimeOfDay(time)),
         (Err(_), ..) => Err(NO_FIT.into()),

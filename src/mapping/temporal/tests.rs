@@ -128,6 +128,11 @@ fn patterns_read_what_they_describe() {
     assert!(berlin("%Y-%m-%d %H:%M:%S", "2026-12-31 23:59:60").is_err(), "a leap second");
     let named = Some("%Y-%m-%d %H:%M %Q");
     assert_eq!(instant(named, "UTC", Value::Text("2026-07-01 12:00 Europe/Berlin")), Ok(utc("2026-07-01T10:00:00Z")));
+    assert!(
+        face(Some("%H:%M %z"), "UTC").time_of_day(&Value::Text("12:30 +0200")).is_err(),
+        "an offset that would be lost"
+    );
+    assert_eq!(berlin("%Y-%m-%d %z", "2026-07-01 +0300"), Ok(utc("2026-06-30T21:00:00Z")), "midnight there");
     assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(&Value::Text("12.30")), Ok(45_000_000_000));
 }
 
