@@ -92,9 +92,8 @@ pub(super) fn has_userinfo(text: &str) -> bool {
 
 /// Whether a key has become one by mistake and holds a secret: `password:hunter2`, without the space after the colon.
 fn holds_a_secret(key: &str) -> bool {
-    let mut parts = key.split([':', '=', ' ']);
-    let has_value = parts.next_back().is_some_and(|value| !value.is_empty());
-    has_userinfo(key) || (has_value && parts.any(names_a_secret))
+    let mut parts = key.split([':', '=', ' ']).filter(|part| !part.is_empty());
+    key.contains("://") || has_userinfo(key) || (parts.any(names_a_secret) && parts.next().is_some())
 }
 
 #[cfg(test)]
@@ -119,7 +118,9 @@ mod tests {
         assert_eq!(password.key("hunter2").index(0).key("b").to_string(), "mqtt.password.***[0].***");
         assert_ne!(password.key("hunter2"), password.key("hunter3"));
         assert_eq!(KeyPath::root().key("mqtt").key("password:hunter2").to_string(), "mqtt.***");
-        assert_eq!(KeyPath::root().key("a.b password:hunter2").to_string(), "***");
+        for key in ["a.b password:hunter2", "password:hunter2 url:", "url:://u:hunter2"] {
+            assert_eq!(KeyPath::root().key(key).to_string(), "***");
+        }
         assert_eq!(KeyPath::root().key("secrets").key("url").to_string(), "secrets.url");
     }
 
