@@ -194,7 +194,10 @@ async fn a_server_certificate_that_is_itself_in_the_ca_file_needs_nobody_to_vouc
 async fn a_password_over_tls_is_bound_to_the_channel() {
     let certificates = Certificates::new();
     let server = certificates.server(&["hostssl all asked 127.0.0.1/32 scram-sha-256"]);
-    server.psql("postgres", "CREATE ROLE asked LOGIN SUPERUSER PASSWORD 'geheim'");
+    server.psql(
+        "postgres",
+        "SET password_encryption = 'scram-sha-256'; CREATE ROLE asked LOGIN SUPERUSER PASSWORD 'geheim'",
+    );
     let mut url =
         postgres_url(&format!("postgres://asked@127.0.0.1:{}/postgres?channel_binding=require", server.port()));
     url.password = Some(SecretSource::Value(Secret::new("geheim".into())));
