@@ -94,6 +94,8 @@ fn a_rewrite_rule_of_the_table_puts_rows_where_an_insert_would() {
     // A rule made while it runs acts at once.
     postgres.psql(&database, "CREATE RULE none AS ON INSERT TO hot DO INSTEAD NOTHING");
     publisher.send("t/a", r#"{"v":9}"#);
+    bridge.wait_alive("the ninth is journaled", |bridge| (bridge.journaled() >= 9).then_some(()));
+    bridge.wait_drained("cloud");
     postgres.psql(
         &database,
         "CREATE TABLE log (v int); CREATE RULE log AS ON INSERT TO readings DO ALSO INSERT INTO log VALUES (NEW.v)",

@@ -282,6 +282,10 @@ fn check_row(column_type: &ColumnType, time: Option<&TimeFormat>, value: &Result
     let Ok(value) = value else {
         return assert_eq!(row.as_ref().err(), Some(&"parse"), "{}", context());
     };
+    // The only field that the rule takes.
+    if value.is_none() {
+        return assert_eq!(row.as_ref().err(), Some(&"required"), "{}", context());
+    }
     match reference::expected(column_type, time, *value) {
         Expected::Cell(cell) => assert_eq!(written, Ok(&cell[..]), "{}", context()),
         Expected::Number(number) => assert!(written.is_ok_and(|cell| reference::shows(cell, &number)), "{}", context()),
