@@ -90,10 +90,12 @@ pub(super) fn has_userinfo(text: &str) -> bool {
     text.split_once(':').is_some_and(|(_, after)| after.contains('@'))
 }
 
-/// Whether a key has become one by mistake and holds a secret: `password:hunter2`, without the space after the colon.
+/// Whether a key has become one by mistake and holds a secret, or the user of an address: `password:hunter2`, without the
+/// space after the colon.
 fn holds_a_secret(key: &str) -> bool {
     let mut parts = key.split([':', '=', ' ']).filter(|part| !part.is_empty());
-    key.contains("://") || has_userinfo(key) || (parts.any(names_a_secret) && parts.next().is_some())
+    let is_address = key.split_once([':', '=']).is_some_and(|(name, _)| ["url", "urls"].contains(&name.trim()));
+    is_address || key.contains("://") || has_userinfo(key) || (parts.any(names_a_secret) && parts.next().is_some())
 }
 
 #[cfg(test)]
@@ -118,7 +120,8 @@ mod tests {
         assert_eq!(password.key("hunter2").index(0).key("b").to_string(), "mqtt.password.***[0].***");
         assert_ne!(password.key("hunter2"), password.key("hunter3"));
         assert_eq!(KeyPath::root().key("mqtt").key("password:hunter2").to_string(), "mqtt.***");
-        for key in ["a.b password:hunter2", "password:hunter2 url:", "url:://u:hunter2"] {
+        for key in ["a.b password:hunter2", "password:hunter2 url:", "url:://u:hunter2", "url:hunter2", "urls =hunter2"]
+        {
             assert_eq!(KeyPath::root().key(key).to_string(), "***");
         }
         assert_eq!(KeyPath::root().key("secrets").key("url").to_string(), "secrets.url");

@@ -194,7 +194,8 @@ pub struct Batch {
     pub max_rows: usize,
     /// Bytes of encoded rows.
     pub max_bytes: usize,
-    /// How long a row waits for company before a commit begins.
+    /// 50 ms: how long a row waits for others before a commit begins; a lone row of a quiet stream does not wait
+    /// (`delivery/company.rs`).
     pub max_wait: Duration,
 }
 

@@ -5,6 +5,7 @@ mod backlog;
 mod backoff;
 mod changed;
 mod commit;
+mod company;
 mod dead_letter;
 mod first_contact;
 mod gather;

@@ -17,6 +17,7 @@ use super::backlog::SeriesLimit;
 use super::backoff::Backoff;
 use super::changed::KnownTables;
 use super::commit::Repeated;
+use super::company::{self, Waiting};
 use super::first_contact::FirstContact;
 use super::gather::{Gatherer, UnmatchedPolicy};
 use super::parking::Parking;
@@ -42,9 +43,6 @@ const KNOCK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// While nothing is written, a database that has gone, or an older copy that took its place, is noticed this late at most.
 const IDLE_LOOK_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How often a batch that waits for company looks whether it is full: a full one goes that much late at most.
-const COMPANY_GLANCE: Duration = Duration::from_millis(5);
 
 /// Everything one database's thread needs.
 pub struct Setup<S: Sink, F: Fs> {
@@ -74,6 +72,7 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) watermark: watch::Receiver<Watermark>,
     pub(super) metrics: DatabaseMetrics,
     pub(super) backoff: Backoff,
+    waiting: Waiting,
     purge_due: Instant,
     clock_evenness: Evenness,
     pub(super) contact: FirstContact,
@@ -126,6 +125,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             watermark: setup.journal.watermark(),
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),
             backoff: Backoff::new(setup.database.retry.min, setup.database.retry.max),
+            waiting: Waiting::default(),
             // In this order, here and below: the clock has then run for an hour when the purge is due.
             clock_evenness: Evenness::begin(),
             purge_due: Instant::now() + PURGE_INTERVAL,
@@ -284,7 +284,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// Waits until there is something to write and it has had company, or a stop is requested; or for a while in vain.
     async fn await_company(&mut self, waiting_since: Option<Instant>) -> Company {
         let position = self.reader.position();
-        let batch = &self.setup.database.batch;
+        let (max_wait, max_rows) = (self.setup.database.batch.max_wait, self.setup.database.batch.max_rows);
         if waiting_since.is_none() {
             if self.watermark.borrow().next_seq <= position {
                 self.setup.state.update(|state| state.oldest_pending = None);
@@ -297,17 +297,17 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 () = tokio::time::sleep(IDLE_LOOK_INTERVAL) => return Company::None,
             }
         }
-        let due = waiting_since.unwrap_or_else(Instant::now) + batch.max_wait;
-        let enough = Seq(position.0 + batch.max_rows as u64);
-        // Looks now and then instead of following the watermark: its every move would be a wake-up.
+        let now = Instant::now();
+        let due = match waiting_since {
+            Some(since) => self.waiting.go_on(since, now, max_wait),
+            None => self.waiting.begin(now, max_wait),
+        };
+        let enough = Seq(position.0 + max_rows as u64);
         while self.watermark.borrow().next_seq < enough {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
+            let Some(pause) = company::glance(due, Instant::now()) else { break };
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(left.min(COMPANY_GLANCE)) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.setup.shutdown.requested() => break,
             }
         }

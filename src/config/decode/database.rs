@@ -13,8 +13,8 @@ use crate::config::{Batch, Database, DatabaseUrl, Retry};
 /// See [`Batch::max_rows`].
 const BATCH_ROWS: u64 = 5000;
 const BATCH_BYTES: u64 = 8 << 20;
-/// Short enough not to be noticed, long enough that a burst shares a commit.
-const BATCH_WAIT: Duration = Duration::from_millis(5);
+/// Short enough not to be noticed; twenty transactions a second cost a database next to nothing. See [`Batch::max_wait`].
+const BATCH_WAIT: Duration = Duration::from_millis(50);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// A database that comes back is noticed within half a minute.
 const RETRY_MAX: Duration = Duration::from_secs(30);
