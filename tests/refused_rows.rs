@@ -206,6 +206,9 @@ fn a_partition_that_nobody_made_holds_and_one_of_another_year_is_a_row_s_fault()
     );
     let mut bridge = bridge(broker.port(), &postgres.url(&database), &["a", "b"]);
     bridge.start();
+    bridge.wait_alive("the database is ready", |bridge| {
+        (bridge.status()["databases"]["target"]["connected"] == true).then_some(())
+    });
     let mut publisher = crate::support::publisher::Publisher::new(broker.port());
     [0, 1970, 1, 2].iter().for_each(|id| publisher.send("w/b", format!("{{\"id\":{id}}}")));
     bridge.wait_alive("the one is a dead letter", |_| {

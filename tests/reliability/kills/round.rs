@@ -321,6 +321,13 @@ rules:
         segments.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).max().unwrap()
     }
 
+    /// Whether the newest segment holds any of the messages that the journal has.
+    pub(crate) fn newest_segment_holds_messages(&self) -> bool {
+        let path = self.newest_segment();
+        let base: u64 = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap();
+        self.bridge.status()["journal"]["next_seq"].as_u64().unwrap() > base
+    }
+
     /// Waits until the journal has taken all that was published.
     pub(crate) fn wait_journaled(&self) {
         wait_for("everything is in the journal", || {
