@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::admin::{self, BindError, DatabaseHandle, Overview};
+use crate::admin::{self, BindError, DatabaseHandle, Overview, Paths};
 use crate::config::{Config, Database, DatabaseUrl, Durability, Http, Rule};
 use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
 use crate::identity;
@@ -57,6 +57,7 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
         databases: delivery.handles,
         rules: config.rules.clone(),
         metrics,
+        paths: Paths::of(&config),
     });
     let running = Running { config, intake, file, subscriptions, overview, handle, writer, stop_delivery };
     let result = runtime.block_on(running.run(delivery.threads, started));

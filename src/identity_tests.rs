@@ -19,6 +19,7 @@ fn config(host: &str, lines: &str) -> Config {
         hostname: host.to_owned(),
         directory: directory.path().to_owned(),
         system_file: directory.path().join("none"),
+        needs: crate::config::Needs::everything(),
     };
     load_config(&request).unwrap()
 }

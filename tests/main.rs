@@ -24,6 +24,7 @@ mod held;
 mod held_back;
 mod hostile_payloads;
 mod identity;
+mod installation;
 mod journal_full;
 mod journal_replaced;
 mod lifecycle;

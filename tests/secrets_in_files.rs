@@ -124,12 +124,14 @@ fn a_rotated_database_password_is_used_at_the_next_connect() {
 #[test]
 fn a_command_with_a_password_in_a_file_that_is_missing_names_the_file() {
     let bridge = Bridge::with_mqtt(1, "password_file: nowhere", &readings(1));
-    for arguments in [&["check", "--offline"][..], &["run"]] {
+    for arguments in [&["check", "--offline", "--secrets"][..], &["run"]] {
         let output = bridge.command(arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains("mqtt.password_file") && text.contains("`nowhere` cannot be read"), "{text}");
     }
+    let output = bridge.command(&["check", "--offline"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Rows are there once each, whatever was rotated meanwhile.

@@ -1,10 +1,12 @@
 //! HTTP for people and their tools: `/metrics`, `/healthz`, `/readyz`, `/status` and a status page.
 
 mod page;
+mod paths;
 mod rates;
 mod server;
 mod status;
 
+pub use paths::Paths;
 pub use rates::log_rates;
 pub use server::{BindError, bind, serve};
 pub use status::{DatabaseHandle, Overview, Readiness, Status};

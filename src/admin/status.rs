@@ -6,6 +6,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use super::Paths;
 use crate::clock;
 use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, Parked, SharedState};
@@ -23,6 +24,7 @@ pub struct Overview<F: Fs> {
     pub databases: Vec<DatabaseHandle>,
     pub rules: Vec<Arc<Rule>>,
     pub metrics: Arc<Metrics>,
+    pub paths: Paths,
 }
 
 /// One database's name and shared state.
@@ -41,6 +43,7 @@ pub struct Status {
     pub databases: IndexMap<String, DatabasePart>,
     pub rules: Vec<RulePart>,
     pub unmatched: u64,
+    pub paths: Paths,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,6 +164,7 @@ impl<F: Fs> Overview<F> {
             databases: databases.collect(),
             rules: Vec::new(),
             unmatched: self.metrics.messages_unmatched.get(),
+            paths: self.paths.clone(),
             journal: JournalPart {
                 id: journal.id.to_string(),
                 oldest_seq: journal.oldest_seq.0,

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EXIT_USAGE, Layers};
-use crate::config::DatabaseUrl;
+use super::{EXIT_USAGE, Layers, installation};
+use crate::config::{DatabaseUrl, Needs};
 use crate::identity;
 
 #[derive(Debug, Args)]
@@ -13,10 +13,18 @@ pub(super) struct CheckArgs {
     /// Look at the configuration only; connect to nothing
     #[arg(long)]
     offline: bool,
+    /// Insist that every secret, key and certificate exists and can be read
+    #[arg(long)]
+    secrets: bool,
 }
 
 pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
-    let mut config = match layers.load() {
+    let needs = match (arguments.offline, arguments.secrets) {
+        (_, true) => Needs::everything(),
+        (true, false) => Needs::no_secrets(),
+        (false, false) => Needs::secrets_later(),
+    };
+    let mut config = match installation::load(layers, needs) {
         Ok(config) => config,
         Err(code) => return code,
     };

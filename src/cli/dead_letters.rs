@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{EXIT_USAGE, Layers, failed};
+use super::{EXIT_USAGE, Layers, failed, installation};
 use crate::clock::Timestamp;
-use crate::config::{Config, Database, DatabaseUrl};
+use crate::config::{Config, Database, DatabaseUrl, Needs};
 use crate::identity;
 use crate::sink::{Class, DeadLetterFilter, PostgresSink, Sink, SinkError, SqliteSink, StoredDeadLetter};
 
@@ -52,8 +52,19 @@ pub(super) struct ShowArgs {
     json: bool,
 }
 
+impl DeadLettersCommand {
+    /// The only database that is used, if one is named.
+    fn database(&self) -> Option<&str> {
+        match self {
+            DeadLettersCommand::List(arguments) => arguments.database.as_deref(),
+            DeadLettersCommand::Show(arguments) => arguments.database.as_deref(),
+        }
+    }
+}
+
 pub(super) fn run(layers: &Layers, command: &DeadLettersCommand) -> ExitCode {
-    let mut config = match layers.load() {
+    let needs = Needs::only(&["bridge", "data_dir", "http", "mqtt.client_id"]).and_database(command.database());
+    let mut config = match installation::load_running(layers, needs) {
         Ok(config) => config,
         Err(code) => return code,
     };

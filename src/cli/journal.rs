@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{EXIT_FAILED, Layers, failed};
-use crate::config::Config;
+use super::{EXIT_FAILED, Layers, failed, installation};
+use crate::config::{Config, Needs};
 use crate::journal::inspect::{self, Finding, InspectError, Progress, VerifyReport};
 use crate::journal::{Entry, RealFs};
 use crate::message::{Message, Seq};
@@ -40,7 +40,7 @@ pub(super) struct DumpArgs {
 }
 
 pub(super) fn run(layers: &Layers, command: &JournalCommand) -> ExitCode {
-    let config = match layers.load() {
+    let config = match installation::load_running(layers, Needs::only(&["data_dir", "http", "journal.max_size"])) {
         Ok(config) => config,
         Err(code) => return code,
     };

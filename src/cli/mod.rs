@@ -10,6 +10,7 @@ macro_rules! say {
 mod check;
 mod dead_letters;
 mod http;
+mod installation;
 mod journal;
 mod run;
 mod status;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, LoadRequest};
+use crate::config::{self, Config, LoadRequest, Needs};
 
 /// Failed while running.
 const EXIT_FAILED: u8 = 1;
@@ -84,13 +85,18 @@ pub fn main() -> ExitCode {
 }
 
 impl Layers {
-    /// Loads the configuration, or prints every mistake and gives the exit code.
-    fn load(&self) -> Result<Config, ExitCode> {
+    /// Where to load from, or the exit code after saying what is wrong with a flag.
+    fn request(&self) -> Result<LoadRequest, ExitCode> {
         let overrides = self.set.iter().map(|text| key_value(text)).collect::<Option<Vec<_>>>().ok_or_else(|| {
             eprintln!("rowbridge: --set takes KEY=VALUE, e.g. mqtt.url=mqtt://broker:1883");
             ExitCode::from(EXIT_USAGE)
         })?;
-        let request = LoadRequest::from_process(self.config.clone(), overrides);
+        Ok(LoadRequest::from_process(self.config.clone(), overrides))
+    }
+
+    /// Loads what is needed of the configuration, or prints every mistake and gives the exit code.
+    fn load(&self, needs: Needs) -> Result<Config, ExitCode> {
+        let request = LoadRequest { needs, ..self.request()? };
         config::load(&request).map_err(|report| {
             eprintln!("{report}");
             ExitCode::from(EXIT_USAGE)

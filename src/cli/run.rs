@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use super::{EXIT_USAGE, Layers, failed};
 use crate::app;
+use crate::config::Needs;
 use crate::telemetry::log;
 
 pub(super) fn run(layers: &Layers) -> ExitCode {
-    let config = match layers.load() {
+    let config = match layers.load(Needs::everything()) {
         Ok(config) => config,
         Err(code) => return code,
     };

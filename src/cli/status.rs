@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{EXIT_FAILED, EXIT_USAGE, Layers, http};
-use crate::config::Http;
+use crate::config::{Http, Needs};
 
 /// How often `--watch` looks again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -24,7 +24,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
-    let config = match layers.load() {
+    let config = match layers.load(Needs::only(&["http"])) {
         Ok(config) => config,
         Err(code) => return code,
     };

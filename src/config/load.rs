@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::decode::{self, Context};
 use super::key_path::KeyPath;
 use super::layer::{self, Layer, Provenances};
+use super::needs::{Needs, SecretNeed};
 use super::report::{Finding, Place, Position, Report};
 use super::substitute::{self, SubstituteError, substitute};
 use super::tree::{Entries, Kind, Node, Tree};
@@ -19,6 +20,9 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 const FILE_NAME: &str = "bridge.yaml";
 const FILE_VARIABLE: &str = "ROWBRIDGE_CONFIG";
 const SYSTEM_FILE: &str = "/etc/rowbridge/bridge.yaml";
+
+/// A stand-in for a secret that nobody uses.
+const NO_SECRET: &str = "none";
 
 /// What to load, with everything from outside that has a say in it.
 #[derive(Clone)]
@@ -35,6 +39,7 @@ pub struct LoadRequest {
     pub directory: PathBuf,
     /// Looked for last.
     pub system_file: PathBuf,
+    pub needs: Needs,
 }
 
 impl LoadRequest {
@@ -52,6 +57,7 @@ impl LoadRequest {
             hostname,
             directory: PathBuf::new(),
             system_file: SYSTEM_FILE.into(),
+            needs: Needs::everything(),
         }
     }
 }
@@ -59,7 +65,7 @@ impl LoadRequest {
 /// Finds the file, lays the layers over one another and checks the result as a whole.
 ///
 /// Layers, later wins: defaults, the file, `ROWBRIDGE__…` variables, command-line flags. Reads the files that the
-/// configuration names (secrets, certificates); connects to nothing.
+/// configuration names (secrets, certificates), where they are needed; connects to nothing.
 pub fn load(request: &LoadRequest) -> Result<Config, Report> {
     let path = find_file(request)?;
     let text = read_file(&path)?;
@@ -74,12 +80,14 @@ pub fn load(request: &LoadRequest) -> Result<Config, Report> {
         file: &path,
         environment: &request.environment,
         hostname: &request.hostname,
+        secrets: request.needs.secrets,
         tree: &tree,
         provenances,
         findings: RefCell::new(findings),
     };
     let config = decode::decode(&cx, &merged);
     let mut findings = cx.findings.into_inner();
+    findings.retain(|finding| request.needs.concern(finding));
     name_variables(&mut findings, &tree, &request.environment);
     hide::secrets(&mut findings, &tree, request);
     if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
@@ -149,7 +157,8 @@ fn lay_over(
     })
 }
 
-fn find_file(request: &LoadRequest) -> Result<PathBuf, Report> {
+/// The file that [`load`] would read.
+pub fn find_file(request: &LoadRequest) -> Result<PathBuf, Report> {
     if let Some(file) = &request.file {
         return Ok(file.clone());
     }
@@ -201,13 +210,15 @@ fn read_file(path: &Path) -> Result<String, Report> {
 
 /// Fills variables into the scalars of the tree.
 fn fill(tree: &mut Tree, request: &LoadRequest, file: &Path, findings: &mut Vec<Finding>) {
-    let mut filling = Filling { environment: &request.environment, filled: Vec::new() };
+    let secrets = request.needs.secrets;
+    let mut filling = Filling { environment: &request.environment, secrets, filled: Vec::new() };
     if let Some(Kind::Mapping(entries)) = tree.root().map(Node::kind) {
         filling.entries(entries, &Trail::Root);
     }
     for (index, result) in filling.filled {
         match result {
             Ok(text) => tree.fill(index, text),
+            Err((path, _)) if secrets == SecretNeed::Unused && path.is_secret() => tree.leave_unfilled(index),
             Err((path, error)) => {
                 tree.leave_unfilled(index);
                 findings.push(Finding {
@@ -229,6 +240,7 @@ type Filled = Result<String, (KeyPath, SubstituteError)>;
 /// What variables make of scalars.
 struct Filling<'a> {
     environment: &'a BTreeMap<String, String>,
+    secrets: SecretNeed,
     /// By the scalar's index in the tree.
     filled: Vec<(usize, Filled)>,
 }
@@ -246,6 +258,15 @@ impl Trail<'_> {
             Trail::Root => KeyPath::root(),
             Trail::Key(above, key) => above.path().key(key),
             Trail::Index(above, index) => above.path().index(*index),
+        }
+    }
+
+    /// The key under which the value lies, by itself or in a list.
+    fn last_key(&self) -> Option<&str> {
+        match self {
+            Trail::Root => None,
+            Trail::Key(_, key) => Some(key),
+            Trail::Index(above, _) => above.last_key(),
         }
     }
 }
@@ -266,11 +287,29 @@ impl Filling<'_> {
                     self.value(item, &Trail::Index(trail, index));
                 }
             }
-            Kind::Scalar(_) => match substitute(node.text(), self.environment) {
+            Kind::Scalar(_) => match self.scalar(node.text(), trail) {
                 Ok(None) => {}
                 Ok(Some(filled)) => self.filled.push((node.index(), Ok(filled))),
                 Err(error) => self.filled.push((node.index(), Err((trail.path(), error)))),
             },
         }
+    }
+
+    /// Where nobody connects, credentials in an address may stay unknown: before its `@`, something stands for a variable
+    /// that is not set.
+    fn scalar(&self, text: &str, trail: &Trail<'_>) -> Result<Option<String>, SubstituteError> {
+        let filled = substitute(text, self.environment);
+        let is_address = || matches!(trail.last_key(), Some("url" | "urls"));
+        let (true, Err(_), Some(at)) = (self.secrets == SecretNeed::Unused, &filled, text.rfind('@')) else {
+            return filled;
+        };
+        if !is_address() {
+            return filled;
+        }
+        let mut environment = self.environment.clone();
+        for name in substitute::names(&text[..at]) {
+            environment.entry(name.to_owned()).or_insert_with(|| NO_SECRET.to_owned());
+        }
+        substitute(text, &environment)
     }
 }

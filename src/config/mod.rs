@@ -9,6 +9,7 @@ mod key_path;
 mod layer;
 mod load;
 mod model;
+mod needs;
 mod passfile;
 mod percent;
 mod report;
@@ -23,12 +24,13 @@ mod vocabulary;
 mod yaml;
 mod yaml_core;
 
-pub use load::{LoadRequest, load};
+pub use load::{LoadRequest, find_file, load};
 pub use model::{
     Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Format, Http,
     Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained, Retry, Rule,
     Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };
+pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};
 pub use report::{Finding, Place, Position, Report};
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};

@@ -66,6 +66,11 @@ pub struct SecretError {
     problem: String,
 }
 
+/// Also where this user may not look: the error then names the path that is closed to them.
+pub(super) fn may_exist(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
 impl SecretSource {
     /// Reads the file, if it is one: blocks on the disk.
     pub fn read(&self) -> Result<Secret, SecretError> {
@@ -88,7 +93,7 @@ impl SecretFile {
     }
 
     fn path(&self) -> &Path {
-        self.credential.as_deref().filter(|path| path.exists()).unwrap_or(&self.named)
+        self.credential.as_deref().filter(|path| may_exist(path)).unwrap_or(&self.named)
     }
 
     fn read(&self) -> Result<Secret, SecretError> {

@@ -11,7 +11,7 @@ use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, T
 use super::address::{ENCODE, is_host};
 use super::database::check_certificate_pair;
 use super::libpq::{Parameters, parse};
-use super::secret::{readable_file, resolve, secret};
+use super::secret::{is_needed, readable_file, resolve, secret};
 use super::table::Table;
 use super::value::Value;
 use crate::config::passfile::is_private;
@@ -289,7 +289,7 @@ fn passfile(reader: &Reader<'_, '_>) -> Option<Passfile> {
     let user = reader.value.cx.environment.get("USER").cloned();
     if let Some(named) = reader.get("passfile") {
         let path = PathBuf::from(named);
-        if path.exists() && !is_private(&path) {
+        if is_needed(reader.value.cx) && path.exists() && !is_private(&path) {
             reader.refuse("passfile", "a file that nobody else can read: chmod 600");
         }
         return Some(Passfile { path, is_named: true, user });
@@ -306,7 +306,9 @@ fn tls(table: Table<'_>, reader: &Reader<'_, '_>, mode: SslMode) -> SinkTls {
         let theirs = reader.get(parameter).filter(|path| *path != "system");
         ours.or_else(|| {
             let path = resolve(reader.value.cx, Path::new(theirs?));
-            if let Err(error) = std::fs::File::open(&path) {
+            if is_needed(reader.value.cx)
+                && let Err(error) = std::fs::File::open(&path)
+            {
                 reader.refuse(parameter, &format!("a readable file; `{}` cannot be read: {error}", path.display()));
             }
             Some(path)

@@ -11,6 +11,7 @@ use super::content::{Content, Given};
 use super::table::Table;
 use crate::config::key_path::{HIDDEN, KeyPath, carries_a_secret};
 use crate::config::layer::{Origin, Provenances};
+use crate::config::needs::SecretNeed;
 use crate::config::report::{Finding, Place, Position, nearest};
 use crate::config::substitute;
 use crate::config::tree::Tree;
@@ -23,6 +24,7 @@ pub(crate) struct Context<'a> {
     pub file: &'a Path,
     pub environment: &'a BTreeMap<String, String>,
     pub hostname: &'a str,
+    pub secrets: SecretNeed,
     /// The file, for the lists in it.
     pub tree: &'a Tree,
     pub provenances: Provenances,

@@ -3,6 +3,7 @@
 mod create;
 mod layers;
 mod mistakes;
+mod needs;
 mod postgres;
 mod secrets;
 mod values;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Config, LoadRequest, Place, Report, load};
+use super::{Config, LoadRequest, Needs, Place, Report, load};
 
 /// Databases and rules that are right, for tests of the other sections.
 const REST: &str = "databases: {local: {url: 'sqlite:x.db'}}\nrules: [{topic: a, table: t, columns: {p: payload}}]\n";
@@ -38,6 +39,7 @@ impl Bench {
             hostname: "host1".to_owned(),
             directory: directory.path().to_owned(),
             system_file: directory.path().join("etc.yaml"),
+            needs: Needs::everything(),
         };
         Bench { directory, request }
     }
@@ -55,6 +57,11 @@ impl Bench {
 
     fn flag(mut self, path: &str, value: &str) -> Bench {
         self.request.overrides.push((path.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn needing(mut self, needs: Needs) -> Bench {
+        self.request.needs = needs;
         self
     }
 

@@ -1,0 +1,171 @@
+//! Finds the installation that a command is about, from any folder and shell.
+//!
+//! Relative paths of the configuration, and systemd's variables, mean something to the daemon and nothing to the shell of
+//! the person who types a command. The running daemon is asked for both. If none answers, the command looks where the
+//! systemd unit keeps its state (for the configuration in /etc), then for a folder that holds a bridge's files. It then
+//! changes to that folder, so that every relative path means what it means to the daemon.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Deserialize;
+
+use super::{EXIT_USAGE, Layers, http};
+use crate::admin::Paths;
+use crate::config::{self, Config, DatabaseUrl, Http, LoadRequest, Needs};
+
+/// `StateDirectory=` of the unit, and its working directory.
+const UNIT_STATE: &str = "/var/lib/rowbridge";
+/// Where `LoadCredential=` finds what deploy/README.md has people put there.
+const UNIT_SECRETS: &str = "/etc/rowbridge/secrets";
+
+/// Loads what a command needs of the configuration of an installed bridge, with absolute paths.
+pub(super) fn load(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
+    let mut request = layers.request()?;
+    let file = config::find_file(&request).map_err(|report| {
+        eprintln!("{report}");
+        ExitCode::from(EXIT_USAGE)
+    })?;
+    let told = ask(&request, &file);
+    let place = match &told {
+        Some(paths) => Place::of_daemon(paths),
+        None => Place::without_daemon(&request, &file),
+    };
+    for (variable, value) in place.variables {
+        request.environment.entry(variable.to_owned()).or_insert(value);
+    }
+    if let Some(folder) = &place.folder {
+        // The file keeps its meaning.
+        request.file = Some(std::path::absolute(&file).unwrap_or(file));
+        enter(folder);
+    }
+    request.needs = needs;
+    let mut config = config::load(&request).map_err(|report| {
+        eprintln!("{report}");
+        if report.to_string().contains("Permission denied") {
+            eprintln!("What this user may not read: run the command as root, or as the user of the bridge.");
+        }
+        ExitCode::from(EXIT_USAGE)
+    })?;
+    make_absolute(&mut config);
+    Ok(config)
+}
+
+/// As [`load`], with the data directory of the running daemon, whatever the file says by now.
+pub(super) fn load_running(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
+    let mut config = load(layers, needs)?;
+    let is_overridden = layers.set.iter().any(|flag| flag.starts_with("data_dir="));
+    if !is_overridden
+        && let Some(file) = config.file.clone()
+        && let Some(data_dir) = ask_at(config.http, &file).and_then(|paths| paths.data_dir)
+    {
+        config.data_dir = data_dir.into();
+    }
+    Ok(config)
+}
+
+/// Where the daemon runs or would run.
+#[derive(Default)]
+struct Place {
+    /// `None` for the folder that the command was started in.
+    folder: Option<PathBuf>,
+    /// Variables that systemd would set.
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    fn of_daemon(paths: &Paths) -> Place {
+        let variables =
+            [("STATE_DIRECTORY", &paths.state_directory), ("CREDENTIALS_DIRECTORY", &paths.credentials_directory)];
+        let known = |(name, value): (&'static str, &Option<String>)| Some((name, value.clone()?));
+        Place {
+            folder: paths.working_directory.as_ref().map(PathBuf::from),
+            variables: variables.into_iter().filter_map(known).collect(),
+        }
+    }
+
+    fn without_daemon(request: &LoadRequest, file: &Path) -> Place {
+        let state = request.environment.get("STATE_DIRECTORY").map(PathBuf::from);
+        let unit = Path::new(UNIT_STATE);
+        let is_of_unit = state.is_none() && is_same_file(file, &request.system_file);
+        if is_of_unit && (unit.is_dir() || !holds_a_bridge(request, Path::new(""))) {
+            let secrets = Path::new(UNIT_SECRETS).is_dir().then(|| ("CREDENTIALS_DIRECTORY", UNIT_SECRETS.to_owned()));
+            let state = ("STATE_DIRECTORY", UNIT_STATE.to_owned());
+            return Place {
+                folder: unit.is_dir().then(|| unit.to_owned()),
+                variables: secrets.into_iter().chain([state]).collect(),
+            };
+        }
+        let beside = std::path::absolute(file).ok().and_then(|file| Some(file.parent()?.to_owned()));
+        let mut folders = [Some(PathBuf::new()), state, beside].into_iter().flatten();
+        let found = folders.find(|folder| holds_a_bridge(request, folder));
+        Place { folder: found.filter(|folder| !folder.as_os_str().is_empty()), variables: Vec::new() }
+    }
+}
+
+/// Whether something lies in a folder that the configuration names by a relative path: the journal, or an SQLite file.
+fn holds_a_bridge(request: &LoadRequest, folder: &Path) -> bool {
+    let mut request = request.clone();
+    request.needs = Needs::only(&["data_dir"]);
+    let Ok(config) = config::load(&request) else { return false };
+    let files = config.databases.into_iter().filter_map(|database| match database.url {
+        DatabaseUrl::Sqlite(path) if !path.as_os_str().is_empty() => Some(path),
+        _ => None,
+    });
+    let mut traces = files.chain([config.data_dir.join("journal")]);
+    traces.any(|path| path.is_relative() && folder.join(path).exists())
+}
+
+/// The paths of the daemon that runs with this configuration file, if one answers.
+fn ask(request: &LoadRequest, file: &Path) -> Option<Paths> {
+    let mut request = request.clone();
+    request.needs = Needs::only(&["http"]);
+    ask_at(config::load(&request).ok()?.http, file)
+}
+
+fn ask_at(http: Http, file: &Path) -> Option<Paths> {
+    #[derive(Deserialize)]
+    struct Answer {
+        paths: Paths,
+    }
+    let Http::Listen(address) = http else { return None };
+    let (200, body) = http::get(address, "/status").ok()? else { return None };
+    let paths = serde_json::from_str::<Answer>(&body).ok()?.paths;
+    // Another bridge may have the address; and one in a container has another file system.
+    let is_ours = paths.config.as_ref().is_some_and(|theirs| is_same_file(file, Path::new(theirs)));
+    let is_here = paths.working_directory.as_ref().is_some_and(|folder| Path::new(folder).is_dir());
+    (is_ours && is_here).then_some(paths)
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Goes on where it is if the folder is closed to this user: what is then missing is reported by its path.
+fn enter(folder: &Path) {
+    if let Err(error) = env::set_current_dir(folder) {
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; run the command as root, or as the user of the bridge",
+            _ => "",
+        };
+        eprintln!("rowbridge: the bridge's folder {} cannot be entered: {error}{advice}", folder.display());
+    }
+}
+
+fn make_absolute(config: &mut Config) {
+    let absolute = |path: &mut PathBuf| {
+        if let Ok(absolute) = std::path::absolute(&*path) {
+            *path = absolute;
+        }
+    };
+    absolute(&mut config.data_dir);
+    for database in &mut config.databases {
+        if let DatabaseUrl::Sqlite(path) = &mut database.url
+            && !path.as_os_str().is_empty()
+        {
+            absolute(path);
+        }
+    }
+}
