@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::admin::{self, BindError, DatabaseHandle, Overview, Paths};
-use crate::config::{Config, Database, DatabaseUrl, Durability, Http, Rule};
+use crate::config::{Config, Database, DatabaseUrl, Http, Rule};
 use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
@@ -21,6 +21,7 @@ use crate::signals::{Signals, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
 use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::{DatabaseLabels, Metrics};
+use crate::tools::check::promises;
 
 /// Why the bridge cannot run.
 #[derive(Debug, Error)]
@@ -225,7 +226,7 @@ impl Running {
     }
 }
 
-/// One line that says what runs, and one for what a default cannot promise.
+/// One line that says what runs, and one for each promise that the configuration gives up.
 fn announce(config: &Config, journal: &JournalHandle<RealFs>, started: Instant) {
     let status = journal.status();
     let databases: Vec<&str> = config.databases.iter().map(|database| database.name.as_ref()).collect();
@@ -240,11 +241,9 @@ fn announce(config: &Config, journal: &JournalHandle<RealFs>, started: Instant) 
         start_ms = started.elapsed().as_millis() as u64,
         "rowbridge runs"
     );
-    if let Durability::Interval(window) = config.journal.durability {
-        tracing::warn!(
-            ?window,
-            "journal.durability is an interval: a power cut loses up to that much of what the broker was told is stored"
-        );
+    for promise in promises(config) {
+        let advice = promise.remedy.unwrap_or_default();
+        tracing::warn!(key = promise.subject, advice, "{}", promise.finding);
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -8,7 +8,7 @@
 //!
 //! The modules, in the order data flows: [`config`] says what to do, [`message`] is what everything passes, [`source`]
 //! holds the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] brings them to a [`sink`];
-//! [`admin`] and [`telemetry`] show it.
+//! [`admin`] and [`telemetry`] show it; [`tools`] are what commands do.
 
 #[macro_use]
 pub mod crash_point;
@@ -34,3 +34,4 @@ pub mod sink;
 pub mod source;
 pub mod telemetry;
 mod tls;
+pub mod tools;

@@ -12,6 +12,7 @@ mod both_databases;
 mod broker_restart;
 mod catch_up;
 mod changed_tables;
+mod check;
 mod commands;
 mod configuration;
 mod crashes;

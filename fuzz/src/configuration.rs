@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 
-use rowbridge::config::{Config, DatabaseUrl, LoadRequest, Place, Report, load};
+use rowbridge::config::{Config, DatabaseUrl, LoadRequest, Needs, Place, Report, load};
 use tempfile::TempDir;
 
 /// Stands in every variable that holds a secret. Nothing else in an input may hold it.
@@ -51,6 +51,7 @@ pub fn check(bytes: &[u8]) {
             hostname: "host1".to_owned(),
             directory: directory.path().to_owned(),
             system_file: directory.path().join("etc.yaml"),
+            needs: Needs::everything(),
         };
         match load(&request) {
             Ok(config) => {

@@ -1,12 +1,16 @@
-//! `rowbridge check`: is the configuration right?
+//! `rowbridge check`: is the configuration right, and can the bridge run with it?
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{EXIT_USAGE, Layers, installation};
-use crate::config::{DatabaseUrl, Needs};
+use crate::config::{Config, DatabaseUrl, Needs};
 use crate::identity;
+use crate::tools::check::{self, Finding, Heard, Level};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -16,6 +20,12 @@ pub(super) struct CheckArgs {
     /// Insist that every secret, key and certificate exists and can be read
     #[arg(long)]
     secrets: bool,
+    /// Messages per second, to tell how long an outage the journal holds
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
@@ -28,12 +38,46 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if !arguments.offline {
-        eprintln!("rowbridge check: connecting to the broker and the databases is not supported yet; use --offline");
-        return ExitCode::from(EXIT_USAGE);
-    }
     let configured = (config.mqtt.client_id.clone(), config.bridge.to_string());
     identity::adopt_remembered(&mut config);
+    if !arguments.json {
+        summarize(&config, &configured);
+    }
+    let printer = Printer::new(arguments.json);
+    let mut findings = check::promises(&config);
+    findings.iter().for_each(|finding| printer.print(finding));
+    if !arguments.offline {
+        look(&config, arguments.rate, &mut |finding| {
+            printer.print(&finding);
+            findings.push(finding);
+        });
+    }
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let (problems, warnings) = (count(Level::Problem), count(Level::Warning));
+    if arguments.json {
+        say!("{}", json!({ "ok": problems == 0, "problems": problems, "warnings": warnings, "findings": findings }));
+    } else if !arguments.offline || !findings.is_empty() {
+        say!("{}", verdict(problems, warnings));
+    }
+    if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
+}
+
+/// Asks everything that the bridge would use. What the daemon's parts would log becomes findings.
+fn look(config: &Config, rate: u64, tell: &mut dyn FnMut(Finding)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("an event loop needs only a few file descriptors");
+    let heard = Heard::default();
+    let listening = tracing_subscriber::registry().with(heard.clone());
+    tracing::subscriber::with_default(listening, || {
+        runtime.block_on(Box::pin(check::everything(config, rate, &heard, tell)));
+    });
+    // A name that is still being looked up holds nobody up.
+    runtime.shutdown_background();
+}
+
+fn summarize(config: &Config, configured: &(String, String)) {
     let remembered = |was: &str, is: &str| match was == is {
         true => String::new(),
         false => format!(" (remembered in {}; by its default it would be {was})", config.data_dir.display()),
@@ -42,6 +86,7 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
     say!("{file}: the configuration is right");
     say!("  bridge    {}{}", config.bridge, remembered(&configured.1, &config.bridge));
     say!("  client id {}{}", config.mqtt.client_id, remembered(&configured.0, &config.mqtt.client_id));
+    say!("  data      {}", config.data_dir.display());
     for url in &config.mqtt.urls {
         say!("  broker    {url}");
     }
@@ -57,5 +102,43 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         let database = &config.databases[rule.database].name;
         say!("  rule      {}: {} → {database}, table {}", rule.name, topics.join(", "), rule.table);
     }
-    ExitCode::SUCCESS
+}
+
+fn verdict(problems: usize, warnings: usize) -> String {
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    match (problems, warnings) {
+        (0, 0) => "nothing is wrong".to_owned(),
+        (0, warnings) => format!("nothing prevents running; {}", counted(warnings, "warning")),
+        (problems, warnings) => format!("{}, {}", counted(problems, "problem"), counted(warnings, "warning")),
+    }
+}
+
+/// Prints findings as they come, in colour on a terminal.
+struct Printer {
+    is_silent: bool,
+    has_colours: bool,
+}
+
+impl Printer {
+    /// <https://no-color.org>: any value but an empty one means no colours.
+    fn new(is_silent: bool) -> Printer {
+        let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Printer { is_silent, has_colours: is_wanted && std::io::stdout().is_terminal() }
+    }
+
+    fn print(&self, finding: &Finding) {
+        if self.is_silent {
+            return;
+        }
+        let (word, colour) = match finding.level {
+            Level::Ok => ("ok", "32"),
+            Level::Warning => ("warning", "33"),
+            Level::Problem => ("PROBLEM", "1;31"),
+        };
+        let (on, off) = if self.has_colours { (format!("\x1b[{colour}m"), "\x1b[0m") } else { (String::new(), "") };
+        say!("{on}{word:<8}{off} {}: {}", finding.subject, finding.finding);
+        for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+            say!("           → {line}");
+        }
+    }
 }

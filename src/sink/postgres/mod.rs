@@ -94,6 +94,11 @@ impl PostgresSink {
         }
     }
 
+    /// The connection, if there is one, for the questions of `rowbridge check`.
+    pub fn client(&self) -> Option<&tokio_postgres::Client> {
+        self.session.as_ref().map(Session::client)
+    }
+
     /// Runs `work` on the session, which is kept unless the connection is in doubt.
     async fn run<T>(&mut self, work: impl AsyncFnOnce(&Session, &Sql) -> Result<T, SinkError>) -> Result<T, SinkError> {
         let session = self.session.take().ok_or_else(|| {

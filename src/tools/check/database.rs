@@ -1,0 +1,105 @@
+//! The rules of one database against its live tables, by the daemon's own description and mapper.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Finding;
+use crate::config::{Columns, Config, Rule};
+use crate::mapping::Mapper;
+use crate::sink::{DeclaredType, Sink, TableName, TableSchema};
+
+/// What was found of the tables.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) findings: Vec<Finding>,
+    /// Those that are there, as the rules name them.
+    pub(super) live: Vec<(TableName, Arc<TableSchema>)>,
+    /// Those that the first start makes.
+    pub(super) to_be_made: Vec<TableName>,
+}
+
+pub(super) fn subject(config: &Config, index: usize) -> String {
+    format!("database {}", config.databases[index].name)
+}
+
+/// Describes every table of the rules of a database and compiles the rules against them. Makes nothing. What is missing is
+/// passed over if `is_unknown` says that nothing is known of it.
+pub(super) async fn tables<S: Sink>(
+    sink: &mut S,
+    config: &Config,
+    index: usize,
+    is_unknown: impl Fn(&TableName) -> bool,
+) -> Tables {
+    let subject = subject(config, index);
+    let rules: Vec<Arc<Rule>> = config.rules.iter().filter(|rule| rule.database == index).cloned().collect();
+    let mut found = Tables::default();
+    let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
+    let mut seen = HashSet::new();
+    for rule in rules.iter().filter(|rule| seen.insert(&rule.table)) {
+        match sink.describe(&rule.table).await {
+            Ok(Some(schema)) => {
+                schemas.insert(rule.table.clone(), Arc::new(schema));
+            }
+            Ok(None) if is_unknown(&rule.table) => {}
+            Ok(None) => match missing(sink, &subject, rule, &rules).await {
+                Some(finding) => found.findings.push(finding),
+                None => found.to_be_made.push(rule.table.clone()),
+            },
+            Err(error) => found.findings.push(Finding::of_sink(&format!("{subject}, table {}", rule.table), &error)),
+        }
+    }
+    found.live = schemas.iter().map(|(name, table)| (name.clone(), Arc::clone(table))).collect();
+    found.live.sort_by_key(|(name, _)| name.to_string());
+    let mut unfit = HashSet::new();
+    loop {
+        let in_order: Vec<_> = rules.iter().map(|rule| schemas.get(&rule.table).cloned()).collect();
+        let Err(faults) = Mapper::compile_some(&config.bridge, &rules, &in_order, &HashMap::new(), sink.encoder())
+        else {
+            break;
+        };
+        for fault in faults {
+            let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
+            unfit.insert(rule.table.clone());
+            schemas.remove(&rule.table);
+            let what = format!("rule {} ({}), table {}: {}", fault.rule, rule.position, fault.table, fault.message);
+            let remedy = fault.mend.unwrap_or_else(|| "change the rule or the table, so that they fit".to_owned());
+            found.findings.push(Finding::problem(&subject, what, remedy));
+        }
+    }
+    for (name, table) in found.live.iter().filter(|(name, _)| !unfit.contains(name)) {
+        let what = format!("table {name}: {} columns, every rule fits", table.columns.len());
+        found.findings.push(Finding::ok(&subject, what));
+    }
+    for table in &found.to_be_made {
+        found.findings.push(Finding::ok(&subject, format!("table {table} is not there; the first start makes it")));
+    }
+    found
+}
+
+/// A table that is not there; `None` if a rule has it made.
+async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc<Rule>]) -> Option<Finding> {
+    let instead = match sink.instead_of(&rule.table).await {
+        Ok(instead) => instead,
+        Err(error) => return Some(Finding::of_sink(subject, &error)),
+    };
+    let of_table = || rules.iter().filter(|other| other.table == rule.table);
+    if instead.is_none() && of_table().any(|rule| rule.create) {
+        return None;
+    }
+    let mut columns: Vec<(&str, DeclaredType)> = Vec::new();
+    for rule in of_table() {
+        let Columns::Named(named) = &rule.columns else { continue };
+        for column in named.iter() {
+            if columns.iter().all(|(name, _)| *name != &*column.name) {
+                columns.push((&column.name, column.create_type(rule.format).unwrap_or(DeclaredType::Text)));
+            }
+        }
+    }
+    let sql =
+        if columns.is_empty() { String::new() } else { format!(":\n{}", sink.create_table_sql(&rule.table, &columns)) };
+    let what = format!("rule {} ({}): there is no table {}", rule.name, rule.position, rule.table);
+    Some(match instead {
+        Some(instead) => Finding::problem(subject, format!("{what}; {instead}"), "correct the name in the rule"),
+        None => Finding::problem(subject, what, format!("set create: true in the rule, or make the table{sql}")),
+    })
+}

@@ -1,0 +1,91 @@
+//! `rowbridge check`: whether the bridge could run, asked of everything that it would use.
+//!
+//! Nothing is changed: the broker sees a throw-away client, whose session ends with its connection; databases are read in
+//! transactions that cannot write; only the journal's directory gets a small file, for a moment, to measure its disk. What
+//! a database or broker says is judged by the daemon's own code: its session, its description of live tables, its mapper.
+//! What cannot be reached is a finding, and the rest is checked all the same.
+
+mod broker;
+mod database;
+mod heard;
+mod journal;
+mod mounts;
+mod postgres;
+mod promises;
+mod scratch;
+mod silent_journal;
+mod sqlite;
+
+pub use heard::Heard;
+pub use promises::promises;
+
+use serde::Serialize;
+
+use crate::config::{Config, DatabaseUrl};
+use crate::sink::SinkError;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Ok,
+    /// The bridge runs, with less than one might count on.
+    Warning,
+    /// The bridge, or a rule, does not work.
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub level: Level,
+    /// As in `database local`, or a key of the configuration.
+    pub subject: String,
+    pub finding: String,
+    /// What to do about it; of every warning and problem.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(subject: &str, finding: impl Into<String>) -> Finding {
+        Finding { level: Level::Ok, subject: subject.to_owned(), finding: finding.into(), remedy: None }
+    }
+
+    fn warning(subject: &str, finding: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { level: Level::Warning, remedy: Some(remedy.into()), ..Finding::ok(subject, finding) }
+    }
+
+    fn problem(subject: &str, finding: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { level: Level::Problem, remedy: Some(remedy.into()), ..Finding::ok(subject, finding) }
+    }
+
+    /// A database's error: its SQL, or its advice, is the remedy.
+    fn of_sink(subject: &str, error: &SinkError) -> Finding {
+        let (message, sql) = error.message.split_once('\n').unwrap_or((&error.message, ""));
+        let code = if message.contains(&error.code) { String::new() } else { format!(" ({})", error.code) };
+        let remedy = if sql.is_empty() { error.advice.to_owned() } else { format!("{}\n{sql}", error.advice) };
+        Finding::problem(subject, format!("{message}{code}"), remedy)
+    }
+}
+
+/// Looks at brokers, databases and the journal's disk. `rate`: messages per second, for the journal's reserve. Findings are
+/// told as they are found.
+pub async fn everything(config: &Config, rate: u64, heard: &Heard, tell: &mut dyn FnMut(Finding)) {
+    for finding in journal::look(config, rate) {
+        tell(finding);
+    }
+    for url in &config.mqtt.urls {
+        for finding in broker::look(config, url, heard).await {
+            tell(finding);
+        }
+    }
+    for (index, database) in config.databases.iter().enumerate() {
+        let findings = match &database.url {
+            DatabaseUrl::Sqlite(path) => sqlite::look(config, index, path).await,
+            DatabaseUrl::Postgres(url) => postgres::look(config, index, url).await,
+        };
+        for finding in findings {
+            tell(finding);
+        }
+    }
+}

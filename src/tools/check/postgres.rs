@@ -1,0 +1,270 @@
+//! A Postgres database: login, what the server is, Rowbridge's own tables, the rules' tables, rights.
+//!
+//! The daemon's sink makes its own tables when it connects. Here its transactions cannot write (the server is asked for
+//! `default_transaction_read_only`), so that it gets as far as it can: with its tables in place, all the way.
+
+use std::collections::HashSet;
+
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error, Row};
+
+use super::Finding;
+use super::database::{self, Tables, subject};
+use crate::config::{Config, Database, DatabaseUrl, PostgresUrl};
+use crate::sink::{PostgresSink, Sink, SinkError, TableName, quote};
+
+const READ_ONLY: &str = "-c default_transaction_read_only=on";
+
+/// SQLSTATE: a transaction that may only read was to write.
+const READ_ONLY_TRANSACTION: &str = "25006";
+
+/// The sink's own code: nobody answers.
+const CANNOT_CONNECT: &str = "connect";
+
+/// What a pooler says to a startup option that it cannot keep.
+const POOLER_REFUSAL: &str = "unsupported startup parameter";
+
+const NOT_COMPARED: &str = "its tables, columns and rights are not compared";
+
+const MISSING_RIGHTS: &str = include_str!("../../sink/postgres/rights.sql");
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                     SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)";
+
+const SERVER: &str = "SELECT current_setting('server_version'), current_setting('server_encoding'), \
+    current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), \
+    pg_is_in_recovery(), current_setting('synchronous_standby_names'), has_schema_privilege($1, 'CREATE'), \
+    current_user::text";
+
+/// Of the tables `$1.$2`: whether row-level security concerns this role, and the triggers that see a row before it goes in.
+const TABLES: &str = "SELECT t.name, row_security_active(c.oid), \
+    ARRAY(SELECT g.tgname::text FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal \
+          AND g.tgenabled <> 'D' AND (g.tgtype & 7) = 7 ORDER BY g.tgname) \
+    FROM ROWS FROM (unnest($1::text[]), unnest($2::text[])) AS t (schema, name) \
+    JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name";
+
+pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Vec<Finding> {
+    let subject = subject(config, index);
+    let mut sink = PostgresSink::new(&read_only(&config.databases[index], url));
+    if let Err(error) = sink.connect().await {
+        return vec![not_connected(&subject, url, &error)];
+    }
+    let mut findings = Vec::new();
+    let tables = database::tables(&mut sink, config, index, |_| false).await;
+    match sink.client() {
+        Some(client) => match ask(client, url, &tables, &mut findings, &subject).await {
+            Ok(()) => {}
+            Err(error) => findings.push(unanswered(&subject, &error.to_string())),
+        },
+        None => findings.push(unanswered(&subject, "the connection was lost meanwhile")),
+    }
+    findings.extend(tables.findings);
+    // Nothing is open.
+    let _ = sink.close().await;
+    findings
+}
+
+/// The same database, over connections whose transactions cannot write.
+fn read_only(database: &Database, url: &PostgresUrl) -> Database {
+    let mut url = url.clone();
+    let options = url.config.get_options().map_or(READ_ONLY.to_owned(), |given| format!("{given} {READ_ONLY}"));
+    url.config.options(options);
+    // The driver would take our own wish for that of a standby.
+    url.config.target_session_attrs(TargetSessionAttrs::Any);
+    Database { url: DatabaseUrl::Postgres(Box::new(url)), ..database.clone() }
+}
+
+fn not_connected(subject: &str, url: &PostgresUrl, error: &SinkError) -> Finding {
+    if error.code == READ_ONLY_TRANSACTION {
+        let schema = quote(&url.schema);
+        return Finding::warning(
+            subject,
+            format!(
+                "logged in at {url}; Rowbridge's own tables are not in schema {schema}, or are of an older version: the \
+                 first start makes them, and until then {NOT_COMPARED}"
+            ),
+            format!(
+                "start the bridge once, or run migrations/postgres/*.sql with search_path {schema}; then check again"
+            ),
+        );
+    }
+    if error.message.contains(POOLER_REFUSAL) {
+        return Finding::warning(
+            subject,
+            format!("a pooler such as PgBouncer at {url} takes no startup options: {NOT_COMPARED}"),
+            "check with the server's own address, e.g. --set databases.NAME.url=postgres://…; the bridge itself works \
+             through PgBouncer",
+        );
+    }
+    let finding = Finding::of_sink(subject, error);
+    if error.code == CANNOT_CONNECT {
+        let remedy =
+            "start the server, or correct host and port in the URL; if both are right, look at firewalls in between";
+        return Finding { remedy: Some(remedy.to_owned()), ..finding };
+    }
+    finding
+}
+
+fn unanswered(subject: &str, error: &str) -> Finding {
+    Finding::warning(subject, format!("not everything was answered: {error}"), "check again")
+}
+
+/// Asks what the sink does not, in one transaction that only reads.
+async fn ask(
+    client: &Client,
+    url: &PostgresUrl,
+    tables: &Tables,
+    findings: &mut Vec<Finding>,
+    subject: &str,
+) -> Result<(), Error> {
+    client.batch_execute(BEGIN).await?;
+    let asked = ask_within(client, url, tables, findings, subject).await;
+    client.batch_execute("ROLLBACK").await?;
+    asked
+}
+
+async fn ask_within(
+    client: &Client,
+    url: &PostgresUrl,
+    tables: &Tables,
+    findings: &mut Vec<Finding>,
+    subject: &str,
+) -> Result<(), Error> {
+    let schema = url.schema.as_str();
+    for row in client.query_typed(SERVER, &[(&schema, Type::TEXT)]).await? {
+        of_server(&Server::read(&row)?, url, findings, subject);
+        let may_create: bool = row.try_get(7)?;
+        if !may_create && !tables.to_be_made.is_empty() {
+            let role: String = row.try_get(8)?;
+            findings.push(Finding::problem(
+                subject,
+                format!("the role {role} may not make tables in schema {schema}, as create: true asks for"),
+                format!("GRANT USAGE, CREATE ON SCHEMA {} TO {};", quote(schema), quote(&role)),
+            ));
+        }
+    }
+    let names: Vec<&TableName> = tables.live.iter().map(|(_, table)| &table.name).collect();
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_deref().unwrap_or(schema)).collect();
+    let names: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    for row in client.query_typed(TABLES, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await? {
+        of_table(&row, findings, subject)?;
+    }
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&schema, Type::TEXT)];
+    let mut told = HashSet::new();
+    for row in client.query_typed(MISSING_RIGHTS, &parameters).await? {
+        let grant: String = row.try_get(0)?;
+        if told.insert(grant.clone()) {
+            findings.push(Finding::problem(subject, "a right is missing", grant));
+        }
+    }
+    for (_, table) in &tables.live {
+        if table.unlogged {
+            let what = format!("table {} is unlogged: after a crash of the server its rows are gone", table.name);
+            findings.push(Finding::warning(subject, what, format!("ALTER TABLE {} SET LOGGED;", table.name.quoted())));
+        }
+        if table.intake.diverts {
+            let what = format!("a rule of table {} puts rows elsewhere: what it swallows is not counted", table.name);
+            findings.push(Finding::warning(
+                subject,
+                what,
+                "use a trigger in place of the rule, or write into the other table",
+            ));
+        } else if table.intake.by_insert {
+            let what = format!(
+                "rows go into {} by INSERT, which is slower than COPY: it is a view, a foreign table, or has rules or row-level security",
+                table.name
+            );
+            findings.push(Finding::ok(subject, what));
+        }
+    }
+    Ok(())
+}
+
+/// What the server says of itself.
+struct Server {
+    version: String,
+    encoding: String,
+    fsync: String,
+    full_page_writes: String,
+    synchronous_commit: String,
+    is_standby: bool,
+    standbys: String,
+}
+
+impl Server {
+    fn read(row: &Row) -> Result<Server, Error> {
+        Ok(Server {
+            version: row.try_get(0)?,
+            encoding: row.try_get(1)?,
+            fsync: row.try_get(2)?,
+            full_page_writes: row.try_get(3)?,
+            synchronous_commit: row.try_get(4)?,
+            is_standby: row.try_get(5)?,
+            standbys: row.try_get(6)?,
+        })
+    }
+}
+
+fn of_server(server: &Server, url: &PostgresUrl, findings: &mut Vec<Finding>, subject: &str) {
+    let Server { version, encoding, synchronous_commit, .. } = server;
+    findings.push(Finding::ok(
+        subject,
+        format!(
+            "logged in at {url}: PostgreSQL {version}, {encoding}; synchronous_commit is {synchronous_commit} there and at \
+             least on for the bridge"
+        ),
+    ));
+    if server.is_standby && url.config.get_hosts().len() < 2 {
+        findings.push(Finding::problem(
+            subject,
+            "the server is a standby, which takes no rows",
+            "give the primary's address, or all of them with target_session_attrs=read-write",
+        ));
+    }
+    if encoding != "UTF8" {
+        findings.push(Finding::warning(
+            subject,
+            format!(
+                "the database's encoding is {encoding}: messages with characters that it lacks become dead letters"
+            ),
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 holds everything",
+        ));
+    }
+    for (name, value) in [("fsync", &server.fsync), ("full_page_writes", &server.full_page_writes)] {
+        if value == "off" {
+            findings.push(Finding::warning(
+                subject,
+                format!(
+                    "the server runs with {name} = off: a power cut may lose or damage rows that count as delivered"
+                ),
+                format!("ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();"),
+            ));
+        }
+    }
+    if !server.standbys.is_empty() {
+        let what = format!("commits wait for a standby (synchronous_standby_names = '{}')", server.standbys);
+        findings.push(Finding::ok(subject, what));
+    }
+}
+
+fn of_table(row: &Row, findings: &mut Vec<Finding>, subject: &str) -> Result<(), Error> {
+    let (name, is_restricted): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let triggers: Vec<String> = row.try_get(2)?;
+    if is_restricted {
+        findings.push(Finding::warning(
+            subject,
+            format!("row-level security of table {name} applies to this role: rows that no policy lets in become dead letters"),
+            "CREATE POLICY … FOR INSERT WITH CHECK (true), or ALTER ROLE … BYPASSRLS",
+        ));
+    }
+    if !triggers.is_empty() {
+        findings.push(Finding::warning(
+            subject,
+            format!("table {name} has triggers that may change or swallow rows: {}", triggers.join(", ")),
+            "look at them; rows that they swallow are counted as rows_swallowed in `rowbridge status`",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! What commands do, without a terminal.
+
+pub mod check;

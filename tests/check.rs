@@ -1,0 +1,175 @@
+//! `rowbridge check` against real brokers and databases: what it finds, and that it leaves everything as it was.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::session::picky_broker::{Manners, PickyBroker, Refusal};
+use crate::support::bridge::{Bridge, readings};
+use crate::support::free_port;
+use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
+use crate::support::postgres::Postgres;
+use crate::support::publisher::Load;
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Asserts the exit code and that every word is printed.
+#[track_caller]
+fn assert_says(output: &Output, code: i32, words: &[&str]) -> String {
+    let text = text(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word} in:\n{text}");
+    }
+    text
+}
+
+#[test]
+fn a_bridge_that_can_run_is_told_so_and_nothing_is_made() {
+    for keys in ["", "version: 3.1.1"] {
+        let broker = Mosquitto::start();
+        let bridge = Bridge::with_mqtt(broker.port(), keys, &readings(1));
+        let said = assert_says(
+            &bridge.command(&["check", "--rate", "50"]),
+            0,
+            &[
+                "1 of 1 topic filters granted",
+                "an fdatasync takes",
+                "at 50 messages per second",
+                "the first start makes it",
+            ],
+        );
+        assert!(!said.contains('\u{1b}'), "no colours into a pipe: {said}");
+        let json: Value = serde_json::from_slice(&bridge.command(&["check", "--json"]).stdout).unwrap();
+        assert_eq!((&json["ok"], &json["problems"]), (&Value::from(true), &Value::from(0)), "{json}");
+        assert!(json["findings"].as_array().unwrap().iter().any(|one| one["level"] == "ok"), "{json}");
+        let left: Vec<_> =
+            std::fs::read_dir(bridge.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["bridge.yaml"], "nothing else is there");
+    }
+}
+
+#[test]
+fn a_check_neither_disturbs_the_session_nor_takes_its_messages() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    bridge.start();
+    assert_says(&bridge.command(&["check"]), 0, &["every rule fits"]);
+    assert_eq!(bridge.status()["mqtt"]["connected"], true);
+    assert!(!bridge.log().contains("same client id"), "{}", bridge.log());
+    assert!(bridge.stop().success());
+    Load::new(broker.port(), 1, 20).run();
+    assert_says(&bridge.command(&["check"]), 0, &["1 of 1 topic filters granted", "every rule fits"]);
+    assert!(!bridge.path("rows.db-wal").exists(), "no log is made");
+    bridge.start();
+    bridge.wait_ids("readings", 20);
+    assert_eq!(bridge.status()["mqtt"]["session_present"], true);
+}
+
+#[test]
+fn what_cannot_be_reached_or_is_wrong_is_a_problem_and_the_rest_is_checked() {
+    let body = "databases:\n  bad: { url: 'sqlite:bad.db' }\n  good: { url: 'sqlite:good.db' }\n  gone: { url: \
+                'postgres://u@127.0.0.1:1/d', password_file: nowhere }\nrules:\n\
+                - { name: a, topic: a, database: bad, table: t, columns: { v: payload.v } }\n\
+                - { name: b, topic: b, database: good, table: t, columns: { v: payload.v, w: payload.w } }\n\
+                - { name: c, topic: c, database: gone, table: t, columns: { v: payload.v } }\n\
+                - { name: d, topic: d, database: good, table: absent, columns: { v: { from: payload.v, type: int } } }\n";
+    let bridge = Bridge::with_mqtt(1, "password_file: nowhere, username: u", body);
+    std::fs::write(bridge.path("bad.db"), "this is no database, however long it may be".repeat(100)).unwrap();
+    let good = rusqlite::Connection::open(bridge.path("good.db")).unwrap();
+    good.execute_batch("CREATE TABLE t (v INTEGER)").unwrap();
+    let problems = [
+        "mqtt.password_file `nowhere` cannot be read",
+        "bad.db: file is not a database",
+        "rule b (",
+        "ALTER TABLE",
+        "there is no table absent",
+        "CREATE TABLE",
+        "password_file `nowhere` cannot be read",
+    ];
+    let said = assert_says(&bridge.command(&["check"]), 2, &[]);
+    for problem in problems {
+        assert!(said.contains(problem), "{problem} in:\n{said}");
+    }
+    std::fs::write(bridge.path("nowhere"), "hunter2\n").unwrap();
+    let said = assert_says(&bridge.command(&["check"]), 2, &["cannot connect", "start the broker", "127.0.0.1:1/d"]);
+    assert!(!said.contains("hunter2"), "{said}");
+    // Every finding that is not good has a remedy.
+    let json: Value = serde_json::from_slice(&bridge.command(&["check", "--json"]).stdout).unwrap();
+    let findings = json["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|one| one["level"] == "ok" || one["remedy"].is_string()), "{json}");
+}
+
+#[tokio::test]
+async fn a_filter_that_the_broker_refuses_is_a_problem() {
+    let refusal = Refusal::Answers(0x87);
+    let manners = Manners { forbidden: vec!["shut/+".to_owned()], refusal, ..Manners::default() };
+    let broker = PickyBroker::start(manners).await;
+    let body = "databases: { local: { url: 'sqlite:x.db' } }\nrules:\n- { topic: ['open/+', 'shut/+'], table: t, create: \
+                true, columns: { v: { from: payload.v, type: int } } }\n";
+    let bridge = Bridge::new(broker.port(), body);
+    // The broker lives in this thread.
+    let output = tokio::task::spawn_blocking(move || bridge.command(&["check"])).await.unwrap();
+    assert_says(&output, 2, &["1 of 2 topic filters granted", "shut/+: ", "access rules"]);
+}
+
+#[test]
+fn a_qos_lower_than_asked_is_a_warning() {
+    let port = free_port();
+    let _broker = Mosquitto::with(&format!("listener {port} 127.0.0.1\nmax_qos 0\n"));
+    let bridge = Bridge::new(port, &readings(1));
+    assert_says(&bridge.command(&["check"]), 0, &["QoS 0 granted, 1 asked", "max_qos"]);
+}
+
+#[test]
+fn postgres_is_asked_for_rights_triggers_and_unlogged_tables_and_stays_as_it_is() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    let url = format!("postgres://{name}@127.0.0.1:{}/{name}", server.port());
+    let local = "local: { url: 'sqlite:rows.db' }";
+    let mut bridge = Bridge::new(broker.port(), &readings(1).replace(local, &format!("local: {{ url: '{url}' }}")));
+    server.psql("postgres", &format!("CREATE ROLE {name} LOGIN"));
+    server.psql(&name, &format!("GRANT CREATE ON SCHEMA public TO {name}"));
+    assert_says(&bridge.command(&["check"]), 0, &["own tables are not in schema", "start the bridge once"]);
+    let tables = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                  WHERE nspname = 'public' OR nspname LIKE 'pg_temp%'";
+    assert_eq!(server.psql(&name, tables), "0", "a check makes nothing");
+    bridge.start();
+    bridge.wait_drained("local");
+    assert!(bridge.stop().success());
+    assert_says(&bridge.command(&["check"]), 0, &["PostgreSQL", "UTF8", "table readings: 5 columns, every rule fits"]);
+    server.psql(
+        &name,
+        &format!(
+            "ALTER TABLE readings SET UNLOGGED; ALTER TABLE readings OWNER TO postgres; \
+             CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER swallow BEFORE INSERT ON readings FOR EACH ROW EXECUTE FUNCTION f(); \
+             GRANT SELECT ON readings TO {name}"
+        ),
+    );
+    let grant = format!("GRANT INSERT ON TABLE public.readings TO {name};");
+    assert_says(&bridge.command(&["check"]), 2, &["is unlogged", "SET LOGGED", "swallow", &grant]);
+    server.psql(&name, &format!("GRANT INSERT ON readings TO {name}; ALTER TABLE readings DROP COLUMN temp"));
+    assert_says(&bridge.command(&["check"]), 2, &["table readings", "temp", "ALTER TABLE"]);
+}
+
+#[test]
+fn promises_that_the_configuration_gives_up_are_listed_and_logged_at_the_start() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::with_mqtt(broker.port(), "session_expiry: 1m", &readings(0));
+    bridge.edit("data_dir: data\n", "data_dir: data\njournal: { durability: 50ms, when_full: drop_oldest }\n");
+    let given_up = [
+        "the broker forgets the session 60 s after",
+        "a power cut loses up to 50ms",
+        "a full journal drops the oldest messages",
+        "asks for QoS 0",
+    ];
+    assert_says(&bridge.command(&["check", "--offline"]), 0, &given_up);
+    bridge.start();
+    for words in given_up {
+        assert_eq!(bridge.log().matches(words).count(), 1, "{words}:\n{}", bridge.log());
+    }
+}
