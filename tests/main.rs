@@ -23,6 +23,7 @@ mod defaults;
 mod footprint;
 mod held;
 mod held_back;
+mod help;
 mod hostile_payloads;
 mod identity;
 mod installation;

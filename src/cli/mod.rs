@@ -8,10 +8,13 @@ macro_rules! say {
 }
 
 mod check;
+mod completions;
 mod dead_letters;
+mod examples;
 mod http;
 mod installation;
 mod journal;
+mod man;
 mod run;
 mod status;
 
@@ -19,7 +22,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, LoadRequest, Needs};
 
@@ -29,6 +32,9 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 /// Moves MQTT messages into SQLite and Postgres and loses none of them.
+///
+/// Rowbridge subscribes to a broker, keeps every message in a journal on disk before it acknowledges it, and writes rows in
+/// large transactions, each database at its own pace. Without a command it runs the bridge.
 #[derive(Debug, Parser)]
 #[command(name = "rowbridge", version, propagate_version = true)]
 pub struct Cli {
@@ -64,19 +70,25 @@ enum Command {
     /// Look at the journal; works with the bridge stopped or running
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Print completions of commands and options for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the man page, or write the pages of all commands
+    Man(man::ManArgs),
     /// Print the version
     Version,
 }
 
 /// Runs the command given by `arguments`.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&examples::command().get_matches()).unwrap_or_else(|error| error.exit());
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&cli.layers),
         Command::Check(arguments) => check::run(&cli.layers, &arguments),
         Command::Status(arguments) => status::run(&cli.layers, &arguments),
         Command::DeadLetters(command) => dead_letters::run(&cli.layers, &command),
         Command::Journal(command) => journal::run(&cli.layers, &command),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Version => {
             say!("rowbridge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -1,3 +1,4 @@
-//! What commands do, without a terminal.
+//! What commands do, without a terminal: they are given values and hand back text or data.
 
 pub mod check;
+pub mod man;

@@ -1,0 +1,203 @@
+//! The examples that `--help` and the man pages show, all in one table. A test parses each of them, and asks that every
+//! command has some.
+
+use clap::{Command, CommandFactory};
+
+use super::Cli;
+use crate::tools::man::Example;
+
+/// By command: `""` is `rowbridge` itself.
+const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "",
+        &[
+            ("Check the configuration, then run the bridge", "rowbridge check --offline && rowbridge"),
+            ("Run with another file and another broker", "rowbridge -c test.yaml --set mqtt.url=mqtt://broker:1883"),
+            ("See what the running bridge does", "rowbridge status"),
+            ("Show the help of one command", "rowbridge dead-letters list --help"),
+        ],
+    ),
+    (
+        "run",
+        &[
+            ("Run with the file that the service uses", "rowbridge run -c /etc/rowbridge/bridge.yaml"),
+            ("Log more, this time only", "ROWBRIDGE__LOG__LEVEL=debug rowbridge run"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            ("Check bridge.yaml without connecting to anything", "rowbridge check --offline"),
+            (
+                "Check whether another broker address is right",
+                "rowbridge check --offline --set mqtt.url=mqtts://broker:8883",
+            ),
+        ],
+    ),
+    (
+        "status",
+        &[
+            ("Show connections, backlog, journal and counts per rule", "rowbridge status"),
+            ("Keep looking", "rowbridge status --watch"),
+            ("Messages that the databases do not have yet", "rowbridge status --json | jq '.databases[].pending'"),
+        ],
+    ),
+    (
+        "dead-letters",
+        &[
+            ("What could not become rows, and why", "rowbridge dead-letters list"),
+            ("All of one message", "rowbridge dead-letters show 42"),
+        ],
+    ),
+    (
+        "dead-letters list",
+        &[
+            ("The newest ten of one rule", "rowbridge dead-letters list --rule telemetry --limit 10"),
+            (
+                "Values that did not fit, since a point in time",
+                "rowbridge dead-letters list --reason value --since 2026-11-21T08:00:00Z",
+            ),
+            ("Count them by topic", "rowbridge dead-letters list --json | jq -r .topic | sort | uniq -c"),
+        ],
+    ),
+    (
+        "dead-letters show",
+        &[
+            ("Topic, properties, payload and reason of number 42", "rowbridge dead-letters show 42"),
+            ("The same, where there are several databases", "rowbridge dead-letters show 42 --database cloud"),
+        ],
+    ),
+    (
+        "journal",
+        &[
+            ("How much is in the journal", "rowbridge journal status"),
+            ("Whether any of it is damaged", "rowbridge journal verify"),
+        ],
+    ),
+    (
+        "journal status",
+        &[
+            ("Segments, sequence numbers and sizes", "rowbridge journal status"),
+            ("How many bytes it holds", "rowbridge journal status --json | jq .bytes"),
+        ],
+    ),
+    (
+        "journal dump",
+        &[
+            ("The first ten messages", "rowbridge journal dump --limit 10"),
+            ("Topics of the messages from number 5000 on", "rowbridge journal dump --from 5000 | jq -r .topic"),
+        ],
+    ),
+    (
+        "journal verify",
+        &[
+            ("Read and check every record", "rowbridge journal verify"),
+            ("Check another journal", "rowbridge journal verify --set data_dir=/mnt/backup/rowbridge"),
+        ],
+    ),
+    (
+        "completions",
+        &[
+            ("bash", "rowbridge completions bash > ~/.local/share/bash-completion/completions/rowbridge"),
+            ("zsh, into a folder of $fpath", "rowbridge completions zsh > ~/.zfunc/_rowbridge"),
+            ("fish", "rowbridge completions fish > ~/.config/fish/completions/rowbridge.fish"),
+            ("PowerShell", "rowbridge completions powershell >> $PROFILE"),
+            ("Elvish", "rowbridge completions elvish >> ~/.config/elvish/rc.elv"),
+        ],
+    ),
+    (
+        "man",
+        &[
+            ("Read the page", "rowbridge man | man -l -"),
+            ("Install the pages of all commands", "rowbridge man --dir /usr/local/share/man/man1"),
+        ],
+    ),
+    ("version", &[("Print the version", "rowbridge version")]),
+];
+
+/// All commands, with their examples.
+pub(super) fn command() -> Command {
+    with_examples(Cli::command(), "")
+}
+
+/// See [`crate::tools::man::Examples`].
+pub(super) fn of(path: &str) -> &'static [Example] {
+    // Made once: a handful of strings.
+    static ALL: std::sync::LazyLock<Vec<(&str, Vec<Example>)>> = std::sync::LazyLock::new(|| {
+        let example = |(does, line): &(&'static str, &'static str)| Example { does, line };
+        EXAMPLES.iter().map(|(path, examples)| (*path, examples.iter().map(example).collect())).collect()
+    });
+    ALL.iter().find(|(known, _)| *known == path).map_or(&[], |(_, examples)| examples)
+}
+
+fn with_examples(command: Command, path: &str) -> Command {
+    let mut text = String::new();
+    for Example { does, line } in of(path) {
+        text += &format!("  # {does}\n  {line}\n");
+    }
+    if path.is_empty() {
+        text += "\nExit codes: 0 done, 1 failed while running, 2 usage or configuration.\n";
+    }
+    let command = command.after_help(format!("Examples:\n{}", text.trim_end()));
+    command.mut_subcommands(|sub| {
+        let path = format!("{path} {}", sub.get_name());
+        with_examples(sub, path.trim_start())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The paths of all commands below.
+    fn paths(command: &Command, path: &str, found: &mut Vec<String>) {
+        found.push(path.to_owned());
+        for sub in command.get_subcommands() {
+            paths(sub, format!("{path} {}", sub.get_name()).trim_start(), found);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_example_belongs_to_a_command() {
+        let mut commands = Vec::new();
+        paths(&Cli::command(), "", &mut commands);
+        commands.sort_unstable();
+        let mut shown: Vec<&str> = EXAMPLES.iter().map(|(path, _)| *path).collect();
+        shown.sort_unstable();
+        assert_eq!(shown, commands);
+        assert!(EXAMPLES.iter().all(|(_, examples)| !examples.is_empty()));
+    }
+
+    /// The calls of `rowbridge` in a shell's line, as words; the lines need no quoting.
+    fn calls(line: &str) -> Vec<Vec<&str>> {
+        let mut calls = Vec::new();
+        let mut words = line.split(' ');
+        while let Some(word) = words.next() {
+            if word == "rowbridge" {
+                let arguments = words.by_ref().take_while(|word| !["|", "&&", ">", ">>"].contains(word));
+                calls.push([word].into_iter().chain(arguments).collect());
+            }
+        }
+        calls
+    }
+
+    #[test]
+    fn every_example_is_taken_by_its_command() {
+        for (path, examples) in EXAMPLES {
+            for (does, line) in *examples {
+                let calls = calls(line);
+                assert!(!calls.is_empty(), "{does}: {line}");
+                for call in calls {
+                    let parsed = command().try_get_matches_from(&call);
+                    let is_right = match &parsed {
+                        Ok(_) => true,
+                        Err(error) => error.kind() == clap::error::ErrorKind::DisplayHelp,
+                    };
+                    assert!(is_right, "{line}: {}", parsed.unwrap_err());
+                    let of_this = call[1..].join(" ").starts_with(path) || path.starts_with(call[1]);
+                    assert!(of_this, "{line} is no example of `{path}`");
+                }
+            }
+        }
+    }
+}

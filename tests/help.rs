@@ -1,0 +1,77 @@
+//! Help, completions and man pages, as the binary prints them.
+
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rowbridge")).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn help_shows_examples_and_the_examples_that_need_nothing_run() {
+    let help = printed(&run(&["--help"]));
+    assert!(help.contains("Examples:") && help.contains("Exit codes: 0 done"), "{help}");
+    let help = printed(&run(&["dead-letters", "list", "--help"]));
+    assert!(help.contains("  rowbridge dead-letters list --reason value --since"), "{help}");
+    assert!(printed(&run(&["version"])).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_shell_gets_completions_and_bash_completes_with_them() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = printed(&run(&["completions", shell]));
+        assert!(script.contains("dead-letters"), "{shell}:\n{script}");
+    }
+    let folder = TempDir::new().unwrap();
+    let script = folder.path().join("rowbridge");
+    std::fs::write(&script, printed(&run(&["completions", "bash"]))).unwrap();
+    for (words, expected) in
+        [("rowbridge sta", "status"), ("rowbridge dead-letters sh", "show"), ("rowbridge completions fi", "fish")]
+    {
+        let complete = "source \"$1\"; COMP_WORDS=($2); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+                        _rowbridge rowbridge \"${COMP_WORDS[COMP_CWORD]}\" rowbridge; echo \"${COMPREPLY[@]}\"";
+        let bash = Command::new("bash").args(["-c", complete, "bash"]).arg(&script).arg(words).output().unwrap();
+        assert_eq!(printed(&bash).trim(), expected, "{words}");
+    }
+    let unknown = run(&["completions", "tcsh"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("possible values: bash"));
+}
+
+#[test]
+fn man_prints_the_page_or_writes_one_for_each_command() {
+    let page = printed(&run(&["man"]));
+    assert!(
+        page.contains(&format!(".TH rowbridge 1 \" \" \"rowbridge {}\" Rowbridge", env!("CARGO_PKG_VERSION"))),
+        "{page}"
+    );
+    for section in ["NAME", "SYNOPSIS", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
+        let is_there = page.contains(&format!(".SH {section}\n")) || page.contains(&format!(".SH \"{section}\"\n"));
+        assert!(is_there, "{section} in:\n{page}");
+    }
+    let folder = TempDir::new().unwrap();
+    let directory = folder.path().join("share/man1");
+    printed(&run(&["man", "--dir", directory.to_str().unwrap()]));
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    assert_eq!(read("rowbridge.1"), page);
+    let list = read("rowbridge-dead-letters-list.1");
+    assert!(list.contains("rowbridge dead\\-letters list \\-\\-json"), "{list}");
+    // Every page that one refers to is there.
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap().replace("\\-", "-");
+        for line in text.lines().filter(|line| line.starts_with("rowbridge-") && line.ends_with("(1)")) {
+            assert!(directory.join(line.replace("(1)", ".1")).is_file(), "{line}");
+        }
+    }
+    // A file stands where the directory would be.
+    let refused = run(&["man", "--dir", directory.join("rowbridge.1").to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("rowbridge.1 cannot be written"));
+}
