@@ -41,6 +41,7 @@ mod refused_rows;
 mod reliability;
 mod resolution;
 mod rules;
+mod schema;
 mod secrets_in_files;
 mod session;
 mod sink_contract;

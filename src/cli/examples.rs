@@ -27,6 +27,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "check",
         &[
+            ("Check the configuration, the broker, the databases and the disk", "rowbridge check"),
             ("Check bridge.yaml without connecting to anything", "rowbridge check --offline"),
             (
                 "Check whether another broker address is right",
@@ -110,6 +111,33 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("Read the page", "rowbridge man | man -l -"),
             ("Install the pages of all commands", "rowbridge man --dir /usr/local/share/man/man1"),
+        ],
+    ),
+    (
+        "schema",
+        &[
+            ("The JSON Schema of bridge.yaml", "rowbridge schema config > bridge.schema.json"),
+            ("The tables that the rules need", "rowbridge schema sql"),
+        ],
+    ),
+    (
+        "schema config",
+        &[
+            (
+                "A file for editors; bridge.yaml then begins with `# yaml-language-server: $schema=bridge.schema.json`",
+                "rowbridge schema config > bridge.schema.json",
+            ),
+            ("What can be set in the journal section", "rowbridge schema config | jq .properties.journal.properties"),
+        ],
+    ),
+    (
+        "schema sql",
+        &[
+            ("All databases, one after the other", "rowbridge schema sql"),
+            (
+                "Make the tables of one database as its administrator",
+                "rowbridge schema sql --database cloud | psql -v ON_ERROR_STOP=1 telemetry",
+            ),
         ],
     ),
     ("version", &[("Print the version", "rowbridge version")]),

@@ -16,6 +16,7 @@ mod installation;
 mod journal;
 mod man;
 mod run;
+mod schema;
 mod status;
 
 use std::io::Write;
@@ -74,6 +75,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Print the man page, or write the pages of all commands
     Man(man::ManArgs),
+    /// Print what editors and administrators need: the JSON Schema of bridge.yaml, the SQL of the tables
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     /// Print the version
     Version,
 }
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Journal(command) => journal::run(&cli.layers, &command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
+        Command::Schema(command) => schema::run(&cli.layers, &command),
         Command::Version => {
             say!("rowbridge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -13,6 +13,7 @@ mod needs;
 mod passfile;
 mod percent;
 mod report;
+mod schema;
 mod secret;
 mod substitute;
 mod syntax;
@@ -33,4 +34,5 @@ pub use model::{
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};
 pub use report::{Finding, Place, Position, Report};
+pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};

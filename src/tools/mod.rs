@@ -1,4 +1,5 @@
 //! What commands do, without a terminal: they are given values and hand back text or data.
 
 pub mod check;
+pub mod ddl;
 pub mod man;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use config::{Map, Value as Merged};
 
+pub(super) use postgres::PARAMETERS as POSTGRES_PARAMETERS;
 use table::Table;
 pub(super) use value::Context;
 use value::Value;

@@ -27,7 +27,7 @@ const SCHEMA: &str = "public";
 const APPLICATION_NAME: &str = "rowbridge";
 
 /// Parameters that have a meaning here, with the PG* variable that stands in for each.
-const PARAMETERS: [(&str, &str); 24] = [
+pub(in crate::config) const PARAMETERS: [(&str, &str); 24] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
     ("port", "PGPORT"),

@@ -13,7 +13,7 @@ use super::transaction::{Sql, commit};
 use crate::sink::{Class, SinkError, quote};
 
 /// The steps, in order; the first is version 1.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_offsets_and_dead_letters.sql"),
     include_str!("../../../migrations/postgres/0002_parked_messages.sql"),
 ];

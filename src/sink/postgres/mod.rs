@@ -99,6 +99,11 @@ impl PostgresSink {
         self.session.as_ref().map(Session::client)
     }
 
+    /// The steps that make Rowbridge's own tables, in order, to be run in the schema that the configuration names.
+    pub fn migrations() -> &'static [&'static str] {
+        migrate::STEPS
+    }
+
     /// Runs `work` on the session, which is kept unless the connection is in doubt.
     async fn run<T>(&mut self, work: impl AsyncFnOnce(&Session, &Sql) -> Result<T, SinkError>) -> Result<T, SinkError> {
         let session = self.session.take().ok_or_else(|| {

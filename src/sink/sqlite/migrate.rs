@@ -10,7 +10,7 @@ use crate::clock;
 use crate::sink::{Class, SinkError};
 
 /// Step `n` brings version `n` to `n + 1`. Released steps are never changed.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_offsets_and_dead_letters.sql"),
     include_str!("../../../migrations/sqlite/0002_parked_messages.sql"),
 ];

@@ -83,6 +83,11 @@ impl SqliteSink {
         }
     }
 
+    /// The steps that make Rowbridge's own tables, in order.
+    pub fn migrations() -> &'static [&'static str] {
+        migrate::STEPS
+    }
+
     /// Shows the size of the write-ahead log's file in `gauge`.
     pub fn measured_by(self, gauge: Gauge) -> SqliteSink {
         SqliteSink { log_bytes: gauge, ..self }

@@ -1,0 +1,421 @@
+//! The table. Every key that the decoder takes, section by section, in the order of docs/configuration.md.
+
+use super::Between::{AnyOf, Exclusive, Together, Unless, Without};
+use super::Takes::{
+    Choice, Duration, Flag, Integer, List, Literal, Mapping, Named, Only, Size, SourceOr, Text as Scalar, WordOr,
+};
+use super::{Key, Section, Takes, Text, patterns};
+
+const PATH: Text = Text::NOT_EMPTY;
+const ON_ERROR: &[&str] = &["dead_letter", "drop", "halt"];
+const CREATES: &[&str] = &["true", "\"true\"", "\"yes\"", "\"on\""];
+
+pub(in crate::config) const ROOT: Section = Section {
+    keys: &[
+        Key::new(
+            "bridge",
+            Scalar(Text::NOT_EMPTY.most(200)),
+            "The bridge's name in the databases' offset tables. Default: mqtt.client_id. It is remembered in data_dir; a \
+             changed name holds the databases.",
+        ),
+        Key::new(
+            "data_dir",
+            Scalar(PATH),
+            "The journal and the session's state. Default: $STATE_DIRECTORY, else ./rowbridge-data.",
+        )
+        .default("rowbridge-data"),
+        Key::new("shutdown_grace", Duration("1s", "1h"), "How long a stop may take before it is forced.")
+            .default("10s"),
+        Key::new("mqtt", Mapping(&MQTT), "The broker, and the session that it keeps for the bridge."),
+        Key::new("journal", Mapping(&JOURNAL), "The journal on disk: messages go here before they are acknowledged."),
+        Key::new(
+            "databases",
+            Named {
+                name: Text::pattern(patterns::DATABASE_NAME).most(100),
+                value: &Mapping(&DATABASE),
+                entries_min: 1,
+            },
+            "Databases by name: any number, each delivered to at its own pace. The name appears in rules and metrics.",
+        )
+        .required(),
+        Key::new(
+            "rules",
+            List { item: &Mapping(&RULE), items_min: 1, single: false },
+            "Rules from messages to rows. Every rule that matches takes the message.",
+        )
+        .required(),
+        Key::new("unmatched", Choice(&["ignore", "dead_letter"]), "What becomes of messages that no rule takes.")
+            .default("ignore"),
+        Key::new("dead_letters", Mapping(&DEAD_LETTERS), "Messages that could not become rows."),
+        Key::new(
+            "http",
+            WordOr(&["off", "false", "no", "Off", "False", "No", "FALSE"], &Mapping(&HTTP)),
+            "Metrics, health, status and the status page; or `off`.",
+        ),
+        Key::new("log", Mapping(&LOG), "The log, on standard error."),
+    ],
+    between: &[],
+};
+
+const BROKER: Takes =
+    Scalar(Text::pattern(patterns::BROKER).examples(&["mqtt://localhost:1883", "mqtts://broker:8883"]));
+
+const MQTT: Section = Section {
+    keys: &[
+        Key::new(
+            "url",
+            BROKER,
+            "The broker's address: mqtt, mqtts, ws or wss. A user name and password in it are percent-encoded.",
+        )
+        .default("mqtt://localhost:1883"),
+        Key::new(
+            "urls",
+            List { item: &BROKER, items_min: 1, single: true },
+            "Several addresses, tried in turn, in place of url.",
+        ),
+        Key::new("version", Choice(&["5", "3.1.1", "5.0"]), "MQTT's version.").default("5"),
+        Key::new(
+            "client_id",
+            Scalar(Text::NOT_EMPTY),
+            "The broker keeps the session, and what it queues, under this name, which no other client may have. Default: \
+             rowbridge-HOSTNAME, remembered in data_dir.",
+        ),
+        Key::new("username", Scalar(Text::ANY), "The user name."),
+        Key::new("username_file", Scalar(PATH), "A file that holds the user name, in place of username."),
+        Key::new("password", Scalar(Text::ANY), "The password. Better: password_file."),
+        Key::new(
+            "password_file",
+            Scalar(PATH),
+            "A file that holds the password. A relative name is looked for in $CREDENTIALS_DIRECTORY first. It is read for \
+             every connection.",
+        ),
+        Key::new(
+            "session_expiry",
+            Duration("1s", "4294967295s"),
+            "How long the broker keeps queueing while the bridge is away. Whole seconds; MQTT 5 only.",
+        )
+        .default("7d"),
+        Key::new(
+            "keep_alive",
+            Duration("1s", "65535s"),
+            "How often the connection is tried when nothing is sent. Whole seconds.",
+        )
+        .default("30s"),
+        Key::new("connect_timeout", Duration("1s", "10m"), "How long an attempt to connect may take.").default("10s"),
+        Key::new("retry", Mapping(&RETRY), "How long to wait before connecting again."),
+        Key::new(
+            "receive_maximum",
+            Integer { min: 1, max: 65_535 },
+            "MQTT 5: messages in flight to the bridge before it acknowledges the first.",
+        )
+        .default("1000"),
+        Key::new(
+            "max_packet_size",
+            Size { min: 1 << 10, max: 256 << 20 },
+            "Larger messages become dead letters of reason `size`. Not announced to the broker.",
+        )
+        .default("1MiB"),
+        Key::new(
+            "topic_alias_maximum",
+            Integer { min: 0, max: 1000 },
+            "MQTT 5: topic aliases that the broker may use towards the bridge. 0, because several brokers get them wrong.",
+        )
+        .default("0"),
+        Key::new("tls", Mapping(&MQTT_TLS), "TLS towards the broker, for mqtts and wss."),
+    ],
+    between: &[
+        Exclusive("url", "urls"),
+        Exclusive("username", "username_file"),
+        Exclusive("password", "password_file"),
+    ],
+};
+
+const RETRY: Section = Section {
+    keys: &[
+        Key::new(
+            "min",
+            Duration("1ms", "1h"),
+            "The first wait. Then five times that, doubling up to max, with jitter.",
+        )
+        .default("200ms"),
+        Key::new("max", Duration("1ms", "1h"), "The longest wait.").default("30s"),
+    ],
+    between: &[],
+};
+
+const ALPN: Takes = Scalar(Text::NOT_EMPTY.most(255));
+
+const MQTT_TLS: Section = Section {
+    keys: &[
+        CA_FILE,
+        CERT_FILE,
+        KEY_FILE,
+        Key::new(
+            "alpn",
+            List { item: &ALPN, items_min: 0, single: true },
+            "Protocol names offered in the TLS handshake, such as x-amzn-mqtt-ca.",
+        )
+        .default("[]"),
+        Key::new(
+            "insecure_skip_verify",
+            Flag,
+            "Accept any certificate. Whoever is on the way can then read and change everything.",
+        )
+        .default("false"),
+    ],
+    between: &[Together("cert_file", "key_file")],
+};
+
+const CA_FILE: Key = Key::new(
+    "ca_file",
+    Scalar(PATH),
+    "PEM file of the certificates that are trusted: those of authorities, or the server's own. Default: the system's.",
+);
+const CERT_FILE: Key = Key::new("cert_file", Scalar(PATH), "PEM file of the client's certificate; needs key_file.");
+const KEY_FILE: Key = Key::new("key_file", Scalar(PATH), "PEM file of the key of cert_file.");
+
+const JOURNAL: Section = Section {
+    keys: &[
+        Key::new(
+            "durability",
+            WordOr(&["commit"], &Duration("1ms", "1m")),
+            "`commit`: on disk (fdatasync) before the broker gets its acknowledgement. Or a duration, e.g. 100ms: a power cut \
+             then loses up to that much.",
+        )
+        .default("commit"),
+        Key::new(
+            "segment_size",
+            Size { min: 4 << 10, max: 1 << 30 },
+            "Size of one file of the journal. Space comes back file by file. Default: 16MiB, less if max_size is small.",
+        )
+        .default("16MiB"),
+        Key::new("max_size", Size { min: 8 << 10, max: 1 << 44 }, "Size of the whole journal, at least two segments.")
+            .default("1GiB"),
+        Key::new(
+            "when_full",
+            Choice(&["pause", "drop_oldest", "drop_newest"]),
+            "`pause`: stop acknowledging, and the broker queues. The other two drop messages, counted and logged at ERROR.",
+        )
+        .default("pause"),
+        Key::new(
+            "keep",
+            Duration("0s", "365d"),
+            "Delivered messages stay this long, for a database that fails over to a replica.",
+        )
+        .default("10m"),
+        Key::new(
+            "on_corruption",
+            Choice(&["quarantine", "halt"]),
+            "What to do about a damaged part: set it aside and go on, or stop.",
+        )
+        .default("quarantine"),
+    ],
+    between: &[],
+};
+
+const DATABASE: Section = Section {
+    keys: &[
+        Key::new(
+            "url",
+            Scalar(
+                Text::pattern(patterns::DATABASE)
+                    .examples(&["sqlite:rowbridge.db", "postgres://bridge@db.example/telemetry"]),
+            ),
+            "`sqlite:FILE`, relative to the working directory, or `postgres://USER@HOST/DATABASE` with libpq's parameters and \
+             several hosts; PG* variables fill what is left out.",
+        )
+        .required(),
+        Key::new("password", Scalar(Text::ANY), "Postgres: the password. Better: password_file."),
+        Key::new(
+            "password_file",
+            Scalar(PATH),
+            "Postgres: a file that holds the password. A relative name is looked for in $CREDENTIALS_DIRECTORY first. It is \
+             read for every connection.",
+        ),
+        Key::new(
+            "schema",
+            Scalar(Text::pattern(patterns::SCHEMA_NAME).numbers().most(63)),
+            "Postgres: where tables without a schema lie, and Rowbridge's own.",
+        )
+        .default("public"),
+        Key::new("batch", Mapping(&BATCH), "How many rows share a transaction."),
+        Key::new("retry", Mapping(&RETRY), "How long to wait before a transient error is tried again."),
+        Key::new("statement_timeout", Duration("100ms", "1d"), "How long a statement may take.").default("60s"),
+        Key::new(
+            "park_after",
+            Duration("0s", "1d"),
+            "A bad table holds the database for so long; then only the rules that write to it wait.",
+        )
+        .default("30s"),
+        Key::new("tls", Mapping(&DATABASE_TLS), "Postgres: TLS files. Whether to use TLS says sslmode in url."),
+    ],
+    between: &[
+        Exclusive("password", "password_file"),
+        Without("url", patterns::SQLITE, &["password", "password_file", "schema", "tls"]),
+    ],
+};
+
+const BATCH: Section = Section {
+    keys: &[
+        Key::new("max_rows", Integer { min: 1, max: 1_000_000 }, "Rows of one batch.").default("5000"),
+        Key::new("max_bytes", Size { min: 1 << 10, max: 1 << 30 }, "Encoded bytes of one batch.").default("8MiB"),
+        Key::new(
+            "max_wait",
+            Duration("0s", "10m"),
+            "How long a row waits for others that share its transaction. A lone row of a quiet stream does not wait.",
+        )
+        .default("50ms"),
+    ],
+    between: &[],
+};
+
+const DATABASE_TLS: Section =
+    Section { keys: &[CA_FILE, CERT_FILE, KEY_FILE], between: &[Together("cert_file", "key_file")] };
+
+const TOPIC: Takes = Scalar(Text::pattern(patterns::TOPIC).numbers().examples(&["sensors/{site}/{device}/telemetry"]));
+const COLUMNS: Takes = Named { name: Text::NOT_EMPTY.most(63), value: &SourceOr(&COLUMN), entries_min: 1 };
+
+const RULE: Section = Section {
+    keys: &[
+        Key::new(
+            "name",
+            Scalar(Text::NOT_EMPTY.most(100)),
+            "Used in metrics, dead letters and messages. Default: rule-N.",
+        ),
+        Key::new(
+            "topic",
+            List { item: &TOPIC, items_min: 1, single: true },
+            "A topic pattern or a list of them. {x} takes one level, {*x} the rest, + and # as in MQTT; $share/GROUP/ may stand \
+             before it.",
+        )
+        .required(),
+        Key::new("qos", Choice(&["0", "1", "2"]), "The QoS asked for when subscribing.").default("1"),
+        Key::new(
+            "database",
+            Scalar(Text::pattern(patterns::DATABASE_OF_RULE).numbers()),
+            "One of databases. May be left out when there is one.",
+        ),
+        Key::new("table", Scalar(Text::pattern(patterns::TABLE).numbers()), "The table, or SCHEMA.TABLE, without quotes.").required(),
+        Key::new("format", Choice(&["json", "text", "bytes"]), "What a payload is.").default("json"),
+        Key::new(
+            "columns",
+            WordOr(&["auto"], &COLUMNS),
+            "Columns by name, each with its source; or `auto`: payload fields by column name, arrays by position.",
+        )
+        .required(),
+        Key::new(
+            "create",
+            Flag,
+            "Create the table from columns if it is missing. A column whose source tells no type needs `type` then.",
+        )
+        .default("false"),
+        Key::new(
+            "retained",
+            Choice(&["store", "skip"]),
+            "What to do with messages that the broker had retained.",
+        )
+        .default("store"),
+        Key::new(
+            "on_error",
+            Choice(ON_ERROR),
+            "What becomes of a message that does not fit: kept as a dead letter, dropped and counted, or the database halts.",
+        )
+        .default("dead_letter"),
+        Key::new("where", Only(&[]), LATER),
+        Key::new("transform", Only(&[]), LATER),
+        Key::new("for_each", Only(&[]), LATER),
+        Key::new("statement", Only(&[]), LATER),
+        Key::new("tables", Only(&[]), LATER),
+        Key::new("compression", Only(&["none"]), LATER),
+        Key::new("mode", Only(&["insert"]), LATER),
+        Key::new("unmapped", Only(&["ignore"]), LATER),
+        Key::new("charset", Only(&["utf-8", "utf8", "UTF-8", "UTF8"]), LATER),
+        Key::new("key", Only(&["[]"]), LATER),
+        Key::new("csv", Mapping(&CSV), LATER),
+    ],
+    between: &[
+        Unless("create", CREATES, "columns", "\"auto\""),
+        Unless("format", &["\"text\"", "\"bytes\""], "columns", "\"auto\""),
+    ],
+};
+
+const LATER: &str = "Not supported yet: leave it out.";
+
+const CSV: Section = Section {
+    keys: &[Key::new("header", Only(&["none"]), LATER), Key::new("delimiter", Only(&[","]), LATER)],
+    between: &[],
+};
+
+const COLUMN: Section = Section {
+    keys: &[
+        Key::new(
+            "from",
+            Scalar(SOURCE),
+            "A source: topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, response_topic, \
+             correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule.",
+        ),
+        Key::new("value", Literal, "A constant, in place of from."),
+        Key::new(
+            "type",
+            Scalar(Text::pattern(patterns::COLUMN_TYPE).examples(&["real", "bigint", "text", "timestamptz", "json"])),
+            "For `create`, where the source does not tell: bool int bigint real double decimal(p,s) text json bytes uuid date \
+             time timestamp timestamptz inet, and arrays such as text[]. An existing table's own types always rule.",
+        ),
+        Key::new(
+            "time",
+            Scalar(Text::pattern(patterns::TIME_FORMAT).examples(&["s", "ms", "us", "ns", "rfc3339"])),
+            "How a time is written: s ms us ns rfc3339, or a strftime pattern.",
+        ),
+        Key::new(
+            "tz",
+            Scalar(Text::ANY.examples(&["UTC", "Europe/Berlin"])),
+            "The zone of times that carry none. Default: UTC.",
+        ),
+        Key::new(
+            "default",
+            Literal,
+            "In place of a missing or null value. null says that a message may go without the field.",
+        ),
+        Key::new("required", Flag, "A missing value is an error.").default("false"),
+        Key::new("on_error", Choice(ON_ERROR), "For this column, in place of the rule's."),
+        Key::new("template", Only(&[]), LATER),
+        Key::new("jq", Only(&[]), LATER),
+    ],
+    between: &[Exclusive("from", "value"), AnyOf("from", "value")],
+};
+
+/// Of a column; also what [`SourceOr`] takes in place of the mapping.
+pub(super) const SOURCE: Text = Text::pattern(patterns::SOURCE).examples(&["received_at", "topic", "payload"]);
+
+const DEAD_LETTERS: Section = Section {
+    keys: &[Key::new("keep", Duration("1m", "36500d"), "How long dead letters stay in their table.").default("30d")],
+    between: &[],
+};
+
+const HTTP: Section = Section {
+    keys: &[Key::new(
+        "listen",
+        Scalar(Text::pattern(patterns::LISTEN).examples(&["127.0.0.1:9469", "0.0.0.0:9469"])),
+        "IP address and port.",
+    )
+    .default("127.0.0.1:9469")],
+    between: &[],
+};
+
+const LOG: Section = Section {
+    keys: &[
+        Key::new(
+            "level",
+            Scalar(Text::pattern(patterns::LOG_LEVEL).examples(&["off", "error", "warn", "info", "debug", "trace"])),
+            "off, error, warn, info, debug or trace; or directives such as info,rowbridge::source=debug.",
+        )
+        .default("info"),
+        Key::new(
+            "format",
+            Choice(&["auto", "text", "json"]),
+            "`auto`: text on a terminal, without time and colour under systemd.",
+        )
+        .default("auto"),
+    ],
+    between: &[],
+};
