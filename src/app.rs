@@ -241,7 +241,8 @@ fn announce(config: &Config, journal: &JournalHandle<RealFs>, started: Instant) 
         start_ms = started.elapsed().as_millis() as u64,
         "rowbridge runs"
     );
-    for promise in promises(config) {
+    // That of journal.durability was logged when the journal was opened.
+    for promise in promises(config).into_iter().filter(|promise| promise.subject != "journal.durability") {
         let advice = promise.remedy.unwrap_or_default();
         tracing::warn!(key = promise.subject, advice, "{}", promise.finding);
     }

@@ -163,7 +163,7 @@ fn promises_that_the_configuration_gives_up_are_listed_and_logged_at_the_start()
     bridge.edit("data_dir: data\n", "data_dir: data\njournal: { durability: 50ms, when_full: drop_oldest }\n");
     let given_up = [
         "the broker forgets the session 60 s after",
-        "a power cut loses up to 50ms",
+        "journal.durability is an interval",
         "a full journal drops the oldest messages",
         "asks for QoS 0",
     ];

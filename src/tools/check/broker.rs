@@ -114,7 +114,8 @@ async fn ask(mqtt: &Mqtt, plan: Subscriptions, scratch: &Scratch) -> SourceSnaps
     let mut was_connected = false;
     let snapshot = loop {
         let snapshot = status.snapshot();
-        if snapshot.connected && !was_connected {
+        // Filters are shown once the broker has accepted a connection, however short it was.
+        if !was_connected && (snapshot.connected || !snapshot.subscriptions.is_empty()) {
             was_connected = true;
             deadline = Instant::now() + ANSWERS;
         }
@@ -147,6 +148,7 @@ fn judge(subject: &str, mqtt: &Mqtt, snapshot: &SourceSnapshot) -> Vec<Finding> 
         match (&one.error, one.qos_granted) {
             (Some(error), _) => refused.push(format!("{}: {error}", one.filter)),
             (None, Some(qos)) if qos < one.qos_asked => {
+                granted += 1;
                 lower.push(format!("{}: QoS {qos} granted, {} asked", one.filter, one.qos_asked));
             }
             (None, Some(_)) => granted += 1,

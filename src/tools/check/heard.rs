@@ -26,7 +26,7 @@ impl<S: Subscriber> Layer<S> for Heard {
         }
         let mut words = Words::default();
         event.record(&mut words);
-        // A connection that failed, and a filter that was refused, are findings of their own.
+        // A connection that failed, and what became of each filter, are findings of their own.
         if !words.is_told_elsewhere {
             let text =
                 if words.fields.is_empty() { words.message } else { format!("{} ({})", words.message, words.fields) };
@@ -47,7 +47,7 @@ impl Visit for Words {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "message" => self.message = format!("{value:?}"),
-            "error" | "did" | "retry_in_ms" | "retry_in_s" => self.is_told_elsewhere = true,
+            "error" | "did" | "qos_asked" | "retry_in_ms" | "retry_in_s" => self.is_told_elsewhere = true,
             name => {
                 let comma = if self.fields.is_empty() { "" } else { ", " };
                 // Writing to a text does not fail.
