@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::admin::{self, BindError, DatabaseHandle, Overview, Paths};
+use crate::admin::{self, BindError, DatabaseHandle, Observer, Overview, Paths};
 use crate::config::{Config, Database, DatabaseUrl, Http, Rule};
 use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
 use crate::identity;
@@ -59,6 +59,7 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
         rules: config.rules.clone(),
         metrics,
         paths: Paths::of(&config),
+        observer: Observer::default(),
     });
     let running = Running { config, intake, file, subscriptions, overview, handle, writer, stop_delivery };
     let result = runtime.block_on(running.run(delivery.threads, started));
@@ -192,6 +193,7 @@ impl Running {
             source_shutdown,
         ));
         let heartbeat = tokio::spawn(heartbeat());
+        let observer = tokio::spawn(admin::observe(Arc::clone(&self.overview)));
         let rates = tokio::spawn(admin::log_rates(Arc::clone(&self.overview)));
         let signal = signals.stop_requested().await;
         tracing::info!(signal, ?grace, "stopping: no more messages are taken, what is in flight is committed");
@@ -222,6 +224,7 @@ impl Running {
         stop_http.fire();
         heartbeat.abort();
         rates.abort();
+        observer.abort();
         Ok(())
     }
 }

@@ -1,11 +1,14 @@
-//! HTTP for people and their tools: `/metrics`, `/healthz`, `/readyz`, `/status` and a status page.
+//! HTTP for people and their tools: `/metrics`, `/healthz`, `/readyz`, `/status`, `/history` and a status page.
 
+mod history;
+mod observer;
 mod page;
 mod paths;
 mod rates;
 mod server;
 mod status;
 
+pub use observer::{Observer, observe};
 pub use paths::Paths;
 pub use rates::log_rates;
 pub use server::{BindError, bind, serve};

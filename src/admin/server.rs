@@ -40,6 +40,7 @@ pub async fn serve<F: Fs>(listener: TcpListener, overview: Arc<Overview<F>>, mut
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz::<F>))
         .route("/status", get(status::<F>))
+        .route("/history", get(history::<F>))
         .route("/metrics", get(metrics::<F>))
         .with_state(overview);
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.requested().await });
@@ -56,6 +57,10 @@ async fn readyz<F: Fs>(State(overview): State<Arc<Overview<F>>>) -> impl IntoRes
 
 async fn status<F: Fs>(State(overview): State<Arc<Overview<F>>>) -> impl IntoResponse {
     Json(overview.status())
+}
+
+async fn history<F: Fs>(State(overview): State<Arc<Overview<F>>>) -> impl IntoResponse {
+    Json(overview.history())
 }
 
 async fn metrics<F: Fs>(State(overview): State<Arc<Overview<F>>>) -> impl IntoResponse {

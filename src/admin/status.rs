@@ -7,11 +7,14 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::Paths;
+use super::history::HistoryPart;
+use super::observer::{Glance, Observer};
 use crate::clock;
 use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, Parked, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
+use crate::telemetry::refusals::{self, Refusal, Refusals};
 use crate::telemetry::{DatabaseLabels, Metrics};
 
 /// Everything that a status is made from. Shared by the HTTP handlers.
@@ -25,6 +28,7 @@ pub struct Overview<F: Fs> {
     pub rules: Vec<Arc<Rule>>,
     pub metrics: Arc<Metrics>,
     pub paths: Paths,
+    pub observer: Observer,
 }
 
 /// One database's name and shared state.
@@ -44,11 +48,16 @@ pub struct Status {
     pub rules: Vec<RulePart>,
     pub unmatched: u64,
     pub paths: Paths,
+    /// The latest messages that gave no row since the start, newest first; told at once for each rule and reason, and then at
+    /// most once a minute.
+    pub refused: Vec<RefusedPart>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct MqttStatus {
     pub connected: bool,
+    /// Since when it has been connected, or not.
+    pub since: String,
     pub session_present: bool,
     pub sessions_lost: u64,
     pub url: Option<String>,
@@ -72,6 +81,7 @@ pub struct JournalPart {
     pub bytes: u64,
     pub max_bytes: u64,
     pub paused: bool,
+    pub paused_since: Option<String>,
     /// Messages dropped by a full journal or lost to damage since the start.
     pub lost: u64,
 }
@@ -79,6 +89,8 @@ pub struct JournalPart {
 #[derive(Debug, Serialize)]
 pub struct DatabasePart {
     pub connected: bool,
+    /// Since when it has been connected, or not.
+    pub since: String,
     /// As last confirmed by the database.
     pub next_seq: u64,
     pub pending: u64,
@@ -106,6 +118,8 @@ pub struct ParkedPart {
     pub rule: String,
     pub table: String,
     pub reason: String,
+    /// As of [`HeldPart`], if the database was held for it by this process.
+    pub mend: Option<String>,
     pub since: String,
     pub messages: u64,
 }
@@ -122,6 +136,25 @@ pub struct RulePart {
     pub dropped: u64,
     /// Rows of written messages that the table ignored; they are not among `rows`.
     pub rows_swallowed: u64,
+    /// Why its last dead letters or dropped messages gave no row, since the start.
+    pub last_error: Option<RefusedPart>,
+}
+
+/// Messages of one rule that gave no row for one reason.
+#[derive(Debug, Clone, Serialize)]
+pub struct RefusedPart {
+    /// When it was told.
+    pub at: String,
+    pub database: String,
+    /// `-` where no rule took them.
+    pub rule: String,
+    pub reason: String,
+    pub count: u64,
+    /// Of the first of them.
+    pub topic: String,
+    pub error: String,
+    /// The command that lists them; `null` if they were dropped.
+    pub list: Option<String>,
 }
 
 /// The answer of `/readyz`.
@@ -137,7 +170,9 @@ impl<F: Fs> Overview<F> {
     pub fn status(&self) -> Status {
         let (mut status, subscriptions) = self.source.read(|source| (self.summary(source), subscription_parts(source)));
         status.mqtt.subscriptions = subscriptions;
-        status.rules = self.rules.iter().map(|rule| self.rule_part(rule)).collect();
+        let refusals = refusals::recent();
+        status.rules = self.rules.iter().map(|rule| self.rule_part(rule, &refusals)).collect();
+        status.refused = refusals.list.iter().map(|refusal| refused_part(refusal)).collect();
         status
     }
 
@@ -147,24 +182,26 @@ impl<F: Fs> Overview<F> {
     }
 
     fn summary(&self, source: &SourceSnapshot) -> Status {
-        // Databases first: their offsets can only be at or below a journal end that is read later.
-        let states: Vec<DatabaseState> = self.databases.iter().map(|database| database.state.snapshot()).collect();
-        let journal = self.journal.status();
-        let databases = self.databases.iter().zip(&states);
-        let databases = databases.map(|(handle, state)| {
+        let Glance { journal, databases: states, .. } = self.glance(source);
+        let databases = self.databases.iter().zip(&states).enumerate();
+        let databases = databases.map(|(index, (handle, state))| {
             let mut part = database_part(state, &journal);
-            part.parked = state.parked.iter().map(|parked| self.parked_part(&handle.name, parked)).collect();
+            part.since = self.observer.connection_since(index).to_string();
+            part.parked = state.parked.iter().map(|parked| self.parked_part(index, parked)).collect();
             (handle.name.to_string(), part)
         });
+        let mut mqtt = mqtt_status(source);
+        mqtt.since = self.observer.broker_since().to_string();
         Status {
             bridge: self.bridge.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs(),
-            mqtt: mqtt_status(source),
+            mqtt,
             databases: databases.collect(),
             rules: Vec::new(),
             unmatched: self.metrics.messages_unmatched.get(),
             paths: self.paths.clone(),
+            refused: Vec::new(),
             journal: JournalPart {
                 id: journal.id.to_string(),
                 oldest_seq: journal.oldest_seq.0,
@@ -172,15 +209,37 @@ impl<F: Fs> Overview<F> {
                 bytes: journal.bytes,
                 max_bytes: journal.max_bytes,
                 paused: journal.paused,
+                paused_since: journal.paused.then(|| self.observer.paused_since().to_string()),
                 lost: self.metrics.messages_lost.get(),
             },
         }
+    }
+
+    /// Shows the observer what is so now.
+    pub(super) fn look(&self) {
+        self.source.read(|source| self.glance(source));
+    }
+
+    /// What is so now; the observer takes note of it.
+    fn glance(&self, source: &SourceSnapshot) -> Glance {
+        // Databases first: their offsets can only be at or below a journal end that is read later.
+        let databases = self.databases.iter().map(|database| database.state.snapshot()).collect();
+        let glance = Glance { is_connected: source.connected, journal: self.journal.status(), databases };
+        self.observer.see(&glance);
+        glance
+    }
+
+    /// The last hour.
+    pub(super) fn history(&self) -> HistoryPart {
+        let names = self.databases.iter().map(|database| database.name.to_string());
+        self.observer.history(names, self.journal.status().max_bytes)
     }
 
     /// Whether messages are being taken safely.
     pub fn readiness(&self) -> Readiness {
         self.source.read(|source| readiness(&self.summary(source), &source.subscriptions))
     }
+
     /// The metrics as text, with the gauges that are only worth computing when somebody looks.
     pub fn encode_metrics(&self) -> String {
         let status = self.brief();
@@ -193,18 +252,19 @@ impl<F: Fs> Overview<F> {
         self.metrics.encode()
     }
 
-    fn parked_part(&self, database: &Arc<str>, parked: &Parked) -> ParkedPart {
-        let tally = delivery::totals(&self.metrics, database, &parked.rule);
+    fn parked_part(&self, database: usize, parked: &Parked) -> ParkedPart {
+        let tally = delivery::totals(&self.metrics, &self.databases[database].name, &parked.rule);
         ParkedPart {
             rule: parked.rule.to_string(),
             table: parked.table.clone(),
             reason: parked.reason.clone(),
+            mend: self.observer.mend(database, parked),
             since: parked.since.to_string(),
             messages: tally.parked.max(0).unsigned_abs(),
         }
     }
 
-    fn rule_part(&self, rule: &Rule) -> RulePart {
+    fn rule_part(&self, rule: &Rule, refusals: &Refusals) -> RulePart {
         let database = &self.databases[rule.database].name;
         let tally = delivery::totals(&self.metrics, database, &rule.name);
         RulePart {
@@ -217,13 +277,20 @@ impl<F: Fs> Overview<F> {
             dead_lettered: tally.dead_lettered,
             dropped: tally.dropped,
             rows_swallowed: tally.rows_swallowed,
+            last_error: refusals.by_rule.get(&*rule.name).map(|refusal| refused_part(refusal)),
         }
     }
+}
+
+fn refused_part(refusal: &Refusal) -> RefusedPart {
+    let Refusal { at, database, rule, reason, count, topic, error, list } = refusal.clone();
+    RefusedPart { at: at.to_string(), database, rule, reason, count, topic, error, list }
 }
 
 fn mqtt_status(source: &SourceSnapshot) -> MqttStatus {
     MqttStatus {
         connected: source.connected,
+        since: String::new(),
         session_present: source.session_present,
         sessions_lost: source.sessions_lost,
         url: source.url.clone(),
@@ -288,6 +355,7 @@ fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart
     let age_micros = state.oldest_pending.map_or(0, |at| clock::now().as_micros().saturating_sub(at.as_micros()));
     DatabasePart {
         connected: state.connected,
+        since: String::new(),
         next_seq: next_seq.0,
         pending,
         oldest_pending_seconds: if pending == 0 { 0.0 } else { age_micros.max(0) as f64 / 1e6 },

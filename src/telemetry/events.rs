@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, error, info, warn};
 
+use super::refusals::{self, Refusal};
 use super::{DatabaseLabels, Metrics, PeerLabels};
 use crate::clock;
 use crate::journal::{JournalError, JournalId};
@@ -103,11 +104,26 @@ pub fn database_held(database: &str, reason: &str, mend: Option<&str>) {
 /// Messages of one rule gave no row for one reason, and are kept. `list` is the command that shows them.
 pub fn dead_lettered(database: &str, rule: &str, reason: &str, count: u64, topic: &str, error: &str, list: &str) {
     warn!(database, rule, reason, count, topic, error, list, "messages gave no row and are kept as dead letters");
+    remember(database, rule, reason, count, topic, error, Some(list));
 }
 
 /// Messages of one rule gave no row for one reason, and are not kept, because the rule says so.
 pub fn dropped(database: &str, rule: &str, reason: &str, count: u64, seqs: impl Display, topic: &str, error: &str) {
     error!(database, rule, reason, count, %seqs, topic, error, "messages dropped, as on_error: drop says");
+    remember(database, rule, reason, count, topic, error, None);
+}
+
+fn remember(database: &str, rule: &str, reason: &str, count: u64, topic: &str, error: &str, list: Option<&str>) {
+    refusals::remember(Refusal {
+        at: clock::now(),
+        database: database.to_owned(),
+        rule: rule.to_owned(),
+        reason: reason.to_owned(),
+        count,
+        topic: topic.to_owned(),
+        error: error.to_owned(),
+        list: list.map(str::to_owned),
+    });
 }
 
 /// A person is needed before a table takes anything more. Its rules' messages wait in the dead-letter table; others go on.

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod log;
 mod metrics;
+pub mod refusals;
 
 pub use events::DatabaseMetrics;
 pub use metrics::{

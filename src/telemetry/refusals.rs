@@ -1,0 +1,94 @@
+//! The latest messages that gave no row, for `status` and the page: what the log says of them, remembered.
+//!
+//! The log is told of the first message of each rule and reason at once, and of later ones at most once a minute, so this is
+//! never more than a minute old and costs the data path nothing. One list per process, as there is one log.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Timestamp;
+
+/// What fits on a page. With topics and errors cut as they are for the log, 40 KiB at most.
+const LIST_MAX: usize = 20;
+
+/// Rules whose last error is remembered; beyond, the one with the oldest is forgotten. 200 KiB at most.
+const RULES_MAX: usize = 200;
+
+/// Messages of one rule that gave no row for one reason, told together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub at: Timestamp,
+    pub database: String,
+    /// As the log names it: `-` where no rule took the message.
+    pub rule: String,
+    pub reason: String,
+    pub count: u64,
+    /// Of the first of them, as is `error`.
+    pub topic: String,
+    pub error: String,
+    /// The command that lists the dead letters; `None` if the messages were dropped.
+    pub list: Option<String>,
+}
+
+/// What is remembered.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals {
+    /// Newest first.
+    pub list: VecDeque<Arc<Refusal>>,
+    /// The last one of each rule.
+    pub by_rule: HashMap<String, Arc<Refusal>>,
+}
+
+static RECENT: Mutex<Option<Refusals>> = Mutex::new(None);
+
+/// A snapshot.
+pub fn recent() -> Refusals {
+    lock().clone().unwrap_or_default()
+}
+
+pub(super) fn remember(refusal: Refusal) {
+    lock().get_or_insert_default().add(refusal);
+}
+
+fn lock() -> MutexGuard<'static, Option<Refusals>> {
+    RECENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Refusals {
+    fn add(&mut self, refusal: Refusal) {
+        let refusal = Arc::new(refusal);
+        self.list.truncate(LIST_MAX - 1);
+        self.list.push_front(Arc::clone(&refusal));
+        self.by_rule.insert(refusal.rule.clone(), refusal);
+        if self.by_rule.len() > RULES_MAX {
+            let oldest = self.by_rule.iter().min_by_key(|(_, refusal)| refusal.at).map(|(rule, _)| rule.clone());
+            oldest.and_then(|rule| self.by_rule.remove(&rule));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_come_first_and_the_oldest_are_forgotten() {
+        let mut refusals = Refusals::default();
+        for n in 0..1_000 {
+            refusals.add(Refusal {
+                at: Timestamp(n),
+                database: "local".to_owned(),
+                rule: format!("rule-{}", n % 500),
+                reason: "value".to_owned(),
+                count: 1,
+                topic: "t".to_owned(),
+                error: format!("error {n}"),
+                list: None,
+            });
+        }
+        assert_eq!((refusals.list.len(), refusals.by_rule.len()), (LIST_MAX, RULES_MAX));
+        assert_eq!((&*refusals.list[0].error, &*refusals.list[LIST_MAX - 1].error), ("error 999", "error 980"));
+        assert_eq!(refusals.by_rule["rule-499"].error, "error 999");
+        assert!(!refusals.by_rule.contains_key("rule-0"), "its error is older than that of 200 others");
+    }
+}
