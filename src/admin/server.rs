@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use super::page::PAGE;
+use super::page;
 use super::status::Overview;
 use crate::journal::Fs;
 use crate::shutdown::Shutdown;
@@ -36,7 +36,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Serves until the shutdown is requested.
 pub async fn serve<F: Fs>(listener: TcpListener, overview: Arc<Overview<F>>, mut shutdown: Shutdown) {
     let router = Router::new()
-        .route("/", get(async || Html(PAGE)))
+        .route("/", get(async || page::answer()))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz::<F>))
         .route("/status", get(status::<F>))
