@@ -48,8 +48,8 @@ pub struct Status {
     pub rules: Vec<RulePart>,
     pub unmatched: u64,
     pub paths: Paths,
-    /// The latest messages that gave no row since the start, newest first; told at once for each rule and reason, and then at
-    /// most once a minute.
+    /// The last messages that gave no row of each rule and reason since the start, newest first; told at once, and then at most
+    /// once a minute.
     pub refused: Vec<RefusedPart>,
 }
 
@@ -150,6 +150,8 @@ pub struct RefusedPart {
     pub rule: String,
     pub reason: String,
     pub count: u64,
+    /// The same with all that were told before, as long as they are remembered.
+    pub total: u64,
     /// Of the first of them.
     pub topic: String,
     pub error: String,
@@ -283,8 +285,8 @@ impl<F: Fs> Overview<F> {
 }
 
 fn refused_part(refusal: &Refusal) -> RefusedPart {
-    let Refusal { at, database, rule, reason, count, topic, error, list } = refusal.clone();
-    RefusedPart { at: at.to_string(), database, rule, reason, count, topic, error, list }
+    let Refusal { at, database, rule, reason, count, total, topic, error, list } = refusal.clone();
+    RefusedPart { at: at.to_string(), database, rule, reason, count, total, topic, error, list }
 }
 
 fn mqtt_status(source: &SourceSnapshot) -> MqttStatus {

@@ -120,6 +120,7 @@ fn remember(database: &str, rule: &str, reason: &str, count: u64, topic: &str, e
         rule: rule.to_owned(),
         reason: reason.to_owned(),
         count,
+        total: count,
         topic: topic.to_owned(),
         error: error.to_owned(),
         list: list.map(str::to_owned),

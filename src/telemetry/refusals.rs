@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 
-/// What fits on a page. With topics and errors cut as they are for the log, 40 KiB at most.
+/// Rules and reasons that fit on a page. With topics and errors cut as they are for the log, 40 KiB at most.
 const LIST_MAX: usize = 20;
 
 /// Rules whose last error is remembered; beyond, the one with the oldest is forgotten. 200 KiB at most.
@@ -23,6 +23,8 @@ pub struct Refusal {
     pub rule: String,
     pub reason: String,
     pub count: u64,
+    /// The same with all that were told before, as long as they are remembered.
+    pub total: u64,
     /// Of the first of them, as is `error`.
     pub topic: String,
     pub error: String,
@@ -33,7 +35,7 @@ pub struct Refusal {
 /// What is remembered.
 #[derive(Debug, Clone, Default)]
 pub struct Refusals {
-    /// Newest first.
+    /// The last one of each rule and reason, newest first.
     pub list: VecDeque<Arc<Refusal>>,
     /// The last one of each rule.
     pub by_rule: HashMap<String, Arc<Refusal>>,
@@ -55,7 +57,10 @@ fn lock() -> MutexGuard<'static, Option<Refusals>> {
 }
 
 impl Refusals {
-    fn add(&mut self, refusal: Refusal) {
+    fn add(&mut self, mut refusal: Refusal) {
+        let kind = |of: &Refusal| (of.database.clone(), of.rule.clone(), of.reason.clone(), of.list.is_some());
+        let former = self.list.iter().position(|known| kind(known) == kind(&refusal));
+        refusal.total += former.and_then(|index| self.list.remove(index)).map_or(0, |former| former.total);
         let refusal = Arc::new(refusal);
         self.list.truncate(LIST_MAX - 1);
         self.list.push_front(Arc::clone(&refusal));
@@ -71,24 +76,36 @@ impl Refusals {
 mod tests {
     use super::*;
 
+    fn refusal(n: i64, rule: String) -> Refusal {
+        Refusal {
+            at: Timestamp(n),
+            database: "local".to_owned(),
+            rule,
+            reason: "value".to_owned(),
+            count: 1,
+            total: 1,
+            topic: "t".to_owned(),
+            error: format!("error {n}"),
+            list: None,
+        }
+    }
+
     #[test]
     fn the_newest_come_first_and_the_oldest_are_forgotten() {
         let mut refusals = Refusals::default();
-        for n in 0..1_000 {
-            refusals.add(Refusal {
-                at: Timestamp(n),
-                database: "local".to_owned(),
-                rule: format!("rule-{}", n % 500),
-                reason: "value".to_owned(),
-                count: 1,
-                topic: "t".to_owned(),
-                error: format!("error {n}"),
-                list: None,
-            });
-        }
+        (0..1_000).for_each(|n| refusals.add(refusal(n, format!("rule-{}", n % 500))));
         assert_eq!((refusals.list.len(), refusals.by_rule.len()), (LIST_MAX, RULES_MAX));
         assert_eq!((&*refusals.list[0].error, &*refusals.list[LIST_MAX - 1].error), ("error 999", "error 980"));
         assert_eq!(refusals.by_rule["rule-499"].error, "error 999");
         assert!(!refusals.by_rule.contains_key("rule-0"), "its error is older than that of 200 others");
+    }
+
+    #[test]
+    fn a_chatty_rule_takes_one_place_and_its_messages_add_up() {
+        let mut refusals = Refusals::default();
+        refusals.add(refusal(1, "quiet".to_owned()));
+        (2..50).for_each(|n| refusals.add(refusal(n, "chatty".to_owned())));
+        let list: Vec<_> = refusals.list.iter().map(|one| (&*one.rule, &*one.error, one.count, one.total)).collect();
+        assert_eq!(list, [("chatty", "error 49", 1, 48), ("quiet", "error 1", 1, 1)]);
     }
 }

@@ -195,11 +195,10 @@ function ofMessages(s) {
   });
   const recent = s.refused.filter(one => ago(one.at) < LETTERS_RECENT_S);
   if (recent.length) {
-    const count = recent.reduce((sum, one) => sum + one.count, 0);
     const last = recent[0], dropped = recent.every(one => !one.list);
     problems.push({
-      level: "warn", key: "letters", since: recent[recent.length - 1].at,
-      title: `${plural(count, "message")} gave no row in the last ${span(LETTERS_RECENT_S)}`,
+      level: "warn", key: "letters", since: null, when: `last ${at(last.at)} (${span(ago(last.at))} ago)`,
+      title: "Some messages give no row",
       why: `Last: ${last.rule === "-" ? "no rule" : `rule ${last.rule}`}, ${last.reason}: ${last.error}`,
       todo: dropped ? "They were dropped, as the rule says (on_error: drop). Mend the device or the rule." : "They are kept with the reason. Mend the device or the rule; the commands that list them stand below.",
     });
@@ -242,7 +241,7 @@ function drawProblems(problems) {
     const { title, when, why, todo, copy, after } = item.parts;
     attribute(item, "data-level", one.level);
     text(title, one.title);
-    text(when, since(one.since)); show(when, one.since);
+    text(when, one.when || since(one.since)); show(when, one.when || one.since);
     text(why, one.why); show(why, one.why);
     text(todo, one.todo); show(todo, one.todo);
     text(copy.pre, one.copy); show(copy, one.copy);
@@ -459,14 +458,14 @@ function drawRules(s) {
 }
 function drawRefused(s) {
   show($("refused"), s.refused.length);
-  each($("refusals"), s.refused, one => `${one.at} ${one.rule} ${one.reason}`, () => {
+  each($("refusals"), s.refused, one => `${one.database} ${one.rule} ${one.reason} ${one.list ? 1 : 0}`, () => {
     const time = make("span"), whose = make("b"), reason = make("span"), topic = make("span"), error = make("p"), copy = copyable("Copy the command that shows them");
     return Object.assign(make("li", "", make("div", "meta", time, whose, reason, topic), error, copy), { parts: { time, whose, reason, topic, error, copy } });
   }, (item, one) => {
     const { time, whose, reason, topic, error, copy } = item.parts;
     text(time, at(one.at));
     text(whose, one.rule === "-" ? "no rule" : one.rule);
-    text(reason, `${plural(one.count, "message")} ${one.list ? "" : "dropped "}(${one.reason}) in ${one.database}`);
+    text(reason, `${plural(one.total, "message")} ${one.list ? "" : "dropped "}(${one.reason}) in ${one.database}`);
     text(topic, one.topic);
     text(error, one.error);
     text(copy.pre, one.list); show(copy, one.list);
