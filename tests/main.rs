@@ -32,6 +32,7 @@ mod journal_replaced;
 mod lifecycle;
 mod observability;
 mod odd_databases;
+mod page;
 mod parking;
 mod postgres_sink;
 mod postgres_versions;

@@ -2,6 +2,7 @@
 //! questions asked of the databases afterwards.
 
 pub(crate) mod bridge;
+pub(crate) mod browser;
 pub(crate) mod fault;
 pub(crate) mod hivemq;
 pub(crate) mod http;
