@@ -110,7 +110,7 @@ fn the_page_tells_what_is_wrong_and_what_to_do_and_stays_as_it_is_under_the_read
     stage.wait_banner("All is well");
     stage
         .browser
-        .wait("the row is shown", "return document.querySelector('#rules tbody td:nth-child(4)').textContent === '1'");
+        .wait("the row is shown", "return document.querySelector('#rules tbody td:nth-child(4)')?.textContent === '1'");
     stage.wait_pills(["connected", "connected", "connected"]);
     stage.assert_legible("all well");
 
@@ -186,7 +186,7 @@ fn assert_headers(bridge: &Bridge) {
 fn what_comes_from_messages_stays_text(stage: &mut Stage) {
     stage.publisher.send(HOSTILE_TOPIC, "<script>pwned = 1</script>");
     let topic = json!(HOSTILE_TOPIC);
-    let shown = format!("return document.querySelector('#refusals .meta').textContent.includes({topic})");
+    let shown = format!("return document.querySelector('#refusals .meta')?.textContent.includes({topic})");
     stage.browser.wait("the topic is shown as it is", &shown);
     stage.wait_banner("Some messages give no row");
     let rule = "return document.querySelectorAll('#rules .name')[1].textContent";
