@@ -24,7 +24,10 @@ const GROWTH_SAMPLES_MIN: usize = 3;
 
 /// The samples, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct History(VecDeque<Sample>);
+pub(super) struct History {
+    begun: Option<Instant>,
+    samples: VecDeque<Sample>,
+}
 
 #[derive(Debug)]
 struct Sample {
@@ -70,18 +73,25 @@ pub(super) struct DatabaseHistoryPart {
 impl History {
     /// Adds a sample if it is time for one.
     pub(super) fn sample(&mut self, at: Instant, glance: &Glance) {
-        if self.0.back().is_some_and(|last| at.saturating_duration_since(last.at) < INTERVAL) {
+        let begun = *self.begun.get_or_insert(at);
+        let is_soon = |then| at.saturating_duration_since(then) < INTERVAL;
+        let is_due = match self.samples.back() {
+            Some(last) => !is_soon(last.at),
+            // Until a database has answered, all that the journal holds counts as pending: a peak that is none.
+            None => !is_soon(begun) || glance.databases.iter().all(|database| database.next_seq.is_some()),
+        };
+        if !is_due {
             return;
         }
-        if self.0.len() == SAMPLES_MAX {
-            self.0.pop_front();
+        if self.samples.len() == SAMPLES_MAX {
+            self.samples.pop_front();
         }
-        self.0.push_back(Sample::of(at, glance));
+        self.samples.push_back(Sample::of(at, glance));
     }
 
     /// `names` and `max_bytes` as they are in the configuration.
     pub(super) fn part(&self, now: Instant, names: impl Iterator<Item = String>, max_bytes: u64) -> HistoryPart {
-        let samples = &self.0;
+        let samples = &self.samples;
         let database = |index: usize| DatabaseHistoryPart {
             messages_per_second: self.rates(|sample| sample.databases[index].next_seq),
             pending: samples.iter().map(|sample| sample.databases[index].pending).collect(),
@@ -108,15 +118,15 @@ impl History {
             let seconds = sample.at.duration_since(before.at).as_secs_f64();
             Some((grown as f64 / seconds * 100.0).round() / 100.0)
         };
-        self.0.iter().map(rate).collect()
+        self.samples.iter().map(rate).collect()
     }
 
     /// By the undelivered messages' growth since they last shrank.
     fn full_in(&self, max_bytes: u64) -> Option<Duration> {
-        let last = self.0.back()?;
+        let last = self.samples.back()?;
         let mut first = last;
         let mut samples = 1;
-        for sample in self.0.iter().rev().skip(1).take(GROWTH_SAMPLES_MAX) {
+        for sample in self.samples.iter().rev().skip(1).take(GROWTH_SAMPLES_MAX) {
             if sample.undelivered_bytes > first.undelivered_bytes {
                 break;
             }
@@ -186,9 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_between_samples_and_unknown_before_the_first() {
+    fn rates_are_between_samples_which_begin_once_the_databases_answer_or_do_not_for_a_while() {
         let begin = Instant::now();
         let mut history = History::default();
+        history.sample(begin - INTERVAL, &glance(900, 0, None));
         history.sample(begin, &glance(1, 0, None));
         history.sample(begin + INTERVAL, &glance(101, 0, Some(1)));
         history.sample(begin + INTERVAL * 3 / 2, &glance(9_999, 0, Some(1)));
