@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::admin::{self, BindError, DatabaseHandle, Observer, Overview, Paths};
+use crate::admin::{self, Access, BindError, DatabaseHandle, Observer, Overview, Paths};
 use crate::config::{Config, Database, DatabaseUrl, Http, Rule};
 use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
+use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
 use crate::mapping::Router;
@@ -22,6 +23,9 @@ use crate::sink::{PostgresSink, Sink, SqliteSink};
 use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::{DatabaseLabels, Metrics};
 use crate::tools::check::promises;
+
+/// With fewer open files, a handful of databases and readers of the status page may be too many.
+const FILES_MIN: u64 = 256;
 
 /// Why the bridge cannot run.
 #[derive(Debug, Error)]
@@ -38,6 +42,14 @@ pub enum RunError {
 pub fn run(mut config: Config) -> Result<(), RunError> {
     let started = Instant::now();
     let start = |what: &'static str| move |source| RunError::Start { what, source };
+    let files_max = descriptors::raise_limit();
+    if files_max < FILES_MIN {
+        tracing::warn!(
+            limit = files_max,
+            advice = "raise the limit (systemd: LimitNOFILE=, a shell: ulimit -n)",
+            "few files may be open at once: connections, databases and the journal may lack them"
+        );
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start("the event loop"))?;
     let metrics = Arc::new(Metrics::new());
@@ -177,7 +189,8 @@ impl Running {
         let (stop_http, http_shutdown) = shutdown::channel();
         if let Http::Listen(address) = self.config.http {
             let listener = admin::bind(address).await?;
-            tokio::spawn(admin::serve(listener, Arc::clone(&self.overview), http_shutdown));
+            let access = Access::new(address, self.config.http_access.clone());
+            tokio::spawn(admin::serve(listener, Arc::clone(&self.overview), access, http_shutdown));
         }
         let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
         announce(&self.config, &self.handle, started);

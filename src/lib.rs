@@ -21,6 +21,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+mod descriptors;
 pub mod identity;
 pub mod journal;
 pub mod mapping;

@@ -25,6 +25,7 @@ mod held;
 mod held_back;
 mod help;
 mod hostile_payloads;
+mod http;
 mod identity;
 mod installation;
 mod journal_full;

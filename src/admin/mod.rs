@@ -1,5 +1,6 @@
 //! HTTP for people and their tools: `/metrics`, `/healthz`, `/readyz`, `/status`, `/history` and a status page.
 
+mod access;
 mod history;
 mod observer;
 mod page;
@@ -8,6 +9,7 @@ mod rates;
 mod server;
 mod status;
 
+pub use access::Access;
 pub use observer::{Observer, observe};
 pub use paths::Paths;
 pub use rates::log_rates;

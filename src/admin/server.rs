@@ -1,21 +1,52 @@
-//! The HTTP server.
+//! The HTTP server. Whatever its clients do, it holds a bounded number of connections, each for a bounded time, and never
+//! so many descriptors that the bridge lacks them.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::access::{Access, guard};
 use super::page;
 use super::status::Overview;
 use crate::journal::Fs;
 use crate::shutdown::Shutdown;
+use crate::{descriptors, remedy};
+
+/// The status pages of a team, two Prometheus servers and some probes.
+const CONNECTIONS_MAX: usize = 64;
+
+/// The part of all descriptors that HTTP may use where few are allowed. The bridge itself needs some thirty.
+const DESCRIPTORS_SHARE: u64 = 4;
+
+/// For the head of a request, from the moment the connection is open or the answer before it was sent.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After this a connection answers no further request, and after as long again it is closed: a client that does not read
+/// its answer.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
+
+/// Browsers with many cookies for localhost send some 8 KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+
+/// How long no connection is accepted after an error, and how often such errors are logged at most.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// OpenMetrics, which Prometheus has asked for by default since 2.5.
 const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,18 +65,89 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 }
 
 /// Serves until the shutdown is requested.
-pub async fn serve<F: Fs>(listener: TcpListener, overview: Arc<Overview<F>>, mut shutdown: Shutdown) {
-    let router = Router::new()
+pub async fn serve<F: Fs>(listener: TcpListener, overview: Arc<Overview<F>>, access: Access, mut shutdown: Shutdown) {
+    let router = router(overview, access);
+    let mut connections = Connections::new();
+    let mut told: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.requested() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => connections.add(stream, router.clone()).await,
+            Err(error) => {
+                if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    let advice = remedy::of_descriptors(&error).unwrap_or("nothing, unless it repeats");
+                    tracing::warn!(%error, advice, "an HTTP connection cannot be accepted; messages go on flowing");
+                }
+                // Where descriptors are lacking, the oldest connection gives one back.
+                connections.close_oldest().await;
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn router<F: Fs>(overview: Arc<Overview<F>>, access: Access) -> Router {
+    Router::new()
         .route("/", get(async || page::answer()))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz::<F>))
         .route("/status", get(status::<F>))
         .route("/history", get(history::<F>))
         .route("/metrics", get(metrics::<F>))
-        .with_state(overview);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.requested().await });
-    if let Err(error) = serving.await {
-        tracing::warn!(%error, "the HTTP server ended; messages go on flowing");
+        .layer(middleware::from_fn_with_state(Arc::new(access), guard))
+        .with_state(overview)
+}
+
+/// The open connections. When there are as many as may be, the oldest gives way: half-open requests must not keep a health
+/// check waiting.
+struct Connections {
+    max: usize,
+    running: JoinSet<()>,
+    /// The oldest first; some may have ended.
+    by_age: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    fn new() -> Connections {
+        let share = usize::try_from(descriptors::limit() / DESCRIPTORS_SHARE).unwrap_or(usize::MAX);
+        Connections { max: share.clamp(1, CONNECTIONS_MAX), running: JoinSet::new(), by_age: VecDeque::new() }
+    }
+
+    async fn add(&mut self, stream: TcpStream, router: Router) {
+        while self.running.try_join_next().is_some() {}
+        self.by_age.retain(|connection| !connection.is_finished());
+        if self.running.len() >= self.max {
+            self.close_oldest().await;
+        }
+        self.by_age.push_back(self.running.spawn(converse(stream, router)));
+    }
+
+    async fn close_oldest(&mut self) {
+        if let Some(oldest) = self.by_age.pop_front() {
+            oldest.abort();
+            // This one or another: the descriptor is free when it returns.
+            self.running.join_next().await;
+        }
+    }
+}
+
+/// One connection to its end.
+async fn converse(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    // What a client does wrong is its own affair.
+    if timeout(CONNECTION_TIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(CONNECTION_TIME, connection).await;
     }
 }
 

@@ -1,19 +1,28 @@
-//! A GET over HTTP/1.1 to the running bridge: one request, one answer, on loopback.
+//! A GET over HTTP/1.1 to the running bridge: one request, one answer.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::config::HttpAccess;
+
 /// The bridge answers from memory; longer means that it hangs.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status code and the body.
-pub(super) fn get(listen: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+pub(super) fn get(listen: SocketAddr, access: &HttpAccess, path: &str) -> io::Result<(u16, String)> {
     let address = reachable(listen);
+    let authorization = match &access.token {
+        None => String::new(),
+        Some(token) => {
+            let token = token.read().map_err(io::Error::other)?;
+            format!("Authorization: Bearer {}\r\n", token.expose())
+        }
+    };
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n{authorization}\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{EXIT_USAGE, Layers, http};
 use crate::admin::Paths;
-use crate::config::{self, Config, DatabaseUrl, Http, LoadRequest, Needs};
+use crate::config::{self, Config, DatabaseUrl, Http, HttpAccess, LoadRequest, Needs};
 
 /// `StateDirectory=` of the unit, and its working directory.
 const UNIT_STATE: &str = "/var/lib/rowbridge";
@@ -59,7 +59,7 @@ pub(super) fn load_running(layers: &Layers, needs: Needs) -> Result<Config, Exit
     let is_overridden = layers.set.iter().any(|flag| flag.starts_with("data_dir="));
     if !is_overridden
         && let Some(file) = config.file.clone()
-        && let Some(data_dir) = ask_at(config.http, &file).and_then(|paths| paths.data_dir)
+        && let Some(data_dir) = ask_at(config.http, &config.http_access, &file).and_then(|paths| paths.data_dir)
     {
         config.data_dir = data_dir.into();
     }
@@ -122,16 +122,17 @@ fn holds_a_bridge(request: &LoadRequest, folder: &Path) -> bool {
 fn ask(request: &LoadRequest, file: &Path) -> Option<Paths> {
     let mut request = request.clone();
     request.needs = Needs::only(&["http"]);
-    ask_at(config::load(&request).ok()?.http, file)
+    let config = config::load(&request).ok()?;
+    ask_at(config.http, &config.http_access, file)
 }
 
-fn ask_at(http: Http, file: &Path) -> Option<Paths> {
+fn ask_at(http: Http, access: &HttpAccess, file: &Path) -> Option<Paths> {
     #[derive(Deserialize)]
     struct Answer {
         paths: Paths,
     }
     let Http::Listen(address) = http else { return None };
-    let (200, body) = http::get(address, "/status").ok()? else { return None };
+    let (200, body) = http::get(address, access, "/status").ok()? else { return None };
     let paths = serde_json::from_str::<Answer>(&body).ok()?.paths;
     // Another bridge may have the address; and one in a container has another file system.
     let is_ours = paths.config.as_ref().is_some_and(|theirs| is_same_file(file, Path::new(theirs)));

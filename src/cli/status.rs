@@ -33,7 +33,7 @@ pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     };
     loop {
-        let body = match http::get(address, "/status") {
+        let body = match http::get(address, &config.http_access, "/status") {
             Ok((200, body)) => body,
             Ok((code, _)) => return unreachable_bridge(&format!("http://{address}/status answered {code}")),
             Err(error) => return unreachable_bridge(&format!("http://{address}/status: {error}")),

@@ -12,7 +12,8 @@ const PREFIX: &str = "ROWBRIDGE__";
 const SEPARATOR: &str = "__";
 
 /// Keys that stand for one another: who sets one on an upper layer takes back the other below.
-const TWINS: [[&str; 2]; 3] = [["url", "urls"], ["username", "username_file"], ["password", "password_file"]];
+const TWINS: [[&str; 2]; 4] =
+    [["url", "urls"], ["username", "username_file"], ["password", "password_file"], ["token", "token_file"]];
 
 /// A setting from outside the file.
 struct Setting {

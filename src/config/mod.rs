@@ -28,8 +28,8 @@ mod yaml_core;
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
     Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Format, Http,
-    Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained, Retry, Rule,
-    Scheme, SinkTls, SslMode, Unmatched, WhenFull,
+    HttpAccess, Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained,
+    Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};

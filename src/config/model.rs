@@ -27,6 +27,7 @@ pub struct Config {
     pub unmatched: Unmatched,
     pub dead_letters: DeadLetters,
     pub http: Http,
+    pub http_access: HttpAccess,
     pub log: Log,
     /// How long a stop may take before it is forced. 10 s: systemd's default patience is 90 s, Docker's 10 s.
     pub shutdown_grace: Duration,
@@ -291,6 +292,15 @@ pub struct DeadLetters {
 pub enum Http {
     Off,
     Listen(SocketAddr),
+}
+
+/// Who may read over HTTP.
+#[derive(Debug, Clone, Default)]
+pub struct HttpAccess {
+    /// What a client must send for all but the health checks; `None`: nothing.
+    pub token: Option<SecretSource>,
+    /// Names under which the bridge is asked, beside loopback and the address it listens on; in lower case.
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,11 +13,16 @@ pub(crate) struct Response {
 
 /// GET from 127.0.0.1, one connection each.
 pub(crate) fn get(port: u16, path: &str) -> io::Result<Response> {
+    ask(port, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"))
+}
+
+/// A request as it is written, on a connection of its own that the bridge closes.
+pub(crate) fn ask(port: u16, request: &str) -> io::Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer");

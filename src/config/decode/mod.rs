@@ -5,6 +5,7 @@ mod alike;
 mod column;
 mod content;
 mod database;
+mod http;
 mod journal;
 mod libpq;
 mod mqtt;
@@ -14,7 +15,6 @@ mod secret;
 mod table;
 mod value;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,7 @@ pub(super) use value::Context;
 use value::Value;
 
 use super::report::nearest;
-use super::{Config, DeadLetters, Http, Log, LogFormat, Named, Unmatched};
-
-/// Loopback: nothing of the bridge is offered to the network unasked.
-const HTTP_LISTEN: &str = "127.0.0.1:9469";
+use super::{Config, DeadLetters, Log, LogFormat, Named, Unmatched};
 
 /// A month, to notice and retry.
 const DEAD_LETTERS_KEEP: Duration = Duration::from_secs(30 * 86_400);
@@ -56,7 +53,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
         &[("ignore", Unmatched::Ignore), ("dead_letter", Unmatched::DeadLetter)],
     );
     let dead_letters = dead_letters(root.table("dead_letters"));
-    let http = http(&root);
+    let (http, http_access) = http::decode(&root);
     let log = log(root.table("log"));
     let second = Duration::from_secs(1);
     let shutdown_grace = root.duration("shutdown_grace", SHUTDOWN_GRACE, second..=Duration::from_secs(3600));
@@ -73,6 +70,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
         unmatched,
         dead_letters,
         http,
+        http_access,
         log,
         shutdown_grace,
     }
@@ -101,42 +99,6 @@ fn dead_letters(table: Table<'_>) -> DeadLetters {
         table.duration("keep", DEAD_LETTERS_KEEP, Duration::from_secs(60)..=Duration::from_secs(100 * 365 * 86_400));
     table.finish();
     DeadLetters { keep }
-}
-
-fn http(root: &Table<'_>) -> Http {
-    let Some(value) = root.get("http") else { return http_listen(&root.table("http")) };
-    if value.is_scalar() {
-        if !matches!(value.as_text().as_deref(), Some("off" | "false" | "no" | "False" | "FALSE" | "Off" | "No")) {
-            value.refuse(format!("found {}", value.shown()), "`off`, or a mapping such as { listen: 127.0.0.1:9469 }");
-        }
-        return Http::Off;
-    }
-    let table = value.table();
-    let http = http_listen(&table);
-    table.finish();
-    http
-}
-
-fn http_listen(table: &Table<'_>) -> Http {
-    let value = table.get("listen");
-    let text = value.as_ref().and_then(Value::text).unwrap_or_else(|| HTTP_LISTEN.to_owned());
-    // The one name that means the same everywhere.
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.clone(),
-    };
-    if let Ok(address) = address.parse::<SocketAddr>() {
-        return Http::Listen(address);
-    }
-    if let Some(value) = value {
-        let suggestion = match text.strip_prefix(':').unwrap_or(&text).parse::<u16>() {
-            Ok(port) => value.quoting(|| format!("127.0.0.1:{port}")),
-            Err(_) => None,
-        };
-        let accepted = "an IP address and port such as 127.0.0.1:9469, 0.0.0.0:9469 or [::1]:9469";
-        value.refuse_with(format!("found {}", value.shown()), Some(accepted.to_owned()), suggestion);
-    }
-    Http::Off
 }
 
 fn log(table: Table<'_>) -> Log {

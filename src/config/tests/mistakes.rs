@@ -55,6 +55,15 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("mqtt: {keep_alive: 1500ms}", "1:20 mqtt.keep_alive: found `1500ms`; MQTT counts it in whole seconds"),
         ("mqtt: {keep_alive: [5s]}", "1:20 mqtt.keep_alive: found a list"),
         ("mqtt: {tls: {insecure_skip_verify: 1}}", "1:36 mqtt.tls.insecure_skip_verify: found `1`"),
+        (
+            "http: {listen: '0.0.0.0:9469'}",
+            "1:16 http.listen: found `0.0.0.0:9469`, an address that others can reach, and nothing says who may read there",
+        ),
+        (
+            "http: {listen: '[::]:9469', token: abcdefgh, allow_unauthenticated: true}",
+            "1:69 http.allow_unauthenticated: `token` is given too",
+        ),
+        ("http: {hosts: ['http://a:1']}", "1:16 http.hosts[0]: found `http://a:1`"),
         ("journal: {durability: comit}", "1:23 journal.durability: found `comit`"),
         ("journal: {durability: 5h}", "1:23 journal.durability: found `5h`, which is out of range"),
         ("journal: {segment_size: 1}", "1:25 journal.segment_size: found `1`, which is out of range"),

@@ -77,6 +77,22 @@ fn http_can_be_off_in_each_spelling() {
 }
 
 #[test]
+fn http_beyond_loopback_says_who_may_read() {
+    let bench = Bench::new("");
+    let token = bench.file("token", "t0ken-of-a-kind\n");
+    let http = |keys: &str| Bench::new(&format!("http: {{listen: '0.0.0.0:80', {keys}}}\n{REST}")).config();
+    let config = http(&format!("token_file: {}, hosts: [GW1.example., gw2]", token.display()));
+    assert_eq!(config.http_access.token.unwrap().read().unwrap().expose(), "t0ken-of-a-kind");
+    assert_eq!(config.http_access.hosts, ["gw1.example", "gw2"]);
+    assert!(http("allow_unauthenticated: true").http_access.token.is_none());
+    let compose = include_str!("../../../deploy/bridge.yaml").replace("password_file: /run/secrets", "# ");
+    assert_eq!(Bench::new(&compose).config().http, Http::Listen("0.0.0.0:9469".parse().unwrap()));
+    for loopback in ["127.1.2.3:80", "[::1]:80"] {
+        Bench::new(&format!("http: {{listen: '{loopback}'}}\n{REST}")).config();
+    }
+}
+
+#[test]
 fn broker_urls_are_taken_apart() {
     let config = Bench::new(&format!(
         "mqtt: {{urls: ['mqtt://u:p%40ss@h', 'mqtts://[::1]', 'ws://h', 'wss://h/x?y=1', 'mqtt://h:1884/']}}\n{REST}"

@@ -20,12 +20,13 @@ pub fn promises(config: &Config) -> Vec<Finding> {
     findings.extend(config.databases.iter().filter_map(of_database));
     findings.extend(config.rules.iter().flat_map(|rule| of_rule(rule)));
     if let Http::Listen(address) = config.http
-        && !address.ip().is_loopback()
+        && !address.ip().to_canonical().is_loopback()
+        && config.http_access.token.is_none()
     {
         findings.push(Finding::warning(
             "http.listen",
             format!("the status page and /metrics answer on {address} to everybody who reaches it"),
-            "listen on 127.0.0.1, or have a firewall or a reverse proxy with a login in front",
+            "listen on 127.0.0.1, give http.token_file in place of allow_unauthenticated, or have a firewall in front",
         ));
     }
     findings
