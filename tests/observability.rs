@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::bridge::{Bridge, readings};
+use crate::support::http::ask;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::publisher::{Load, Publisher};
 
@@ -145,9 +146,30 @@ fn metrics_have_the_names_of_the_contract_and_agree_with_status() {
     assert_eq!(metrics.value("rowbridge_subscription_granted_qos", &[filter]), Some(1.0));
     assert_eq!(metrics.value("rowbridge_session_lost_total", &[]), Some(0.0));
     assert_eq!(metrics.value("rowbridge_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
-    let answer = bridge.get("/metrics").unwrap();
-    assert!(answer.headers.contains("content-type: application/openmetrics-text"), "{}", answer.headers);
-    assert!(answer.body.ends_with("# EOF\n"));
+    assert_eq!(metrics.value("rowbridge_held", &[local]), Some(0.0));
+    assert_eq!(metrics.value("rowbridge_journal_paused", &[]), Some(0.0));
+    for (name, least) in [
+        ("process_cpu_seconds_total", 0.001),
+        ("process_resident_memory_bytes", 1e6),
+        ("process_open_fds", 10.0),
+        ("process_max_fds", 100.0),
+        ("process_start_time_seconds", 1.6e9),
+    ] {
+        assert!(metrics.value(name, &[]).is_some_and(|value| value > least), "{name}");
+    }
+    let plain = bridge.get("/metrics").unwrap();
+    assert!(plain.headers.contains("content-type: text/plain; version=0.0.4"), "{}", plain.headers);
+    assert!(plain.body.contains("# TYPE rowbridge_messages_journaled_total counter\n"), "{}", plain.body);
+    let documents = include_str!("../docs/operations.md");
+    for line in plain.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(documents.contains(&format!("`{name}`")), "{name} is not in docs/operations.md");
+    }
+    let accept =
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\nConnection: close\r\n\r\n";
+    let open = ask(bridge.http_port(), accept).unwrap();
+    assert!(open.headers.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", open.headers);
+    assert!(open.body.contains("# TYPE rowbridge_messages_journaled counter\n") && open.body.ends_with("# EOF\n"));
 }
 
 #[test]

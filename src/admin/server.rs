@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -25,6 +25,7 @@ use super::page;
 use super::status::Overview;
 use crate::journal::Fs;
 use crate::shutdown::Shutdown;
+use crate::telemetry::Exposition;
 use crate::{descriptors, remedy};
 
 /// The status pages of a team, two Prometheus servers and some probes.
@@ -47,9 +48,6 @@ const HEADERS_MAX: usize = 64;
 /// How long no connection is accepted after an error, and how often such errors are logged at most.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-
-/// OpenMetrics, which Prometheus has asked for by default since 2.5.
-const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The address cannot be listened on.
 #[derive(Debug, Error)]
@@ -165,6 +163,9 @@ async fn history<F: Fs>(State(overview): State<Arc<Overview<F>>>) -> impl IntoRe
     Json(overview.history())
 }
 
-async fn metrics<F: Fs>(State(overview): State<Arc<Overview<F>>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], overview.encode_metrics())
+async fn metrics<F: Fs>(State(overview): State<Arc<Overview<F>>>, headers: HeaderMap) -> impl IntoResponse {
+    // Several lines count as one.
+    let accepted: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+    let form = Exposition::wanted(Some(&accepted.join(",")));
+    ([(header::CONTENT_TYPE, form.content_type())], overview.encode_metrics(form))
 }

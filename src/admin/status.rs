@@ -15,7 +15,7 @@ use crate::delivery::{self, DatabaseState, Parked, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 use crate::telemetry::refusals::{self, Refusal, Refusals};
-use crate::telemetry::{DatabaseLabels, Metrics};
+use crate::telemetry::{DatabaseLabels, Exposition, Metrics};
 
 /// Everything that a status is made from. Shared by the HTTP handlers.
 pub struct Overview<F: Fs> {
@@ -243,15 +243,17 @@ impl<F: Fs> Overview<F> {
     }
 
     /// The metrics as text, with the gauges that are only worth computing when somebody looks.
-    pub fn encode_metrics(&self) -> String {
+    pub fn encode_metrics(&self, form: Exposition) -> String {
         let status = self.brief();
         for (database, part) in &status.databases {
             let labels = DatabaseLabels { database: database.clone() };
             let pending = i64::try_from(part.pending).unwrap_or(i64::MAX);
             self.metrics.pending_messages.get_or_create(&labels).set(pending);
             self.metrics.oldest_pending_seconds.get_or_create(&labels).set(part.oldest_pending_seconds);
+            self.metrics.held.get_or_create(&labels).set(i64::from(part.held.is_some()));
         }
-        self.metrics.encode()
+        self.metrics.journal_paused.set(i64::from(status.journal.paused));
+        self.metrics.encode(form)
     }
 
     fn parked_part(&self, database: usize, parked: &Parked) -> ParkedPart {

@@ -10,6 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::{Exposition, process};
+use crate::clock::{self, Timestamp};
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QosLabels {
     pub qos: u8,
@@ -65,6 +68,7 @@ pub type HistogramFamily = Family<DatabaseLabels, Histogram, fn() -> Histogram>;
 /// All metrics of the process. Hot paths add once per batch, never per message.
 pub struct Metrics {
     registry: Registry,
+    started: Timestamp,
     /// By QoS level 0, 1, 2: PUBLISH packets taken from the broker, duplicates included.
     pub messages_received: [Counter; 3],
     pub messages_journaled: Counter,
@@ -82,10 +86,14 @@ pub struct Metrics {
     pub messages: Family<OutcomeLabels, Counter>,
     /// Messages that wait for their rule's table to be mended.
     pub parked: Family<RuleLabels, Gauge>,
+    /// 1 while a database waits for a person.
+    pub held: Family<DatabaseLabels, Gauge>,
     pub pending_messages: Family<DatabaseLabels, Gauge>,
     pub oldest_pending_seconds: Family<DatabaseLabels, Gauge<f64, AtomicU64>>,
     pub journal_bytes: Gauge,
     pub journal_max_bytes: Gauge,
+    /// 1 while the journal takes nothing.
+    pub journal_paused: Gauge,
     /// Ends of the journal that were no whole record when it was opened.
     pub journal_torn_tails: Counter,
     pub commit_seconds: HistogramFamily,
@@ -114,6 +122,7 @@ impl Metrics {
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         let mut metrics = Metrics {
             registry: Registry::with_prefix("rowbridge"),
+            started: clock::now(),
             messages_received,
             messages_journaled: Counter::default(),
             messages_deduplicated: Counter::default(),
@@ -124,10 +133,12 @@ impl Metrics {
             rows_swallowed: Family::default(),
             messages: Family::default(),
             parked: Family::default(),
+            held: Family::default(),
             pending_messages: Family::default(),
             oldest_pending_seconds: Family::default(),
             journal_bytes: Gauge::default(),
             journal_max_bytes: Gauge::default(),
+            journal_paused: Gauge::default(),
             journal_torn_tails: Counter::default(),
             // 0.5 ms to 32 s, by factors of two: an SSD's commit up to a Postgres at the far end of a bad link.
             commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 17))),
@@ -143,11 +154,13 @@ impl Metrics {
         metrics
     }
 
-    /// The text that `/metrics` answers with (OpenMetrics 1.0).
-    pub fn encode(&self) -> String {
+    /// The text that `/metrics` answers with.
+    pub fn encode(&self, form: Exposition) -> String {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("writing to a String cannot fail");
-        text
+        prometheus_client::encoding::text::encode_registry(&mut text, &self.registry)
+            .expect("writing to a String cannot fail");
+        process::encode(&mut text, self.started);
+        form.finish(text)
     }
 
     fn register(&mut self, received: Family<QosLabels, Counter>, build: Family<BuildLabels, Gauge>) {
@@ -182,6 +195,7 @@ impl Metrics {
         );
         registry.register("messages", "Messages by rule and outcome", self.messages.clone());
         registry.register("parked", "Messages parked until their table takes rows", self.parked.clone());
+        registry.register("held", "1 while the database waits for a person to mend something", self.held.clone());
         registry.register(
             "pending_messages",
             "Messages in the journal still to deliver",
@@ -194,6 +208,11 @@ impl Metrics {
         );
         registry.register("journal_bytes", "Bytes the journal takes on disk", self.journal_bytes.clone());
         registry.register("journal_max_bytes", "Bytes the journal may take on disk", self.journal_max_bytes.clone());
+        registry.register(
+            "journal_paused",
+            "1 while the journal takes nothing and the broker queues",
+            self.journal_paused.clone(),
+        );
         registry.register(
             "journal_torn_tails",
             "Times the journal's end was no whole record at a start",
@@ -233,7 +252,7 @@ mod tests {
         metrics.messages_received[1].inc_by(3);
         let labels = OutcomeLabels { database: "a".into(), rule: "b".into(), outcome: Outcome::dead_lettered };
         metrics.messages.get_or_create(&labels).inc();
-        let text = metrics.encode();
+        let text = metrics.encode(Exposition::OpenMetrics);
         assert!(text.contains("rowbridge_messages_received_total{qos=\"1\"} 3"), "{text}");
         assert!(
             text.contains("rowbridge_messages_total{database=\"a\",rule=\"b\",outcome=\"dead_lettered\"} 1"),
