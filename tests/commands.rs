@@ -1,6 +1,7 @@
 //! What the commands print, with the daemon running and stopped.
 
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
@@ -160,16 +161,40 @@ fn damage_in_the_journal_is_quarantined_reported_and_the_rest_delivered() {
 }
 
 #[test]
-fn status_prints_what_the_daemon_answers() {
-    let (_broker, mut bridge) = with_dead_letters();
+fn status_begins_with_a_verdict() {
+    let (broker, mut bridge) = with_dead_letters();
     let json: Value = serde_json::from_str(&printed(&bridge.command(&["status", "--json"]))).unwrap();
     assert_eq!(json["rules"][0]["written"], 20, "{json}");
     assert_eq!(json["mqtt"]["connected"], true, "{json}");
     let text = printed(&bridge.command(&["status"]));
-    assert!(text.contains("local") && text.contains("readings"), "{text}");
+    assert!(text.starts_with("ok: 0/s come from mqtt://127.0.0.1:"), "{text}");
+    assert!(text.contains("local") && text.contains("of 1 GiB") && text.contains("dead letters 2"), "{text}");
+    drop(broker);
+    bridge
+        .wait_alive("the broker is missed", |bridge| (!bridge.status()["mqtt"]["last_error"].is_null()).then_some(()));
+    let text = printed(&bridge.command(&["status"]));
+    assert!(text.starts_with("NOT connected to the broker") && text.contains("start the broker at mqtt://"), "{text}");
     assert!(bridge.stop().success());
     let output = bridge.command(&["status"]);
     assert_eq!(output.status.code(), Some(1), "no daemon answers");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("nothing listens there; start the bridge"), "{error}");
+}
+
+#[test]
+fn a_watched_status_survives_a_restart_of_the_bridge() {
+    let (_broker, mut bridge) = with_dead_letters();
+    let mut watch = bridge.prepare(&["status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // Ends with its standard output if it does not survive.
+    let mut wait_for = |start: &str| assert!(lines.any(|line| line.starts_with(start)), "{start} is shown");
+    wait_for("ok: ");
+    bridge.kill();
+    wait_for("no running bridge at http://127.0.0.1:");
+    bridge.start();
+    wait_for("ok: ");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

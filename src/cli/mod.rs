@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod dead_letters;
 mod examples;
+mod figures;
 mod http;
 mod installation;
 mod journal;
@@ -18,6 +19,8 @@ mod man;
 mod run;
 mod schema;
 mod status;
+mod summary;
+mod verdict;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,24 +1,29 @@
-//! `rowbridge status`: what the running bridge says of itself. Exit code 1 when it does not answer, so that it serves as
-//! a container's health check too.
+//! `rowbridge status`: what the running bridge says of itself, a verdict first. Exit code 1 when it does not answer, so that
+//! it serves as a container's health check too.
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
 
-use super::{EXIT_FAILED, EXIT_USAGE, Layers, http};
-use crate::config::{Http, Needs};
+use super::summary::Looks;
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, figures, http};
+use crate::config::{Config, Http, Needs};
 
 /// How often `--watch` looks again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Between the two looks that rates are made from.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Print the JSON of GET /status
     #[arg(long)]
     json: bool,
-    /// Print again every two seconds, until ctrl-C
+    /// Look again every two seconds, until ctrl-C; goes on through a restart of the bridge
     #[arg(long)]
     watch: bool,
 }
@@ -28,114 +33,117 @@ pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let Http::Listen(address) = config.http else {
+    if config.http == Http::Off {
         eprintln!("rowbridge status: http is off in the configuration; set http.listen to ask a running bridge");
         return ExitCode::from(EXIT_USAGE);
-    };
-    loop {
-        let body = match http::get(address, &config.http_access, "/status") {
-            Ok((200, body)) => body,
-            Ok((code, _)) => return unreachable_bridge(&format!("http://{address}/status answered {code}")),
-            Err(error) => return unreachable_bridge(&format!("http://{address}/status: {error}")),
-        };
+    }
+    if arguments.watch {
+        return watch(&config, arguments.json);
+    }
+    let shown = look(&config).and_then(|first| {
         if arguments.json {
-            say!("{body}");
-        } else {
-            match serde_json::from_str(&body) {
-                Ok(status) => print_status(&status),
-                Err(error) => return unreachable_bridge(&format!("http://{address}/status is not JSON: {error}")),
-            }
+            say!("{first}");
+            return Ok(());
         }
-        if !arguments.watch {
-            return ExitCode::SUCCESS;
+        let taken = Instant::now();
+        std::thread::sleep(RATE_INTERVAL);
+        let (first, now) = (parsed(&first)?, parsed(&look(&config)?)?);
+        show(&Looks { before: Some((&first, taken.elapsed())), now: &now }.lines());
+        Ok(())
+    });
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("rowbridge status: {why}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// For ever.
+fn watch(config: &Config, json: bool) -> ExitCode {
+    let mut before: Option<(Value, Instant)> = None;
+    let mut away: Option<Instant> = None;
+    loop {
+        let looked = look(config).and_then(|body| Ok((parsed(&body)?, body)));
+        match looked {
+            Ok((_, body)) if json => say!("{body}"),
+            Ok((now, _)) => {
+                let earlier = before.as_ref().map(|(before, at)| (before, at.elapsed()));
+                frame(&Looks { before: earlier, now: &now }.lines());
+                before = Some((now, Instant::now()));
+                away = None;
+            }
+            Err(why) if json => eprintln!("rowbridge status: {why}"),
+            Err(why) => {
+                let gone = away.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
+                frame(&[format!("{why} (for {})", figures::span(gone))]);
+                before = None;
+            }
         }
         std::thread::sleep(WATCH_INTERVAL);
     }
 }
 
-fn unreachable_bridge(why: &str) -> ExitCode {
-    eprintln!("rowbridge status: no running bridge: {why}; is it started, and with this configuration?");
-    ExitCode::from(EXIT_FAILED)
+/// The body of `/status`, or in a line why there is none and what to do.
+fn look(config: &Config) -> Result<String, String> {
+    let Http::Listen(address) = config.http else { return Err("http is off in the configuration".to_owned()) };
+    let remedy = match http::get(address, &config.http_access, "/status") {
+        Ok((200, body)) => return Ok(body),
+        Ok((401, _)) => "answers 401: it has another token; give http.token_file as the bridge has it".to_owned(),
+        Ok((503, body)) => format!("answers 503: {}", figures::plain(body.trim())),
+        Ok((code, _)) => format!("answers {code}: another program has this address; see http.listen"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "nothing listens there; start the bridge, or give the configuration that it runs with (-c)".to_owned()
+        }
+        Err(error) => format!("{error}; is the bridge started, and with this configuration (-c)?"),
+    };
+    Err(format!("no running bridge at http://{address}: {remedy}"))
 }
 
-fn print_status(status: &Value) {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    say!(
-        "bridge {} {}, up {} s, unmatched {}",
-        text(&status["bridge"]),
-        text(&status["version"]),
-        status["uptime_seconds"],
-        status["unmatched"]
-    );
-    let mqtt = &status["mqtt"];
-    let state = if mqtt["connected"] == true { "connected" } else { "NOT connected" };
-    say!("broker {state} {}; sessions lost {}", text(&mqtt["url"]), mqtt["sessions_lost"]);
-    if !mqtt["last_error"].is_null() {
-        say!("  last error: {}", text(&mqtt["last_error"]));
+fn parsed(body: &str) -> Result<Value, String> {
+    serde_json::from_str(body)
+        .map_err(|error| format!("the answer is not JSON ({error}): another program has http.listen"))
+}
+
+fn show(lines: &[String]) {
+    for line in lines {
+        say!("{line}");
     }
-    for subscription in mqtt["subscriptions"].as_array().into_iter().flatten() {
-        let error = if subscription["error"].is_null() { String::new() } else { text(&subscription["error"]) };
-        let (asked, granted) = (&subscription["qos_asked"], &subscription["qos_granted"]);
-        say!("  {}  QoS asked {asked}, granted {granted} {error}", text(&subscription["filter"]));
+}
+
+/// Shows a state in the place of the one before; where no terminal is, below it.
+fn frame(lines: &[String]) {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        show(lines);
+        say!("");
+        return;
     }
-    let journal = &status["journal"];
-    let paused = if journal["paused"] == true { ", PAUSED" } else { "" };
-    say!(
-        "journal messages {} to {}, {} of {} bytes{paused}; lost {}",
-        journal["oldest_seq"],
-        journal["next_seq"],
-        journal["bytes"],
-        journal["max_bytes"],
-        journal["lost"]
-    );
-    for (name, database) in status["databases"].as_object().into_iter().flatten() {
-        let state = match (database["held"].is_object(), database["connected"] == true) {
-            (true, _) => "held",
-            (false, true) => "connected",
-            (false, false) => "NOT connected",
-        };
-        let swallowed = match database["rows_swallowed"].as_u64() {
-            None | Some(0) => String::new(),
-            Some(rows) => format!("; tables swallowed {rows} rows"),
-        };
-        say!(
-            "database {name} {state}, pending {}, oldest {:.1} s{swallowed}",
-            database["pending"],
-            database["oldest_pending_seconds"].as_f64().unwrap_or(0.0)
-        );
-        for parked in database["parked"].as_array().into_iter().flatten() {
-            say!(
-                "  PARKED: {} messages of rule {} since {}, until table {} is mended: {}",
-                parked["messages"],
-                text(&parked["rule"]),
-                text(&parked["since"]),
-                text(&parked["table"]),
-                text(&parked["reason"])
-            );
-        }
-        if let Some(held) = database["held"].as_object() {
-            say!("  HELD: {}", text(&held["reason"]));
-            say!("  mend: {}", text(&held["mend"]));
-        } else if !database["last_error"].is_null() {
-            say!("  last error: {}", text(&database["last_error"]));
-        }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|size| size.ws_row > 1 && size.ws_col > 1);
+    let (rows, columns) = size.map_or((24, 80), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
+    let mut wrapped: Vec<String> = lines.iter().flat_map(|line| wrap(line, columns)).collect();
+    if wrapped.len() >= rows {
+        wrapped.truncate(rows - 2);
+        wrapped.push("… (the window is too low for the rest)".to_owned());
     }
-    for rule in status["rules"].as_array().into_iter().flatten() {
-        let swallowed = match rule["rows_swallowed"].as_u64() {
-            None | Some(0) => String::new(),
-            Some(rows) => format!(", {rows} swallowed by the table"),
-        };
-        say!(
-            "rule {} → {}: matched {}, written {} ({} rows{}), filtered {}, dead letters {}, dropped {}",
-            text(&rule["rule"]),
-            text(&rule["database"]),
-            rule["matched"],
-            rule["written"],
-            rule["rows"],
-            swallowed,
-            rule["filtered"],
-            rule["dead_lettered"],
-            rule["dropped"]
-        );
+    // Home, each line with its rest erased, then whatever is below: nothing flickers.
+    let mut text = "\x1b[H".to_owned();
+    for line in wrapped {
+        text.extend([line.as_str(), "\x1b[K\r\n"]);
     }
+    text.push_str("\x1b[J");
+    let mut stdout = stdout.lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Cuts a line into pieces that fit.
+fn wrap(line: &str, columns: usize) -> Vec<String> {
+    let chars: Vec<char> = line.chars().collect();
+    if chars.is_empty() {
+        return vec![String::new()];
+    }
+    chars.chunks(columns).map(|piece| piece.iter().collect()).collect()
 }
