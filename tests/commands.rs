@@ -101,6 +101,63 @@ fn dead_letters_are_listed_and_shown() {
 }
 
 #[test]
+fn dead_letters_are_selected_paged_and_deleted() {
+    let (_broker, bridge) = with_dead_letters();
+    let run = |arguments: &[&str]| bridge.command(&[&["dead-letters"], arguments].concat());
+    let lines = |arguments: &[&str]| -> Vec<Value> {
+        printed(&run(arguments)).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let connection = rusqlite::Connection::open(bridge.rows()).unwrap();
+    let copy = "INSERT INTO rowbridge_dead_letters (bridge, rule, seq, received_at, topic, qos, retain, payload, reason, error,
+                    attempts, created_at)
+                SELECT bridge, ?1, seq, received_at, topic, qos, retain, payload, ?2, error, attempts, ?3
+                FROM rowbridge_dead_letters, json_each(?4) WHERE reason = 'parse' AND rule = 'readings'";
+    let numbers = |count: usize| serde_json::to_string(&vec![0; count]).unwrap();
+    connection.execute(copy, ("readings", "table", "2020-01-01T00:00:00.000Z", numbers(3))).unwrap();
+    connection.execute(copy, ("old", "value", "2020-01-02T00:00:00.000Z", numbers(2_500))).unwrap();
+
+    let page = lines(&["list", "--json", "--rule", "old", "--limit", "2"]);
+    assert_eq!(page.len(), 2);
+    let id = |letter: &Value| letter["id"].as_i64().unwrap();
+    let next = lines(&["list", "--json", "--rule", "old", "--limit", "2", "--before", &id(&page[1]).to_string()]);
+    assert_eq!((id(&page[0]), id(&next[0])), (id(&page[1]) + 1, id(&page[1]) - 1));
+    assert_eq!(lines(&["list", "--json", "--since", "1h"]).len(), 2, "those of the bridge's own making");
+    let parked = lines(&["list", "--json", "--until", "2020-01-02T00:00:00Z"]);
+    assert!(parked.len() == 3 && parked.iter().all(|letter| letter["parked"] == true), "{parked:?}");
+    let text = printed(&run(&["list", "--rule", "readings", "--reason", "table"]));
+    assert!(text.starts_with("parked in database local: 3 messages"), "{text}");
+    let text = printed(&run(&["list", "--limit", "1"]));
+    assert!(text.contains("2,501 older ones: add --database local --before "), "{text}");
+
+    let refused = |arguments: &[&str], words: &str| {
+        let output = run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    };
+    refused(&["list", "--rule", "raedings"], "did you mean `readings`?");
+    refused(&["list", "--rule", "odl"], "did you mean `old`?");
+    refused(&["list", "--database", "locel"], "did you mean `local`?");
+    refused(&["delete"], "say which");
+    refused(&["delete", "--rule", "old"], "2,500 dead letters for good; give --yes");
+    refused(&["delete", "--reason", "table", "--yes"], "add --parked");
+
+    assert_eq!(
+        printed(&run(&["delete", "--rule", "old", "--yes"])),
+        "2,500 dead letters deleted from database local\n"
+    );
+    let rest = printed(&run(&["delete", "--all", "--yes"]));
+    assert!(
+        rest.contains("3 parked messages in database local stay") && rest.contains("2 dead letters deleted"),
+        "{rest}"
+    );
+    let parked = printed(&run(&["delete", &id(&parked[0]).to_string(), "--parked", "--yes"]));
+    assert_eq!(parked, "1 dead letter deleted from database local\n");
+    assert_eq!(crate::support::oracle::value::<i64>(&bridge.rows(), "SELECT count(*) FROM rowbridge_dead_letters"), 2);
+    assert_eq!(printed(&run(&["delete", "--since", "1h", "--yes"])), "nothing to delete\n");
+}
+
+#[test]
 fn the_journal_is_described_and_verified_with_the_daemon_running_and_stopped() {
     let (_broker, mut bridge) = with_dead_letters();
     for state in ["running", "stopped"] {

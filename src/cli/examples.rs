@@ -51,6 +51,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "dead-letters delete",
+        &[
+            ("What could not be parsed, older than a week", "rowbridge dead-letters delete --reason parse --until 7d"),
+            ("One message, without asking", "rowbridge dead-letters delete 42 --yes"),
+        ],
+    ),
+    (
         "dead-letters list",
         &[
             ("The newest ten of one rule", "rowbridge dead-letters list --rule telemetry --limit 10"),

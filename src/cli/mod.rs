@@ -68,7 +68,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the state of the running bridge
     Status(status::StatusArgs),
-    /// Look at messages that could not become rows
+    /// Look at messages that could not become rows, and delete them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
     /// Look at the journal; works with the bridge stopped or running

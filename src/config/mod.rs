@@ -33,6 +33,12 @@ pub use model::{
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};
+pub(crate) use report::nearest;
 pub use report::{Finding, Place, Position, Report};
 pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
+
+/// A duration as bridge.yaml has it, such as `1h30m`; `None` for what is none.
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
+    units::parse_duration(text).ok()
+}

@@ -120,7 +120,7 @@ impl fmt::Display for Report {
 
 /// The candidate that `word` was probably meant to be, if one is near enough: a third of its letters may differ (none
 /// of a word of two letters); case and the kind of dash do not count.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     // Comparing is quadratic in the length; no key is anywhere near this long.
     const WORD_CHARS_MAX: usize = 100;

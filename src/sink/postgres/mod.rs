@@ -94,7 +94,7 @@ impl PostgresSink {
         }
     }
 
-    /// The connection, if there is one, for the questions of `rowbridge check`.
+    /// The connection, if there is one, for `rowbridge check` and other commands that people type.
     pub fn client(&self) -> Option<&tokio_postgres::Client> {
         self.session.as_ref().map(Session::client)
     }
@@ -102,6 +102,11 @@ impl PostgresSink {
     /// The steps that make Rowbridge's own tables, in order, to be run in the schema that the configuration names.
     pub fn migrations() -> &'static [&'static str] {
         migrate::STEPS
+    }
+
+    /// The dead-letter table as a statement names it.
+    pub fn dead_letters_table(&self) -> &str {
+        &self.sql.dead_letters
     }
 
     /// Runs `work` on the session, which is kept unless the connection is in doubt.

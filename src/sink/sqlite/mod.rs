@@ -93,6 +93,11 @@ impl SqliteSink {
         SqliteSink { log_bytes: gauge, ..self }
     }
 
+    /// The open file, for commands that people type.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.open.as_ref().map(|open| &open.connection)
+    }
+
     /// As [`SqliteSink::with_open`], for what needs the connection alone.
     fn with_connection<T>(
         &mut self,

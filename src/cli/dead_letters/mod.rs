@@ -1,0 +1,150 @@
+//! `rowbridge dead-letters list|show|delete`: the messages that could not become rows, wherever they lie.
+
+mod delete;
+mod list;
+mod selection;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use self::selection::SelectionArgs;
+use self::store::Store;
+use super::{EXIT_USAGE, Layers, failed, installation};
+use crate::config::{Config, Database, Needs, nearest};
+use crate::identity;
+use crate::sink::SinkError;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLettersCommand {
+    /// List them, newest first
+    List(list::ListArgs),
+    /// Show one with its topic, properties, payload and reason
+    Show(list::ShowArgs),
+    /// Delete them for good
+    Delete(delete::DeleteArgs),
+}
+
+impl DeadLettersCommand {
+    /// The only database that is used, if one is named.
+    fn database(&self) -> Option<&str> {
+        match self {
+            DeadLettersCommand::Show(arguments) => arguments.database.as_deref(),
+            DeadLettersCommand::List(_) | DeadLettersCommand::Delete(_) => self.selection()?.database.as_deref(),
+        }
+    }
+
+    fn selection(&self) -> Option<&SelectionArgs> {
+        match self {
+            DeadLettersCommand::List(arguments) => Some(&arguments.selection),
+            DeadLettersCommand::Delete(arguments) => Some(&arguments.selection),
+            DeadLettersCommand::Show(_) => None,
+        }
+    }
+
+    /// What is used of the configuration beside the databases.
+    fn needs(&self) -> &'static [&'static str] {
+        match self.selection().and_then(|selection| selection.rule.as_ref()) {
+            Some(_) => &["bridge", "data_dir", "http", "mqtt.client_id", "rules"],
+            None => &["bridge", "data_dir", "http", "mqtt.client_id"],
+        }
+    }
+}
+
+/// Why a command ends: the exit code, after its reason was printed.
+type Ended = ExitCode;
+
+pub(super) fn run(layers: &Layers, command: &DeadLettersCommand) -> ExitCode {
+    let needs = Needs::only(command.needs()).and_database(command.database());
+    let mut config = match installation::load_running(layers, needs) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    identity::adopt_remembered(&mut config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("an event loop needs only a few file descriptors");
+    let done = runtime.block_on(async {
+        match command {
+            DeadLettersCommand::List(arguments) => list::list(&config, arguments).await,
+            DeadLettersCommand::Show(arguments) => list::show(&config, arguments).await,
+            DeadLettersCommand::Delete(arguments) => delete::delete(&config, arguments).await,
+        }
+    });
+    done.unwrap_or_else(|ended| ended)
+}
+
+fn wrong(command: &str, why: &str) -> Ended {
+    eprintln!("rowbridge dead-letters {command}: {why}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn broken(error: &SinkError) -> Ended {
+    let ended = failed(error);
+    if !error.advice.is_empty() {
+        eprintln!("  to do: {}", error.advice);
+    }
+    ended
+}
+
+/// The database of that name, or all.
+fn chosen<'a>(config: &'a Config, command: &str, name: Option<&str>) -> Result<Vec<&'a Database>, Ended> {
+    let fitting = |database: &&Database| name.is_none_or(|name| *database.name == *name);
+    let databases: Vec<&Database> = config.databases.iter().filter(fitting).collect();
+    if databases.is_empty() {
+        let names: Vec<&str> = config.databases.iter().map(|database| database.name.as_ref()).collect();
+        let name = name.unwrap_or_default();
+        let meant = did_you_mean(name, names.iter().copied());
+        return Err(wrong(command, &format!("there is no database {name}; there is: {}{meant}", names.join(", "))));
+    }
+    Ok(databases)
+}
+
+/// The only database that is meant; ids are numbered within one.
+fn only<'a>(config: &'a Config, command: &str, name: Option<&str>, why: &str) -> Result<&'a Database, Ended> {
+    match chosen(config, command, name)?[..] {
+        [database] => Ok(database),
+        _ => Err(wrong(command, &format!("there are several databases; {why}: say which with --database NAME"))),
+    }
+}
+
+/// Opens the databases that are meant, and refuses a rule that neither the configuration nor any of them knows.
+async fn open<'a>(
+    config: &Config,
+    command: &str,
+    databases: Vec<&'a Database>,
+    selection: &SelectionArgs,
+) -> Result<Vec<(&'a Database, Store)>, Ended> {
+    let mut stores = Vec::new();
+    for database in databases {
+        stores.push((database, Store::open(database).await.map_err(|error| broken(&error))?));
+    }
+    let Some(rule) = selection.rule.as_deref() else { return Ok(stores) };
+    if config.rules.iter().any(|known| *known.name == *rule) {
+        return Ok(stores);
+    }
+    // Letters of a rule that was renamed or removed stay.
+    let all = SelectionArgs::default().of_bridge(&config.bridge);
+    let mut names: Vec<String> = config.rules.iter().map(|rule| rule.name.to_string()).collect();
+    for (_, store) in &stores {
+        let counts = store.rules(&all).await.map_err(|error| broken(&error))?;
+        names.extend(counts.into_iter().map(|count| count.rule));
+    }
+    if names.iter().any(|name| name == rule) {
+        eprintln!("rowbridge dead-letters {command}: the rule {rule} is not in the configuration any more");
+        return Ok(stores);
+    }
+    let meant = did_you_mean(rule, names.iter().map(String::as_str));
+    let shown: Vec<&str> = config.rules.iter().take(RULES_SHOWN).map(|rule| rule.name.as_ref()).collect();
+    let more = if config.rules.len() > RULES_SHOWN { " …" } else { "" };
+    Err(wrong(command, &format!("there is no rule {rule}; there is: {}{more}{meant}", shown.join(", "))))
+}
+
+/// Of ten thousand rules, enough to see how they are called.
+const RULES_SHOWN: usize = 10;
+
+fn did_you_mean<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    nearest(word, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}

@@ -1,0 +1,79 @@
+//! Which dead letters a command is about.
+
+use clap::Args;
+
+use crate::clock::{self, Timestamp};
+use crate::config;
+
+/// The reason of parked messages.
+pub(super) const PARKED: &str = "table";
+
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct SelectionArgs {
+    /// Only in this database
+    #[arg(long, value_name = "NAME")]
+    pub(super) database: Option<String>,
+    /// Only of this rule
+    #[arg(long, value_name = "NAME")]
+    pub(super) rule: Option<String>,
+    /// Only with this reason: parse, value, required, constraint, size, topic, table, unmatched, lost_range …
+    #[arg(long, value_name = "CODE")]
+    pub(super) reason: Option<String>,
+    /// Only those made at this time or later: a time such as 2026-11-21T08:00:00Z, or how long ago, such as 1h or 7d
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) since: Option<Timestamp>,
+    /// Only those made before this time, written as for --since
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) until: Option<Timestamp>,
+}
+
+/// What is asked of a database; all conditions must hold.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selection {
+    pub(super) bridge: String,
+    pub(super) ids: Option<Vec<i64>>,
+    pub(super) rule: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) since: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+    /// Only ids below this one.
+    pub(super) before: Option<i64>,
+    /// Only parked messages, or only others.
+    pub(super) parked: Option<bool>,
+}
+
+impl SelectionArgs {
+    pub(super) fn of_bridge(&self, bridge: &str) -> Selection {
+        Selection {
+            bridge: bridge.to_owned(),
+            rule: self.rule.clone(),
+            reason: self.reason.clone(),
+            since: self.since,
+            until: self.until,
+            ..Selection::default()
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Some(ago) = config::duration(text) {
+        let ago = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        return Ok(Timestamp(clock::now().as_micros().saturating_sub(ago)));
+    }
+    let time = text.parse::<jiff::Timestamp>().map(|time| Timestamp(time.as_microsecond()));
+    time.map_err(|_| "write a time such as 2026-11-21T08:00:00Z, or how long ago, such as 30m, 1h or 7d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_point_or_how_long_ago() {
+        assert_eq!(time("1970-01-01T00:00:01+00:00"), Ok(Timestamp(1_000_000)));
+        let hour_ago = clock::now().as_micros() - 3_600_000_000;
+        let Timestamp(read) = time("1h").unwrap();
+        assert!((hour_ago - 1_000_000..=hour_ago + 60_000_000).contains(&read));
+        assert!(time("1x").is_err() && time("yesterday").is_err() && time("").is_err());
+    }
+}

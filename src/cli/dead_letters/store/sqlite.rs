@@ -1,0 +1,108 @@
+//! Of a SQLite file.
+
+use rusqlite::{Connection, Params, Row};
+
+use super::super::selection::Selection;
+use super::{Extent, RuleCount, failed};
+use crate::clock::Timestamp;
+use crate::sink::{SinkError, SqliteSink, StoredDeadLetter};
+
+const READING: &str = "cannot read rowbridge_dead_letters";
+
+const SELECTED: &str = "bridge = ?1 AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2)))
+    AND (?3 IS NULL OR rule = ?3) AND (?4 IS NULL OR reason = ?4) AND (?5 IS NULL OR created_at >= ?5)
+    AND (?6 IS NULL OR created_at < ?6) AND (?7 IS NULL OR id < ?7) AND (?8 IS NULL OR (reason = 'table') = ?8)";
+
+pub(super) fn page(sink: &SqliteSink, selection: &Selection, limit: u32) -> Result<Vec<StoredDeadLetter>, SinkError> {
+    let query = format!(
+        "SELECT id, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, attempts, created_at
+         FROM rowbridge_dead_letters WHERE {SELECTED} ORDER BY id DESC LIMIT ?9"
+    );
+    all(sink, &query, selected(selection, Some(limit)), letter)
+}
+
+pub(super) fn extent(sink: &SqliteSink, selection: &Selection) -> Result<Extent, SinkError> {
+    let query =
+        format!("SELECT count(*), ifnull(max(id), 0) FROM rowbridge_dead_letters WHERE {SELECTED} AND ?9 IS NULL");
+    let extent = |row: &Row<'_>| Ok(Extent { letters: row.get::<_, i64>(0)?.unsigned_abs(), newest: row.get(1)? });
+    let found = all(sink, &query, selected(selection, None), extent)?;
+    Ok(found.first().copied().unwrap_or_default())
+}
+
+pub(super) fn rules(sink: &SqliteSink, selection: &Selection) -> Result<Vec<RuleCount>, SinkError> {
+    let query = format!(
+        "SELECT rule, count(*) FROM rowbridge_dead_letters WHERE {SELECTED} AND ?9 IS NULL AND rule IS NOT NULL
+         GROUP BY rule ORDER BY rule"
+    );
+    let count = |row: &Row<'_>| Ok(RuleCount { rule: row.get(0)?, letters: row.get::<_, i64>(1)?.unsigned_abs() });
+    all(sink, &query, selected(selection, None), count)
+}
+
+pub(super) fn delete(sink: &SqliteSink, selection: &Selection, limit: u32) -> Result<u64, SinkError> {
+    const DELETING: &str = "cannot delete from rowbridge_dead_letters";
+    let statement = format!(
+        "DELETE FROM rowbridge_dead_letters
+         WHERE id IN (SELECT id FROM rowbridge_dead_letters WHERE {SELECTED} ORDER BY id LIMIT ?9)"
+    );
+    let deleted = connection(sink)?.execute(&statement, selected(selection, Some(limit)));
+    deleted.map(|count| count as u64).map_err(|error| failed(DELETING, &error))
+}
+
+fn all<T>(
+    sink: &SqliteSink,
+    query: &str,
+    parameters: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, SinkError> {
+    let failed = |error: rusqlite::Error| failed(READING, &error);
+    let mut statement = connection(sink)?.prepare(query).map_err(failed)?;
+    let rows = statement.query_map(parameters, read).map_err(failed)?;
+    rows.collect::<Result<_, _>>().map_err(failed)
+}
+
+fn connection(sink: &SqliteSink) -> Result<&Connection, SinkError> {
+    sink.connection().ok_or_else(|| failed(READING, &"the file is not open"))
+}
+
+/// The parameters of [`SELECTED`], and ?9.
+fn selected(selection: &Selection, limit: Option<u32>) -> impl Params {
+    let Selection { bridge, ids, rule, reason, since, until, before, parked } = selection.clone();
+    let ids = ids.map(|ids| serde_json::Value::from(ids).to_string());
+    rusqlite::params_from_iter([
+        rusqlite::types::Value::from(bridge),
+        ids.into(),
+        rule.into(),
+        reason.into(),
+        since.map(stored_time).into(),
+        until.map(stored_time).into(),
+        before.into(),
+        parked.into(),
+        limit.map(i64::from).into(),
+    ])
+}
+
+/// As Rowbridge writes times here: they sort as text.
+fn stored_time(time: Timestamp) -> String {
+    match jiff::Timestamp::from_microsecond(time.as_micros()) {
+        Ok(time) => format!("{time:.3}"),
+        Err(_) => time.to_string(),
+    }
+}
+
+fn letter(row: &Row<'_>) -> rusqlite::Result<StoredDeadLetter> {
+    Ok(StoredDeadLetter {
+        id: row.get(0)?,
+        rule: row.get(1)?,
+        seq: row.get(2)?,
+        received_at: row.get(3)?,
+        topic: row.get(4)?,
+        qos: row.get(5)?,
+        retain: row.get(6)?,
+        properties: row.get(7)?,
+        payload: row.get(8)?,
+        reason: row.get(9)?,
+        error: row.get(10)?,
+        attempts: row.get(11)?,
+        created_at: row.get(12)?,
+    })
+}
