@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use rowbridge::batch::{Batch, OffsetMove, RowEncoder};
 use rowbridge::clock;
 use rowbridge::config::{self, Columns, Config, LoadRequest, MqttVersion, Rule};
-use rowbridge::journal::{Entry, Intake, Journal, JournalHandle, JournalId, RealFs};
-use rowbridge::mapping::{Mapper, Router, TopicPattern};
+use rowbridge::journal::{Entry, Intake, Journal, JournalHandle, RealFs};
+use rowbridge::journal_id::JournalId;
+use rowbridge::mapping::{Mapper, Router};
 use rowbridge::message::{Message, Properties, Qos, Seq};
-use rowbridge::sink::{
-    Batch, Column, ColumnType, DeclaredType, OffsetMove, PostgresEncoder, RowEncoder, SecondDigits, Sink,
-    SqliteEncoder, SqliteSink, TableName, TableSchema,
-};
+use rowbridge::rule::{DeclaredType, TableName, TopicPattern};
+use rowbridge::schema::{Column, ColumnType, SecondDigits, TableSchema};
+use rowbridge::sink::{PostgresEncoder, Sink, SqliteEncoder, SqliteSink};
 use rowbridge::source::decode_publish;
 use rowbridge::telemetry::Metrics;
 use tempfile::TempDir;

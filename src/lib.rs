@@ -15,6 +15,7 @@ pub mod crash_point;
 
 pub mod admin;
 pub mod app;
+pub mod batch;
 #[cfg(any(test, feature = "fault-injection"))]
 pub mod campaign;
 pub mod cli;
@@ -24,9 +25,12 @@ pub mod delivery;
 mod descriptors;
 pub mod identity;
 pub mod journal;
+pub mod journal_id;
 pub mod mapping;
 pub mod message;
 mod remedy;
+pub mod rule;
+pub mod schema;
 pub mod shutdown;
 pub mod signals;
 #[cfg(test)]

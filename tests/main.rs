@@ -30,6 +30,7 @@ mod identity;
 mod installation;
 mod journal_full;
 mod journal_replaced;
+mod layers;
 mod lifecycle;
 mod observability;
 mod odd_databases;

@@ -18,14 +18,14 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, RowEncoder as _, TableRows, Unit};
 use rowbridge::clock::Timestamp;
 use rowbridge::config::{Database, DatabaseUrl, PostgresUrl, Retry, Secret, SecretSource, SinkTls, SslMode};
-use rowbridge::journal::JournalId;
-use rowbridge::mapping::Cell;
+use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
-use rowbridge::sink::{
-    Batch, DeadLetter, OffsetMove, PostgresSink, RowEncoder as _, Sink as _, TableName, TableRows, TableSchema, Unit,
-};
+use rowbridge::rule::TableName;
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{PostgresSink, Sink as _};
 
 use crate::sink_contract::{TestDatabase, sink_contract};
 use crate::support::postgres::Postgres;

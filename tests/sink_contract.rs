@@ -10,13 +10,13 @@ pub(crate) mod series;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, RowEncoder, TableRows, Unit};
 use rowbridge::clock::Timestamp;
-use rowbridge::journal::JournalId;
-use rowbridge::mapping::Cell;
+use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
-use rowbridge::sink::{
-    Batch, Class, DeadLetter, OffsetMove, Refusal, RowEncoder, Sink, SinkError, TableName, TableRows, TableSchema, Unit,
-};
+use rowbridge::rule::TableName;
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, Refusal, Sink, SinkError};
 
 pub(crate) const JOURNAL: JournalId = JournalId([7; 16]);
 pub(crate) const BRIDGE: &str = "gw1";

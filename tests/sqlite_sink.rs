@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use rowbridge::config::{Batch as BatchLimits, Database, DatabaseUrl, Retry};
 use rowbridge::message::Seq;
-use rowbridge::sink::{Sink, SqliteSink, TableSchema};
+use rowbridge::schema::TableSchema;
+use rowbridge::sink::{Sink, SqliteSink};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use tempfile::TempDir;

@@ -9,15 +9,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rowbridge::batch::{Batch, OffsetMove, RowEncoder};
 use rowbridge::clock::Timestamp;
 use rowbridge::config::{self, Columns, Format, OnError, Retained, Rule};
-use rowbridge::journal::JournalId;
-use rowbridge::mapping::{Cell, ColumnSource, Mapper, Outcome, Source, TimeFormat, TopicPattern};
+use rowbridge::journal_id::JournalId;
+use rowbridge::mapping::{Mapper, Outcome};
 use rowbridge::message::{Message, Properties, Qos, Seq};
-use rowbridge::sink::{
-    Batch, Column, ColumnType, IntervalUnit, OffsetMove, PostgresEncoder, RowEncoder, SecondDigits, SqliteEncoder,
-    TableName, TableSchema,
-};
+use rowbridge::rule::{ColumnSource, Source, TableName, TimeFormat, TopicPattern};
+use rowbridge::schema::{Cell, Column, ColumnType, IntervalUnit, SecondDigits, TableSchema};
+use rowbridge::sink::{PostgresEncoder, SqliteEncoder};
 
 use self::reference::Expected;
 

@@ -2,7 +2,7 @@
 //!
 //! Input: lines. The first eight are patterns, all others topics.
 
-use rowbridge::mapping::TopicPattern;
+use rowbridge::rule::TopicPattern;
 use rowbridge::source::fuzzing;
 
 const PATTERNS_MAX: usize = 8;

@@ -1,8 +1,7 @@
 //! What `create: true` knows about a column's type without being told.
 
 use super::{Column, Format};
-use crate::mapping::{ColumnSource, Source};
-use crate::sink::DeclaredType;
+use crate::rule::{ColumnSource, DeclaredType, Source};
 
 impl Column {
     /// The type that the column gets in a table made by `create`: the declared one, else what its source always is.

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Passfile, SecretSource};
-use crate::mapping::{ColumnSource, TimeFormat, TopicPattern};
 use crate::message::Qos;
-use crate::sink::{DeclaredType, TableName};
+use crate::rule::{ColumnSource, DeclaredType, TableName, TimeFormat, TopicPattern};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]

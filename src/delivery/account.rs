@@ -9,7 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::refusals::{Fate, RefusalLog, Refusals, Unwritten};
 use crate::config::Rule;
 use crate::message::{Message, Seq};
-use crate::sink::{Swallowed, TableName};
+use crate::rule::TableName;
+use crate::sink::Swallowed;
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
 /// What became of the messages of a batch under one rule. `matched` is the sum of the four outcomes.

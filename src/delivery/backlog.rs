@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::gather::{Gatherer, Halt};
+use crate::batch::{Batch, DeadLetter, OffsetMove, RowEncoder, TableRows};
 use crate::clock::Timestamp;
 use crate::journal::{Entry, Fs, JournalError, Reader, Watermark};
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
-use crate::sink::{Batch, DeadLetter, OffsetMove, RowEncoder, Series, TableRows};
+use crate::sink::Series;
 
 /// How long a transaction may be fed. 1 s: three round trips of 100 ms beside it cost a third; twice as long would gain
 /// little for anybody nearer, and hold locks and the rows out of sight.

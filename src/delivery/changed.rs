@@ -12,10 +12,13 @@ use std::sync::Arc;
 use super::gather::{Gatherer, Halt};
 use super::stop::Stop;
 use super::worker::Worker;
+use crate::batch::RowEncoder;
+use crate::delivery::events;
 use crate::journal::Fs;
 use crate::mapping::Mapper;
-use crate::sink::{Class, RowEncoder, Sink, SinkError, TableName, TableSchema};
-use crate::telemetry::events;
+use crate::rule::TableName;
+use crate::schema::TableSchema;
+use crate::sink::{Class, Sink, SinkError};
 
 /// After so many changes without a commit in between, the back-off applies. A person alters a table a few times in a row;
 /// what goes on for longer is a program, or a comparison that is never content.

@@ -6,10 +6,10 @@ use super::backlog::{Backlog, Filling};
 use super::gather::{Gatherer, Halt};
 use super::stop::Stop;
 use super::worker::Worker;
+use crate::delivery::events;
 use crate::journal::{Entry, Fs};
 use crate::message::Seq;
 use crate::sink::{Class, Refusal, Refusals, Sink, SinkError, Written};
-use crate::telemetry::events;
 
 /// So many times an error that mostly goes away by itself comes at the same place before rows are looked for that cause
 /// it: with the default back-off, three seconds. A deadlock is over by then.

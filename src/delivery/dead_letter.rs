@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::batch::DeadLetter;
 use crate::clock;
 use crate::journal::Lost;
 use crate::message::{DecodeError, Fault, Message, Properties, Property, Qos};
-use crate::sink::{DeadLetter, ParkedLetter};
+use crate::sink::ParkedLetter;
 
 /// Properties are kept up to so many bytes as JSON: a message may carry 256 MiB of them, which Postgres' jsonb does not
 /// take. 16 MiB, escaped, stay far below its limit, and nobody sends that much on purpose.

@@ -8,7 +8,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::journal::{self, Fs, JournalId};
+use crate::journal::{self, Fs};
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::remedy;
 use crate::sink::{Class, SinkError};

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use super::account::Account;
 use super::dead_letter::{self, Reason};
 use super::refusals::Fate;
+use crate::batch::{Batch, DeadLetter, OffsetMove, RowEncoder};
 use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router};
 use crate::message::{Message, Seq};
-use crate::sink::{Batch, DeadLetter, OffsetMove, ParkedLetter, Refusal, RowEncoder, TableName, TableSchema};
+use crate::rule::TableName;
+use crate::schema::TableSchema;
+use crate::sink::{ParkedLetter, Refusal};
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.

@@ -7,6 +7,7 @@ mod changed;
 mod commit;
 mod company;
 mod dead_letter;
+mod events;
 mod first_contact;
 mod gather;
 mod parking;

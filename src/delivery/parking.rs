@@ -19,11 +19,13 @@ use super::prepare;
 use super::state::Parked;
 use super::stop::{BadTable, Hold, Stop};
 use super::worker::Worker;
+use crate::batch::RowEncoder;
 use crate::clock::{self, Timestamp};
 use crate::config::{Database, Rule};
+use crate::delivery::events;
 use crate::journal::Fs;
-use crate::sink::{ParkedRule, RowEncoder, Sink, TableName};
-use crate::telemetry::events;
+use crate::rule::TableName;
+use crate::sink::{ParkedRule, Sink};
 
 /// A bad table is looked at this soon, and this late at most, but never later than `retry.max`.
 const LOOK_MIN: Duration = Duration::from_secs(5);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::position::{Offer, Position, locate};
 use super::stop::{Hold, Stop};
 use super::worker::Worker;
-use crate::journal::{Fs, JournalId};
+use crate::delivery::events;
+use crate::journal::Fs;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::sink::Sink;
-use crate::telemetry::events;
 
 /// Where one connection stands.
 pub(super) struct Place {

@@ -3,7 +3,7 @@
 //! Pure. The journal numbers its records under one id, or under several in turn when the id had to be renewed (DESIGN
 //! J11). The database has at most one offset row per id. The row of the newest id that has one rules.
 
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::sink::StoredOffset;
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::stop::{BadTable, Hold, Stop, in_one_line, mend};
 use crate::config::{Columns, Rule};
 use crate::mapping::Mapper;
-use crate::sink::{Class, DeclaredType, Sink, TableName, TableSchema};
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::TableSchema;
+use crate::sink::{Class, Sink};
 
 /// Compiles all rules of one database. Every fault of every rule is named in the hold's reason; those of tables that
 /// `is_parked` are returned instead, and the rules of these tables are left without one.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delivery::events;
 use crate::message::{Message, Seq};
-use crate::telemetry::events;
 
 /// A device that sends nonsense does so every time.
 const SILENCE: Duration = Duration::from_secs(60);

@@ -11,10 +11,10 @@ use super::gather::Gatherer;
 use super::parking::PROGRESS;
 use super::stop::{Stop, in_one_line};
 use super::worker::Worker;
+use crate::delivery::events;
 use crate::journal::Fs;
 use crate::message::Seq;
 use crate::sink::{Class, ParkedLetter, Refusal, Refusals, Sink, SinkError, Written};
-use crate::telemetry::events;
 
 /// Batches of parked messages between two of the journal: more than one, or a backlog would be parked as fast as it is
 /// taken out.
@@ -166,7 +166,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 }
 
 /// Of a message that goes alone, all rows are refused.
-fn all_refused<R: crate::sink::RowEncoder>(gatherer: &Gatherer<R>, error: &SinkError) -> Vec<Refusal> {
+fn all_refused<R: crate::batch::RowEncoder>(gatherer: &Gatherer<R>, error: &SinkError) -> Vec<Refusal> {
     let message = in_one_line(error);
     let refusal = |unit| Refusal { unit, reason: "constraint", message: message.clone() };
     (0..gatherer.batch.units.len()).map(refusal).collect()

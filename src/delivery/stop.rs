@@ -8,13 +8,15 @@ use super::gather::Halt;
 use super::parking;
 use super::state::Held;
 use super::worker::Worker;
+use crate::batch::Batch;
 use crate::clock;
 use crate::config::Rule;
+use crate::delivery::events;
 use crate::journal::{Entry, Fs, JournalError};
 use crate::mapping::Router;
 use crate::message::Seq;
-use crate::sink::{Batch, Class, ClosedTable, Sink, SinkError, TableName};
-use crate::telemetry::events;
+use crate::rule::TableName;
+use crate::sink::{Class, ClosedTable, Sink, SinkError};
 
 /// A held database is looked at at least this often: whoever mends a table should not have to wait for it.
 const HOLD_RECHECK_MAX: Duration = Duration::from_secs(5);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::sink::{Swallowed, TableName};
-use crate::telemetry::events;
+use crate::delivery::events;
+use crate::rule::TableName;
+use crate::sink::Swallowed;
 
 /// A trigger that ignores rows does so with every batch.
 const SILENCE: Duration = Duration::from_secs(60);

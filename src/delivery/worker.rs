@@ -26,13 +26,15 @@ use super::prepare;
 use super::state::SharedState;
 use super::stop::Stop;
 use super::swallowed::SwallowLog;
+use crate::batch::OffsetMove;
 use crate::clock::{self, Evenness, Timestamp};
 use crate::config::{Bridge, Database, Rule};
+use crate::delivery::events::{self, DatabaseMetrics};
 use crate::journal::{Fs, JournalHandle, Reader, Watermark};
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
-use crate::sink::{Class, OffsetMove, Sink};
-use crate::telemetry::{DatabaseMetrics, Metrics, events};
+use crate::sink::{Class, Sink};
+use crate::telemetry::Metrics;
 
 /// How often dead letters past their age are looked for, and how long the clock that tells their age must have run evenly:
 /// a clock that is a year ahead for a moment, as at the start of a device without a battery, must not delete them all.

@@ -10,17 +10,20 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::batch::{Batch, Unit};
 use crate::clock::Timestamp;
 use crate::config::{self, Config, LoadRequest};
 use crate::delivery::{DatabaseState, SharedState, Tally, totals};
-use crate::journal::{Intake, Journal, JournalId, RealFs};
+use crate::journal::{Intake, Journal, RealFs};
+use crate::journal_id::JournalId;
 use crate::message::{Message, Properties, Qos};
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::TableSchema;
 use crate::shutdown::{self, ShutdownTrigger};
 use crate::sink::{
-    Batch, DeadLetterFilter, DeclaredType, SqliteEncoder, SqliteSink, StoredDeadLetter, StoredOffset, TableName,
-    TableSchema,
+    DeadLetterFilter, ParkedLetter, ParkedRule, Refusals, Series, SinkError, SqliteEncoder, SqliteSink,
+    StoredDeadLetter, StoredOffset, Written,
 };
-use crate::sink::{ParkedLetter, ParkedRule, Refusals, Series, SinkError, Unit, Written};
 
 /// What the next calls of `write` do; the last one repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::JournalId;
 use super::recovery::TornTail;
 use super::segment::name_of;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::telemetry::Metrics;
 

@@ -9,9 +9,10 @@
 use std::io;
 use std::path::Path;
 
+use super::Fs;
 use super::fs::{read_full, replace_file};
 use super::segment::BASE_MAX;
-use super::{Fs, JournalId};
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 
 const MAGIC: [u8; 8] = *b"ROWBRJID";

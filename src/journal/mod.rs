@@ -19,7 +19,6 @@
 mod events;
 mod fs;
 mod handle;
-mod id;
 mod id_file;
 pub mod inspect;
 mod intake;
@@ -51,7 +50,6 @@ mod writer;
 pub use fs::{Fs, FsFile};
 pub(crate) use fs::{read_file, replace_file};
 pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
-pub use id::{JournalId, JournalIdError};
 pub use intake::Intake;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use proof::fuzzing;

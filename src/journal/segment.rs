@@ -19,8 +19,9 @@ use tokio::time::Instant;
 use super::fs::{read_full, remove_if_there};
 use super::record;
 use super::trailer::{COPY_FROM_END, TRAILER_LEN};
-use super::{Fs, FsFile, JournalId, Qos2Table};
+use super::{Fs, FsFile, Qos2Table};
 use crate::clock::{self, Timestamp};
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 
 pub(super) const SEGMENT_HEADER_LEN: usize = 64;

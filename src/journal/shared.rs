@@ -12,8 +12,9 @@ use tokio::sync::{Notify, watch};
 use super::id_file::Ids;
 use super::pace::{COMPANY, Pace, WAIT_MAX};
 use super::segment::Segment;
-use super::{Fs, JournalId, Qos2Table, Watermark, events, quarantine};
+use super::{Fs, Qos2Table, Watermark, events, quarantine};
 use crate::config::Corruption;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::telemetry::Metrics;
 

@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::journal::JournalId;
+    use crate::journal_id::JournalId;
 
     fn header() -> SegmentHeader {
         SegmentHeader { id: JournalId([1; 16]), base: Seq(5), created_at: Timestamp(0), salt: 77, size: 4096 }

@@ -18,14 +18,13 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::Cell;
 use super::decimal::{Decimal, NoInteger};
 use super::float;
 use super::interval;
 use super::json_text;
 use super::temporal::{Clockface, write_instant};
 use super::value::{Misfit, Value, expected};
-use crate::sink::{ColumnType, IntervalUnit, SecondDigits};
+use crate::schema::{Cell, ColumnType, IntervalUnit, SecondDigits};
 
 /// Digits that Postgres' numeric holds before and after the point. Bounds the encoder's work on `1e1000000000`.
 const NUMERIC_INTEGER_DIGITS_MAX: i64 = 131_072;

@@ -22,9 +22,10 @@ use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::sharing::Parts;
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
-use super::{Cell, ColumnSource, Source, Step, TimeFormat};
+use crate::batch::RowEncoder;
 use crate::config::{self, Columns, Format, Retained, Rule};
-use crate::sink::{Column, ColumnType, DeclaredType, RowEncoder, TableName, TableSchema, quote};
+use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
+use crate::schema::{Cell, Column, ColumnType, TableSchema};
 
 /// The plan and the columns it fills: indexes into the table's, in row order.
 pub(super) type Compiled = (Plan, Arc<[usize]>);

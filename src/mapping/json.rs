@@ -15,7 +15,8 @@ mod absence;
 mod careful;
 mod quick;
 
-use super::{Step, foreign};
+use super::foreign;
+use crate::rule::Step;
 
 /// Where a wanted value stands in the payload; `None` if it is not there.
 pub(super) type Slot = Option<(u32, u32)>;

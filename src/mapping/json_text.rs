@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::temporal::write_instant;
 use super::value::{Misfit, Value, expected};
-use crate::sink::ColumnType;
+use crate::schema::ColumnType;
 
 /// Nesting that goes into a json column. Postgres' own parser gives up at some thousands, depending on its stack.
 const DEPTH_MAX: usize = 1_024;

@@ -9,9 +9,10 @@ use super::plan::{Memory, Plan};
 use super::route::{Match, Router};
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
+use crate::batch::{Batch, RowEncoder, TableRows, Unit};
 use crate::config::Rule;
 use crate::message::{Message, Properties, Property};
-use crate::sink::{Batch, RowEncoder, TableRows, TableSchema, Unit};
+use crate::schema::TableSchema;
 
 const NO_PLAN: usize = usize::MAX;
 

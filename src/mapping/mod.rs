@@ -13,12 +13,10 @@
 //! `decimal` for exact numbers, `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns; duplicate
 //! keys, nesting and broken JSON, `json`; what is no text at all, `foreign`; overlapping filters and subscription identifiers, `map`.
 
-mod cell;
 mod coerce;
 mod compile;
 mod decimal;
 mod double;
-mod expression;
 mod float;
 mod foreign;
 mod interval;
@@ -31,17 +29,11 @@ mod route;
 mod shape;
 mod sharing;
 mod temporal;
-mod time;
-mod topic;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
-pub use cell::Cell;
-pub use expression::{ColumnSource, ExpressionError, Source, Step};
 pub use map::Mapper;
 pub use outcome::{CompileFault, Outcome, ValueFault};
 pub use route::Router;
-pub use time::{TimeFormat, TimeFormatError};
-pub use topic::{TopicPattern, TopicPatternError};

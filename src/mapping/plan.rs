@@ -7,15 +7,15 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::Cell;
 use super::coerce::{Demands, Scratch, coerce, coerce_array};
 use super::json::{PathTree, Slot, not_utf8};
 use super::outcome::ValueFault;
 use super::route::Match;
 use super::value::{Misfit, Value};
+use crate::batch::RowEncoder;
 use crate::config::OnError;
 use crate::message::{Message, Property};
-use crate::sink::{ColumnType, RowEncoder};
+use crate::schema::{Cell, ColumnType};
 
 /// A rule, ready to map; or several that differ in nothing but their names and topics.
 ///

@@ -9,9 +9,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::TopicPattern;
-use super::topic::{Level, Tail};
 use crate::config::Rule;
+use crate::rule::{Level, Tail, TopicPattern};
 
 /// Bytes of one generation, roughly: 8 MiB hold some 45,000 topics, and memory is taken only as topics come.
 const GENERATION_BYTES_MAX: usize = 8 << 20;

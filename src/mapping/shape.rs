@@ -13,7 +13,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::sink::{Batch, TableName, TableRows, TableSchema};
+use crate::batch::{Batch, TableRows};
+use crate::rule::TableName;
+use crate::schema::TableSchema;
 
 /// Shapes of one plan besides the full one. Weighed against searching them one by one for each message, and against the
 /// round trips of a batch: the rows of a device with six optional fields still go together.

@@ -8,12 +8,11 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::ColumnSource;
-use super::Source;
 use super::json::PathTree;
 use super::plan::PlanColumn;
 use crate::config::{Columns, Format, OnError, Retained, Rule};
-use crate::sink::TableSchema;
+use crate::rule::{ColumnSource, Source};
+use crate::schema::TableSchema;
 
 /// The parts of the plans compiled so far.
 #[derive(Default)]

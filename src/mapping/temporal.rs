@@ -13,9 +13,9 @@ use jiff::fmt::strtime::BrokenDownTime;
 use jiff::fmt::temporal::{DateTimeParser, Pieces};
 use jiff::tz::{Offset, TimeZone};
 
-use super::TimeFormat;
 use super::decimal::Decimal;
 use super::value::{Misfit, Value, expected};
+use crate::rule::TimeFormat;
 
 /// 4714-11-24 BC, the first day Postgres has, as days and as microseconds from 1970.
 const DAYS_MIN: i64 = -2_440_588;

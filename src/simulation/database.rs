@@ -11,7 +11,7 @@ use super::messages::{Kind, Number, kind_of, number_in, pad_of, topic_of};
 use super::random::Random;
 use super::sink::Transaction;
 use super::trace::Trace;
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 
 /// What is in the database.
 #[derive(Debug, Clone, Default)]

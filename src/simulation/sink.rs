@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::database::{Fate, Held, ParkedMessage, Row, Server, number_in_letter, number_in_row};
 use super::messages::{Kind, kind_of};
+use crate::batch::{Batch, RowEncoder, Unit};
 use crate::clock::Timestamp;
-use crate::journal::JournalId;
-use crate::mapping::Cell;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::{Cell, Column, ColumnType, TableSchema, Witness};
 use crate::sink::{
-    Batch, Class, ClosedTable, Column, ColumnType, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusal,
-    Refusals, RowEncoder, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, TableName, TableSchema, Unit,
-    Witness, Written,
+    Class, ClosedTable, DeadLetterFilter, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError,
+    StoredDeadLetter, StoredOffset, Written,
 };
 
 /// What one call of `write` wants to happen together.

@@ -1,34 +1,30 @@
 //! Databases: one trait, one file or folder each.
 
-mod batch;
 mod dead_letters;
 mod error;
 pub mod escape;
 mod parked;
 mod postgres;
-mod resolution;
-mod schema;
 mod series;
 mod sqlite;
 mod written;
 
 use std::time::Duration;
 
-pub use batch::{Batch, DeadLetter, OffsetMove, TableRows, Unit};
 pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
 pub use postgres::{PostgresEncoder, PostgresSink};
-pub use resolution::{IntervalUnit, SecondDigits};
-pub use schema::{Column, ColumnType, DeclaredType, Intake, TableName, TableSchema, Witness, quote};
 pub use series::Series;
 pub use sqlite::{SqliteEncoder, SqliteSink};
 pub use written::{Swallowed, Written};
 
+use crate::batch::{Batch, RowEncoder};
 use crate::clock::Timestamp;
-use crate::journal::JournalId;
-use crate::mapping::Cell;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::TableSchema;
 
 /// Refusals that one call of [`Sink::refused_units`] gives at most, where each costs time. On Postgres that is about four
 /// tries of four round trips, all in one transaction that holds the offset's row: for this many three seconds at 1 ms of
@@ -37,21 +33,6 @@ pub const REFUSALS_MAX: usize = 200;
 
 /// How long one purge of dead letters may hold up delivery; what is left goes the next time.
 const PURGE_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// Turns cells into the sink's wire form. Stateless and cheap to clone.
-pub trait RowEncoder: Clone + Send + 'static {
-    /// Whether a text column takes the NUL character. SQLite's does, Postgres' does not.
-    const TEXT_TAKES_NUL: bool;
-
-    /// Whether column names compare without regard to case. SQLite's do, Postgres' do not; they go together so far.
-    const NAMES_FOLD_CASE: bool = Self::TEXT_TAKES_NUL;
-
-    /// Appends what goes before a row's cells (Postgres: the COPY tuple's column count).
-    fn begin_row(&self, column_count: usize, out: &mut Vec<u8>);
-
-    /// Appends one cell. `cell` fits `column_type` (mapping's coercion made it so); `Cell::Null` fits any.
-    fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>);
-}
 
 /// A row of `rowbridge_offsets` of this bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Several batches in one transaction, for a database that lags behind.
 
-use super::{Batch, DeadLetter, OffsetMove, TableRows};
+use crate::batch::{Batch, DeadLetter, OffsetMove, TableRows};
 
 /// The batch at hand and what of the backlog may go in the same transaction behind it.
 ///

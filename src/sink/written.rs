@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::TableSchema;
+use crate::schema::TableSchema;
 
 /// Rows that a table was given and did not take, without an error: a trigger returned NULL, a rule or an `ON CONFLICT` of
 /// the table's own ignored them.

@@ -6,7 +6,7 @@
 //! so a filter without a single literal level, which would bring all that a broker has, replaces none.
 
 use super::filter_tree::FilterTree;
-use crate::mapping::TopicPattern;
+use crate::rule::TopicPattern;
 
 /// So many overlapping filters are tried for one that can be covered together with it.
 const PARTNERS_MAX: usize = 64;

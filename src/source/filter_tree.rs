@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::mapping::TopicPattern;
+use crate::rule::TopicPattern;
 
 /// Filters, each under a number of the caller's.
 pub(super) struct FilterTree<'a> {

@@ -9,7 +9,7 @@ use super::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use super::store::Store;
 use crate::clock::Timestamp;
 use crate::config::MqttVersion;
-use crate::mapping::TopicPattern;
+use crate::rule::TopicPattern;
 
 /// `mqtt.topic_alias_maximum` of the session.
 const ALIAS_MAX: u16 = 100;

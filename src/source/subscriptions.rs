@@ -16,8 +16,9 @@ use super::cover::without_overlaps;
 use super::filter_tree::FilterTree;
 use super::stored::{IDENTIFIER_MAX, StoredSubscriptions};
 use crate::config::{MqttVersion, Rule};
-use crate::mapping::{Router, TopicPattern};
+use crate::mapping::Router;
 use crate::message::Qos;
+use crate::rule::TopicPattern;
 
 /// The subscriptions that a set of rules needs.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Columns, Format, OnError, Retained};
-use crate::sink::TableName;
+use crate::rule::TableName;
 
 pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule> {
     Arc::new(Rule {

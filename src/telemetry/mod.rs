@@ -1,13 +1,11 @@
 //! Counters and log events. One function per event logs and counts together, so that they cannot drift.
 
-pub mod events;
 mod exposition;
 pub mod log;
 mod metrics;
 mod process;
 pub mod refusals;
 
-pub use events::DatabaseMetrics;
 pub use exposition::Exposition;
 pub use metrics::{
     DatabaseLabels, FilterLabels, HistogramFamily, Metrics, Outcome, OutcomeLabels, PeerLabels, QosLabels, RuleLabels,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rowbridge::mapping::Cell;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, PostgresSink, Sink as _, TableSchema};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, PostgresSink, Sink as _};
 use tokio_postgres::{Client, NoTls};
 
 use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, database, describe, started};

@@ -1,7 +1,8 @@
 //! Databases whose encoding is not UTF8: no message's characters hold up the others.
 
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Batch, Class, DeadLetter, DeadLetterFilter, OffsetMove, PostgresSink, Sink as _};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove};
+use rowbridge::schema::Cell;
+use rowbridge::sink::{Class, DeadLetterFilter, PostgresSink, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, dead_letter, describe};
 use crate::support::postgres::Postgres;

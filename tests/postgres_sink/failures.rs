@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowbridge::config::Database;
-use rowbridge::mapping::Cell;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, PostgresSink, Refusal, Sink as _, SinkError, TableSchema};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, PostgresSink, Refusal, Sink as _, SinkError};
 
 use super::wire::{Break, Wire};
 use super::{BRIDGE, Place, add_table, add_unit, batch, batch_of, database, dead_letter, describe, started, table};
@@ -362,7 +362,7 @@ async fn a_batch_costs_three_round_trips_and_one_without_rows_a_single_one() {
         batch.dead_letters = vec![dead_letter(from)];
         batch
     };
-    let kinds: [(&dyn Fn(u64) -> rowbridge::sink::Batch, f64); 3] =
+    let kinds: [(&dyn Fn(u64) -> rowbridge::batch::Batch, f64); 3] =
         [(&one_table, 3.0), (&two_tables, 4.0), (&no_rows, 1.0)];
     let mut from = 1;
     for (make, expected) in kinds {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use rowbridge::batch::Batch;
 use rowbridge::config::{DatabaseUrl, PostgresUrl};
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Batch, Class, PostgresSink, Sink as _, TableSchema};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, PostgresSink, Sink as _};
 
 use super::{Place, add_table, add_unit, batch, batch_of, database, describe, started};
 use crate::sink_contract::series::Made;

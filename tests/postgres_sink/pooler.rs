@@ -1,7 +1,8 @@
 //! PgBouncer in transaction mode: sessions are shared, so nothing may be left on them.
 
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, Sink as _, TableSchema};
+use rowbridge::schema::TableSchema;
+use rowbridge::sink::{Class, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, batch_of, database, describe};
 use crate::support::pgbouncer::PgBouncer;

@@ -49,7 +49,7 @@ async fn every_missing_right_is_named_with_its_grant_also_that_on_a_sequence() {
     let mut batch = batch_of(1, &table, &[]);
     batch.offset.to = Seq(2);
     batch.tables[0].columns = [0].into();
-    super::add_unit(&mut batch, 0, &[&[rowbridge::mapping::Cell::Int(1)]]);
+    super::add_unit(&mut batch, 0, &[&[rowbridge::schema::Cell::Int(1)]]);
     let error = sink.write(&batch).await.unwrap_err();
     assert_eq!((error.class.without_a_row(), error.code.as_str()), (Class::Table, "42501"));
     let grants: Vec<&str> = error.message.lines().skip(1).collect();

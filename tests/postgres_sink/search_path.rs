@@ -1,8 +1,10 @@
 //! A role whose `search_path` has a schema before `pg_catalog` changes nothing of what our statements mean; and what runs
 //! for the tables, their triggers and defaults, sees that very path.
 
+use rowbridge::batch::DeadLetter;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, DeadLetter, DeadLetterFilter, DeclaredType, PostgresSink, Sink as _};
+use rowbridge::rule::DeclaredType;
+use rowbridge::sink::{Class, DeadLetterFilter, PostgresSink, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, batch_of, database, dead_letter, describe, table};
 use rowbridge::clock::Timestamp;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rowbridge::mapping::Cell;
+use rowbridge::batch::Batch;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Batch, Class, PostgresSink, Sink as _, TableSchema};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, PostgresSink, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, database, dead_letter, describe, started};
 use crate::sink_contract::series::Made;

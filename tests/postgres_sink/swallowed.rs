@@ -1,6 +1,6 @@
 //! Rows that a table ignores without an error are counted by what the server says it took.
 
-use rowbridge::mapping::Cell;
+use rowbridge::schema::Cell;
 use rowbridge::sink::{Sink as _, Written};
 
 use super::{Place, add_table, add_unit, batch, batch_of, describe};

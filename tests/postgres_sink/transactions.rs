@@ -1,9 +1,9 @@
 //! One batch, one transaction: all of it or nothing, and never twice.
 
 use rowbridge::clock::Timestamp;
-use rowbridge::journal::JournalId;
-use rowbridge::mapping::Cell;
+use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
+use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, dead_letter, describe};

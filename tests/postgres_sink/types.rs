@@ -1,7 +1,8 @@
 //! Every type: described, encoded, and read back by the server as the value it should be.
 
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{ColumnType, DeclaredType, Sink as _};
+use rowbridge::rule::DeclaredType;
+use rowbridge::schema::{Cell, ColumnType};
+use rowbridge::sink::Sink as _;
 
 use super::{Place, add_table, add_unit, batch, describe, table};
 

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use rowbridge::config::{Columns, Format, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, Retained, Retry, Rule, Scheme};
 use rowbridge::journal::RealFs;
-use rowbridge::mapping::TopicPattern;
 use rowbridge::message::Qos;
+use rowbridge::rule::{TableName, TopicPattern};
 use rowbridge::shutdown::{self, ShutdownTrigger};
-use rowbridge::sink::TableName;
 use rowbridge::source::{self, SourceSnapshot, SourceStatus, Subscriptions, SubscriptionsFile};
 use rowbridge::telemetry::Metrics;
 use tempfile::TempDir;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Batch, Class, RowEncoder, Sink, TableSchema};
+use rowbridge::batch::{Batch, RowEncoder};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, Sink};
 
 use super::series::Made;
 use super::{BatchBuilder, TestDatabase, fails_as, next_seq, ready, schema_of};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use rowbridge::clock::Timestamp;
-use rowbridge::mapping::Cell;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, REFUSALS_MAX, Sink, TableSchema};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, REFUSALS_MAX, Sink};
 
 use super::{
     BRIDGE, BatchBuilder, JOURNAL, TestDatabase, connected, dead_letter, fails_as, next_seq, ready, schema_of, units,

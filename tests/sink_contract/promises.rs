@@ -1,10 +1,11 @@
 //! The promises, one function each.
 
 use rowbridge::clock::Timestamp;
-use rowbridge::journal::JournalId;
-use rowbridge::mapping::Cell;
+use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
-use rowbridge::sink::{Class, ColumnType, DeclaredType, Sink};
+use rowbridge::rule::DeclaredType;
+use rowbridge::schema::{Cell, ColumnType};
+use rowbridge::sink::{Class, Sink};
 
 use super::{
     BRIDGE, BatchBuilder, JOURNAL, TestDatabase, blames_no_row, connected, dead_letter, fails_as, next_seq, ready,

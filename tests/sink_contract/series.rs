@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, RowEncoder, TableRows};
 use rowbridge::clock::Timestamp;
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Batch, Class, DeadLetter, OffsetMove, RowEncoder, Series, Sink, TableRows, TableSchema};
+use rowbridge::schema::{Cell, TableSchema};
+use rowbridge::sink::{Class, Series, Sink};
 
 use super::{BatchBuilder, TestDatabase, blames_no_row, dead_letter, fails_as, next_seq, ready, schema_of};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowbridge::clock::Timestamp;
-use rowbridge::mapping::Cell;
+use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Sink, SinkError, SqliteSink};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowbridge::mapping::Cell;
+use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Sink};
 
 use super::{SqliteFile, with_table};

@@ -1,6 +1,6 @@
 //! How long a transaction of several batches gets, and what else writes meanwhile.
 
-use rowbridge::mapping::Cell;
+use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Series as _, Sink as _};
 
 use super::{SqliteFile, with_table};

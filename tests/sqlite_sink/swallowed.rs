@@ -1,7 +1,8 @@
 //! Rows that a table ignores without an error.
 
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Batch, Sink as _, Written};
+use rowbridge::batch::Batch;
+use rowbridge::schema::Cell;
+use rowbridge::sink::{Sink as _, Written};
 
 use super::{SqliteFile, with_table};
 use crate::sink_contract::series::Made;

@@ -1,7 +1,8 @@
 //! What a column holds after a cell went in.
 
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Class, ColumnType, Sink, TableName};
+use rowbridge::rule::TableName;
+use rowbridge::schema::{Cell, ColumnType};
+use rowbridge::sink::{Class, Sink};
 use rusqlite::types::Value;
 
 use super::{SqliteFile, with_table};

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prometheus_client::metrics::gauge::Gauge;
-use rowbridge::mapping::Cell;
-use rowbridge::sink::{Batch, Class, DeadLetter, OffsetMove, Series, Sink, SinkError, SqliteSink, TableRows, Written};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, TableRows};
+use rowbridge::schema::Cell;
+use rowbridge::sink::{Class, Series, Sink, SinkError, SqliteSink, Written};
 use rusqlite::Connection;
 
 use super::files::write_one;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rowbridge::mapping::TopicPattern;
+use rowbridge::rule::TopicPattern;
 use tokio::sync::Notify;
 
 use super::fake_broker::{

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use rowbridge::mapping::{Cell, TimeFormat};
-use rowbridge::sink::{ColumnType, SecondDigits};
+use rowbridge::rule::TimeFormat;
+use rowbridge::schema::{Cell, ColumnType, SecondDigits};
 use serde_json::Value;
 use serde_json::value::RawValue;
 

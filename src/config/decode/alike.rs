@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::config::Column;
-use crate::mapping::ColumnSource;
+use crate::rule::ColumnSource;
 
 /// The columns and lists of columns seen so far.
 #[derive(Default)]

@@ -7,8 +7,7 @@ use super::table::Table;
 use super::value::Value;
 use crate::config::Column;
 use crate::config::report::nearest;
-use crate::mapping::{ColumnSource, Source, TimeFormat};
-use crate::sink::DeclaredType;
+use crate::rule::{ColumnSource, DeclaredType, Source, TimeFormat};
 
 const FORMS: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, \
                      response_topic, correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, \

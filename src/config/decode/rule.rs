@@ -9,9 +9,8 @@ use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{Column, Columns, Database, DatabaseUrl, Format, OnError, Retained, Rule};
-use crate::mapping::{ColumnSource, Source, TopicPattern};
 use crate::message::Qos;
-use crate::sink::{DeclaredType, TableName};
+use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TopicPattern};
 
 /// Postgres cuts longer names off, silently; SQLite takes any, but a configuration should move between the two.
 pub(super) const IDENTIFIER_BYTES_MAX: usize = 63;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{Bench, LOCAL, assert_finding};
 use crate::config::{Columns, Format};
-use crate::sink::DeclaredType;
+use crate::rule::DeclaredType;
 
 #[test]
 fn the_type_of_a_column_follows_from_its_source() {

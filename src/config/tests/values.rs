@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::{Bench, REST};
 use crate::config::{Columns, DatabaseUrl, Durability, Format, Http, MqttVersion, Retained, Scheme};
-use crate::mapping::{ColumnSource, Source};
 use crate::message::Qos;
-use crate::sink::DeclaredType;
+use crate::rule::{ColumnSource, DeclaredType, Source};
 
 #[test]
 fn the_smallest_useful_file_gets_every_default() {

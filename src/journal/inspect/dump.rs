@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::{Fs, InspectError, bases, failed, open};
-use crate::journal::handle::DIRECTORY;
-use crate::journal::record::{self, Kind, MESSAGE_FLAGS, RecordHeader};
-use crate::journal::scan::{Item, Scanner};
-use crate::journal::segment::name_of;
-use crate::journal::{Entry, Lost};
+use crate::journal::{
+    Entry, Lost,
+    handle::DIRECTORY,
+    record::{self, Kind, MESSAGE_FLAGS, RecordHeader},
+    scan::{Item, Scanner},
+    segment::name_of,
+};
 use crate::message::{Message, Seq};
 
 /// The entries from one number on to the end that the files have when it is reached.

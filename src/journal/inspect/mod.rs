@@ -18,8 +18,9 @@ use super::handle::DIRECTORY;
 use super::record;
 use super::scan::{Item, Scanner};
 use super::segment::{self, SEGMENT_HEADER_LEN};
-use super::{Fs, FsFile, JournalId, id_file};
+use super::{Fs, FsFile, id_file};
 use crate::clock::Timestamp;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 
 /// Why a journal cannot be looked at.

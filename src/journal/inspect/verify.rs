@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{Fs, InspectError, Opened, bases, failed, open};
 use crate::clock::Timestamp;
-use crate::journal::handle::DIRECTORY;
-use crate::journal::lock_file::Evidence;
-use crate::journal::record::{self, Kind, RECORD_ALIGN, RecordHeader};
-use crate::journal::replay::may_be_torn;
-use crate::journal::scan::{Item, Scanner};
-use crate::journal::trailer::{self, Tail};
-use crate::journal::{FsFile, JournalId, id_file, lock_file};
+use crate::journal::{
+    FsFile,
+    handle::DIRECTORY,
+    id_file, lock_file,
+    lock_file::Evidence,
+    record::{self, Kind, RECORD_ALIGN, RecordHeader},
+    replay::may_be_torn,
+    scan::{Item, Scanner},
+    trailer::{self, Tail},
+};
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 
 /// Bytes between two calls of the progress function.

@@ -4,8 +4,9 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mapping::TimeFormat;
-use crate::sink::{PostgresEncoder, RowEncoder};
+use crate::batch::RowEncoder;
+use crate::rule::TimeFormat;
+use crate::sink::PostgresEncoder;
 
 fn demands() -> Demands {
     Demands { clockface: Clockface { format: None, zone: TimeZone::UTC }, text_takes_nul: false }

@@ -77,8 +77,9 @@ fn step(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Path, Step};
+    use super::super::Path;
     use super::*;
+    use crate::rule::Step;
 
     fn described(paths: &[&[Step]], json: &str) -> String {
         let paths: Vec<Path> = paths.iter().map(|steps| Path::Steps(steps.to_vec())).collect();

@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::*;
-use crate::mapping::Source;
+use crate::rule::Source;
 
 fn steps(path: &str) -> Vec<Step> {
     match Source::parse(path).unwrap() {

@@ -23,7 +23,7 @@ fn a_missing_column_comes_with_the_sql_that_adds_it() {
     let mend = unknown.mend.expect("a part of the payload has no known type, but it fits text");
     assert!(mend.starts_with(r#"ALTER TABLE "public"."t" ADD COLUMN "x" text"#), "{mend}");
     let mut declared = from("x", "payload.x");
-    declared.declared = Some(crate::sink::DeclaredType::Decimal(Some((8, 2))));
+    declared.declared = Some(crate::rule::DeclaredType::Decimal(Some((8, 2))));
     let mended = only_fault(rule(&["a"], vec![declared]), vec![live("temp", ColumnType::Int4)]);
     assert_eq!(mended.mend.as_deref(), Some(r#"ALTER TABLE "public"."t" ADD COLUMN "x" numeric(8,2)"#));
 }

@@ -219,7 +219,7 @@ fn a_columns_time_format_and_zone_are_used() {
 #[test]
 fn an_integer_column_declared_as_a_time_takes_written_times() {
     let take = |payload: &str| {
-        let declared = Some(crate::sink::DeclaredType::Timestamptz);
+        let declared = Some(crate::rule::DeclaredType::Timestamptz);
         let column = config::Column { declared, ..from("c", "payload.c") };
         row_of(rule(&["#"], vec![column]), &table(vec![live("c", ColumnType::Int8)]), &message("t", payload.as_bytes()))
     };

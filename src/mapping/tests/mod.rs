@@ -8,12 +8,14 @@ mod sharing;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Cell, ColumnSource, CompileFault, Mapper, Outcome, Source, TimeFormat, TopicPattern};
+use super::{CompileFault, Mapper, Outcome};
+use crate::batch::{Batch, OffsetMove, RowEncoder};
 use crate::clock::Timestamp;
 use crate::config::{self, Columns, Format, OnError, Retained, Rule};
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::{Message, Properties, Qos, Seq};
-use crate::sink::{Batch, Column, ColumnType, OffsetMove, RowEncoder, SecondDigits, TableName, TableSchema};
+use crate::rule::{ColumnSource, Source, TableName, TimeFormat, TopicPattern};
+use crate::schema::{Cell, Column, ColumnType, SecondDigits, TableSchema};
 
 /// Writes cells as debug text, each followed by `;`. `SQLITE` has SQLite's ways with names and NUL.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ fn auto() -> Rule {
 
 /// Each unit's columns and row, in the order of the messages.
 fn shown(batch: &Batch) -> Vec<(Vec<usize>, String)> {
-    let of_unit = |unit: &crate::sink::Unit| {
+    let of_unit = |unit: &crate::batch::Unit| {
         let rows = &batch.tables[unit.table];
         (rows.columns.to_vec(), String::from_utf8(rows.row(unit.first_row).to_vec()).unwrap())
     };

@@ -10,7 +10,7 @@ fn plans_and_rows(rules: Vec<Rule>, table: &Arc<TableSchema>, message: &Message<
     let mut outcomes = Vec::new();
     mapper.map(message, &mut batch, &mut outcomes);
     let row =
-        |unit: &crate::sink::Unit| String::from_utf8(batch.tables[unit.table].row(unit.first_row).to_vec()).unwrap();
+        |unit: &crate::batch::Unit| String::from_utf8(batch.tables[unit.table].row(unit.first_row).to_vec()).unwrap();
     (mapper.plan_count(), batch.units.iter().map(row).collect())
 }
 

@@ -15,7 +15,10 @@ use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use super::encode::{COPY_HEADER, COPY_TRAILER};
 use super::insert;
 use super::session::Session;
-use crate::sink::{Batch, Class, SinkError, TableRows, TableSchema, Written, quote};
+use crate::batch::{Batch, TableRows};
+use crate::rule::quote;
+use crate::schema::TableSchema;
+use crate::sink::{Class, SinkError, Written};
 
 /// Bytes per CopyData message: large enough that the message's own cost vanishes, small enough to copy piece by piece.
 const PIECE_BYTES: usize = 256 << 10;
@@ -313,9 +316,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::journal::JournalId;
+    use crate::batch::{OffsetMove, Unit};
+    use crate::journal_id::JournalId;
     use crate::message::Seq;
-    use crate::sink::{OffsetMove, TableName, TableSchema, Unit};
+    use crate::rule::TableName;
+    use crate::schema::TableSchema;
 
     /// One table; `rows[i]` rows of one byte each for unit `i`.
     fn batch(rows: &[usize]) -> Batch {

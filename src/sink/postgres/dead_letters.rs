@@ -12,8 +12,9 @@ use super::encode;
 use super::server::Repertoire;
 use super::session::Session;
 use super::transaction::{Sql, around};
+use crate::batch::DeadLetter;
 use crate::clock::Timestamp;
-use crate::sink::{DeadLetter, PURGE_TIME_MAX, SinkError};
+use crate::sink::{PURGE_TIME_MAX, SinkError};
 
 /// Letters per INSERT and their payload bytes: the statement is held in memory three times, here, in the driver's buffer
 /// and in the server. A single larger payload goes alone.

@@ -18,8 +18,8 @@
 
 use std::net::IpAddr;
 
-use crate::mapping::Cell;
-use crate::sink::{ColumnType, RowEncoder};
+use crate::batch::RowEncoder;
+use crate::schema::{Cell, ColumnType};
 
 /// What begins every binary COPY: signature, no flags, no extension.
 pub(super) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -1,5 +1,5 @@
 //! INSERT of rows into tables that COPY would treat otherwise: it passes rewrite rules by, and row-level security, plain
-//! views and many foreign tables do not take it. Which tables these are says [`Intake`](crate::sink::Intake).
+//! views and many foreign tables do not take it. Which tables these are says [`Intake`](crate::schema::Intake).
 //!
 //! ```text
 //! INSERT INTO t (a, b) VALUES ($1,$2),($3,$4),…
@@ -16,7 +16,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error};
 
 use super::copy::Rows;
-use crate::sink::quote;
+use crate::rule::quote;
 
 /// Parameters of one statement. The protocol counts up to 65,535; the server plans each of them, at a cost that grows with
 /// their number, and a few thousand already make the statement's own cost vanish.

@@ -10,7 +10,8 @@ use tokio_postgres::types::Type;
 use super::failure::own;
 use super::session::Session;
 use super::transaction::{Sql, commit};
-use crate::sink::{Class, SinkError, quote};
+use crate::rule::quote;
+use crate::sink::{Class, SinkError};
 
 /// The steps, in order; the first is version 1.
 pub(super) const STEPS: &[&str] = &[

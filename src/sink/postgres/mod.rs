@@ -49,13 +49,16 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError,
-    StoredDeadLetter, StoredOffset, TableName, TableSchema, Written, quote, rename_bridge_sql,
+    Class, DeadLetterFilter, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError, StoredDeadLetter,
+    StoredOffset, Written, rename_bridge_sql,
 };
+use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
+use crate::rule::{DeclaredType, TableName, quote};
+use crate::schema::TableSchema;
 
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
 const IDENTIFIER_BYTES_MAX: usize = 63;

@@ -8,10 +8,11 @@ use tokio_postgres::{Error, Row};
 use super::failure::own;
 use super::session::Session;
 use super::transaction::{Sql, around};
+use crate::batch::OffsetMove;
 use crate::clock::Timestamp;
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::sink::{Class, OffsetMove, SinkError, StoredOffset};
+use crate::sink::{Class, SinkError, StoredOffset};
 
 /// What a compare-and-swap that found another offset ends with: its SQL divides by the number of rows moved.
 const DIVISION_BY_ZERO: &str = "22012";

@@ -6,7 +6,8 @@ use tokio_postgres::types::Type;
 use super::failure::MISSING_RIGHT;
 use super::session::Session;
 use super::transaction::{Sql, around};
-use crate::sink::{SinkError, TableSchema};
+use crate::schema::TableSchema;
+use crate::sink::SinkError;
 
 /// The GRANTs that are missing on the tables `$1.$2` that rows go into, on the sequences that their defaults draw from, on
 /// Rowbridge's own tables in schema `$3`, and on the schemas of all of them.

@@ -12,9 +12,8 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::witness::{column_hash, table_hash};
-use crate::sink::{
-    Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, TableName, TableSchema, Witness,
-};
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::{Column, ColumnType, Intake, IntervalUnit, SecondDigits, TableSchema, Witness};
 
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
 const TYPE_DEPTH_MAX: usize = 16;

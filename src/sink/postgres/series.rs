@@ -26,7 +26,9 @@ use super::transaction::Sql;
 use super::witness::Expected;
 use super::write::{BEGINNING, DEAD_LETTERS};
 use super::{dead_letters, offsets};
-use crate::sink::{Batch, Series, SinkError, TableSchema, Written};
+use crate::batch::Batch;
+use crate::schema::TableSchema;
+use crate::sink::{Series, SinkError, Written};
 
 /// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
 pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<Written, SinkError> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
-use crate::sink::quote;
+use crate::rule::quote;
 
 /// COMMIT without `statement_timeout`: cancelling the wait for a synchronous standby would let the server answer
 /// "committed" (with a mere warning) before the standby has it.

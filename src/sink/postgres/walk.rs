@@ -28,7 +28,9 @@ use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::write;
-use crate::sink::{Batch, Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, TableName, Written};
+use crate::batch::Batch;
+use crate::rule::TableName;
+use crate::sink::{Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
 

@@ -20,7 +20,8 @@ use super::failure::own;
 use super::session::Session;
 use super::transaction;
 use super::write::COMMITTING;
-use crate::sink::{Class, SinkError, TableSchema, Witness};
+use crate::schema::{TableSchema, Witness};
+use crate::sink::{Class, SinkError};
 
 /// What the statement ends with where something differs: it divides by the outcome of the comparison.
 const DIVISION_BY_ZERO: &str = "22012";
@@ -165,7 +166,7 @@ fn changed_or_failed(session: &Session, error: &Error) -> SinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::TableName;
+    use crate::rule::TableName;
 
     fn table(table: u32, sum: i128, types: &[(u32, i64)]) -> TableSchema {
         let name = TableName { schema: None, name: "t".into() };

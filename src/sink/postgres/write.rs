@@ -26,7 +26,8 @@ use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::{dead_letters, offsets, parked};
-use crate::sink::{Batch, SinkError, Written};
+use crate::batch::Batch;
+use crate::sink::{SinkError, Written};
 
 pub(super) const BEGINNING: &str = "beginning a transaction";
 pub(super) const COMMITTING: &str = "committing";

@@ -17,11 +17,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::codes::{Moment, sink_error};
+use super::events;
 use super::room;
 use super::watch::{Fault, FileId, Watch};
 use super::write::ForeignKeys;
 use crate::sink::{Class, SinkError};
-use crate::telemetry::events;
 
 /// Settings of every connection. FULL: an fsync for each commit. 4 MiB of page cache: twice SQLite's default, for the
 /// indexes of a batch, and still small beside the 20 MiB that the whole daemon may take when idle. Checkpoints are made by

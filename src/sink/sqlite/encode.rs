@@ -17,8 +17,8 @@ use thiserror::Error;
 
 use super::number::{ExactNumber, exact_number, exact_number_as_text, looks_numeric};
 use super::time_text;
-use crate::mapping::Cell;
-use crate::sink::{ColumnType, RowEncoder};
+use crate::batch::RowEncoder;
+use crate::schema::{Cell, ColumnType};
 
 const TAG_NULL: u8 = 0;
 const TAG_INTEGER: u8 = 1;
@@ -229,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sink::SecondDigits;
+    use crate::schema::SecondDigits;
 
     fn encoded(column_type: ColumnType, cell: Cell<'_>) -> Vec<u8> {
         let mut out = Vec::new();

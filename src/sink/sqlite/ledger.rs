@@ -6,10 +6,11 @@ use rusqlite::{Connection, Row, params};
 
 use super::codes::{Moment, sink_error};
 use super::time_text::{own_timestamp, read_own_timestamp};
+use crate::batch::{DeadLetter, OffsetMove};
 use crate::clock::{self, Timestamp};
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::sink::{Class, DeadLetter, OffsetMove, PURGE_TIME_MAX, SinkError, StoredOffset};
+use crate::sink::{Class, PURGE_TIME_MAX, SinkError, StoredOffset};
 
 /// Dead letters deleted in one transaction: other writers get their turn between two.
 const PURGE_ROWS_MAX: usize = 500;

@@ -7,6 +7,7 @@
 mod codes;
 mod connect;
 mod encode;
+mod events;
 mod ledger;
 mod letters;
 mod log_index;
@@ -33,14 +34,16 @@ use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
-    Batch, Class, DeadLetterFilter, DeclaredType, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError,
-    StoredDeadLetter, StoredOffset, TableName, TableSchema, Written, rename_bridge_sql,
+    Class, DeadLetterFilter, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError, StoredDeadLetter,
+    StoredOffset, Written, rename_bridge_sql,
 };
+use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::telemetry::events;
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::TableSchema;
 
 /// Half of the default `shutdown_grace`: a stop that comes while another process holds the database is still in time.
 const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(5);
@@ -289,8 +292,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::batch::{DeadLetter, OffsetMove};
     use crate::config::{Batch as BatchLimits, Retry};
-    use crate::sink::{DeadLetter, OffsetMove};
 
     const JOURNAL: JournalId = JournalId([7; 16]);
 

@@ -38,10 +38,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
 use super::witness;
-use crate::sink::{
-    Class, Column, ColumnType, DeclaredType, Intake, IntervalUnit, SecondDigits, SinkError, TableName, TableSchema,
-    Witness, quote,
-};
+use crate::rule::{DeclaredType, TableName, quote};
+use crate::schema::{Column, ColumnType, Intake, IntervalUnit, SecondDigits, TableSchema, Witness};
+use crate::sink::{Class, SinkError};
 
 /// The only schema that outlives a connection.
 const SCHEMA: &str = "main";

@@ -16,7 +16,9 @@ use super::codes::{Moment, sink_error};
 use super::connect::OpenDatabase;
 use super::write::{InsertError, Inserter, begin, rule_of};
 use super::{ledger, witness};
-use crate::sink::{Class, DeadLetter, OffsetMove, Series, SinkError, TableRows, TableSchema, Written};
+use crate::batch::{DeadLetter, OffsetMove, TableRows};
+use crate::schema::TableSchema;
+use crate::sink::{Class, Series, SinkError, Written};
 
 /// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
 /// row may touch a page of its own in an index of random keys, which is slow by itself: at 10 µs for a page, 10,000 of them

@@ -17,7 +17,9 @@ use rusqlite::{Connection, Transaction, ffi};
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
 use super::{ledger, parked, witness};
-use crate::sink::{Batch, Class, ClosedTable, Refusal, Refusals, SinkError, TableName, Written};
+use crate::batch::Batch;
+use crate::rule::TableName;
+use crate::sink::{Class, ClosedTable, Refusal, Refusals, SinkError, Written};
 
 /// The units refused, and the tables that take none, leaving nothing behind.
 pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Result<Refusals, SinkError> {

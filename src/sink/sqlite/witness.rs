@@ -7,7 +7,8 @@
 use rusqlite::Connection;
 
 use super::codes::{Moment, sink_error};
-use crate::sink::{Class, SinkError, TableSchema, Witness};
+use crate::schema::{TableSchema, Witness};
+use crate::sink::{Class, SinkError};
 
 /// The number, as of the transaction that is open.
 pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {

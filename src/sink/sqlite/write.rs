@@ -10,8 +10,9 @@ use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::{ledger, parked, witness};
-use crate::sink::written::sole_rule;
-use crate::sink::{Batch, Class, SinkError, TableRows, Written, quote};
+use crate::batch::{Batch, TableRows};
+use crate::rule::quote;
+use crate::sink::{Class, SinkError, Written, written::sole_rule};
 
 /// Rows in one INSERT. Measured with SQLite 3.54, 11 columns, 5,000 rows to a commit, the best of 80 commits in each of
 /// three runs on a busy machine: one row 1.3 to 1.7 million rows/s, 8 or 16 rows 1.6 to 1.9, 64 and more 1.1 to 1.6.

@@ -1,12 +1,16 @@
-//! What goes into a database in one transaction.
+//! What goes into a database in one transaction: made by mapping and delivery, taken by sinks.
+
+mod encoder;
 
 use std::sync::Arc;
 
-use super::TableSchema;
+pub use encoder::RowEncoder;
+
 use crate::clock::Timestamp;
 use crate::config::Bridge;
-use crate::journal::JournalId;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
+use crate::schema::TableSchema;
 
 /// The offset's compare-and-swap: from → to, for this bridge and journal.
 #[derive(Debug, Clone)]

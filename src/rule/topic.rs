@@ -28,7 +28,7 @@ pub struct TopicPattern {
 
 /// One level that is matched by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Literal(String),
     /// `+` or, if `captured`, `{x}`.
     Any {
@@ -38,7 +38,7 @@ pub(super) enum Level {
 
 /// What may follow the levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tail {
+pub(crate) enum Tail {
     /// Nothing: the topic has exactly as many levels.
     Closed,
     /// `#`: any number of levels, none included.
@@ -175,7 +175,7 @@ impl TopicPattern {
     }
 
     /// Calls `capture` with the byte range of each captured part, in order, as far as the topic fits.
-    pub(super) fn match_levels(&self, topic: &str, mut capture: impl FnMut(Range<usize>)) -> bool {
+    pub(crate) fn match_levels(&self, topic: &str, mut capture: impl FnMut(Range<usize>)) -> bool {
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Literal(_))) {
             return false;
         }
@@ -201,11 +201,11 @@ impl TopicPattern {
         }
     }
 
-    pub(super) fn levels(&self) -> &[Level] {
+    pub(crate) fn levels(&self) -> &[Level] {
         &self.levels
     }
 
-    pub(super) fn tail(&self) -> Tail {
+    pub(crate) fn tail(&self) -> Tail {
         self.tail
     }
 

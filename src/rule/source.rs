@@ -7,7 +7,7 @@
 
 use thiserror::Error;
 
-use crate::sink::DeclaredType;
+use crate::rule::DeclaredType;
 
 /// What one column is filled from.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,8 +4,6 @@
 //! logged once; the counters go on.
 
 use std::fmt::Display;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -13,17 +11,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, error, info, warn};
 
-use super::refusals::{self, Refusal};
-use super::{DatabaseLabels, Metrics, PeerLabels};
 use crate::clock;
-use crate::journal::{JournalError, JournalId};
+use crate::journal::JournalError;
+use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::sink::{SinkError, TableName};
+use crate::rule::TableName;
+use crate::sink::SinkError;
+use crate::telemetry::refusals::{self, Refusal};
+use crate::telemetry::{DatabaseLabels, Metrics, PeerLabels};
 
 /// One database's metrics, looked up once.
 #[derive(Debug)]
-pub struct DatabaseMetrics {
-    pub connected: Gauge,
+pub(super) struct DatabaseMetrics {
+    pub(super) connected: Gauge,
     retries: Counter,
     commit_seconds: Histogram,
     batch_rows: Histogram,
@@ -31,7 +31,7 @@ pub struct DatabaseMetrics {
 }
 
 impl DatabaseMetrics {
-    pub fn new(metrics: &Metrics, database: &str) -> DatabaseMetrics {
+    pub(super) fn new(metrics: &Metrics, database: &str) -> DatabaseMetrics {
         let labels = DatabaseLabels { database: database.to_owned() };
         DatabaseMetrics {
             connected: metrics.connected.get_or_create(&PeerLabels { peer: database.to_owned() }).clone(),
@@ -43,7 +43,7 @@ impl DatabaseMetrics {
     }
 
     /// A batch was committed. Counts only: this happens a hundred times a second.
-    pub fn committed(&self, rows: usize, elapsed: Duration) {
+    pub(super) fn committed(&self, rows: usize, elapsed: Duration) {
         self.commit_seconds.observe(elapsed.as_secs_f64());
         self.batch_rows.observe(rows as f64);
         self.last_commit.set(clock::now().as_micros() as f64 / 1e6);
@@ -51,12 +51,12 @@ impl DatabaseMetrics {
 }
 
 /// Connected, and every rule fits its table.
-pub fn database_ready(database: &str, next_seq: Seq, pending: u64) {
+pub(super) fn database_ready(database: &str, next_seq: Seq, pending: u64) {
     info!(database, %next_seq, pending, "database ready");
 }
 
 /// The database cannot be reached, or will not commit just now.
-pub fn database_lost(
+pub(super) fn database_lost(
     metrics: &DatabaseMetrics,
     database: &str,
     error: &SinkError,
@@ -82,12 +82,12 @@ pub fn database_lost(
 }
 
 /// A table was altered, or another took its name, and the rules still fit it.
-pub fn table_changed(database: &str, table: &TableName, changes: &str) {
+pub(super) fn table_changed(database: &str, table: &TableName, changes: &str) {
     warn!(database, %table, changes, "the table was changed; the rules go on with what it is now");
 }
 
 /// Postgres empties unlogged tables when it recovers from a crash, and the offset says that their rows were delivered.
-pub fn table_unlogged(database: &str, table: &TableName) {
+pub(super) fn table_unlogged(database: &str, table: &TableName) {
     let mend = format!("ALTER TABLE {} SET LOGGED", table.quoted());
     warn!(
         database, %table, mend,
@@ -97,18 +97,34 @@ pub fn table_unlogged(database: &str, table: &TableName) {
 }
 
 /// A person is needed before this database takes anything more. Its messages wait in the journal.
-pub fn database_held(database: &str, reason: &str, mend: Option<&str>) {
+pub(super) fn database_held(database: &str, reason: &str, mend: Option<&str>) {
     error!(database, reason, mend, "database held until this is mended");
 }
 
 /// Messages of one rule gave no row for one reason, and are kept. `list` is the command that shows them.
-pub fn dead_lettered(database: &str, rule: &str, reason: &str, count: u64, topic: &str, error: &str, list: &str) {
+pub(super) fn dead_lettered(
+    database: &str,
+    rule: &str,
+    reason: &str,
+    count: u64,
+    topic: &str,
+    error: &str,
+    list: &str,
+) {
     warn!(database, rule, reason, count, topic, error, list, "messages gave no row and are kept as dead letters");
     remember(database, rule, reason, count, topic, error, Some(list));
 }
 
 /// Messages of one rule gave no row for one reason, and are not kept, because the rule says so.
-pub fn dropped(database: &str, rule: &str, reason: &str, count: u64, seqs: impl Display, topic: &str, error: &str) {
+pub(super) fn dropped(
+    database: &str,
+    rule: &str,
+    reason: &str,
+    count: u64,
+    seqs: impl Display,
+    topic: &str,
+    error: &str,
+) {
     error!(database, rule, reason, count, %seqs, topic, error, "messages dropped, as on_error: drop says");
     remember(database, rule, reason, count, topic, error, None);
 }
@@ -128,7 +144,7 @@ fn remember(database: &str, rule: &str, reason: &str, count: u64, topic: &str, e
 }
 
 /// A person is needed before a table takes anything more. Its rules' messages wait in the dead-letter table; others go on.
-pub fn table_parked(database: &str, table: &TableName, reason: &str, rules: &str) {
+pub(super) fn table_parked(database: &str, table: &TableName, reason: &str, rules: &str) {
     error!(
         database, %table, reason, rules,
         "only the rules of this table wait from now on: their messages are parked among the dead letters until it is mended"
@@ -136,22 +152,22 @@ pub fn table_parked(database: &str, table: &TableName, reason: &str, rules: &str
 }
 
 /// The same, some time later.
-pub fn table_still_parked(database: &str, table: &TableName, reason: &str, messages: u64) {
+pub(super) fn table_still_parked(database: &str, table: &TableName, reason: &str, messages: u64) {
     warn!(database, %table, reason, messages, "the rules of this table are still parked");
 }
 
 /// Parked messages are being written; told at first and then now and then.
-pub fn parked_progress(database: &str, table: &TableName, messages: u64, left: u64) {
+pub(super) fn parked_progress(database: &str, table: &TableName, messages: u64, left: u64) {
     info!(database, %table, messages, left, "parked messages go in");
 }
 
 /// Nothing of the table is parked any more.
-pub fn table_unparked(database: &str, table: &TableName, messages: u64) {
+pub(super) fn table_unparked(database: &str, table: &TableName, messages: u64) {
     info!(database, %table, messages, "the table takes rows: all parked messages went in, and its rules go on");
 }
 
 /// Nobody will ever take these out.
-pub fn parked_without_rule(database: &str, rule: &str, messages: u64) {
+pub(super) fn parked_without_rule(database: &str, rule: &str, messages: u64) {
     warn!(
         database,
         rule,
@@ -161,19 +177,19 @@ pub fn parked_without_rule(database: &str, rule: &str, messages: u64) {
 }
 
 /// The offset in the database is not where this process left it.
-pub fn offset_moved(metrics: &DatabaseMetrics, database: &str, why: &str) {
+pub(super) fn offset_moved(metrics: &DatabaseMetrics, database: &str, why: &str) {
     metrics.retries.inc();
     warn!(database, why, "the stored offset is read again");
 }
 
 /// The rows of a batch exclude each other.
-pub fn batch_narrowed(metrics: &DatabaseMetrics, database: &str, error: &SinkError, rows: usize) {
+pub(super) fn batch_narrowed(metrics: &DatabaseMetrics, database: &str, error: &SinkError, rows: usize) {
     metrics.retries.inc();
     debug!(database, %error, rows, "the batch is refused as a whole; fewer rows at a time");
 }
 
 /// A table ignored rows without an error. They are not in it, and nowhere else as far as Rowbridge knows.
-pub fn rows_swallowed(database: &str, table: &TableName, rows: u64) {
+pub(super) fn rows_swallowed(database: &str, table: &TableName, rows: u64) {
     warn!(
         database, %table, rows,
         "the table did not take rows, without an error: a trigger returns NULL, or a rule or ON CONFLICT of the table \
@@ -181,50 +197,20 @@ pub fn rows_swallowed(database: &str, table: &TableName, rows: u64) {
     );
 }
 
-/// A log of this size that is not copied into its database makes every read of it slower, and fills the disk.
-pub fn sqlite_log_grows(database: &str, file: &Path, bytes: u64) {
-    let mib = bytes >> 20;
-    warn!(
-        database, file = %file.display(), mib,
-        "the write-ahead log (-wal) grows: a transaction of another process keeps it from being copied into the database; \
-         find the process (`fuser FILE`) and end its long transaction"
-    );
-}
-
-/// The user's file changes its journal mode, once and for good.
-pub fn sqlite_becomes_wal(file: &Path, former: &str) {
-    warn!(
-        file = %file.display(), former,
-        "the SQLite file is switched from its journal mode to WAL, and stays so: rows that are new lie in FILE-wal beside \
-         it, and all programs that use it must run on this machine"
-    );
-}
-
-/// What the log held goes with what the file held. `error`: why the log could not be kept beside it.
-pub fn sqlite_overwritten(file: &Path, error: Option<io::Error>) {
-    let error = error.map(|error| error.to_string());
-    warn!(
-        file = %file.display(), error,
-        "the database file was truncated or overwritten while it was open; its write-ahead log does not belong to what it \
-         holds now and was set aside as FILE-wal.overwritten; messages that the file lacks and the journal still keeps are \
-         delivered again"
-    );
-}
-
 /// Batches that went together were refused; which row is at fault shows when they go one by one.
-pub fn series_refused(metrics: &DatabaseMetrics, database: &str, error: &SinkError, from: Seq, to: Seq) {
+pub(super) fn series_refused(metrics: &DatabaseMetrics, database: &str, error: &SinkError, from: Seq, to: Seq) {
     metrics.retries.inc();
     debug!(database, %error, %from, %to, "several batches in one transaction are refused; now one at a time");
 }
 
 /// At a stop, the connection could not be closed as it should.
-pub fn closed_unfinished(database: &str, error: &SinkError) {
+pub(super) fn closed_unfinished(database: &str, error: &SinkError) {
     let advice = error.advice;
     warn!(database, %error, code = error.code, advice, "the database was not closed cleanly; what was committed stays");
 }
 
 /// A database hears of this journal for the first time.
-pub fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other_journals: usize) {
+pub(super) fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other_journals: usize) {
     if rows_of_other_journals == 0 {
         info!(database, %journal, %from, "first delivery to this database");
     } else {
@@ -236,7 +222,7 @@ pub fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_of_other
 }
 
 /// DESIGN J11.
-pub fn journal_renewed(database: &str, old: JournalId, renewed: JournalId, stored: Seq, next_seq: Seq) {
+pub(super) fn journal_renewed(database: &str, old: JournalId, renewed: JournalId, stored: Seq, next_seq: Seq) {
     error!(
         database, %old, %renewed, %stored, %next_seq,
         "the database holds messages that this journal does not know: the journal was replaced by an older copy of \
@@ -245,7 +231,7 @@ pub fn journal_renewed(database: &str, old: JournalId, renewed: JournalId, store
 }
 
 /// The journal's disk did not answer.
-pub fn journal_unreadable(metrics: &DatabaseMetrics, database: &str, error: &JournalError) {
+pub(super) fn journal_unreadable(metrics: &DatabaseMetrics, database: &str, error: &JournalError) {
     metrics.retries.inc();
     error!(database, %error, "the journal cannot be read; trying again");
 }

@@ -1,6 +1,6 @@
 //! A value that fits its column, on its way from coercion to the sink's encoder.
 
-/// One column's value. Which variants a [`crate::sink::ColumnType`] can meet:
+/// One column's value. Which variants a [`crate::schema::ColumnType`] can meet:
 ///
 /// | column type | cell |
 /// |---|---|

@@ -1,0 +1,164 @@
+//! Tables as they are in the database, and the values that fit their columns.
+//!
+//! Mapping fills them, sinks read and write them; neither knows the other through this.
+
+mod cell;
+mod resolution;
+
+use std::sync::Arc;
+
+pub use cell::Cell;
+pub use resolution::{IntervalUnit, SecondDigits};
+
+use crate::rule::TableName;
+
+/// A live column's type, as far as coercion and encoding need to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ColumnType {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    /// `numeric(p,s)`, or any.
+    Numeric(Option<(u16, i16)>),
+    /// text, varchar(n), char(n), citext, name: at most that many characters.
+    Text {
+        max_chars: Option<u32>,
+    },
+    Json,
+    Jsonb,
+    Bytes,
+    Uuid,
+    Date,
+    /// `time(p)`, without zone.
+    Time(SecondDigits),
+    /// `timestamp(p)`, without zone.
+    Timestamp(SecondDigits),
+    Timestamptz(SecondDigits),
+    Interval(IntervalUnit),
+    /// inet or cidr.
+    Inet,
+    /// An enum with its labels.
+    Enum(Arc<[String]>),
+    /// One dimension of the element type, whose Postgres OID stands beside it (arrays carry it on the wire).
+    Array(Box<ColumnType>, u32),
+    /// SQLite: a timestamp column declared with a text-like type: sortable UTC text with milliseconds.
+    TimestampText,
+    /// SQLite: a lower bound in an R-tree, a 32-bit float that is not above the value.
+    LowerBound,
+    /// SQLite: an upper bound in an R-tree, a 32-bit float that is not below the value.
+    UpperBound,
+    /// SQLite: a column without affinity, or one whose type says nothing: takes the value as it is.
+    Any,
+    /// A type that no source fits; the name as the database gives it.
+    Unsupported(String),
+}
+
+/// A live column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub column_type: ColumnType,
+    /// As the database writes it, for messages: `character varying(20)`.
+    pub type_name: String,
+    pub not_null: bool,
+    /// Has a default, is an identity or is generated: may be left out of an insert.
+    pub has_default: bool,
+    /// `GENERATED ALWAYS`: must be left out of an insert.
+    pub generated: bool,
+}
+
+/// A live table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSchema {
+    pub name: TableName,
+    pub columns: Vec<Column>,
+    /// Column names of the primary key, in its order; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// Postgres: the server empties it after a crash of its own.
+    pub unlogged: bool,
+    pub intake: Intake,
+    pub witness: Witness,
+}
+
+/// What a table does with rows that it is given, beyond holding them. Of SQLite's, views alone are marked, `by_insert`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Intake {
+    /// It has rewrite rules, row-level security for this role, or is a view or a foreign table: rows must come by INSERT,
+    /// for COPY passes rules by and the others do not take it, or count what they did not take.
+    pub by_insert: bool,
+    /// A rule puts rows elsewhere instead, so the server's count says nothing of how many were swallowed.
+    pub diverts: bool,
+}
+
+/// By what a sink recognises, in the transaction that writes, that a table still is as it was described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Witness {
+    /// The table was not read from a database: there is nothing to compare with.
+    None,
+    /// Postgres: the table's OID, the sum of the hashes of its rows in the catalogue, and OIDs and hashes of the domains and
+    /// enums that its columns are made of.
+    Catalogue { table: u32, sum: i128, types: Box<[(u32, i64)]> },
+    /// SQLite: the version of the file's whole schema.
+    SchemaVersion(i64),
+}
+
+impl TableSchema {
+    /// A table that was not read from a database.
+    pub fn new(name: TableName, columns: Vec<Column>) -> TableSchema {
+        TableSchema {
+            name,
+            columns,
+            primary_key: Vec::new(),
+            unlogged: false,
+            intake: Intake::default(),
+            witness: Witness::None,
+        }
+    }
+
+    /// What is different in `now`, for people: each a few words. Empty if only the witness differs.
+    pub fn changes(&self, now: &TableSchema) -> Vec<String> {
+        let named = |columns: &'_ [Column], name: &str| columns.iter().position(|column| column.name == name);
+        let mut changes = Vec::new();
+        for column in &self.columns {
+            match named(&now.columns, &column.name).map(|index| &now.columns[index]) {
+                None => changes.push(format!("column `{}` is gone", column.name)),
+                Some(found) if found != column => changes.push(column.change(found)),
+                Some(_) => {}
+            }
+        }
+        let added = now.columns.iter().filter(|column| named(&self.columns, &column.name).is_none());
+        changes.extend(added.map(|column| format!("column `{}` ({}) is new", column.name, column.type_name)));
+        if changes.is_empty() && self.columns != now.columns {
+            changes.push("its columns have another order".to_owned());
+        }
+        if self.unlogged != now.unlogged {
+            changes.push(if now.unlogged { "it is unlogged".to_owned() } else { "it is logged".to_owned() });
+        }
+        changes
+    }
+}
+
+impl Column {
+    /// What is different in `now`, a column of the same name.
+    fn change(&self, now: &Column) -> String {
+        let Column { name, type_name, .. } = self;
+        if *type_name != now.type_name {
+            return format!("column `{name}` is {} and no longer {type_name}", now.type_name);
+        }
+        if self.column_type != now.column_type {
+            return format!("the type {type_name} of column `{name}` has changed");
+        }
+        let may = |not_null| if not_null { "may not be null" } else { "may be null" };
+        if self.not_null != now.not_null {
+            return format!("column `{name}` {}", may(now.not_null));
+        }
+        let has = |has_default| if has_default { "has a default" } else { "has no default" };
+        if self.has_default != now.has_default {
+            return format!("column `{name}` {}", has(now.has_default));
+        }
+        format!("column `{name}` is{} generated", if now.generated { "" } else { " not" })
+    }
+}
