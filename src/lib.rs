@@ -28,6 +28,7 @@ pub mod journal;
 pub mod journal_id;
 pub mod mapping;
 pub mod message;
+mod mqtt;
 mod remedy;
 pub mod rule;
 pub mod schema;

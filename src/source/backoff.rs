@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::reason;
 use crate::config::Retry;
+use crate::mqtt::reason;
 
 /// The second wait, in quick ones: what did not heal at once takes its time.
 const SECOND: u32 = 5;

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::Limits;
 use super::subscriptions::Subscriptions;
 use crate::config::{MqttVersion, Retry};
+use crate::mqtt::limits::Limits;
 
 /// So many filters unanswered are few enough to ask for each by itself.
 const FEW: usize = 8;

@@ -6,9 +6,9 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::publish::Publish;
 use crate::clock::Timestamp;
 use crate::message::{Properties, Property};
+use crate::mqtt::publish::Publish;
 
 /// Watches the messages of one connection.
 #[derive(Debug, Default)]

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::caution::Caution;
-use super::limits::Limits;
-use super::reason;
 use super::reconcile::Answer;
 use super::status::{SourceStatus, SubscriptionStatus};
 use super::stored::{SaveError, StoredSubscriptions};
 use super::subscriptions::{Subscription, Subscriptions};
 use crate::clock;
 use crate::config::MqttVersion;
+use crate::mqtt::limits::Limits;
+use crate::mqtt::reason;
 use crate::telemetry::{FilterLabels, Metrics, PeerLabels};
 
 /// An unchanged failure is said again this often; in between it is at DEBUG.
@@ -465,11 +465,11 @@ mod tests {
     use std::io::Write;
     use std::sync::Mutex;
 
-    use super::super::outgoing::SubscribeTo;
     use super::super::subscriptions::tests::rule;
     use super::*;
     use crate::config::Retry;
     use crate::message::Qos;
+    use crate::mqtt::outgoing::SubscribeTo;
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);

@@ -2,13 +2,13 @@
 //! without a socket. For the targets in `fuzz/` and the test that replays their findings; never in a release.
 
 use super::filter_tree::FilterTree;
-use super::inbox::{Frame, Inbox};
 use super::intake::Journal;
-use super::packet::{Control, Incoming};
-use super::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use super::store::Store;
 use crate::clock::Timestamp;
 use crate::config::MqttVersion;
+use crate::mqtt::inbox::{Frame, Inbox};
+use crate::mqtt::packet::{Control, Incoming};
+use crate::mqtt::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use crate::rule::TopicPattern;
 
 /// `mqtt.topic_alias_maximum` of the session.

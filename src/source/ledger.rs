@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::outgoing::{self, AckKind};
+use crate::mqtt::outgoing::{self, AckKind};
 
 /// Acknowledgements owed, oldest first.
 #[derive(Debug, Default)]

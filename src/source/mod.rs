@@ -23,18 +23,8 @@ mod events;
 mod filter_tree;
 #[cfg(feature = "fault-injection")]
 pub mod fuzzing;
-mod handshake;
-mod inbox;
 mod intake;
-mod keepalive;
 mod ledger;
-mod limits;
-mod link;
-mod login;
-mod outgoing;
-mod packet;
-mod publish;
-mod reason;
 mod reconcile;
 mod run;
 mod session;
@@ -43,10 +33,6 @@ mod status;
 mod store;
 mod stored;
 mod subscriptions;
-mod tls;
-mod transport;
-mod websocket;
-mod wire;
 
 pub use intake::Journal;
 pub use run::run;
@@ -54,14 +40,16 @@ pub use status::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 pub use stored::{StoredFilter, StoredSubscriptions, SubscriptionsFile};
 pub use subscriptions::{Subscription, Subscriptions};
 
+use crate::mqtt::packet::{FixedHeader, Incoming};
+
 /// Decodes a PUBLISH as the session does it, and returns the lengths of packet and payload; `None` if it is not a whole,
 /// well-formed one. For `benches/parts.rs`, which sees nothing else of this module's inside.
 #[doc(hidden)]
 pub fn decode_publish(version: crate::config::MqttVersion, bytes: &[u8]) -> Option<(usize, usize)> {
-    let header = packet::FixedHeader::read(bytes).ok()??;
+    let header = FixedHeader::read(bytes).ok()??;
     let body = bytes.get(header.len..header.packet_len())?;
-    match packet::Incoming::decode(version, header.first, body).ok()? {
-        packet::Incoming::Publish(publish) => Some((header.packet_len(), publish.payload.len())),
-        packet::Incoming::Control(_) => None,
+    match Incoming::decode(version, header.first, body).ok()? {
+        Incoming::Publish(publish) => Some((header.packet_len(), publish.payload.len())),
+        Incoming::Control(_) => None,
     }
 }

@@ -10,13 +10,13 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::caution::Caution;
-use super::limits::subscribe_bytes;
-use super::outgoing::{self, SubscribeTo};
-use super::packet::SubAck;
 use super::stored::{StoredFilter, StoredSubscriptions};
 use super::subscriptions::Subscriptions;
-use super::wire::Malformed;
 use crate::config::MqttVersion;
+use crate::mqtt::limits::subscribe_bytes;
+use crate::mqtt::outgoing::{self, SubscribeTo};
+use crate::mqtt::packet::SubAck;
+use crate::mqtt::wire::Malformed;
 
 /// Filters in one SUBSCRIBE: what the strictest broker known (AWS IoT Core) takes.
 const FILTERS_PER_PACKET: usize = 8;

@@ -9,12 +9,12 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::copies::Copies;
 use super::intake::Journal;
-use super::outgoing::AckKind;
-use super::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use super::subscriptions::Sieve;
 use crate::clock::Timestamp;
 use crate::journal::{Qos2Table, Qos2Verdict};
 use crate::message::{Fault, Message, Properties, Qos, Seq};
+use crate::mqtt::outgoing::AckKind;
+use crate::mqtt::publish::{NotTaken, Publish, TopicAliases, translate_properties};
 use crate::telemetry::Metrics;
 
 /// The longest topic that a record can carry, as in MQTT.

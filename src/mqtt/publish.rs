@@ -7,22 +7,22 @@ use crate::message::{Property, Qos};
 
 /// A message as it lies in the read buffer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Publish<'a> {
-    pub(super) dup: bool,
-    pub(super) qos: Qos,
-    pub(super) retain: bool,
+pub(crate) struct Publish<'a> {
+    pub(crate) dup: bool,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
     /// As the broker sent it: not checked, and empty where MQTT 5 uses an alias.
-    pub(super) topic: &'a [u8],
+    pub(crate) topic: &'a [u8],
     /// 0 for QoS 0.
-    pub(super) packet_id: u16,
+    pub(crate) packet_id: u16,
     /// The property section of MQTT 5 without its length; empty in 3.1.1.
-    pub(super) properties: &'a [u8],
-    pub(super) payload: &'a [u8],
+    pub(crate) properties: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 impl<'a> Publish<'a> {
     /// `flags` are the low four bits of the first byte, `body` what follows the fixed header.
-    pub(super) fn decode(version: MqttVersion, flags: u8, body: &'a [u8]) -> Result<Publish<'a>, Malformed> {
+    pub(crate) fn decode(version: MqttVersion, flags: u8, body: &'a [u8]) -> Result<Publish<'a>, Malformed> {
         let qos = Qos::from_level(flags >> 1 & 0b11).ok_or(Malformed("QoS 3"))?;
         let mut cursor = Cursor::new(body);
         let topic = cursor.field()?;
@@ -41,7 +41,7 @@ impl<'a> Publish<'a> {
 
     /// Decodes the head of a packet whose payload was passed over: `head` may end anywhere after the packet identifier.
     /// Properties that are not there as a whole are left out.
-    pub(super) fn decode_head(version: MqttVersion, flags: u8, head: &'a [u8]) -> Result<Publish<'a>, Malformed> {
+    pub(crate) fn decode_head(version: MqttVersion, flags: u8, head: &'a [u8]) -> Result<Publish<'a>, Malformed> {
         match Publish::decode(version, flags, head) {
             Ok(publish) => Ok(Publish { payload: &[], ..publish }),
             // Only the properties can reach past the head: 3.1.1 has none, and takes this path for real damage alone.
@@ -53,7 +53,7 @@ impl<'a> Publish<'a> {
 /// Writes a PUBLISH's properties in the form of [`crate::message::Properties`] to `out` and returns the topic alias, which
 /// is the session's own affair. A subscription of an earlier configuration may bring an identifier that no rule uses any
 /// more: the mapping passes over it.
-pub(super) fn translate_properties(section: &[u8], out: &mut Vec<u8>) -> Result<Option<u16>, Malformed> {
+pub(crate) fn translate_properties(section: &[u8], out: &mut Vec<u8>) -> Result<Option<u16>, Malformed> {
     let mut topic_alias = None;
     each_property(section, |property| match property {
         (35, Value::Number(alias)) => topic_alias = u16::try_from(alias).ok(),
@@ -71,7 +71,7 @@ pub(super) fn translate_properties(section: &[u8], out: &mut Vec<u8>) -> Result<
 
 /// Why a PUBLISH is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotTaken {
+pub(crate) enum NotTaken {
     Malformed(Malformed),
     /// Its topic alias is one that the broker may not use, or has not announced on this connection.
     Alias(u16),
@@ -85,7 +85,7 @@ impl From<Malformed> for NotTaken {
 
 /// The topics that the broker has given short numbers on this connection (MQTT 5 topic aliases).
 #[derive(Debug)]
-pub(super) struct TopicAliases {
+pub(crate) struct TopicAliases {
     /// Index = alias - 1. An empty topic is an alias never announced: a topic is at least one byte.
     topics: Vec<Vec<u8>>,
     /// `mqtt.topic_alias_maximum`.
@@ -98,13 +98,13 @@ pub(super) struct TopicAliases {
 }
 
 impl TopicAliases {
-    pub(super) fn new(max: u16, is_lenient: bool) -> TopicAliases {
+    pub(crate) fn new(max: u16, is_lenient: bool) -> TopicAliases {
         TopicAliases { topics: Vec::new(), max, is_lenient, misused: None }
     }
 
     /// The topic of a message that came with this topic and alias. Empty only for an empty one without alias, or where
     /// misuse is put up with.
-    pub(super) fn topic<'t>(&'t mut self, topic: &'t [u8], alias: Option<u16>) -> Result<&'t [u8], NotTaken> {
+    pub(crate) fn topic<'t>(&'t mut self, topic: &'t [u8], alias: Option<u16>) -> Result<&'t [u8], NotTaken> {
         let Some(alias) = alias else { return Ok(topic) };
         let index = usize::from(alias).wrapping_sub(1);
         let is_allowed = (1..=self.max).contains(&alias);
@@ -120,7 +120,7 @@ impl TopicAliases {
     }
 
     /// An alias that did not hold, told once.
-    pub(super) fn take_misused(&mut self) -> Option<u16> {
+    pub(crate) fn take_misused(&mut self) -> Option<u16> {
         self.misused.take()
     }
 

@@ -16,20 +16,20 @@ use super::transport::Transport;
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
 
 /// A connection to the broker, able to read and write at once without splitting or locking.
-pub(super) struct Link {
+pub(crate) struct Link {
     transport: Transport,
-    pub(super) inbox: Inbox,
+    pub(crate) inbox: Inbox,
     /// Append packets here; [`Link::exchange`] writes them, all in one go.
-    pub(super) out: BytesMut,
+    pub(crate) out: BytesMut,
     unflushed: bool,
     /// When bytes last went out.
-    pub(super) last_sent: Instant,
+    pub(crate) last_sent: Instant,
     /// When bytes last came in.
-    pub(super) last_heard: Instant,
+    pub(crate) last_heard: Instant,
 }
 
 impl Link {
-    pub(super) fn new(transport: Transport, packet_bytes_max: u32) -> Link {
+    pub(crate) fn new(transport: Transport, packet_bytes_max: u32) -> Link {
         let now = Instant::now();
         Link {
             transport,
@@ -42,13 +42,13 @@ impl Link {
     }
 
     /// Whether so much is unwritten that reading should wait.
-    pub(super) fn is_clogged(&self) -> bool {
+    pub(crate) fn is_clogged(&self) -> bool {
         self.out.len() > UNWRITTEN_BYTES_MAX
     }
 
     /// Writes what is waiting and, if `read`, returns as soon as something was read into the inbox. Without `read` it
     /// returns only with an error. Cancel-safe. The end of the stream is an error of kind `UnexpectedEof`.
-    pub(super) async fn exchange(&mut self, read: bool) -> io::Result<()> {
+    pub(crate) async fn exchange(&mut self, read: bool) -> io::Result<()> {
         poll_fn(|cx| {
             // Writing goes first: acknowledgements are what makes the broker send more.
             if let Poll::Ready(Err(error)) = self.poll_write_out(cx) {
@@ -60,7 +60,7 @@ impl Link {
     }
 
     /// Writes all that is waiting and says that no more will come.
-    pub(super) async fn close(&mut self) -> io::Result<()> {
+    pub(crate) async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_write_out(cx)).await?;
         self.transport.shutdown().await
     }

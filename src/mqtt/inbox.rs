@@ -15,7 +15,7 @@ const HEAD_BYTES_MAX: usize = 96 * 1024;
 const CONTROL_BYTES_MAX: usize = BUFFER_BYTES;
 
 /// Bytes read and not yet handed out.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     buffer: Vec<u8>,
     /// What is read and not consumed lies in `start..end`.
     start: usize,
@@ -33,7 +33,7 @@ struct PassingOver {
 
 /// The next packet.
 #[derive(Debug, PartialEq)]
-pub(super) enum Frame<'a> {
+pub(crate) enum Frame<'a> {
     Whole {
         first: u8,
         body: &'a [u8],
@@ -46,7 +46,7 @@ pub(super) enum Frame<'a> {
 }
 
 impl Inbox {
-    pub(super) fn new(packet_bytes_max: u32) -> Inbox {
+    pub(crate) fn new(packet_bytes_max: u32) -> Inbox {
         Inbox {
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
@@ -58,7 +58,7 @@ impl Inbox {
 
     /// Where the next read goes; never empty. Moves or grows the buffer only when a packet does not fit behind what is
     /// there, and never beyond `mqtt.max_packet_size`.
-    pub(super) fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.start >= self.buffer.len() / 2 {
@@ -80,18 +80,18 @@ impl Inbox {
 
     /// What the buffer takes.
     #[cfg(feature = "fault-injection")]
-    pub(super) fn buffer_bytes(&self) -> usize {
+    pub(crate) fn buffer_bytes(&self) -> usize {
         self.buffer.len()
     }
 
     /// `len` bytes were read into [`Inbox::space`].
-    pub(super) fn filled(&mut self, len: usize) {
+    pub(crate) fn filled(&mut self, len: usize) {
         self.end += len;
         assert!(self.end <= self.buffer.len(), "a read stays within the space given");
     }
 
     /// The next packet, or `None` until more has been read.
-    pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, Malformed> {
         if self.passing_over.is_none() {
             let available = &self.buffer[self.start..self.end];
             let Some(header) = FixedHeader::read(available)? else { return Ok(None) };

@@ -20,7 +20,7 @@ use super::transport::ByteStream;
 const MESSAGE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// A WebSocket that speaks the subprotocol `mqtt`.
-pub(super) struct WebSocket<S> {
+pub(crate) struct WebSocket<S> {
     inner: WebSocketStream<S>,
     /// What is left of the message last received.
     received: Bytes,
@@ -28,7 +28,7 @@ pub(super) struct WebSocket<S> {
 
 impl<S: ByteStream> WebSocket<S> {
     /// Performs the opening handshake for `url` on a connected stream.
-    pub(super) async fn open(url: &str, stream: S) -> Result<WebSocket<S>, tungstenite::Error> {
+    pub(crate) async fn open(url: &str, stream: S) -> Result<WebSocket<S>, tungstenite::Error> {
         let mut request = url.into_client_request()?;
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
         let config = WebSocketConfig::default()

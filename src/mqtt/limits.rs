@@ -8,15 +8,15 @@ use crate::message::Qos;
 
 /// The limits of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// The highest QoS that it takes.
-    pub(super) qos_max: Qos,
-    pub(super) retained_messages: bool,
-    pub(super) wildcards: bool,
-    pub(super) subscription_identifiers: bool,
-    pub(super) shared_subscriptions: bool,
+    pub(crate) qos_max: Qos,
+    pub(crate) retained_messages: bool,
+    pub(crate) wildcards: bool,
+    pub(crate) subscription_identifiers: bool,
+    pub(crate) shared_subscriptions: bool,
     /// The longest packet that it takes.
-    pub(super) packet_bytes_max: u32,
+    pub(crate) packet_bytes_max: u32,
 }
 
 impl Default for Limits {
@@ -35,7 +35,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Takes in one property of CONNACK, if it is one of these.
-    pub(super) fn read(&mut self, property: u32, value: u32) {
+    pub(crate) fn read(&mut self, property: u32, value: u32) {
         match property {
             36 => self.qos_max = if value == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
             37 => self.retained_messages = value != 0,
@@ -49,12 +49,12 @@ impl Limits {
     }
 
     /// Whether every filter of ordinary length can be subscribed to.
-    pub(super) fn bars_nothing(&self) -> bool {
+    pub(crate) fn bars_nothing(&self) -> bool {
         self.wildcards && self.shared_subscriptions && self.packet_bytes_max == u32::MAX
     }
 
     /// Why the broker cannot have a subscription to `filter`, in words.
-    pub(super) fn refusal(&self, version: MqttVersion, filter: &str) -> Option<String> {
+    pub(crate) fn refusal(&self, version: MqttVersion, filter: &str) -> Option<String> {
         if !self.shared_subscriptions && filter.starts_with("$share/") {
             return Some(reason::subscribe_refusal(version, 0x9E));
         }
@@ -72,7 +72,7 @@ impl Limits {
 }
 
 /// The longest that a SUBSCRIBE or UNSUBSCRIBE for these filters can be.
-pub(super) fn subscribe_bytes<'a>(version: MqttVersion, filters: impl IntoIterator<Item = &'a str>) -> usize {
+pub(crate) fn subscribe_bytes<'a>(version: MqttVersion, filters: impl IntoIterator<Item = &'a str>) -> usize {
     // First byte, length, packet identifier; then the properties' length and a subscription identifier.
     let head = 1 + 4 + 2 + if version == MqttVersion::V5 { 1 + 1 + 4 } else { 0 };
     head + filters.into_iter().map(|filter| 2 + filter.len() + 1).sum::<usize>()
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_length_of_a_subscribe_is_never_underestimated() {
-        use crate::source::outgoing::{self, SubscribeTo};
+        use crate::mqtt::outgoing::{self, SubscribeTo};
         for version in [MqttVersion::V3, MqttVersion::V5] {
             for (identifier, lengths) in [(None, vec![1, 300, 9]), (Some(200_000_000), vec![70]), (None, vec![20_000])]
             {

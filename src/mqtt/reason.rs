@@ -3,7 +3,7 @@
 use crate::config::MqttVersion;
 
 /// Why a broker refused CONNECT.
-pub(super) fn connect_refusal(version: MqttVersion, code: u8) -> String {
+pub(crate) fn connect_refusal(version: MqttVersion, code: u8) -> String {
     // Codes 1 to 5 are 3.1.1's; a broker without MQTT 5 answers a version 5 CONNECT with 1.
     let words = match (version, code) {
         (MqttVersion::V5, 1) => "the broker does not speak MQTT 5; set mqtt.version to 3.1.1",
@@ -20,12 +20,12 @@ pub(super) fn connect_refusal(version: MqttVersion, code: u8) -> String {
 }
 
 /// Why a broker ended the connection (MQTT 5).
-pub(super) fn disconnect(code: u8) -> String {
+pub(crate) fn disconnect(code: u8) -> String {
     format!("{} (code 0x{code:02X})", general(code))
 }
 
 /// Why a broker refused a subscription.
-pub(super) fn subscribe_refusal(version: MqttVersion, code: u8) -> String {
+pub(crate) fn subscribe_refusal(version: MqttVersion, code: u8) -> String {
     let words = match (version, code) {
         // 3.1.1 has no other code.
         (MqttVersion::V3, 0x80) => {
@@ -43,13 +43,13 @@ pub(super) fn subscribe_refusal(version: MqttVersion, code: u8) -> String {
 }
 
 /// Whether a refused subscription is worth asking for again soon: the packet identifier is in use, a quota is exceeded.
-pub(super) fn is_passing(code: u8) -> bool {
+pub(crate) fn is_passing(code: u8) -> bool {
     matches!(code, 0x91 | 0x97)
 }
 
 /// Whether nothing but a person can mend what made the broker refuse CONNECT or end the connection: login, access
 /// rules, client id, version.
-pub(super) fn needs_a_person(version: MqttVersion, code: u8) -> bool {
+pub(crate) fn needs_a_person(version: MqttVersion, code: u8) -> bool {
     match version {
         MqttVersion::V3 => matches!(code, 1 | 2 | 4 | 5),
         MqttVersion::V5 => matches!(code, 1..=5 | 0x84..=0x87 | 0x8A | 0x8C | 0x95 | 0x9D) && code != 3,
@@ -57,7 +57,7 @@ pub(super) fn needs_a_person(version: MqttVersion, code: u8) -> bool {
 }
 
 /// Another client connected with our client id.
-pub(super) const SESSION_TAKEN_OVER: u8 = 0x8E;
+pub(crate) const SESSION_TAKEN_OVER: u8 = 0x8E;
 
 fn general(code: u8) -> &'static str {
     match code {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// The keep-alive of one connection.
 #[derive(Debug)]
-pub(super) struct KeepAlive {
+pub(crate) struct KeepAlive {
     /// `None` = switched off, by the configuration or by the broker.
     interval: Option<Duration>,
     /// When the oldest unanswered PINGREQ was sent.
@@ -23,7 +23,7 @@ pub(super) struct KeepAlive {
 
 /// What the keep-alive asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Nothing,
     Ping,
     /// The broker does not answer.
@@ -31,13 +31,13 @@ pub(super) enum Due {
 }
 
 impl KeepAlive {
-    pub(super) fn new(interval: Duration, now: Instant) -> KeepAlive {
+    pub(crate) fn new(interval: Duration, now: Instant) -> KeepAlive {
         let interval = (interval > Duration::ZERO).then_some(interval);
         KeepAlive { interval, pinged_at: None, queued_at: None, reading_since: Some(now) }
     }
 
     /// Tells whether the session reads at present.
-    pub(super) fn reading(&mut self, reads: bool, now: Instant) {
+    pub(crate) fn reading(&mut self, reads: bool, now: Instant) {
         match (reads, self.reading_since) {
             (true, None) => self.reading_since = Some(now),
             (false, Some(_)) => self.reading_since = None,
@@ -46,12 +46,12 @@ impl KeepAlive {
     }
 
     /// A PINGRESP came.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.pinged_at = None;
     }
 
     /// What is due at `now`; a ping counts as sent.
-    pub(super) fn due(&mut self, now: Instant, last_sent: Instant, last_heard: Instant) -> Due {
+    pub(crate) fn due(&mut self, now: Instant, last_sent: Instant, last_heard: Instant) -> Due {
         if self.give_up_at(last_heard).is_some_and(|at| now >= at) {
             return Due::GiveUp;
         }
@@ -66,7 +66,7 @@ impl KeepAlive {
     }
 
     /// When to ask again, if nothing else happens.
-    pub(super) fn deadline(&self, last_sent: Instant, last_heard: Instant) -> Option<Instant> {
+    pub(crate) fn deadline(&self, last_sent: Instant, last_heard: Instant) -> Option<Instant> {
         let ping_at = self.quiet_since(last_sent) + self.interval?;
         Some(self.give_up_at(last_heard).map_or(ping_at, |at| at.min(ping_at)))
     }

@@ -3,13 +3,13 @@
 use crate::config::{self, Secret, SecretError, SecretSource};
 
 /// What this connection logs in with. Empty parts are not sent.
-pub(super) struct Login {
-    pub(super) username: Secret,
-    pub(super) password: Secret,
+pub(crate) struct Login {
+    pub(crate) username: Secret,
+    pub(crate) password: Secret,
 }
 
 /// Reads what lies in files, off the session's task. The error names the key, the file and the reason.
-pub(super) async fn read(config: &config::Mqtt) -> Result<Login, String> {
+pub(crate) async fn read(config: &config::Mqtt) -> Result<Login, String> {
     let read =
         |source: &Option<SecretSource>| source.as_ref().map_or(Ok(Secret::new(String::new())), SecretSource::read);
     let (username, password) = (config.username.clone(), config.password.clone());

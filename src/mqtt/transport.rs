@@ -16,14 +16,14 @@ use crate::config::{self, MqttUrl, Scheme};
 use crate::remedy;
 
 /// What a session runs on.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
-pub(super) type Transport = Box<dyn ByteStream>;
+pub(crate) type Transport = Box<dyn ByteStream>;
 
 /// Why there is no stream to the broker.
 #[derive(Debug, Error)]
-pub(super) enum TransportError {
+pub(crate) enum TransportError {
     #[error("cannot connect: {}{}", .0, tcp_advice(.0))]
     Tcp(io::Error),
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub(super) enum TransportError {
 }
 
 /// Connects to `url`. Without a limit of time: the caller has one for this and CONNACK together.
-pub(super) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transport, TransportError> {
+pub(crate) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transport, TransportError> {
     #[cfg(test)]
     if let Some(link) = crate::simulation::seams::open_link() {
         return link.map(|link| Box::new(link) as Transport).map_err(TransportError::Tcp);

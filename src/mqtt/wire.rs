@@ -7,48 +7,48 @@ use thiserror::Error;
 /// The broker sent bytes that are not MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the broker sent a malformed packet: {0}")]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Reads from the front of a packet's body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
         Cursor { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// What has not been read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         let (&first, rest) = self.rest.split_first().ok_or(Malformed("it ends within a byte field"))?;
         self.rest = rest;
         Ok(first)
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
         let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed("it ends within a two-byte field"))?;
         self.rest = rest;
         Ok(u16::from_be_bytes(*head))
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed("it ends within a four-byte field"))?;
         self.rest = rest;
         Ok(u32::from_be_bytes(*head))
     }
 
     /// A variable byte integer, at most four bytes.
-    pub(super) fn varint(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn varint(&mut self) -> Result<u32, Malformed> {
         match varint(self.rest)? {
             Some((value, len)) => {
                 self.rest = &self.rest[len..];
@@ -58,27 +58,27 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(Malformed("a length points past its end"))?;
         self.rest = rest;
         Ok(head)
     }
 
     /// Two bytes of length and as many bytes: a string or binary data.
-    pub(super) fn field(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn field(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.u16()?;
         self.take(usize::from(len))
     }
 
     /// An MQTT 5 property section: its length and as many bytes.
-    pub(super) fn section(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn section(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.varint()?;
         self.take(len as usize)
     }
 }
 
 /// Reads a variable byte integer at the front of `bytes`: its value and length, or `None` if more bytes are needed.
-pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
+pub(crate) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);

@@ -12,42 +12,42 @@ use crate::config::MqttVersion;
 
 /// The fixed header of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FixedHeader {
+pub(crate) struct FixedHeader {
     /// Packet type and flags.
-    pub(super) first: u8,
+    pub(crate) first: u8,
     /// Bytes of the header itself, 2 to 5.
-    pub(super) len: usize,
+    pub(crate) len: usize,
     /// Bytes that follow it.
-    pub(super) body_len: usize,
+    pub(crate) body_len: usize,
 }
 
 impl FixedHeader {
     /// Reads the header at the front of `bytes`; `None` if more bytes are needed.
-    pub(super) fn read(bytes: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         Ok(varint(rest)?.map(|(body_len, len)| FixedHeader { first, len: 1 + len, body_len: body_len as usize }))
     }
 
     /// Bytes of the whole packet.
-    pub(super) fn packet_len(&self) -> usize {
+    pub(crate) fn packet_len(&self) -> usize {
         self.len + self.body_len
     }
 
-    pub(super) fn is_publish(&self) -> bool {
+    pub(crate) fn is_publish(&self) -> bool {
         self.first >> 4 == 3
     }
 }
 
 /// What a broker may send to a subscriber.
 #[derive(Debug, PartialEq)]
-pub(super) enum Incoming<'a> {
+pub(crate) enum Incoming<'a> {
     Publish(Publish<'a>),
     Control(Control),
 }
 
 /// Everything but PUBLISH. Borrows nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Control {
+pub(crate) enum Control {
     ConnAck(ConnAck),
     PubRel { packet_id: u16 },
     SubAck(SubAck),
@@ -58,36 +58,36 @@ pub(super) enum Control {
 
 /// The broker's answer to CONNECT. What MQTT 3.1.1 lacks is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ConnAck {
-    pub(super) session_present: bool,
+pub(crate) struct ConnAck {
+    pub(crate) session_present: bool,
     /// 0 = accepted.
-    pub(super) code: u8,
-    pub(super) session_expiry_s: Option<u32>,
-    pub(super) server_keep_alive_s: Option<u16>,
-    pub(super) limits: Limits,
-    pub(super) reason: Option<String>,
-    pub(super) server_reference: Option<String>,
+    pub(crate) code: u8,
+    pub(crate) session_expiry_s: Option<u32>,
+    pub(crate) server_keep_alive_s: Option<u16>,
+    pub(crate) limits: Limits,
+    pub(crate) reason: Option<String>,
+    pub(crate) server_reference: Option<String>,
 }
 
 /// One code per filter of the SUBSCRIBE: the granted QoS, or 0x80 and above for a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SubAck {
-    pub(super) packet_id: u16,
-    pub(super) codes: Vec<u8>,
-    pub(super) reason: Option<String>,
+pub(crate) struct SubAck {
+    pub(crate) packet_id: u16,
+    pub(crate) codes: Vec<u8>,
+    pub(crate) reason: Option<String>,
 }
 
 /// The broker's farewell (MQTT 5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Disconnect {
-    pub(super) code: u8,
-    pub(super) reason: Option<String>,
-    pub(super) server_reference: Option<String>,
+pub(crate) struct Disconnect {
+    pub(crate) code: u8,
+    pub(crate) reason: Option<String>,
+    pub(crate) server_reference: Option<String>,
 }
 
 impl<'a> Incoming<'a> {
     /// Decodes a whole packet. `first` is its first byte, `body` what follows the fixed header.
-    pub(super) fn decode(version: MqttVersion, first: u8, body: &'a [u8]) -> Result<Incoming<'a>, Malformed> {
+    pub(crate) fn decode(version: MqttVersion, first: u8, body: &'a [u8]) -> Result<Incoming<'a>, Malformed> {
         let mut cursor = Cursor::new(body);
         // PUBLISH is asked for first: it is the one packet that comes by the million.
         let control = match (first >> 4, first & 0x0F) {
@@ -145,13 +145,13 @@ impl SubAck {
 
     /// Lowers what is granted to the maximum that the broker announced: some grant more, and deliver no more than
     /// they announced.
-    pub(super) fn limit(&mut self, maximum_qos: u8) {
+    pub(crate) fn limit(&mut self, maximum_qos: u8) {
         self.codes.iter_mut().filter(|code| **code < 0x80).for_each(|code| *code = (*code).min(maximum_qos));
     }
 }
 
 /// What a packet is called, by its first byte.
-pub(super) fn name(first: u8) -> &'static str {
+pub(crate) fn name(first: u8) -> &'static str {
     const NAMES: [&str; 16] = [
         "a packet of type 0",
         "CONNECT",
@@ -194,14 +194,14 @@ impl Disconnect {
 
 /// A property's value, as far as its identifier tells the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Number(u32),
     Bytes(&'a [u8]),
     Pair(&'a [u8], &'a [u8]),
 }
 
 /// Calls `visit` with each property of a section. An identifier that MQTT 5 does not know ends it: its length is unknown.
-pub(super) fn each_property<'a>(section: &'a [u8], mut visit: impl FnMut((u32, Value<'a>))) -> Result<(), Malformed> {
+pub(crate) fn each_property<'a>(section: &'a [u8], mut visit: impl FnMut((u32, Value<'a>))) -> Result<(), Malformed> {
     let mut cursor = Cursor::new(section);
     while !cursor.is_empty() {
         let id = cursor.varint()?;
@@ -219,7 +219,7 @@ pub(super) fn each_property<'a>(section: &'a [u8], mut visit: impl FnMut((u32, V
     Ok(())
 }
 
-pub(super) fn packet_id(cursor: &mut Cursor<'_>) -> Result<u16, Malformed> {
+pub(crate) fn packet_id(cursor: &mut Cursor<'_>) -> Result<u16, Malformed> {
     match cursor.u16()? {
         0 => Err(Malformed("packet identifier 0")),
         id => Ok(id),

@@ -6,7 +6,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
 use crate::message::{Properties, Property, Qos};
-use crate::source::publish::translate_properties;
+use crate::mqtt::publish::translate_properties;
 
 /// The first byte and the body of an encoded packet.
 fn split(packet: &[u8]) -> (u8, &[u8]) {

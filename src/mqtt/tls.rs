@@ -15,7 +15,7 @@ use crate::tls::{Check, Verifier};
 
 /// Why no TLS connection can be attempted. Never shows a key.
 #[derive(Debug, Error)]
-pub(super) enum TlsSetupError {
+pub(crate) enum TlsSetupError {
     #[error("{key} {path}: {source}; a PEM file is expected")]
     File { key: &'static str, path: PathBuf, source: pem::Error },
     #[error("{key} {path} holds no certificate; a PEM file with at least one is expected")]
@@ -33,7 +33,7 @@ pub(super) enum TlsSetupError {
 }
 
 /// Builds the configuration of one connection. Reads files: not for the async task.
-pub(super) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError> {
+pub(crate) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -12,18 +12,18 @@ use crate::message::Qos;
 
 /// A filter to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SubscribeTo {
-    pub(super) filter: String,
-    pub(super) qos: Qos,
+pub(crate) struct SubscribeTo {
+    pub(crate) filter: String,
+    pub(crate) qos: Qos,
     /// MQTT 5 only; all filters of one SUBSCRIBE share it.
-    pub(super) identifier: Option<u32>,
+    pub(crate) identifier: Option<u32>,
 }
 
 /// What an acknowledgement answers; the discriminant is the first byte on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(clippy::enum_variant_names, reason = "the names of MQTT's packets")]
-pub(super) enum AckKind {
+pub(crate) enum AckKind {
     /// A QoS 1 PUBLISH.
     PubAck = 0x40,
     /// A QoS 2 PUBLISH.
@@ -32,25 +32,25 @@ pub(super) enum AckKind {
     PubComp = 0x70,
 }
 
-pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];
+pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// Normal disconnection: no will to publish, the session stays for as long as CONNECT asked.
-pub(super) const DISCONNECT: [u8; 2] = [0xE0, 0];
+pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// MQTT 5: reason 0x81, malformed packet.
-pub(super) const DISCONNECT_MALFORMED: [u8; 4] = [0xE0, 2, 0x81, 0];
+pub(crate) const DISCONNECT_MALFORMED: [u8; 4] = [0xE0, 2, 0x81, 0];
 
 /// MQTT 5: reason 0x94, topic alias invalid.
-pub(super) const DISCONNECT_ALIAS: [u8; 4] = [0xE0, 2, 0x94, 0];
+pub(crate) const DISCONNECT_ALIAS: [u8; 4] = [0xE0, 2, 0x94, 0];
 
 /// Appends an acknowledgement. Four bytes mean success in both versions.
-pub(super) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
+pub(crate) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
     let [high, low] = packet_id.to_be_bytes();
     out.extend_from_slice(&[kind as u8, 2, high, low]);
 }
 
 /// Appends CONNECT for the configured session. Never clean: the session must outlive the connection.
-pub(super) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) {
+pub(crate) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) {
     let keep_alive = keep_alive_s(config.keep_alive);
     let [username, password] = [&login.username, &login.password].map(|secret| secret.expose().to_owned());
     let has_login = !username.is_empty() || !password.is_empty();
@@ -86,7 +86,7 @@ pub(super) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) 
 
 /// Appends a SUBSCRIBE for `filters`, which all have the same identifier. Retained messages come only for
 /// subscriptions that are new (MQTT 5).
-pub(super) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&SubscribeTo], out: &mut BytesMut) {
+pub(crate) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&SubscribeTo], out: &mut BytesMut) {
     let written = match version {
         MqttVersion::V3 => {
             let filters =
@@ -115,7 +115,7 @@ pub(super) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&Subscr
 }
 
 /// Appends an UNSUBSCRIBE.
-pub(super) fn unsubscribe(version: MqttVersion, packet_id: u16, filters: Vec<String>, out: &mut BytesMut) {
+pub(crate) fn unsubscribe(version: MqttVersion, packet_id: u16, filters: Vec<String>, out: &mut BytesMut) {
     let written = match version {
         MqttVersion::V3 => v4::Unsubscribe { pkid: packet_id, topics: filters }.write(out).is_ok(),
         MqttVersion::V5 => v5::Unsubscribe { pkid: packet_id, filters, properties: None }.write(out).is_ok(),
@@ -124,7 +124,7 @@ pub(super) fn unsubscribe(version: MqttVersion, packet_id: u16, filters: Vec<Str
 }
 
 /// The keep-alive as CONNECT carries it: whole seconds, rounded up; 0 = none.
-pub(super) fn keep_alive_s(keep_alive: Duration) -> u16 {
+pub(crate) fn keep_alive_s(keep_alive: Duration) -> u16 {
     u16::try_from(seconds_up(keep_alive)).unwrap_or(u16::MAX)
 }
 

@@ -15,7 +15,7 @@ use crate::config::{self, MqttVersion};
 
 /// Why the broker did not take us.
 #[derive(Debug, Error)]
-pub(super) enum HandshakeError {
+pub(crate) enum HandshakeError {
     #[error("the connection failed before the broker answered CONNECT: {0}")]
     Io(io::Error),
     #[error("the broker closed the connection instead of answering CONNECT; it may not speak {}", version_name(.0))]
@@ -31,23 +31,23 @@ pub(super) enum HandshakeError {
 impl HandshakeError {
     /// Whether the next attempt may well succeed at once: some brokers (aedes) take up the session before they answer
     /// CONNECT, and send what is published just then.
-    pub(super) fn is_early_packet(&self) -> bool {
+    pub(crate) fn is_early_packet(&self) -> bool {
         matches!(self, HandshakeError::NotConnAck(_))
     }
 
     /// Whether the broker will not take us before a person has changed something.
-    pub(super) fn needs_a_person(&self, version: MqttVersion) -> bool {
+    pub(crate) fn needs_a_person(&self, version: MqttVersion) -> bool {
         matches!(self, HandshakeError::Refused { connack, .. } if reason::needs_a_person(version, connack.code))
     }
 
     /// Whether the broker made no session for this CONNECT, for certain.
-    pub(super) fn leaves_no_session(&self) -> bool {
+    pub(crate) fn leaves_no_session(&self) -> bool {
         matches!(self, HandshakeError::Refused { .. })
     }
 }
 
 /// Sends CONNECT and waits for CONNACK. Without a limit of time: the caller has one.
-pub(super) async fn connect(link: &mut Link, config: &config::Mqtt, login: &Login) -> Result<ConnAck, HandshakeError> {
+pub(crate) async fn connect(link: &mut Link, config: &config::Mqtt, login: &Login) -> Result<ConnAck, HandshakeError> {
     outgoing::connect(config, login, &mut link.out);
     loop {
         let read = link.exchange(true).await;
@@ -89,7 +89,7 @@ fn detail(connack: &ConnAck) -> String {
 }
 
 /// The broker's own words and the server it points to, as the tail of a sentence.
-pub(super) fn said(reason: Option<&str>, server_reference: Option<&str>) -> String {
+pub(crate) fn said(reason: Option<&str>, server_reference: Option<&str>) -> String {
     let mut text = reason.map_or(String::new(), |reason| format!("; the broker says: {reason}"));
     if let Some(server) = server_reference {
         text.push_str(&format!("; it points to {server}"));
