@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::{EXIT_FAILED, Layers, failed, installation};
 use crate::config::{Config, Needs};
-use crate::journal::inspect::{self, Finding, InspectError, Progress, VerifyReport};
-use crate::journal::{Entry, RealFs};
+use crate::journal::{
+    Entry, RealFs,
+    inspect::{self, Finding, InspectError, Progress, VerifyReport},
+};
 use crate::message::{Message, Seq};
 
 #[derive(Debug, Subcommand)]

@@ -18,7 +18,7 @@ use super::silent_journal::SilentJournal;
 use super::{Finding, Heard};
 use crate::config::{Config, Mqtt, MqttUrl, MqttVersion, Retry, Rule, Scheme, SecretSource};
 use crate::journal::RealFs;
-use crate::mapping::TopicPattern;
+use crate::rule::TopicPattern;
 use crate::shutdown;
 use crate::source::{self, SourceSnapshot, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::Metrics;

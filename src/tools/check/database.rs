@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::Finding;
 use crate::config::{Columns, Config, Rule};
 use crate::mapping::Mapper;
-use crate::sink::{DeclaredType, Sink, TableName, TableSchema};
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::TableSchema;
+use crate::sink::Sink;
 
 /// What was found of the tables.
 #[derive(Default)]

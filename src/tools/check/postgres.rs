@@ -12,7 +12,8 @@ use tokio_postgres::{Client, Error, Row};
 use super::Finding;
 use super::database::{self, Tables, subject};
 use crate::config::{Config, Database, DatabaseUrl, PostgresUrl};
-use crate::sink::{PostgresSink, Sink, SinkError, TableName, quote};
+use crate::rule::{TableName, quote};
+use crate::sink::{PostgresSink, Sink, SinkError};
 
 const READ_ONLY: &str = "-c default_transaction_read_only=on";
 
