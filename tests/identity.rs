@@ -80,7 +80,8 @@ fn commands_use_the_remembered_names_too() {
     assert!(String::from_utf8_lossy(&letters.stdout).contains("parse"), "{letters:?}");
     let check = bridge.command(&["check", "--offline"]);
     let text = String::from_utf8_lossy(&check.stdout).into_owned();
-    assert!(text.contains("bridge    rowbridge-first (remembered in data"), "{text}");
+    let remembered = format!("bridge    rowbridge-first (remembered in {}", bridge.path("data").display());
+    assert!(text.contains(&remembered), "{text}");
 }
 
 /// The statements that the database is held with.

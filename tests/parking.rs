@@ -183,7 +183,7 @@ fn a_missing_table_parks_its_rule_alone_and_made_it_takes_all_messages_in_order_
         let ready = stage.bridge.get("/readyz").unwrap();
         assert!(ready.status == 200 && ready.body.contains("parked until table bad is mended"), "{}", ready.body);
         let printed = String::from_utf8(stage.bridge.command(&["status"]).stdout).unwrap();
-        assert!(printed.contains("PARKED: 20 messages of rule bad"), "{printed}");
+        assert!(printed.contains("20 messages of rule bad are PARKED"), "{printed}");
         let letters = "SELECT count(*) FROM rowbridge_dead_letters WHERE reason = 'table' AND rule = 'bad'";
         assert_eq!(stage.target.number(letters), 20);
         assert!(stage.bridge.log().contains("only the rules of this table wait"), "{}", stage.bridge.log());

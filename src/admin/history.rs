@@ -173,7 +173,8 @@ impl Sample {
 mod tests {
     use super::*;
     use crate::delivery::DatabaseState;
-    use crate::journal::{JournalId, JournalStatus};
+    use crate::journal::JournalStatus;
+    use crate::journal_id::JournalId;
     use crate::message::Seq;
 
     fn glance(next_seq: u64, bytes: u64, delivered: Option<u64>) -> Glance {

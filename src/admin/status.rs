@@ -14,8 +14,10 @@ use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, Parked, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
-use crate::telemetry::refusals::{self, Refusal, Refusals};
-use crate::telemetry::{DatabaseLabels, Exposition, Metrics};
+use crate::telemetry::{
+    DatabaseLabels, Exposition, Metrics,
+    refusals::{self, Refusal, Refusals},
+};
 
 /// Everything that a status is made from. Shared by the HTTP handlers.
 pub struct Overview<F: Fs> {

@@ -17,8 +17,10 @@ use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::TableName;
 use crate::sink::SinkError;
-use crate::telemetry::refusals::{self, Refusal};
-use crate::telemetry::{DatabaseLabels, Metrics, PeerLabels};
+use crate::telemetry::{
+    DatabaseLabels, Metrics, PeerLabels,
+    refusals::{self, Refusal},
+};
 
 /// One database's metrics, looked up once.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ pub fn recent() -> Refusals {
     lock().clone().unwrap_or_default()
 }
 
-pub(super) fn remember(refusal: Refusal) {
+pub(crate) fn remember(refusal: Refusal) {
     lock().get_or_insert_default().add(refusal);
 }
 

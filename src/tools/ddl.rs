@@ -7,7 +7,8 @@
 use std::fmt::Write;
 
 use crate::config::{Columns, Config, Database, DatabaseUrl, PostgresUrl, Rule};
-use crate::sink::{DeclaredType, PostgresSink, Sink, SqliteSink, TableName, quote};
+use crate::rule::{DeclaredType, TableName, quote};
+use crate::sink::{PostgresSink, Sink, SqliteSink};
 
 /// The schema that every Postgres database has.
 const PUBLIC: &str = "public";
