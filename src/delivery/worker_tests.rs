@@ -21,8 +21,7 @@ use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
 use crate::shutdown::{self, ShutdownTrigger};
 use crate::sink::{
-    DeadLetterFilter, ParkedLetter, ParkedRule, Refusals, Series, SinkError, SqliteEncoder, SqliteSink,
-    StoredDeadLetter, StoredOffset, Written,
+    ParkedLetter, ParkedRule, Refusals, Series, SinkError, SqliteEncoder, SqliteSink, StoredOffset, Written,
 };
 
 /// What the next calls of `write` do; the last one repeats.
@@ -169,13 +168,6 @@ impl Sink for FaultySink {
         bytes_max: usize,
     ) -> Result<Vec<ParkedLetter>, SinkError> {
         self.inner.parked_letters(bridge, rules, limit, bytes_max).await
-    }
-    async fn dead_letters(
-        &mut self,
-        bridge: &str,
-        filter: &DeadLetterFilter,
-    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
-        self.inner.dead_letters(bridge, filter).await
     }
     async fn close(&mut self) -> Result<(), SinkError> {
         self.inner.close().await

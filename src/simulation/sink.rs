@@ -12,8 +12,7 @@ use crate::message::Seq;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::{Cell, Column, ColumnType, TableSchema, Witness};
 use crate::sink::{
-    Class, ClosedTable, DeadLetterFilter, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError,
-    StoredDeadLetter, StoredOffset, Written,
+    Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError, StoredOffset, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -376,10 +375,6 @@ impl Sink for SimSink {
             payload: parked.payload.clone(),
         };
         Ok(of_rules.take(limit).map(letter).collect())
-    }
-
-    async fn dead_letters(&mut self, _: &str, _: &DeadLetterFilter) -> Result<Vec<StoredDeadLetter>, SinkError> {
-        unreachable!("the bridge itself never reads them")
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {

@@ -2,18 +2,48 @@
 
 use serde::Serialize;
 
+use super::SinkError;
 use crate::clock::Timestamp;
 
-/// Which dead letters are wanted; all conditions must hold.
+/// Which dead letters of a bridge are wanted; all conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterFilter {
-    pub id: Option<i64>,
+    pub bridge: String,
+    pub ids: Option<Vec<i64>>,
     pub rule: Option<String>,
     pub reason: Option<String>,
     /// Created at this time or later.
     pub since: Option<Timestamp>,
-    /// Newest first, at most this many.
-    pub limit: u32,
+    /// Created before this time.
+    pub until: Option<Timestamp>,
+    /// Only ids below this one.
+    pub before: Option<i64>,
+    /// Only parked messages, or only others.
+    pub parked: Option<bool>,
+}
+
+/// How much a filter finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeadLetterExtent {
+    pub letters: u64,
+    /// The greatest id; 0 if there is none.
+    pub newest: i64,
+}
+
+/// What people do with the dead letters of a database, beside the data path. The sink must be connected.
+#[allow(async_fn_in_trait)]
+pub trait DeadLetterStore {
+    /// The newest `limit`, newest first.
+    async fn dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32)
+    -> Result<Vec<StoredDeadLetter>, SinkError>;
+
+    async fn dead_letter_extent(&mut self, filter: &DeadLetterFilter) -> Result<DeadLetterExtent, SinkError>;
+
+    /// How many there are of each rule, those that no rule took left out.
+    async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError>;
+
+    /// Deletes the oldest `limit` in one transaction; how many these were.
+    async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError>;
 }
 
 /// A row of `rowbridge_dead_letters`.

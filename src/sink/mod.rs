@@ -11,7 +11,7 @@ mod written;
 
 use std::time::Duration;
 
-pub use dead_letters::{DeadLetterFilter, StoredDeadLetter};
+pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, StoredDeadLetter};
 pub use error::{Class, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
 pub use postgres::{PostgresEncoder, PostgresSink};
@@ -206,13 +206,6 @@ pub trait Sink {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<ParkedLetter>, SinkError>;
-
-    /// This bridge's dead letters that fit, newest first. Needs no migrations, only the table.
-    async fn dead_letters(
-        &mut self,
-        bridge: &str,
-        filter: &DeadLetterFilter,
-    ) -> Result<Vec<StoredDeadLetter>, SinkError>;
 
     /// Closes the connection politely. An error says what was left undone; nothing that was committed is lost by it.
     async fn close(&mut self) -> Result<(), SinkError>;

@@ -2,7 +2,7 @@
 
 use rowbridge::batch::{Batch, DeadLetter, OffsetMove};
 use rowbridge::schema::Cell;
-use rowbridge::sink::{Class, DeadLetterFilter, PostgresSink, Sink as _};
+use rowbridge::sink::{Class, DeadLetterFilter, DeadLetterStore as _, PostgresSink, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, dead_letter, describe};
 use crate::support::postgres::Postgres;
@@ -42,8 +42,11 @@ fn letter(seq: u64) -> DeadLetter {
 }
 
 async fn listed(sink: &mut PostgresSink, rule: &str) -> Vec<rowbridge::sink::StoredDeadLetter> {
-    let filter = DeadLetterFilter { rule: Some(rule.into()), limit: 10, ..DeadLetterFilter::default() };
-    sink.dead_letters(BRIDGE, &filter).await.unwrap()
+    let filter = DeadLetterFilter { bridge: BRIDGE.into(), rule: Some(rule.into()), ..DeadLetterFilter::default() };
+    let found = sink.dead_letters(&filter, 10).await.unwrap();
+    let counted = sink.dead_letters_by_rule(&filter).await.unwrap();
+    assert_eq!(counted, [(rule.to_owned(), found.len() as u64)]);
+    found
 }
 
 #[tokio::test]
@@ -120,8 +123,10 @@ async fn a_bridge_of_any_name_has_its_offset_in_every_encoding() {
         }
         let sql = "SET client_encoding = 'UTF8'; SELECT bridge, next_seq FROM rowbridge_offsets";
         assert_eq!(place.sql(sql), format!("{stored}|3"), "{encoding}");
-        let filter = DeadLetterFilter { limit: 10, ..DeadLetterFilter::default() };
-        assert_eq!(sink.dead_letters(name, &filter).await.unwrap().len(), 2, "{encoding} {name}");
+        let filter = DeadLetterFilter { bridge: name.into(), ..DeadLetterFilter::default() };
+        assert_eq!(sink.dead_letters(&filter, 10).await.unwrap().len(), 2, "{encoding} {name}");
+        assert_eq!(sink.dead_letter_extent(&filter).await.unwrap().letters, 2, "{encoding} {name}");
+        assert_eq!(sink.delete_dead_letters(&filter, 10).await.unwrap(), 2, "{encoding} {name}");
     }
 }
 

@@ -4,7 +4,7 @@
 use rowbridge::batch::DeadLetter;
 use rowbridge::message::Seq;
 use rowbridge::rule::DeclaredType;
-use rowbridge::sink::{Class, DeadLetterFilter, PostgresSink, Sink as _};
+use rowbridge::sink::{Class, DeadLetterFilter, DeadLetterStore as _, PostgresSink, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, batch_of, database, dead_letter, describe, table};
 use rowbridge::clock::Timestamp;
@@ -89,8 +89,8 @@ async fn a_schema_before_pg_catalog_changes_nothing_of_what_is_written_and_read(
     place.sql("ALTER TABLE t ALTER v TYPE int8");
     assert_eq!(sink.write(&batch_of(7, &t, &[7])).await.unwrap_err().class, Class::Row);
     assert_eq!(sink.verify(&[&t]).await.unwrap_err().class, Class::TableChanged);
-    let filter = DeadLetterFilter { since: Some(Timestamp(0)), limit: 5, ..DeadLetterFilter::default() };
-    assert_eq!(sink.dead_letters(BRIDGE, &filter).await.unwrap().len(), 1);
+    let filter = DeadLetterFilter { bridge: BRIDGE.into(), since: Some(Timestamp(0)), ..DeadLetterFilter::default() };
+    assert_eq!(sink.dead_letters(&filter, 5).await.unwrap().len(), 1);
     assert_eq!(sink.purge_dead_letters(BRIDGE, Timestamp(4_000_000_000_000_000)).await.unwrap(), 1);
     sink.close().await.unwrap();
     forget(&place, "led_astray");

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::selection::{PARKED, Selection, SelectionArgs};
-use super::store::{Extent, Store};
+use super::selection::{PARKED, SelectionArgs};
+use super::store::Store;
 use super::{Ended, broken, chosen, only, open, wrong};
 use crate::cli::EXIT_FAILED;
 use crate::cli::figures::{count, counted};
 use crate::config::{Config, Database};
-use crate::sink::SinkError;
+use crate::sink::{DeadLetterExtent, DeadLetterFilter, SinkError};
 
 /// A transaction's share: some milliseconds, as in the purge.
 const LETTERS_PER_DELETE: u32 = 1_000;
@@ -38,8 +38,8 @@ pub(crate) struct DeleteArgs {
 struct Work<'a> {
     database: &'a Database,
     store: Store,
-    selection: Selection,
-    extent: Extent,
+    selection: DeadLetterFilter,
+    extent: DeadLetterExtent,
     /// How many of these are parked, and how many parked ones stay although they were selected.
     parked: u64,
     spared: u64,
@@ -70,7 +70,7 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
     if !arguments.yes {
         ask(&works)?;
     }
-    for work in works {
+    for mut work in works {
         let deleted = work.run().await.map_err(|error| broken(&error))?;
         say!("{} deleted from database {}", counted(deleted, "dead letter"), work.database.name);
         work.store.close().await;
@@ -98,15 +98,15 @@ async fn plan<'a>(
     config: &Config,
     arguments: &DeleteArgs,
     database: &'a Database,
-    store: Store,
+    mut store: Store,
 ) -> Result<Work<'a>, SinkError> {
     let ids = (!arguments.ids.is_empty()).then(|| arguments.ids.clone());
-    let all = Selection { ids, ..arguments.selection.of_bridge(&config.bridge) };
-    let parked = store.extent(&Selection { parked: Some(true), ..all.clone() }).await?.letters;
-    let selection = Selection { parked: if arguments.parked { None } else { Some(false) }, ..all };
+    let all = DeadLetterFilter { ids, ..arguments.selection.of_bridge(&config.bridge) };
+    let parked = store.extent(&DeadLetterFilter { parked: Some(true), ..all.clone() }).await?.letters;
+    let selection = DeadLetterFilter { parked: if arguments.parked { None } else { Some(false) }, ..all };
     let extent = store.extent(&selection).await?;
     // What comes from now on was not seen by whoever agreed.
-    let selection = Selection { before: extent.newest.checked_add(1), ..selection };
+    let selection = DeadLetterFilter { before: extent.newest.checked_add(1), ..selection };
     let (parked, spared) = if arguments.parked { (parked, 0) } else { (0, parked) };
     Ok(Work { database, store, selection, extent, parked, spared })
 }
@@ -138,7 +138,7 @@ fn ask(works: &[Work<'_>]) -> Result<(), Ended> {
 
 impl Work<'_> {
     /// Deletes until nothing of it is left; how many these were.
-    async fn run(&self) -> Result<u64, SinkError> {
+    async fn run(&mut self) -> Result<u64, SinkError> {
         let shows_progress = io::stderr().is_terminal() && self.extent.letters > u64::from(LETTERS_PER_DELETE);
         let mut deleted = 0;
         loop {

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::selection::{PARKED, Selection, SelectionArgs};
+use super::selection::{PARKED, SelectionArgs};
 use super::store::Store;
 use super::{Ended, broken, chosen, only, open};
 use crate::cli::EXIT_FAILED;
 use crate::cli::figures::{count, counted, plain};
 use crate::config::{Config, Database};
-use crate::sink::{SinkError, StoredDeadLetter};
+use crate::sink::{DeadLetterFilter, SinkError, StoredDeadLetter};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -53,8 +53,8 @@ pub(super) async fn list(config: &Config, arguments: &ListArgs) -> Result<ExitCo
         None => chosen(config, "list", name)?,
     };
     let mut is_empty = true;
-    for (database, store) in open(config, "list", databases, &arguments.selection).await? {
-        let pages = pages(config, &store, arguments).await.map_err(|error| broken(&error))?;
+    for (database, mut store) in open(config, "list", databases, &arguments.selection).await? {
+        let pages = pages(config, &mut store, arguments).await.map_err(|error| broken(&error))?;
         store.close().await;
         is_empty &= pages.iter().all(|page| page.letters.is_empty());
         if arguments.json {
@@ -70,10 +70,10 @@ pub(super) async fn list(config: &Config, arguments: &ListArgs) -> Result<ExitCo
 }
 
 /// Dead letters, and parked messages.
-async fn pages(config: &Config, store: &Store, arguments: &ListArgs) -> Result<[Page; 2], SinkError> {
+async fn pages(config: &Config, store: &mut Store, arguments: &ListArgs) -> Result<[Page; 2], SinkError> {
     let mut pages = [(); 2].map(|()| Page { letters: Vec::new(), total: 0 });
     for (page, parked) in pages.iter_mut().zip([false, true]) {
-        let selection = Selection {
+        let selection = DeadLetterFilter {
             before: arguments.before,
             parked: Some(parked),
             ..arguments.selection.of_bridge(&config.bridge)
@@ -120,8 +120,9 @@ fn print_line(letter: &StoredDeadLetter) {
 
 pub(super) async fn show(config: &Config, arguments: &ShowArgs) -> Result<ExitCode, Ended> {
     let database = only(config, "show", arguments.database.as_deref(), "numbers are counted in each")?;
-    let selection = Selection { ids: Some(vec![arguments.id]), ..SelectionArgs::default().of_bridge(&config.bridge) };
-    let store = Store::open(database).await.map_err(|error| broken(&error))?;
+    let selection =
+        DeadLetterFilter { ids: Some(vec![arguments.id]), ..SelectionArgs::default().of_bridge(&config.bridge) };
+    let mut store = Store::open(database).await.map_err(|error| broken(&error))?;
     let letters = store.page(&selection, 1).await.map_err(|error| broken(&error))?;
     store.close().await;
     let Some(letter) = letters.first() else {

@@ -128,9 +128,9 @@ async fn open<'a>(
     // Letters of a rule that was renamed or removed stay.
     let all = SelectionArgs::default().of_bridge(&config.bridge);
     let mut names: Vec<String> = config.rules.iter().map(|rule| rule.name.to_string()).collect();
-    for (_, store) in &stores {
+    for (_, store) in &mut stores {
         let counts = store.rules(&all).await.map_err(|error| broken(&error))?;
-        names.extend(counts.into_iter().map(|count| count.rule));
+        names.extend(counts.into_iter().map(|(rule, _)| rule));
     }
     if names.iter().any(|name| name == rule) {
         eprintln!("rowbridge dead-letters {command}: the rule {rule} is not in the configuration any more");

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::clock::{self, Timestamp};
 use crate::config;
+use crate::sink::DeadLetterFilter;
 
 /// The reason of parked messages.
 pub(super) const PARKED: &str = "table";
@@ -27,30 +28,15 @@ pub(super) struct SelectionArgs {
     pub(super) until: Option<Timestamp>,
 }
 
-/// What is asked of a database; all conditions must hold.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Selection {
-    pub(super) bridge: String,
-    pub(super) ids: Option<Vec<i64>>,
-    pub(super) rule: Option<String>,
-    pub(super) reason: Option<String>,
-    pub(super) since: Option<Timestamp>,
-    pub(super) until: Option<Timestamp>,
-    /// Only ids below this one.
-    pub(super) before: Option<i64>,
-    /// Only parked messages, or only others.
-    pub(super) parked: Option<bool>,
-}
-
 impl SelectionArgs {
-    pub(super) fn of_bridge(&self, bridge: &str) -> Selection {
-        Selection {
+    pub(super) fn of_bridge(&self, bridge: &str) -> DeadLetterFilter {
+        DeadLetterFilter {
             bridge: bridge.to_owned(),
             rule: self.rule.clone(),
             reason: self.reason.clone(),
             since: self.since,
             until: self.until,
-            ..Selection::default()
+            ..DeadLetterFilter::default()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters read back, for people.
+//! Dead letters read back and deleted, for people.
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
@@ -7,46 +7,124 @@ use super::dead_letters::rewrite_strings;
 use super::server;
 use super::session::Session;
 use super::transaction::Sql;
-use crate::sink::{DeadLetterFilter, SinkError, StoredDeadLetter, escape};
+use crate::clock::Timestamp;
+use crate::sink::{DeadLetterExtent, DeadLetterFilter, SinkError, StoredDeadLetter, escape};
 
-const DOING: &str = "reading dead letters";
+const READING: &str = "reading dead letters";
+const DELETING: &str = "deleting dead letters";
 
-/// Those that fit, newest first.
-pub(super) async fn dead_letters(
+const SELECTED: &str = "bridge OPERATOR(pg_catalog.=) $1 AND ($2 IS NULL OR id OPERATOR(pg_catalog.=) ANY($2)) \
+                        AND ($3 IS NULL OR rule OPERATOR(pg_catalog.=) ANY($3)) \
+                        AND ($4 IS NULL OR reason OPERATOR(pg_catalog.=) $4) \
+                        AND ($5 IS NULL OR created_at OPERATOR(pg_catalog.>=) \
+                        pg_catalog.to_timestamp($5::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000)) \
+                        AND ($6 IS NULL OR created_at OPERATOR(pg_catalog.<) \
+                        pg_catalog.to_timestamp($6::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000)) \
+                        AND ($7 IS NULL OR id OPERATOR(pg_catalog.<) $7) \
+                        AND ($8 IS NULL OR (reason OPERATOR(pg_catalog.=) 'table') OPERATOR(pg_catalog.=) $8)";
+
+/// The newest `limit`, newest first.
+pub(super) async fn page(
     session: &Session,
     sql: &Sql,
-    bridge: &str,
     filter: &DeadLetterFilter,
+    limit: u32,
 ) -> Result<Vec<StoredDeadLetter>, SinkError> {
     const UTC: &str = "at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'";
-    const EQUAL: &str = "OPERATOR(pg_catalog.=)";
     let query = format!(
-        "SELECT id, rule, seq, pg_catalog.to_char(received_at {UTC}), topic, qos, retain, properties::pg_catalog.text, payload,
-                reason, error, attempts, pg_catalog.to_char(created_at {UTC})
-         FROM {}
-         WHERE bridge {EQUAL} $1 AND ($2 IS NULL OR id {EQUAL} $2) AND ($3 IS NULL OR rule {EQUAL} ANY($3))
-           AND ($4 IS NULL OR reason {EQUAL} $4) AND ($5 IS NULL OR created_at OPERATOR(pg_catalog.>=)
-               pg_catalog.to_timestamp($5::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000))
-         ORDER BY id DESC LIMIT $6",
+        "SELECT id, rule, seq, pg_catalog.to_char(received_at {UTC}), topic, qos, retain, properties::pg_catalog.text, \
+         payload, reason, error, attempts, pg_catalog.to_char(created_at {UTC}) \
+         FROM {} WHERE {SELECTED} ORDER BY id DESC LIMIT $9",
         sql.dead_letters
     );
-    session.settle_bridge(bridge).await?;
-    let bridge = session.bridge(bridge);
+    read(session, READING, select(session, READING, &query, filter, Some(limit)).await?, letter)
+}
+
+pub(super) async fn extent(
+    session: &Session,
+    sql: &Sql,
+    filter: &DeadLetterFilter,
+) -> Result<DeadLetterExtent, SinkError> {
+    let query = format!(
+        "SELECT pg_catalog.count(*), COALESCE(pg_catalog.max(id), 0) FROM {} WHERE {SELECTED} AND $9 IS NULL",
+        sql.dead_letters
+    );
+    let extent =
+        |row: &Row| Ok(DeadLetterExtent { letters: row.try_get::<_, i64>(0)?.unsigned_abs(), newest: row.try_get(1)? });
+    let found = read(session, READING, select(session, READING, &query, filter, None).await?, extent)?;
+    Ok(found.first().copied().unwrap_or_default())
+}
+
+pub(super) async fn by_rule(
+    session: &Session,
+    sql: &Sql,
+    filter: &DeadLetterFilter,
+) -> Result<Vec<(String, u64)>, SinkError> {
+    let query = format!(
+        "SELECT rule, pg_catalog.count(*) FROM {} WHERE {SELECTED} AND $9 IS NULL AND rule IS NOT NULL GROUP BY rule \
+         ORDER BY rule",
+        sql.dead_letters
+    );
+    let count = |row: &Row| Ok((decoded(row.try_get(0)?), row.try_get::<_, i64>(1)?.unsigned_abs()));
+    read(session, READING, select(session, READING, &query, filter, None).await?, count)
+}
+
+pub(super) async fn delete(
+    session: &Session,
+    sql: &Sql,
+    filter: &DeadLetterFilter,
+    limit: u32,
+) -> Result<u64, SinkError> {
+    // A statement is a transaction.
+    let statement = format!(
+        "WITH gone AS (DELETE FROM {0} WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM {0} WHERE {SELECTED} \
+         ORDER BY id LIMIT $9)) RETURNING 1) SELECT pg_catalog.count(*) FROM gone",
+        sql.dead_letters
+    );
+    let rows = select(session, DELETING, &statement, filter, Some(limit)).await?;
+    let counts = read(session, DELETING, rows, |row| row.try_get::<_, i64>(0))?;
+    Ok(counts.first().map_or(0, |count| count.unsigned_abs()))
+}
+
+/// The rows of a statement with [`SELECTED`] in it, and $9.
+async fn select(
+    session: &Session,
+    doing: &'static str,
+    query: &str,
+    filter: &DeadLetterFilter,
+    limit: Option<u32>,
+) -> Result<Vec<Row>, SinkError> {
+    session.settle_bridge(&filter.bridge).await?;
+    let bridge = session.bridge(&filter.bridge);
     let rules = match &filter.rule {
         Some(rule) => Some(stored_forms(session, rule).await?),
         None => None,
     };
-    let (since, limit) = (filter.since.map(|time| time.as_micros()), i64::from(filter.limit));
-    let parameters = [
-        (&bridge as &(dyn ToSql + Sync), Type::TEXT),
-        (&filter.id, Type::INT8),
+    let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
+    let (since, until) = (micros(filter.since), micros(filter.until));
+
+    let limit = limit.map(i64::from);
+    let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
+        (&bridge, Type::TEXT),
+        (&filter.ids, Type::INT8_ARRAY),
         (&rules, Type::TEXT_ARRAY),
         (&filter.reason, Type::TEXT),
         (&since, Type::INT8),
+        (&until, Type::INT8),
+        (&filter.before, Type::INT8),
+        (&filter.parked, Type::BOOL),
         (&limit, Type::INT8),
     ];
-    let rows = session.wait(1, DOING, session.client().query_typed(&query, &parameters)).await?;
-    rows.iter().map(|row| letter(row).map_err(|error| session.explain(&error, DOING))).collect()
+    session.wait(1, doing, session.client().query_typed(query, &parameters)).await
+}
+
+fn read<T>(
+    session: &Session,
+    doing: &'static str,
+    rows: Vec<Row>,
+    one: impl Fn(&Row) -> Result<T, Error>,
+) -> Result<Vec<T>, SinkError> {
+    rows.iter().map(|row| one(row).map_err(|error| session.explain(&error, doing))).collect()
 }
 
 /// A rule's name as it may stand in the table: escaped, or as it is where the database holds it.

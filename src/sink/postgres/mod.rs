@@ -49,8 +49,8 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
-    Class, DeadLetterFilter, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError, StoredDeadLetter,
-    StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, ParkedLetter, ParkedRule, Refusals, Series, Sink,
+    SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -105,11 +105,6 @@ impl PostgresSink {
     /// The steps that make Rowbridge's own tables, in order, to be run in the schema that the configuration names.
     pub fn migrations() -> &'static [&'static str] {
         migrate::STEPS
-    }
-
-    /// The dead-letter table as a statement names it.
-    pub fn dead_letters_table(&self) -> &str {
-        &self.sql.dead_letters
     }
 
     /// Runs `work` on the session, which is kept unless the connection is in doubt.
@@ -328,18 +323,32 @@ impl Sink for PostgresSink {
         self.run(async |session, sql| parked::letters(session, sql, bridge, rules, limit, bytes_max).await).await
     }
 
-    async fn dead_letters(
-        &mut self,
-        bridge: &str,
-        filter: &DeadLetterFilter,
-    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
-        self.run(async |session, sql| letters::dead_letters(session, sql, bridge, filter).await).await
-    }
-
     async fn close(&mut self) -> Result<(), SinkError> {
         if let Some(session) = self.session.take() {
             session.close().await;
         }
         Ok(())
+    }
+}
+
+impl DeadLetterStore for PostgresSink {
+    async fn dead_letters(
+        &mut self,
+        filter: &DeadLetterFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
+        self.run(async |session, sql| letters::page(session, sql, filter, limit).await).await
+    }
+
+    async fn dead_letter_extent(&mut self, filter: &DeadLetterFilter) -> Result<DeadLetterExtent, SinkError> {
+        self.run(async |session, sql| letters::extent(session, sql, filter).await).await
+    }
+
+    async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
+        self.run(async |session, sql| letters::by_rule(session, sql, filter).await).await
+    }
+
+    async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {
+        self.run(async |session, sql| letters::delete(session, sql, filter, limit).await).await
     }
 }

@@ -1,31 +1,85 @@
-//! Dead letters read back, for people.
+//! Dead letters read back and deleted, for people.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row};
 
 use super::codes::{Moment, sink_error};
 use super::time_text::own_timestamp;
-use crate::sink::{DeadLetterFilter, SinkError, StoredDeadLetter};
+use crate::sink::{DeadLetterExtent, DeadLetterFilter, SinkError, StoredDeadLetter};
 
-const SELECT: &str =
-    "SELECT id, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, attempts,
-           created_at
-    FROM rowbridge_dead_letters
-    WHERE bridge = ?1 AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR rule = ?3) AND (?4 IS NULL OR reason = ?4)
-      AND (?5 IS NULL OR created_at >= ?5)
-    ORDER BY id DESC LIMIT ?6";
+const READING: &str = "cannot read rowbridge_dead_letters";
 
-/// Those that fit, newest first.
-pub(super) fn dead_letters(
+const SELECTED: &str = "bridge = ?1 AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2)))
+    AND (?3 IS NULL OR rule = ?3) AND (?4 IS NULL OR reason = ?4) AND (?5 IS NULL OR created_at >= ?5)
+    AND (?6 IS NULL OR created_at < ?6) AND (?7 IS NULL OR id < ?7) AND (?8 IS NULL OR (reason = 'table') = ?8)";
+
+/// The newest `limit`, newest first.
+pub(super) fn page(
     connection: &Connection,
-    bridge: &str,
     filter: &DeadLetterFilter,
+    limit: u32,
 ) -> Result<Vec<StoredDeadLetter>, SinkError> {
-    let failed = |error: rusqlite::Error| sink_error("cannot read rowbridge_dead_letters", &error, Moment::Elsewhere);
-    let mut statement = connection.prepare(SELECT).map_err(failed)?;
-    let since = filter.since.map(own_timestamp);
-    let parameters = params![bridge, filter.id, filter.rule, filter.reason, since, filter.limit];
-    let letters = statement.query_map(parameters, letter).map_err(failed)?;
-    letters.collect::<Result<_, _>>().map_err(failed)
+    let query = format!(
+        "SELECT id, rule, seq, received_at, topic, qos, retain, properties, payload, reason, error, attempts, created_at
+         FROM rowbridge_dead_letters WHERE {SELECTED} ORDER BY id DESC LIMIT ?9"
+    );
+    all(connection, &query, parameters(filter, Some(limit)), letter)
+}
+
+pub(super) fn extent(connection: &Connection, filter: &DeadLetterFilter) -> Result<DeadLetterExtent, SinkError> {
+    let query =
+        format!("SELECT count(*), ifnull(max(id), 0) FROM rowbridge_dead_letters WHERE {SELECTED} AND ?9 IS NULL");
+    let extent =
+        |row: &Row<'_>| Ok(DeadLetterExtent { letters: row.get::<_, i64>(0)?.unsigned_abs(), newest: row.get(1)? });
+    let found = all(connection, &query, parameters(filter, None), extent)?;
+    Ok(found.first().copied().unwrap_or_default())
+}
+
+pub(super) fn by_rule(connection: &Connection, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
+    let query = format!(
+        "SELECT rule, count(*) FROM rowbridge_dead_letters WHERE {SELECTED} AND ?9 IS NULL AND rule IS NOT NULL
+         GROUP BY rule ORDER BY rule"
+    );
+    let count = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    all(connection, &query, parameters(filter, None), count)
+}
+
+pub(super) fn delete(connection: &Connection, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {
+    const DELETING: &str = "cannot delete from rowbridge_dead_letters";
+    let statement = format!(
+        "DELETE FROM rowbridge_dead_letters
+         WHERE id IN (SELECT id FROM rowbridge_dead_letters WHERE {SELECTED} ORDER BY id LIMIT ?9)"
+    );
+    let deleted = connection.execute(&statement, parameters(filter, Some(limit)));
+    deleted.map(|count| count as u64).map_err(|error| sink_error(DELETING, &error, Moment::Elsewhere))
+}
+
+fn all<T>(
+    connection: &Connection,
+    query: &str,
+    parameters: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, SinkError> {
+    let failed = |error: rusqlite::Error| sink_error(READING, &error, Moment::Elsewhere);
+    let mut statement = connection.prepare(query).map_err(failed)?;
+    let rows = statement.query_map(parameters, read).map_err(failed)?;
+    rows.collect::<Result<_, _>>().map_err(failed)
+}
+
+/// The parameters of [`SELECTED`], and ?9.
+fn parameters(filter: &DeadLetterFilter, limit: Option<u32>) -> impl Params {
+    let DeadLetterFilter { bridge, ids, rule, reason, since, until, before, parked } = filter.clone();
+    let ids = ids.map(|ids| serde_json::Value::from(ids).to_string());
+    rusqlite::params_from_iter([
+        rusqlite::types::Value::from(bridge),
+        ids.into(),
+        rule.into(),
+        reason.into(),
+        since.map(own_timestamp).into(),
+        until.map(own_timestamp).into(),
+        before.into(),
+        parked.into(),
+        limit.map(i64::from).into(),
+    ])
 }
 
 fn letter(row: &Row<'_>) -> rusqlite::Result<StoredDeadLetter> {

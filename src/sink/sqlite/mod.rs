@@ -34,8 +34,8 @@ use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
-    Class, DeadLetterFilter, ParkedLetter, ParkedRule, Refusals, Series, Sink, SinkError, StoredDeadLetter,
-    StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, ParkedLetter, ParkedRule, Refusals, Series, Sink,
+    SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -94,11 +94,6 @@ impl SqliteSink {
     /// Shows the size of the write-ahead log's file in `gauge`.
     pub fn measured_by(self, gauge: Gauge) -> SqliteSink {
         SqliteSink { log_bytes: gauge, ..self }
-    }
-
-    /// The open file, for commands that people type.
-    pub fn connection(&self) -> Option<&Connection> {
-        self.open.as_ref().map(|open| &open.connection)
     }
 
     /// As [`SqliteSink::with_open`], for what needs the connection alone.
@@ -271,19 +266,33 @@ impl Sink for SqliteSink {
         self.with_connection(|connection| parked::letters(connection, bridge, rules, limit, bytes_max))
     }
 
-    async fn dead_letters(
-        &mut self,
-        bridge: &str,
-        filter: &DeadLetterFilter,
-    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
-        self.with_connection(|connection| letters::dead_letters(connection, bridge, filter))
-    }
-
     async fn close(&mut self) -> Result<(), SinkError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let copied = open.settle_log();
         // The last connection of all removes the log.
         open.close().map_err(|(_, error)| error).and(copied)
+    }
+}
+
+impl DeadLetterStore for SqliteSink {
+    async fn dead_letters(
+        &mut self,
+        filter: &DeadLetterFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
+        self.with_connection(|connection| letters::page(connection, filter, limit))
+    }
+
+    async fn dead_letter_extent(&mut self, filter: &DeadLetterFilter) -> Result<DeadLetterExtent, SinkError> {
+        self.with_connection(|connection| letters::extent(connection, filter))
+    }
+
+    async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
+        self.with_connection(|connection| letters::by_rule(connection, filter))
+    }
+
+    async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {
+        self.with_connection(|connection| letters::delete(connection, filter, limit))
     }
 }
 

@@ -1,32 +1,15 @@
 //! The dead letters of one database, for people: what the data path has no need of.
 
-mod postgres;
-mod sqlite;
-
 use crate::config::{Database, DatabaseUrl};
-use crate::sink::{Class, PostgresSink, Sink, SinkError, SqliteSink, StoredDeadLetter};
-
-use super::selection::Selection;
+use crate::sink::{
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, PostgresSink, Sink, SinkError, SqliteSink,
+    StoredDeadLetter,
+};
 
 /// A connected database.
 pub(super) enum Store {
     Sqlite(Box<SqliteSink>),
     Postgres(Box<PostgresSink>),
-}
-
-/// What a selection holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Extent {
-    pub(super) letters: u64,
-    /// The greatest id; 0 if there is none.
-    pub(super) newest: i64,
-}
-
-/// Parked messages of one rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RuleCount {
-    pub(super) rule: String,
-    pub(super) letters: u64,
 }
 
 impl Store {
@@ -53,33 +36,37 @@ impl Store {
     }
 
     /// The newest `limit` of the selection, newest first.
-    pub(super) async fn page(&self, selection: &Selection, limit: u32) -> Result<Vec<StoredDeadLetter>, SinkError> {
+    pub(super) async fn page(
+        &mut self,
+        filter: &DeadLetterFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
         match self {
-            Store::Sqlite(sink) => sqlite::page(sink, selection, limit),
-            Store::Postgres(sink) => postgres::page(sink, selection, limit).await,
+            Store::Sqlite(sink) => sink.dead_letters(filter, limit).await,
+            Store::Postgres(sink) => sink.dead_letters(filter, limit).await,
         }
     }
 
-    pub(super) async fn extent(&self, selection: &Selection) -> Result<Extent, SinkError> {
+    pub(super) async fn extent(&mut self, filter: &DeadLetterFilter) -> Result<DeadLetterExtent, SinkError> {
         match self {
-            Store::Sqlite(sink) => sqlite::extent(sink, selection),
-            Store::Postgres(sink) => postgres::extent(sink, selection).await,
+            Store::Sqlite(sink) => sink.dead_letter_extent(filter).await,
+            Store::Postgres(sink) => sink.dead_letter_extent(filter).await,
         }
     }
 
     /// The selection's letters by rule, those that no rule took left out.
-    pub(super) async fn rules(&self, selection: &Selection) -> Result<Vec<RuleCount>, SinkError> {
+    pub(super) async fn rules(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
         match self {
-            Store::Sqlite(sink) => sqlite::rules(sink, selection),
-            Store::Postgres(sink) => postgres::rules(sink, selection).await,
+            Store::Sqlite(sink) => sink.dead_letters_by_rule(filter).await,
+            Store::Postgres(sink) => sink.dead_letters_by_rule(filter).await,
         }
     }
 
     /// Deletes the oldest `limit` of the selection in one transaction; how many these were.
-    pub(super) async fn delete(&self, selection: &Selection, limit: u32) -> Result<u64, SinkError> {
+    pub(super) async fn delete(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {
         match self {
-            Store::Sqlite(sink) => sqlite::delete(sink, selection, limit),
-            Store::Postgres(sink) => postgres::delete(sink, selection, limit).await,
+            Store::Sqlite(sink) => sink.delete_dead_letters(filter, limit).await,
+            Store::Postgres(sink) => sink.delete_dead_letters(filter, limit).await,
         }
     }
 
@@ -89,14 +76,5 @@ impl Store {
             Store::Sqlite(sink) => sink.close().await,
             Store::Postgres(sink) => sink.close().await,
         };
-    }
-}
-
-fn failed(doing: &str, error: &dyn std::fmt::Display) -> SinkError {
-    SinkError {
-        class: Class::Table,
-        code: "dead_letters".to_owned(),
-        message: format!("{doing}: {error}"),
-        advice: "run the bridge once, which makes the table, and see that its user may use it",
     }
 }
