@@ -239,6 +239,8 @@ fn what_is_parked_survives_a_restart_and_a_kill_in_the_midst_of_going_in() {
         stage.bridge.start();
         stage.publish(100);
         stage.wait_parked(500);
+        let parked = Stage::parked(&stage.bridge)[0].clone();
+        assert!(parked["mend"].as_str().is_some_and(|sql| sql.contains("CREATE TABLE")), "{engine}: {parked}");
         stage.make("bad");
         for wanted in [1, 150, 300] {
             stage.bridge.wait_alive("some are in", |_| {

@@ -264,7 +264,7 @@ impl<F: Fs> Overview<F> {
             rule: parked.rule.to_string(),
             table: parked.table.clone(),
             reason: parked.reason.clone(),
-            mend: self.observer.mend(database, parked),
+            mend: parked.mend.clone(),
             since: parked.since.to_string(),
             messages: tally.parked.max(0).unsigned_abs(),
         }

@@ -17,7 +17,7 @@ use super::backoff::Backoff;
 use super::gather::Gatherer;
 use super::prepare;
 use super::state::Parked;
-use super::stop::{BadTable, Hold, Stop};
+use super::stop::{BadTable, Defect, Hold, Stop};
 use super::worker::Worker;
 use crate::batch::RowEncoder;
 use crate::clock::{self, Timestamp};
@@ -52,6 +52,7 @@ pub(super) struct ParkedTable {
     /// Indexes of all rules that write to it.
     pub(super) rules: Vec<usize>,
     pub(super) reason: Arc<str>,
+    mend: Option<String>,
     since: Timestamp,
     /// When it is looked at; `None` while it takes rows, as far as is known.
     look_at: Option<Instant>,
@@ -109,8 +110,8 @@ impl Parking {
             }
             self.held.remove(&bad.name);
             if !self.is_parked(&bad.name) {
-                self.add(&bad.name, rules, clock::now(), Arc::from(bad.reason.as_str()));
-                self.still_bad(self.tables.len() - 1, &bad.reason);
+                self.add(&bad.name, rules, clock::now(), bad.defect.reason.as_str().into());
+                self.still_bad(self.tables.len() - 1, &bad.defect);
                 parked.push(bad.clone());
             }
         }
@@ -123,6 +124,7 @@ impl Parking {
             name: name.clone(),
             rules,
             reason,
+            mend: None,
             since,
             look_at: None,
             backoff: Backoff::new(LOOK_MIN.min(self.look_max), LOOK_MAX.min(self.look_max)),
@@ -150,9 +152,10 @@ impl Parking {
     }
 
     /// The table does not take rows yet.
-    pub(super) fn still_bad(&mut self, index: usize, reason: &str) {
+    pub(super) fn still_bad(&mut self, index: usize, defect: &Defect) {
         let table = &mut self.tables[index];
-        table.reason = reason.into();
+        table.reason = defect.reason.as_str().into();
+        table.mend.clone_from(&defect.mend);
         table.look_at = Some(Instant::now() + table.backoff.next_wait());
         table.replayed = 0;
     }
@@ -196,7 +199,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             if let Some(index) = self.parking.tables.iter().position(|table| table.name == fault.name) {
                 // A look that is yet to come stays where it is.
                 if self.parking.tables[index].is_mended() {
-                    self.parking.still_bad(index, &fault.reason);
+                    self.parking.still_bad(index, &fault.defect);
                 }
             }
         }
@@ -214,6 +217,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 rule: Arc::clone(&self.setup.rules[rule].name),
                 table: table.name.to_string(),
                 reason: table.reason.to_string(),
+                mend: table.mend.clone(),
                 since: table.since,
             }));
         }
@@ -246,8 +250,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 self.parking.tables[index].look_at = None;
                 Ok(true)
             }
-            Err(Stop::Hold(Hold { reason, .. })) => {
-                self.not_mended(index, &reason);
+            Err(Stop::Hold(Hold { reason, mend, .. })) => {
+                self.not_mended(index, &Defect { reason, mend });
                 Ok(false)
             }
             Err(stop) => Err(stop),
@@ -255,13 +259,13 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     }
 
     /// The table was tried again in vain.
-    pub(super) fn not_mended(&mut self, index: usize, reason: &str) {
-        self.parking.still_bad(index, reason);
+    pub(super) fn not_mended(&mut self, index: usize, defect: &Defect) {
+        self.parking.still_bad(index, defect);
         let messages = self.parked_messages(index);
         let table = &mut self.parking.tables[index];
         if Instant::now() >= table.reminder_due {
             table.reminder_due = Instant::now() + REMINDER;
-            events::table_still_parked(&self.setup.database.name, &table.name, reason, messages);
+            events::table_still_parked(&self.setup.database.name, &table.name, &defect.reason, messages);
         }
     }
 

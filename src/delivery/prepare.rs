@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::stop::{BadTable, Hold, Stop, in_one_line, mend};
+use super::stop::{BadTable, Defect, Hold, Stop, in_one_line, mend};
 use crate::config::{Columns, Rule};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
@@ -36,33 +36,27 @@ pub(super) async fn compile<S: Sink>(
             }
         }
     };
-    let (parked, new): (Vec<_>, Vec<_>) = faults.0.into_iter().partition(|(bad, _)| is_parked(&bad.name));
+    let (parked, new): (Vec<_>, Vec<_>) = faults.0.into_iter().partition(|bad| is_parked(&bad.name));
     if new.is_empty() {
-        return Ok((mapper, parked.into_iter().map(|(bad, _)| bad).collect()));
+        return Ok((mapper, parked));
     }
-    let mends: Vec<String> = new.iter().flat_map(|(_, mends)| mends.iter().cloned()).collect();
-    let reasons: Vec<&str> = new.iter().map(|(bad, _)| bad.reason.as_str()).collect();
-    let reason = reasons.join("; ");
-    let mend = (!mends.is_empty()).then(|| mends.join("\n"));
-    let tables = new.into_iter().map(|(bad, _)| bad).collect();
-    Err(Stop::Hold(Hold { reason, mend, tables, at: None }))
+    Err(Stop::Hold(Hold::of(new)))
 }
 
 /// What is wrong, by table, and what would mend it.
 #[derive(Default)]
-struct Faults(Vec<(BadTable, Vec<String>)>);
+struct Faults(Vec<BadTable>);
 
 impl Faults {
     fn add(&mut self, table: &TableName, reason: String, mend: Option<String>) {
-        match self.0.iter_mut().find(|(bad, _)| bad.name == *table) {
-            Some((bad, mends)) => {
-                bad.reason = format!("{}; {reason}", bad.reason);
-                mends.extend(mend);
-            }
-            None => {
-                self.0.push((BadTable { name: table.clone(), reason, at_compile: true }, mend.into_iter().collect()));
-            }
-        }
+        let Some(bad) = self.0.iter_mut().find(|bad| bad.name == *table) else {
+            self.0.push(BadTable { name: table.clone(), defect: Defect { reason, mend }, at_compile: true });
+            return;
+        };
+        let defect = &mut bad.defect;
+        defect.reason = format!("{}; {reason}", defect.reason);
+        let mends: Vec<String> = defect.mend.take().into_iter().chain(mend).collect();
+        defect.mend = (!mends.is_empty()).then(|| mends.join("\n"));
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::gather::Gatherer;
 use super::parking::PROGRESS;
-use super::stop::{Stop, in_one_line};
+use super::stop::{Defect, Stop, in_one_line};
 use super::worker::Worker;
 use crate::delivery::events;
 use crate::journal::Fs;
@@ -24,7 +24,7 @@ const BATCHES_IN_A_ROW: usize = 4;
 enum Attempt {
     Written(Written),
     /// The table does not take the first of them: why.
-    NotMended(String),
+    NotMended(Defect),
     /// The first so many may go in.
     Fewer(usize),
 }
@@ -70,9 +70,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 break;
             }
         }
-        let halted = halted.map(|halt| halt.reason());
         if gatherer.batch.released.is_empty() {
-            self.not_mended(index, &halted.unwrap_or_default());
+            self.not_mended(index, &halted.as_ref().map(Defect::from).unwrap_or_default());
             self.tell_parked();
             return Ok(false);
         }
@@ -97,8 +96,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 self.parking.tables[index].limit = count.max(1);
                 Ok(true)
             }
-            Ok(Attempt::NotMended(reason)) => {
-                self.not_mended(index, &reason);
+            Ok(Attempt::NotMended(defect)) => {
+                self.not_mended(index, &defect);
                 self.tell_parked();
                 Ok(false)
             }
@@ -127,14 +126,14 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             self.look_again(gatherer, &error).await?;
             if error.class != Class::Table && !self.may_be_a_row(&error, Seq(letters[0].id.unsigned_abs())) {
                 return match error.class {
-                    Class::RowOrTransient => Ok(Attempt::NotMended(in_one_line(&error))),
+                    Class::RowOrTransient => Ok(Attempt::NotMended(Defect::from(&error))),
                     _ => Err(error.into()),
                 };
             }
             let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
             if let Some(first) = closed.into_iter().min_by_key(|closed| closed.unit) {
                 return Ok(match sources[first.unit] {
-                    0 => Attempt::NotMended(in_one_line(&first.error)),
+                    0 => Attempt::NotMended(Defect::from(&first.error)),
                     before => Attempt::Fewer(before),
                 });
             }
@@ -145,7 +144,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     }
                     Err(again) if again.class == Class::Row => refusals = all_refused(gatherer, &again),
                     Err(again) if again.class.may_be_a_row() || again.class == Class::Table => {
-                        return Ok(Attempt::NotMended(in_one_line(&again)));
+                        return Ok(Attempt::NotMended(Defect::from(&again)));
                     }
                     written => return Ok(Attempt::Written(written?)),
                 }
@@ -155,7 +154,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 // It was read to be mapped.
                 let Ok(message) = letters[at].message() else { continue };
                 if let Err(halt) = gatherer.refuse(refusal, &message, attempts, &mut self.account) {
-                    return Ok(if at > 0 { Attempt::Fewer(at) } else { Attempt::NotMended(halt.reason()) });
+                    return Ok(if at > 0 { Attempt::Fewer(at) } else { Attempt::NotMended(Defect::from(&halt)) });
                 }
             }
             crash_point!("delivery.replay.refusing");

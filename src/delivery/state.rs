@@ -22,6 +22,8 @@ pub struct Parked {
     pub table: String,
     /// What is wrong with the table.
     pub reason: String,
+    /// SQL or configuration that would mend it.
+    pub mend: Option<String>,
     pub since: Timestamp,
 }
 

@@ -53,12 +53,36 @@ pub(super) struct Hold {
     pub at: Option<(Seq, Arc<str>)>,
 }
 
+impl Hold {
+    /// For what is wrong with these tables.
+    pub(super) fn of(tables: Vec<BadTable>) -> Hold {
+        let reasons: Vec<&str> = tables.iter().map(|bad| bad.defect.reason.as_str()).collect();
+        let mends: Vec<&str> = tables.iter().filter_map(|bad| bad.defect.mend.as_deref()).collect();
+        let mend = (!mends.is_empty()).then(|| mends.join("\n"));
+        Hold { reason: reasons.join("; "), mend, tables, at: None }
+    }
+}
+
+/// What is wrong with a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Defect {
+    pub reason: String,
+    /// SQL or configuration that would mend it.
+    pub mend: Option<String>,
+}
+
+impl From<&SinkError> for Defect {
+    fn from(error: &SinkError) -> Defect {
+        Defect { reason: in_one_line(error), mend: Some(mend(error)) }
+    }
+}
+
 /// A table that takes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadTable {
     /// As the rules name it.
     pub name: TableName,
-    pub reason: String,
+    pub defect: Defect,
     /// Whether that showed when the rules were compiled, not when rows were written.
     pub at_compile: bool,
 }
@@ -88,13 +112,10 @@ impl Stop {
         let at = Some((first.seq, Arc::clone(&rules[first.rule].name)));
         let bad = |closed: &ClosedTable| BadTable {
             name: rules[batch.units[closed.unit].rule].table.clone(),
-            reason: in_one_line(&closed.error),
+            defect: Defect::from(&closed.error),
             at_compile: false,
         };
-        let tables = lasting.iter().map(bad).collect();
-        let reasons: Vec<String> = lasting.iter().map(|closed| in_one_line(&closed.error)).collect();
-        let mends: Vec<String> = lasting.iter().map(|closed| mend(&closed.error)).collect();
-        Stop::Hold(Hold { reason: reasons.join("; "), mend: Some(mends.join("\n")), tables, at })
+        Stop::Hold(Hold { at, ..Hold::of(lasting.iter().map(bad).collect()) })
     }
 }
 
@@ -119,15 +140,17 @@ impl From<JournalError> for Stop {
     }
 }
 
+impl From<&Halt> for Defect {
+    fn from(halt: &Halt) -> Defect {
+        let mend = "mend the table or the rule, or set on_error: dead_letter, and restart".to_owned();
+        Defect { reason: halt.reason(), mend: Some(mend) }
+    }
+}
+
 impl From<&Halt> for Stop {
     fn from(halt: &Halt) -> Stop {
-        let reason = halt.reason();
-        Stop::Hold(Hold {
-            tables: vec![BadTable { name: halt.target.clone(), reason: reason.clone(), at_compile: false }],
-            reason,
-            mend: Some("mend the table or the rule, or set on_error: dead_letter, and restart".to_owned()),
-            at: Some((halt.seq, Arc::clone(&halt.rule))),
-        })
+        let bad = BadTable { name: halt.target.clone(), defect: Defect::from(halt), at_compile: false };
+        Stop::Hold(Hold { at: Some((halt.seq, Arc::clone(&halt.rule))), ..Hold::of(vec![bad]) })
     }
 }
 
@@ -170,7 +193,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 for bad in parked {
                     let rules = self.setup.rules.iter().filter(|rule| rule.table == bad.name);
                     let rules: Vec<&str> = rules.map(|rule| &*rule.name).collect();
-                    events::table_parked(database, &bad.name, &bad.reason, &rules.join(", "));
+                    events::table_parked(database, &bad.name, &bad.defect.reason, &rules.join(", "));
                 }
                 let text = format!("{reason}{standing}");
                 // The first message may come while it is held already.
