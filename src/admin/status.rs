@@ -52,7 +52,7 @@ pub struct Status {
     pub paths: Paths,
     /// The last messages that gave no row of each rule and reason since the start, newest first; told at once, and then at most
     /// once a minute.
-    pub refused: Vec<RefusedPart>,
+    pub refused: Vec<Refusal>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,26 +139,7 @@ pub struct RulePart {
     /// Rows of written messages that the table ignored; they are not among `rows`.
     pub rows_swallowed: u64,
     /// Why its last dead letters or dropped messages gave no row, since the start.
-    pub last_error: Option<RefusedPart>,
-}
-
-/// Messages of one rule that gave no row for one reason.
-#[derive(Debug, Clone, Serialize)]
-pub struct RefusedPart {
-    /// When it was told.
-    pub at: String,
-    pub database: String,
-    /// `-` where no rule took them.
-    pub rule: String,
-    pub reason: String,
-    pub count: u64,
-    /// The same with all that were told before, as long as they are remembered.
-    pub total: u64,
-    /// Of the first of them.
-    pub topic: String,
-    pub error: String,
-    /// The command that lists them; `null` if they were dropped.
-    pub list: Option<String>,
+    pub last_error: Option<Refusal>,
 }
 
 /// The answer of `/readyz`.
@@ -176,7 +157,7 @@ impl<F: Fs> Overview<F> {
         status.mqtt.subscriptions = subscriptions;
         let refusals = refusals::recent();
         status.rules = self.rules.iter().map(|rule| self.rule_part(rule, &refusals)).collect();
-        status.refused = refusals.list.iter().map(|refusal| refused_part(refusal)).collect();
+        status.refused = refusals.list.iter().map(|refusal| Refusal::clone(refusal)).collect();
         status
     }
 
@@ -283,14 +264,9 @@ impl<F: Fs> Overview<F> {
             dead_lettered: tally.dead_lettered,
             dropped: tally.dropped,
             rows_swallowed: tally.rows_swallowed,
-            last_error: refusals.by_rule.get(&*rule.name).map(|refusal| refused_part(refusal)),
+            last_error: refusals.by_rule.get(&*rule.name).map(|refusal| Refusal::clone(refusal)),
         }
     }
-}
-
-fn refused_part(refusal: &Refusal) -> RefusedPart {
-    let Refusal { at, database, rule, reason, count, total, topic, error, list } = refusal.clone();
-    RefusedPart { at: at.to_string(), database, rule, reason, count, total, topic, error, list }
 }
 
 fn mqtt_status(source: &SourceSnapshot) -> MqttStatus {

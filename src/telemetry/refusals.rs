@@ -6,6 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Serialize, Serializer};
+
 use crate::clock::Timestamp;
 
 /// Rules and reasons that fit on a page. With topics and errors cut as they are for the log, 40 KiB at most.
@@ -15,8 +17,10 @@ const LIST_MAX: usize = 20;
 const RULES_MAX: usize = 200;
 
 /// Messages of one rule that gave no row for one reason, told together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
+    /// When it was told.
+    #[serde(serialize_with = "as_text")]
     pub at: Timestamp,
     pub database: String,
     /// As the log names it: `-` where no rule took the message.
@@ -30,6 +34,10 @@ pub struct Refusal {
     pub error: String,
     /// The command that lists the dead letters; `None` if the messages were dropped.
     pub list: Option<String>,
+}
+
+fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
 }
 
 /// What is remembered.
