@@ -514,7 +514,17 @@ impl<'a, J: Journal> Session<'a, J> {
             self.link.out.extend_from_slice(&outgoing::DISCONNECT);
         }
         if ended == Ended::Shutdown {
-            while !self.shared.store.is_settled() && !self.shared.store.is_stale() {
+            loop {
+                // In this order: what is durable by now is acknowledged before this ends, see also `Store::is_stale`.
+                let is_settled = self.shared.store.is_settled();
+                let durable = self.shared.store.journal.durable();
+                if self.shared.store.is_stale() {
+                    break;
+                }
+                self.ledger.release(durable, &mut self.link.out);
+                if is_settled {
+                    break;
+                }
                 tokio::select! {
                     biased;
                     result = self.link.exchange(false) => if result.is_err() {
@@ -522,10 +532,6 @@ impl<'a, J: Journal> Session<'a, J> {
                     },
                     () = self.shared.store.journal.changed() => {}
                     () = sleep(STALLED), if self.shared.store.journal.is_backlogged() => break,
-                }
-                let durable = self.shared.store.journal.durable();
-                if !self.shared.store.is_stale() {
-                    self.ledger.release(durable, &mut self.link.out);
                 }
             }
             self.link.out.extend_from_slice(&outgoing::DISCONNECT);

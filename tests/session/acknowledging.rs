@@ -172,6 +172,29 @@ async fn a_stop_makes_durable_then_acknowledges_then_leaves_the_session() {
 }
 
 #[tokio::test]
+async fn what_becomes_durable_at_any_moment_of_a_stop_is_acknowledged() {
+    for (version, looks) in BOTH.into_iter().flat_map(|version| (1..=6).map(move |looks| (version, looks))) {
+        let broker = FakeBroker::start().await;
+        let client = Client::new(version, broker.port());
+        let running = client.start();
+        let mut peer = broker.welcome(false).await;
+        client.disk.hold();
+        peer.send(&Publish::new(1, 1, "last").encode(version)).await;
+        eventually("the message is on its way to the disk", || client.disk.waiting() == 1).await;
+        client.disk.let_go_after_looks(looks);
+        running.stop();
+        if looks > 3 {
+            // The session may wait for the disk before it has looked so often.
+            tokio::time::sleep(A_MOMENT).await;
+            client.disk.let_go();
+        }
+        assert_eq!(peer.expect(0x40).await.id(), 1, "durable behind look {looks}");
+        peer.expect(0xE0).await;
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stop_while_the_journal_is_full_does_not_wait_for_room() {
     for version in BOTH {
         let broker = FakeBroker::start().await;
