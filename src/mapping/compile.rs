@@ -16,8 +16,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::coerce::{Demands, Scratch};
-use super::json::{Path, PathTree};
 use super::outcome::CompileFault;
+use super::payload::{Path, PathTree};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::sharing::Parts;
 use super::temporal::Clockface;

@@ -3,7 +3,7 @@
 //! ```text
 //! compile (at start, on reload)          map (per message)
 //! rule ─ topic      patterns, captures   route      topic → rules, through a cache, then a trie
-//!      ─ expression sources              json       payload → the wanted values, still as text
+//!      ─ expression sources              payload    payload → the wanted values, still as text
 //!      ─ time       formats              plan       column by column: value → cell → the sink's bytes
 //! rule × live table ─ compile → plan     coerce     value → cell, or why it does not fit
 //! ```
@@ -11,19 +11,18 @@
 //! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
 //! missing columns, NOT NULL and defaults, `compile`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
 //! `decimal` for exact numbers, `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns; duplicate
-//! keys, nesting and broken JSON, `json`; what is no text at all, `foreign`; overlapping filters and subscription identifiers, `map`.
+//! keys, nesting and broken JSON, `payload::json`; what is no text at all, `payload::foreign`; overlapping filters and subscription identifiers, `map`.
 
 mod coerce;
 mod compile;
 mod decimal;
 mod double;
 mod float;
-mod foreign;
 mod interval;
-mod json;
 mod json_text;
 mod map;
 mod outcome;
+mod payload;
 mod plan;
 mod route;
 mod shape;

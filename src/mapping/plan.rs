@@ -8,8 +8,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::coerce::{Demands, Scratch, coerce, coerce_array};
-use super::json::{PathTree, Slot, not_utf8};
 use super::outcome::ValueFault;
+use super::payload::{PathTree, Slot, not_utf8};
 use super::route::Match;
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;

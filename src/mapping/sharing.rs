@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::json::PathTree;
+use super::payload::PathTree;
 use super::plan::PlanColumn;
 use crate::config::{Columns, Format, OnError, Retained, Rule};
 use crate::rule::{ColumnSource, Source};

@@ -12,7 +12,7 @@ const NAMED_MAX: usize = 8;
 impl PathTree {
     /// Says which paths were looked for, what the payload is instead, and which of its keys are wanted ones in another
     /// case. `json` is valid.
-    pub(in super::super) fn describe_absence(&self, json: &str) -> String {
+    pub(in crate::mapping) fn describe_absence(&self, json: &str) -> String {
         let mut wanted = Vec::new();
         self.root.name_paths("payload", &mut wanted);
         let further = match wanted.len().saturating_sub(NAMED_MAX) {

@@ -19,14 +19,14 @@ use super::foreign;
 use crate::rule::Step;
 
 /// Where a wanted value stands in the payload; `None` if it is not there.
-pub(super) type Slot = Option<(u32, u32)>;
+pub(in crate::mapping) type Slot = Option<(u32, u32)>;
 
 /// Up to this many keys are compared one by one; more are searched by halves.
 const KEYS_COMPARED_MAX: usize = 12;
 
 /// The wanted paths as a tree.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct PathTree {
+pub(in crate::mapping) struct PathTree {
     root: Node,
     slot_count: usize,
 }
@@ -75,7 +75,7 @@ struct Written {
 
 /// One wanted path.
 #[derive(Debug, Clone)]
-pub(super) enum Path {
+pub(in crate::mapping) enum Path {
     Steps(Vec<Step>),
     /// A key of the outermost object, without regard to ASCII case. Never takes a value that an exact key takes.
     Folded(String),
@@ -83,11 +83,11 @@ pub(super) enum Path {
 
 /// The payload is not JSON. Names the place, never the payload.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct JsonFault(pub(super) String);
+pub(in crate::mapping) struct JsonFault(pub(in crate::mapping) String);
 
 impl PathTree {
     /// The tree and, for each path, its slot. Equal paths share one.
-    pub(super) fn compile(paths: &[Path]) -> (PathTree, Vec<usize>) {
+    pub(in crate::mapping) fn compile(paths: &[Path]) -> (PathTree, Vec<usize>) {
         let mut root = Node::default();
         for path in paths {
             root.place(path);
@@ -99,7 +99,7 @@ impl PathTree {
     }
 
     /// Finds the wanted values; `slots` has one entry per slot afterwards, each a range of the text returned.
-    pub(super) fn pick<'p>(&self, payload: &'p [u8], slots: &mut Vec<Slot>) -> Result<&'p str, JsonFault> {
+    pub(in crate::mapping) fn pick<'p>(&self, payload: &'p [u8], slots: &mut Vec<Slot>) -> Result<&'p str, JsonFault> {
         slots.clear();
         slots.resize(self.slot_count, None);
         let text = std::str::from_utf8(payload).map_err(|error| JsonFault(not_utf8(payload, error)))?;
@@ -225,7 +225,7 @@ fn is_json_space(byte: u8) -> bool {
 }
 
 /// Why bytes are no text.
-pub(super) fn not_utf8(payload: &[u8], error: std::str::Utf8Error) -> String {
+pub(in crate::mapping) fn not_utf8(payload: &[u8], error: std::str::Utf8Error) -> String {
     let byte = error.valid_up_to() + 1;
     match foreign::name(payload) {
         Some(what) => format!("the payload is not UTF-8 (byte {byte}): it {what}"),
