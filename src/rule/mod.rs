@@ -1,16 +1,19 @@
 //! The language of rules, parsing only: what a text of the configuration means, without any message or table at hand.
 //!
-//! Topic patterns, `topic`; where a value comes from, `source`; times, `time`; column types, `declared_type`.
+//! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources,
+//! `template`; times, `time`; column types, `declared_type`.
 
 mod declared_type;
 mod source;
 mod table_name;
+mod template;
 mod time;
 mod topic;
 
 pub use declared_type::DeclaredType;
 pub use source::{ColumnSource, ExpressionError, Source, Step};
 pub use table_name::{TableName, quote};
+pub use template::{Piece, Template};
 pub use time::{TimeFormat, TimeFormatError};
 pub(crate) use topic::{Level, Tail};
 pub use topic::{TopicPattern, TopicPatternError};
