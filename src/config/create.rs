@@ -6,7 +6,7 @@ use crate::rule::{ColumnSource, DeclaredType, Source};
 impl Column {
     /// The type that the column gets in a table made by `create`: the declared one, else what its source always is.
     /// `None` where only the user can tell; a valid configuration with `create` has no such column.
-    pub fn create_type(&self, format: Format) -> Option<DeclaredType> {
+    pub fn create_type(&self, format: &Format) -> Option<DeclaredType> {
         if let Some(declared) = &self.declared {
             return Some(declared.clone());
         }
@@ -20,7 +20,7 @@ impl Column {
     }
 }
 
-fn source_type(source: &Source, format: Format) -> Option<DeclaredType> {
+fn source_type(source: &Source, format: &Format) -> Option<DeclaredType> {
     match (source, format) {
         (Source::Payload(path), Format::Text) if path.is_empty() => Some(DeclaredType::Text),
         (Source::Payload(path), Format::Bytes) if path.is_empty() => Some(DeclaredType::Bytes),

@@ -4,6 +4,7 @@ mod create;
 mod decode;
 mod display;
 mod environment;
+mod format;
 mod hide;
 mod key_path;
 mod layer;
@@ -25,9 +26,10 @@ mod vocabulary;
 mod yaml;
 mod yaml_core;
 
+pub use format::{Decoding, Format, Syntax};
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
-    Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Format, Http,
+    Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Http,
     HttpAccess, Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained,
     Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };

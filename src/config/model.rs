@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Passfile, SecretSource};
+use super::{Format, Passfile, SecretSource};
 use crate::message::Qos;
 use crate::rule::{ColumnSource, DeclaredType, TableName, TimeFormat, TopicPattern};
 
@@ -203,13 +203,6 @@ pub struct Batch {
 pub struct Retry {
     pub min: Duration,
     pub max: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    Json,
-    Text,
-    Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -172,7 +172,7 @@ fn declared_columns(table: &TableName, rules: &[Arc<Rule>], creating: bool) -> O
         let Columns::Named(columns) = &rule.columns else { return None };
         for column in columns.iter() {
             if declared.iter().all(|(name, _)| *name != column.name) {
-                let told = column.create_type(rule.format);
+                let told = column.create_type(&rule.format);
                 if told.is_none() {
                     untyped.push(column.name.to_string());
                 }

@@ -144,7 +144,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         };
         let table = self.schema.name.quoted();
         let quoted = TableName { schema: None, name: name.to_string() }.quoted();
-        let mend = Some(match column.create_type(self.rule.format) {
+        let mend = Some(match column.create_type(&self.rule.format) {
             Some(declared) => format!("ALTER TABLE {table} ADD COLUMN {quoted} {}", sql_type::<R>(&declared)),
             None => format!("ALTER TABLE {table} ADD COLUMN {quoted} text -- or the type that fits its values"),
         });
@@ -261,15 +261,15 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     fn payload(&mut self, steps: &[Step], name: &str) -> Option<Feed> {
-        let format = match self.rule.format {
-            Format::Json => {
+        let format = match &self.rule.format {
+            format if format.has_fields() => {
                 self.paths.push(Path::Steps(steps.to_vec()));
                 return Some(Feed::Json([self.paths.len() - 1].into()));
             }
             Format::Text if steps.is_empty() => return Some(Feed::Text),
             Format::Bytes if steps.is_empty() => return Some(Feed::Bytes),
             Format::Text => "text",
-            Format::Bytes => "bytes",
+            _ => "bytes",
         };
         let why = format!(
             "column `{name}`: a payload of `format: {format}` has no parts; write `payload`, or `format: json`"
@@ -292,7 +292,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     fn auto(&mut self) {
-        if self.rule.format != Format::Json {
+        if !self.rule.format.has_fields() {
             return self.fault("`columns: auto` reads the fields of JSON payloads; name the columns".to_owned(), None);
         }
         let schema = self.schema;
@@ -370,7 +370,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
         let reads_payload =
             columns.iter().any(|column| matches!(column.feed, Feed::Json(_) | Feed::Text | Feed::Bytes));
-        let payload = match self.rule.format {
+        let payload = match &self.rule.format {
             _ if !reads_payload => PayloadForm::Unread,
             Format::Text => PayloadForm::Text,
             Format::Bytes => PayloadForm::Bytes,
@@ -383,6 +383,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 }
                 PayloadForm::Json(parts.tree(tree))
             }
+            Format::Decoded(_) => unreachable!("the configuration offers none of these yet"),
         };
         let is_json = matches!(payload, PayloadForm::Json(_));
         let can_be_left_out =

@@ -47,7 +47,7 @@ pub(super) struct Likeness<'r> {
     schema: *const TableSchema,
     /// The address of the list, which equal ones share; `None` for `columns: auto`.
     columns: Option<*const ()>,
-    format: Format,
+    format: &'r Format,
     retained: Retained,
     on_error: OnError,
     /// The captures of each pattern, if a column takes one.
@@ -73,7 +73,7 @@ impl<'r> Likeness<'r> {
                 Columns::Auto => None,
                 Columns::Named(columns) => Some(Arc::as_ptr(columns).cast()),
             },
-            format: rule.format,
+            format: &rule.format,
             retained: rule.retained,
             on_error: rule.on_error,
             captures: match takes_captures {

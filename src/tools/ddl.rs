@@ -127,7 +127,7 @@ fn columns<'r>(rules: &[&'r Rule]) -> Option<Declared<'r>> {
             if declared.iter().any(|(name, _)| *name == &*column.name) {
                 continue;
             }
-            let told = column.create_type(rule.format);
+            let told = column.create_type(&rule.format);
             if told.is_none() {
                 untold.push((&*column.name, &*rule.name));
             }

@@ -67,7 +67,7 @@ fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
     let (true, Columns::Named(columns)) = (rule.create, &rule.columns) else { return };
     let table_columns = created.entry((rule.database, rule.table.clone())).or_default();
     for column in columns.iter() {
-        let Some(ours) = column.create_type(rule.format) else { continue };
+        let Some(ours) = column.create_type(&rule.format) else { continue };
         let theirs = table_columns.entry(Arc::clone(&column.name)).or_insert_with(|| ours.clone());
         if *theirs == ours {
             continue;
@@ -108,7 +108,7 @@ fn decode_one(
     let target = table_name(table, sink);
     let format = format(table);
     let create = table.flag("create", false);
-    let columns = columns(table, topics.as_deref(), format, create, sink, alike);
+    let columns = columns(table, topics.as_deref(), &format, create, sink, alike);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);
@@ -219,8 +219,11 @@ fn table_name(table: &Table<'_>, sink: Option<&DatabaseUrl>) -> Option<TableName
 
 fn format(table: &Table<'_>) -> Format {
     const LATER: [&str; 8] = ["ndjson", "csv", "hex", "base64", "msgpack", "cbor", "influx", "auto"];
-    let supported = [("json", Format::Json), ("text", Format::Text), ("bytes", Format::Bytes)];
-    later(table, "format", Format::Json, &supported, &LATER)
+    match later(table, "format", "json", &["json", "text", "bytes"].map(|word| (word, word)), &LATER) {
+        "text" => Format::Text,
+        "bytes" => Format::Bytes,
+        _ => Format::Json,
+    }
 }
 
 fn retained(table: &Table<'_>) -> Retained {
@@ -279,7 +282,7 @@ fn unsupported(table: &Table<'_>) {
 fn columns(
     table: &Table<'_>,
     topics: Option<&[TopicPattern]>,
-    format: Format,
+    format: &Format,
     create: bool,
     sink: Option<&DatabaseUrl>,
     alike: &mut Alike,
@@ -300,7 +303,7 @@ fn columns(
         if create {
             value.refuse("`create` cannot tell columns and types from `auto`", "named columns, or create: false");
         }
-        if format != Format::Json {
+        if !format.has_fields() {
             value.refuse(
                 "`auto` takes the fields of the payload, and this format has none",
                 "format: json, or named columns",
@@ -330,7 +333,7 @@ fn columns(
 }
 
 /// What can only be said of a column within its rule.
-fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPattern]>, format: Format, create: bool) {
+fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPattern]>, format: &Format, create: bool) {
     match &column.source {
         ColumnSource::From(Source::TopicCapture(capture)) => {
             for pattern in topics.unwrap_or_default() {
@@ -349,7 +352,7 @@ fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPatter
                 break;
             }
         }
-        ColumnSource::From(Source::Payload(path)) if !path.is_empty() && format != Format::Json => {
+        ColumnSource::From(Source::Payload(path)) if !path.is_empty() && !format.has_fields() => {
             value.refuse("reads a field of the payload, and this format has none", "format: json, or from: payload");
         }
         _ => {}

@@ -41,7 +41,7 @@ fn the_type_of_a_column_follows_from_its_source() {
         ))
         .config();
         let Columns::Named(columns) = &config.rules[0].columns else { panic!("named columns") };
-        assert_eq!(columns[0].create_type(config.rules[0].format), Some(expected), "{column}");
+        assert_eq!(columns[0].create_type(&config.rules[0].format), Some(expected), "{column}");
         assert_eq!(config.rules[0].format == Format::Json, format == "json");
     }
 }

@@ -32,7 +32,7 @@ fn the_smallest_useful_file_gets_every_default() {
     assert_eq!(config.http, Http::Listen("127.0.0.1:9469".parse().unwrap()));
     assert_eq!(config.shutdown_grace, Duration::from_secs(10));
     let rule = &config.rules[0];
-    assert_eq!((&*rule.name, rule.qos, rule.database, rule.format), ("rule-1", Qos::AtLeastOnce, 0, Format::Json));
+    assert_eq!((&*rule.name, rule.qos, rule.database, &rule.format), ("rule-1", Qos::AtLeastOnce, 0, &Format::Json));
     assert_eq!(rule.retained, Retained::Store);
     assert!(rule.position.ends_with("bridge.yaml:7:5"), "{}", rule.position);
     let Columns::Named(columns) = &rule.columns else { panic!("named columns") };

@@ -15,90 +15,15 @@ mod absence;
 mod careful;
 mod quick;
 
-use super::foreign;
-use crate::rule::Step;
-
-/// Where a wanted value stands in the payload; `None` if it is not there.
-pub(in crate::mapping) type Slot = Option<(u32, u32)>;
-
-/// Up to this many keys are compared one by one; more are searched by halves.
-const KEYS_COMPARED_MAX: usize = 12;
-
-/// The wanted paths as a tree.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::mapping) struct PathTree {
-    root: Node,
-    slot_count: usize,
-}
-
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
-struct Node {
-    /// The value itself is wanted.
-    slot: Option<usize>,
-    /// Slots of this node and everything below it.
-    slots: std::ops::Range<usize>,
-    keys: Keys,
-    /// Keys that match without regard to case, if none matches as it is.
-    folded: Vec<(String, Node)>,
-    /// Sorted by index.
-    indexes: Vec<(u32, Node)>,
-    /// Indexes counted from the end: 1 is the last element.
-    from_end: Vec<(u32, Node)>,
-}
-
-/// The wanted keys of an object.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
-struct Keys {
-    /// In the order in which the rule names them. Devices send the same keys in the same order, and rules are written
-    /// after what they send: so after one member the next is likely.
-    members: Vec<Member>,
-    /// Indexes into `members`, sorted by key.
-    sorted: Vec<usize>,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Member {
-    key: String,
-    written: Written,
-    node: Node,
-}
-
-/// A key with its quotes and colon, as most devices write it: `"key":`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Written {
-    text: String,
-    /// Its first eight bytes, or all of them and zeros.
-    head: u64,
-    /// The bits of `head` that are bytes of the text.
-    mask: u64,
-}
-
-/// One wanted path.
-#[derive(Debug, Clone)]
-pub(in crate::mapping) enum Path {
-    Steps(Vec<Step>),
-    /// A key of the outermost object, without regard to ASCII case. Never takes a value that an exact key takes.
-    Folded(String),
-}
+use super::tree::{Node, PathTree, Slot};
+use super::{PayloadFault, foreign};
 
 /// The payload is not JSON. Names the place, never the payload.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mapping) struct JsonFault(pub(in crate::mapping) String);
 
 impl PathTree {
-    /// The tree and, for each path, its slot. Equal paths share one.
-    pub(in crate::mapping) fn compile(paths: &[Path]) -> (PathTree, Vec<usize>) {
-        let mut root = Node::default();
-        for path in paths {
-            root.place(path);
-        }
-        let mut slot_count = 0;
-        root.number(&mut slot_count);
-        let slots = paths.iter().map(|path| root.place(path).slot.expect("every placed path has a slot")).collect();
-        (PathTree { root, slot_count }, slots)
-    }
-
-    /// Finds the wanted values; `slots` has one entry per slot afterwards, each a range of the text returned.
+    /// Finds the wanted values of JSON; `slots` has one entry per slot afterwards, each a range of the text returned.
     pub(in crate::mapping) fn pick<'p>(&self, payload: &'p [u8], slots: &mut Vec<Slot>) -> Result<&'p str, JsonFault> {
         slots.clear();
         slots.resize(self.slot_count, None);
@@ -117,107 +42,17 @@ impl PathTree {
     }
 }
 
-impl Node {
-    /// The node of a path, made if need be.
-    fn place(&mut self, path: &Path) -> &mut Node {
-        let node = match path {
-            Path::Folded(key) => entry(&mut self.folded, key.clone()),
-            Path::Steps(steps) => steps.iter().fold(self, |node, step| match step {
-                Step::Key(key) => node.keys.entry(key),
-                Step::Index(index) if *index < 0 => entry(&mut node.from_end, index.unsigned_abs()),
-                Step::Index(index) => entry(&mut node.indexes, index.unsigned_abs()),
-            }),
-        };
-        node.slot.get_or_insert(usize::MAX);
-        node
+/// Finds the wanted values in a part of `text` that was written as JSON; slots are ranges of the whole.
+pub(super) fn walk_part(
+    text: &str,
+    part: std::ops::Range<usize>,
+    node: &Node,
+    slots: &mut [Slot],
+) -> Result<(), PayloadFault> {
+    if quick::walk_part(&text[..part.end], part.start, node, slots).is_some() {
+        return Ok(());
     }
-
-    /// Numbers the slots so that those of a subtree are neighbours.
-    fn number(&mut self, next: &mut usize) {
-        let first = *next;
-        if let Some(slot) = &mut self.slot {
-            *slot = *next;
-            *next += 1;
-        }
-        self.keys.members.iter_mut().for_each(|member| member.node.number(next));
-        self.folded.iter_mut().for_each(|(_, node)| node.number(next));
-        self.indexes.iter_mut().chain(&mut self.from_end).for_each(|(_, node)| node.number(next));
-        self.slots = first..*next;
-    }
-
-    /// The node under a key of an object. `likely` becomes the index of the member that is likely next.
-    fn member(&self, key: &[u8], likely: &mut usize) -> Option<&Node> {
-        if let Some(at) = self.keys.find(key) {
-            *likely = at + 1;
-            return Some(&self.keys.members[at].node);
-        }
-        let is_folded = |known: &str| known.as_bytes().eq_ignore_ascii_case(key);
-        self.folded.iter().find(|(known, _)| is_folded(known)).map(|(_, node)| node)
-    }
-
-    fn has_parts(&self) -> bool {
-        self.slots.len() > usize::from(self.slot.is_some())
-    }
-}
-
-impl Written {
-    fn of(key: &str) -> Written {
-        let text = format!("{}:", serde_json::Value::from(key));
-        let word = |byte_at: &dyn Fn(usize) -> u8| u64::from_le_bytes(std::array::from_fn(byte_at));
-        let head = word(&|at| text.as_bytes().get(at).copied().unwrap_or(0));
-        let mask = word(&|at| if at < text.len() { u8::MAX } else { 0 });
-        Written { text, head, mask }
-    }
-
-    /// Whether `bytes` begin with it; most keys are told by one comparison.
-    fn begins(&self, bytes: &[u8]) -> bool {
-        match bytes.first_chunk() {
-            Some(eight) if (u64::from_le_bytes(*eight) ^ self.head) & self.mask != 0 => false,
-            Some(eight) if self.text.len() <= eight.len() => true,
-            _ => bytes.starts_with(self.text.as_bytes()),
-        }
-    }
-}
-
-impl Keys {
-    /// The node under `key`, made if need be.
-    fn entry(&mut self, key: &str) -> &mut Node {
-        let at = match self.sorted_at(key.as_bytes()) {
-            Ok(at) => self.sorted[at],
-            Err(at) => {
-                let written = Written::of(key);
-                self.sorted.insert(at, self.members.len());
-                self.members.push(Member { key: key.to_owned(), written, node: Node::default() });
-                self.members.len() - 1
-            }
-        };
-        &mut self.members[at].node
-    }
-
-    fn find(&self, key: &[u8]) -> Option<usize> {
-        if self.members.len() <= KEYS_COMPARED_MAX {
-            // The first byte tells most keys apart.
-            let is_it = |known: &[u8]| known.len() == key.len() && known.first() == key.first() && known == key;
-            return self.members.iter().position(|member| is_it(member.key.as_bytes()));
-        }
-        self.sorted_at(key).ok().map(|at| self.sorted[at])
-    }
-
-    fn sorted_at(&self, key: &[u8]) -> Result<usize, usize> {
-        self.sorted.binary_search_by(|at| self.members[*at].key.as_bytes().cmp(key))
-    }
-}
-
-/// The node under `key` in a list sorted by key.
-fn entry<K: Ord>(children: &mut Vec<(K, Node)>, key: K) -> &mut Node {
-    let at = match children.binary_search_by(|(known, _)| known.cmp(&key)) {
-        Ok(at) => at,
-        Err(at) => {
-            children.insert(at, (key, Node::default()));
-            at
-        }
-    };
-    &mut children[at].1
+    careful::walk_part(text, part, node, slots).map_err(|error| PayloadFault::parse(describe(&error, text).0))
 }
 
 fn is_json_space(byte: u8) -> bool {

@@ -79,7 +79,7 @@ fn literals_and_defaults_must_fit_when_the_rule_is_compiled() {
 #[test]
 fn text_and_bytes_have_no_parts_and_no_auto() {
     for format in [Format::Text, Format::Bytes] {
-        let parts = Rule { format, ..rule(&["a"], vec![from("temp", "payload.t")]) };
+        let parts = Rule { format: format.clone(), ..rule(&["a"], vec![from("temp", "payload.t")]) };
         assert!(only_fault(parts, vec![live("temp", text())]).message.contains("no parts"));
         let auto = Rule { format, columns: Columns::Auto, ..rule(&["a"], vec![]) };
         assert!(only_fault(auto, vec![live("temp", text())]).message.contains("auto"));

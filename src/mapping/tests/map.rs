@@ -174,9 +174,9 @@ fn columns_auto_takes_no_array_of_objects() {
 
 #[test]
 fn a_byte_order_mark_a_nul_and_utf_16_are_named_in_parse_faults() {
-    let take = |format, payload: &[u8]| {
+    let take = |format: Format, payload: &[u8]| {
         let rule = Rule {
-            format,
+            format: format.clone(),
             ..rule(&["#"], vec![from("c", if format == Format::Json { "payload.c" } else { "payload" })])
         };
         row_of(rule, &table(vec![live("c", text())]), &message("t", payload)).unwrap_err()

@@ -93,7 +93,7 @@ async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc
         let Columns::Named(named) = &rule.columns else { continue };
         for column in named.iter() {
             if columns.iter().all(|(name, _)| *name != &*column.name) {
-                columns.push((&column.name, column.create_type(rule.format).unwrap_or(DeclaredType::Text)));
+                columns.push((&column.name, column.create_type(&rule.format).unwrap_or(DeclaredType::Text)));
             }
         }
     }

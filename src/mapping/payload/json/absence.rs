@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{Node, PathTree};
+use super::super::tree::{Node, PathTree};
 
 /// So many of the wanted paths are named.
 const NAMED_MAX: usize = 8;
@@ -77,7 +77,7 @@ fn step(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Path;
+    use super::super::super::tree::Path;
     use super::*;
     use crate::rule::Step;
 

@@ -9,13 +9,23 @@ use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapA
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
-use super::{Node, Slot};
+use super::super::tree::{Node, Slot};
 
 /// Finds the wanted values of `text`; `slots` are empty before.
 pub(super) fn walk(text: &str, root: &Node, slots: &mut [Slot]) -> Result<(), serde_json::Error> {
     let mut deserializer = Deserializer::from_str(text);
     Visit { node: root, walk: Walk { whole: text, slots } }.deserialize(&mut deserializer)?;
     deserializer.end()
+}
+
+/// Finds the wanted values of a part of `text`, which is one value.
+pub(super) fn walk_part(
+    text: &str,
+    part: std::ops::Range<usize>,
+    node: &Node,
+    slots: &mut [Slot],
+) -> Result<(), serde_json::Error> {
+    Walk { whole: text, slots }.take(node, &text[part])
 }
 
 /// What one walk carries along.

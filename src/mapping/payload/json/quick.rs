@@ -6,7 +6,8 @@
 //!
 //! A number, word or string may be followed by anything here; who asked for it sees that no comma or bracket comes next.
 
-use super::{Node, Slot, is_json_space};
+use super::super::tree::{Node, Slot};
+use super::is_json_space;
 
 /// Nesting in what is skipped: the kinds of the open brackets are bits of one word. Sensors nest three or four deep.
 const SKIPPED_DEPTH_MAX: u32 = u64::BITS;
@@ -17,6 +18,11 @@ pub(super) fn walk(text: &str, root: &Node, slots: &mut [Slot]) -> Option<()> {
     walk.value(root)?;
     let rest = &walk.bytes[walk.at..];
     rest.iter().all(|byte| is_json_space(*byte)).then_some(())
+}
+
+/// Finds the wanted values of the value that begins at `start`, which a path may lead to itself.
+pub(super) fn walk_part(text: &str, start: usize, node: &Node, slots: &mut [Slot]) -> Option<()> {
+    Walk { text, bytes: text.as_bytes(), at: start, slots }.value(node)
 }
 
 struct Walk<'w> {

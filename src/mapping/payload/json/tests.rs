@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::super::tree::{KEYS_COMPARED_MAX, Path, Written};
 use super::*;
-use crate::rule::Source;
+use crate::rule::{Source, Step};
 
 fn steps(path: &str) -> Vec<Step> {
     match Source::parse(path).unwrap() {

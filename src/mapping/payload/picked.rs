@@ -1,0 +1,203 @@
+//! Wanted values as JSON text, for payloads that are none themselves: an arena that is reused from document to document.
+//!
+//! Formats write each wanted value behind the others and note where it stands. Bytes, which JSON has not, stand as a
+//! base64 string and are kept beside it, so that a slot which is exactly that string is the bytes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::PayloadFault;
+use super::json;
+use super::tree::{Node, PathTree, Slot};
+
+/// What every format may write for one document. Larger than anything a sane rule takes; keeps positions in 32 bits and a
+/// hostile document from filling the memory.
+const TEXT_BYTES_MAX: usize = 256 << 20;
+
+/// The values of one document.
+#[derive(Debug, Default)]
+pub(super) struct Picked {
+    pub(super) text: String,
+    pub(super) slots: Vec<Slot>,
+    /// In the order of their places in `text`.
+    pub(super) binaries: Vec<Binary>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A string in the text that stands for bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mapping) struct Binary {
+    /// Where the base64 string stands, with its quotes.
+    pub(super) text: (u32, u32),
+    /// Where its bytes lie.
+    pub(super) bytes: (u32, u32),
+}
+
+impl Picked {
+    /// Forgets the document before.
+    pub(super) fn begin(&mut self, tree: &PathTree) {
+        self.text.clear();
+        self.binaries.clear();
+        self.bytes.clear();
+        self.slots.clear();
+        self.slots.resize(tree.slot_count, None);
+    }
+
+    /// The value at a node, written by `write`, has no parts: no number, string, truth value, null or bytes has.
+    #[inline]
+    pub(super) fn scalar<E: From<PayloadFault>>(
+        &mut self,
+        node: &Node,
+        write: impl FnOnce(&mut Picked) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if node.has_parts() {
+            // Of equal keys the last one wins, and the parts of the ones before are no parts of it.
+            self.slots[node.slots.clone()].fill(None);
+        }
+        let Some(slot) = node.slot else { return Ok(()) };
+        let start = self.text.len();
+        write(self)?;
+        self.slots[slot] = Some((start as u32, self.end()? as u32));
+        Ok(())
+    }
+
+    /// The value at a node, written whole by `write`; its wanted parts are looked for in what was written.
+    pub(super) fn whole<E: From<PayloadFault>>(
+        &mut self,
+        node: &Node,
+        write: impl FnOnce(&mut Picked) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.text.len();
+        write(self)?;
+        let end = self.end()?;
+        if node.has_parts() {
+            json::walk_part(&self.text, start..end, node, &mut self.slots)?;
+        } else if let Some(slot) = node.slot {
+            self.slots[slot] = Some((start as u32, end as u32));
+        }
+        Ok(())
+    }
+
+    /// Forgets what was found at a node before: a container comes there, whose parts follow one by one.
+    pub(super) fn enter(&mut self, node: &Node) {
+        self.slots[node.slots.clone()].fill(None);
+    }
+
+    /// The length so far, if it is within bounds.
+    pub(super) fn end(&self) -> Result<usize, PayloadFault> {
+        let end = self.text.len().max(self.bytes.len());
+        if end > TEXT_BYTES_MAX {
+            return Err(PayloadFault::size(format!(
+                "the payload's values take more than {} MiB when they are written out",
+                TEXT_BYTES_MAX >> 20
+            )));
+        }
+        Ok(self.text.len())
+    }
+
+    pub(super) fn push_null(&mut self) {
+        self.text.push_str("null");
+    }
+
+    pub(super) fn push_bool(&mut self, truth: bool) {
+        self.text.push_str(if truth { "true" } else { "false" });
+    }
+
+    pub(super) fn push_integer(&mut self, number: impl itoa::Integer) {
+        self.text.push_str(itoa::Buffer::new().format(number));
+    }
+
+    /// The shortest number that is read back as this one; what JSON has no number for, as a string.
+    pub(super) fn push_float(&mut self, number: f64) {
+        if number.is_finite() {
+            self.text.push_str(ryu::Buffer::new().format_finite(number));
+        } else if number.is_nan() {
+            self.text.push_str("\"NaN\"");
+        } else {
+            self.text.push_str(if number > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
+        }
+    }
+
+    /// A single is written as the double that it is: every digit of it. Beyond 2^24 it is whole, and written so.
+    pub(super) fn push_single(&mut self, number: f32) {
+        use std::fmt::Write as _;
+        const WHOLE_FROM: f32 = 16_777_216.0;
+        if number.is_finite() && number.abs() >= WHOLE_FROM {
+            write!(self.text, "{number:.1}").expect("a String takes everything");
+        } else {
+            self.push_float(number.into());
+        }
+    }
+
+    /// A JSON string.
+    pub(super) fn push_string(&mut self, text: &str) {
+        self.text.push('"');
+        self.push_string_part(text);
+        self.text.push('"');
+    }
+
+    /// What stands between the quotes of a JSON string.
+    pub(super) fn push_string_part(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+            self.text.push_str(&rest[..at]);
+            match rest.as_bytes()[at] {
+                b'"' => self.text.push_str("\\\""),
+                b'\\' => self.text.push_str("\\\\"),
+                b'\n' => self.text.push_str("\\n"),
+                b'\r' => self.text.push_str("\\r"),
+                b'\t' => self.text.push_str("\\t"),
+                control => {
+                    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+                    self.text.push_str("\\u00");
+                    self.text.push(char::from(DIGITS[usize::from(control >> 4)]));
+                    self.text.push(char::from(DIGITS[usize::from(control & 15)]));
+                }
+            }
+            rest = &rest[at + 1..];
+        }
+        self.text.push_str(rest);
+    }
+
+    /// Bytes, as a base64 string; the bytes themselves are kept too.
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), PayloadFault> {
+        let (text_start, bytes_start) = (self.end()? as u32, self.bytes.len() as u32);
+        self.text.push('"');
+        STANDARD.encode_string(bytes, &mut self.text);
+        self.text.push('"');
+        self.bytes.extend_from_slice(bytes);
+        let text_end = self.end()? as u32;
+        let bytes = (bytes_start, self.bytes.len() as u32);
+        self.binaries.push(Binary { text: (text_start, text_end), bytes });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_string_comes_back_from_its_json() {
+        let mut picked = Picked::default();
+        let all: String = (0..0x180).filter_map(char::from_u32).chain("\u{2028}😀\"\\".chars()).collect();
+        picked.push_string(&all);
+        assert_eq!(serde_json::from_str::<String>(&picked.text).unwrap(), all);
+    }
+
+    #[test]
+    fn floats_keep_every_digit() {
+        for number in [0.0, -0.0, 0.1, 21.53, 5e-324, f64::MAX, 9_007_199_254_740_993.0, 1e21, -1.5] {
+            let mut picked = Picked::default();
+            picked.push_float(number);
+            assert_eq!(picked.text.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{}", picked.text);
+            assert!(serde_json::from_str::<f64>(&picked.text).is_ok(), "{}", picked.text);
+        }
+        for number in [0.0f32, 0.1, 21.53, f32::MAX, f32::MIN_POSITIVE, 16_777_216.0, 16_777_218.0, -3.3e38] {
+            let mut picked = Picked::default();
+            picked.push_single(number);
+            let double: f64 = picked.text.parse().unwrap();
+            assert_eq!(double.to_bits(), f64::from(number).to_bits(), "{}", picked.text);
+        }
+    }
+}
