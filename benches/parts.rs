@@ -279,15 +279,7 @@ fn mapper_of<R: RowEncoder>(rules: &[Arc<Rule>], encoder: R, schema: TableSchema
     let schemas = vec![schema; rules.len()];
     let mapper = Mapper::compile(BRIDGE, rules, &schemas, &HashMap::new(), encoder)
         .unwrap_or_else(|faults| panic!("the rules fit their table: {faults:?}"));
-    let batch = Batch {
-        offset: OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(1), to: Seq(1) },
-        tables: mapper.targets(),
-        units: Vec::new(),
-        excluded: Vec::new(),
-        dead_letters: Vec::new(),
-        judged: Vec::new(),
-        released: Vec::new(),
-    };
+    let batch = Batch::new(OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(1), to: Seq(1) });
     (mapper, batch)
 }
 

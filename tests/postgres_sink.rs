@@ -18,7 +18,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, RowEncoder as _, TableRows, Unit};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder as _, Target, Unit};
 use rowbridge::clock::Timestamp;
 use rowbridge::config::{Database, DatabaseUrl, PostgresUrl, Retry, Secret, SecretSource, SinkTls, SslMode};
 use rowbridge::journal_id::JournalId;
@@ -130,38 +130,36 @@ async fn describe(sink: &mut PostgresSink, name: &str) -> Arc<TableSchema> {
 
 /// An empty batch that moves the offset.
 fn batch(from: u64, to: u64) -> Batch {
-    Batch {
-        offset: OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) },
-        tables: Vec::new(),
-        units: Vec::new(),
-        excluded: Vec::new(),
-        dead_letters: Vec::new(),
-        judged: Vec::new(),
-        released: Vec::new(),
-    }
+    Batch::new(OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) })
 }
 
 /// Adds a table whose columns are all filled.
 fn add_table(batch: &mut Batch, table: &Arc<TableSchema>) -> usize {
     let columns = (0..table.columns.len()).collect();
-    batch.tables.push(TableRows { table: Arc::clone(table), columns, bytes: Vec::new(), ends: Vec::new() });
-    batch.tables.len() - 1
+    let id = batch.portions.len();
+    batch.portions.push(Portion::new(Arc::new(Target::insert(id, Arc::clone(table), columns))));
+    id
+}
+
+/// Leaves only these columns to be filled.
+fn fill_only(batch: &mut Batch, table: usize, columns: &[usize]) {
+    Arc::make_mut(&mut batch.portions[table].target).columns = columns.into();
 }
 
 /// Adds a unit of the given rows.
 fn add_unit(batch: &mut Batch, table: usize, rows: &[&[Cell<'_>]]) {
     let encoder = rowbridge::sink::PostgresEncoder;
-    let target = &mut batch.tables[table];
-    let first_row = target.ends.len();
+    let first_run = batch.runs.len();
     for row in rows {
-        encoder.begin_row(row.len(), &mut target.bytes);
-        for (cell, &column) in row.iter().zip(target.columns.iter()) {
-            encoder.cell(&target.table.columns[column].column_type, *cell, &mut target.bytes);
+        let portion = &mut batch.portions[table];
+        encoder.begin_row(row.len(), &mut portion.bytes);
+        for (cell, &column) in row.iter().zip(portion.target.columns.iter()) {
+            encoder.cell(&portion.target.table.columns[column].column_type, *cell, &mut portion.bytes);
         }
-        target.ends.push(target.bytes.len());
+        batch.add_row(table, first_run, 0);
     }
     let seq = Seq(batch.offset.from.0 + batch.units.len() as u64);
-    batch.units.push(Unit { rule: 0, seq, table, first_row, row_count: rows.len() });
+    batch.units.push(Unit { rule: 0, seq, runs: first_run..batch.runs.len() });
 }
 
 /// A batch of one table with one integer column, a unit per value.

@@ -10,7 +10,7 @@ pub(crate) mod series;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, RowEncoder, TableRows, Unit};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder, Target, Unit};
 use rowbridge::clock::Timestamp;
 use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
@@ -101,39 +101,36 @@ pub(crate) struct BatchBuilder<E> {
 impl<E: RowEncoder> BatchBuilder<E> {
     pub(crate) fn new(encoder: E, from: u64, to: u64) -> BatchBuilder<E> {
         let offset = OffsetMove { bridge: BRIDGE.into(), journal: JOURNAL, from: Seq(from), to: Seq(to) };
-        let batch = Batch {
-            offset,
-            tables: Vec::new(),
-            units: Vec::new(),
-            excluded: Vec::new(),
-            dead_letters: Vec::new(),
-            judged: Vec::new(),
-            released: Vec::new(),
-        };
-        BatchBuilder { batch, encoder }
+        BatchBuilder { batch: Batch::new(offset), encoder }
     }
 
     /// Adds a table of which all columns are filled that need to be; returns its index.
     pub(crate) fn table(&mut self, schema: &Arc<TableSchema>) -> usize {
         let columns = (0..schema.columns.len()).filter(|&index| !schema.columns[index].generated).collect();
-        self.batch.tables.push(TableRows { table: Arc::clone(schema), columns, bytes: Vec::new(), ends: Vec::new() });
-        self.batch.tables.len() - 1
+        let id = self.batch.portions.len();
+        self.batch.portions.push(Portion::new(Arc::new(Target::insert(id, Arc::clone(schema), columns))));
+        id
     }
 
     /// Adds a unit of these rows.
     pub(crate) fn unit(&mut self, table: usize, rows: &[&[Cell<'_>]]) {
-        let target = &mut self.batch.tables[table];
-        let first_row = target.ends.len();
-        for row in rows {
-            assert_eq!(row.len(), target.columns.len());
-            self.encoder.begin_row(row.len(), &mut target.bytes);
-            for (&column, &cell) in target.columns.iter().zip(*row) {
-                self.encoder.cell(&target.table.columns[column].column_type, cell, &mut target.bytes);
-            }
-            target.ends.push(target.bytes.len());
-        }
+        let first_run = self.batch.runs.len();
+        self.rows(table, first_run, rows);
         let seq = Seq(self.batch.offset.from.0 + self.batch.units.len() as u64);
-        self.batch.units.push(Unit { rule: 0, seq, table, first_row, row_count: rows.len() });
+        self.batch.units.push(Unit { rule: 0, seq, runs: first_run..self.batch.runs.len() });
+    }
+
+    /// Adds rows to the unit whose runs begin at `first_run`.
+    fn rows(&mut self, table: usize, first_run: usize, rows: &[&[Cell<'_>]]) {
+        for row in rows {
+            let portion = &mut self.batch.portions[table];
+            assert_eq!(row.len(), portion.target.columns.len());
+            self.encoder.begin_row(row.len(), &mut portion.bytes);
+            for (&column, &cell) in portion.target.columns.iter().zip(*row) {
+                self.encoder.cell(&portion.target.table.columns[column].column_type, cell, &mut portion.bytes);
+            }
+            self.batch.add_row(table, first_run, 0);
+        }
     }
 }
 

@@ -237,23 +237,14 @@ fn map<R: RowEncoder>(mapper: &mut Mapper<R>, payload: &[u8]) -> Vec<Row> {
         seq: Seq(7),
     };
     let offset = OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(1) };
-    let tables = mapper.targets();
-    let mut batch = Batch {
-        offset,
-        tables,
-        units: Vec::new(),
-        excluded: Vec::new(),
-        dead_letters: Vec::new(),
-        judged: Vec::new(),
-        released: Vec::new(),
-    };
+    let mut batch = Batch::new(offset);
     let mut outcomes = Vec::new();
     mapper.map(&message, &mut batch, &mut outcomes);
     let mut units = batch.units.iter();
     let rows = outcomes.iter().map(|(_, outcome)| match outcome {
         Outcome::Written => {
-            let unit = units.next().unwrap();
-            Ok(batch.tables[unit.table].row(unit.first_row).to_vec())
+            let run = &batch.runs[units.next().unwrap().runs.start];
+            Ok(batch.portions[run.portion].row(run.first_row).to_vec())
         }
         Outcome::Refused(fault) => {
             assert!(!fault.message.is_empty());

@@ -1,10 +1,13 @@
 //! What goes into a database in one transaction: made by mapping and delivery, taken by sinks.
 
 mod encoder;
+mod rows;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use encoder::RowEncoder;
+pub use rows::{Owner, Portion, Run, Target, Verb};
 
 use crate::clock::Timestamp;
 use crate::config::Bridge;
@@ -21,29 +24,14 @@ pub struct OffsetMove {
     pub to: Seq,
 }
 
-/// The rows that one message gives under one rule: they are written together or not at all.
+/// The rows that one message gives under one rule, in any number of tables: they are written together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// Index into the compiled rules of this database.
     pub rule: usize,
     pub seq: Seq,
-    /// Index into [`Batch::tables`].
-    pub table: usize,
-    /// The first of its rows in that table, and how many.
-    pub first_row: usize,
-    pub row_count: usize,
-}
-
-/// Encoded rows for one table.
-#[derive(Debug, Clone)]
-pub struct TableRows {
-    pub table: Arc<TableSchema>,
-    /// The columns that the rows fill: indexes into `table.columns`, in row order.
-    pub columns: Arc<[usize]>,
-    /// All rows, one after the other, in the sink's wire form.
-    pub bytes: Vec<u8>,
-    /// `ends[i]` is the byte offset just past row `i`.
-    pub ends: Vec<usize>,
+    /// Its rows: indexes into [`Batch::runs`]. Empty for a message that gives no row.
+    pub runs: Range<usize>,
 }
 
 /// A message kept in `rowbridge_dead_letters` in place of its rows.
@@ -72,8 +60,10 @@ pub struct DeadLetter {
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub offset: OffsetMove,
-    /// One entry per target (a table and a column list; a table may have several); those without rows are passed over.
-    pub tables: Vec<TableRows>,
+    /// In the order in which they were opened; in which order they are written says [`Batch::writing_order`].
+    pub portions: Vec<Portion>,
+    /// Of all units, in journal order.
+    pub runs: Vec<Run>,
     /// In journal order.
     pub units: Vec<Unit>,
     /// Units that are not to be written: sorted indexes into `units`.
@@ -84,26 +74,144 @@ pub struct Batch {
     /// Parked messages that are in this batch: their ids in the dead-letter table, from which they are taken out with it.
     /// All of them must still be there.
     pub released: Vec<i64>,
-}
-
-impl TableRows {
-    /// The bytes of row `index`.
-    pub fn row(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start..self.ends[index]]
-    }
+    /// The portion that takes rows of a target now, by [`Target::id`].
+    open: Vec<Option<usize>>,
+    /// The last portion of a table, by [`Target::table_id`].
+    latest: Vec<Option<usize>>,
+    /// Memory of earlier portions.
+    spare: Vec<(Vec<u8>, Vec<usize>)>,
 }
 
 impl Batch {
+    /// An empty one that begins and ends at `offset`.
+    pub fn new(offset: OffsetMove) -> Batch {
+        Batch {
+            offset,
+            portions: Vec::new(),
+            runs: Vec::new(),
+            units: Vec::new(),
+            excluded: Vec::new(),
+            dead_letters: Vec::new(),
+            judged: Vec::new(),
+            released: Vec::new(),
+            open: Vec::new(),
+            latest: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// The portion that takes the next row of a target; opened if need be.
+    #[inline]
+    pub fn open(&mut self, target: &Arc<Target>) -> usize {
+        match self.open.get(target.id) {
+            Some(Some(portion)) if !target.in_order || self.latest[target.table_id] == Some(*portion) => *portion,
+            _ => self.open_anew(target),
+        }
+    }
+
+    #[cold]
+    fn open_anew(&mut self, target: &Arc<Target>) -> usize {
+        let (mut bytes, mut ends) = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        ends.clear();
+        let portion = self.portions.len();
+        self.portions.push(Portion { target: Arc::clone(target), bytes, ends, owner: Owner::Nobody });
+        note(&mut self.open, target.id, portion);
+        note(&mut self.latest, target.table_id, portion);
+        portion
+    }
+
+    /// Adds the row that was just written behind the others of `portion` to the unit that is being made, whose runs begin
+    /// at `first_run`.
+    #[inline]
+    pub fn add_row(&mut self, portion: usize, first_run: usize, rule: usize) {
+        let rows = &mut self.portions[portion];
+        rows.ends.push(rows.bytes.len());
+        rows.owner = rows.owner.and(Owner::Rule(rule));
+        match self.runs[first_run..].last_mut() {
+            Some(run) if run.portion == portion => run.row_count += 1,
+            _ => self.runs.push(Run { portion, first_row: rows.ends.len() - 1, row_count: 1 }),
+        }
+    }
+
+    /// Takes the rows of the runs from `first_run` on out again: they must be the last ones that were added.
+    pub fn truncate_runs(&mut self, first_run: usize) {
+        for run in self.runs.drain(first_run..).rev() {
+            self.portions[run.portion].truncate(run.first_row);
+        }
+    }
+
+    /// Takes the units from `len` on out again, with their rows: they must be the last ones that were added.
+    pub fn truncate_units(&mut self, len: usize) {
+        if let Some(unit) = self.units.get(len) {
+            self.truncate_runs(unit.runs.start);
+            self.units.truncate(len);
+        }
+    }
+
+    /// The runs of the unit at `index`.
+    pub fn runs_of(&self, index: usize) -> &[Run] {
+        &self.runs[self.units[index].runs.clone()]
+    }
+
+    /// How many rows the unit at `index` has.
+    pub fn rows_of(&self, index: usize) -> usize {
+        self.runs_of(index).iter().map(|run| run.row_count).sum()
+    }
+
+    /// The tables of the unit at `index`; one may come more than once.
+    pub fn tables_of(&self, index: usize) -> impl Iterator<Item = &Arc<TableSchema>> {
+        self.runs_of(index).iter().map(|run| &self.portions[run.portion].target.table)
+    }
+
     /// Whether the unit at `index` is left out.
     pub fn is_excluded(&self, index: usize) -> bool {
         self.excluded.binary_search(&index).is_ok()
     }
 
+    /// All rows, those of excluded units too.
+    pub fn row_count_of_all(&self) -> usize {
+        self.portions.iter().map(|portion| portion.ends.len()).sum()
+    }
+
+    /// Bytes of all rows.
+    pub fn byte_count(&self) -> usize {
+        self.portions.iter().map(|portion| portion.bytes.len()).sum()
+    }
+
     /// Rows that will be written.
     pub fn row_count(&self) -> usize {
-        let excluded: usize = self.excluded.iter().map(|&unit| self.units[unit].row_count).sum();
-        self.tables.iter().map(|table| table.ends.len()).sum::<usize>() - excluded
+        let excluded: usize = self.excluded.iter().map(|&unit| self.rows_of(unit)).sum();
+        self.row_count_of_all() - excluded
+    }
+
+    /// The portions that hold rows, in the order in which they are to be written: table by table, as the rules name them.
+    /// Those of a table whose rows must keep their order are in that of the journal.
+    pub fn writing_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.portions.len()).filter(|&at| !self.portions[at].ends.is_empty()).collect();
+        order.sort_by_key(|&at| {
+            let target = &self.portions[at].target;
+            (target.table_id, if target.in_order { 0 } else { target.id })
+        });
+        order
+    }
+
+    /// The rows of a portion whose units are not excluded, as ranges of row numbers.
+    pub fn kept_rows(&self, portion: usize) -> Vec<Range<usize>> {
+        let mut kept = Vec::new();
+        let mut start = 0;
+        let excluded = self.excluded.iter().flat_map(|&unit| self.runs_of(unit)).filter(|run| run.portion == portion);
+        for run in excluded {
+            if run.first_row > start {
+                kept.push(start..run.first_row);
+            }
+            start = run.first_row + run.row_count;
+        }
+        let end = self.portions[portion].ends.len();
+        if end > start {
+            kept.push(start..end);
+        }
+        kept
     }
 
     /// Remembers a table for [`Batch::judged`].
@@ -116,48 +224,52 @@ impl Batch {
     /// The tables that must be as they were described for the batch to be right: those it has rows for, written or
     /// excluded, and those it was judged by. A table may come more than once.
     pub fn tables_at_stake(&self) -> impl Iterator<Item = &TableSchema> {
-        let filled = self.tables.iter().filter(|rows| !rows.ends.is_empty()).map(|rows| &*rows.table);
-        filled.chain(self.judged.iter().map(|table| &**table))
+        let filled = self.portions.iter().filter(|portion| !portion.ends.is_empty());
+        filled.map(|portion| &*portion.target.table).chain(self.judged.iter().map(|table| &**table))
     }
 
-    /// Takes the rows out, table by table; what is known of their units stays.
-    pub fn take_rows(&mut self) -> Vec<TableRows> {
-        let filled = self.tables.iter_mut().filter(|table| !table.ends.is_empty());
-        filled
-            .map(|table| TableRows {
-                table: Arc::clone(&table.table),
-                columns: Arc::clone(&table.columns),
-                bytes: std::mem::take(&mut table.bytes),
-                ends: std::mem::take(&mut table.ends),
-            })
-            .collect()
+    /// Takes the rows out, portion by portion in writing order; what is known of their units stays.
+    pub fn take_rows(&mut self) -> Vec<Portion> {
+        let order = self.writing_order();
+        let take = |at: usize| {
+            let portion = &mut self.portions[at];
+            Portion {
+                target: Arc::clone(&portion.target),
+                bytes: std::mem::take(&mut portion.bytes),
+                ends: std::mem::take(&mut portion.ends),
+                owner: portion.owner,
+            }
+        };
+        order.into_iter().map(take).collect()
     }
 
-    /// Takes the units from `len` on out again, with their rows: they must be the last ones that were added.
-    pub fn truncate_units(&mut self, len: usize) {
-        for unit in self.units.drain(len..).rev() {
-            let table = &mut self.tables[unit.table];
-            table.ends.truncate(unit.first_row);
-            table.bytes.truncate(table.ends.last().copied().unwrap_or(0));
-        }
-    }
-
-    /// Empties it for the next range, keeping its memory where it was used this time.
+    /// Empties it for the next range, keeping memory in the measure of what was used this time.
     pub fn clear(&mut self, from: Seq) {
         self.offset.from = from;
         self.offset.to = from;
-        for table in &mut self.tables {
-            // A rare combination of columns does not keep what its one large batch took.
-            if table.ends.is_empty() {
-                (table.bytes, table.ends) = (Vec::new(), Vec::new());
+        let mut kept_max = 2 * self.byte_count();
+        self.spare.clear();
+        // In reverse, so that each of the same tables finds its own again.
+        for portion in self.portions.drain(..).rev() {
+            if portion.bytes.capacity() <= kept_max {
+                kept_max -= portion.bytes.capacity();
+                self.spare.push((portion.bytes, portion.ends));
             }
-            table.bytes.clear();
-            table.ends.clear();
         }
+        self.open.fill(None);
+        self.latest.fill(None);
+        self.runs.clear();
         self.units.clear();
         self.excluded.clear();
         self.dead_letters.clear();
         self.released.clear();
         self.judged.clear();
     }
+}
+
+fn note(list: &mut Vec<Option<usize>>, at: usize, portion: usize) {
+    if list.len() <= at {
+        list.resize(at + 1, None);
+    }
+    list[at] = Some(portion);
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::gather::{Gatherer, Halt};
-use crate::batch::{Batch, DeadLetter, OffsetMove, RowEncoder, TableRows};
+use crate::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder};
 use crate::clock::Timestamp;
 use crate::journal::{Entry, Fs, JournalError, Reader, Watermark};
 use crate::message::Seq;
@@ -199,7 +199,7 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
     /// Every table in turn costs a far database a round trip, and one that takes the rows a statement; so rows for several
     /// tables go in larger portions.
     fn portion_rows(&self) -> usize {
-        let tables = self.gatherer.batch.tables.iter().filter(|table| !table.ends.is_empty()).count();
+        let tables = self.gatherer.batch.portions.iter().filter(|portion| !portion.ends.is_empty()).count();
         match (tables, self.tables_taken) {
             (0 | 1, 0 | 1) => PORTION_ROWS.min(self.batch_rows),
             (_, 0) => usize::MAX,
@@ -249,7 +249,7 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         true
     }
 
-    fn take_rows(&mut self) -> Vec<TableRows> {
+    fn take_rows(&mut self) -> Vec<Portion> {
         self.is_series = true;
         self.earlier_rows += self.gatherer.batch.row_count();
         let rows = self.gatherer.batch.take_rows();

@@ -66,28 +66,28 @@ impl<R: RowEncoder> Gatherer<R> {
         unmatched: Option<UnmatchedPolicy>,
         offset: OffsetMove,
     ) -> Gatherer<R> {
-        let batch = Batch {
-            offset,
-            tables: mapper.targets(),
-            units: Vec::new(),
-            excluded: Vec::new(),
-            dead_letters: Vec::new(),
-            judged: Vec::new(),
-            released: Vec::new(),
-        };
-        Gatherer { mapper, rules, unmatched, outcomes: Vec::new(), parked: HashMap::new(), bytes: 0, batch }
+        Gatherer {
+            mapper,
+            rules,
+            unmatched,
+            outcomes: Vec::new(),
+            parked: HashMap::new(),
+            bytes: 0,
+            batch: Batch::new(offset),
+        }
     }
 
     /// Begins the next batch at `from`.
     pub(super) fn clear(&mut self, from: Seq) {
         self.batch.clear(from);
-        self.mapper.begin_batch(&mut self.batch);
+        self.mapper.begin_batch(&self.batch);
         self.bytes = 0;
     }
 
     /// Whether another message would make the batch too large.
     pub(super) fn is_full(&self, rows_max: usize, bytes_max: usize) -> bool {
-        self.batch.units.len() >= rows_max
+        self.batch.row_count_of_all().max(self.batch.units.len()) >= rows_max
+            || self.batch.byte_count() >= bytes_max
             || self.batch.dead_letters.len() >= DEAD_LETTERS_MAX.min(rows_max)
             || self.bytes >= bytes_max
             || self.mapper.is_crowded()
@@ -140,7 +140,7 @@ impl<R: RowEncoder> Gatherer<R> {
         match outcome {
             Outcome::Written => {
                 tally.written += 1;
-                tally.rows += self.batch.units[*unit].row_count as u64;
+                tally.rows += self.batch.rows_of(*unit) as u64;
                 *unit += 1;
             }
             Outcome::Filtered => tally.filtered += 1,
@@ -248,7 +248,7 @@ impl<R: RowEncoder> Gatherer<R> {
         }
         let tally = account.rule(unit.rule);
         tally.written -= 1;
-        tally.rows -= unit.row_count as u64;
+        tally.rows -= self.batch.rows_of(refusal.unit) as u64;
         if let Err(place) = self.batch.excluded.binary_search(&refusal.unit) {
             self.batch.excluded.insert(place, refusal.unit);
         }

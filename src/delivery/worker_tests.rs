@@ -58,16 +58,18 @@ impl FaultySink {
 
 /// Adds the rows of a batch to those of the batches before it.
 fn append(whole: &mut Batch, batch: &Batch) {
-    let rows_before: Vec<usize> = whole.tables.iter().map(|table| table.ends.len()).collect();
-    for (table, more) in whole.tables.iter_mut().zip(&batch.tables) {
-        let bytes_before = table.bytes.len();
-        table.bytes.extend_from_slice(&more.bytes);
-        table.ends.extend(more.ends.iter().map(|end| end + bytes_before));
+    for (index, unit) in batch.units.iter().enumerate() {
+        let first_run = whole.runs.len();
+        for run in batch.runs_of(index) {
+            let rows = &batch.portions[run.portion];
+            let portion = whole.open(&rows.target);
+            for row in run.first_row..run.first_row + run.row_count {
+                whole.portions[portion].bytes.extend_from_slice(rows.row(row));
+                whole.add_row(portion, first_run, unit.rule);
+            }
+        }
+        whole.units.push(Unit { runs: first_run..whole.runs.len(), ..unit.clone() });
     }
-    whole.units.extend(batch.units.iter().map(|unit| {
-        let first_row = unit.first_row + rows_before[unit.table];
-        Unit { first_row, ..unit.clone() }
-    }));
 }
 
 fn failure(class: Class) -> SinkError {

@@ -9,7 +9,7 @@ use super::plan::{Memory, Plan};
 use super::route::{Match, Router};
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
-use crate::batch::{Batch, RowEncoder, TableRows, Unit};
+use crate::batch::{Batch, RowEncoder, Unit, Verb};
 use crate::config::Rule;
 use crate::message::{Message, Properties, Property};
 use crate::schema::TableSchema;
@@ -75,7 +75,7 @@ impl<R: RowEncoder> Mapper<R> {
             }
             match compile(bridge, rule, schema, &encoder, &mut parts) {
                 Ok((plan, columns)) => {
-                    targets.add_plan(schema, columns);
+                    targets.add_plan(schema, columns, Verb::Insert);
                     known.insert(likeness, plans.len());
                     plan_of_rule.push(plans.len());
                     plans.push(plan);
@@ -108,9 +108,9 @@ impl<R: RowEncoder> Mapper<R> {
         parts.collect::<std::collections::HashSet<_>>().len()
     }
 
-    /// What [`Batch::tables`] has to begin with: an entry per table and column list, without rows.
-    pub fn targets(&self) -> Vec<TableRows> {
-        self.targets.tables()
+    #[cfg(test)]
+    pub(super) fn columns_of_targets(&self) -> Vec<Vec<usize>> {
+        self.targets.columns()
     }
 
     /// The live table that a rule was compiled against.
@@ -136,7 +136,7 @@ impl<R: RowEncoder> Mapper<R> {
     }
 
     /// To be called with the cleared batch before the next one is filled. Makes room if the last one was crowded.
-    pub fn begin_batch(&mut self, batch: &mut Batch) {
+    pub fn begin_batch(&mut self, batch: &Batch) {
         self.targets.forget(batch);
     }
 
@@ -147,9 +147,9 @@ impl<R: RowEncoder> Mapper<R> {
         matches.filter(|matched| self.subscriptions.take(matched)).map(|matched| matched.rule).collect()
     }
 
-    /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, whose tables came
-    /// from [`Mapper::targets`]; further ones are added to them as they are needed. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took
-    /// it. A refused message leaves the batch as it was.
+    /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, to which no other mapper
+    /// has added. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took it. A refused
+    /// message leaves the batch as it was.
     pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) {
         self.subscriptions.read(message.properties);
         self.map_under(None, message, batch, outcomes);
@@ -178,7 +178,6 @@ impl<R: RowEncoder> Mapper<R> {
         outcomes: &mut Vec<(usize, Outcome)>,
     ) {
         outcomes.clear();
-        self.targets.extend(batch);
         // Its topic or payload is not what the broker sent; only a dead letter can come of it.
         if message.fault.is_some() {
             return;
@@ -206,16 +205,15 @@ impl<R: RowEncoder> Mapper<R> {
                     continue;
                 }
             };
-            let target = self.targets.of(plan_index, reading.left_out());
-            self.targets.extend(batch);
-            let rows = &mut batch.tables[target];
+            let portion = batch.open(self.targets.of(plan_index, reading.left_out()));
+            let rows = &mut batch.portions[portion];
             let start = rows.bytes.len();
             match reading.encode(&self.encoder, &mut rows.bytes) {
                 Ok(()) => {
-                    let first_row = rows.ends.len();
-                    rows.ends.push(rows.bytes.len());
-                    let unit = Unit { rule: matched.rule, seq: message.seq, table: target, first_row, row_count: 1 };
-                    batch.units.push(unit);
+                    let first_run = batch.runs.len();
+                    batch.add_row(portion, first_run, matched.rule);
+                    let runs = first_run..batch.runs.len();
+                    batch.units.push(Unit { rule: matched.rule, seq: message.seq, runs });
                     outcomes.push((matched.rule, Outcome::Written));
                 }
                 Err(fault) => {

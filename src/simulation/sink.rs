@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::database::{Fate, Held, ParkedMessage, Row, Server, number_in_letter, number_in_row};
 use super::messages::{Kind, kind_of};
-use crate::batch::{Batch, RowEncoder, Unit};
+use crate::batch::{Batch, RowEncoder};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
@@ -118,8 +118,10 @@ impl SimSink {
         if is_changed { Err(error(Class::TableChanged, "changed")) } else { Ok(()) }
     }
 
-    fn row(&self, batch: &Batch, unit: &Unit) -> Row {
-        decode(batch.tables[unit.table].row(unit.first_row), self.server().definition)
+    fn row(&self, batch: &Batch, unit: usize) -> Row {
+        let [run] = batch.runs_of(unit) else { panic!("each message gives one row") };
+        assert_eq!(run.row_count, 1, "each message gives one row");
+        decode(batch.portions[run.portion].row(run.first_row), self.server().definition)
     }
 
     fn transaction(&self, batch: &Batch) -> Transaction {
@@ -127,9 +129,8 @@ impl SimSink {
         assert_eq!(&*offset.bridge, "sim");
         let mut held = Vec::new();
         for (index, unit) in batch.units.iter().enumerate() {
-            assert_eq!(unit.row_count, 1, "each message gives one row");
             if !batch.is_excluded(index) {
-                let row = self.row(batch, unit);
+                let row = self.row(batch, index);
                 held.push((unit.seq.0, Held::Row(number_in_row(unit.seq.0, &row))));
             }
         }
@@ -159,7 +160,7 @@ impl SimSink {
 
     fn refused(&self, batch: &Batch) -> Vec<usize> {
         let is_refused = |&index: &usize| {
-            let row = self.row(batch, &batch.units[index]);
+            let row = self.row(batch, index);
             !batch.is_excluded(index) && kind_of(row.number as u64) == Kind::Refused
         };
         (0..batch.units.len()).filter(is_refused).collect()
@@ -323,7 +324,8 @@ impl Sink for SimSink {
         let refusal = |unit| Refusal { unit, reason: "constraint", message: "refused".to_owned() };
         if let Err(error) = self.check_right(batch) {
             let unit = (0..batch.units.len()).find(|&unit| !batch.is_excluded(unit)).expect("it has rows");
-            return Ok(Refusals { units: Vec::new(), closed: vec![ClosedTable { unit, error }] });
+            let table = Arc::clone(batch.tables_of(unit).next().expect("it has a row"));
+            return Ok(Refusals { units: Vec::new(), closed: vec![ClosedTable { unit, table, error }] });
         }
         let units = self.refused(batch).into_iter().map(refusal).collect();
         Ok(Refusals { units, closed: Vec::new() })

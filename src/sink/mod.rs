@@ -9,6 +9,7 @@ mod series;
 mod sqlite;
 mod written;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, StoredDeadLetter};
@@ -80,6 +81,7 @@ pub struct Refusals {
 pub struct ClosedTable {
     /// The first unit that it did not take: an index into [`Batch::units`].
     pub unit: usize,
+    pub table: Arc<TableSchema>,
     /// Of class Table or Transient.
     pub error: SinkError,
 }

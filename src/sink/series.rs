@@ -1,6 +1,6 @@
 //! Several batches in one transaction, for a database that lags behind.
 
-use crate::batch::{Batch, DeadLetter, OffsetMove, TableRows};
+use crate::batch::{Batch, DeadLetter, OffsetMove, Portion};
 
 /// The batch at hand and what of the backlog may go in the same transaction behind it.
 ///
@@ -20,7 +20,7 @@ pub trait Series {
 
     /// Takes the rows out of the batch at hand, for a sink that writes them on a thread of its own while the next batch
     /// is made. After that they cannot be asked for again either.
-    fn take_rows(&mut self) -> Vec<TableRows>;
+    fn take_rows(&mut self) -> Vec<Portion>;
 
     /// Dead letters of the batches before the one at hand.
     fn earlier_dead_letters(&self) -> &[DeadLetter];

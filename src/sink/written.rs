@@ -15,12 +15,6 @@ pub struct Swallowed {
     pub rows: u64,
 }
 
-/// The rule of all these rows, if it is but one.
-pub(super) fn sole_rule(mut rules: impl Iterator<Item = usize>) -> Option<usize> {
-    let first = rules.next()?;
-    rules.all(|rule| rule == first).then_some(first)
-}
-
 /// What the database told of a committed transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {

@@ -118,7 +118,8 @@ async fn a_bridge_of_any_name_has_its_offset_in_every_encoding() {
             let from = sink.offsets(name).await.unwrap()[0].next_seq.0;
             assert_eq!(from, 1 + round);
             let offset = OffsetMove { bridge: name.into(), ..batch(from, from + 1).offset };
-            let batch = Batch { offset, dead_letters: vec![letter(from)], ..batch(from, from + 1) };
+            let mut batch = Batch::new(offset);
+            batch.dead_letters.push(letter(from));
             sink.write(&batch).await.unwrap_or_else(|error| panic!("{encoding} {name}: {error}"));
         }
         let sql = "SET client_encoding = 'UTF8'; SELECT bridge, next_seq FROM rowbridge_offsets";

@@ -303,7 +303,7 @@ async fn tables_with_and_without_copy_share_batches_and_series_in_any_order() {
     place.sql("ALTER TABLE b ADD CHECK (v < 10000)");
     for order in orders {
         let mut bad = of(61, &order);
-        let target = bad.tables.iter().position(|rows| Arc::ptr_eq(&rows.table, &w)).unwrap();
+        let target = bad.portions.iter().position(|rows| Arc::ptr_eq(&rows.target.table, &w)).unwrap();
         add_unit(&mut bad, target, &[&[Cell::Int(10_000)]]);
         assert_eq!(sink.write(&bad).await.unwrap_err().class, Class::Row);
         if sink.offsets(super::BRIDGE).await.is_err() {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::odd_tables::as_role;
-use super::{BRIDGE, Place, batch_of, database, describe, started, table};
+use super::{BRIDGE, Place, batch_of, database, describe, fill_only, started, table};
 use crate::support::postgres::Postgres;
 
 #[track_caller]
@@ -48,7 +48,7 @@ async fn every_missing_right_is_named_with_its_grant_also_that_on_a_sequence() {
     let table = describe(&mut sink, "t").await;
     let mut batch = batch_of(1, &table, &[]);
     batch.offset.to = Seq(2);
-    batch.tables[0].columns = [0].into();
+    fill_only(&mut batch, 0, &[0]);
     super::add_unit(&mut batch, 0, &[&[rowbridge::schema::Cell::Int(1)]]);
     let error = sink.write(&batch).await.unwrap_err();
     assert_eq!((error.class.without_a_row(), error.code.as_str()), (Class::Table, "42501"));

@@ -7,7 +7,9 @@ use rowbridge::message::Seq;
 use rowbridge::schema::{Cell, TableSchema};
 use rowbridge::sink::{Class, PostgresSink, Sink as _};
 
-use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, database, dead_letter, describe, started};
+use super::{
+    BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, database, dead_letter, describe, fill_only, started,
+};
 use crate::sink_contract::series::Made;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::proxy::Proxy;
@@ -30,7 +32,7 @@ async fn rows_of_several_batches_and_tables_commit_together_in_order() {
         // Without rows, into one table, into both, the second one for the first time in the midst.
         if index % 3 > 0 {
             let target = add_table(batch, &a);
-            batch.tables[target].columns = Arc::from([0]);
+            fill_only(batch, target, &[0]);
             add_unit(batch, target, &[&[Cell::Int(10 * value)], &[Cell::Int(10 * value + 1)]]);
         }
         if index >= 2 && index % 3 == 2 {

@@ -6,7 +6,7 @@ use rowbridge::message::Seq;
 use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Sink as _};
 
-use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, dead_letter, describe};
+use super::{BRIDGE, JOURNAL, Place, add_table, add_unit, batch, batch_of, dead_letter, describe, fill_only};
 
 #[tokio::test]
 async fn rows_dead_letters_and_offset_commit_together() {
@@ -133,7 +133,7 @@ async fn a_transaction_is_synchronous_even_if_the_role_is_not() {
         let from = sink.offsets(BRIDGE).await.unwrap()[0].next_seq.0;
         let mut batch = batch(from, from + 1);
         let target = add_table(&mut batch, &table);
-        batch.tables[target].columns = [0].into();
+        fill_only(&mut batch, target, &[0]);
         add_unit(&mut batch, target, &[&[Cell::Int(1)]]);
         sink.write(&batch).await.unwrap();
         assert_eq!(place.sql("SELECT mode, isolation FROM t"), format!("{expected}|read committed"));

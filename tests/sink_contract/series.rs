@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, RowEncoder, TableRows};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder};
 use rowbridge::clock::Timestamp;
 use rowbridge::schema::{Cell, TableSchema};
 use rowbridge::sink::{Class, Series, Sink};
@@ -40,7 +40,7 @@ impl Series for Made {
         true
     }
 
-    fn take_rows(&mut self) -> Vec<TableRows> {
+    fn take_rows(&mut self) -> Vec<Portion> {
         self.batches[self.at].take_rows()
     }
 

@@ -117,7 +117,7 @@ async fn a_table_without_columns_to_fill_takes_its_defaults() {
     let (mut sink, schema) = with_table(&database, "CREATE TABLE t (id INTEGER PRIMARY KEY)").await;
     let mut builder = BatchBuilder::new(sink.encoder(), 1, 41);
     let table = builder.table(&schema);
-    builder.batch.tables[table].columns = Arc::new([]);
+    Arc::make_mut(&mut builder.batch.portions[table].target).columns = Arc::new([]);
     for _ in 0..40 {
         builder.unit(table, &[&[]]);
     }

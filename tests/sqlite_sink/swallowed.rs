@@ -67,7 +67,7 @@ async fn a_row_that_the_table_ignores_is_counted_for_its_rule_where_one_alone_fi
     for value in [2, 3, 4] {
         builder.unit(table, &[&[Cell::Int(value)]]);
     }
-    builder.batch.units[2].rule = 5;
+    builder.batch.portions[table].owner = rowbridge::batch::Owner::Several;
     let written = sink.write(&builder.batch).await.unwrap();
     assert_eq!(swallowed(&written), [("t".to_owned(), None, 2)]);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prometheus_client::metrics::gauge::Gauge;
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, TableRows};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion};
 use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Series, Sink, SinkError, SqliteSink, Written};
 use rusqlite::Connection;
@@ -51,7 +51,7 @@ impl<F: FnMut()> Series for Meddled<F> {
         true
     }
 
-    fn take_rows(&mut self) -> Vec<TableRows> {
+    fn take_rows(&mut self) -> Vec<Portion> {
         self.made.take_rows()
     }
 

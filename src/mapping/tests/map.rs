@@ -151,7 +151,7 @@ fn a_column_that_needs_its_field_decides_what_becomes_of_a_payload_without_any()
     let strict = config::Column { required: true, on_error: Some(OnError::Drop), ..from("b", "payload.b") };
     let table = table(vec![live("a", ColumnType::Int4), live("b", ColumnType::Int4)]);
     let mut mapper = compile::<false>(vec![rule(&["#"], vec![from("a", "payload.a"), strict])], &[table]).unwrap();
-    let (mut batch, mut outcomes) = (batch(&mapper), Vec::new());
+    let (mut batch, mut outcomes) = (batch(), Vec::new());
     mapper.map(&message("t", b"{}"), &mut batch, &mut outcomes);
     let [(0, Outcome::Refused(fault))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
     assert_eq!((fault.reason, fault.column.as_deref(), fault.on_error), ("required", Some("b"), OnError::Drop));
@@ -244,7 +244,7 @@ fn faults_carry_the_columns_policy_or_the_rules() {
     let rule = Rule { on_error: OnError::Halt, ..rule(&["#"], vec![lenient, from("b", "payload.b")]) };
     let table = table(vec![live("a", ColumnType::Int4), live("b", ColumnType::Int4)]);
     let mut mapper = compile::<false>(vec![rule], &[table]).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     for (payload, reason, column, on_error) in [
         (&br#"{"a":"x"}"#[..], "value", Some("a"), OnError::Drop),
@@ -264,7 +264,7 @@ fn retained_messages_are_passed_over_where_the_rule_says_so() {
     let store = rule(&["#"], vec![from("c", "topic")]);
     let tables = vec![table(vec![live("c", text())]); 2];
     let mut mapper = compile::<false>(vec![skip, store], &tables).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(&Message { retain: true, ..message("t", b"") }, &mut batch, &mut outcomes);
     assert_eq!(outcomes, [(0, Outcome::Filtered), (1, Outcome::Written)]);
@@ -275,7 +275,7 @@ fn retained_messages_are_passed_over_where_the_rule_says_so() {
 fn a_message_that_is_only_fit_for_a_dead_letter_is_left_alone() {
     let mut mapper =
         compile::<false>(vec![rule(&["#"], vec![from("c", "topic")])], &[table(vec![live("c", text())])]).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = vec![(9, Outcome::Written)];
     mapper.map(&Message { fault: Some(Fault::TooLarge), ..message("t", b"") }, &mut batch, &mut outcomes);
     assert!(outcomes.is_empty() && batch.units.is_empty());
@@ -293,14 +293,15 @@ fn every_rule_that_matches_takes_the_message() {
     ];
     let tables = [Arc::clone(&shared), Arc::clone(&shared), other, shared];
     let mut mapper = compile::<false>(rules, &tables).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(&message("a/b", b""), &mut batch, &mut outcomes);
     assert_eq!(outcomes.iter().map(|(rule, _)| *rule).collect::<Vec<_>>(), [0, 2, 3]);
-    let units: Vec<_> = batch.units.iter().map(|unit| (unit.rule, unit.seq, unit.table, unit.first_row)).collect();
-    assert_eq!(units, [(0, Seq(7), 0, 0), (2, Seq(7), 1, 0), (3, Seq(7), 0, 1)]);
-    assert_eq!(batch.tables[0].row(1), b"1: Text(\"1\");");
-    assert_eq!(batch.tables[1].row(0), b"2: Text(\"a/b\");Text(\"b\");");
+    let units: Vec<_> =
+        (0..3).map(|unit| (batch.units[unit].rule, batch.units[unit].seq, first_row(&batch, unit))).collect();
+    assert_eq!(units, [(0, Seq(7), (0, 0)), (2, Seq(7), (1, 0)), (3, Seq(7), (0, 1))]);
+    assert_eq!(batch.portions[0].row(1), b"1: Text(\"1\");");
+    assert_eq!(batch.portions[1].row(0), b"2: Text(\"a/b\");Text(\"b\");");
 }
 
 #[test]
@@ -323,7 +324,7 @@ fn overlapping_subscriptions_store_a_message_once_per_rule() {
     let tables = vec![table(vec![live("c", text())]); 3];
     let ids = HashMap::from([("a/+".to_owned(), 1), ("+/b".to_owned(), 2), ("a/#".to_owned(), 3)]);
     let mut mapper = Mapper::compile("gw1", &rules, &tables, &ids, Shown::<false>).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut takers = |ids: &[u32]| {
         let mut encoded = Vec::new();
         ids.iter().for_each(|id| Property::SubscriptionId(*id).encode(&mut encoded));
@@ -367,7 +368,7 @@ fn ten_thousand_rules_route_to_the_one_that_matches() {
     let rules: Vec<Rule> = (0..10_000).map(|n| rule(&[&format!("s/{n}/{{x}}")], vec![from("c", "topic.x")])).collect();
     let tables = vec![table(vec![live("c", text())]); 10_000];
     let mut mapper = compile::<false>(rules, &tables).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(&message("s/9999/d", b""), &mut batch, &mut outcomes);
     assert_eq!(outcomes, [(9_999, Outcome::Written)]);
@@ -384,17 +385,21 @@ proptest! {
         let table = table(vec![live("a", text()), live("b", ColumnType::Int4)]);
         let mut mapper =
             compile::<false>(vec![rule(&["#"], vec![from("a", "payload.a"), from("b", "payload.b")])], &[table]).unwrap();
-        let mut batch = batch(&mapper);
+        let mut batch = batch();
         let mut outcomes = Vec::new();
         for payload in &payloads {
-            let before = (batch.tables[0].bytes.clone(), batch.tables[0].ends.clone(), batch.units.clone());
+            let held = |batch: &Batch| {
+                let rows = batch.portions.first().map(|rows| (rows.bytes.clone(), rows.ends.clone()));
+                (rows.unwrap_or_default(), batch.runs.clone(), batch.units.clone())
+            };
+            let before = held(&batch);
             mapper.map(&message("t", payload), &mut batch, &mut outcomes);
             prop_assert_eq!(outcomes.len(), 1);
             if matches!(outcomes[0].1, Outcome::Refused(_)) {
-                prop_assert_eq!(&before, &(batch.tables[0].bytes.clone(), batch.tables[0].ends.clone(), batch.units.clone()));
+                prop_assert_eq!(&before, &held(&batch));
             } else {
-                prop_assert_eq!(batch.tables[0].ends.len(), before.1.len() + 1);
-                prop_assert_eq!(*batch.tables[0].ends.last().unwrap(), batch.tables[0].bytes.len());
+                prop_assert_eq!(batch.portions[0].ends.len(), before.0.1.len() + 1);
+                prop_assert_eq!(*batch.portions[0].ends.last().unwrap(), batch.portions[0].bytes.len());
             }
         }
     }

@@ -107,29 +107,31 @@ fn compile<const SQLITE: bool>(
     Mapper::compile("gw1", &rules, tables, &HashMap::new(), Shown)
 }
 
-fn batch<R: RowEncoder>(mapper: &Mapper<R>) -> Batch {
+fn batch() -> Batch {
     let journal = JournalId([0; 16]);
-    Batch {
-        offset: OffsetMove { bridge: "gw1".into(), journal, from: Seq(1), to: Seq(1) },
-        tables: mapper.targets(),
-        units: Vec::new(),
-        excluded: Vec::new(),
-        dead_letters: Vec::new(),
-        judged: Vec::new(),
-        released: Vec::new(),
-    }
+    Batch::new(OffsetMove { bridge: "gw1".into(), journal, from: Seq(1), to: Seq(1) })
+}
+
+/// The first row of a unit: its portion and where it is there.
+fn first_row(batch: &Batch, unit: usize) -> (usize, usize) {
+    let run = &batch.runs_of(unit)[0];
+    (run.portion, run.first_row)
+}
+
+/// That row as text.
+fn row_text(batch: &Batch, unit: usize) -> String {
+    let (portion, row) = first_row(batch, unit);
+    String::from_utf8(batch.portions[portion].row(row).to_vec()).unwrap()
 }
 
 /// Maps one message under one rule: its row as text, or the fault's reason and message.
 fn row_of(rule: Rule, table: &Arc<TableSchema>, message: &Message<'_>) -> Result<String, (String, String)> {
     let mut mapper = compile::<false>(vec![rule], std::slice::from_ref(table)).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(message, &mut batch, &mut outcomes);
     match outcomes.pop() {
-        Some((0, Outcome::Written)) => {
-            Ok(String::from_utf8(batch.tables[batch.units[0].table].row(0).to_vec()).unwrap())
-        }
+        Some((0, Outcome::Written)) => Ok(row_text(&batch, 0)),
         Some((0, Outcome::Refused(fault))) => Err((fault.reason.to_owned(), fault.message)),
         other => panic!("neither written nor refused: {other:?}"),
     }

@@ -19,17 +19,17 @@ fn auto() -> Rule {
 
 /// Each unit's columns and row, in the order of the messages.
 fn shown(batch: &Batch) -> Vec<(Vec<usize>, String)> {
-    let of_unit = |unit: &crate::batch::Unit| {
-        let rows = &batch.tables[unit.table];
-        (rows.columns.to_vec(), String::from_utf8(rows.row(unit.first_row).to_vec()).unwrap())
+    let of_unit = |unit: usize| {
+        let (portion, _) = first_row(batch, unit);
+        (batch.portions[portion].target.columns.to_vec(), row_text(batch, unit))
     };
-    batch.units.iter().map(of_unit).collect()
+    (0..batch.units.len()).map(of_unit).collect()
 }
 
 /// The columns and row of one payload, or the fault's reason and message.
 fn taken(rule: Rule, table: &Arc<TableSchema>, payload: &str) -> Result<(Vec<usize>, String), (String, String)> {
     let mut mapper = compile::<false>(vec![rule], std::slice::from_ref(table)).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(&message("t", payload.as_bytes()), &mut batch, &mut outcomes);
     match outcomes.pop() {
@@ -89,7 +89,7 @@ fn any_source_that_has_nothing_leaves_its_column_to_the_database() {
     let rule = || rule(&["#"], vec![from("unit", "property.unit"), from("level", "topic[3]"), from("t", "topic")]);
     let table = table(vec![with_default("unit", text()), with_default("level", text()), live("t", text())]);
     let mut mapper = compile::<false>(vec![rule()], &[table]).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut properties = Vec::new();
     Property::User(b"unit", b"degC").encode(&mut properties);
     mapper.map(&message("a/b", b""), &mut batch, &mut Vec::new());
@@ -119,26 +119,26 @@ fn shapes_are_added_as_they_occur_and_shared() {
         &vec![table; 3],
     )
     .unwrap();
-    assert_eq!(mapper.targets().len(), 2);
-    let mut batch = batch(&mapper);
+    assert_eq!(mapper.columns_of_targets().len(), 2);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     for payload in [r#"{"a":1,"b":1}"#, r#"{"b":2}"#, r#"{"a":3,"b":3}"#, r#"{"b":4}"#] {
         mapper.map(&message("u", payload.as_bytes()), &mut batch, &mut outcomes);
     }
-    assert_eq!(batch.tables.len(), 2, "what lacks `a` fills what the third rule fills");
-    let units: Vec<_> = batch.units.iter().map(|unit| (unit.rule, unit.table, unit.first_row)).collect();
-    assert_eq!(units[..6], [(0, 0, 0), (1, 0, 1), (2, 1, 0), (0, 1, 1), (1, 1, 2), (2, 1, 3)]);
+    assert_eq!(batch.portions.len(), 2, "what lacks `a` fills what the third rule fills");
+    let units: Vec<_> = (0..6).map(|unit| (batch.units[unit].rule, first_row(&batch, unit))).collect();
+    assert_eq!(units, [(0, (0, 0)), (1, (0, 1)), (2, (1, 0)), (0, (1, 1)), (1, (1, 2)), (2, (1, 3))]);
 }
 
 #[test]
 fn a_refused_message_leaves_no_row_in_a_new_shape() {
     let table = table(vec![with_default("a", ColumnType::Int4), live("b", ColumnType::Int4), live("c", text())]);
     let mut mapper = compile::<false>(vec![auto()], &[table]).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(&message("t", br#"{"c":"x","b":"many"}"#), &mut batch, &mut outcomes);
     assert!(matches!(outcomes[0].1, Outcome::Refused(_)));
-    assert!(batch.units.is_empty() && batch.tables.iter().all(|rows| rows.ends.is_empty() && rows.bytes.is_empty()));
+    assert!(batch.units.is_empty() && batch.portions.iter().all(|rows| rows.ends.is_empty() && rows.bytes.is_empty()));
 }
 
 /// Twelve optional columns: 4,096 combinations.
@@ -146,15 +146,15 @@ fn a_refused_message_leaves_no_row_in_a_new_shape() {
 fn however_many_combinations_occur_none_is_refused_and_a_batch_has_few() {
     let columns = (0..12).map(|index| not_null_with_default(&format!("c{index}"), ColumnType::Int4)).collect();
     let mut mapper = compile::<false>(vec![auto()], &[table(columns)]).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     let mut batches = 0;
     for set in 1_usize..4096 {
         if mapper.is_crowded() {
             batches += 1;
-            assert!(batch.tables.len() <= 65, "{}", batch.tables.len());
+            assert!(batch.portions.len() <= 65, "{}", batch.portions.len());
             batch.clear(Seq(1));
-            mapper.begin_batch(&mut batch);
+            mapper.begin_batch(&batch);
             assert!(!mapper.is_crowded());
         }
         let present: Vec<usize> = (0..12).filter(|index| set & (1 << index) != 0).collect();
@@ -174,7 +174,7 @@ proptest! {
         let columns = (0..4).map(|index| with_default(&format!("c{index}"), ColumnType::Int4));
         let table = table(columns.chain([live("plain", ColumnType::Int4)]).collect());
         let mut mapper = compile::<false>(vec![auto()], &[table]).unwrap();
-        let mut batch = batch(&mapper);
+        let mut batch = batch();
         let mut outcomes = Vec::new();
         let mut expected = Vec::new();
         for states in &messages {

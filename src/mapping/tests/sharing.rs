@@ -6,12 +6,10 @@ use super::*;
 fn plans_and_rows(rules: Vec<Rule>, table: &Arc<TableSchema>, message: &Message<'_>) -> (usize, Vec<String>) {
     let count = rules.len();
     let mut mapper = compile::<false>(rules, &vec![Arc::clone(table); count]).unwrap();
-    let mut batch = batch(&mapper);
+    let mut batch = batch();
     let mut outcomes = Vec::new();
     mapper.map(message, &mut batch, &mut outcomes);
-    let row =
-        |unit: &crate::batch::Unit| String::from_utf8(batch.tables[unit.table].row(unit.first_row).to_vec()).unwrap();
-    (mapper.plan_count(), batch.units.iter().map(row).collect())
+    (mapper.plan_count(), (0..batch.units.len()).map(|unit| row_text(&batch, unit)).collect())
 }
 
 #[test]

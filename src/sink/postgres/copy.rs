@@ -15,9 +15,8 @@ use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use super::encode::{COPY_HEADER, COPY_TRAILER};
 use super::insert;
 use super::session::Session;
-use crate::batch::{Batch, TableRows};
+use crate::batch::{Batch, Owner, Portion, Target};
 use crate::rule::quote;
-use crate::schema::TableSchema;
 use crate::sink::{Class, SinkError, Written};
 
 /// Bytes per CopyData message: large enough that the message's own cost vanishes, small enough to copy piece by piece.
@@ -25,57 +24,36 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// The rows of one table that are to be written.
 pub(super) struct Rows<'a> {
-    table: &'a TableRows,
-    /// Byte ranges of `table.bytes`, neighbours merged.
+    portion: &'a Portion,
+    /// Byte ranges of `portion.bytes`, neighbours merged.
     ranges: Vec<Range<usize>>,
     /// The rows themselves, by unit: `(unit, rows)`, to find a row's unit again.
     units: Vec<(usize, usize)>,
     owner: Owner,
 }
 
-/// Whose rows they are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Owner {
-    #[default]
-    Nobody,
-    Rule(usize),
-    Several,
-}
-
-impl Owner {
-    pub(super) fn and(self, other: Owner) -> Owner {
-        match (self, other) {
-            (Owner::Nobody, owner) | (owner, Owner::Nobody) => owner,
-            (one, other) if one == other => one,
-            _ => Owner::Several,
-        }
-    }
-
-    /// Index into the compiled rules, if there is but one.
-    pub(super) fn rule(self) -> Option<usize> {
-        if let Owner::Rule(rule) = self { Some(rule) } else { None }
-    }
-}
-
 impl<'a> Rows<'a> {
-    /// The rows of `units` (indexes into `batch.units`, ascending) by table, in the order of `batch.tables`.
+    /// The rows of `units` (indexes into `batch.units`, ascending) by portion, in the order of writing.
     pub(super) fn collect(batch: &'a Batch, units: impl Iterator<Item = usize>) -> Vec<Rows<'a>> {
-        let mut tables: Vec<Rows<'a>> = batch.tables.iter().map(Rows::none_of).collect();
+        let order = batch.writing_order();
+        let mut place = vec![usize::MAX; batch.portions.len()];
+        order.iter().enumerate().for_each(|(at, &portion)| place[portion] = at);
+        let mut all: Vec<Rows<'a>> = order.iter().map(|&portion| Rows::none_of(&batch.portions[portion])).collect();
         for index in units {
-            let unit = &batch.units[index];
-            if unit.row_count > 0 {
-                let rows = &mut tables[unit.table];
-                rows.units.push((index, unit.row_count));
-                rows.owner = rows.owner.and(Owner::Rule(unit.rule));
-                rows.add(unit.first_row, unit.row_count);
+            let owner = Owner::Rule(batch.units[index].rule);
+            for run in batch.runs_of(index) {
+                let rows = &mut all[place[run.portion]];
+                rows.units.push((index, run.row_count));
+                rows.owner = rows.owner.and(owner);
+                rows.add(run.first_row, run.row_count);
             }
         }
-        tables.retain(|rows| !rows.ranges.is_empty());
-        tables
+        all.retain(|rows| !rows.ranges.is_empty());
+        all
     }
 
-    fn none_of(table: &'a TableRows) -> Rows<'a> {
-        Rows { table, ranges: Vec::new(), units: Vec::new(), owner: Owner::Nobody }
+    fn none_of(portion: &'a Portion) -> Rows<'a> {
+        Rows { portion, ranges: Vec::new(), units: Vec::new(), owner: Owner::Nobody }
     }
 
     pub(super) fn owner(&self) -> Owner {
@@ -88,8 +66,8 @@ impl<'a> Rows<'a> {
     }
 
     fn add(&mut self, first: usize, count: usize) {
-        let start = if first == 0 { 0 } else { self.table.ends[first - 1] };
-        let end = self.table.ends[first + count - 1];
+        let start = if first == 0 { 0 } else { self.portion.ends[first - 1] };
+        let end = self.portion.ends[first + count - 1];
         match self.ranges.last_mut() {
             Some(last) if last.end == start => last.end = end,
             _ => self.ranges.push(start..end),
@@ -115,28 +93,28 @@ impl<'a> Rows<'a> {
 
     /// For messages.
     pub(super) fn doing(&self) -> String {
-        format!("writing to table {}", self.table.table.name)
+        format!("writing to table {}", self.portion.target.table.name)
     }
 
     fn statement(&self) -> String {
-        let schema = &self.table.table;
-        let columns: Vec<_> = self.table.columns.iter().map(|&index| quote(&schema.columns[index].name)).collect();
+        let Target { table: schema, columns, .. } = &*self.portion.target;
+        let columns: Vec<_> = columns.iter().map(|&index| quote(&schema.columns[index].name)).collect();
         format!("COPY {} ({}) FROM STDIN (FORMAT binary)", schema.name.quoted(), columns.join(", "))
     }
 
     /// Whether the rows go by INSERT; then there is nothing to prepare and nothing to start.
     pub(super) fn by_insert(&self) -> bool {
-        self.table.table.intake.by_insert
+        self.portion.target.table.intake.by_insert
     }
 
     /// How many statements the rows take, for the patience with them.
     pub(super) fn statement_count(&self) -> u32 {
-        if self.by_insert() { insert::statement_count(self.count(), self.table.columns.len()) } else { 1 }
+        if self.by_insert() { insert::statement_count(self.count(), self.portion.target.columns.len()) } else { 1 }
     }
 
     /// The rows' bytes, in runs.
     pub(super) fn bytes(&self) -> impl Iterator<Item = &'a [u8]> {
-        let bytes = self.table.bytes.as_slice();
+        let bytes = self.portion.bytes.as_slice();
         self.ranges.iter().map(move |range| &bytes[range.clone()])
     }
 
@@ -163,7 +141,7 @@ impl<'a> Rows<'a> {
     /// What the server has if we die while sending.
     #[cfg(feature = "fault-injection")]
     async fn send_half(&self, mut copy: std::pin::Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
-        let bytes = &self.table.bytes[self.ranges[0].clone()];
+        let bytes = &self.portion.bytes[self.ranges[0].clone()];
         copy.feed(Bytes::copy_from_slice(&bytes[..bytes.len() / 2])).await?;
         copy.flush().await?;
         // The driver's own task brings it to the socket.
@@ -171,9 +149,9 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// The table and the columns that are filled.
-    pub(super) fn target(&self) -> (&Arc<TableSchema>, &Arc<[usize]>) {
-        (&self.table.table, &self.table.columns)
+    /// Where they go.
+    pub(super) fn target(&self) -> &Arc<Target> {
+        &self.portion.target
     }
 
     /// Sends the rows and waits for the server to have them; how many it took.
@@ -188,7 +166,7 @@ impl<'a> Rows<'a> {
 
     /// Notes how many of the rows the server took.
     pub(super) fn note(&self, taken: u64, written: &mut Written) {
-        written.note(&self.table.table, self.owner.rule(), self.count(), taken);
+        written.note(&self.portion.target.table, self.owner.rule(), self.count(), taken);
     }
 
     /// Sends the rows into a COPY that has begun.
@@ -324,28 +302,20 @@ mod tests {
 
     /// One table; `rows[i]` rows of one byte each for unit `i`.
     fn batch(rows: &[usize]) -> Batch {
-        let total = rows.iter().sum();
         let name = TableName { schema: None, name: "t".into() };
-        let schema = TableSchema::new(name, Vec::new());
-        let mut first_row = 0;
-        let units = rows.iter().map(|&row_count| {
-            first_row += row_count;
-            Unit { rule: 0, seq: Seq(1), table: 0, first_row: first_row - row_count, row_count }
-        });
-        Batch {
-            offset: OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(2) },
-            units: units.collect(),
-            tables: vec![TableRows {
-                table: Arc::new(schema),
-                columns: Arc::from([]),
-                bytes: vec![0; total],
-                ends: (1..=total).collect(),
-            }],
-            excluded: Vec::new(),
-            dead_letters: Vec::new(),
-            judged: Vec::new(),
-            released: Vec::new(),
+        let target = Arc::new(Target::insert(0, Arc::new(TableSchema::new(name, Vec::new())), Arc::from([])));
+        let offset = OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(2) };
+        let mut batch = Batch::new(offset);
+        for &row_count in rows {
+            let first_run = batch.runs.len();
+            let portion = batch.open(&target);
+            for _ in 0..row_count {
+                batch.portions[portion].bytes.push(0);
+                batch.add_row(portion, first_run, 0);
+            }
+            batch.units.push(Unit { rule: 0, seq: Seq(1), runs: first_run..batch.runs.len() });
         }
+        batch
     }
 
     #[test]

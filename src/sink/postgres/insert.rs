@@ -16,6 +16,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error};
 
 use super::copy::Rows;
+use crate::batch::Target;
 use crate::rule::quote;
 
 /// Parameters of one statement. The protocol counts up to 65,535; the server plans each of them, at a cost that grows with
@@ -49,7 +50,7 @@ impl ToSql for Parameter<'_> {
 
 /// Inserts the rows within the transaction that `client` is in; how many the server counted.
 pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Error> {
-    let (table, columns) = rows.target();
+    let Target { table, columns, .. } = &**rows.target();
     let names: Vec<String> = columns.iter().map(|&index| quote(&table.columns[index].name)).collect();
     let into = format!("INSERT INTO {} ({}) VALUES ", table.name.quoted(), names.join(", "));
     let statements = portions(rows, columns.len()).into_iter().map(async |parameters| {

@@ -295,8 +295,7 @@ impl Sink for PostgresSink {
             self.session = connect::open(&self.url, self.statement_timeout).await.ok();
         }
         for closed in &mut refusals.closed {
-            let table = &batch.tables[batch.units[closed.unit].table].table;
-            closed.error = self.with_rights(closed.error.clone(), &[table]).await;
+            closed.error = self.with_rights(closed.error.clone(), &[&closed.table]).await;
         }
         Ok(refusals)
     }

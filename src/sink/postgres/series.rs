@@ -19,20 +19,19 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::copy::{self, Owner, Rows};
+use super::copy::{self, Rows};
 use super::insert;
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::write::{BEGINNING, DEAD_LETTERS};
 use super::{dead_letters, offsets};
-use crate::batch::Batch;
-use crate::schema::TableSchema;
+use crate::batch::{Batch, Owner, Target};
 use crate::sink::{Series, SinkError, Written};
 
 /// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
 pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<Written, SinkError> {
-    let mut lane = Lane { session, targets: Vec::new(), open: None, written: Written::default() };
+    let mut lane = Lane { session, prepared: Vec::new(), open: None, written: Written::default() };
     lane.begin(sql, series.batch()).await?;
     crash_point!("postgres.series.begun");
     loop {
@@ -51,22 +50,20 @@ pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series
 /// The transaction under way.
 struct Lane<'a> {
     session: &'a Session,
-    targets: Vec<Target>,
+    prepared: Vec<Prepared>,
     open: Option<OpenCopy>,
     written: Written,
 }
 
-/// A table and its columns, with the COPY that is prepared for them.
-struct Target {
-    table: Arc<TableSchema>,
-    columns: Arc<[usize]>,
+/// The COPY that is prepared for a target.
+struct Prepared {
+    target: Arc<Target>,
     statement: Statement,
 }
 
 /// The COPY that takes rows now.
 struct OpenCopy {
-    target: usize,
-    table: Arc<TableSchema>,
+    target: Arc<Target>,
     /// For messages.
     doing: String,
     copy: Pin<Box<CopyInSink<Bytes>>>,
@@ -124,7 +121,7 @@ impl Lane<'_> {
     /// Prepares those COPYs that are not, which the server does only when the one that is open has ended.
     async fn prepare(&mut self, tables: &[Rows<'_>]) -> Result<(), SinkError> {
         let new: Vec<&Rows<'_>> =
-            tables.iter().filter(|rows| !rows.by_insert() && self.target(rows).is_none()).collect();
+            tables.iter().filter(|rows| !rows.by_insert() && self.statement(rows).is_none()).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -142,22 +139,20 @@ impl Lane<'_> {
         for (rows, statement) in tables.into_iter().zip(prepared) {
             let statement = statement.map_err(|error| self.session.explain(&error, &rows.doing()))?;
             let Some(statement) = statement else { continue };
-            let (table, columns) = rows.target();
-            self.targets.push(Target { table: Arc::clone(table), columns: Arc::clone(columns), statement });
+            self.prepared.push(Prepared { target: Arc::clone(rows.target()), statement });
         }
         Ok(())
     }
 
-    fn target(&self, rows: &Rows<'_>) -> Option<usize> {
-        let (table, columns) = rows.target();
-        self.targets.iter().position(|target| Arc::ptr_eq(&target.table, table) && target.columns == *columns)
+    fn statement(&self, rows: &Rows<'_>) -> Option<Statement> {
+        let mut all = self.prepared.iter();
+        all.find(|prepared| prepared.target.is_like(rows.target())).map(|prepared| prepared.statement.clone())
     }
 
-    /// The open COPY into the rows' table; another one ends, and its end travels with the start of this one.
+    /// The open COPY into the rows' target; another one ends, and its end travels with the start of this one.
     async fn open(&mut self, rows: &Rows<'_>) -> Result<&mut OpenCopy, SinkError> {
-        let target = self.target(rows).expect("every COPY of a batch is prepared before its rows are sent");
-        if self.open.as_ref().is_none_or(|open| open.target != target) {
-            let statement = self.targets[target].statement.clone();
+        if self.open.as_ref().is_none_or(|open| !open.target.is_like(rows.target())) {
+            let statement = self.statement(rows).expect("every COPY of a batch is prepared before its rows are sent");
             let client = self.session.client();
             let starting = async { client.copy_in(&statement).await };
             let started = self.behind_the_open_copy(2, starting).await?;
@@ -165,8 +160,8 @@ impl Lane<'_> {
             let copy = started.map_err(|error| copy::explain_start(self.session, &error, &doing))?;
             let mut copy = Box::pin(copy);
             self.session.wait(1, &doing, copy::begin(copy.as_mut())).await?;
-            let table = Arc::clone(&self.targets[target].table);
-            self.open = Some(OpenCopy { target, table, doing, copy, sent: 0, owner: Owner::Nobody });
+            let target = Arc::clone(rows.target());
+            self.open = Some(OpenCopy { target, doing, copy, sent: 0, owner: Owner::Nobody });
         }
         Ok(self.open.as_mut().expect("it was opened where it was not"))
     }
@@ -183,7 +178,7 @@ impl Lane<'_> {
         let both = async { tokio::join!(biased; copy::end(open.copy.as_mut()), next) };
         let (taken, next) = self.session.patience(statements.saturating_add(1), &open.doing, both).await?;
         let taken = taken.map_err(|error| self.session.explain(&error, &open.doing))?;
-        self.written.note(&open.table, open.owner.rule(), open.sent, taken);
+        self.written.note(&open.target.table, open.owner.rule(), open.sent, taken);
         Ok(next)
     }
 
@@ -192,10 +187,10 @@ impl Lane<'_> {
         let (session, client) = (self.session, self.session.client());
         let (batch, offset) = (series.batch(), series.offset());
         // A table of an earlier batch is among the targets, those that earlier batches were judged by are with this one.
-        let written = self.targets.iter().map(|target| &*target.table);
+        let written = self.prepared.iter().map(|prepared| &*prepared.target.table);
         let expected = Expected::of(written.chain(batch.tables_at_stake()));
         // Closes the statements, ahead of COMMIT.
-        self.targets.clear();
+        self.prepared.clear();
         let bridge = &offset.bridge;
         let all = async {
             tokio::join!(

@@ -18,6 +18,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Error;
@@ -30,6 +31,7 @@ use super::witness::Expected;
 use super::write;
 use crate::batch::Batch;
 use crate::rule::TableName;
+use crate::schema::TableSchema;
 use crate::sink::{Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
@@ -53,6 +55,8 @@ enum Attempt {
 }
 
 struct Refused {
+    /// The table that refused a row.
+    table: Arc<TableSchema>,
     reason: &'static str,
     message: String,
     /// The unit that the server named, if it named one.
@@ -119,7 +123,7 @@ struct Walk<'a> {
     refused: Vec<Offender>,
     closed: Vec<ClosedTable>,
     /// The last unit of each table that is known to go in.
-    passed: HashMap<&'a TableName, usize>,
+    passed: HashMap<TableName, usize>,
     written: Written,
     begun: Instant,
 }
@@ -164,7 +168,7 @@ impl<'a> Walk<'a> {
         let mut refusals = Refusals::default();
         for Offender { unit, refused } in std::mem::take(&mut self.refused) {
             match refused.doubt {
-                Some(error) if !self.is_passed(unit) => self.close(unit, error),
+                Some(error) if !self.is_passed(&refused.table.name, unit) => self.close(unit, refused.table, error),
                 _ => refusals.units.push(Refusal { unit, reason: refused.reason, message: refused.message }),
             }
         }
@@ -172,29 +176,34 @@ impl<'a> Walk<'a> {
         refusals
     }
 
-    fn table(&self, unit: usize) -> &'a TableName {
-        table_of(self.batch, unit)
-    }
-
+    /// Whether a table of the unit's is closed.
     fn is_closed(&self, unit: usize) -> bool {
-        self.closed.iter().any(|closed| self.table(closed.unit) == self.table(unit))
+        self.closed.iter().any(|closed| self.fills(unit, &closed.table.name))
     }
 
-    /// Whether a later row of the unit's table goes in.
-    fn is_passed(&self, unit: usize) -> bool {
-        self.passed.get(self.table(unit)).is_some_and(|&passed| passed > unit)
+    fn fills(&self, unit: usize, table: &TableName) -> bool {
+        self.batch.tables_of(unit).any(|filled| filled.name == *table)
+    }
+
+    /// Whether a unit later than this one goes into the table.
+    fn is_passed(&self, table: &TableName, unit: usize) -> bool {
+        self.passed.get(table).is_some_and(|&passed| passed > unit)
     }
 
     fn pass(&mut self, units: &[usize]) {
         for &unit in units {
-            let passed = self.passed.entry(table_of(self.batch, unit)).or_insert(unit);
-            *passed = unit.max(*passed);
+            for table in self.batch.tables_of(unit) {
+                match self.passed.get_mut(&table.name) {
+                    Some(passed) => *passed = unit.max(*passed),
+                    None => drop(self.passed.insert(table.name.clone(), unit)),
+                }
+            }
         }
     }
 
-    fn close(&mut self, unit: usize, error: SinkError) {
-        if !self.is_closed(unit) {
-            self.closed.push(ClosedTable { unit, error });
+    fn close(&mut self, unit: usize, table: Arc<TableSchema>, error: SinkError) {
+        if !self.closed.iter().any(|closed| closed.table.name == table.name) {
+            self.closed.push(ClosedTable { unit, table, error });
         }
     }
 
@@ -238,9 +247,14 @@ impl<'a> Walk<'a> {
 
     /// After `unit` was refused: closes its table if nothing else of it goes in either. `false` if the session is over.
     async fn settle_doubt(&mut self, unit: usize) -> Result<bool, SinkError> {
-        let table = self.table(unit);
+        let Some(Offender { refused, .. }) = self.refused.iter().find(|offender| offender.unit == unit) else {
+            return Ok(true);
+        };
+        let table = Arc::clone(&refused.table);
         let in_doubt = |offender: &&Offender| {
-            offender.refused.doubt.is_some() && self.table(offender.unit) == table && !self.is_passed(offender.unit)
+            offender.refused.doubt.is_some()
+                && offender.refused.table.name == table.name
+                && !self.is_passed(&table.name, offender.unit)
         };
         let count = self.refused.iter().filter(in_doubt).count();
         let Some(Offender { unit: first, refused }) = self.refused.iter().find(in_doubt) else { return Ok(true) };
@@ -248,7 +262,7 @@ impl<'a> Walk<'a> {
             return Ok(true);
         }
         let closing = (*first, refused.doubt.clone());
-        for unit in self.sample(table) {
+        for unit in self.sample(&table.name) {
             match self.probe(unit).await? {
                 Attempt::Taken => return Ok(true),
                 Attempt::NotBegun(closed) => {
@@ -260,7 +274,7 @@ impl<'a> Walk<'a> {
             }
         }
         if let (unit, Some(error)) = closing {
-            self.close(unit, error);
+            self.close(unit, table, error);
         }
         Ok(true)
     }
@@ -268,7 +282,7 @@ impl<'a> Walk<'a> {
     /// Units of a table that were not tried by themselves yet, spread over the batch, the last one among them.
     fn sample(&self, table: &TableName) -> Vec<usize> {
         let waiting = self.waiting.iter().rev().flat_map(|range| &self.units[range.clone()]).copied();
-        let candidates: Vec<usize> = waiting.filter(|&unit| self.table(unit) == table).collect();
+        let candidates: Vec<usize> = waiting.filter(|&unit| self.fills(unit, table)).collect();
         spread(candidates.len()).map(|index| candidates[index]).collect()
     }
 
@@ -345,8 +359,9 @@ impl<'a> Walk<'a> {
         let mut error = failed.explain(session, &tables);
         let Some(refusal) = failed.error.as_db_error() else { return Err(error) };
         let first = units.iter().copied().find(|&unit| tables[failed.table].holds(unit));
+        let table = Arc::clone(&tables[failed.table].target().table);
         match (error.class, first) {
-            (Class::Table, Some(unit)) => return Ok(Attempt::NotBegun(ClosedTable { unit, error })),
+            (Class::Table, Some(unit)) => return Ok(Attempt::NotBegun(ClosedTable { unit, table, error })),
             (class, _) if class.may_be_a_row() => {}
             _ => return Err(error),
         }
@@ -359,12 +374,8 @@ impl<'a> Walk<'a> {
         let is_sure = error.class == Class::Row;
         error.class = error.class.without_a_row();
         let doubt = (!is_sure).then_some(error);
-        Ok(Attempt::Refused(Refused { reason, message: words(refusal), suspect, doubt }))
+        Ok(Attempt::Refused(Refused { table, reason, message: words(refusal), suspect, doubt }))
     }
-}
-
-fn table_of(batch: &Batch, unit: usize) -> &TableName {
-    &batch.tables[batch.units[unit].table].table.name
 }
 
 /// Up to [`SAMPLE_ROWS`] indexes below `count`, the last one among them, each once, the furthest first.

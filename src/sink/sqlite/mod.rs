@@ -345,15 +345,9 @@ mod tests {
             envelope: None,
         };
         let offset = OffsetMove { bridge: "gw1".into(), journal: JOURNAL, from: Seq(1), to: Seq(2) };
-        Batch {
-            offset,
-            tables: Vec::new(),
-            units: Vec::new(),
-            excluded: Vec::new(),
-            dead_letters: vec![letter],
-            judged: Vec::new(),
-            released: Vec::new(),
-        }
+        let mut batch = Batch::new(offset);
+        batch.dead_letters.push(letter);
+        batch
     }
 
     #[tokio::test]

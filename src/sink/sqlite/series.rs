@@ -14,9 +14,9 @@ use rusqlite::Transaction;
 
 use super::codes::{Moment, sink_error};
 use super::connect::OpenDatabase;
-use super::write::{InsertError, Inserter, begin, rule_of};
+use super::write::{InsertError, Inserter, begin};
 use super::{ledger, witness};
-use crate::batch::{DeadLetter, OffsetMove, TableRows};
+use crate::batch::{self, DeadLetter, OffsetMove};
 use crate::schema::TableSchema;
 use crate::sink::{Class, Series, SinkError, Written};
 
@@ -31,10 +31,13 @@ const AHEAD: usize = 1;
 
 /// What the writing thread is given.
 enum Portion {
-    /// Rows of one table each, with the rule that gave them if it was but one.
-    Rows(Vec<(TableRows, Option<usize>)>),
+    Rows(Vec<batch::Portion>),
     /// Nothing more comes: the rest of the transaction.
-    End { letters: Vec<DeadLetter>, judged: Vec<Arc<TableSchema>>, offset: OffsetMove },
+    End {
+        letters: Vec<DeadLetter>,
+        judged: Vec<Arc<TableSchema>>,
+        offset: OffsetMove,
+    },
 }
 
 /// Writes as many batches as there are; `Ok` only after COMMIT.
@@ -49,11 +52,8 @@ pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result
         let begun = Instant::now();
         let mut bytes = 0;
         loop {
-            let batch = series.batch();
-            let filled = (0..batch.tables.len()).filter(|&table| !batch.tables[table].ends.is_empty());
-            let rules: Vec<Option<usize>> = filled.map(|table| rule_of(batch, table)).collect();
-            let rows: Vec<_> = series.take_rows().into_iter().zip(rules).collect();
-            bytes += rows.iter().map(|(rows, _)| rows.bytes.len()).sum::<usize>();
+            let rows = series.take_rows();
+            bytes += rows.iter().map(|rows| rows.bytes.len()).sum::<usize>();
             // The writer takes no more once it failed; why, it says itself.
             if portions.send(Portion::Rows(rows)).is_err() {
                 break;
@@ -80,9 +80,9 @@ fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion
     crash_point!("sqlite.series.begun");
     while let Ok(portion) = given.recv() {
         match portion {
-            Portion::Rows(tables) => {
-                witness::check(version, tables.iter().map(|(rows, _)| &*rows.table))?;
-                insert(&transaction, &tables, &mut written)?;
+            Portion::Rows(rows) => {
+                witness::check(version, rows.iter().map(|rows| &*rows.target.table))?;
+                insert(&transaction, &rows, &mut written)?;
                 crash_point!("sqlite.series.inserted");
             }
             Portion::End { letters, judged, offset } => {
@@ -99,15 +99,11 @@ fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion
     Ok(written)
 }
 
-fn insert(
-    transaction: &Transaction<'_>,
-    tables: &[(TableRows, Option<usize>)],
-    written: &mut Written,
-) -> Result<(), SinkError> {
-    for (rows, rule) in tables {
+fn insert(transaction: &Transaction<'_>, portions: &[batch::Portion], written: &mut Written) -> Result<(), SinkError> {
+    for rows in portions {
         let all: Vec<usize> = (0..rows.ends.len()).collect();
         let taken = Inserter::new(transaction, rows).insert_all(&all).map_err(InsertError::into_sink_error)?;
-        written.note(&rows.table, *rule, all.len() as u64, taken);
+        written.note(&rows.target.table, rows.owner.rule(), all.len() as u64, taken);
     }
     Ok(())
 }

@@ -11,6 +11,7 @@
 //! be refused along with a true offender.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, ffi};
 
@@ -19,6 +20,7 @@ use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
 use super::{ledger, parked, witness};
 use crate::batch::Batch;
 use crate::rule::TableName;
+use crate::schema::TableSchema;
 use crate::sink::{Class, ClosedTable, Refusal, Refusals, SinkError, Written};
 
 /// The units refused, and the tables that take none, leaving nothing behind.
@@ -74,10 +76,8 @@ fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -
         for &unit in &waiting {
             crash_point!("sqlite.unit.tried");
             let refused = match try_unit(transaction, batch, unit)? {
-                Ok(taken) => {
-                    let unit = &batch.units[unit];
-                    let table = &batch.tables[unit.table].table;
-                    walked.written.note(table, Some(unit.rule), unit.row_count as u64, taken);
+                Ok(written) => {
+                    walked.written.swallowed.extend(written.swallowed);
                     continue;
                 }
                 Err(refused) => refused,
@@ -118,16 +118,18 @@ impl Search<'_> {
     /// Where a later row of its table goes in, a refused row is at fault; where none does, a code that says nothing of rows
     /// closes the table.
     fn refusals(self) -> Refusals {
-        let table = |unit: usize| &self.batch.tables[self.batch.units[unit].table].table.name;
+        let mut passed: HashMap<&TableName, usize> = HashMap::new();
         // In order, so the last one of each table stays.
-        let passed: HashMap<&TableName, usize> = self.remaining().into_iter().map(|unit| (table(unit), unit)).collect();
+        for unit in self.remaining() {
+            passed.extend(self.batch.tables_of(unit).map(|table| (&table.name, unit)));
+        }
         let mut closed_tables = HashSet::new();
         let mut refusals = Refusals::default();
         for (unit, refused) in self.refused {
-            match refused.doubt {
-                Some(error) if passed.get(table(unit)).is_none_or(|&passed| passed < unit) => {
-                    if closed_tables.insert(table(unit)) {
-                        refusals.closed.push(ClosedTable { unit, error: *error });
+            match (refused.doubt, refused.table) {
+                (Some(error), Some(table)) if passed.get(&table.name).is_none_or(|&passed| passed < unit) => {
+                    if closed_tables.insert(table.name.clone()) {
+                        refusals.closed.push(ClosedTable { unit, table, error: *error });
                     }
                 }
                 _ => refusals.units.push(Refusal { unit, reason: refused.reason, message: refused.message }),
@@ -180,20 +182,20 @@ impl Search<'_> {
     }
 }
 
-/// Inserts one unit, or nothing of it; how many of its rows the table took.
-fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Result<u64, Refused>, SinkError> {
+/// Inserts one unit, or nothing of it.
+fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Result<Written, Refused>, SinkError> {
     let failed = |error: rusqlite::Error| sink_error("cannot try a row", &error, Moment::Elsewhere);
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     run("SAVEPOINT unit").map_err(failed)?;
     match insert_unit(connection, batch, unit) {
-        Ok(taken) => {
+        Ok(written) => {
             run("RELEASE unit").map_err(failed)?;
-            Ok(Ok(taken))
+            Ok(Ok(written))
         }
         // A table that is gone, say: others go in all the same.
-        Err(InsertError::Failed(error)) if error.class != Class::Table => Err(error),
-        Err(error) => {
-            let refused = error.into_refused();
+        Err((_, InsertError::Failed(error))) if error.class != Class::Table => Err(error),
+        Err((table, error)) => {
+            let refused = error.into_refused(table);
             // Without a transaction the savepoint is gone as well.
             if !connection.is_autocommit() {
                 run("ROLLBACK TO unit").and_then(|_| run("RELEASE unit")).map_err(failed)?;
@@ -203,9 +205,22 @@ fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Resul
     }
 }
 
-fn insert_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<u64, InsertError> {
-    let unit = &batch.units[unit];
-    Inserter::new(connection, &batch.tables[unit.table]).insert_singly(unit.first_row, unit.row_count)
+/// An error comes with the table that refused.
+fn insert_unit<'b>(
+    connection: &Connection,
+    batch: &'b Batch,
+    unit: usize,
+) -> Result<Written, (&'b Arc<TableSchema>, InsertError)> {
+    let rule = Some(batch.units[unit].rule);
+    let mut written = Written::default();
+    for run in batch.runs_of(unit) {
+        let portion = &batch.portions[run.portion];
+        let table = &portion.target.table;
+        let inserted = Inserter::new(connection, portion).insert_singly(run.first_row, run.row_count);
+        let taken = inserted.map_err(|error| (table, error))?;
+        written.note(table, rule, run.row_count as u64, taken);
+    }
+    Ok(written)
 }
 
 /// A commit hook that refuses must be in place.
@@ -219,8 +234,8 @@ fn commit_under_hook(
     for &unit in units {
         match insert_unit(&transaction, batch, unit) {
             Ok(_) => {}
-            Err(InsertError::Failed(error)) => return Err(error),
-            Err(InsertError::Refused(refused)) => return Ok(Err(refused)),
+            Err((_, InsertError::Failed(error))) => return Err(error),
+            Err((_, InsertError::Refused(refused))) => return Ok(Err(refused)),
         }
     }
     let Err(error) = transaction.commit() else { return Ok(Ok(())) };
@@ -233,6 +248,7 @@ fn commit_under_hook(
             reason: refusal_reason(code),
             message: found.message,
             lacks_parent: true,
+            table: None,
             doubt: None,
         })),
         _ => Err(found),

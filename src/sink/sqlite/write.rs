@@ -3,6 +3,8 @@
 //! Rows go table by table, many to a statement, whatever order their messages came in. Within a transaction nobody can
 //! see that, except foreign keys, whose checks are therefore all put off to COMMIT.
 
+use std::sync::Arc;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 
@@ -10,9 +12,10 @@ use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::{ledger, parked, witness};
-use crate::batch::{Batch, TableRows};
+use crate::batch::{Batch, Portion, Target};
 use crate::rule::quote;
-use crate::sink::{Class, SinkError, Written, written::sole_rule};
+use crate::schema::TableSchema;
+use crate::sink::{Class, SinkError, Written};
 
 /// Rows in one INSERT. Measured with SQLite 3.54, 11 columns, 5,000 rows to a commit, the best of 80 commits in each of
 /// three runs on a busy machine: one row 1.3 to 1.7 million rows/s, 8 or 16 rows 1.6 to 1.9, 64 and more 1.1 to 1.6.
@@ -41,6 +44,8 @@ pub(super) struct Refused {
     pub(super) message: String,
     /// A row that comes later may mend it.
     pub(super) lacks_parent: bool,
+    /// The table that refused it; `None` if the commit did.
+    pub(super) table: Option<Arc<TableSchema>>,
     /// What it is if no row is at fault; `None` if the code blames the row.
     pub(super) doubt: Option<Box<SinkError>>,
 }
@@ -57,13 +62,11 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
     parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
     crash_point!("sqlite.offset.moved");
     open.foreign_keys.put_off(&transaction, version)?;
-    for (index, rows) in batch.tables.iter().enumerate().filter(|(_, rows)| !rows.ends.is_empty()) {
-        let kept = kept_rows(batch, index);
-        let taken = Inserter::new(&transaction, rows).insert_all(&kept).map_err(InsertError::into_sink_error)?;
-        let sent = kept.len() as u64;
-        if taken < sent {
-            written.note(&rows.table, rule_of(batch, index), sent, taken);
-        }
+    for index in batch.writing_order() {
+        let portion = &batch.portions[index];
+        let kept: Vec<usize> = batch.kept_rows(index).into_iter().flatten().collect();
+        let taken = Inserter::new(&transaction, portion).insert_all(&kept).map_err(InsertError::into_sink_error)?;
+        written.note(&portion.target.table, portion.owner.rule(), kept.len() as u64, taken);
     }
     crash_point!("sqlite.rows.written");
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
@@ -111,36 +114,22 @@ impl ForeignKeys {
     }
 }
 
-/// The rows of one table whose units are not excluded.
-fn kept_rows(batch: &Batch, table: usize) -> Vec<usize> {
-    let mut kept = Vec::with_capacity(batch.tables[table].ends.len());
-    for (index, unit) in batch.units.iter().enumerate() {
-        if unit.table == table && !batch.is_excluded(index) {
-            kept.extend(unit.first_row..unit.first_row + unit.row_count);
-        }
-    }
-    kept
-}
-
-/// The rule that gave all rows of a table, if it was but one.
-pub(super) fn rule_of(batch: &Batch, table: usize) -> Option<usize> {
-    sole_rule(batch.units.iter().filter(|unit| unit.table == table).map(|unit| unit.rule))
-}
-
 /// Inserts rows of one table, and tells how many of them the table took. SQLite counts rows that the statement itself
 /// inserted: one that a trigger ignores (`RAISE(IGNORE)`) or ON CONFLICT IGNORE passes over is not among them, one that
 /// replaces another is, and what triggers do besides does not count.
 pub(super) struct Inserter<'a> {
     connection: &'a Connection,
-    rows: &'a TableRows,
+    rows: &'a Portion,
     rows_per_statement: usize,
     single: String,
     multiple: String,
 }
 
 impl<'a> Inserter<'a> {
-    pub(super) fn new(connection: &'a Connection, rows: &'a TableRows) -> Inserter<'a> {
-        let rows_per_statement = if rows.table.intake.by_insert { 1 } else { rows_per_statement(rows.columns.len()) };
+    pub(super) fn new(connection: &'a Connection, rows: &'a Portion) -> Inserter<'a> {
+        let target = &rows.target;
+        let rows_per_statement =
+            if target.table.intake.by_insert { 1 } else { rows_per_statement(target.columns.len()) };
         Inserter {
             connection,
             rows,
@@ -183,7 +172,7 @@ impl<'a> Inserter<'a> {
             }
             let before = self.connection.total_changes();
             let counted = statement.raw_execute().map_err(|error| self.insert_error(sql, &error))?;
-            taken += match self.rows.table.intake.by_insert {
+            taken += match self.rows.target.table.intake.by_insert {
                 false => counted as u64,
                 // Rows of a view do not count. Its trigger has taken the row if it changed anything.
                 true => u64::from(self.connection.total_changes() > before),
@@ -195,7 +184,7 @@ impl<'a> Inserter<'a> {
 
     /// Binds one row's values from `parameter` on.
     fn bind(&self, statement: &mut Statement<'_>, parameter: &mut usize, mut row: &[u8]) -> Result<(), InsertError> {
-        for &column in self.rows.columns.iter() {
+        for &column in self.rows.target.columns.iter() {
             let value = match take_value(&mut row).map_err(|malformed| self.malformed(malformed))? {
                 Value::Null => ValueRef::Null,
                 Value::Integer(value) => ValueRef::Integer(value),
@@ -233,6 +222,7 @@ impl<'a> Inserter<'a> {
             reason: refusal_reason(code),
             message: found.message.clone(),
             lacks_parent: code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+            table: Some(Arc::clone(&self.rows.target.table)),
             doubt: (found.class != Class::Row)
                 .then(|| Box::new(SinkError { class: found.class.without_a_row(), ..found })),
         })
@@ -240,7 +230,7 @@ impl<'a> Inserter<'a> {
 
     /// Whether the table has given out its last AUTOINCREMENT id, which SQLite tells as a full disk.
     fn is_out_of_rowids(&self) -> bool {
-        let table = &self.rows.table.name;
+        let table = &self.rows.target.table.name;
         let ask = format!(
             "SELECT 1 FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE \
              AND (seq = ?2 OR EXISTS (SELECT 1 FROM {} WHERE rowid = ?2))",
@@ -259,12 +249,13 @@ impl<'a> Inserter<'a> {
     }
 
     fn unfit(&self, column: usize, unfit: Unfit) -> Refused {
-        let column = self.rows.table.columns.get(column).map_or("?", |column| column.name.as_str());
+        let column = self.rows.target.table.columns.get(column).map_or("?", |column| column.name.as_str());
         Refused {
             code: "unfit".to_owned(),
             reason: unfit.reason(),
             message: format!("{}: column {column}: {unfit}", self.what()),
             lacks_parent: false,
+            table: Some(Arc::clone(&self.rows.target.table)),
             doubt: None,
         }
     }
@@ -279,13 +270,13 @@ impl<'a> Inserter<'a> {
     }
 
     fn what(&self) -> String {
-        format!("cannot write into table {}", self.rows.table.name)
+        format!("cannot write into table {}", self.rows.target.table.name)
     }
 }
 
 impl InsertError {
     /// For an error of class Table, that of a table which takes nothing.
-    pub(super) fn into_refused(self) -> Refused {
+    pub(super) fn into_refused(self, table: &Arc<TableSchema>) -> Refused {
         match self {
             InsertError::Refused(refused) => refused,
             InsertError::Failed(error) => Refused {
@@ -293,6 +284,7 @@ impl InsertError {
                 reason: "constraint",
                 message: error.message.clone(),
                 lacks_parent: false,
+                table: Some(Arc::clone(table)),
                 doubt: Some(Box::new(error)),
             },
         }
@@ -323,12 +315,13 @@ fn rows_per_statement(column_count: usize) -> usize {
     }
 }
 
-fn insert_sql(rows: &TableRows, row_count: usize) -> String {
-    let table = rows.table.name.quoted();
-    if rows.columns.is_empty() {
+fn insert_sql(rows: &Portion, row_count: usize) -> String {
+    let Target { table: schema, columns, .. } = &*rows.target;
+    let table = schema.name.quoted();
+    if columns.is_empty() {
         return format!("INSERT INTO {table} DEFAULT VALUES");
     }
-    let names: Vec<String> = rows.columns.iter().map(|&column| quote(&rows.table.columns[column].name)).collect();
+    let names: Vec<String> = columns.iter().map(|&column| quote(&schema.columns[column].name)).collect();
     let row = format!("({})", vec!["?"; names.len()].join(","));
     format!("INSERT INTO {table} ({}) VALUES {}", names.join(","), vec![row; row_count].join(","))
 }
