@@ -26,6 +26,7 @@ mod descriptors;
 pub mod identity;
 pub mod journal;
 pub mod journal_id;
+pub mod jq;
 pub mod mapping;
 pub mod message;
 mod mqtt;

@@ -1,0 +1,34 @@
+//! jq programs, bounded.
+//!
+//! The engine is jaq. Its values are ours ([`value`]): numbers keep their digits, and memory and depth are counted as they
+//! are made. Its way from term to term leads through ours ([`frame`]), where time and stack are looked at. What reads
+//! anything but the message is not there ([`functions`]): a message that is mapped again gives the same rows.
+//!
+//! ```text
+//! text ─ syntax ─ compile → Program       input ─ read → interpreter → write ─ outputs
+//! ```
+
+mod access;
+mod budget;
+mod compile;
+mod frame;
+mod functions;
+mod number;
+mod operators;
+mod program;
+mod read;
+mod regex;
+mod syntax;
+mod value;
+mod variables;
+mod write;
+
+pub use budget::{STACK_BYTES, has_stack};
+pub use program::{Input, JqError, JqFault, Outputs, Program, Variables};
+pub use variables::Variable;
+
+/// CONTRACT.
+pub const PROGRAM_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use super::*;
+
+#[track_caller]
+fn gives(text: &str, input: &str, expected: &[&str]) {
+    assert_eq!(outputs(text, input), Ok(expected.iter().map(|text| (*text).to_owned()).collect()), "{text}");
+}
+
+#[test]
+fn numbers_pass_with_every_digit() {
+    for number in [
+        "1670380342000000001",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "123456789012345678901234567890",
+        "1234567890123456789012345678901234567890123456789",
+        "0.1000000000000000055",
+        "3.14159265358979323846264338327950288419716939937510582097494459",
+        "1e400",
+        "-0",
+        "1.0",
+        "1E2",
+    ] {
+        gives(".", number, &[number]);
+        gives("[.]|{a: .}|.a[0]", number, &[number]);
+    }
+    gives("1670380342000000001", "null", &["1670380342000000001"]);
+    gives("0.1000000000000000055", "null", &["0.1000000000000000055"]);
+}
+
+#[test]
+fn integers_are_calculated_exactly() {
+    gives(". + 1", "1670380342000000001", &["1670380342000000002"]);
+    gives(". + 1", "9223372036854775807", &["9223372036854775808"]);
+    gives(". * 1000000", "1670380342000000001", &["1670380342000000001000000"]);
+    gives("-.", "-9223372036854775808", &["9223372036854775808"]);
+    gives(". % 1000", "18446744073709551615", &["615"]);
+    gives(". - 18446744073709551614", "18446744073709551615", &["1"]);
+    assert_eq!(
+        outputs(". * .", "123456789012345678901234567890").unwrap_err(),
+        "fails: integers of more than 38 digits cannot be calculated with"
+    );
+    gives(". / 2, 6 / 2, 7 / 2", "6", &["3", "3", "3.5"]);
+    gives(". > 9007199254740992", "9007199254740993", &["true"]);
+}
+
+#[test]
+fn programs_of_the_manual_do_what_it_says() {
+    gives(
+        ".readings[] | select(.ok)",
+        r#"{"readings":[{"ok":true,"v":1},{"ok":false,"v":2}]}"#,
+        &[r#"{"ok":true,"v":1}"#],
+    );
+    gives("[.[] | .a?]", r#"[{"a":1},2]"#, &["[1]"]);
+    gives("to_entries", r#"{"a":1,"b":2}"#, &[r#"[{"key":"a","value":1},{"key":"b","value":2}]"#]);
+    gives("with_entries(.value += 1)", r#"{"a":1}"#, &[r#"{"a":2}"#]);
+    gives("group_by(.a) | map(length)", r#"[{"a":1},{"a":2},{"a":1}]"#, &["[2,1]"]);
+    gives(r#"test("^a+$"), [match("a";"g").offset]"#, r#""aaa""#, &["true", "[0,1,2]"]);
+    gives(r#"capture("(?<v>[0-9.]+)(?<unit>\\w+)")"#, r#""21.5C""#, &[r#"{"v":"21.5","unit":"C"}"#]);
+    gives(r#"gsub("[aeiou]"; "-"), sub("(?<x>l)"; "<\(.x)>")"#, r#""hello""#, &[r#""h-ll-""#, r#""he<l>lo""#]);
+    gives("splits(\", *\")", r#""a, b,c""#, &[r#""a""#, r#""b""#, r#""c""#]);
+    gives("reduce .[] as $x (0; . + $x)", "[1,2,3]", &["6"]);
+    gives("[foreach .[] as $x (0; . + $x)]", "[1,2,3]", &["[1,3,6]"]);
+    gives(
+        "[limit(3; repeat(1))], [skip(1; .[])], first(.[]), [range(0; 10; 3)]",
+        "[1,2]",
+        &["[1,1,1]", "[2]", "1", "[0,3,6,9]"],
+    );
+    gives("[paths]", r#"{"a":[1]}"#, &[r#"[["a"],["a",0]]"#]);
+    gives(
+        "del(.a), (.b = 2), (.a |= . + 1), delpaths([[\"a\"]])",
+        r#"{"a":1}"#,
+        &["{}", r#"{"a":1,"b":2}"#, r#"{"a":2}"#, "{}"],
+    );
+    gives(".[1:], .[:1], .[-1], .[1:] = [9]", "[1,2,3]", &["[2,3]", "[1]", "3", "[1,9]"]);
+    gives(".[1:2]", r#""äöü""#, &[r#""ö""#]);
+    gives(
+        "@base64, @base64d, @uri, @csv \"\\([1,\"a\\\"b\"])\"",
+        r#""YWI=""#,
+        &[r#""WVdJPQ==""#, r#""ab""#, r#""YWI%3D""#, r#""1,\"a\"\"b\"""#],
+    );
+    gives(
+        "tojson, (tojson|fromjson)",
+        r#"{"a":[1,null,"x"]}"#,
+        &[r#""{\"a\":[1,null,\"x\"]}""#, r#"{"a":[1,null,"x"]}"#],
+    );
+    gives(
+        "fromdate, (fromdate | todate), (fromdate | strftime(\"%Y\"))",
+        r#""2026-11-28T10:00:00Z""#,
+        &["1795860000", r#""2026-11-28T10:00:00Z""#, r#""2026""#],
+    );
+    gives(
+        "has(\"a\"), contains({a: 1}), ([1,2] | index(2)), inside({a: 1, b: 2})",
+        r#"{"a":1}"#,
+        &["true", "true", "1", "true"],
+    );
+    gives("walk(if type == \"number\" then . + 1 else . end)", r#"[1,{"a":2}]"#, &[r#"[2,{"a":3}]"#]);
+    gives("try error(\"x\") catch ., (.a // 5), ([.[]?] | add)", r#"{"b":null}"#, &[r#""x""#, "5", "null"]);
+    gives("label $out | 1, break $out, 2", "null", &["1"]);
+    gives(
+        "ascii_upcase, length, utf8bytelength, explode, ltrimstr(\"a\")",
+        r#""aé""#,
+        &[r#""Aé""#, "2", "3", "[97,233]", r#""é""#],
+    );
+    gives("tonumber", r#""21.50""#, &["21.50"]);
+    gives("{a: 1} * {a: {b: 2}}, {\"a\\(1)\": 2}", "null", &[r#"{"a":{"b":2}}"#, r#"{"a1":2}"#]);
+    gives(
+        "unique, sort, min, max, any, flatten, (map(tostring) | join(\"-\"))",
+        "[3,1,3]",
+        &["[1,3]", "[1,3,3]", "1", "3", "true", "[3,1,3]", r#""3-1-3""#],
+    );
+    gives(
+        "getpath([\"a\",\"b\"]), setpath([\"a\"]; 1), (.[2] = 1), (.a.b[1] = 1)",
+        "null",
+        &["null", r#"{"a":1}"#, "[null,null,1]", r#"{"a":{"b":[null,1]}}"#],
+    );
+    gives(
+        "[tostream], IN({\"a\":[1]}), INDEX(.a; .)",
+        r#"{"a":[1]}"#,
+        &["[[[\"a\",0],1],[[\"a\",0]],[[\"a\"]]]", "true", r#"{"[1]":[1]}"#],
+    );
+}
+
+#[test]
+fn values_are_ordered_as_jq_orders_them() {
+    gives("sort", r#"[{},[],"a",1,true,false,null]"#, &[r#"[null,false,true,1,"a",[],{}]"#]);
+    gives("null < false, false < true, true < 0, 0 < \"\", \"\" < [], [] < {}", "null", &["true"; 6]);
+    gives(
+        "1 == 1.0, \"a\" == \"a\", {a: 1, b: 2} == {b: 2, a: 1}, null == false",
+        "null",
+        &["true", "true", "true", "false"],
+    );
+}
+
+#[test]
+fn strings_keep_what_stands_in_them() {
+    gives(".", r#""\u0000\ud83d\ude00\n\"\\ \u007f/""#, &["\"\\u0000\u{1F600}\\n\\\"\\\\ \u{7f}/\""]);
+    assert!(outputs(".", r#""\ud83d""#).unwrap_err().contains("surrogate"));
+    assert!(outputs(".", "[1,]").unwrap_err().contains("byte 4"));
+}
+
+#[test]
+fn a_predicate_is_true_if_any_output_is() {
+    let is_true =
+        |text: &str| program(text).is_true(Input::Json(r#"{"temp":21}"#), &no_variables).map_err(|fault| fault.message);
+    assert_eq!(is_true(".temp > 20"), Ok(true));
+    assert_eq!(is_true(".temp > 30"), Ok(false));
+    assert_eq!(is_true("false, null, 0"), Ok(true));
+    assert_eq!(is_true("empty"), Ok(false));
+    assert_eq!(is_true("true, error(\"x\")"), Ok(true));
+    assert_eq!(is_true(".temp.a"), Err("fails: cannot index a number with a string".to_owned()));
+}
+
+#[test]
+fn a_column_takes_the_only_output() {
+    let value = |text: &str| {
+        let mut outputs = Outputs::default();
+        let found =
+            program(text).value(Input::Text("a b"), &no_variables, &mut outputs).map_err(|fault| fault.message)?;
+        Ok::<_, String>(found.then(|| outputs.iter().next().unwrap().to_owned()))
+    };
+    assert_eq!(value("split(\" \")[1]"), Ok(Some("\"b\"".to_owned())));
+    assert_eq!(value("empty"), Ok(None));
+    assert!(value("1, 2").unwrap_err().contains("more than one output"));
+    assert!(value("infinite").unwrap_err().contains("no form"));
+}
+
+#[test]
+fn variables_are_asked_for_only_where_they_are_used() {
+    let program = program("[$topic, $captures.site, $qos] | map(tostring) | join(\" \")");
+    assert_eq!(program.variables(), [Variable::Topic, Variable::Captures, Variable::Qos]);
+    let mut outputs = Outputs::default();
+    let variables = |variable: Variable, text: &mut String| {
+        text.push_str(match variable {
+            Variable::Topic => "\"a/b\"",
+            Variable::Captures => "{\"site\":\"x\"}",
+            _ => "1",
+        });
+    };
+    program.run(Input::Json("null"), &variables, &mut outputs).unwrap();
+    assert_eq!(outputs.iter().collect::<Vec<_>>(), ["\"a/b x 1\""]);
+    for (at, (name, variable)) in Variable::ALL.into_iter().enumerate() {
+        assert_eq!((variable as usize, variable.name()), (at, name));
+    }
+}
+
+#[test]
+fn a_message_never_holds_a_value() {
+    for (text, message) in [
+        (".a.b", "fails: cannot index a string with a string"),
+        (".a + 1", "fails: cannot calculate a string + a number"),
+        ("error(\"the \\(.a) of it\")", "ends with an error of its own, a string"),
+        ("error(\"too hot\")", "fails: too hot"),
+        ("error", "ends with an error of its own, an object"),
+        ("error(null)", "ends with an error of its own, null"),
+        (".a | tonumber", "fails: cannot use a string as JSON"),
+        (".a | strptime(\"%Y\")", "ends with an error of its own, a string"),
+    ] {
+        assert_eq!(outputs(text, r#"{"a":"s3cret"}"#).unwrap_err(), message, "{text}");
+    }
+}
