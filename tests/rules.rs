@@ -4,6 +4,7 @@ use crate::support::bridge::Bridge;
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::mqtt::{Outgoing, Version};
 use crate::support::oracle::{Tally, column, count, value};
+use crate::support::postgres::Postgres;
 use crate::support::publisher::{Load, Publisher, reading};
 
 /// A rule into a table of its own, with columns id and topic.
@@ -256,5 +257,54 @@ fn each_quality_of_service_arrives_with_both_protocol_versions() {
         for qos in ["0", "1", "2"] {
             assert_eq!(metrics.value("rowbridge_messages_received_total", &[("qos", qos)]), Some(300.0), "QoS {qos}");
         }
+    }
+}
+
+/// Both databases take the same messages; one element that does not fit refuses its message and no other.
+#[test]
+fn for_each_makes_a_row_of_every_element_and_a_bad_one_refuses_its_message_whole() {
+    let broker = Mosquitto::start();
+    let postgres = Postgres::shared();
+    let database = postgres.create_database();
+    let rule = |database: &str| {
+        format!(
+            "  - name: {database}\n    topic: plant/{{line}}/batch\n    database: {database}\n    table: readings\n    create: \
+             true\n    for_each: [payload.groups, item.values]\n    columns:\n      line: topic.line\n      device: \
+             {{ from: payload.id, type: text }}\n      grp: {{ from: parent.name, type: text }}\n      v: {{ from: item.v, type: \
+             bigint }}\n      n: index\n"
+        )
+    };
+    let url = postgres.url(&database);
+    let body = format!(
+        "databases:\n  local: {{ url: 'sqlite:rows.db' }}\n  far: {{ url: '{url}' }}\nrules:\n{}{}",
+        rule("local"),
+        rule("far")
+    );
+    let mut bridge = Bridge::new(broker.port(), &body);
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    let group = |name: &str, values: &str| format!(r#"{{"name":"{name}","values":[{values}]}}"#);
+    let message = |groups: &[String]| format!(r#"{{"groups":[{}],"id":"d"}}"#, groups.join(","));
+    let good = message(&[group("x", r#"{"v":9007199254740993},{"v":2}"#), group("y", ""), group("z", r#"{"v":3}"#)]);
+    publisher.send("plant/l1/batch", good);
+    publisher.send("plant/l2/batch", message(&[group("x", r#"{"v":1},{"v":"many"}"#)]));
+    publisher.send("plant/l3/batch", message(&[]));
+    publisher.send("plant/l4/batch", message(&[group("x", r#"{"v":4}"#)]));
+    settle(&mut bridge, 4);
+    bridge.wait_drained("far");
+    let rows = "SELECT line || ' ' || device || ' ' || grp || ' ' || v || ' ' || n FROM readings";
+    let expected = ["l1 d x 9007199254740993 0", "l1 d x 2 1", "l1 d z 3 0", "l4 d x 4 0"];
+    assert_eq!(column::<String>(&bridge.rows(), &format!("{rows} ORDER BY rowid")), expected);
+    assert_eq!(postgres.psql(&database, &format!("{rows} ORDER BY line, grp, n")), expected.join("\n"));
+    let letters = "SELECT reason || ': ' || error FROM rowbridge_dead_letters";
+    let letter = column::<String>(&bridge.rows(), letters);
+    assert!(letter.len() == 1 && letter[0].starts_with("value: item 0, item 1: column `v`"), "{letter:?}");
+    assert_eq!(postgres.psql(&database, letters), letter[0].replace("BIGINT", "bigint"), "the same in Postgres");
+    let status = bridge.status();
+    for rule in status["rules"].as_array().unwrap() {
+        let counts: Vec<u64> = ["matched", "written", "rows", "filtered", "dead_lettered"]
+            .map(|count| rule[count].as_u64().unwrap())
+            .to_vec();
+        assert_eq!(counts, [4, 2, 4, 1, 1], "{rule}");
     }
 }

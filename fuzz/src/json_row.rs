@@ -169,6 +169,8 @@ impl Mappers {
                 format: Format::Json,
                 columns: Columns::named(columns),
                 create: false,
+                for_each: Vec::new(),
+                rows_max: 100_000,
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,
                 position: "bridge.yaml:1:1".to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Format, Passfile, SecretSource};
 use crate::message::Qos;
-use crate::rule::{ColumnSource, DeclaredType, TableName, TimeFormat, TopicPattern};
+use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TimeFormat, TopicPattern};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -229,6 +229,10 @@ pub struct Rule {
     pub database: usize,
     pub table: TableName,
     pub format: Format,
+    /// Over what a row is made for each element or entry: of the payload, then of its elements. At most two.
+    pub for_each: Vec<Source>,
+    /// Rows that one message may give. 100,000: a day of readings at one a second.
+    pub rows_max: usize,
     pub columns: Columns,
     pub create: bool,
     pub retained: Retained,

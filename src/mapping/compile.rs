@@ -20,6 +20,7 @@ use super::outcome::CompileFault;
 use super::payload::{Path, PathTree};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::sharing::Parts;
+use super::stages::{Level, Stages};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
@@ -44,6 +45,8 @@ pub(super) fn compile<R: RowEncoder>(
         encoder,
         faults: Vec::new(),
         paths: Vec::new(),
+        item_paths: Vec::new(),
+        parent_paths: Vec::new(),
         needs_field: false,
         columns: Vec::new(),
     };
@@ -61,8 +64,11 @@ struct Compilation<'c, R> {
     schema: &'c TableSchema,
     encoder: &'c R,
     faults: Vec<CompileFault>,
-    /// JSON paths; until the end, [`Feed::Json`] holds indexes into it.
+    /// Paths of the payload; until the end, [`Feed::Json`] holds indexes into it.
     paths: Vec<Path>,
+    /// The same for [`Feed::Item`] and [`Feed::Parent`].
+    item_paths: Vec<Path>,
+    parent_paths: Vec<Path>,
     /// A column takes a field of the payload and has no `default`.
     needs_field: bool,
     /// With the column's index in the table.
@@ -99,7 +105,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             None => None,
         };
         let (missing, null) = self.lacks(default, column.required, live);
-        self.needs_field |= column.default.is_none() && matches!(column.source, ColumnSource::From(Source::Payload(_)));
+        self.needs_field |= column.default.is_none() && self.is_field(&column.source);
         let feed = match &column.source {
             ColumnSource::Value(literal) => match self.literal(name, literal, live, &demands, "the value") {
                 Some(bytes) => Some(Feed::Constant(bytes)),
@@ -223,6 +229,15 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
     }
 
+    /// Whether a source is a field of what a row is made of: of the element under `for_each`, else of the payload.
+    fn is_field(&self, source: &ColumnSource) -> bool {
+        match source {
+            ColumnSource::From(Source::Item(_)) => true,
+            ColumnSource::From(Source::Payload(_)) => self.rule.for_each.is_empty(),
+            _ => false,
+        }
+    }
+
     fn null_of(&self, live: &Column) -> Box<[u8]> {
         let mut bytes = Vec::new();
         self.encoder.cell(&live.column_type, Cell::Null, &mut bytes);
@@ -233,6 +248,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
     fn source(&mut self, source: &Source, name: &str, live: &Column, demands: &Demands) -> Option<Feed> {
         Some(match source {
             Source::Payload(steps) => return self.payload(steps, name),
+            Source::Item(steps) => Feed::Item(place(&mut self.item_paths, steps)),
+            Source::Parent(steps) => Feed::Parent(place(&mut self.parent_paths, steps)),
+            Source::Index => Feed::Index(false),
+            Source::ParentIndex => Feed::Index(true),
+            Source::Key => Feed::Key(false),
+            Source::ParentKey => Feed::Key(true),
             Source::TopicCapture(capture) => return self.capture(capture, name),
             Source::Bridge | Source::Rule => {
                 let text = if *source == Source::Bridge { self.bridge } else { &self.rule.name };
@@ -262,10 +283,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
 
     fn payload(&mut self, steps: &[Step], name: &str) -> Option<Feed> {
         let format = match &self.rule.format {
-            format if format.has_fields() => {
-                self.paths.push(Path::Steps(steps.to_vec()));
-                return Some(Feed::Json([self.paths.len() - 1].into()));
-            }
+            format if format.has_fields() => return Some(Feed::Json(place(&mut self.paths, steps))),
+            Format::Decoded(_) if steps.is_empty() => return Some(Feed::Json(place(&mut self.paths, steps))),
             Format::Text if steps.is_empty() => return Some(Feed::Text),
             Format::Bytes if steps.is_empty() => return Some(Feed::Bytes),
             Format::Text => "text",
@@ -315,11 +334,14 @@ impl<R: RowEncoder> Compilation<'_, R> {
     fn auto_column(&mut self, position: usize, index: usize) {
         self.needs_field = true;
         let live = &self.schema.columns[index];
-        let first = self.paths.len();
-        self.paths.push(Path::Steps(vec![Step::Key(live.name.clone())]));
-        self.paths.push(Path::Folded(live.name.clone()));
+        let is_item = !self.rule.for_each.is_empty();
+        let paths = if is_item { &mut self.item_paths } else { &mut self.paths };
+        let first = paths.len();
+        paths.push(Path::Steps(vec![Step::Key(live.name.clone())]));
+        paths.push(Path::Folded(live.name.clone()));
         // A table has some thousands of columns at most.
-        self.paths.push(Path::Steps(vec![Step::Index(position as i32)]));
+        paths.push(Path::Steps(vec![Step::Index(position as i32)]));
+        let slots = [first, first + 1, first + 2].into();
         let demands = self.demands(None, None);
         let (missing, null) = self.lacks(None, false, live);
         let compiled = PlanColumn {
@@ -327,7 +349,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             type_name: live.type_name.as_str().into(),
             column_type: live.column_type.clone(),
             demands,
-            feed: Feed::Json([first, first + 1, first + 2].into()),
+            feed: if is_item { Feed::Item(slots) } else { Feed::Json(slots) },
             missing,
             null,
             on_error: self.rule.on_error,
@@ -368,24 +390,58 @@ impl<R: RowEncoder> Compilation<'_, R> {
         self.columns.sort_by_key(|(index, _)| *index);
         let indexes = self.columns.iter().map(|(index, _)| *index).collect();
         let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
-        let reads_payload =
-            columns.iter().any(|column| matches!(column.feed, Feed::Json(_) | Feed::Text | Feed::Bytes));
+        let levels = &self.rule.for_each;
+        let mut level_slots = Vec::new();
+        for (depth, level) in levels.iter().enumerate() {
+            let (paths, steps) = match level {
+                Source::Payload(steps) => (&mut self.paths, steps),
+                Source::Item(steps) if depth > 0 => (&mut self.parent_paths, steps),
+                _ => unreachable!("a valid configuration goes over the payload, then over its elements"),
+            };
+            level_slots.push(place(paths, steps)[0]);
+        }
+        let reads_payload = !levels.is_empty()
+            || matches!(self.rule.format, Format::Decoded(_))
+            || columns.iter().any(|column| matches!(column.feed, Feed::Json(_) | Feed::Text | Feed::Bytes));
+        let (tree, slots) = PathTree::compile(&self.paths);
+        let (item_tree, item_slots) = PathTree::compile(&self.item_paths);
+        let (parent_tree, parent_slots) = PathTree::compile(&self.parent_paths);
+        for column in &mut columns {
+            let (paths, slots) = match &mut column.feed {
+                Feed::Json(paths) => (paths, &slots),
+                Feed::Item(paths) => (paths, &item_slots),
+                Feed::Parent(paths) => (paths, &parent_slots),
+                _ => continue,
+            };
+            paths.iter_mut().for_each(|path| *path = slots[*path]);
+        }
         let payload = match &self.rule.format {
             _ if !reads_payload => PayloadForm::Unread,
             Format::Text => PayloadForm::Text,
             Format::Bytes => PayloadForm::Bytes,
-            Format::Json => {
-                let (tree, slots) = PathTree::compile(&self.paths);
-                for column in &mut columns {
-                    if let Feed::Json(paths) = &mut column.feed {
-                        paths.iter_mut().for_each(|path| *path = slots[*path]);
-                    }
-                }
-                PayloadForm::Json(parts.tree(tree))
+            Format::Json if levels.is_empty() => PayloadForm::Json(parts.tree(tree)),
+            format => {
+                let mut trees = match levels.len() {
+                    0 => Vec::new(),
+                    1 => vec![item_tree],
+                    _ => vec![parent_tree, item_tree],
+                };
+                let slots = [&slots, &parent_slots];
+                let level = |(depth, tree): (usize, PathTree)| Level {
+                    slot: slots[depth][level_slots[depth]],
+                    path: levels[depth].to_string().into(),
+                    tree: parts.tree(tree),
+                };
+                let levels = trees.drain(..).enumerate().map(level).collect();
+                let decoding = match format {
+                    Format::Decoded(decoding) => Some(Arc::clone(decoding)),
+                    _ => None,
+                };
+                let rows_max = self.rule.rows_max;
+                PayloadForm::Staged(Box::new(Stages { decoding, tree: parts.tree(tree), levels, rows_max }))
             }
-            Format::Decoded(_) => unreachable!("the configuration offers none of these yet"),
         };
-        let is_json = matches!(payload, PayloadForm::Json(_));
+        let has_fields = matches!(payload, PayloadForm::Json(_) | PayloadForm::Staged(_));
         let can_be_left_out =
             |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
         let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
@@ -395,11 +451,17 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
-            needs_field: is_json && self.needs_field,
+            needs_field: has_fields && self.needs_field,
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };
         Ok((plan, indexes))
     }
+}
+
+/// Adds a path; its index, as a feed holds it.
+fn place(paths: &mut Vec<Path>, steps: &[Step]) -> Box<[usize]> {
+    paths.push(Path::Steps(steps.to_vec()));
+    [paths.len() - 1].into()
 }
 
 /// How the column's times are written. An integer column can only be told by its declared type that strings for it are

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::compile::compile;
 use super::outcome::{CompileFault, Outcome};
-use super::plan::{Memory, Plan};
+use super::plan::{Memory, PayloadForm, Plan, Reading};
 use super::route::{Match, Router};
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
@@ -196,31 +196,46 @@ impl<R: RowEncoder> Mapper<R> {
                 outcomes.push((matched.rule, Outcome::Filtered));
                 continue;
             }
-            // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it wait.
-            let mut read = plan.read(message, matched, &mut self.memory);
-            let reading = match &mut read {
-                Ok(reading) => reading,
-                Err(fault) => {
-                    outcomes.push((matched.rule, Outcome::Refused(fault.clone())));
-                    continue;
+            let first_run = batch.runs.len();
+            let mut write = |targets: &mut Targets, reading: &mut Reading<'_>| {
+                let portion = batch.open(targets.of(plan_index, reading.left_out()));
+                let rows = &mut batch.portions[portion];
+                let start = rows.bytes.len();
+                let encoded = reading.encode(&self.encoder, &mut rows.bytes);
+                match &encoded {
+                    Ok(()) => batch.add_row(portion, first_run, matched.rule),
+                    Err(_) => rows.bytes.truncate(start),
+                }
+                encoded
+            };
+            let written = match &plan.payload {
+                PayloadForm::Staged(stages) => {
+                    let targets = &mut self.targets;
+                    plan.read_rows(stages, message, matched, &mut self.memory, &mut |row| write(targets, row))
+                }
+                _ => {
+                    // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it
+                    // wait.
+                    let mut read = plan.read(message, matched, &mut self.memory);
+                    match &mut read {
+                        Ok(reading) => write(&mut self.targets, reading),
+                        Err(fault) => Err(fault.clone()),
+                    }
                 }
             };
-            let portion = batch.open(self.targets.of(plan_index, reading.left_out()));
-            let rows = &mut batch.portions[portion];
-            let start = rows.bytes.len();
-            match reading.encode(&self.encoder, &mut rows.bytes) {
+            let outcome = match written {
+                Ok(()) if batch.runs.len() == first_run => Outcome::Filtered,
                 Ok(()) => {
-                    let first_run = batch.runs.len();
-                    batch.add_row(portion, first_run, matched.rule);
                     let runs = first_run..batch.runs.len();
                     batch.units.push(Unit { rule: matched.rule, seq: message.seq, runs });
-                    outcomes.push((matched.rule, Outcome::Written));
+                    Outcome::Written
                 }
                 Err(fault) => {
-                    rows.bytes.truncate(start);
-                    outcomes.push((matched.rule, Outcome::Refused(fault)));
+                    batch.truncate_runs(first_run);
+                    Outcome::Refused(fault)
                 }
-            }
+            };
+            outcomes.push((matched.rule, outcome));
         }
     }
 }

@@ -27,6 +27,7 @@ mod plan;
 mod route;
 mod shape;
 mod sharing;
+mod stages;
 mod temporal;
 mod value;
 

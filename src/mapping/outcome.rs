@@ -9,7 +9,7 @@ use crate::config::OnError;
 pub enum Outcome {
     /// A unit with its rows was appended to the batch.
     Written,
-    /// The rule passes over such messages (`retained: skip`).
+    /// The rule passes over such messages (`retained: skip`), or finds no row in them.
     Filtered,
     /// The rule is parked ([`Mapper::park`](super::Mapper::park)): nothing was read or appended.
     Parked,
@@ -29,6 +29,15 @@ pub struct ValueFault {
 }
 
 impl ValueFault {
+    /// With the place in the message where it lies; none if that is the message.
+    #[cold]
+    pub(super) fn within(mut self, place: &str) -> ValueFault {
+        if !place.is_empty() {
+            self.message = format!("{place}: {}", self.message);
+        }
+        self
+    }
+
     /// Whether it may be another's tomorrow: the table's type, NOT NULL, default or columns decided it.
     pub fn rests_on_table(&self) -> bool {
         self.reason != "parse"

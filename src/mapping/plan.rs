@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::coerce::{Demands, Scratch, coerce, coerce_array};
 use super::outcome::ValueFault;
-use super::payload::{PathTree, Slot, not_utf8};
+use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
 use super::route::Match;
+use super::stages::{Item, StageMemory, Stages, Stopped};
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
 use crate::config::OnError;
@@ -43,6 +44,8 @@ pub(super) enum PayloadForm {
     Json(Arc<PathTree>),
     Text,
     Bytes,
+    /// Any number of rows a message.
+    Staged(Box<Stages>),
 }
 
 /// One column of the row.
@@ -66,8 +69,16 @@ pub(super) struct PlanColumn {
 pub(super) enum Feed {
     /// Already encoded.
     Constant(Box<[u8]>),
-    /// The first of these slots that has a value.
+    /// The first of these slots of the payload that has a value.
     Json(Box<[usize]>),
+    /// The same of the element at hand under `for_each`.
+    Item(Box<[usize]>),
+    /// The same of the element around it, under a nested `for_each`.
+    Parent(Box<[usize]>),
+    /// The element's number, from 0; of the one around it with `true`.
+    Index(bool),
+    /// The entry's key, likewise.
+    Key(bool),
     /// The whole payload under `format: text`.
     Text,
     /// The whole payload under `format: bytes`.
@@ -104,6 +115,13 @@ pub(super) enum Lack {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     slots: Vec<Slot>,
+    stages: StageMemory,
+    row: RowMemory,
+}
+
+/// What is needed for one row.
+#[derive(Debug, Default)]
+struct RowMemory {
     left_out: Vec<usize>,
     scratch: Scratch,
 }
@@ -112,9 +130,9 @@ pub(super) struct Memory {
 struct Input<'m> {
     message: &'m Message<'m>,
     matched: &'m Match,
-    /// The payload as text, if that is how it is read.
-    text: &'m str,
-    slots: &'m [Slot],
+    /// The payload's wanted values; its text is the whole payload under `format: text`.
+    document: Document<'m>,
+    item: Option<&'m Item<'m>>,
 }
 
 /// A message whose row can be written.
@@ -140,7 +158,7 @@ impl Plan {
         matched: &'r Match,
         memory: &'r mut Memory,
     ) -> Result<Reading<'r>, ValueFault> {
-        let Memory { slots, left_out, scratch } = memory;
+        let Memory { slots, row, .. } = memory;
         let text = match &self.payload {
             PayloadForm::Unread | PayloadForm::Bytes => "",
             PayloadForm::Json(paths) => {
@@ -148,21 +166,56 @@ impl Plan {
             }
             PayloadForm::Text => std::str::from_utf8(message.payload)
                 .map_err(|error| self.parse_fault(not_utf8(message.payload, error)))?,
+            PayloadForm::Staged(_) => unreachable!("`read_rows` reads such payloads"),
         };
-        let input = Input { message, matched, text, slots };
-        if self.needs_field && slots_are_empty(input.slots) {
+        self.row(Input { message, matched, document: Document::of_json(text, slots), item: None }, row)
+    }
+
+    /// Calls `write` with each row of a message whose payload is [`PayloadForm::Staged`], until one is refused.
+    pub(super) fn read_rows(
+        &self,
+        stages: &Stages,
+        message: &Message<'_>,
+        matched: &Match,
+        memory: &mut Memory,
+        write: &mut dyn FnMut(&mut Reading<'_>) -> Result<(), ValueFault>,
+    ) -> Result<(), ValueFault> {
+        let Memory { stages: stage_memory, row, .. } = memory;
+        let stopped = stages.run(message.payload, stage_memory, &mut |document, item| {
+            let mut reading = self.row(Input { message, matched, document, item }, row);
+            match &mut reading {
+                Ok(reading) => write(reading),
+                Err(fault) => Err(fault.clone()),
+            }
+            .map_err(|fault| fault.within(&place(document, item)))
+        });
+        stopped.map_err(|stopped| match stopped {
+            Stopped::Row(fault) => fault,
+            Stopped::Payload(PayloadFault { reason, message }) => self.fault(reason, message),
+            Stopped::Level(reason, message) => self.fault(reason, message),
+        })
+    }
+
+    /// Looks at what is there for one row.
+    #[inline(always)]
+    fn row<'r>(&'r self, input: Input<'r>, memory: &'r mut RowMemory) -> Result<Reading<'r>, ValueFault> {
+        let RowMemory { left_out, scratch } = memory;
+        if self.needs_field && slots_are_empty(input.item.map_or(input.document.slots, |item| item.document.slots)) {
             return Err(self.absence(&input));
         }
         if self.auto && self.is_list_of_objects(&input) {
-            return Err(self.empty_fault(
-                "the payload is an array of objects; `columns: auto` takes one object, or an array of the columns' values",
+            return Err(self.fault(
+                "required",
+                "the payload is an array of objects; `columns: auto` takes one object, or an array of the columns' values: \
+                 `for_each: payload` makes a row of each"
+                    .to_owned(),
             ));
         }
         left_out.clear();
         let is_missing = |position: &usize| matches!(self.columns[*position].feed.find(&input), Found::Missing);
         left_out.extend(self.omissible.iter().copied().filter(is_missing));
         if left_out.len() == self.columns.len() {
-            return Err(self.empty_fault("the message has no value for any column of the rule"));
+            return Err(self.fault("required", "the message has no value for any column of the rule".to_owned()));
         }
         Ok(Reading { plan: self, input, left_out, scratch })
     }
@@ -173,27 +226,35 @@ impl Plan {
         let columns = self.columns.iter().map(|column| Arc::as_ptr(column).addr());
         let tree = match &self.payload {
             PayloadForm::Json(tree) => Some(Arc::as_ptr(tree).addr()),
+            PayloadForm::Staged(stages) => Some(Arc::as_ptr(&stages.tree).addr()),
             _ => None,
         };
         columns.chain(tree).collect()
     }
 
-    /// The payload has none of the fields. A column that must have a value is named, and its `on_error` holds.
+    /// The payload, or the element, has none of the fields. A column that must have a value is named, and its `on_error`
+    /// holds.
     #[cold]
     fn absence(&self, input: &Input<'_>) -> ValueFault {
-        let PayloadForm::Json(paths) = &self.payload else { unreachable!("fields are those of JSON") };
-        let why = match self.auto {
-            true => "no field of the payload names a column of the table (`columns: auto`)".to_owned(),
-            false => paths.describe_absence(input.text),
+        let why = match (&self.payload, input.item) {
+            _ if self.auto => "no field of the payload names a column of the table (`columns: auto`)".to_owned(),
+            (PayloadForm::Json(paths), _) => paths.describe_absence("payload", Some(input.document.text)),
+            (PayloadForm::Staged(stages), Some(item)) => {
+                let level = &stages.levels[usize::from(item.parent.is_some())];
+                level.tree.describe_absence("item", Some(&item.document.text[item.range.clone()]))
+            }
+            (PayloadForm::Staged(stages), None) => stages.tree.describe_absence("payload", None),
+            _ => unreachable!("fields are those of values"),
         };
-        let refuses =
-            |column: &&Arc<PlanColumn>| matches!((&column.feed, &column.missing), (Feed::Json(_), Lack::Refuse(_)));
+        let refuses = |column: &&Arc<PlanColumn>| {
+            matches!((&column.feed, &column.missing), (Feed::Json(_) | Feed::Item(_), Lack::Refuse(_)))
+        };
         if let Some(column) = self.columns.iter().find(refuses) {
             return column.fault("required", &why);
         }
         let remedy =
             "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows";
-        self.empty_fault(&format!("{why}; {remedy}"))
+        self.fault("required", format!("{why}; {remedy}"))
     }
 
     /// Where the first column takes the first element and that is an object, which only a json column holds.
@@ -202,18 +263,30 @@ impl Plan {
         else {
             return false;
         };
-        let element = slots.last().and_then(|by_position| input.slots[*by_position]);
-        let is_object = element.is_some_and(|(start, _)| input.text.as_bytes()[start as usize] == b'{');
+        let document = &input.document;
+        let element = slots.last().and_then(|by_position| document.slots[*by_position]);
+        let is_object = element.is_some_and(|(start, _)| document.text.as_bytes()[start as usize] == b'{');
         is_object && !matches!(column_type, ColumnType::Json | ColumnType::Jsonb)
     }
 
-    fn empty_fault(&self, why: &str) -> ValueFault {
-        ValueFault { reason: "required", column: None, message: why.to_owned(), on_error: self.on_error }
+    #[cold]
+    fn fault(&self, reason: &'static str, message: String) -> ValueFault {
+        ValueFault { reason, column: None, message, on_error: self.on_error }
     }
 
     fn parse_fault(&self, message: String) -> ValueFault {
-        ValueFault { reason: "parse", column: None, message, on_error: self.on_error }
+        self.fault("parse", message)
     }
+}
+
+/// Where a row of several comes from: `line 3, item 7`.
+#[cold]
+fn place(document: Document<'_>, item: Option<&Item<'_>>) -> String {
+    let mut place = Vec::new();
+    place.extend(document.line.map(|line| format!("line {line}")));
+    place.extend(item.and_then(|item| item.parent).map(|parent| format!("item {}", parent.index)));
+    place.extend(item.map(|item| format!("item {}", item.index)));
+    place.join(", ")
 }
 
 impl Reading<'_> {
@@ -264,7 +337,7 @@ impl PlanColumn {
                 Ok(())
             }
             // Apart from the others, as most columns are of this kind.
-            Feed::Json(slots) => self.encode_found(&input.field(slots), scratch, encoder, out),
+            Feed::Json(slots) => self.encode_found(&field(&input.document, slots), scratch, encoder, out),
             other => self.encode_found(&other.find(input), scratch, encoder, out),
         }
     }
@@ -321,15 +394,21 @@ pub(super) fn encode_value<R: RowEncoder>(
     }
 }
 
+/// What the first of these slots has that has a value.
+#[inline(always)]
+fn field<'m>(document: &Document<'m>, slots: &[usize]) -> Found<'m> {
+    let Some(range) = slots.iter().find_map(|slot| document.slots[*slot]) else { return Found::Missing };
+    match document.value(range) {
+        Some(value) => Found::Value(value),
+        None => Found::Null,
+    }
+}
+
 impl<'m> Input<'m> {
-    /// What the first of these slots has that has a value.
-    #[inline(always)]
-    fn field(&self, slots: &[usize]) -> Found<'m> {
-        let Some((start, end)) = slots.iter().find_map(|slot| self.slots[*slot]) else { return Found::Missing };
-        match Value::from_json(&self.text[start as usize..end as usize]) {
-            Some(value) => Found::Value(value),
-            None => Found::Null,
-        }
+    /// The element at hand, or the one around it.
+    fn element(&self, is_parent: bool) -> &'m Item<'m> {
+        let item = self.item.expect("a rule that takes elements has `for_each`");
+        if is_parent { item.parent.expect("a rule that takes elements of the outer `for_each` has two") } else { item }
     }
 }
 
@@ -339,8 +418,12 @@ impl Feed {
         let found = match self {
             // Answered by the caller, which has nothing to coerce.
             Feed::Constant(_) => return Found::Null,
-            Feed::Json(slots) => return input.field(slots),
-            Feed::Text => Some(Value::Text(input.text)),
+            Feed::Json(slots) => return field(&input.document, slots),
+            Feed::Item(slots) => return field(&input.element(false).document, slots),
+            Feed::Parent(slots) => return field(&input.element(true).document, slots),
+            Feed::Index(is_parent) => Some(Value::Int(input.element(*is_parent).index as i64)),
+            Feed::Key(is_parent) => input.element(*is_parent).key,
+            Feed::Text => Some(Value::Text(input.document.text)),
             Feed::Bytes => Some(Value::Bytes(message.payload)),
             Feed::Topic => Some(Value::Text(message.topic)),
             Feed::Capture(by_pattern) => {

@@ -48,6 +48,8 @@ pub(super) struct Likeness<'r> {
     /// The address of the list, which equal ones share; `None` for `columns: auto`.
     columns: Option<*const ()>,
     format: &'r Format,
+    for_each: &'r [Source],
+    rows_max: usize,
     retained: Retained,
     on_error: OnError,
     /// The captures of each pattern, if a column takes one.
@@ -74,6 +76,8 @@ impl<'r> Likeness<'r> {
                 Columns::Named(columns) => Some(Arc::as_ptr(columns).cast()),
             },
             format: &rule.format,
+            for_each: &rule.for_each,
+            rows_max: rule.rows_max,
             retained: rule.retained,
             on_error: rule.on_error,
             captures: match takes_captures {

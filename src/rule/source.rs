@@ -5,6 +5,8 @@
 //! step       = "." KEY | "[" N "]" | "[" "\"…\"" "]"      (KEY: anything but space . [ ] " ; in quotes, as in JSON)
 //! ```
 
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::rule::DeclaredType;
@@ -40,6 +42,16 @@ pub enum Source {
     JournalSeq,
     Bridge,
     Rule,
+    /// `item`, `item.a`: the element at hand under `for_each`, or a part of it.
+    Item(Vec<Step>),
+    /// `index`: its number, from 0.
+    Index,
+    /// `key`: an entry's key.
+    Key,
+    /// `parent`, `parent.a`: under a nested `for_each` the element of the outer one.
+    Parent(Vec<Step>),
+    ParentIndex,
+    ParentKey,
 }
 
 /// One step of a payload path.
@@ -64,8 +76,9 @@ const STEPS_MAX: usize = 64;
 
 /// The first words of all expressions, for messages and suggestions.
 const NAMES: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, response_topic, \
-                     correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule";
-const ROOTS: [&str; 14] = [
+                     correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule, and with \
+                     for_each item, item.a.b, index, key";
+const ROOTS: [&str; 20] = [
     "topic",
     "payload",
     "property",
@@ -80,6 +93,12 @@ const ROOTS: [&str; 14] = [
     "journal",
     "bridge",
     "rule",
+    "item",
+    "index",
+    "key",
+    "parent",
+    "parent_index",
+    "parent_key",
 ];
 
 impl Source {
@@ -109,9 +128,60 @@ impl Source {
             }),
             "bridge" => plain(Source::Bridge),
             "rule" => plain(Source::Rule),
-            "item" | "index" | "key" => fail(format!("`{text}`: `{root}` (of `for_each`) is not supported yet")),
+            "item" => Ok(Source::Item(parse_steps(text, steps)?)),
+            "index" => plain(Source::Index),
+            "key" => plain(Source::Key),
+            "parent" => Ok(Source::Parent(parse_steps(text, steps)?)),
+            "parent_index" => plain(Source::ParentIndex),
+            "parent_key" => plain(Source::ParentKey),
             "" => fail(format!("the source is empty; accepted are {NAMES}")),
             _ => Err(unknown(text, root, steps)),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (root, steps) = match self {
+            Source::Topic => ("topic", &[][..]),
+            Source::TopicCapture(name) => return write!(f, "topic.{name}"),
+            Source::TopicLevel(level) => return write!(f, "topic[{level}]"),
+            Source::Payload(steps) => ("payload", &steps[..]),
+            Source::Property(name) => return write!(f, "property.{name}"),
+            Source::ContentType => ("content_type", &[][..]),
+            Source::ResponseTopic => ("response_topic", &[][..]),
+            Source::CorrelationData => ("correlation_data", &[][..]),
+            Source::MessageExpiry => ("message_expiry", &[][..]),
+            Source::Qos => ("qos", &[][..]),
+            Source::Retain => ("retain", &[][..]),
+            Source::Dup => ("dup", &[][..]),
+            Source::ReceivedAt => ("received_at", &[][..]),
+            Source::JournalSeq => ("journal.seq", &[][..]),
+            Source::Bridge => ("bridge", &[][..]),
+            Source::Rule => ("rule", &[][..]),
+            Source::Item(steps) => ("item", &steps[..]),
+            Source::Index => ("index", &[][..]),
+            Source::Key => ("key", &[][..]),
+            Source::Parent(steps) => ("parent", &steps[..]),
+            Source::ParentIndex => ("parent_index", &[][..]),
+            Source::ParentKey => ("parent_key", &[][..]),
+        };
+        f.write_str(root)?;
+        steps.iter().try_for_each(|step| step.fmt(f))
+    }
+}
+
+impl fmt::Display for Step {
+    /// As the configuration writes it behind what it is a step from.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |key: &str| {
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        };
+        match self {
+            Step::Key(key) if is_plain(key) => write!(f, ".{key}"),
+            Step::Key(key) => write!(f, "[{key:?}]"),
+            Step::Index(index) => write!(f, "[{index}]"),
         }
     }
 }
@@ -122,6 +192,10 @@ impl Source {
         Some(match self {
             Source::Payload(steps) if !steps.is_empty() => return None,
             Source::Payload(_) => DeclaredType::Json,
+            // Often a number or a string.
+            Source::Item(_) | Source::Parent(_) => return None,
+            Source::Index | Source::ParentIndex => DeclaredType::Int,
+            Source::Key | Source::ParentKey => DeclaredType::Text,
             Source::CorrelationData => DeclaredType::Bytes,
             // The expiry has 32 bits, but unsigned.
             Source::MessageExpiry | Source::JournalSeq => DeclaredType::Bigint,
@@ -283,6 +357,13 @@ mod tests {
             ("journal.seq", Source::JournalSeq),
             ("bridge", Source::Bridge),
             ("rule", Source::Rule),
+            ("item", Source::Item(vec![])),
+            ("item.a[1]", Source::Item(vec![key("a"), Step::Index(1)])),
+            ("index", Source::Index),
+            ("key", Source::Key),
+            ("parent.name", Source::Parent(vec![key("name")])),
+            ("parent_index", Source::ParentIndex),
+            ("parent_key", Source::ParentKey),
         ] {
             assert_eq!(Source::parse(text), Ok(source), "{text}");
         }
@@ -306,13 +387,6 @@ mod tests {
     #[test]
     fn a_bare_field_name_is_answered_with_the_payload_path() {
         assert!(Source::parse("temperature").unwrap_err().message.contains("`payload.temperature`"));
-    }
-
-    #[test]
-    fn sources_of_for_each_are_named_as_not_supported_yet() {
-        for text in ["item", "item.a", "index", "key"] {
-            assert!(Source::parse(text).unwrap_err().message.contains("not supported yet"), "{text}");
-        }
     }
 
     #[test]

@@ -169,6 +169,8 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             format: Format::Json,
             columns: Columns::Auto,
             create: false,
+            for_each: Vec::new(),
+            rows_max: 100_000,
             retained: Retained::Store,
             on_error: OnError::DeadLetter,
             position: String::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::alike::Alike;
 use super::column;
+use super::for_each;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
@@ -16,6 +17,9 @@ use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TopicPattern};
 pub(super) const IDENTIFIER_BYTES_MAX: usize = 63;
 /// A rule's name appears in metrics and messages.
 const NAME_BYTES_MAX: usize = 100;
+/// Rows of one message, by default and at most: they are mapped and written together.
+const ROWS_MAX: u64 = 100_000;
+const ROWS_MOST: u64 = 10_000_000;
 /// The tables that Rowbridge keeps for itself.
 const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
 
@@ -107,8 +111,10 @@ fn decode_one(
     let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
     let target = table_name(table, sink);
     let format = format(table);
+    let for_each = for_each::decode(table.get("for_each"), &format);
+    let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
     let create = table.flag("create", false);
-    let columns = columns(table, topics.as_deref(), &format, create, sink, alike);
+    let columns = columns(table, topics.as_deref(), &format, for_each.len(), create, sink, alike);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);
@@ -119,6 +125,8 @@ fn decode_one(
         database: database?,
         table: target?,
         format,
+        for_each,
+        rows_max: usize::try_from(rows_max).unwrap_or(usize::MAX),
         columns: columns?,
         create,
         retained,
@@ -245,7 +253,7 @@ fn later<T: Copy>(table: &Table<'_>, key: &'static str, default: T, supported: &
 
 /// Keys that are accepted with their default and otherwise refused: silence would drop what they ask for.
 fn unsupported(table: &Table<'_>) {
-    for key in ["where", "transform", "for_each", "statement", "tables"] {
+    for key in ["where", "transform", "statement", "tables"] {
         if let Some(value) = table.get_later(key) {
             value.refuse_unsupported(&format!("`{key}`"), "null, or leave it out");
         }
@@ -283,6 +291,7 @@ fn columns(
     table: &Table<'_>,
     topics: Option<&[TopicPattern]>,
     format: &Format,
+    levels: usize,
     create: bool,
     sink: Option<&DatabaseUrl>,
     alike: &mut Alike,
@@ -327,6 +336,7 @@ fn columns(
         }
         let Some(column) = column::decode(name, &value) else { continue };
         check_column(&column, &value, topics, format, create);
+        for_each::check(&column.source, &value, levels);
         columns.push(column);
     }
     Some(Columns::Named(alike.list(columns)))

@@ -304,6 +304,15 @@ const RULE: Section = Section {
         )
         .required(),
         Key::new(
+            "for_each",
+            List { item: &Scalar(Text::pattern(patterns::FOR_EACH).examples(&["payload.readings"])), items_min: 1, single: true },
+            "One row for each element of this array, or entry of this object: a path of the payload. Columns take item, \
+             item.a.b, index and key. For arrays in arrays two paths: [payload.groups, item.values]; then parent is the outer \
+             element.",
+        ),
+        Key::new("max_rows_per_message", Integer { min: 1, max: 10_000_000 }, "Rows that one message may give; with more it is a dead letter.")
+            .default("100000"),
+        Key::new(
             "create",
             Flag,
             "Create the table from columns if it is missing. A column whose source tells no type needs `type` then.",
@@ -323,7 +332,6 @@ const RULE: Section = Section {
         .default("dead_letter"),
         Key::new("where", Only(&[]), LATER),
         Key::new("transform", Only(&[]), LATER),
-        Key::new("for_each", Only(&[]), LATER),
         Key::new("statement", Only(&[]), LATER),
         Key::new("tables", Only(&[]), LATER),
         Key::new("compression", Only(&["none"]), LATER),
@@ -352,7 +360,8 @@ const COLUMN: Section = Section {
             "from",
             Scalar(SOURCE),
             "A source: topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, response_topic, \
-             correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule.",
+             correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule; under for_each item, \
+             item.a.b, index, key, parent.",
         ),
         Key::new("value", Literal, "A constant, in place of from."),
         Key::new(

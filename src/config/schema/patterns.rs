@@ -39,6 +39,9 @@ pub(super) const DATABASE: &str =
 
 pub(super) const SQLITE: &str = r"^sqlite:";
 
+/// A path of the payload, or of an element.
+pub(super) const FOR_EACH: &str = r"^\s*(payload|item)([.\[].*)?$";
+
 /// A name in metrics that is not the broker's.
 pub(super) const DATABASE_NAME: &str = r"^(?!mqtt$)[^{}\u0000]+$";
 
@@ -94,10 +97,10 @@ macro_rules! step {
 pub(super) const SOURCE: &str = concat!(
     r"^\s*(topic",
     step!(),
-    "?|payload",
+    "?|(payload|item|parent)",
     step!(),
     r#"*|property(\..+|\["([^"\\]|\\.)*"\]|\['[^']*'\])|content_type|response_topic|correlation_data|message_expiry|"#,
-    r"qos|retain|dup|received_at|journal\.seq|bridge|rule)\s*$"
+    r"qos|retain|dup|received_at|journal\.seq|bridge|rule|(parent_)?(index|key))\s*$"
 );
 
 pub(super) const COLUMN_TYPE: &str = concat!(

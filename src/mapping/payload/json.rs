@@ -13,8 +13,10 @@
 
 mod absence;
 mod careful;
+mod elements;
 mod quick;
 
+pub(in crate::mapping) use self::elements::{Element, elements};
 use super::tree::{Node, PathTree, Slot};
 use super::{PayloadFault, foreign};
 

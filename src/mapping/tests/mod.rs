@@ -2,6 +2,7 @@
 
 mod compile;
 mod map;
+mod several;
 mod shape;
 mod sharing;
 
@@ -79,6 +80,8 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         format: Format::Json,
         columns: Columns::named(columns),
         create: false,
+        for_each: Vec::new(),
+        rows_max: 100_000,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
         position: "bridge.yaml:1:1".to_owned(),

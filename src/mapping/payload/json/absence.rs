@@ -11,18 +11,22 @@ const NAMED_MAX: usize = 8;
 
 impl PathTree {
     /// Says which paths were looked for, what the payload is instead, and which of its keys are wanted ones in another
-    /// case. `json` is valid.
-    pub(in crate::mapping) fn describe_absence(&self, json: &str) -> String {
+    /// case. `root` is the source that they begin with; `json` is valid, if the payload is JSON.
+    pub(in crate::mapping) fn describe_absence(&self, root: &str, json: Option<&str>) -> String {
+        let what = if root == "payload" { "the payload" } else { "the element" };
         let mut wanted = Vec::new();
-        self.root.name_paths("payload", &mut wanted);
+        self.root.name_paths(root, &mut wanted);
         let further = match wanted.len().saturating_sub(NAMED_MAX) {
             0 => String::new(),
             further => format!(" and {further} more"),
         };
         wanted.truncate(NAMED_MAX);
         let wanted = wanted.join(", ");
+        let Some(json) = json else {
+            return format!("{what} has none of the fields that the rule takes ({wanted}{further})");
+        };
         let found = match json.trim_start().bytes().next() {
-            Some(b'{') => match self.root.alike("payload", json) {
+            Some(b'{') => match self.root.alike(root, json) {
                 Some(path) => &format!("it has {path}, which differs in upper and lower case only"),
                 None => "it is an object without them",
             },
@@ -32,7 +36,7 @@ impl PathTree {
             Some(b'n') => "it is null",
             _ => "it is a number",
         };
-        format!("the payload has none of the fields that the rule takes ({wanted}{further}): {found}")
+        format!("{what} has none of the fields that the rule takes ({wanted}{further}): {found}")
     }
 }
 
@@ -83,7 +87,7 @@ mod tests {
 
     fn described(paths: &[&[Step]], json: &str) -> String {
         let paths: Vec<Path> = paths.iter().map(|steps| Path::Steps(steps.to_vec())).collect();
-        PathTree::compile(&paths).0.describe_absence(json)
+        PathTree::compile(&paths).0.describe_absence("payload", Some(json))
     }
 
     fn key(name: &str) -> Step {

@@ -7,7 +7,9 @@
 //! A number, word or string may be followed by anything here; who asked for it sees that no comma or bracket comes next.
 
 use super::super::tree::{Node, Slot};
+use super::elements::{EachElement, Element};
 use super::is_json_space;
+use crate::mapping::value::Value;
 
 /// Nesting in what is skipped: the kinds of the open brackets are bits of one word. Sensors nest three or four deep.
 const SKIPPED_DEPTH_MAX: u32 = u64::BITS;
@@ -23,6 +25,38 @@ pub(super) fn walk(text: &str, root: &Node, slots: &mut [Slot]) -> Option<()> {
 /// Finds the wanted values of the value that begins at `start`, which a path may lead to itself.
 pub(super) fn walk_part(text: &str, start: usize, node: &Node, slots: &mut [Slot]) -> Option<()> {
     Walk { text, bytes: text.as_bytes(), at: start, slots }.value(node)
+}
+
+/// Calls `each` with every element of the array or object that begins `part`. `None` where it gives up, behind those that
+/// it called `each` with.
+pub(super) fn elements<E>(
+    text: &str,
+    part: std::ops::Range<usize>,
+    node: &Node,
+    slots: &mut [Slot],
+    each: &mut EachElement<'_, E>,
+) -> Option<Result<(), E>> {
+    let text = &text[..part.end];
+    let mut walk = Walk { text, bytes: text.as_bytes(), at: part.start, slots };
+    let (mut index, mut failed) = (0, None);
+    let mut visit = |walk: &mut Walk<'_>, key| {
+        walk.skip_space()?;
+        let start = walk.at;
+        walk.slots.fill(None);
+        walk.value(node)?;
+        let element = Element { index, key, range: start..walk.at };
+        index += 1;
+        each(&element, walk.slots).map_err(|error| failed = Some(error)).ok()
+    };
+    let passed = match walk.skip_space()? {
+        b'[' => walk.elements(|walk| visit(walk, None)),
+        b'{' => walk.entries(|walk, key| visit(walk, Some(Value::JsonString(&text[key])))),
+        _ => None,
+    };
+    match failed {
+        Some(error) => Some(Err(error)),
+        None => passed.map(Ok),
+    }
 }
 
 struct Walk<'w> {
@@ -152,6 +186,26 @@ impl Walk<'_> {
         loop {
             pass(self)?;
             if !self.goes_on(b']')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Passes an object, each value with `pass`, which gets the range of its key.
+    fn entries(&mut self, mut pass: impl FnMut(&mut Self, std::ops::Range<usize>) -> Option<()>) -> Option<()> {
+        self.at += 1;
+        if self.skip_space()? == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            self.skip_space()?;
+            let start = self.at;
+            self.key()?;
+            let key = start..self.at;
+            self.colon()?;
+            pass(self, key)?;
+            if !self.goes_on(b'}')? {
                 return Some(());
             }
         }

@@ -1,0 +1,57 @@
+//! `for_each`: over what a row is made for each element.
+
+use super::value::Value;
+use crate::config::Format;
+use crate::rule::{ColumnSource, Source};
+
+const FORMS: &str = "payload.readings, or for arrays in arrays [payload.groups, item.values]";
+
+/// Deeper nesting is a matter of `transform`.
+const LEVELS_MAX: usize = 2;
+
+pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> Vec<Source> {
+    let Some(value) = value else { return Vec::new() };
+    let mut levels = Vec::new();
+    for (text, place) in value.texts() {
+        let expected = if levels.is_empty() { "payload" } else { "item" };
+        match Source::parse(&text) {
+            Ok(source @ Source::Payload(_)) if levels.is_empty() => levels.push(source),
+            Ok(source @ Source::Item(_)) if !levels.is_empty() => levels.push(source),
+            _ => {
+                place.refuse(format!("found {}, where `{expected}` or a part of it is expected", place.shown()), FORMS);
+                return Vec::new();
+            }
+        }
+    }
+    if levels.is_empty() || levels.len() > LEVELS_MAX {
+        value.refuse(format!("found {} paths", levels.len()), FORMS);
+        return Vec::new();
+    }
+    if !format.has_fields() {
+        value.refuse(
+            "goes over the elements of the payload, and this format has none",
+            "a format with fields, such as json",
+        );
+    }
+    levels
+}
+
+/// What a column takes of elements that its rule does not have.
+pub(super) fn check(source: &ColumnSource, value: &Value<'_>, levels: usize) {
+    let ColumnSource::From(source) = source else { return };
+    let wanted = match source {
+        Source::Item(_) | Source::Index | Source::Key => 1,
+        Source::Parent(_) | Source::ParentIndex | Source::ParentKey => 2,
+        _ => return,
+    };
+    if wanted <= levels {
+        return;
+    }
+    match wanted {
+        1 => value.refuse("takes an element, and the rule has no `for_each`", format!("for_each: {FORMS}")),
+        _ => value.refuse(
+            "takes the outer element of two, and the rule has no second `for_each`",
+            format!("for_each: {FORMS}"),
+        ),
+    }
+}

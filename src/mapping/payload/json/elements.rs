@@ -1,0 +1,80 @@
+//! The elements of an array, or the entries of an object, one after the other, each with the wanted values in it.
+
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+
+use super::super::PayloadFault;
+use super::super::tree::{PathTree, Slot};
+use super::{quick, walk_part};
+use crate::mapping::value::Value;
+
+/// One element or entry.
+#[derive(Debug)]
+pub(in crate::mapping) struct Element<'t> {
+    /// From 0, of entries too.
+    pub(in crate::mapping) index: usize,
+    /// An entry's.
+    pub(in crate::mapping) key: Option<Value<'t>>,
+    /// Where it stands in the text.
+    pub(in crate::mapping) range: Range<usize>,
+}
+
+/// Takes an element and the wanted values in it.
+pub(super) type EachElement<'e, E> = dyn FnMut(&Element<'_>, &[Slot]) -> Result<(), E> + 'e;
+
+/// Calls `each` with every element of the array or object that stands in `part` of `text`, which is valid JSON, and with
+/// the wanted values in it as ranges of `text`.
+pub(in crate::mapping) fn elements<E: From<PayloadFault>>(
+    text: &str,
+    part: (u32, u32),
+    tree: &PathTree,
+    slots: &mut Vec<Slot>,
+    each: &mut EachElement<'_, E>,
+) -> Result<(), E> {
+    let part = part.0 as usize..part.1 as usize;
+    slots.clear();
+    slots.resize(tree.slot_count, None);
+    let mut done = 0;
+    let mut counted = |element: &Element<'_>, slots: &[Slot]| {
+        done += 1;
+        each(element, slots)
+    };
+    match quick::elements(text, part.clone(), &tree.root, slots, &mut counted) {
+        Some(result) => result,
+        // Too deep for the quick walk, from some element on.
+        None => rest(text, part, tree, slots, done, each),
+    }
+}
+
+/// Those behind the first `done` ones.
+fn rest<E: From<PayloadFault>>(
+    text: &str,
+    part: Range<usize>,
+    tree: &PathTree,
+    slots: &mut [Slot],
+    done: usize,
+    each: &mut EachElement<'_, E>,
+) -> Result<(), E> {
+    let unreadable = |_| E::from(PayloadFault::parse("an array or object of the payload cannot be read"));
+    let raw = &text[part];
+    let entries: Vec<(Option<String>, &RawValue)> = match raw.trim_start().starts_with('[') {
+        true => {
+            let all: Vec<&RawValue> = serde_json::from_str(raw).map_err(unreadable)?;
+            all.into_iter().map(|value| (None, value)).collect()
+        }
+        false => {
+            let all: IndexMap<String, &RawValue> = serde_json::from_str(raw).map_err(unreadable)?;
+            all.into_iter().map(|(key, value)| (Some(key), value)).collect()
+        }
+    };
+    for (index, (key, value)) in entries.iter().enumerate().skip(done) {
+        let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+        let range = start..start + value.get().len();
+        slots.fill(None);
+        walk_part(text, range.clone(), &tree.root, slots)?;
+        each(&Element { index, key: key.as_deref().map(Value::Text), range }, slots)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! One message, several rows.
+
+use super::*;
+
+fn over(levels: &[&str], columns: Vec<config::Column>) -> Rule {
+    let for_each = levels.iter().map(|level| Source::parse(level).unwrap()).collect();
+    Rule { for_each, ..rule(&["#"], columns) }
+}
+
+/// What becomes of one payload: the rows of its unit, or why it gives none.
+fn rows(rule: Rule, table: &Arc<TableSchema>, payload: &str) -> Result<Vec<String>, (Outcome, usize)> {
+    let mut mapper = compile::<false>(vec![rule], std::slice::from_ref(table)).unwrap();
+    let mut batch = batch();
+    let mut outcomes = Vec::new();
+    // Each in company, so that a refused one must leave the others alone.
+    mapper.map(&message("t", payload.as_bytes()), &mut batch, &mut outcomes);
+    match outcomes.pop().unwrap() {
+        (0, Outcome::Written) => {
+            assert_eq!(batch.units.len(), 1, "one message is one unit");
+            let of_run = |run: &crate::batch::Run| {
+                let portion = &batch.portions[run.portion];
+                let texts = run.first_row..run.first_row + run.row_count;
+                texts.map(|row| String::from_utf8(portion.row(row).to_vec()).unwrap()).collect::<Vec<_>>()
+            };
+            let rows: Vec<String> = batch.runs_of(0).iter().flat_map(of_run).collect();
+            assert_eq!(rows.len(), batch.rows_of(0));
+            Ok(rows)
+        }
+        (0, outcome) => {
+            assert!(batch.units.is_empty() && batch.runs.is_empty());
+            Err((outcome, batch.row_count_of_all()))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fault(rule: Rule, table: &Arc<TableSchema>, payload: &str) -> (&'static str, String) {
+    match rows(rule, table, payload) {
+        Err((Outcome::Refused(fault), 0)) => (fault.reason, fault.message),
+        other => panic!("not refused without a trace: {other:?}"),
+    }
+}
+
+fn three() -> Arc<TableSchema> {
+    table(vec![live("a", text()), live("b", ColumnType::Int4), live("c", ColumnType::Int4)])
+}
+
+#[test]
+fn an_array_gives_a_row_for_each_element_with_what_stands_around_it() {
+    let columns = vec![from("a", "payload.id"), from("b", "item.v"), from("c", "index")];
+    let payload = r#"{"id":"x","readings":[{"v":1},{"v":2,"w":0},{"v":3}],"more":1}"#;
+    let rows = rows(over(&["payload.readings"], columns), &three(), payload).unwrap();
+    let expected = |v, index| format!("3: Text(\"x\");Int({v});Int({index});");
+    assert_eq!(rows, [expected(1, 0), expected(2, 1), expected(3, 2)]);
+}
+
+#[test]
+fn an_object_gives_a_row_for_each_entry_with_its_key() {
+    let columns = vec![from("a", "key"), from("b", "item"), from("c", "index")];
+    let rows = rows(over(&["payload"], columns), &three(), r#"{"t\u0065mp":21,"hum" : 48}"#).unwrap();
+    assert_eq!(rows, ["3: Text(\"temp\");Int(21);Int(0);", "3: Text(\"hum\");Int(48);Int(1);"]);
+}
+
+#[test]
+fn a_second_path_goes_over_the_elements_of_elements() {
+    let columns = vec![from("a", "parent.name"), from("b", "item"), from("c", "parent_index")];
+    let payload = r#"{"groups":[{"name":"x","values":[1,2]},{"values":[],"name":"y"},{"name":"z","values":[3]}]}"#;
+    let rows = rows(over(&["payload.groups", "item.values"], columns), &three(), payload).unwrap();
+    let expected = |name, v, group| format!("3: Text(\"{name}\");Int({v});Int({group});");
+    assert_eq!(rows, [expected("x", 1, 0), expected("x", 2, 0), expected("z", 3, 2)]);
+}
+
+#[test]
+fn auto_takes_the_fields_of_elements_by_name_and_by_position() {
+    let auto = || Rule { columns: Columns::Auto, ..over(&["payload"], vec![]) };
+    let by_name = rows(auto(), &three(), r#"[{"b":1,"a":"x"},{"A":"y","c":2}]"#).unwrap();
+    assert_eq!(by_name, ["3: Text(\"x\");Int(1);Null;", "3: Text(\"y\");Null;Int(2);"]);
+    let by_position = rows(auto(), &three(), r#"[["x",1,2],["y",3]]"#).unwrap();
+    assert_eq!(by_position, ["3: Text(\"x\");Int(1);Int(2);", "3: Text(\"y\");Int(3);Null;"]);
+}
+
+#[test]
+fn elements_that_are_nested_deeply_are_taken_like_others() {
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let payload = format!(r#"[{{"v":1}},{{"x":{deep},"v":2}},{{"v":3}}]"#);
+    let rows = rows(over(&["payload"], vec![from("b", "item.v"), from("c", "index")]), &three(), &payload).unwrap();
+    assert_eq!(rows, ["2: Int(1);Int(0);", "2: Int(2);Int(1);", "2: Int(3);Int(2);"]);
+}
+
+#[test]
+fn one_bad_element_refuses_the_message_and_is_named() {
+    let columns = || vec![from("a", "payload.id"), from("b", "item.v")];
+    let of = |payload| fault(over(&["payload.r"], columns()), &three(), payload);
+    let (reason, message) = of(r#"{"id":"x","r":[{"v":1},{"v":"many"}]}"#);
+    assert_eq!(reason, "value");
+    assert!(message.starts_with("item 1: column `b`"), "{message}");
+    let (reason, message) = of(r#"{"id":"x","r":[{"v":1},{"V":2}]}"#);
+    assert_eq!(reason, "required");
+    assert!(
+        message.starts_with("item 1: the element has none of the fields that the rule takes (item.v)"),
+        "{message}"
+    );
+    assert!(message.contains("item.V"), "{message}");
+}
+
+#[test]
+fn what_is_no_list_is_refused_and_an_empty_one_gives_no_row() {
+    let rule = || over(&["payload.r"], vec![from("b", "item.v")]);
+    assert_eq!(fault(rule(), &three(), r#"{"id":1}"#).0, "required");
+    let (reason, message) = fault(rule(), &three(), r#"{"r":7}"#);
+    assert_eq!((reason, message.as_str()), ("value", "payload.r: a number where an array or an object is expected"));
+    for empty in [r#"{"r":[]}"#, r#"{"r":{}}"#, r#"{"r":null}"#, r#"{"r" : [ ] }"#] {
+        assert_eq!(rows(rule(), &three(), empty).unwrap_err(), (Outcome::Filtered, 0), "{empty}");
+    }
+    assert_eq!(fault(rule(), &three(), r#"{"r":[1"#).0, "parse");
+}
+
+#[test]
+fn the_rows_of_a_message_are_bounded() {
+    let rule = || Rule { rows_max: 3, ..over(&["payload"], vec![from("b", "item")]) };
+    assert_eq!(rows(rule(), &three(), "[1,2,3]").unwrap().len(), 3);
+    let (reason, message) = fault(rule(), &three(), "[1,2,3,4]");
+    assert_eq!(reason, "size");
+    assert!(message.contains("max_rows_per_message"), "{message}");
+}
+
+/// Rows that lack a column with a default go into a target of their own; still they are one unit.
+#[test]
+fn rows_of_different_shapes_are_one_unit() {
+    let table = table(vec![Column { has_default: true, ..live("a", ColumnType::Int4) }, live("b", ColumnType::Int4)]);
+    let rule = || over(&["payload"], vec![from("a", "item.a"), from("b", "item.b")]);
+    let payload = r#"[{"a":1,"b":1},{"b":2},{"a":3,"b":3}]"#;
+    assert_eq!(rows(rule(), &table, payload).unwrap(), ["2: Int(1);Int(1);", "1: Int(2);", "2: Int(3);Int(3);"]);
+    assert_eq!(fault(rule(), &table, r#"[{"a":1,"b":1},{"b":2},{"a":3,"b":"x"}]"#).0, "value");
+}
+
+#[test]
+fn lines_are_documents_and_a_fault_names_its_line() {
+    let format = Format::Decoded(Arc::new(config::Decoding::of(config::Syntax::Ndjson)));
+    let rule = || Rule { format: format.clone(), ..rule(&["#"], vec![from("a", "payload.a"), from("b", "payload.b")]) };
+    let lines = "{\"a\":\"x\",\"b\":1}\n\n{\"a\":\"y\",\"b\":2}\n";
+    assert_eq!(rows(rule(), &three(), lines).unwrap(), ["2: Text(\"x\");Int(1);", "2: Text(\"y\");Int(2);"]);
+    let (_, message) = fault(rule(), &three(), "{\"b\":1}\n{\"b\":\"x\"}");
+    assert!(message.starts_with("line 2: column `b`"), "{message}");
+}
