@@ -16,7 +16,7 @@ use rowbridge::journal_id::JournalId;
 use rowbridge::mapping::{Mapper, Outcome};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::rule::{ColumnSource, Source, TableName, TimeFormat, TopicPattern};
-use rowbridge::schema::{Cell, Column, ColumnType, IntervalUnit, SecondDigits, TableSchema};
+use rowbridge::schema::{Cell, Column, ColumnType, IntervalUnit, PostgresDialect, SecondDigits, TableSchema};
 use rowbridge::sink::{PostgresEncoder, SqliteEncoder};
 
 use self::reference::Expected;
@@ -50,7 +50,7 @@ struct Mappers {
 struct Shown;
 
 impl RowEncoder for Shown {
-    const TEXT_TAKES_NUL: bool = false;
+    type Dialect = PostgresDialect;
 
     fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
 

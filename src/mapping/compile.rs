@@ -26,7 +26,7 @@ use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
 use crate::config::{self, Columns, Format, Retained, Rule};
 use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
-use crate::schema::{Cell, Column, ColumnType, TableSchema};
+use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
 /// The plan and the columns it fills: indexes into the table's, in row order.
 pub(super) type Compiled = (Plan, Arc<[usize]>);
@@ -83,7 +83,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
 
     /// Compiles one column of the rule's list.
     fn named(&mut self, column: &config::Column) {
-        let Some(index) = self.schema.columns.iter().position(|live| same_name::<R>(&live.name, &column.name)) else {
+        let Some(index) = self.schema.columns.iter().position(|live| same_name::<R::Dialect>(&live.name, &column.name))
+        else {
             return self.no_such_column(column);
         };
         let live = &self.schema.columns[index];
@@ -151,7 +152,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let table = self.schema.name.quoted();
         let quoted = TableName { schema: None, name: name.to_string() }.quoted();
         let mend = Some(match column.create_type(&self.rule.format) {
-            Some(declared) => format!("ALTER TABLE {table} ADD COLUMN {quoted} {}", sql_type::<R>(&declared)),
+            Some(declared) => format!("ALTER TABLE {table} ADD COLUMN {quoted} {}", R::Dialect::type_sql(&declared)),
             None => format!("ALTER TABLE {table} ADD COLUMN {quoted} text -- or the type that fits its values"),
         });
         self.fault(format!("the table has no column `{name}`{hint}"), mend);
@@ -169,7 +170,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
 
     fn demands(&self, format: Option<TimeFormat>, zone: Option<TimeZone>) -> Demands {
         let clockface = Clockface { format, zone: zone.unwrap_or(TimeZone::UTC) };
-        Demands { clockface, text_takes_nul: R::TEXT_TAKES_NUL }
+        Demands { clockface, text_takes_nul: R::Dialect::TEXT_TAKES_NUL }
     }
 
     /// A literal, encoded; `None` if it is null or does not fit (a fault then).
@@ -362,7 +363,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let schema = self.schema;
         for (index, live) in schema.columns.iter().enumerate() {
             let named = match &self.rule.columns {
-                Columns::Named(columns) => columns.iter().any(|column| same_name::<R>(&live.name, &column.name)),
+                Columns::Named(columns) => {
+                    columns.iter().any(|column| same_name::<R::Dialect>(&live.name, &column.name))
+                }
                 Columns::Auto => self.columns.iter().any(|(filled, _)| *filled == index),
             };
             let is_told = matches!(self.rule.columns, Columns::Auto) && !is_supported(&live.column_type);
@@ -370,8 +373,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 let name = &live.name;
                 let why = format!("column `{name}` may not be null and has no default; fill it in the rule");
                 let table = schema.name.quoted();
-                // SQLite, whose names fold case, cannot take it from a column.
-                let mend = (!R::NAMES_FOLD_CASE).then(|| {
+                let mend = R::Dialect::ALTERS_COLUMNS.then(|| {
                     let drop = format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", quote(name));
                     format!("{drop}; -- or SET DEFAULT, or fill it in the rule")
                 });
@@ -472,8 +474,8 @@ fn time_format(column: &config::Column, live: &Column) -> Option<TimeFormat> {
     column.time.clone().or(implied.then_some(TimeFormat::Rfc3339))
 }
 
-fn same_name<R: RowEncoder>(live: &str, named: &str) -> bool {
-    if R::NAMES_FOLD_CASE { live.eq_ignore_ascii_case(named) } else { live == named }
+fn same_name<D: Dialect>(live: &str, named: &str) -> bool {
+    if D::NAMES_FOLD_CASE { live.eq_ignore_ascii_case(named) } else { live == named }
 }
 
 fn is_supported(column_type: &ColumnType) -> bool {
@@ -481,34 +483,5 @@ fn is_supported(column_type: &ColumnType) -> bool {
         ColumnType::Unsupported(_) => false,
         ColumnType::Array(element, _) => !matches!(**element, ColumnType::Array(..)) && is_supported(element),
         _ => true,
-    }
-}
-
-/// The type in SQL, for the statement that would add the column.
-fn sql_type<R: RowEncoder>(declared: &DeclaredType) -> String {
-    match declared {
-        DeclaredType::Bool => "boolean".to_owned(),
-        DeclaredType::Int => "integer".to_owned(),
-        DeclaredType::Bigint => "bigint".to_owned(),
-        DeclaredType::Real => "real".to_owned(),
-        DeclaredType::Double => "double precision".to_owned(),
-        DeclaredType::Decimal(None) => "numeric".to_owned(),
-        // What SQLite's NUMERIC would round is kept as text.
-        DeclaredType::Decimal(Some((precision, scale))) if R::NAMES_FOLD_CASE && *precision > 15 => {
-            format!("decimal_text({precision},{scale})")
-        }
-        DeclaredType::Decimal(Some((precision, scale))) => format!("numeric({precision},{scale})"),
-        DeclaredType::Text => "text".to_owned(),
-        // The sink whose names fold case is SQLite.
-        DeclaredType::Json => if R::NAMES_FOLD_CASE { "json" } else { "jsonb" }.to_owned(),
-        DeclaredType::Bytes => if R::NAMES_FOLD_CASE { "blob" } else { "bytea" }.to_owned(),
-        DeclaredType::Uuid => "uuid".to_owned(),
-        DeclaredType::Date => "date".to_owned(),
-        DeclaredType::Time => "time".to_owned(),
-        DeclaredType::Timestamp => "timestamp".to_owned(),
-        DeclaredType::Timestamptz => "timestamptz".to_owned(),
-        DeclaredType::Inet => "inet".to_owned(),
-        DeclaredType::Array(_) if R::NAMES_FOLD_CASE => "json".to_owned(),
-        DeclaredType::Array(element) => format!("{}[]", sql_type::<R>(element)),
     }
 }

@@ -1,13 +1,16 @@
 //! Tables as they are in the database, and the values that fit their columns.
 //!
-//! Mapping fills them, sinks read and write them; neither knows the other through this.
+//! Mapping fills them, sinks read and write them; neither knows the other through this. What an engine calls a type, and
+//! what its columns of that type hold, says its [`Dialect`].
 
 mod cell;
+mod dialect;
 mod resolution;
 
 use std::sync::Arc;
 
 pub use cell::Cell;
+pub use dialect::{Dialect, PostgresDialect, SqliteDialect};
 pub use resolution::{IntervalUnit, SecondDigits};
 
 use crate::rule::TableName;

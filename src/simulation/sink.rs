@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::{DeclaredType, TableName};
-use crate::schema::{Cell, Column, ColumnType, TableSchema, Witness};
+use crate::schema::{Cell, Column, ColumnType, SqliteDialect, TableSchema, Witness};
 use crate::sink::{
     Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError, StoredOffset, Written,
 };
@@ -393,7 +393,7 @@ const TURNED: ColumnType = ColumnType::Int4;
 pub(super) struct SimEncoder;
 
 impl RowEncoder for SimEncoder {
-    const TEXT_TAKES_NUL: bool = true;
+    type Dialect = SqliteDialect;
 
     fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
 

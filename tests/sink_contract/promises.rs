@@ -1,10 +1,11 @@
 //! The promises, one function each.
 
+use rowbridge::batch::RowEncoder;
 use rowbridge::clock::Timestamp;
 use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
 use rowbridge::rule::DeclaredType;
-use rowbridge::schema::{Cell, ColumnType};
+use rowbridge::schema::{Cell, ColumnType, Dialect};
 use rowbridge::sink::{Class, Sink};
 
 use super::{
@@ -216,6 +217,24 @@ pub(crate) async fn a_table_that_is_gone_is_no_fault_of_the_rows<D: TestDatabase
 
 pub(crate) async fn a_missing_table_is_described_as_none<D: TestDatabase>(database: &D) {
     assert_eq!(connected(database).await.describe(&table_name("readings")).await.unwrap(), None);
+}
+
+pub(crate) async fn a_created_table_is_described_as_the_dialect_says<D: TestDatabase>(database: &D) {
+    type DialectOf<D> = <<<D as TestDatabase>::Sink as Sink>::Encoder as RowEncoder>::Dialect;
+    let mut sink = connected(database).await;
+    let plain = DeclaredType::NAMES.iter().map(|name| DeclaredType::parse(name).unwrap());
+    let limited = ["decimal(10,2)", "decimal(38,9)"].iter().map(|text| DeclaredType::parse(text).unwrap());
+    let plain: Vec<DeclaredType> = plain.chain(limited).collect();
+    let arrays = plain.iter().map(|element| DeclaredType::Array(Box::new(element.clone())));
+    let all: Vec<(String, DeclaredType)> =
+        plain.iter().cloned().chain(arrays).map(|declared| (declared.to_string(), declared)).collect();
+    let columns: Vec<(&str, DeclaredType)> =
+        all.iter().map(|(name, declared)| (name.as_str(), declared.clone())).collect();
+    let sql = sink.create_table_sql(&table_name("typed"), &columns);
+    sink.create_table(&sql).await.unwrap();
+    let described = schema_of(&mut sink, "typed").await.columns.clone();
+    let expected: Vec<_> = columns.iter().map(|(name, declared)| DialectOf::<D>::column(name, declared)).collect();
+    assert_eq!(described, expected);
 }
 
 pub(crate) async fn a_created_table_takes_every_declared_type<D: TestDatabase>(database: &D) {

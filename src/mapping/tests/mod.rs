@@ -15,15 +15,15 @@ use crate::clock::Timestamp;
 use crate::config::{self, Columns, Format, OnError, Retained, Rule};
 use crate::journal_id::JournalId;
 use crate::message::{Message, Properties, Qos, Seq};
-use crate::rule::{ColumnSource, Source, TableName, TimeFormat, TopicPattern};
-use crate::schema::{Cell, Column, ColumnType, SecondDigits, TableSchema};
+use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TimeFormat, TopicPattern};
+use crate::schema::{Cell, Column, ColumnType, Dialect, PostgresDialect, SecondDigits, SqliteDialect, TableSchema};
 
 /// Writes cells as debug text, each followed by `;`. `SQLITE` has SQLite's ways with names and NUL.
 #[derive(Debug, Clone)]
 struct Shown<const SQLITE: bool>;
 
 impl<const SQLITE: bool> RowEncoder for Shown<SQLITE> {
-    const TEXT_TAKES_NUL: bool = SQLITE;
+    type Dialect = Either<SQLITE>;
 
     fn begin_row(&self, column_count: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{column_count}: ").as_bytes());
@@ -31,6 +31,27 @@ impl<const SQLITE: bool> RowEncoder for Shown<SQLITE> {
 
     fn cell(&self, _: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{cell:?};").as_bytes());
+    }
+}
+
+/// SQLite's dialect, or Postgres'.
+struct Either<const SQLITE: bool>;
+
+impl<const SQLITE: bool> Dialect for Either<SQLITE> {
+    const TEXT_TAKES_NUL: bool = SQLITE;
+    const NAMES_FOLD_CASE: bool = SQLITE;
+    const ALTERS_COLUMNS: bool = !SQLITE;
+
+    fn type_sql(declared: &DeclaredType) -> String {
+        if SQLITE { SqliteDialect::type_sql(declared) } else { PostgresDialect::type_sql(declared) }
+    }
+
+    fn column_type(declared: &DeclaredType) -> ColumnType {
+        if SQLITE { SqliteDialect::column_type(declared) } else { PostgresDialect::column_type(declared) }
+    }
+
+    fn type_name(declared: &DeclaredType) -> String {
+        if SQLITE { SqliteDialect::type_name(declared) } else { PostgresDialect::type_name(declared) }
     }
 }
 

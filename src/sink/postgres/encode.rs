@@ -19,7 +19,7 @@
 use std::net::IpAddr;
 
 use crate::batch::RowEncoder;
-use crate::schema::{Cell, ColumnType};
+use crate::schema::{Cell, ColumnType, PostgresDialect};
 
 /// What begins every binary COPY: signature, no flags, no extension.
 pub(super) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -46,8 +46,7 @@ const NUMERIC_SCALE_MAX: i64 = 16_383;
 pub struct PostgresEncoder;
 
 impl RowEncoder for PostgresEncoder {
-    /// Postgres' text ends at a NUL nowhere: it refuses one.
-    const TEXT_TAKES_NUL: bool = false;
+    type Dialect = PostgresDialect;
 
     fn begin_row(&self, column_count: usize, out: &mut Vec<u8>) {
         // A Postgres table has at most 1,600 columns.
@@ -74,7 +73,7 @@ fn put_misfit(start: usize, out: &mut Vec<u8>) {
 
 /// Appends a field; `None`, and perhaps a part of it, if the cell does not fit the type.
 #[inline(always)]
-fn field(column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn field(column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) -> Option<()> {
     match (column_type, cell) {
         (_, Cell::Null) => out.extend_from_slice(&NULL.to_be_bytes()),
         (ColumnType::Bool, Cell::Bool(value)) => put(&[u8::from(value)], out)?,

@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::witness::{column_hash, table_hash};
-use crate::rule::{DeclaredType, TableName};
+use crate::rule::TableName;
 use crate::schema::{Column, ColumnType, Intake, IntervalUnit, SecondDigits, TableSchema, Witness};
 
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
@@ -249,30 +249,6 @@ fn interval_unit(modifier: i32) -> IntervalUnit {
     match FIELDS.into_iter().find(|(field, _)| has(*field)).filter(|_| !has(SECOND)) {
         Some((_, unit)) => unit,
         None => IntervalUnit::Second(u8::try_from(modifier & 0xffff).map_or(SecondDigits::MICROS, SecondDigits::new)),
-    }
-}
-
-/// A column type of the configuration as DDL.
-pub(super) fn declared_type(declared: &DeclaredType) -> String {
-    match declared {
-        DeclaredType::Bool => "boolean".into(),
-        DeclaredType::Int => "integer".into(),
-        DeclaredType::Bigint => "bigint".into(),
-        DeclaredType::Real => "real".into(),
-        DeclaredType::Double => "double precision".into(),
-        DeclaredType::Decimal(None) => "numeric".into(),
-        DeclaredType::Decimal(Some((precision, scale))) => format!("numeric({precision},{scale})"),
-        DeclaredType::Text => "text".into(),
-        // jsonb: it can be indexed, and queried without parsing again.
-        DeclaredType::Json => "jsonb".into(),
-        DeclaredType::Bytes => "bytea".into(),
-        DeclaredType::Uuid => "uuid".into(),
-        DeclaredType::Date => "date".into(),
-        DeclaredType::Time => "time".into(),
-        DeclaredType::Timestamp => "timestamp".into(),
-        DeclaredType::Timestamptz => "timestamptz".into(),
-        DeclaredType::Inet => "inet".into(),
-        DeclaredType::Array(element) => format!("{}[]", declared_type(element)),
     }
 }
 

@@ -8,7 +8,7 @@
 //!       | 4 | len u32 | bytes              BLOB
 //!       | 5 | reason u8                    no value of SQLite's says this exactly: the row is refused when written
 //! ```
-//! All numbers are little-endian. What each column type holds stands at [`super::schema`].
+//! All numbers are little-endian. What each column type holds stands at [`SqliteDialect`].
 //!
 //! Invariant: text goes only where SQLite keeps it. A column of a type such as UUID or JSON may have NUMERIC affinity,
 //! which turns text that looks like a number into one; there such text is sent as the number it says or refused.
@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::number::{ExactNumber, exact_number, exact_number_as_text, looks_numeric};
 use super::time_text;
 use crate::batch::RowEncoder;
-use crate::schema::{Cell, ColumnType};
+use crate::schema::{Cell, ColumnType, SqliteDialect};
 
 const TAG_NULL: u8 = 0;
 const TAG_INTEGER: u8 = 1;
@@ -67,7 +67,7 @@ pub(super) enum Unfit {
 pub(super) struct Malformed;
 
 impl RowEncoder for SqliteEncoder {
-    const TEXT_TAKES_NUL: bool = true;
+    type Dialect = SqliteDialect;
 
     fn begin_row(&self, _column_count: usize, _out: &mut Vec<u8>) {}
 

@@ -1,52 +1,20 @@
 //! Live tables, as `PRAGMA table_xinfo` shows them, and `CREATE TABLE` for missing ones.
 //!
-//! SQLite lets any column hold anything; what a column means is in the words of its declared type, and what SQLite does
-//! to a value on its way in is the affinity that it reads from the same words. Both decide:
-//!
-//! | affinity (SQLite's own rules, in this order) | words in the declared type | taken as | stored as |
-//! |---|---|---|---|
-//! | INTEGER: `INT` | `INTERVAL` | Interval | ISO 8601 text |
-//! | | `REAL` `FLOA` `DOUB` (`FLOATING POINT`) | Float8 | REAL, whole numbers as INTEGER |
-//! | | else | Int8 | INTEGER; a time as epoch milliseconds |
-//! | TEXT: `CHAR` `CLOB` `TEXT` | `DECIMAL_TEXT(p,s)` | Numeric(p,s) | TEXT, every digit kept |
-//! | | `JSON` `UUID` `TIMESTAMP` `DATETIME` `DATE` `TIME` | that | TEXT |
-//! | | else | Text; a length is not enforced, as in SQLite | TEXT |
-//! | none: `BLOB` or no type | no type | Any | as it comes |
-//! | | `JSON` | Json | TEXT |
-//! | | else | Bytes | BLOB |
-//! | REAL: `REAL` `FLOA` `DOUB` | | Float8 | REAL |
-//! | NUMERIC: the rest | `BOOL` | Bool | INTEGER 0 or 1 |
-//! | | `JSON` | Json | TEXT; a document that is a bare number as that number |
-//! | | `UUID` `GUID` | Uuid | canonical TEXT |
-//! | | `TIMESTAMP` `DATETIME` | TimestampText | `2026-11-21T08:26:00.123Z` |
-//! | | `DATE`, `TIME` | Date, Time | `2026-11-21`, `08:26:00.123456` |
-//! | | `INET` `CIDR` | Inet | TEXT |
-//! | | `NUM` `DEC` `MONEY` | Numeric | INTEGER or REAL if exact, else refused |
-//! | | else (`STRING`, `ANY` …) | unsupported: NUMERIC affinity would turn the text 007 into 7 | |
-//!
-//! STRICT tables know INT, INTEGER, REAL, TEXT, BLOB and ANY; their ANY keeps everything as it comes.
+//! What a declared type means stands at [`crate::schema::SqliteDialect`].
 //!
 //! The bounds in an R-tree have 32 bits: in one made by `rtree` LowerBound and UpperBound in turn, by `rtree_i32` Int4.
 //! SQLite would make 0 of a NULL there and wrap a larger integer around, so they are taken as NOT NULL and checked.
-//!
-//! For `create: true`, a `decimal` of at most 15 digits, or of unsaid precision, becomes DECIMAL: it sorts and sums as
-//! people expect, fifteen digits are always exact, and a value that would lose digits is refused, not rounded. A
-//! `decimal` of more digits becomes DECIMAL_TEXT: every digit is kept, but it sorts as text; CAST it to sum. `json` and
-//! arrays become JSON_TEXT, which SQLite's JSON functions read like any text.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
 use super::witness;
 use crate::rule::{DeclaredType, TableName, quote};
-use crate::schema::{Column, ColumnType, Intake, IntervalUnit, SecondDigits, TableSchema, Witness};
+use crate::schema::{Column, ColumnType, Dialect, Intake, SqliteDialect, TableSchema, Witness};
 use crate::sink::{Class, SinkError};
 
 /// The only schema that outlives a connection.
 const SCHEMA: &str = "main";
-
-/// Digits that a double, and so a NUMERIC column, always keeps.
-const NUMERIC_DIGITS_MAX: u16 = 15;
 
 /// What is known of a table besides its columns.
 struct Shape {
@@ -161,7 +129,7 @@ fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Res
         }
         columns.push(Column {
             name: row.get(0)?,
-            column_type: column_type(&type_name, shape.strict),
+            column_type: SqliteDialect::type_of(&type_name, shape.strict),
             type_name,
             not_null: row.get(2)?,
             has_default: generated || row.get(3)?,
@@ -180,129 +148,18 @@ fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Res
     Ok((columns, primary_key))
 }
 
-/// The table in the module doc.
-fn column_type(declared: &str, strict: bool) -> ColumnType {
-    let declared = declared.to_ascii_uppercase();
-    let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
-    let is_real = has(&["REAL", "FLOA", "DOUB"]);
-    let text = ColumnType::Text { max_chars: None };
-    if strict && declared == "ANY" {
-        ColumnType::Any
-    } else if has(&["INT"]) {
-        match () {
-            () if has(&["INTERVAL"]) => ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS)),
-            () if is_real => ColumnType::Float8,
-            () => ColumnType::Int8,
-        }
-    } else if has(&["CHAR", "CLOB", "TEXT"]) {
-        decimal_text(&declared).or_else(|| meaning(&declared)).unwrap_or(text)
-    } else if declared.trim().is_empty() {
-        ColumnType::Any
-    } else if has(&["BLOB"]) {
-        if has(&["JSON"]) { ColumnType::Json } else { ColumnType::Bytes }
-    } else if is_real {
-        ColumnType::Float8
-    } else if has(&["BOOL"]) {
-        ColumnType::Bool
-    } else if let Some(meaning) = meaning(&declared) {
-        meaning
-    } else if has(&["INET", "CIDR"]) {
-        ColumnType::Inet
-    } else if has(&["NUM", "DEC", "MONEY"]) {
-        ColumnType::Numeric(None)
-    } else {
-        ColumnType::Unsupported(format!(
-            "{declared} (which has NUMERIC affinity in SQLite: it would turn the text 007 into 7; declare it TEXT)"
-        ))
-    }
-}
-
-/// Types whose values are text of a fixed form, which no affinity touches.
-fn meaning(declared: &str) -> Option<ColumnType> {
-    let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
-    Some(match () {
-        () if has(&["JSON"]) => ColumnType::Json,
-        () if has(&["UUID", "GUID"]) => ColumnType::Uuid,
-        () if has(&["TIMESTAMP", "DATETIME"]) => ColumnType::TimestampText,
-        () if has(&["DATE"]) => ColumnType::Date,
-        () if has(&["TIME"]) => ColumnType::Time(SecondDigits::MICROS),
-        () => return None,
-    })
-}
-
-/// `DECIMAL_TEXT(p,s)`, as [`create_table_sql`] writes it.
-fn decimal_text(declared: &str) -> Option<ColumnType> {
-    let inside = declared.strip_prefix("DECIMAL_TEXT(")?.strip_suffix(')')?;
-    let (precision, scale) = inside.split_once(',')?;
-    Some(ColumnType::Numeric(Some((precision.trim().parse().ok()?, scale.trim().parse().ok()?))))
-}
-
 /// The `CREATE TABLE` for a missing table.
 pub(super) fn create_table_sql(table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
-    let columns: Vec<String> =
-        columns.iter().map(|(name, declared)| format!("    {} {}", quote(name), type_sql(declared))).collect();
+    let columns: Vec<String> = columns
+        .iter()
+        .map(|(name, declared)| format!("    {} {}", quote(name), SqliteDialect::type_sql(declared)))
+        .collect();
     format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.quoted(), columns.join(",\n"))
-}
-
-fn type_sql(declared: &DeclaredType) -> String {
-    let name = match declared {
-        DeclaredType::Bool => "BOOLEAN",
-        DeclaredType::Int => "INTEGER",
-        DeclaredType::Bigint => "BIGINT",
-        DeclaredType::Real => "REAL",
-        DeclaredType::Double => "DOUBLE",
-        DeclaredType::Decimal(None) => "DECIMAL",
-        DeclaredType::Decimal(Some((precision, scale))) if *precision <= NUMERIC_DIGITS_MAX => {
-            return format!("DECIMAL({precision},{scale})");
-        }
-        DeclaredType::Decimal(Some((precision, scale))) => return format!("DECIMAL_TEXT({precision},{scale})"),
-        DeclaredType::Text => "TEXT",
-        // A type named JSON has NUMERIC affinity: a document that is a bare number would become that number.
-        DeclaredType::Json | DeclaredType::Array(_) => "JSON_TEXT",
-        DeclaredType::Bytes => "BLOB",
-        DeclaredType::Uuid => "UUID",
-        DeclaredType::Date => "DATE",
-        DeclaredType::Time => "TIME",
-        DeclaredType::Timestamp | DeclaredType::Timestamptz => "TIMESTAMP",
-        DeclaredType::Inet => "INET",
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn declared_words_say_what_a_column_holds() {
-        let text = ColumnType::Text { max_chars: None };
-        for (declared, expected) in [
-            ("INTEGER", ColumnType::Int8),
-            ("unsigned big int", ColumnType::Int8),
-            ("INTERVAL", ColumnType::Interval(IntervalUnit::Second(SecondDigits::MICROS))),
-            ("FLOATING POINT", ColumnType::Float8),
-            ("DOUBLE PRECISION", ColumnType::Float8),
-            ("VARCHAR(20)", text.clone()),
-            ("TEXT", text),
-            ("TEXT_UUID", ColumnType::Uuid),
-            ("DATETIME_TEXT", ColumnType::TimestampText),
-            ("", ColumnType::Any),
-            ("BLOB", ColumnType::Bytes),
-            ("BOOLEAN", ColumnType::Bool),
-            ("json", ColumnType::Json),
-            ("JSON_TEXT", ColumnType::Json),
-            ("JSONB", ColumnType::Json),
-            ("UUID", ColumnType::Uuid),
-            ("TIMESTAMPTZ", ColumnType::TimestampText),
-            ("DATE", ColumnType::Date),
-            ("TIME", ColumnType::Time(SecondDigits::MICROS)),
-            ("INET", ColumnType::Inet),
-            ("DECIMAL(10,2)", ColumnType::Numeric(None)),
-            ("DECIMAL_TEXT(30,10)", ColumnType::Numeric(Some((30, 10)))),
-        ] {
-            assert_eq!(column_type(declared, false), expected, "{declared}");
-        }
-    }
 
     #[test]
     fn the_bounds_of_an_r_tree_are_known_as_such() {
@@ -331,15 +188,6 @@ mod tests {
             [column("a", ColumnType::Int4, true), column("b", ColumnType::Int4, true)]
         );
         assert_eq!(described("CREATE TABLE r (x0 REAL)"), [column("x0", ColumnType::Float8, false)]);
-    }
-
-    #[test]
-    fn a_type_that_would_change_text_is_unsupported_with_the_remedy() {
-        for declared in ["STRING", "ANY", "FOO"] {
-            let ColumnType::Unsupported(reason) = column_type(declared, false) else { panic!("{declared}") };
-            assert!(reason.starts_with(declared) && reason.contains("declare it TEXT"), "{reason}");
-        }
-        assert_eq!(column_type("ANY", true), ColumnType::Any);
     }
 
     #[test]

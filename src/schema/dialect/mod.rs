@@ -1,0 +1,42 @@
+//! How an engine's SQL differs from another's, as far as mapping, DDL and previews need to know it. Nothing here asks a
+//! database: a contract test holds that live tables are as it says.
+
+mod postgres;
+mod sqlite;
+
+pub use postgres::PostgresDialect;
+pub use sqlite::SqliteDialect;
+
+use super::{Column, ColumnType};
+use crate::rule::DeclaredType;
+
+/// One engine's ways with types and names.
+pub trait Dialect {
+    /// Whether a text column takes the NUL character.
+    const TEXT_TAKES_NUL: bool;
+    /// Whether column names compare without regard to case.
+    const NAMES_FOLD_CASE: bool;
+    /// Whether there is `ALTER TABLE … ALTER COLUMN`.
+    const ALTERS_COLUMNS: bool;
+
+    /// The type in SQL, for `CREATE TABLE` and `ADD COLUMN`.
+    fn type_sql(declared: &DeclaredType) -> String;
+
+    /// What a live column that was made of [`Dialect::type_sql`] is described as.
+    fn column_type(declared: &DeclaredType) -> ColumnType;
+
+    /// That column's type as the database writes it, for messages.
+    fn type_name(declared: &DeclaredType) -> String;
+
+    /// That column as it is described.
+    fn column(name: &str, declared: &DeclaredType) -> Column {
+        Column {
+            name: name.to_owned(),
+            column_type: Self::column_type(declared),
+            type_name: Self::type_name(declared),
+            not_null: false,
+            has_default: false,
+            generated: false,
+        }
+    }
+}
