@@ -36,6 +36,31 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "explain",
+        &[
+            ("What becomes of a reading", "rowbridge explain sensors/a/d1/telemetry '{\"temp\":21.5}'"),
+            (
+                "The same without asking the databases, as JSON",
+                "rowbridge explain sensors/a/d1/telemetry @reading.json --offline --json",
+            ),
+            (
+                "A retained message with a user property",
+                "rowbridge explain sensors/a/d1/state on --retain --property unit=C",
+            ),
+        ],
+    ),
+    (
+        "test",
+        &[
+            ("All tests in the folder tests/ beside bridge.yaml", "rowbridge test"),
+            ("One file, for CI", "rowbridge test tests/house.yaml --junit results.xml"),
+            (
+                "Let the tests expect what the rules make now; look at the difference",
+                "rowbridge test --update && git diff tests",
+            ),
+        ],
+    ),
+    (
         "status",
         &[
             ("Show connections, backlog, journal and counts per rule", "rowbridge status"),

@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod dead_letters;
 mod examples;
+mod explain;
 mod figures;
 mod http;
 mod installation;
@@ -20,6 +21,7 @@ mod run;
 mod schema;
 mod status;
 mod summary;
+mod test;
 mod verdict;
 
 use std::io::Write;
@@ -66,6 +68,10 @@ enum Command {
     Run,
     /// Check the configuration and report every mistake
     Check(check::CheckArgs),
+    /// Show what becomes of a message: which rules take it, the rows, the SQL, or why it is none
+    Explain(explain::ExplainArgs),
+    /// Run golden tests: messages, and the rows that the rules are to make of them
+    Test(test::TestArgs),
     /// Show the state of the running bridge
     Status(status::StatusArgs),
     /// Look at messages that could not become rows, and delete them
@@ -91,6 +97,8 @@ pub fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&cli.layers),
         Command::Check(arguments) => check::run(&cli.layers, &arguments),
+        Command::Explain(arguments) => explain::run(&cli.layers, &arguments),
+        Command::Test(arguments) => test::run(&cli.layers, &arguments),
         Command::Status(arguments) => status::run(&cli.layers, &arguments),
         Command::DeadLetters(command) => dead_letters::run(&cli.layers, &command),
         Command::Journal(command) => journal::run(&cli.layers, &command),

@@ -40,6 +40,13 @@ pub use report::{Finding, Place, Position, Report};
 pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 
+/// YAML as bridge.yaml is read: a tree in which every value knows its place.
+pub(crate) mod document {
+    pub(crate) use super::tree::{Entries, Kind, Node};
+    pub(crate) use super::yaml::parse;
+    pub(crate) use super::yaml_core::{Core, resolve_plain};
+}
+
 /// A duration as bridge.yaml has it, such as `1h30m`; `None` for what is none.
 pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
     units::parse_duration(text).ok()

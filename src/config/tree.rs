@@ -15,7 +15,7 @@ use super::yaml_core::{Core, resolve_plain};
 
 /// A document. Not `Debug`: what variables filled in may be a secret.
 #[derive(Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     slots: Vec<Slot>,
     texts: String,
     /// What variables made of scalars, by slot; the text that asked for them stays where it is.
@@ -192,7 +192,7 @@ fn parts(mut rest: &[Slot], keys: usize) -> impl Iterator<Item = &[Slot]> {
 /// For whoever reads the finished document.
 impl Tree {
     /// The whole document; `None` if it is empty.
-    pub(super) fn root(&self) -> Option<Node<'_>> {
+    pub(crate) fn root(&self) -> Option<Node<'_>> {
         (!self.slots.is_empty()).then(|| self.node(0))
     }
 
@@ -225,20 +225,20 @@ impl Tree {
 
 /// A value of the tree.
 #[derive(Clone, Copy)]
-pub(super) struct Node<'t> {
+pub(crate) struct Node<'t> {
     tree: &'t Tree,
     index: usize,
 }
 
 /// What a value is.
-pub(super) enum Kind<'t> {
+pub(crate) enum Kind<'t> {
     Scalar(Core),
     Sequence(Items<'t>),
     Mapping(Entries<'t>),
 }
 
 /// An entry of a mapping.
-pub(super) struct Entry<'t> {
+pub(crate) struct Entry<'t> {
     pub key: &'t str,
     pub key_position: Position,
     pub value: Node<'t>,
@@ -254,11 +254,11 @@ impl<'t> Node<'t> {
         self.index
     }
 
-    pub(super) fn position(self) -> Position {
+    pub(crate) fn position(self) -> Position {
         self.slot().position()
     }
 
-    pub(super) fn kind(self) -> Kind<'t> {
+    pub(crate) fn kind(self) -> Kind<'t> {
         let below = Below { tree: self.tree, next: self.index + 1, end: self.index + self.slot().size() };
         match self.slot().form {
             Form::Sequence => Kind::Sequence(Items(below)),
@@ -270,7 +270,7 @@ impl<'t> Node<'t> {
     }
 
     /// The text of a scalar without quotes and escapes, its variables filled in; empty for a collection.
-    pub(super) fn text(self) -> &'t str {
+    pub(crate) fn text(self) -> &'t str {
         self.tree.filled.get(&self.index).map_or_else(|| self.as_written(), String::as_str)
     }
 
@@ -302,7 +302,7 @@ impl<'t> Below<'t> {
 
 /// The values of a sequence.
 #[derive(Clone)]
-pub(super) struct Items<'t>(Below<'t>);
+pub(crate) struct Items<'t>(Below<'t>);
 
 impl<'t> Iterator for Items<'t> {
     type Item = Node<'t>;
@@ -314,7 +314,7 @@ impl<'t> Iterator for Items<'t> {
 
 /// The entries of a mapping.
 #[derive(Clone)]
-pub(super) struct Entries<'t>(Below<'t>);
+pub(crate) struct Entries<'t>(Below<'t>);
 
 impl<'t> Iterator for Entries<'t> {
     type Item = Entry<'t>;

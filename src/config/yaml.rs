@@ -29,7 +29,7 @@ const KEY_BYTES_MAX: usize = 1000;
 
 /// A mistake in the YAML itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     pub position: Position,
     /// The value that was being read, as people may see it.
     pub path: String,
@@ -41,7 +41,7 @@ pub(super) struct Fault {
 }
 
 /// Reads a document. The tree is `None` for an empty one, and after a syntax error (then there is a fault).
-pub(super) fn parse(text: &str) -> (Option<Tree>, Vec<Fault>) {
+pub(crate) fn parse(text: &str) -> (Option<Tree>, Vec<Fault>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { text, ..Builder::default() };
     let mut parser = Parser::new_from_str(text);

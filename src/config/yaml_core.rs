@@ -2,7 +2,7 @@
 
 /// What the core schema makes of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Core {
+pub(crate) enum Core {
     Null,
     Bool(bool),
     /// Fits 64 bits, signed or unsigned; larger ones are floats, as in JSON.
@@ -12,7 +12,7 @@ pub(super) enum Core {
 }
 
 /// YAML 1.2.2, section 10.3.2.
-pub(super) fn resolve_plain(text: &str) -> Core {
+pub(crate) fn resolve_plain(text: &str) -> Core {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Core::Null,
         "true" | "True" | "TRUE" => return Core::Bool(true),

@@ -5,6 +5,7 @@ mod error;
 pub mod escape;
 mod parked;
 mod postgres;
+mod preview;
 mod series;
 mod sqlite;
 mod written;
@@ -16,6 +17,7 @@ pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, Stor
 pub use error::{Class, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
 pub use postgres::{PostgresEncoder, PostgresSink};
+pub use preview::{Held, Preview, Unheld};
 pub use series::Series;
 pub use sqlite::{SqliteEncoder, SqliteSink};
 pub use written::{Swallowed, Written};

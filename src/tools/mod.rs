@@ -2,4 +2,8 @@
 
 pub mod check;
 pub mod ddl;
+pub mod explain;
+pub mod golden;
+mod live;
 pub mod man;
+mod yaml;

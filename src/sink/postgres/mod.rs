@@ -26,6 +26,7 @@ mod letters;
 mod migrate;
 mod offsets;
 mod parked;
+mod preview;
 mod rights;
 mod schema;
 mod series;
@@ -58,7 +59,7 @@ use crate::config::{Database, DatabaseUrl, PostgresUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::{DeclaredType, TableName, quote};
-use crate::schema::TableSchema;
+use crate::schema::{Dialect, PostgresDialect, TableSchema};
 
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
 const IDENTIFIER_BYTES_MAX: usize = 63;
@@ -100,6 +101,13 @@ impl PostgresSink {
     /// The connection, if there is one, for `rowbridge check` and other commands that people type.
     pub fn client(&self) -> Option<&tokio_postgres::Client> {
         self.session.as_ref().map(Session::client)
+    }
+
+    /// Opens a connection and makes no tables, for commands that only look at those of the rules.
+    pub async fn connect_to_read(&mut self) -> Result<(), SinkError> {
+        self.session = None;
+        self.session = Some(connect::open(&self.url, self.statement_timeout).await?);
+        Ok(())
     }
 
     /// The steps that make Rowbridge's own tables, in order, to be run in the schema that the configuration names.
@@ -245,7 +253,7 @@ impl Sink for PostgresSink {
         let (schema, name) = self.qualified(table);
         let columns: Vec<_> = columns
             .iter()
-            .map(|(name, declared)| format!("    {} {}", quote(name), schema::declared_type(declared)))
+            .map(|(name, declared)| format!("    {} {}", quote(name), PostgresDialect::type_sql(declared)))
             .collect();
         format!("CREATE TABLE IF NOT EXISTS {}.{} (\n{}\n)", quote(schema), quote(name), columns.join(",\n"))
     }

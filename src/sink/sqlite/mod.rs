@@ -14,6 +14,7 @@ mod log_index;
 mod migrate;
 mod number;
 mod parked;
+mod preview;
 mod room;
 mod schema;
 mod series;

@@ -13,7 +13,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::scratch::{Scratch, unique};
 use super::silent_journal::SilentJournal;
 use super::{Finding, Heard};
 use crate::config::{Config, Mqtt, MqttUrl, MqttVersion, Retry, Rule, Scheme, SecretSource};
@@ -22,6 +21,7 @@ use crate::rule::TopicPattern;
 use crate::shutdown;
 use crate::source::{self, SourceSnapshot, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::Metrics;
+use crate::tools::live::{Scratch, unique};
 
 /// For answers to subscriptions. A broker that ends the connection on one is asked again for each by itself.
 const ANSWERS: Duration = Duration::from_secs(10);

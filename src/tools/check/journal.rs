@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Finding;
 use super::mounts::file_system_of;
-use super::scratch::unique;
 use crate::config::Config;
 use crate::journal::{RealFs, inspect};
 use crate::remedy;
+use crate::tools::live::unique;
 
 /// Enough for a median.
 const SYNCS: usize = 11;

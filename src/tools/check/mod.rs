@@ -12,7 +12,6 @@ mod journal;
 mod mounts;
 mod postgres;
 mod promises;
-mod scratch;
 mod silent_journal;
 mod sqlite;
 

@@ -5,17 +5,15 @@
 
 use std::collections::HashSet;
 
-use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::Finding;
 use super::database::{self, Tables, subject};
-use crate::config::{Config, Database, DatabaseUrl, PostgresUrl};
+use crate::config::{Config, PostgresUrl};
 use crate::rule::{TableName, quote};
 use crate::sink::{PostgresSink, Sink, SinkError};
-
-const READ_ONLY: &str = "-c default_transaction_read_only=on";
+use crate::tools::live;
 
 /// SQLSTATE: a transaction that may only read was to write.
 const READ_ONLY_TRANSACTION: &str = "25006";
@@ -47,7 +45,7 @@ const TABLES: &str = "SELECT t.name, row_security_active(c.oid), \
 
 pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Vec<Finding> {
     let subject = subject(config, index);
-    let mut sink = PostgresSink::new(&read_only(&config.databases[index], url));
+    let mut sink = PostgresSink::new(&live::read_only(&config.databases[index], url));
     if let Err(error) = sink.connect().await {
         return vec![not_connected(&subject, url, &error)];
     }
@@ -64,16 +62,6 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     // Nothing is open.
     let _ = sink.close().await;
     findings
-}
-
-/// The same database, over connections whose transactions cannot write.
-fn read_only(database: &Database, url: &PostgresUrl) -> Database {
-    let mut url = url.clone();
-    let options = url.config.get_options().map_or(READ_ONLY.to_owned(), |given| format!("{given} {READ_ONLY}"));
-    url.config.options(options);
-    // The driver would take our own wish for that of a standby.
-    url.config.target_session_attrs(TargetSessionAttrs::Any);
-    Database { url: DatabaseUrl::Postgres(Box::new(url)), ..database.clone() }
 }
 
 fn not_connected(subject: &str, url: &PostgresUrl, error: &SinkError) -> Finding {

@@ -1,4 +1,4 @@
-//! A folder for the time of a check, readable by this user alone.
+//! A folder for the time of a command, readable by this user alone.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Removed with everything in it when dropped.
-pub(super) struct Scratch(PathBuf);
+pub(in crate::tools) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> io::Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("rowbridge-check-{}", unique()));
+    pub(in crate::tools) fn new() -> io::Result<Scratch> {
+        let path = std::env::temp_dir().join(format!("rowbridge-{}", unique()));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Scratch(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::tools) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -28,7 +28,7 @@ impl Drop for Scratch {
 }
 
 /// A part of a name that nobody else has.
-pub(super) fn unique() -> String {
+pub(in crate::tools) fn unique() -> String {
     let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
     format!("{random:016x}")
 }

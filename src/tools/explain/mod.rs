@@ -1,0 +1,140 @@
+//! `rowbridge explain`: what becomes of one message under every rule, and why. `rowbridge test` asks the same.
+//!
+//! A message is mapped by the daemon's own plans, compiled with an encoder that shows what the sink's own would write
+//! ([`shown`]). Tables are the live ones, read without changing anything, or assumed from the rules ([`tables`]).
+
+mod json;
+mod plans;
+mod routes;
+mod shown;
+mod tables;
+
+use std::sync::Arc;
+
+pub use self::tables::{Tables, TablesFrom};
+use crate::config::{Config, DatabaseUrl, Unmatched};
+use crate::message::Message;
+use crate::schema::ColumnType;
+use crate::sink::{Held, PostgresEncoder, SqliteEncoder};
+
+/// What becomes of a message.
+#[derive(Debug)]
+pub struct Explanation {
+    pub topic: String,
+    /// In the order of the configuration.
+    pub rules: Vec<RuleView>,
+    /// What the configuration says of messages that no rule takes.
+    pub unmatched: Unmatched,
+}
+
+/// A message under one rule.
+#[derive(Debug)]
+pub struct RuleView {
+    pub rule: Arc<str>,
+    /// Where it stands in the configuration.
+    pub position: String,
+    pub database: Arc<str>,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug)]
+pub enum Verdict {
+    /// Why the rule does not take it, in a sentence.
+    NotTaken(String),
+    Taken(Taken),
+}
+
+/// What a rule makes of a message that it takes.
+#[derive(Debug)]
+pub struct Taken {
+    pub pattern: String,
+    /// By name, in the order of the pattern.
+    pub captures: Vec<(String, String)>,
+    /// The topic filter by which the message comes, if it is not the rule's own.
+    pub comes_by: Option<String>,
+    pub fate: Fate,
+    /// Empty unless it is written.
+    pub rows: Vec<Row>,
+    /// Why it is not written.
+    pub error: Option<RowError>,
+    /// What else there is to know.
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Written,
+    Filtered,
+    DeadLettered,
+    Dropped,
+    /// The database is held until a person acts (`on_error: halt`).
+    Halted,
+}
+
+/// A row as the sink would write it.
+#[derive(Debug)]
+pub struct Row {
+    pub database: Arc<str>,
+    pub table: String,
+    /// In the table's order.
+    pub values: Vec<ShownValue>,
+    /// Columns that are left to the database's default.
+    pub left_out: Vec<String>,
+    /// One statement, with literals.
+    pub sql: String,
+}
+
+/// One column of a row.
+#[derive(Debug)]
+pub struct ShownValue {
+    pub column: String,
+    pub column_type: ColumnType,
+    /// As the database writes it.
+    pub type_name: String,
+    /// Nothing tells the column's type: it was taken for one that holds the value as it is.
+    pub is_assumed: bool,
+    /// The source, as the configuration writes it.
+    pub from: String,
+    pub held: Held,
+}
+
+/// Why a message gives no row: what its dead letter says.
+#[derive(Debug)]
+pub struct RowError {
+    pub reason: String,
+    pub column: Option<String>,
+    pub message: String,
+}
+
+impl Fate {
+    /// As the contract has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fate::Written => "written",
+            Fate::Filtered => "filtered",
+            Fate::DeadLettered => "dead_lettered",
+            Fate::Dropped => "dropped",
+            Fate::Halted => "halted",
+        }
+    }
+}
+
+/// Maps a message under every rule. `tables` has an entry for each database of the configuration.
+pub fn explain(config: &Config, tables: &[Tables], message: &Message<'_>) -> Explanation {
+    let mut views: Vec<Option<RuleView>> = config.rules.iter().map(|_| None).collect();
+    for (index, database) in config.databases.iter().enumerate() {
+        let mapped = match &database.url {
+            DatabaseUrl::Sqlite(_) => plans::map(config, index, &tables[index], SqliteEncoder, message),
+            DatabaseUrl::Postgres(_) => plans::map(config, index, &tables[index], PostgresEncoder, message),
+        };
+        for (rule, view) in mapped {
+            views[rule] = Some(view);
+        }
+    }
+    routes::add_filters(config, &mut views);
+    Explanation {
+        topic: message.topic.to_owned(),
+        rules: views.into_iter().flatten().collect(),
+        unmatched: config.unmatched,
+    }
+}

@@ -1,0 +1,256 @@
+//! One message under the rules of one database, by the daemon's own mapper.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::routes::{taken_by, why_not};
+use super::shown::{Shown, read};
+use super::tables::{Goal, Tables};
+use super::{Fate, Row, RowError, RuleView, ShownValue, Taken, Verdict};
+use crate::batch::{Batch, OffsetMove, Target, Verb};
+use crate::config::{Columns, Config, DatabaseUrl, OnError, Rule};
+use crate::journal_id::JournalId;
+use crate::mapping::{Mapper, Outcome};
+use crate::message::{Message, Seq};
+use crate::rule::{ColumnSource, TableName, quote};
+use crate::sink::{Held, Preview};
+
+/// The dead letter's reason of a message whose table takes no rows.
+const BAD_TABLE: &str = "table";
+
+/// Maps a message under the rules of the database at `index`. Each view stands beside its rule's index in the
+/// configuration.
+pub(super) fn map<R: Preview>(
+    config: &Config,
+    index: usize,
+    tables: &Tables,
+    encoder: R,
+    message: &Message<'_>,
+) -> Vec<(usize, RuleView)> {
+    let of_database = config.rules.iter().enumerate().filter(|(_, rule)| rule.database == index);
+    let (numbers, rules): (Vec<usize>, Vec<Arc<Rule>>) = of_database.map(|(at, rule)| (at, Arc::clone(rule))).unzip();
+    let schema = match &config.databases[index].url {
+        DatabaseUrl::Sqlite(_) => None,
+        DatabaseUrl::Postgres(url) => Some(url.schema.as_str()),
+    };
+    let mut faults: HashMap<TableName, String> = HashMap::new();
+    let mut targets: HashMap<TableName, Goal> = HashMap::new();
+    for rule in &rules {
+        if !targets.contains_key(&rule.table) && !faults.contains_key(&rule.table) {
+            match tables.target::<R::Dialect>(&rule.table, schema, &rules, message.payload) {
+                Ok(target) => drop(targets.insert(rule.table.clone(), target)),
+                Err(fault) => drop(faults.insert(rule.table.clone(), fault)),
+            }
+        }
+    }
+    let mapper = compile(config, &rules, &mut targets, &mut faults, encoder);
+    let mapping = Mapping { config, index, rules: &rules, targets: &targets, faults: &faults };
+    let views = mapping.views(mapper, message);
+    numbers.into_iter().zip(views).collect()
+}
+
+/// The rules of one database, with what was found of their tables.
+struct Mapping<'c> {
+    config: &'c Config,
+    /// The database's.
+    index: usize,
+    rules: &'c [Arc<Rule>],
+    targets: &'c HashMap<TableName, Goal>,
+    faults: &'c HashMap<TableName, String>,
+}
+
+impl Mapping<'_> {
+    fn views<R: Preview>(&self, mut mapper: Mapper<Shown<R>>, message: &Message<'_>) -> Vec<RuleView> {
+        let mut batch = empty_batch();
+        let mut outcomes = Vec::new();
+        mapper.map(message, &mut batch, &mut outcomes);
+        let mut units = 0..batch.units.len();
+        let mut fates: HashMap<usize, Taken> = HashMap::new();
+        for (rule, outcome) in outcomes {
+            let taken = match outcome {
+                Outcome::Written => {
+                    self.written(rule, &batch, units.next().expect("a written rule has its unit"), message)
+                }
+                Outcome::Filtered => {
+                    let note = "retained messages are passed over (retained: skip)".to_owned();
+                    Taken { note: Some(note), ..self.taken(rule, message, Fate::Filtered, None) }
+                }
+                Outcome::Parked => {
+                    let why = self.faults.get(&self.rules[rule].table).cloned().unwrap_or_default();
+                    let error = RowError { reason: BAD_TABLE.to_owned(), column: None, message: why };
+                    let note = "the database is held for park_after, then the rule's messages are parked until the table and \
+                                the rule fit";
+                    Taken { note: Some(note.to_owned()), ..self.taken(rule, message, Fate::DeadLettered, Some(error)) }
+                }
+                Outcome::Refused(fault) => {
+                    let column = fault.column.map(|column| column.to_string());
+                    let error = RowError { reason: fault.reason.to_owned(), column, message: fault.message };
+                    self.taken(rule, message, fate(fault.on_error), Some(error))
+                }
+            };
+            fates.insert(rule, taken);
+        }
+        let database = &self.config.databases[self.index].name;
+        let view = |(index, rule): (usize, &Arc<Rule>)| RuleView {
+            rule: Arc::clone(&rule.name),
+            position: rule.position.clone(),
+            database: Arc::clone(database),
+            verdict: match fates.remove(&index) {
+                Some(taken) => Verdict::Taken(taken),
+                None => Verdict::NotTaken(why_not(rule, message.topic)),
+            },
+        };
+        self.rules.iter().enumerate().map(view).collect()
+    }
+
+    fn taken(&self, rule: usize, message: &Message<'_>, fate: Fate, error: Option<RowError>) -> Taken {
+        let (pattern, captures) = taken_by(&self.rules[rule], message.topic).unwrap_or_default();
+        Taken { pattern, captures, comes_by: None, fate, rows: Vec::new(), error, note: None }
+    }
+
+    /// A unit, unless the sink would refuse a value of it.
+    fn written(&self, index: usize, batch: &Batch, unit: usize, message: &Message<'_>) -> Taken {
+        let rule = &self.rules[index];
+        let mut rows = Vec::new();
+        for (target, row) in rows_of(batch, unit) {
+            match self.row(rule, target, row) {
+                Ok(row) => rows.push(row),
+                Err(error) => return self.taken(index, message, fate(rule.on_error), Some(error)),
+            }
+        }
+        let note = self.targets.get(&rule.table).and_then(|target| target.note.clone());
+        Taken { rows, note, ..self.taken(index, message, Fate::Written, None) }
+    }
+
+    fn row(&self, rule: &Rule, target: &Target, bytes: &[u8]) -> Result<Row, RowError> {
+        let columns: Vec<_> = target.columns.iter().map(|column| &target.table.columns[*column]).collect();
+        let assumed = self.targets.get(&rule.table).map(|target| &target.assumed);
+        let mut values = Vec::new();
+        for (column, cell) in columns.iter().zip(read(bytes)) {
+            let name = &column.name;
+            let held = cell.map_err(|(reason, why)| RowError {
+                reason,
+                column: Some(name.clone()),
+                message: format!("cannot write into table {}: column {name}: {why}", target.table.name),
+            })?;
+            let is_assumed = assumed.is_some_and(|assumed| assumed.contains(name));
+            let held = if is_assumed { document(held) } else { held };
+            values.push(ShownValue {
+                column: name.clone(),
+                column_type: column.column_type.clone(),
+                type_name: column.type_name.clone(),
+                is_assumed,
+                from: source_of(rule, name),
+                held,
+            });
+        }
+        let filled = |index: &usize| target.columns.contains(index);
+        let left_out = (0..target.table.columns.len()).filter(|index| !filled(index));
+        let left_out = left_out.map(|index| &target.table.columns[index]).filter(|column| column.has_default);
+        Ok(Row {
+            database: Arc::clone(&self.config.databases[self.index].name),
+            table: rule.table.to_string(),
+            sql: insert_sql(target, &values),
+            left_out: left_out.map(|column| column.name.clone()).collect(),
+            values,
+        })
+    }
+}
+
+/// What a column of unknown type holds of an object or array is its text, which means the document.
+fn document(held: Held) -> Held {
+    let text = serde_json::from_str::<String>(&held.json).ok().filter(|text| text.starts_with(['{', '[']));
+    let text = text.filter(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok());
+    Held { json: text.unwrap_or(held.json), sql: held.sql }
+}
+
+/// The rows of a unit, each with where it goes.
+fn rows_of(batch: &Batch, unit: usize) -> impl Iterator<Item = (&Target, &[u8])> {
+    batch.runs[batch.units[unit].runs.clone()].iter().flat_map(|run| {
+        let portion = &batch.portions[run.portion];
+        (run.first_row..run.first_row + run.row_count).map(move |row| (&*portion.target, portion.row(row)))
+    })
+}
+
+/// For one message, which comes from no journal.
+fn empty_batch() -> Batch {
+    Batch::new(OffsetMove { bridge: "".into(), journal: JournalId([0; 16]), from: Seq::FIRST, to: Seq::FIRST })
+}
+
+fn fate(on_error: OnError) -> Fate {
+    match on_error {
+        OnError::DeadLetter => Fate::DeadLettered,
+        OnError::Drop => Fate::Dropped,
+        OnError::Halt => Fate::Halted,
+    }
+}
+
+/// Where a column's value comes from, as the configuration writes it.
+fn source_of(rule: &Rule, name: &str) -> String {
+    match &rule.columns {
+        Columns::Auto => format!("payload.{name}, or by position"),
+        Columns::Named(columns) => {
+            let column = columns.iter().find(|column| *column.name == *name);
+            let column = column.or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)));
+            match column.map(|column| &column.source) {
+                Some(ColumnSource::From(source)) => source.to_string(),
+                Some(ColumnSource::Value(_)) => "a value in the rule".to_owned(),
+                None => String::new(),
+            }
+        }
+    }
+}
+
+/// The statement for one row; Postgres' sink may send the same row by COPY or through `unnest`.
+fn insert_sql(target: &Target, values: &[ShownValue]) -> String {
+    let names: Vec<String> = values.iter().map(|value| quote(&value.column)).collect();
+    let literals: Vec<&str> = values.iter().map(|value| value.held.sql.as_str()).collect();
+    let key_names = |key: &[usize]| {
+        let names: Vec<String> = key.iter().map(|column| quote(&target.table.columns[*column].name)).collect();
+        names.join(", ")
+    };
+    let conflict = match &target.verb {
+        Verb::Insert => String::new(),
+        Verb::Ignore(key) => format!(" ON CONFLICT ({}) DO NOTHING", key_names(key)),
+        Verb::Upsert(key) => {
+            let others = target.columns.iter().filter(|column| !key.contains(column));
+            let others = others.map(|column| quote(&target.table.columns[*column].name));
+            let set: Vec<String> = others.map(|name| format!("{name} = excluded.{name}")).collect();
+            match set.is_empty() {
+                true => format!(" ON CONFLICT ({}) DO NOTHING", key_names(key)),
+                false => format!(" ON CONFLICT ({}) DO UPDATE SET {}", key_names(key), set.join(", ")),
+            }
+        }
+    };
+    let table = target.table.name.quoted();
+    format!("INSERT INTO {table} ({}) VALUES ({}){conflict};", names.join(", "), literals.join(", "))
+}
+
+/// Compiles the rules. A rule that does not fit its table takes the table from all of its rules, as in the daemon.
+fn compile<R: Preview>(
+    config: &Config,
+    rules: &[Arc<Rule>],
+    targets: &mut HashMap<TableName, Goal>,
+    faults: &mut HashMap<TableName, String>,
+    encoder: R,
+) -> Mapper<Shown<R>> {
+    loop {
+        let schemas: Vec<_> =
+            rules.iter().map(|rule| targets.get(&rule.table).map(|target| Arc::clone(&target.schema))).collect();
+        match Mapper::compile_some(&config.bridge, rules, &schemas, &HashMap::new(), Shown(encoder.clone())) {
+            Ok(mapper) => return mapper,
+            Err(found) => {
+                for fault in found {
+                    let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
+                    targets.remove(&rule.table);
+                    let text = format!("rule {}: {}", fault.rule, fault.message);
+                    let told = faults.entry(rule.table.clone()).or_default();
+                    if !told.is_empty() {
+                        told.push_str("; ");
+                    }
+                    told.push_str(&text);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The tables of one database as a preview sees them: live, or assumed from the rules.
+//!
+//! An assumed column has its declared type, else the type that its source always is; else nothing is known of it, and it
+//! takes the value as it is.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::config::{Columns, Config, DatabaseUrl, Rule};
+use crate::rule::TableName;
+use crate::schema::{Column, ColumnType, Dialect, TableSchema};
+use crate::sink::{PostgresSink, Sink, SinkError};
+use crate::tools::live::{self, TablesCopy};
+
+/// For a database that does not answer. Somebody waits at a terminal, and offline there is an answer as well.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What an unknown type is called.
+const AS_IT_IS: &str = "type assumed";
+
+/// Where tables come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TablesFrom {
+    /// The database is asked. If it cannot be reached, tables are assumed.
+    Database,
+    /// Nothing is connected to.
+    Rules,
+}
+
+/// The tables of one database.
+pub struct Tables {
+    /// `None`: they are assumed.
+    live: Option<HashMap<TableName, Found>>,
+    /// Why they are assumed, where the database was to be asked.
+    pub unreachable: Option<String>,
+}
+
+/// What was found of a table in the database: none, or why it cannot be read.
+type Found = Result<Option<Arc<TableSchema>>, String>;
+
+/// A table that rows are made for.
+pub(super) struct Goal {
+    pub(super) schema: Arc<TableSchema>,
+    /// Names of columns whose type nothing tells.
+    pub(super) assumed: HashSet<String>,
+    pub(super) note: Option<String>,
+}
+
+impl Tables {
+    /// All databases of a configuration, in its order.
+    pub async fn of(config: &Config, from: TablesFrom) -> Vec<Tables> {
+        let mut all = Vec::new();
+        for index in 0..config.databases.len() {
+            all.push(match from {
+                TablesFrom::Rules => Tables { live: None, unreachable: None },
+                TablesFrom::Database => match timeout(ANSWER, ask(config, index)).await {
+                    Ok(Ok(live)) => Tables { live: Some(live), unreachable: None },
+                    Ok(Err(why)) => Tables { live: None, unreachable: Some(why) },
+                    Err(_) => {
+                        let why = format!("no answer within {} s", ANSWER.as_secs());
+                        Tables { live: None, unreachable: Some(why) }
+                    }
+                },
+            });
+        }
+        all
+    }
+
+    pub fn are_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// The table of that name, which `rules` write to; or why no row goes into it.
+    pub(super) fn target<D: Dialect>(
+        &self,
+        table: &TableName,
+        schema: Option<&str>,
+        rules: &[Arc<Rule>],
+        payload: &[u8],
+    ) -> Result<Goal, String> {
+        let rules = || rules.iter().filter(|rule| rule.table == *table);
+        let (note, is_known) = match &self.live {
+            None => (None, true),
+            Some(live) => match live.get(table) {
+                Some(Ok(Some(found))) => {
+                    return Ok(Goal { schema: Arc::clone(found), assumed: HashSet::new(), note: None });
+                }
+                Some(Err(why)) => return Err(why.clone()),
+                Some(Ok(None)) | None => {
+                    let note = "the table is not there; the first start makes it, with these types".to_owned();
+                    (Some(note), rules().any(|rule| rule.create))
+                }
+            },
+        };
+        if !is_known {
+            return Err(format!("there is no table {table}; set create: true in the rule, or make the table"));
+        }
+        let mut name = table.clone();
+        name.schema = name.schema.or_else(|| schema.map(str::to_owned));
+        let (columns, assumed) = assume::<D>(rules(), payload);
+        Ok(Goal { schema: Arc::new(TableSchema::new(name, columns)), assumed, note })
+    }
+}
+
+/// Columns that rules fill, each once, and the names of those whose type nothing tells.
+fn assume<'r, D: Dialect>(
+    rules: impl Iterator<Item = &'r Arc<Rule>>,
+    payload: &[u8],
+) -> (Vec<Column>, HashSet<String>) {
+    let (mut columns, mut assumed) = (Vec::<Column>::new(), HashSet::new());
+    let is_same = |column: &Column, name: &str| match D::NAMES_FOLD_CASE {
+        true => column.name.eq_ignore_ascii_case(name),
+        false => column.name == name,
+    };
+    for rule in rules {
+        match &rule.columns {
+            Columns::Named(named) => {
+                for column in named.iter() {
+                    let known = columns.iter().position(|known| is_same(known, &column.name));
+                    let declared = column.create_type(&rule.format);
+                    match (known, declared) {
+                        // What another rule tells of the column holds for this one.
+                        (Some(known), Some(declared)) if assumed.remove(&columns[known].name) => {
+                            columns[known] = D::column(&columns[known].name, &declared);
+                        }
+                        (Some(_), _) => {}
+                        (None, Some(declared)) => columns.push(D::column(&column.name, &declared)),
+                        (None, None) => {
+                            assumed.insert(column.name.to_string());
+                            columns.push(unknown(&column.name));
+                        }
+                    }
+                }
+            }
+            // Offline, the message's fields are all that is known of the table.
+            Columns::Auto => {
+                for name in fields(payload) {
+                    if !columns.iter().any(|known| is_same(known, &name)) {
+                        columns.push(unknown(&name));
+                        assumed.insert(name);
+                    }
+                }
+            }
+        }
+    }
+    (columns, assumed)
+}
+
+fn unknown(name: &str) -> Column {
+    Column {
+        name: name.to_owned(),
+        column_type: ColumnType::Any,
+        type_name: AS_IT_IS.to_owned(),
+        not_null: false,
+        has_default: false,
+        generated: false,
+    }
+}
+
+fn fields(payload: &[u8]) -> Vec<String> {
+    match serde_json::from_slice(payload) {
+        Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads the live tables of a database.
+async fn ask(config: &Config, index: usize) -> Result<HashMap<TableName, Found>, String> {
+    let database = &config.databases[index];
+    let mut tables: Vec<TableName> = Vec::new();
+    for rule in config.rules.iter().filter(|rule| rule.database == index) {
+        if !tables.contains(&rule.table) {
+            tables.push(rule.table.clone());
+        }
+    }
+    match &database.url {
+        DatabaseUrl::Sqlite(path) => {
+            let copy = TablesCopy::of(path)?;
+            let mut sink = copy.sink(database);
+            sink.connect().await.map_err(words)?;
+            let mut found = describe(&mut sink, &tables).await?;
+            for table in tables.iter().filter(|table| copy.is_unknown(table)) {
+                found.insert(
+                    table.clone(),
+                    Err(format!("table {table} needs an extension that Rowbridge does not have")),
+                );
+            }
+            // The copy goes with its folder.
+            let _ = sink.close().await;
+            Ok(found)
+        }
+        DatabaseUrl::Postgres(url) => {
+            let mut sink = PostgresSink::new(&live::read_only(database, url));
+            sink.connect_to_read().await.map_err(words)?;
+            let found = describe(&mut sink, &tables).await?;
+            // Nothing is open.
+            let _ = sink.close().await;
+            Ok(found)
+        }
+    }
+}
+
+async fn describe<S: Sink>(sink: &mut S, tables: &[TableName]) -> Result<HashMap<TableName, Found>, String> {
+    let mut found = HashMap::new();
+    for table in tables {
+        let described = match sink.describe(table).await {
+            Ok(Some(schema)) => Ok(Some(Arc::new(schema))),
+            Ok(None) => match sink.instead_of(table).await.map_err(words)? {
+                Some(instead) => Err(format!("there is no table {table}; {instead}")),
+                None => Ok(None),
+            },
+            Err(error) if error.class == crate::sink::Class::Transient => return Err(words(error)),
+            Err(error) => Err(words(error)),
+        };
+        found.insert(table.clone(), described);
+    }
+    Ok(found)
+}
+
+fn words(error: SinkError) -> String {
+    error.message.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,9 @@
+//! Live tables, for commands that look at them and change nothing.
+
+mod postgres;
+mod scratch;
+mod sqlite;
+
+pub(super) use postgres::read_only;
+pub(super) use scratch::{Scratch, unique};
+pub(super) use sqlite::TablesCopy;

@@ -1,0 +1,94 @@
+//! The tables of an SQLite file, made again, empty, in a file of our own, which the daemon's sink may then open as it does.
+//! The file itself is opened for reading only.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::scratch::Scratch;
+use crate::config::{Database, DatabaseUrl};
+use crate::rule::TableName;
+use crate::sink::SqliteSink;
+
+/// For somebody who holds the file just now.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Goes when dropped.
+pub(in crate::tools) struct TablesCopy {
+    file: PathBuf,
+    unknown: HashSet<String>,
+    _scratch: Scratch,
+}
+
+impl TablesCopy {
+    /// Of a file, which may not be there yet. The error is a sentence.
+    pub(in crate::tools) fn of(path: &Path) -> Result<TablesCopy, String> {
+        let scratch = Scratch::new().map_err(|error| format!("no temporary folder can be made: {error}"))?;
+        let file = scratch.path().join("tables.db");
+        let unknown = copy_tables(path, &file).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(TablesCopy { file, unknown, _scratch: scratch })
+    }
+
+    /// A sink for the copy, not yet connected.
+    pub(in crate::tools) fn sink(&self, database: &Database) -> SqliteSink {
+        SqliteSink::new(&Database { url: DatabaseUrl::Sqlite(self.file.clone()), ..database.clone() })
+    }
+
+    /// Names, in lower case, of tables that need an extension and are not in the copy.
+    pub(in crate::tools) fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().map(String::as_str)
+    }
+
+    pub(in crate::tools) fn is_unknown(&self, table: &TableName) -> bool {
+        self.unknown.contains(&table.name.to_lowercase())
+    }
+}
+
+/// Makes the tables of one file, without their rows, in another. Returns the names of those that cannot be made.
+fn copy_tables(from: &Path, to: &Path) -> rusqlite::Result<HashSet<String>> {
+    let mut unknown = HashSet::new();
+    let copy = Connection::open(to)?;
+    // Uninitialised, or made by somebody who has not written to it yet.
+    if !from.exists() {
+        return Ok(unknown);
+    }
+    let live = open_to_read(from)?;
+    live.busy_timeout(BUSY)?;
+    // Tables before what is made on them. Names that begin with sqlite_ are SQLite's own; Rowbridge's own tables are made by
+    // the sink.
+    let mut statement = live.prepare(
+        "SELECT lower(name), sql, type IN ('table', 'view') FROM sqlite_schema WHERE sql IS NOT NULL \
+         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE 'rowbridge\\_%' ESCAPE '\\' \
+         ORDER BY type <> 'table', rowid",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, sql, has_rows): (String, String, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        // The shadow tables of a virtual one are there already.
+        if copy.execute_batch(&sql).is_err() && has_rows && !copy.table_exists(None, name.as_str())? {
+            unknown.insert(name);
+        }
+    }
+    Ok(unknown)
+}
+
+/// Without a log beside it, nobody has the file open for writing; as an unchanging one it is read without making a log,
+/// which a connection that only reads could not take away again.
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let has_log = ["-wal", "-journal"].iter().any(|end| {
+        let mut log = path.as_os_str().to_owned();
+        log.push(end);
+        Path::new(&log).exists()
+    });
+    match path.to_str().filter(|_| !has_log) {
+        Some(text) => {
+            let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let uri = format!("file:{escaped}?immutable=1");
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+        }
+        None => Connection::open_with_flags(path, flags),
+    }
+}
