@@ -15,6 +15,12 @@ impl Column {
         }
         match &self.source {
             ColumnSource::From(source) => source_type(source, format),
+            ColumnSource::FirstOf(sources) => {
+                let mut types = sources.iter().map(|source| source_type(source, format));
+                let first = types.next()??;
+                types.all(|other| other.as_ref() == Some(&first)).then_some(first)
+            }
+            ColumnSource::Template(_) => Some(DeclaredType::Text),
             ColumnSource::Value(literal) => literal_type(literal),
         }
     }

@@ -266,6 +266,17 @@ fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s str, Mi
     }
 }
 
+/// Appends a value as text, whatever it is, as a template has it.
+pub(super) fn push_text(value: &Value<'_>, scratch: &mut Scratch, out: &mut String) -> Result<(), Misfit> {
+    let Scratch { unescaped, written } = scratch;
+    written.clear();
+    out.push_str(match *value {
+        Value::JsonString(raw) => json_text::unescape(raw, unescaped)?,
+        _ => as_text(value, written)?,
+    });
+    Ok(())
+}
+
 fn text<'s>(
     value: &Value<'s>,
     max_chars: Option<u32>,

@@ -11,6 +11,8 @@
 //! `columns: auto` takes every column that is not generated; one of a type that nothing fits is a fault. A field goes to the column of its
 //! name, first exactly, then without regard to ASCII case; an array goes to these columns by position.
 
+mod feed;
+
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -106,13 +108,13 @@ impl<R: RowEncoder> Compilation<'_, R> {
             None => None,
         };
         let (missing, null) = self.lacks(default, column.required, live);
-        self.needs_field |= column.default.is_none() && self.is_field(&column.source);
+        self.needs_field |= column.default.is_none() && self.needs_field(&column.source);
         let feed = match &column.source {
             ColumnSource::Value(literal) => match self.literal(name, literal, live, &demands, "the value") {
                 Some(bytes) => Some(Feed::Constant(bytes)),
                 None => self.null_literal(&null, name),
             },
-            ColumnSource::From(source) => self.source(source, name, live, &demands),
+            source => self.feed(source, name, live, &demands),
         };
         let Some(feed) = feed else { return };
         let on_error = column.on_error.unwrap_or(self.rule.on_error);
@@ -230,85 +232,10 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
     }
 
-    /// Whether a source is a field of what a row is made of: of the element under `for_each`, else of the payload.
-    fn is_field(&self, source: &ColumnSource) -> bool {
-        match source {
-            ColumnSource::From(Source::Item(_)) => true,
-            ColumnSource::From(Source::Payload(_)) => self.rule.for_each.is_empty(),
-            _ => false,
-        }
-    }
-
     fn null_of(&self, live: &Column) -> Box<[u8]> {
         let mut bytes = Vec::new();
         self.encoder.cell(&live.column_type, Cell::Null, &mut bytes);
         bytes.into()
-    }
-
-    /// What a source becomes; `None` after a fault.
-    fn source(&mut self, source: &Source, name: &str, live: &Column, demands: &Demands) -> Option<Feed> {
-        Some(match source {
-            Source::Payload(steps) => return self.payload(steps, name),
-            Source::Item(steps) => Feed::Item(place(&mut self.item_paths, steps)),
-            Source::Parent(steps) => Feed::Parent(place(&mut self.parent_paths, steps)),
-            Source::Index => Feed::Index(false),
-            Source::ParentIndex => Feed::Index(true),
-            Source::Key => Feed::Key(false),
-            Source::ParentKey => Feed::Key(true),
-            Source::TopicCapture(capture) => return self.capture(capture, name),
-            Source::Bridge | Source::Rule => {
-                let text = if *source == Source::Bridge { self.bridge } else { &self.rule.name };
-                match self.encoded(Value::Text(text), live, demands) {
-                    Ok(bytes) => Feed::Constant(bytes),
-                    Err(misfit) => {
-                        let type_name = &live.type_name;
-                        self.fault(format!("column `{name}` ({type_name}): {}", misfit.0), None);
-                        return None;
-                    }
-                }
-            }
-            Source::Topic => Feed::Topic,
-            Source::TopicLevel(level) => Feed::Level(*level),
-            Source::Property(property) => Feed::Property(property.as_str().into()),
-            Source::ContentType => Feed::ContentType,
-            Source::ResponseTopic => Feed::ResponseTopic,
-            Source::CorrelationData => Feed::CorrelationData,
-            Source::MessageExpiry => Feed::MessageExpiry,
-            Source::Qos => Feed::Qos,
-            Source::Retain => Feed::Retain,
-            Source::Dup => Feed::Dup,
-            Source::ReceivedAt => Feed::ReceivedAt,
-            Source::JournalSeq => Feed::JournalSeq,
-        })
-    }
-
-    fn payload(&mut self, steps: &[Step], name: &str) -> Option<Feed> {
-        let format = match &self.rule.format {
-            format if format.has_fields() => return Some(Feed::Json(place(&mut self.paths, steps))),
-            Format::Decoded(_) if steps.is_empty() => return Some(Feed::Json(place(&mut self.paths, steps))),
-            Format::Text if steps.is_empty() => return Some(Feed::Text),
-            Format::Bytes if steps.is_empty() => return Some(Feed::Bytes),
-            Format::Text => "text",
-            _ => "bytes",
-        };
-        let why = format!(
-            "column `{name}`: a payload of `format: {format}` has no parts; write `payload`, or `format: json`"
-        );
-        self.fault(why, None);
-        None
-    }
-
-    fn capture(&mut self, capture: &str, name: &str) -> Option<Feed> {
-        let by_pattern: Box<[Option<usize>]> =
-            self.rule.topics.iter().map(|topic| topic.captures().position(|known| known == capture)).collect();
-        if by_pattern.iter().any(Option::is_some) {
-            return Some(Feed::Capture(by_pattern));
-        }
-        let mut known: Vec<&str> = self.rule.topics.iter().flat_map(|topic| topic.captures()).collect();
-        known.dedup();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        self.fault(format!("column `{name}`: the topic pattern captures no `{capture}` (it captures: {known})"), None);
-        None
     }
 
     fn auto(&mut self) {
@@ -404,12 +331,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
         let reads_payload = !levels.is_empty()
             || matches!(self.rule.format, Format::Decoded(_))
-            || columns.iter().any(|column| matches!(column.feed, Feed::Json(_) | Feed::Text | Feed::Bytes));
+            || columns.iter().any(|column| column.feed.parts().iter().any(Feed::takes_payload));
         let (tree, slots) = PathTree::compile(&self.paths);
         let (item_tree, item_slots) = PathTree::compile(&self.item_paths);
         let (parent_tree, parent_slots) = PathTree::compile(&self.parent_paths);
-        for column in &mut columns {
-            let (paths, slots) = match &mut column.feed {
+        for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {
+            let (paths, slots) = match feed {
                 Feed::Json(paths) => (paths, &slots),
                 Feed::Item(paths) => (paths, &item_slots),
                 Feed::Parent(paths) => (paths, &parent_slots),

@@ -7,7 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::coerce::{Demands, Scratch, coerce, coerce_array};
+use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
 use super::route::Match;
@@ -98,6 +98,12 @@ pub(super) enum Feed {
     Dup,
     ReceivedAt,
     JournalSeq,
+    /// Text that is the same for all messages, not encoded.
+    Fixed(Box<str>),
+    /// The first that has a value.
+    FirstOf(Box<[Feed]>),
+    /// The texts of all of them, one behind the other.
+    Template(Box<[Feed]>),
 }
 
 /// What is done where there is nothing to write.
@@ -246,8 +252,9 @@ impl Plan {
             (PayloadForm::Staged(stages), None) => stages.tree.describe_absence("payload", None),
             _ => unreachable!("fields are those of values"),
         };
+        let is_field = |feed: &Feed| matches!(feed, Feed::Json(_) | Feed::Item(_));
         let refuses = |column: &&Arc<PlanColumn>| {
-            matches!((&column.feed, &column.missing), (Feed::Json(_) | Feed::Item(_), Lack::Refuse(_)))
+            matches!(column.missing, Lack::Refuse(_)) && column.feed.parts().iter().any(is_field)
         };
         if let Some(column) = self.columns.iter().find(refuses) {
             return column.fault("required", &why);
@@ -338,6 +345,7 @@ impl PlanColumn {
             }
             // Apart from the others, as most columns are of this kind.
             Feed::Json(slots) => self.encode_found(&field(&input.document, slots), scratch, encoder, out),
+            Feed::Template(parts) => self.encode_template(parts, input, scratch, encoder, out),
             other => self.encode_found(&other.find(input), scratch, encoder, out),
         }
     }
@@ -365,6 +373,25 @@ impl PlanColumn {
             Lack::Refuse(why) => return Err(self.fault("required", why)),
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn encode_template<R: RowEncoder>(
+        &self,
+        parts: &[Feed],
+        input: &Input<'_>,
+        scratch: &mut Scratch,
+        encoder: &R,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueFault> {
+        let mut text = String::new();
+        for part in parts {
+            let Found::Value(value) = part.find(input) else {
+                return self.encode_found(&Found::Missing, scratch, encoder, out);
+            };
+            push_text(&value, scratch, &mut text).map_err(|misfit| self.fault("value", &misfit.0))?;
+        }
+        self.encode_found(&Found::Value(Value::Text(&text)), scratch, encoder, out)
     }
 
     fn fault(&self, reason: &'static str, why: &str) -> ValueFault {
@@ -413,7 +440,27 @@ impl<'m> Input<'m> {
 }
 
 impl Feed {
-    fn find<'m>(&self, input: &Input<'m>) -> Found<'m> {
+    /// The feeds that it is made of: itself, if it is of none.
+    pub(super) fn parts(&self) -> &[Feed] {
+        match self {
+            Feed::FirstOf(parts) | Feed::Template(parts) => parts,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    pub(super) fn parts_mut(&mut self) -> &mut [Feed] {
+        match self {
+            Feed::FirstOf(parts) | Feed::Template(parts) => parts,
+            one => std::slice::from_mut(one),
+        }
+    }
+
+    pub(super) fn takes_payload(&self) -> bool {
+        matches!(self, Feed::Json(_) | Feed::Text | Feed::Bytes)
+    }
+
+    /// For a template, whether it has a value; what its text is, [`PlanColumn::encode`] finds out.
+    fn find<'m>(&'m self, input: &Input<'m>) -> Found<'m> {
         let message = input.message;
         let found = match self {
             // Answered by the caller, which has nothing to coerce.
@@ -453,9 +500,29 @@ impl Feed {
             Feed::Dup => Some(Value::Bool(message.dup)),
             Feed::ReceivedAt => Some(Value::Instant(message.received_at.as_micros())),
             Feed::JournalSeq => Some(Value::Int(i64::try_from(message.seq.0).unwrap_or(i64::MAX))),
+            Feed::Fixed(text) => Some(Value::Text(text)),
+            Feed::FirstOf(feeds) => return first_of(feeds, input),
+            Feed::Template(parts) => {
+                let has_value = |part: &Feed| matches!(part.find(input), Found::Value(_));
+                parts.iter().all(has_value).then_some(Value::Text(""))
+            }
         };
         found.map_or(Found::Missing, Found::Value)
     }
+}
+
+/// Null, if none has a value and one of them has that.
+#[inline(never)]
+fn first_of<'m>(feeds: &'m [Feed], input: &Input<'m>) -> Found<'m> {
+    let mut lack = Found::Missing;
+    for feed in feeds {
+        match feed.find(input) {
+            Found::Missing => {}
+            Found::Null => lack = Found::Null,
+            value => return value,
+        }
+    }
+    lack
 }
 
 fn property<'m>(message: &Message<'m>, pick: impl Fn(Property<'m>) -> Option<Value<'m>>) -> Option<Value<'m>> {

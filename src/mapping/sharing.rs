@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::payload::PathTree;
 use super::plan::PlanColumn;
 use crate::config::{Columns, Format, OnError, Retained, Rule};
-use crate::rule::{ColumnSource, Source};
+use crate::rule::Source;
 use crate::schema::TableSchema;
 
 /// The parts of the plans compiled so far.
@@ -64,9 +64,7 @@ impl<'r> Likeness<'r> {
             Columns::Auto => &[][..],
             Columns::Named(columns) => columns,
         };
-        let reads = |wanted: fn(&Source) -> bool| {
-            columns.iter().any(|column| matches!(&column.source, ColumnSource::From(source) if wanted(source)))
-        };
+        let reads = |wanted: fn(&Source) -> bool| columns.iter().flat_map(|column| column.source.sources()).any(wanted);
         let takes_captures = reads(|source| matches!(source, Source::TopicCapture(_)));
         let takes_name = reads(|source| matches!(source, Source::Rule));
         Likeness {

@@ -1,16 +1,20 @@
 //! The language of rules, parsing only: what a text of the configuration means, without any message or table at hand.
 //!
-//! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources,
-//! `template`; times, `time`; column types, `declared_type`.
+//! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
+//! a value, `adjust` and `exact`; times, `time`; column types, `declared_type`.
 
+mod adjust;
 mod declared_type;
+mod exact;
 mod source;
 mod table_name;
 mod template;
 mod time;
 mod topic;
 
+pub use adjust::{Adjustments, Decode, ValueMap};
 pub use declared_type::DeclaredType;
+pub use exact::Exact;
 pub use source::{ColumnSource, ExpressionError, Source, Step};
 pub use table_name::{TableName, quote};
 pub use template::{Piece, Template};

@@ -9,14 +9,30 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::rule::DeclaredType;
+use crate::rule::{DeclaredType, Template};
 
 /// What one column is filled from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ColumnSource {
     From(Source),
+    /// The first of several that has a value.
+    FirstOf(Vec<Source>),
+    Template(Template),
     /// A literal from the file.
     Value(serde_json::Value),
+}
+
+impl ColumnSource {
+    /// Every source that it reads.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let (listed, template) = match self {
+            ColumnSource::From(source) => (std::slice::from_ref(source), None),
+            ColumnSource::FirstOf(sources) => (sources.as_slice(), None),
+            ColumnSource::Template(template) => (&[][..], Some(template)),
+            ColumnSource::Value(_) => (&[][..], None),
+        };
+        listed.iter().chain(template.into_iter().flat_map(Template::sources))
+    }
 }
 
 /// A parsed source expression.

@@ -43,7 +43,7 @@ impl ByContent {
     fn literals(&self) -> [Option<String>; 2] {
         let value = match &self.0.source {
             ColumnSource::Value(literal) => Some(literal.to_string()),
-            ColumnSource::From(_) => None,
+            _ => None,
         };
         [value, self.0.default.as_ref().map(ToString::to_string)]
     }
@@ -75,8 +75,8 @@ impl Hash for ByContent {
         self.0.time.hash(state);
         self.0.required.hash(state);
         match &self.0.source {
-            ColumnSource::From(source) => source.hash(state),
             ColumnSource::Value(literal) => literal.to_string().hash(state),
+            other => other.sources().for_each(|source| source.hash(state)),
         }
     }
 }
@@ -84,6 +84,7 @@ impl Hash for ByContent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Source;
 
     fn column(value: serde_json::Value) -> Column {
         Column {
@@ -96,6 +97,10 @@ mod tests {
             required: false,
             on_error: None,
         }
+    }
+
+    fn sources(sources: &[Source]) -> Column {
+        Column { source: ColumnSource::FirstOf(sources.to_vec()), ..column(0.0.into()) }
     }
 
     #[test]
@@ -118,10 +123,14 @@ mod tests {
             Column { default: Some(1.into()), ..column(0.0.into()) },
             Column { on_error: Some(crate::config::OnError::Drop), ..column(0.0.into()) },
             Column { tz: Some(jiff::tz::TimeZone::UTC), ..column(0.0.into()) },
+            sources(&[Source::Qos, Source::Dup]),
+            sources(&[Source::Dup, Source::Qos]),
         ];
+        let mut seen = vec![plain];
         for option in options {
             let list = alike.list(vec![option.clone()]);
-            assert!(!Arc::ptr_eq(&plain[0], &list[0]), "{option:?}");
+            assert!(seen.iter().all(|other| !Arc::ptr_eq(&other[0], &list[0])), "{option:?}");
+            seen.push(list);
         }
     }
 }

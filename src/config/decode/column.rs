@@ -7,19 +7,26 @@ use super::table::Table;
 use super::value::Value;
 use crate::config::Column;
 use crate::config::report::nearest;
-use crate::rule::{ColumnSource, DeclaredType, Source, TimeFormat};
+use crate::rule::{ColumnSource, DeclaredType, Source, Template, TimeFormat};
 
 const FORMS: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, \
                      response_topic, correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, \
                      bridge, rule";
+
+/// Sources of one column. Each is looked at in turn for every message.
+const SOURCES_MAX: usize = 16;
 
 pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
     if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
         value.refuse("the column's name is not one", "1 to 63 bytes without NUL");
         return None;
     }
-    if value.is_list() || value.is_null() {
-        value.refuse(format!("found {}", if value.is_list() { "a list" } else { "nothing" }), FORMS);
+    if value.is_list() {
+        value.refuse("found a list", format!("one of {FORMS}; several are written {{ from: [first, second] }}"));
+        return None;
+    }
+    if value.is_null() {
+        value.refuse("found nothing", FORMS);
         return None;
     }
     if value.is_scalar() {
@@ -42,27 +49,7 @@ pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
 }
 
 fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Column> {
-    let mut is_given_otherwise = false;
-    for key in ["template", "jq"] {
-        if let Some(value) = table.get_later(key) {
-            is_given_otherwise = true;
-            value.refuse_unsupported(&format!("`{key}`"), "from or value");
-        }
-    }
-    let source = match (table.get("from"), table.get("value")) {
-        (Some(_), Some(literal)) => {
-            literal.refuse("`from` is given too", "one of `from` and `value`");
-            None
-        }
-        (Some(from), None) => self::source(&from).map(ColumnSource::From),
-        (None, Some(literal)) => literal.literal().map(ColumnSource::Value),
-        (None, None) => {
-            if !is_given_otherwise {
-                value.refuse("has neither `from` nor `value`", format!("from: a source, one of {FORMS}"));
-            }
-            None
-        }
-    };
+    let source = column_source(value, table);
     let declared = table.get("type").and_then(|value| declared_type(&value));
     let time = table.get("time").and_then(|value| time_format(&value));
     let tz = table.get("tz").and_then(|value| time_zone(&value));
@@ -74,6 +61,69 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
         return None;
     }
     Some(Column { name: Arc::from(name), source: source?, declared, time, tz, default, required, on_error })
+}
+
+/// What the column is filled from: exactly one of the keys that say so.
+fn column_source(value: &Value<'_>, table: &Table<'_>) -> Option<ColumnSource> {
+    if let Some(value) = table.get_later("jq") {
+        value.refuse_unsupported("`jq`", "from, template or value");
+        return None;
+    }
+    let given = ["from", "template", "value"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
+    let given: Vec<_> = given.collect();
+    match given.as_slice() {
+        [] => {
+            let accepted = format!("from: a source, one of {FORMS}");
+            value.refuse("has neither `from` nor `template` nor `value`", accepted);
+            None
+        }
+        [("from", from)] => sources(from),
+        [("template", template)] => self::template(template).map(ColumnSource::Template),
+        [(_, literal)] => literal.literal().map(ColumnSource::Value),
+        [(first, _), .., (_, last)] => {
+            last.refuse(format!("`{first}` is given too"), "one of `from`, `template` and `value`");
+            None
+        }
+    }
+}
+
+/// One source, or a list of them of which the first that has a value is taken.
+fn sources(value: &Value<'_>) -> Option<ColumnSource> {
+    if !value.is_list() {
+        return source(value).map(ColumnSource::From);
+    }
+    let listed: Vec<Option<Source>> = value.list().map(|item| source(&item)).collect();
+    if listed.is_empty() || listed.len() > SOURCES_MAX {
+        let problem = if listed.is_empty() { "found an empty list" } else { "found a longer list" };
+        value.refuse(problem, format!("1 to {SOURCES_MAX} sources, of which the first that has a value is taken"));
+        return None;
+    }
+    let mut sources: Vec<Source> = listed.into_iter().collect::<Option<_>>()?;
+    for (at, item) in value.list().enumerate() {
+        if sources[..at].contains(&sources[at]) {
+            item.refuse("this source stands in the list before", "each source once");
+        }
+    }
+    Some(match sources.len() {
+        1 => ColumnSource::From(sources.remove(0)),
+        _ => ColumnSource::FirstOf(sources),
+    })
+}
+
+fn template(value: &Value<'_>) -> Option<Template> {
+    const ACCEPTED: &str = "text with sources in braces, such as \"{topic.site}-{payload.id}\"; {{ and }} are braces";
+    let text = value.text()?;
+    match Template::parse(&text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let (problem, suggestion) = match value.may_be_quoted() {
+                true => (error.message, error.suggestion),
+                false => (format!("found {}, which is no template", value.shown()), None),
+            };
+            value.refuse_with(problem, Some(ACCEPTED.to_owned()), suggestion);
+            None
+        }
+    }
 }
 
 fn source(value: &Value<'_>) -> Option<Source> {

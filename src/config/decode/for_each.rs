@@ -38,12 +38,12 @@ pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> Vec<Source> {
 
 /// What a column takes of elements that its rule does not have.
 pub(super) fn check(source: &ColumnSource, value: &Value<'_>, levels: usize) {
-    let ColumnSource::From(source) = source else { return };
-    let wanted = match source {
+    let depth = |source: &Source| match source {
         Source::Item(_) | Source::Index | Source::Key => 1,
         Source::Parent(_) | Source::ParentIndex | Source::ParentKey => 2,
-        _ => return,
+        _ => 0,
     };
+    let wanted = source.sources().map(depth).max().unwrap_or(0);
     if wanted <= levels {
         return;
     }

@@ -344,31 +344,38 @@ fn columns(
 
 /// What can only be said of a column within its rule.
 fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPattern]>, format: &Format, create: bool) {
-    match &column.source {
-        ColumnSource::From(Source::TopicCapture(capture)) => {
-            for pattern in topics.unwrap_or_default() {
-                if pattern.captures().any(|name| name == capture) {
-                    continue;
-                }
-                let names: Vec<&str> = pattern.captures().collect();
-                let accepted = if names.is_empty() {
-                    format!("a pattern with {{{capture}}} in place of a level")
-                } else {
-                    names.iter().map(|name| format!("`topic.{name}`")).collect::<Vec<_>>().join(", ")
-                };
-                let suggestion = nearest(capture, names.iter().copied()).map(|name| format!("topic.{name}"));
-                let problem = format!("the topic `{}` has no capture {{{capture}}}", pattern.as_str());
-                value.refuse_with(problem, Some(accepted), suggestion);
-                break;
+    // Of several sources one may be a capture that only some of the patterns have.
+    let is_choice = matches!(column.source, ColumnSource::FirstOf(_));
+    for source in column.source.sources() {
+        match source {
+            Source::TopicCapture(capture) => check_capture(capture, is_choice, value, topics.unwrap_or_default()),
+            Source::Payload(path) if !path.is_empty() && !format.has_fields() => {
+                let accepted = "format: json, or from: payload";
+                value.refuse("reads a field of the payload, and this format has none", accepted);
             }
+            _ => {}
         }
-        ColumnSource::From(Source::Payload(path)) if !path.is_empty() && !format.has_fields() => {
-            value.refuse("reads a field of the payload, and this format has none", "format: json, or from: payload");
-        }
-        _ => {}
     }
     if create && column.create_type(format).is_none() {
         let accepted = format!("a type, as in {{ from: …, type: real }}: {}", DeclaredType::FORMS);
         value.refuse("`create` cannot tell the type of this column", accepted);
     }
+}
+
+/// Each pattern has to have the capture; `is_choice`: one of them.
+fn check_capture(capture: &str, is_choice: bool, value: &Value<'_>, topics: &[TopicPattern]) {
+    let has_it = |pattern: &&TopicPattern| pattern.captures().any(|name| name == capture);
+    if is_choice && topics.iter().any(|pattern| has_it(&pattern)) {
+        return;
+    }
+    let Some(pattern) = topics.iter().find(|pattern| !has_it(pattern)) else { return };
+    let names: Vec<&str> = pattern.captures().collect();
+    let accepted = if names.is_empty() {
+        format!("a pattern with {{{capture}}} in place of a level")
+    } else {
+        names.iter().map(|name| format!("`topic.{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let suggestion = nearest(capture, names.iter().copied()).map(|name| format!("topic.{name}"));
+    let problem = format!("the topic `{}` has no capture {{{capture}}}", pattern.as_str());
+    value.refuse_with(problem, Some(accepted), suggestion);
 }

@@ -154,7 +154,7 @@ fn between(between: &Between) -> Value {
         Between::Together(a, b) => json!({
             "anyOf": [{ "allOf": [given(a), given(b)] }, { "not": { "anyOf": [given(a), given(b)] } }],
         }),
-        Between::AnyOf(a, b) => json!({ "anyOf": [given(a), given(b)] }),
+        Between::AnyOf(keys) => json!({ "anyOf": keys.iter().map(|key| given(key)).collect::<Vec<_>>() }),
         Between::Unless(key, values, other, value) => {
             let values: Vec<Value> = values.iter().map(|value| literal(value)).collect();
             let both = json!({ *key: { "enum": values }, *other: { "const": literal(value) } });

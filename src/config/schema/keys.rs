@@ -358,10 +358,15 @@ const COLUMN: Section = Section {
     keys: &[
         Key::new(
             "from",
-            Scalar(SOURCE),
-            "A source: topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, response_topic, \
-             correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule; under for_each item, \
-             item.a.b, index, key, parent.",
+            List { item: &Scalar(SOURCE), items_min: 1, single: true },
+            "A source, or a list of them, of which the first that has a value is taken: topic, topic.NAME, topic[N], payload, \
+             payload.a.b[0], property.NAME, content_type, response_topic, correlation_data, message_expiry, qos, retain, dup, \
+             received_at, journal.seq, bridge, rule; under for_each item, item.a.b, index, key, parent.",
+        ),
+        Key::new(
+            "template",
+            Scalar(Text::ANY.examples(&["{topic.site}-{payload.id}"])),
+            "Text with sources in braces, in place of from. {{ and }} are braces. If a source has no value, the column has none.",
         ),
         Key::new("value", Literal, "A constant, in place of from."),
         Key::new(
@@ -387,10 +392,14 @@ const COLUMN: Section = Section {
         ),
         Key::new("required", Flag, "A missing value is an error.").default("false"),
         Key::new("on_error", Choice(ON_ERROR), "For this column, in place of the rule's."),
-        Key::new("template", Only(&[]), LATER),
         Key::new("jq", Only(&[]), LATER),
     ],
-    between: &[Exclusive("from", "value"), AnyOf("from", "value")],
+    between: &[
+        Exclusive("from", "value"),
+        Exclusive("from", "template"),
+        Exclusive("template", "value"),
+        AnyOf(&["from", "template", "value"]),
+    ],
 };
 
 /// Of a column; also what [`SourceOr`] takes in place of the mapping.

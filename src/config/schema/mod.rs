@@ -96,7 +96,7 @@ pub(super) enum Between {
     /// Both or neither.
     Together(&'static str, &'static str),
     /// At least one of them.
-    AnyOf(&'static str, &'static str),
+    AnyOf(&'static [&'static str]),
     /// If the first has one of these values (JSON), the second has not this one.
     Unless(&'static str, &'static [&'static str], &'static str, &'static str),
     /// If the first matches, these must not be there.

@@ -124,7 +124,10 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         ("topic: a, table: t, columns: {x: 5}", "2:43 rules[0].columns.x: found `5`, which is no source".to_owned()),
         ("topic: a, table: t, columns: {x: [a]}", "2:43 rules[0].columns.x: found a list".to_owned()),
         ("topic: a, table: t, columns: {x: }", "2:40 rules[0].columns.x: found nothing".to_owned()),
-        ("topic: a, table: t, columns: {x: {}}", "2:43 rules[0].columns.x: has neither `from` nor `value`".to_owned()),
+        (
+            "topic: a, table: t, columns: {x: {}}",
+            "2:43 rules[0].columns.x: has neither `from` nor `template` nor `value`".to_owned(),
+        ),
         (
             "topic: a, table: t, columns: {x: {from: qos, value: 1}}",
             "2:62 rules[0].columns.x.value: `from` is given too".to_owned(),
@@ -142,8 +145,33 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:65 rules[0].columns.x.on_error: found `stop`".to_owned(),
         ),
         (
-            "topic: a, table: t, columns: {x: {template: '{topic}'}}",
-            "2:54 rules[0].columns.x.template: `template` is not supported yet".to_owned(),
+            "topic: a, table: t, columns: {x: {template: '{topic}', from: qos}}",
+            "2:54 rules[0].columns.x.template: `from` is given too".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {template: 'a{topic'}}",
+            "2:54 rules[0].columns.x.template: `a{topic`: a `{` is not closed; a brace that is text is written `{{`"
+                .to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {template: 'a-{topic.site}'}}",
+            "2:43 rules[0].columns.x: the topic `a` has no capture {site}".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: [qos, 5]}}",
+            "2:56 rules[0].columns.x.from[1]: found `5`, which is no source".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: []}}",
+            "2:50 rules[0].columns.x.from: found an empty list".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: [qos, dup, qos]}}",
+            "2:61 rules[0].columns.x.from[2]: this source stands in the list before".to_owned(),
+        ),
+        (
+            "topic: a, table: t, create: true, columns: {x: {from: [qos, dup]}}",
+            "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
         ),
         (
             &format!("topic: a, table: t, columns: {{{long}: qos}}"),

@@ -5,6 +5,7 @@ mod map;
 mod several;
 mod shape;
 mod sharing;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::Arc;

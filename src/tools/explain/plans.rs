@@ -12,7 +12,7 @@ use crate::config::{Columns, Config, DatabaseUrl, OnError, Rule};
 use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome};
 use crate::message::{Message, Seq};
-use crate::rule::{ColumnSource, TableName, quote};
+use crate::rule::{ColumnSource, Source, TableName, quote};
 use crate::sink::{Held, Preview};
 
 /// The dead letter's reason of a message whose table takes no rows.
@@ -193,7 +193,11 @@ fn source_of(rule: &Rule, name: &str) -> String {
             let column = columns.iter().find(|column| *column.name == *name);
             let column = column.or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)));
             match column.map(|column| &column.source) {
-                Some(ColumnSource::From(source)) => source.to_string(),
+                Some(source @ (ColumnSource::From(_) | ColumnSource::FirstOf(_))) => {
+                    let sources: Vec<String> = source.sources().map(Source::to_string).collect();
+                    sources.join(", or else ")
+                }
+                Some(ColumnSource::Template(template)) => format!("the template {template}"),
                 Some(ColumnSource::Value(_)) => "a value in the rule".to_owned(),
                 None => String::new(),
             }
