@@ -26,7 +26,9 @@ mod vocabulary;
 mod yaml;
 mod yaml_core;
 
-pub use format::{Decoding, Format, Syntax};
+pub use format::{
+    Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
+};
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
     Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Http,

@@ -27,17 +27,23 @@ pub(in crate::mapping) struct JsonFault(pub(in crate::mapping) String);
 impl PathTree {
     /// Finds the wanted values of JSON; `slots` has one entry per slot afterwards, each a range of the text returned.
     pub(in crate::mapping) fn pick<'p>(&self, payload: &'p [u8], slots: &mut Vec<Slot>) -> Result<&'p str, JsonFault> {
+        let text = std::str::from_utf8(payload).map_err(|error| JsonFault(not_utf8(payload, error)))?;
+        self.pick_text(text, slots).map(|()| text)
+    }
+
+    /// Finds the wanted values of JSON that is text already.
+    #[inline]
+    pub(super) fn pick_text(&self, text: &str, slots: &mut Vec<Slot>) -> Result<(), JsonFault> {
         slots.clear();
         slots.resize(self.slot_count, None);
-        let text = std::str::from_utf8(payload).map_err(|error| JsonFault(not_utf8(payload, error)))?;
         if quick::walk(text, &self.root, slots).is_some() {
-            return Ok(text);
+            return Ok(());
         }
         if text.bytes().all(is_json_space) {
             return Err(JsonFault("the payload is empty".to_owned()));
         }
         slots.fill(None);
-        careful::walk(text, &self.root, slots).map(|()| text).map_err(|error| match foreign::name(payload) {
+        careful::walk(text, &self.root, slots).map_err(|error| match foreign::name(text.as_bytes()) {
             Some(what) => JsonFault(format!("the payload is not JSON: it {what}")),
             None => describe(&error, text),
         })

@@ -12,10 +12,21 @@
 //! never the payload. What `closure` returns as an error comes back as it is.
 #![allow(dead_code, reason = "more formats come in the next steps")]
 
+mod cbor;
+mod charset;
+mod csv;
+mod epoch;
+mod expand;
 mod foreign;
+mod influx;
 mod json;
+mod msgpack;
 mod ndjson;
+mod pattern;
 mod picked;
+mod protobuf;
+mod text;
+mod tokens;
 mod tree;
 
 pub(super) use self::json::{Element, elements, not_utf8};
@@ -50,7 +61,12 @@ pub(super) struct PayloadFault {
 #[derive(Debug, Default)]
 pub(super) struct DocumentMemory {
     picked: Picked,
+    expanded: Vec<u8>,
+    decoded: String,
 }
+
+/// What is done with each document.
+type Each<'e, E> = &'e mut dyn FnMut(Document<'_>) -> Result<(), E>;
 
 /// Calls `each` with every value of the payload, in order.
 pub(super) fn documents<E: From<PayloadFault>>(
@@ -58,11 +74,31 @@ pub(super) fn documents<E: From<PayloadFault>>(
     payload: &[u8],
     tree: &PathTree,
     memory: &mut DocumentMemory,
-    each: &mut dyn FnMut(Document<'_>) -> Result<(), E>,
+    each: Each<'_, E>,
 ) -> Result<(), E> {
-    let picked = &mut memory.picked;
+    let DocumentMemory { picked, expanded, decoded } = memory;
+    let bytes_max = decoding.expanded_bytes_max;
+    let payload = expand::expand(decoding.compression, payload, bytes_max, expanded)?;
     match &decoding.syntax {
-        Syntax::Ndjson => ndjson::documents(payload, tree, picked, each),
+        Syntax::Bytes => return text::bytes(payload, tree, picked, each),
+        Syntax::Msgpack => return tokens::document(msgpack::Msgpack::new(payload), tree, picked, each),
+        Syntax::Cbor => return tokens::document(cbor::Cbor::new(payload), tree, picked, each),
+        Syntax::Protobuf(message_type) => return protobuf::document(message_type, payload, tree, picked, each),
+        _ => {}
+    }
+    let text = charset::text(payload, decoding.charset, bytes_max, decoded)?;
+    match &decoding.syntax {
+        Syntax::Json => ndjson::json(text, tree, picked, each),
+        Syntax::Ndjson => ndjson::documents(text, tree, picked, each),
+        Syntax::Csv(options) => csv::documents(options, text, tree, picked, each),
+        Syntax::Auto(_) if text.trim_ascii_start().starts_with(['{', '[']) => ndjson::either(text, tree, picked, each),
+        Syntax::Auto(options) => csv::documents(options, text, tree, picked, each),
+        Syntax::Text => text::text(text, tree, picked, each),
+        Syntax::Hex => text::bytes(&text::hex(text)?, tree, picked, each),
+        Syntax::Base64 => text::bytes(&text::base64(text)?, tree, picked, each),
+        Syntax::Regex(pattern) => pattern::documents(pattern, text, tree, picked, each),
+        Syntax::Influx(precision) => influx::documents(*precision, text, tree, picked, each),
+        Syntax::Bytes | Syntax::Msgpack | Syntax::Cbor | Syntax::Protobuf(_) => unreachable!("these are no text"),
     }
 }
 
@@ -106,6 +142,14 @@ impl<'d> Document<'d> {
 impl PayloadFault {
     fn parse(message: impl Into<String>) -> PayloadFault {
         PayloadFault { reason: "parse", message: message.into() }
+    }
+
+    fn empty() -> PayloadFault {
+        PayloadFault::parse("the payload is empty")
+    }
+
+    fn too_large(bytes_max: usize) -> PayloadFault {
+        PayloadFault::size(format!("the payload expands to more than the rule's `max_expanded` ({bytes_max} bytes)"))
     }
 
     fn size(message: impl Into<String>) -> PayloadFault {

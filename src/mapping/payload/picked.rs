@@ -6,9 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::PayloadFault;
 use super::json;
 use super::tree::{Node, PathTree, Slot};
+use super::{Document, PayloadFault};
 
 /// What every format may write for one document. Larger than anything a sane rule takes; keeps positions in 32 bits and a
 /// hostile document from filling the memory.
@@ -93,6 +93,28 @@ impl Picked {
             )));
         }
         Ok(self.text.len())
+    }
+
+    /// The document, when all its values are written.
+    pub(super) fn document(&self, line: Option<usize>) -> Document<'_> {
+        let Picked { text, slots, binaries, bytes } = self;
+        Document { text, slots, line, binaries, bytes }
+    }
+
+    /// What stands before an element: a comma, unless it is the first.
+    pub(super) fn push_comma(&mut self) {
+        if !self.text.ends_with('[') {
+            self.text.push(',');
+        }
+    }
+
+    /// A member's key and what stands around it.
+    pub(super) fn push_key(&mut self, key: &str) {
+        if !self.text.ends_with('{') {
+            self.text.push(',');
+        }
+        self.push_string(key);
+        self.text.push(':');
     }
 
     pub(super) fn push_null(&mut self) {

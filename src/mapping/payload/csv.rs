@@ -1,0 +1,121 @@
+//! Comma-separated values, as RFC 4180 has them: fields in quotes may hold delimiters, line ends and quotes written twice.
+//!
+//! A record is an array of strings, or an object where the fields have names. All records of a payload have equally many
+//! fields; records end with LF, CR LF or CR; empty lines are passed over. A quote inside a field that does not begin with
+//! one is a character like others.
+
+mod records;
+
+use self::records::{Field, Records};
+use super::picked::Picked;
+use super::tree::{Node, PathTree};
+use super::{Each, PayloadFault};
+use crate::config::{Csv, CsvHeader};
+
+/// Fields of a record: tables have far fewer columns.
+const FIELDS_MAX: usize = 65_536;
+
+pub(super) fn documents<E: From<PayloadFault>>(
+    csv: &Csv,
+    text: &str,
+    tree: &PathTree,
+    picked: &mut Picked,
+    each: Each<'_, E>,
+) -> Result<(), E> {
+    let mut records = Records::new(text, csv.delimiter);
+    let mut fields: Vec<Field<'_>> = Vec::new();
+    let mut header: Option<Vec<String>> = csv.columns.clone();
+    if csv.header != CsvHeader::None && records.next(&mut fields)?.is_some() && csv.header == CsvHeader::Columns {
+        header = Some(fields.iter().map(|field| field.text().trim().to_owned()).collect());
+    }
+    let names = header.as_deref();
+    let wanted: Vec<(usize, &Node)> = match names {
+        Some(names) => {
+            let mut likely = 0;
+            let node = |(at, name): (usize, &String)| Some((at, tree.root.member(name.as_bytes(), &mut likely)?));
+            names.iter().enumerate().filter_map(node).collect()
+        }
+        None => Vec::new(),
+    };
+    let mut count = names.map(|names| (names.len(), "are named"));
+    let mut is_empty = csv.header == CsvHeader::None;
+    while let Some(line) = records.next(&mut fields)? {
+        is_empty = false;
+        let (expected, why) = *count.get_or_insert((fields.len(), "the first record has"));
+        if fields.len() != expected {
+            let found = fields.len();
+            let message = format!("line {line}: a record of {found} fields, where {expected} {why}");
+            return Err(PayloadFault::parse(message).into());
+        }
+        picked.begin(tree);
+        let mut row = Row { csv, fields: &fields, picked };
+        match names {
+            _ if tree.root.slot.is_some() => row.whole(&tree.root, names)?,
+            Some(_) => row.named(&wanted)?,
+            None => row.positional(&tree.root)?,
+        }
+        each(picked.document(Some(line)))?;
+    }
+    if is_empty { Err(PayloadFault::empty().into()) } else { Ok(()) }
+}
+
+struct Row<'r> {
+    csv: &'r Csv,
+    fields: &'r [Field<'r>],
+    picked: &'r mut Picked,
+}
+
+impl Row<'_> {
+    fn whole(&mut self, root: &Node, names: Option<&[String]>) -> Result<(), PayloadFault> {
+        let Row { csv, fields, picked } = self;
+        picked.whole(root, |picked| {
+            picked.text.push(if names.is_some() { '{' } else { '[' });
+            for (at, field) in fields.iter().enumerate() {
+                match names {
+                    Some(names) => picked.push_key(&names[at]),
+                    None => picked.push_comma(),
+                }
+                write(csv, field, picked);
+            }
+            picked.text.push(if names.is_some() { '}' } else { ']' });
+            Ok(())
+        })
+    }
+
+    fn named(&mut self, wanted: &[(usize, &Node)]) -> Result<(), PayloadFault> {
+        wanted.iter().try_for_each(|(at, node)| self.put(node, *at))
+    }
+
+    fn positional(&mut self, root: &Node) -> Result<(), PayloadFault> {
+        for (index, node) in &root.indexes {
+            if (*index as usize) < self.fields.len() {
+                self.put(node, *index as usize)?;
+            }
+        }
+        for (from_end, node) in &root.from_end {
+            if let Some(at) = self.fields.len().checked_sub(*from_end as usize) {
+                self.put(node, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, node: &Node, at: usize) -> Result<(), PayloadFault> {
+        let field = &self.fields[at];
+        self.picked.scalar(node, |picked| {
+            write(self.csv, field, picked);
+            Ok(())
+        })
+    }
+}
+
+fn write(csv: &Csv, field: &Field<'_>, picked: &mut Picked) {
+    if field.has_pairs {
+        let text = field.text();
+        return if csv.null.iter().any(|null| *null == text) { picked.push_null() } else { picked.push_string(&text) };
+    }
+    if csv.null.iter().any(|null| null == field.raw) {
+        return picked.push_null();
+    }
+    picked.push_string(field.raw);
+}

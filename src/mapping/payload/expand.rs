@@ -1,0 +1,264 @@
+//! Compressed payloads. What a payload expands to is bounded: nothing is allocated for what lies beyond.
+
+use std::io::Read;
+
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+
+use super::PayloadFault;
+use crate::config::Compression;
+
+/// The identifier that a stream of Snappy frames begins with; a raw block has none.
+const SNAPPY_FRAMES: &[u8] = b"\xff\x06\0\0sNaPpY";
+
+/// The payload as it was before it was compressed: itself, or `expanded`.
+pub(super) fn expand<'e>(
+    compression: Compression,
+    payload: &'e [u8],
+    bytes_max: usize,
+    expanded: &'e mut Vec<u8>,
+) -> Result<&'e [u8], PayloadFault> {
+    let compression = match compression {
+        Compression::Auto => recognise(payload),
+        other => other,
+    };
+    if matches!(compression, Compression::None | Compression::Auto) {
+        return Ok(payload);
+    }
+    if payload.is_empty() {
+        return Err(PayloadFault::empty());
+    }
+    expanded.clear();
+    let done = match compression {
+        Compression::None | Compression::Auto => Ok(()),
+        Compression::Gzip => read(MultiGzDecoder::new(payload), bytes_max, expanded),
+        Compression::Zlib => {
+            let mut decoder = ZlibDecoder::new(payload);
+            read(&mut decoder, bytes_max, expanded).and_then(|()| ended(decoder.into_inner()))
+        }
+        Compression::Zstd => zstd(payload, bytes_max, expanded),
+        Compression::Lz4 => lz4(payload, bytes_max, expanded),
+        Compression::Snappy if payload.starts_with(SNAPPY_FRAMES) => {
+            read(snap::read::FrameDecoder::new(payload), bytes_max, expanded)
+        }
+        Compression::Snappy => snappy_block(payload, bytes_max, expanded),
+    };
+    match done {
+        Ok(()) => Ok(expanded),
+        Err(Failure::TooLarge) => Err(PayloadFault::too_large(bytes_max)),
+        Err(Failure::Broken) => {
+            let name = name(compression);
+            Err(PayloadFault::parse(format!("the payload is not {name}, or is cut off or damaged")))
+        }
+    }
+}
+
+enum Failure {
+    TooLarge,
+    Broken,
+}
+
+/// What the first bytes tell.
+fn recognise(payload: &[u8]) -> Compression {
+    match payload {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        // The usual window with the four levels.
+        [0x78, 0x01 | 0x9c | 0xda, ..] => Compression::Zlib,
+        // `x^`, which a text may begin with.
+        [0x78, 0x5e, ..] if std::str::from_utf8(payload).is_err() => Compression::Zlib,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        [0x04, 0x22, 0x4d, 0x18, ..] => Compression::Lz4,
+        _ if payload.starts_with(SNAPPY_FRAMES) => Compression::Snappy,
+        _ => Compression::None,
+    }
+}
+
+fn name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None | Compression::Auto => "compressed",
+        Compression::Gzip => "gzip",
+        Compression::Zlib => "zlib",
+        Compression::Zstd => "zstd",
+        Compression::Lz4 => "an LZ4 frame",
+        Compression::Snappy => "Snappy",
+    }
+}
+
+/// Reads to the end, one byte beyond the bound at most.
+fn read(reader: impl Read, bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
+    let room = bytes_max - expanded.len();
+    let limit = u64::try_from(room).unwrap_or(u64::MAX).saturating_add(1);
+    let count = reader.take(limit).read_to_end(expanded).map_err(|_| Failure::Broken)?;
+    if count > room { Err(Failure::TooLarge) } else { Ok(()) }
+}
+
+fn ended(rest: &[u8]) -> Result<(), Failure> {
+    if rest.is_empty() { Ok(()) } else { Err(Failure::Broken) }
+}
+
+/// One frame after another.
+fn zstd(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
+    use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+    use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let mut decoder = FrameDecoder::new();
+        // A frame of one segment has no window but its content.
+        decoder.set_max_window_size(u64::try_from(bytes_max).unwrap_or(u64::MAX).max(WINDOW_BYTES_MIN));
+        match StreamingDecoder::new_with_decoder(&mut rest, decoder) {
+            Ok(mut stream) => {
+                read(&mut stream, bytes_max, expanded)?;
+                let decoder = stream.into_frame_decoder();
+                if decoder.get_checksum_from_data().is_some_and(|sum| decoder.get_calculated_checksum() != Some(sum)) {
+                    return Err(Failure::Broken);
+                }
+            }
+            Err(FrameDecoderError::WindowSizeTooBig { .. }) => return Err(Failure::TooLarge),
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                rest = rest.get(length as usize..).ok_or(Failure::Broken)?;
+            }
+            Err(_) => return Err(Failure::Broken),
+        }
+    }
+    Ok(())
+}
+
+/// Encoders announce at least this much however short the content is.
+const WINDOW_BYTES_MIN: u64 = 8 << 20;
+
+/// One frame after another.
+fn lz4(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut rest = Watched { rest: payload, ended_early: false };
+    while !rest.rest.is_empty() {
+        read(lz4_flex::frame::FrameDecoder::new(&mut rest), bytes_max, expanded)?;
+        if rest.ended_early {
+            return Err(Failure::Broken);
+        }
+    }
+    Ok(())
+}
+
+/// Notes that more was asked for than is there: the decoder takes a frame without its end mark for a whole one.
+struct Watched<'p> {
+    rest: &'p [u8],
+    ended_early: bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.ended_early |= into.len() > self.rest.len();
+        self.rest.read(into)
+    }
+}
+
+fn snappy_block(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
+    let length = snap::raw::decompress_len(payload).map_err(|_| Failure::Broken)?;
+    if length > bytes_max {
+        return Err(Failure::TooLarge);
+    }
+    expanded.resize(length, 0);
+    let written = snap::raw::Decoder::new().decompress(payload, expanded).map_err(|_| Failure::Broken)?;
+    if written == length { Ok(()) } else { Err(Failure::Broken) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const BOUND: usize = 1 << 20;
+
+    fn compressed(compression: Compression, content: &[u8]) -> Vec<u8> {
+        let level = flate2::Compression::fast();
+        match compression {
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zlib => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zstd => {
+                ruzstd::encoding::compress_to_vec(content, ruzstd::encoding::CompressionLevel::Fastest)
+            }
+            Compression::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Snappy => snap::raw::Encoder::new().compress_vec(content).unwrap(),
+            Compression::None | Compression::Auto => content.to_vec(),
+        }
+    }
+
+    const ALL: [Compression; 5] =
+        [Compression::Gzip, Compression::Zlib, Compression::Zstd, Compression::Lz4, Compression::Snappy];
+
+    fn expanded(compression: Compression, payload: &[u8]) -> Result<Vec<u8>, PayloadFault> {
+        expand(compression, payload, BOUND, &mut Vec::new()).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back_and_is_recognised() {
+        let content: Vec<u8> = (0..BOUND).map(|at| (at / 7) as u8 ^ (at >> 9) as u8).collect();
+        for compression in ALL {
+            for content in [&content[..], b"{\"a\":1}", b""] {
+                let payload = compressed(compression, content);
+                assert_eq!(expanded(compression, &payload).as_deref(), Ok(content), "{compression:?}");
+                if compression != Compression::Snappy {
+                    assert_eq!(expanded(Compression::Auto, &payload).as_deref(), Ok(content), "{compression:?}");
+                }
+            }
+        }
+        let mut frames = snap::write::FrameEncoder::new(Vec::new());
+        frames.write_all(&content).unwrap();
+        let frames = frames.into_inner().unwrap();
+        assert_eq!(expanded(Compression::Snappy, &frames).as_deref(), Ok(&content[..]));
+        assert_eq!(expanded(Compression::Auto, &frames).as_deref(), Ok(&content[..]));
+        for plain in [&b"{}"[..], b"", b"x", b"x^2", b"\x28\xb5"] {
+            assert_eq!(expanded(Compression::Auto, plain).as_deref(), Ok(plain));
+        }
+    }
+
+    #[test]
+    fn one_stream_behind_another_is_one_payload() {
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let both = [compressed(compression, b"one "), compressed(compression, b"two")].concat();
+            assert_eq!(expanded(compression, &both).as_deref(), Ok(&b"one two"[..]), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_its_size() {
+        let content = vec![0; BOUND + 1];
+        for compression in ALL {
+            let fault = expanded(compression, &compressed(compression, &content)).unwrap_err();
+            assert_eq!(fault.reason, "size", "{compression:?}");
+            assert!(fault.message.contains("`max_expanded` (1048576 bytes)"), "{}", fault.message);
+        }
+        let halves = compressed(Compression::Gzip, &content[..BOUND / 2 + 1]);
+        assert_eq!(expanded(Compression::Gzip, &[&halves[..], &halves].concat()).unwrap_err().reason, "size");
+        // A block that claims more than any memory has.
+        assert_eq!(expanded(Compression::Snappy, b"\xff\xff\xff\xff\x0f").unwrap_err().reason, "size");
+    }
+
+    #[test]
+    fn what_is_cut_off_or_damaged_is_refused() {
+        let content: Vec<u8> = (0..4_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+        for compression in ALL {
+            let whole = compressed(compression, &content);
+            for cut in [1, whole.len() / 2, whole.len() - 1] {
+                assert_eq!(
+                    expanded(compression, &whole[..cut]).map_err(|fault| fault.reason),
+                    Err("parse"),
+                    "{compression:?} {cut}"
+                );
+            }
+            assert_eq!(expanded(compression, b"").unwrap_err().message, "the payload is empty");
+            assert!(expanded(compression, b"{\"a\":1}").is_err(), "{compression:?}");
+        }
+    }
+}

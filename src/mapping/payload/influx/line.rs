@@ -1,0 +1,233 @@
+//! From text to points.
+//!
+//! A comma, an equals sign or a space is escaped by the backslash before it; before anything else a backslash stands for
+//! itself. In strings only quotes and backslashes are escaped.
+
+use std::borrow::Cow;
+
+use super::super::PayloadFault;
+use crate::mapping::decimal::Decimal;
+
+/// Tags or fields of a point.
+const MEMBERS_MAX: usize = 65_536;
+
+const IN_MEASUREMENT: &str = ", ";
+const IN_KEY: &str = ",= ";
+const IN_STRING: &str = "\"\\";
+
+/// A name or a string, still with its escapes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Text<'t> {
+    pub(super) raw: &'t str,
+    /// What a backslash before it is taken off from.
+    pub(super) escapable: &'static str,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Point<'t> {
+    pub(super) measurement: Text<'t>,
+    pub(super) tags: Vec<(Text<'t>, Text<'t>)>,
+    pub(super) fields: Vec<(Text<'t>, Field<'t>)>,
+    /// In the payload's unit.
+    pub(super) time: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(super) enum Field<'t> {
+    Text(Text<'t>),
+    Bool(bool),
+    /// As JSON has it.
+    Number(Cow<'t, str>),
+}
+
+pub(super) struct Lines<'t> {
+    text: &'t str,
+    at: usize,
+    /// The line at `at`, from 1.
+    line: usize,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn new(text: &'t str) -> Lines<'t> {
+        Lines { text, at: 0, line: 1 }
+    }
+
+    /// The next point, and the line it begins at.
+    pub(super) fn next(&mut self, point: &mut Point<'t>) -> Result<Option<usize>, PayloadFault> {
+        loop {
+            match self.peek() {
+                None => return Ok(None),
+                Some(b'#') => self.pass_line(),
+                Some(b'\n') => {
+                    self.at += 1;
+                    self.line += 1;
+                }
+                Some(b' ' | b'\t' | b'\r') => self.at += 1,
+                Some(_) => break,
+            }
+        }
+        let line = self.line;
+        self.point(point).map_err(|what| PayloadFault::parse(format!("line {line}: {what}")))?;
+        Ok(Some(line))
+    }
+
+    fn point(&mut self, point: &mut Point<'t>) -> Result<(), &'static str> {
+        point.tags.clear();
+        point.fields.clear();
+        point.measurement = self.name(b", ", IN_MEASUREMENT);
+        if point.measurement.raw.is_empty() {
+            return Err("the measurement has no name");
+        }
+        while self.take(b',') {
+            let key = self.name(b"=, ", IN_KEY);
+            if key.raw.is_empty() || !self.take(b'=') {
+                return Err("a tag is not KEY=VALUE");
+            }
+            let value = self.name(b",= ", IN_KEY);
+            if value.raw.is_empty() || self.peek() == Some(b'=') {
+                return Err("a tag is not KEY=VALUE");
+            }
+            point.tags.push((key, value));
+            if point.tags.len() > MEMBERS_MAX {
+                return Err("a point of too many tags");
+            }
+        }
+        if !self.pass_spaces() {
+            return Err("no fields stand behind the measurement and its tags");
+        }
+        loop {
+            let key = self.name(b"=, ", IN_KEY);
+            if key.raw.is_empty() || !self.take(b'=') {
+                return Err("a field is not KEY=VALUE");
+            }
+            let field = self.field()?;
+            point.fields.push((key, field));
+            if point.fields.len() > MEMBERS_MAX {
+                return Err("a point of too many fields");
+            }
+            if !self.take(b',') {
+                break;
+            }
+        }
+        point.time = if self.pass_spaces() { self.time()? } else { None };
+        self.pass_spaces();
+        match self.peek() {
+            None => Ok(()),
+            Some(b'\n') => Ok(()),
+            Some(b'\r') if matches!(self.text.as_bytes().get(self.at + 1), None | Some(b'\n')) => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(_) => Err("something stands behind the point"),
+        }
+    }
+
+    /// Takes what goes up to one of `ends` without a backslash before it, or to the end of the line.
+    fn name(&mut self, ends: &[u8], escapable: &'static str) -> Text<'t> {
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        while let Some(byte) = self.peek() {
+            let is_escaped = self.at > start && bytes[self.at - 1] == b'\\';
+            if byte == b'\n' || !is_escaped && ends.contains(&byte) {
+                break;
+            }
+            self.at += 1;
+        }
+        Text { raw: &self.text[start..self.at], escapable }
+    }
+
+    fn field(&mut self) -> Result<Field<'t>, &'static str> {
+        if self.take(b'"') {
+            return self.string().map(Field::Text);
+        }
+        let start = self.at;
+        while self.peek().is_some_and(|byte| !matches!(byte, b',' | b' ' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        let raw = &self.text[start..self.at];
+        match raw {
+            "t" | "T" | "true" | "True" | "TRUE" => return Ok(Field::Bool(true)),
+            "f" | "F" | "false" | "False" | "FALSE" => return Ok(Field::Bool(false)),
+            _ => {}
+        }
+        if let Some(digits) = raw.strip_suffix('i') {
+            let number: i64 = digits.parse().map_err(|_| "a field ends in `i` and is no 64-bit integer")?;
+            return Ok(Field::Number(canonical(digits, number.to_string())));
+        }
+        if let Some(digits) = raw.strip_suffix('u') {
+            let number: u64 = digits.parse().map_err(|_| "a field ends in `u` and is no unsigned 64-bit integer")?;
+            return Ok(Field::Number(canonical(digits, number.to_string())));
+        }
+        number(raw).map(Field::Number).ok_or("a field is no number, truth value or string in quotes")
+    }
+
+    /// Takes a string whose opening quote was passed.
+    fn string(&mut self) -> Result<Text<'t>, &'static str> {
+        let start = self.at;
+        loop {
+            match self.peek().ok_or("a string is opened and never closed")? {
+                b'"' => break,
+                // The next character is no end, whatever it is; of a longer one, its first byte.
+                b'\\' if matches!(self.text.as_bytes().get(self.at + 1), Some(b'"' | b'\\')) => self.at += 1,
+                b'\n' => self.line += 1,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        self.at += 1;
+        Ok(Text { raw: &self.text[start..self.at - 1], escapable: IN_STRING })
+    }
+
+    fn time(&mut self) -> Result<Option<i64>, &'static str> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte == b'-' || byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        match &self.text[start..self.at] {
+            "" => Ok(None),
+            digits => digits.parse().map(Some).map_err(|_| "the time is no 64-bit integer"),
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let is_here = self.peek() == Some(byte);
+        self.at += usize::from(is_here);
+        is_here
+    }
+
+    fn pass_spaces(&mut self) -> bool {
+        let start = self.at;
+        while self.peek() == Some(b' ') {
+            self.at += 1;
+        }
+        self.at > start
+    }
+
+    fn pass_line(&mut self) {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+}
+
+/// An integer as it stands, if that is how JSON writes it.
+fn canonical(written: &str, number: String) -> Cow<'_, str> {
+    if written == number { Cow::Borrowed(written) } else { Cow::Owned(number) }
+}
+
+/// A decimal number as JSON writes it.
+fn number(raw: &str) -> Option<Cow<'_, str>> {
+    let decimal = Decimal::parse(raw)?;
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    let begins_well = digits.starts_with(|first: char| first.is_ascii_digit())
+        && !(digits.starts_with('0') && digits[1..].starts_with(|second: char| second.is_ascii_digit()));
+    if begins_well && !digits.ends_with('.') && !digits.contains(".e") && !digits.contains(".E") {
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut written = String::new();
+    decimal.write(&mut written);
+    Some(Cow::Owned(written))
+}
