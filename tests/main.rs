@@ -34,6 +34,7 @@ mod journal_full;
 mod journal_replaced;
 mod layers;
 mod lifecycle;
+mod named_tables;
 mod observability;
 mod odd_databases;
 mod page;

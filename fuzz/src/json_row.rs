@@ -169,6 +169,7 @@ impl Mappers {
                 format: Format::Json,
                 columns: Columns::named(columns),
                 create: false,
+                routing: None,
                 for_each: Vec::new(),
                 rows_max: 100_000,
                 retained: Retained::Store,

@@ -10,7 +10,7 @@ use super::{EXIT_USAGE, Layers, installation};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, DatabaseUrl, Needs, Unmatched};
 use crate::message::{Message, Properties, Property, Qos, Seq};
-use crate::tools::explain::{self, Explanation, Fate, Row, RuleView, Tables, TablesFrom, Taken, Verdict};
+use crate::tools::explain::{self, Explanation, Fate, Row, RuleView, Tables, Taken, Verdict};
 
 /// Far above any MQTT packet, which has 256 MiB at most; a wrong file is noticed before it is read whole.
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
@@ -80,8 +80,7 @@ pub(super) fn run(layers: &Layers, arguments: &ExplainArgs) -> ExitCode {
         fault: None,
         seq: Seq::FIRST,
     };
-    let from = if arguments.offline { TablesFrom::Rules } else { TablesFrom::Database };
-    let tables = read_tables(&config, from);
+    let tables = if arguments.offline { Tables::assumed(&config) } else { live_tables(&config, &message) };
     let explanation = explain::explain(&config, &tables, &message);
     if arguments.json {
         let text = serde_json::to_string(&explanation).expect("an explanation has texts for keys");
@@ -92,12 +91,12 @@ pub(super) fn run(layers: &Layers, arguments: &ExplainArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-pub(super) fn read_tables(config: &Config, from: TablesFrom) -> Vec<Tables> {
+fn live_tables(config: &Config, message: &Message<'_>) -> Vec<Tables> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("an event loop needs only a few file descriptors");
-    let tables = runtime.block_on(Box::pin(Tables::of(config, from)));
+    let tables = runtime.block_on(Box::pin(Tables::live(config, message)));
     // A name that is still being looked up holds nobody up.
     runtime.shutdown_background();
     tables

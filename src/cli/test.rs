@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{EXIT_FAILED, EXIT_USAGE, Layers, explain};
+use super::{EXIT_FAILED, EXIT_USAGE, Layers};
 use crate::config::Needs;
-use crate::tools::explain::TablesFrom;
+use crate::tools::explain::Tables;
 use crate::tools::golden::{self, Outcome, Results, TestResult};
 
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(super) fn run(layers: &Layers, arguments: &TestArgs) -> ExitCode {
         Ok(files) => files,
         Err(error) => return usage(error),
     };
-    let tables = explain::read_tables(&config, TablesFrom::Rules);
+    let tables = Tables::assumed(&config);
     let results = golden::run(&config, &tables, &files, arguments.update);
     if !results.mistakes.is_empty() {
         results.mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Format, Passfile, SecretSource};
 use crate::message::Qos;
-use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TimeFormat, TopicPattern};
+use crate::rule::{ColumnSource, DeclaredType, Routing, Source, TableName, TimeFormat, TopicPattern};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -227,7 +227,10 @@ pub struct Rule {
     pub qos: Qos,
     /// Index into [`Config::databases`].
     pub database: usize,
+    /// With `routing`, the template's text: what people know the rule's tables by.
     pub table: TableName,
+    /// Where each message names its table.
+    pub routing: Option<Arc<Routing>>,
     pub format: Format,
     /// Over what a row is made for each element or entry: of the payload, then of its elements. At most two.
     pub for_each: Vec<Source>,
@@ -271,6 +274,22 @@ pub struct Column {
     pub required: bool,
     /// Overrides the rule's.
     pub on_error: Option<OnError>,
+}
+
+impl Column {
+    /// One that is filled from this, and nothing else said.
+    pub fn of(name: &str, source: ColumnSource) -> Column {
+        Column {
+            name: Arc::from(name),
+            source,
+            declared: None,
+            time: None,
+            tz: None,
+            default: None,
+            required: false,
+            on_error: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

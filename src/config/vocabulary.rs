@@ -8,7 +8,7 @@ use super::decode::POSTGRES_PARAMETERS;
 use super::schema;
 
 /// Keys that come with later versions. Whoever adds one to the schema takes it out here.
-const LATER: [&str; 22] = [
+const LATER: [&str; 21] = [
     "convention",
     "decimal",
     "decode",
@@ -29,7 +29,6 @@ const LATER: [&str; 22] = [
     "status_topic",
     "subscribe_properties",
     "sync_interval",
-    "table_aliases",
     "unit",
 ];
 

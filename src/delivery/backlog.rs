@@ -108,11 +108,19 @@ impl<F: Fs> Filling<'_, F> {
                 Ok(None) => break,
                 Ok(Some(Entry::Message(message))) => {
                     filled.oldest.get_or_insert(message.received_at);
-                    if let Err(halt) = gatherer.add(message, self.account) {
-                        *self.halt_before = Some(halt.seq);
-                        self.reader.seek(halt.seq)?;
-                        filled.halted = Some(halt);
-                        break;
+                    match gatherer.add(message, self.account) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            self.scan(gatherer)?;
+                            self.reader.seek(position)?;
+                            break;
+                        }
+                        Err(halt) => {
+                            *self.halt_before = Some(halt.seq);
+                            self.reader.seek(halt.seq)?;
+                            filled.halted = Some(halt);
+                            break;
+                        }
                     }
                 }
                 Ok(Some(Entry::Lost(lost))) => gatherer.add_lost(lost),
@@ -122,6 +130,18 @@ impl<F: Fs> Filling<'_, F> {
             }
         }
         Ok(filled)
+    }
+
+    /// Looks which tables the next messages want, behind one that wants a table: they are looked up together.
+    fn scan<R: RowEncoder>(&mut self, gatherer: &mut Gatherer<R>) -> Result<(), JournalError> {
+        for _ in 0..self.rows_max {
+            match &self.reader.next()? {
+                Some(Entry::Message(message)) if gatherer.scan(message) => {}
+                Some(Entry::Lost(_)) => {}
+                _ => break,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -221,6 +241,7 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         let enough = if is_last { position } else { Seq(position.0.saturating_add(self.batch_rows as u64)) };
         self.end.is_some_and(|end| position < end)
             && self.filling.halt_before.is_none()
+            && !self.gatherer.has_wants()
             && self.watermark.borrow().next_seq >= enough
             && self.letters_fit()
             && !self.shutdown.is_requested()

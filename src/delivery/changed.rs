@@ -74,7 +74,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// As [`Worker::look_again`], before a rule's `on_error: halt` holds the database.
     pub(super) async fn look_again_at(&mut self, halt: &Halt) -> Result<(), Stop> {
-        self.verify(&[&halt.table]).await
+        let tables: Vec<&TableSchema> = halt.table.iter().map(|table| &**table).collect();
+        self.verify(&tables).await
     }
 
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), Stop> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::dead_letter::{self, Reason};
@@ -9,7 +10,7 @@ use super::refusals::Fate;
 use crate::batch::{Batch, DeadLetter, OffsetMove, RowEncoder};
 use crate::config::{OnError, Rule, Unmatched};
 use crate::journal::Lost;
-use crate::mapping::{Mapper, Outcome, Router};
+use crate::mapping::{Mapper, Outcome, Router, Want};
 use crate::message::{Message, Seq};
 use crate::rule::TableName;
 use crate::schema::TableSchema;
@@ -19,6 +20,9 @@ use crate::sink::{ParkedLetter, Refusal};
 /// message is bad: their payloads sit in memory until the commit.
 const DEAD_LETTERS_MAX: usize = 5_000;
 
+/// How long a table that messages name and that was not there is taken for missing: its messages are dead letters so long.
+const MISSING_FOR: Duration = Duration::from_secs(1);
+
 /// A rule with `on_error: halt` met a message that gives no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Halt {
@@ -27,8 +31,8 @@ pub(super) struct Halt {
     /// The table as the rule names it.
     pub target: TableName,
     pub error: String,
-    /// The rule's table, which may have decided it.
-    pub table: Arc<TableSchema>,
+    /// The rule's table, which may have decided it; none where messages name their tables.
+    pub table: Option<Arc<TableSchema>>,
 }
 
 impl Halt {
@@ -54,6 +58,8 @@ pub(super) struct Gatherer<R: RowEncoder> {
     outcomes: Vec<(usize, Outcome)>,
     /// Rules whose messages are put aside, and why.
     parked: HashMap<usize, Arc<str>>,
+    /// When tables that are not there were last forgotten.
+    missing_since: Instant,
     /// Journaled bytes of the batch's messages, which `batch.max_bytes` bounds.
     bytes: usize,
     pub batch: Batch,
@@ -72,6 +78,7 @@ impl<R: RowEncoder> Gatherer<R> {
             unmatched,
             outcomes: Vec::new(),
             parked: HashMap::new(),
+            missing_since: Instant::now(),
             bytes: 0,
             batch: Batch::new(offset),
         }
@@ -80,6 +87,10 @@ impl<R: RowEncoder> Gatherer<R> {
     /// Begins the next batch at `from`.
     pub(super) fn clear(&mut self, from: Seq) {
         self.batch.clear(from);
+        if self.missing_since.elapsed() >= MISSING_FOR {
+            self.missing_since = Instant::now();
+            self.mapper.forget_missing();
+        }
         self.mapper.begin_batch(&self.batch);
         self.bytes = 0;
     }
@@ -98,15 +109,19 @@ impl<R: RowEncoder> Gatherer<R> {
         self.batch.offset.to == self.batch.offset.from
     }
 
-    /// Adds a message: its rows, or its dead letters. On `Err` the batch is as it was before.
-    pub(super) fn add(&mut self, message: &Message<'_>, account: &mut Account) -> Result<(), Halt> {
-        self.bytes += message.encoded_len();
+    /// Adds a message: its rows, or its dead letters. `false` if a table has to be looked up first, see
+    /// [`Gatherer::bind`]. Then, and on `Err`, the batch is as it was before.
+    pub(super) fn add(&mut self, message: &Message<'_>, account: &mut Account) -> Result<bool, Halt> {
         if let Some(fault) = message.fault {
+            self.bytes += message.encoded_len();
             self.add_faulty(message, dead_letter::reason_of_fault(fault), account);
-            return Ok(());
+            return Ok(true);
         }
         let units_before = self.batch.units.len();
-        self.mapper.map(message, &mut self.batch, &mut self.outcomes);
+        if !self.mapper.map(message, &mut self.batch, &mut self.outcomes) {
+            return Ok(false);
+        }
+        self.bytes += message.encoded_len();
         if let Some(halt) = self.halting_outcome(message.seq) {
             self.batch.truncate_units(units_before);
             return Err(halt);
@@ -121,7 +136,28 @@ impl<R: RowEncoder> Gatherer<R> {
         }
         self.outcomes = outcomes;
         self.batch.offset.to = message.seq.next();
-        Ok(())
+        Ok(true)
+    }
+
+    /// Looks which tables a message that comes later will want. `false` if there are enough to be looked up together.
+    pub(super) fn scan(&mut self, message: &Message<'_>) -> bool {
+        self.mapper.scan(message)
+    }
+
+    pub(super) fn has_wants(&self) -> bool {
+        self.mapper.has_wants()
+    }
+
+    pub(super) fn take_wants(&mut self) -> Vec<Want> {
+        self.mapper.take_wants()
+    }
+
+    /// See [`Mapper::bind`]; the batch is emptied.
+    pub(super) fn bind(&mut self, bound: Vec<(Want, Result<Arc<TableSchema>, String>)>, from: Seq) {
+        self.clear(from);
+        for (want, live) in bound {
+            self.mapper.bind(&want, live);
+        }
     }
 
     /// Counts what became of a message under a rule, and keeps its dead letter. `unit` is the next one that was added.
@@ -133,9 +169,6 @@ impl<R: RowEncoder> Gatherer<R> {
         unit: &mut usize,
         account: &mut Account,
     ) {
-        if matches!(&outcome, Outcome::Refused(fault) if fault.rests_on_table()) {
-            self.batch.judge(self.mapper.table_of(rule));
-        }
         let tally = account.rule(rule);
         match outcome {
             Outcome::Written => {
@@ -175,16 +208,18 @@ impl<R: RowEncoder> Gatherer<R> {
         };
     }
 
-    /// Adds a message that was parked, which is taken out of the dead letters with this batch; how many units it gave. On
-    /// `Err` the batch is as it was before.
-    pub(super) fn add_parked(&mut self, letter: &ParkedLetter, account: &mut Account) -> Result<usize, Halt> {
-        let Some(rule) = self.rules.iter().position(|rule| *rule.name == *letter.rule) else { return Ok(0) };
+    /// Adds a message that was parked, which is taken out of the dead letters with this batch; how many units it gave, none
+    /// if a table has to be looked up first. Then, and on `Err`, the batch is as it was before.
+    pub(super) fn add_parked(&mut self, letter: &ParkedLetter, account: &mut Account) -> Result<Option<usize>, Halt> {
+        let Some(rule) = self.rules.iter().position(|rule| *rule.name == *letter.rule) else { return Ok(Some(0)) };
         let name = Arc::clone(&self.rules[rule].name);
         let units_before = self.batch.units.len();
         match letter.message() {
             Ok(message) => {
+                if !self.mapper.map_parked(rule, &message, &mut self.batch, &mut self.outcomes) {
+                    return Ok(None);
+                }
                 self.bytes += message.encoded_len();
-                self.mapper.map_parked(rule, &message, &mut self.batch, &mut self.outcomes);
                 if let Some(halt) = self.halting_outcome(message.seq) {
                     self.batch.truncate_units(units_before);
                     return Err(halt);
@@ -207,7 +242,7 @@ impl<R: RowEncoder> Gatherer<R> {
         }
         account.rule(rule).parked -= 1;
         self.batch.released.push(letter.id);
-        Ok(self.batch.units.len() - units_before)
+        Ok(Some(self.batch.units.len() - units_before))
     }
 
     /// Adds the record of messages that are gone.
@@ -231,7 +266,7 @@ impl<R: RowEncoder> Gatherer<R> {
             OnError::Halt => {
                 let error = refusal.message.clone();
                 let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
-                let table = Arc::clone(self.mapper.table_of(unit.rule));
+                let table = self.batch.tables_of(refusal.unit).next().cloned();
                 return Err(Halt { seq: unit.seq, rule: name, target, error, table });
             }
             OnError::Drop => {
@@ -298,7 +333,7 @@ impl<R: RowEncoder> Gatherer<R> {
     fn halting_outcome(&self, seq: Seq) -> Option<Halt> {
         self.outcomes.iter().find_map(|(rule, outcome)| match outcome {
             Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
-                let table = Arc::clone(self.mapper.table_of(*rule));
+                let table = self.mapper.table_of(*rule).cloned();
                 let rule = &self.rules[*rule];
                 let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
                 Some(Halt { seq, rule: name, target, error: fault.message.clone(), table })

@@ -16,6 +16,7 @@ mod position;
 mod prepare;
 mod refusals;
 mod replay;
+mod schemas;
 mod state;
 mod stop;
 mod swallowed;

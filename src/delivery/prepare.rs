@@ -8,7 +8,7 @@ use crate::config::{Columns, Rule};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
-use crate::sink::{Class, Sink};
+use crate::sink::{Class, Sink, SinkError};
 
 /// Compiles all rules of one database. Every fault of every rule is named in the hold's reason; those of tables that
 /// `is_parked` are returned instead, and the rules of these tables are left without one.
@@ -68,26 +68,14 @@ async fn look_up<S: Sink>(
 ) -> Result<HashMap<TableName, Arc<TableSchema>>, Stop> {
     let mut schemas = HashMap::new();
     let mut seen = HashSet::new();
-    let first_rules: Vec<&Arc<Rule>> = rules.iter().filter(|rule| seen.insert(&rule.table)).collect();
+    let fixed = rules.iter().filter(|rule| rule.routing.is_none());
+    let first_rules: Vec<&Arc<Rule>> = fixed.filter(|rule| seen.insert(&rule.table)).collect();
     let tables: Vec<&TableName> = first_rules.iter().map(|rule| &rule.table).collect();
-    let found = match sink.describe_all(&tables).await {
-        // Which of them it is shows when they are asked for one by one.
-        Err(error) if error.class == Class::Table => {
-            let mut found = Vec::new();
-            for table in &tables {
-                found.push(match sink.describe(table).await {
-                    Err(error) if error.class == Class::Table => Err(error),
-                    described => Ok(described?),
-                });
-            }
-            found
-        }
-        found => found?.into_iter().map(Ok).collect(),
-    };
+    let found = describe(sink, &tables).await?;
     for (rule, found) in first_rules.into_iter().zip(found) {
         let live = match found {
             Ok(Some(schema)) => Ok(schema),
-            Ok(None) => match make_table(sink, &rule.table, rules).await {
+            Ok(None) => match make_table(sink, &rule.table, &rules_of(rules, &rule.table)).await {
                 Ok(made) => made.map_err(|missing| {
                     let (name, position) = (&rule.name, &rule.position);
                     let instead = missing.instead.map_or(String::new(), |instead| format!("; {instead}"));
@@ -108,19 +96,44 @@ async fn look_up<S: Sink>(
     Ok(schemas)
 }
 
-/// A table that is not there and was not made.
-struct Missing {
-    /// What stands in its place or near it.
-    instead: Option<String>,
-    /// The SQL that would make it, where the rules tell.
-    mend: Option<String>,
+/// Each table as it is, if it is there; or why it cannot be described.
+pub(super) async fn describe<S: Sink>(
+    sink: &mut S,
+    tables: &[&TableName],
+) -> Result<Vec<Result<Option<TableSchema>, SinkError>>, Stop> {
+    match sink.describe_all(tables).await {
+        // Which of them it is shows when they are asked for one by one.
+        Err(error) if error.class == Class::Table => {
+            let mut found = Vec::new();
+            for table in tables {
+                found.push(match sink.describe(table).await {
+                    Err(error) if error.class == Class::Table => Err(error),
+                    described => Ok(described?),
+                });
+            }
+            Ok(found)
+        }
+        found => Ok(found?.into_iter().map(Ok).collect()),
+    }
 }
 
-/// The table that is missing, made if a rule asks for it.
-async fn make_table<S: Sink>(
+/// A table that is not there and was not made.
+pub(super) struct Missing {
+    /// What stands in its place or near it.
+    pub(super) instead: Option<String>,
+    /// The SQL that would make it, where the rules tell.
+    pub(super) mend: Option<String>,
+}
+
+fn rules_of<'r>(rules: &'r [Arc<Rule>], table: &TableName) -> Vec<&'r Rule> {
+    rules.iter().filter(|rule| rule.routing.is_none() && rule.table == *table).map(|rule| &**rule).collect()
+}
+
+/// The table that is missing, made if one of the rules that write to it asks for it.
+pub(super) async fn make_table<S: Sink>(
     sink: &mut S,
     table: &TableName,
-    rules: &[Arc<Rule>],
+    rules: &[&Rule],
 ) -> Result<Result<TableSchema, Missing>, Stop> {
     let instead = sink.instead_of(table).await?;
     let missing = |sql: Option<String>| {
@@ -131,8 +144,8 @@ async fn make_table<S: Sink>(
         };
         Ok(Err(Missing { instead: instead.clone(), mend }))
     };
-    let create = rules.iter().any(|rule| rule.create && rule.table == *table);
-    let Some((columns, untyped)) = declared_columns(table, rules, create) else { return missing(None) };
+    let create = rules.iter().any(|rule| rule.create);
+    let Some((columns, untyped)) = declared_columns(rules, create) else { return missing(None) };
     let columns: Vec<(&str, DeclaredType)> =
         columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
     let sql = sink.create_table_sql(table, &columns);
@@ -163,12 +176,12 @@ async fn make_table<S: Sink>(
 /// Columns with their types, and the names of those whose type only a person can tell.
 type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
 
-/// The columns that rules name for this table, each once, in order; `None` if there are none. A type that cannot be told
+/// The columns that rules name for their table, each once, in order; `None` if there are none. A type that cannot be told
 /// is given as text. With `creating`, only rules that say `create: true` count.
-fn declared_columns(table: &TableName, rules: &[Arc<Rule>], creating: bool) -> Option<Declared> {
+fn declared_columns(rules: &[&Rule], creating: bool) -> Option<Declared> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
     let mut untyped = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.table == *table && (rule.create || !creating)) {
+    for rule in rules.iter().filter(|rule| rule.create || !creating) {
         let Columns::Named(columns) = &rule.columns else { return None };
         for column in columns.iter() {
             if declared.iter().all(|(name, _)| *name != column.name) {

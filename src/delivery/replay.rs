@@ -60,7 +60,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let mut halted = None;
         for (at, letter) in letters.iter().enumerate() {
             match gatherer.add_parked(letter, &mut self.account) {
-                Ok(units) => sources.extend(std::iter::repeat_n(at, units)),
+                Ok(Some(units)) => sources.extend(std::iter::repeat_n(at, units)),
+                // First those before it, if there are any.
+                Ok(None) => break,
                 Err(halt) => {
                     halted = Some(halt);
                     break;
@@ -69,6 +71,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             if gatherer.is_full(usize::MAX, batch.max_bytes) {
                 break;
             }
+        }
+        if gatherer.batch.released.is_empty() && gatherer.has_wants() {
+            self.look_up_wanted(gatherer).await?;
+            return Ok(true);
         }
         if gatherer.batch.released.is_empty() {
             self.not_mended(index, &halted.as_ref().map(Defect::from).unwrap_or_default());

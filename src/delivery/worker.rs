@@ -253,6 +253,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 let begun = Instant::now();
                 self.commit(gatherer, until, begun).await?;
                 waiting_since = (self.watermark.borrow().next_seq > self.reader.position()).then_some(begun);
+            } else if gatherer.has_wants() {
+                self.look_up_wanted(gatherer).await?;
             } else if let Some(halt) = halted {
                 self.look_again_at(&halt).await?;
                 return Err(Stop::from(&halt));

@@ -26,7 +26,7 @@ use super::stages::{Level, Stages};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
-use crate::config::{self, Columns, Format, Retained, Rule};
+use crate::config::{self, Columns, Format, Rule};
 use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
@@ -376,7 +376,6 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
         let plan = Plan {
             omissible,
-            skips_retained: self.rule.retained == Retained::Skip,
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),

@@ -4,28 +4,50 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::compile;
-use super::outcome::{CompileFault, Outcome};
+use super::destination::{Destination, NoPlans, Plans, Want};
+use super::outcome::{CompileFault, Outcome, ValueFault};
 use super::plan::{Memory, PayloadForm, Plan, Reading};
 use super::route::{Match, Router};
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
 use crate::batch::{Batch, RowEncoder, Unit, Verb};
-use crate::config::Rule;
+use crate::config::{Retained, Rule};
 use crate::message::{Message, Properties, Property};
 use crate::schema::TableSchema;
 
 const NO_PLAN: usize = usize::MAX;
+/// Each message says by its table's name which plan is its.
+const BY_MESSAGE: usize = usize::MAX - 1;
+
+/// Tables that rules with a template have plans for at most, between two batches; those that were least recently used go.
+/// Weighed against memory: a plan takes some kilobytes where the rule's columns are `auto`.
+const BOUND_MAX: usize = 1_000;
+/// How many stay then.
+const BOUND_KEPT: usize = 750;
+/// Tables that are looked up together.
+const WANTS_MAX: usize = 1_000;
 
 /// All rules of one database, compiled against its live tables.
 ///
 /// `R` is the sink's row encoder: values go from the payload into the sink's wire form without a tree in between.
 pub struct Mapper<R: RowEncoder> {
     encoder: R,
-    /// The plan of each rule: an index into `plans`; [`NO_PLAN`] for one without a table.
+    bridge: Box<str>,
+    rules: Vec<Arc<Rule>>,
+    /// The plan of each rule: an index into `plans`; [`NO_PLAN`] for one without a table, [`BY_MESSAGE`] for one with many.
     plan_of_rule: Vec<usize>,
     /// By rule: whether its messages are put aside. Empty while none is.
     parked: Vec<bool>,
+    /// Those of rules with one table, then those of tables that messages named.
     plans: Vec<Plan>,
+    /// How many of the first kind.
+    fixed_plans: usize,
+    parts: Parts,
+    /// By rule; empty while no rule's table is a template.
+    destinations: Vec<Option<Destination>>,
+    wants: Vec<Want>,
+    row_plans: Plans,
+    batch_number: u64,
     /// By plan.
     targets: Targets,
     router: Router,
@@ -63,7 +85,17 @@ impl<R: RowEncoder> Mapper<R> {
         let mut plan_of_rule = Vec::with_capacity(rules.len());
         let mut plans = Vec::new();
         let mut targets = Targets::default();
-        for (rule, schema) in rules.iter().zip(schemas) {
+        let mut destinations = Vec::new();
+        for (index, (rule, schema)) in rules.iter().zip(schemas).enumerate() {
+            if let Some(routing) = &rule.routing {
+                plan_of_rule.push(BY_MESSAGE);
+                destinations.resize_with(rules.len(), || None);
+                match Destination::compile(bridge, rule, routing, &mut parts) {
+                    Ok(destination) => destinations[index] = Some(destination),
+                    Err(more) => faults.extend(more),
+                }
+                continue;
+            }
             let Some(schema) = schema else {
                 plan_of_rule.push(NO_PLAN);
                 continue;
@@ -93,7 +125,71 @@ impl<R: RowEncoder> Mapper<R> {
             true => plan_of_rule.iter().map(|plan| *plan == NO_PLAN).collect(),
             false => Vec::new(),
         };
-        Ok(Mapper { encoder, plan_of_rule, parked, plans, targets, router, subscriptions, memory: Memory::default() })
+        Ok(Mapper {
+            encoder,
+            bridge: bridge.into(),
+            rules: rules.to_vec(),
+            plan_of_rule,
+            parked,
+            fixed_plans: plans.len(),
+            plans,
+            parts,
+            destinations,
+            wants: Vec::new(),
+            row_plans: Plans::default(),
+            batch_number: 0,
+            targets,
+            router,
+            subscriptions,
+            memory: Memory::default(),
+        })
+    }
+
+    /// The tables that messages wanted since the last call; the batch ended before the first of them.
+    pub fn take_wants(&mut self) -> Vec<Want> {
+        std::mem::take(&mut self.wants)
+    }
+
+    pub fn has_wants(&self) -> bool {
+        !self.wants.is_empty()
+    }
+
+    /// What a want came to: the live table, or why there is none. No batch may hold rows of this mapper.
+    pub fn bind(&mut self, want: &Want, live: Result<Arc<TableSchema>, String>) {
+        let Some(Some(destination)) = self.destinations.get_mut(want.rule) else { return };
+        let rule = &self.rules[want.rule];
+        let plan = live.and_then(|schema| {
+            let compiled = compile(&self.bridge, rule, &schema, &self.encoder, &mut self.parts);
+            let (plan, columns) = compiled.map_err(|faults| {
+                let whys: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
+                format!("table {}: {}", schema.name, whys.join("; "))
+            })?;
+            self.targets.drop_parts();
+            self.targets.add_plan(&schema, columns, Verb::Insert);
+            self.plans.push(plan);
+            Ok(self.plans.len() - 1)
+        });
+        destination.bind(&want.text, plan, self.batch_number);
+    }
+
+    /// Forgets which tables were not there, so that the next message looks again.
+    pub fn forget_missing(&mut self) {
+        self.destinations.iter_mut().flatten().for_each(Destination::forget_bad);
+    }
+
+    /// Forgets the tables that were least recently used, if there are too many.
+    fn forget_unused(&mut self) {
+        let mut uses: Vec<(usize, u64)> = self.destinations.iter().flatten().flat_map(Destination::uses).collect();
+        uses.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
+        uses.truncate(BOUND_KEPT);
+        let mut kept: Vec<usize> = (0..self.fixed_plans).chain(uses.into_iter().map(|(plan, _)| plan)).collect();
+        kept[self.fixed_plans..].sort_unstable();
+        let number: HashMap<usize, usize> = kept.iter().enumerate().map(|(new, old)| (*old, new)).collect();
+        self.destinations.iter_mut().flatten().for_each(|destination| destination.renumber(&number));
+        let mut old: Vec<Option<Plan>> = std::mem::take(&mut self.plans).into_iter().map(Some).collect();
+        self.plans = kept.iter().filter_map(|plan| old[*plan].take()).collect();
+        self.targets = self.targets.of_plans(&kept);
+        self.parts.forget_unused();
     }
 
     #[cfg(test)]
@@ -109,13 +205,19 @@ impl<R: RowEncoder> Mapper<R> {
     }
 
     #[cfg(test)]
+    pub(super) fn bound_count(&self) -> usize {
+        self.plans.len() - self.fixed_plans
+    }
+
+    #[cfg(test)]
     pub(super) fn columns_of_targets(&self) -> Vec<Vec<usize>> {
         self.targets.columns()
     }
 
-    /// The live table that a rule was compiled against.
-    pub fn table_of(&self, rule: usize) -> &Arc<TableSchema> {
-        self.targets.table(self.plan_of_rule[rule])
+    /// The live table that a rule was compiled against; none for a rule whose messages name theirs.
+    pub fn table_of(&self, rule: usize) -> Option<&Arc<TableSchema>> {
+        self.plans.get(self.plan_of_rule[rule])?;
+        Some(self.targets.table(self.plan_of_rule[rule]))
     }
 
     /// The live tables, each once for every list of columns.
@@ -138,6 +240,11 @@ impl<R: RowEncoder> Mapper<R> {
     /// To be called with the cleared batch before the next one is filled. Makes room if the last one was crowded.
     pub fn begin_batch(&mut self, batch: &Batch) {
         self.targets.forget(batch);
+        self.batch_number += 1;
+        if self.plans.len() - self.fixed_plans > BOUND_MAX {
+            assert!(batch.units.is_empty(), "no row lies in a target that goes");
+            self.forget_unused();
+        }
     }
 
     /// The rules that take a message by its topic, for one that can only become a dead letter.
@@ -148,11 +255,37 @@ impl<R: RowEncoder> Mapper<R> {
     }
 
     /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, to which no other mapper
-    /// has added. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took it. A refused
+    /// has added, and the tables that a refusal rests on to those it was judged by. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took it. A refused
     /// message leaves the batch as it was.
-    pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) {
+    ///
+    /// `false` if a table has to be looked up first ([`Mapper::take_wants`]): then the batch is as it was, and nothing else
+    /// counts.
+    pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) -> bool {
         self.subscriptions.read(message.properties);
-        self.map_under(None, message, batch, outcomes);
+        self.map_under(None, message, batch, outcomes)
+    }
+
+    /// Looks which tables a message will want, so that they can be looked up together with others. `false` if there are
+    /// enough.
+    pub fn scan(&mut self, message: &Message<'_>) -> bool {
+        if message.fault.is_some() {
+            return true;
+        }
+        self.subscriptions.read(message.properties);
+        let Mapper { router, subscriptions, destinations, memory, row_plans, wants, batch_number, .. } = self;
+        for matched in router.route(message.topic) {
+            let Some(Some(destination)) = destinations.get_mut(matched.rule) else { continue };
+            if !subscriptions.take(matched) {
+                continue;
+            }
+            let found = destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans);
+            if let Err(NoPlans::Wanted(want)) = found
+                && !wants.contains(&want)
+            {
+                wants.push(want);
+            }
+        }
+        wants.len() < WANTS_MAX
     }
 
     /// Maps a message that was parked, under the rule that it was parked for. `outcomes` stays empty if the rule's pattern
@@ -163,10 +296,10 @@ impl<R: RowEncoder> Mapper<R> {
         message: &Message<'_>,
         batch: &mut Batch,
         outcomes: &mut Vec<(usize, Outcome)>,
-    ) {
+    ) -> bool {
         // Which subscription brought it was settled when it was parked.
         self.subscriptions.present.clear();
-        self.map_under(Some(rule), message, batch, outcomes);
+        self.map_under(Some(rule), message, batch, outcomes)
     }
 
     #[inline]
@@ -176,12 +309,13 @@ impl<R: RowEncoder> Mapper<R> {
         message: &Message<'_>,
         batch: &mut Batch,
         outcomes: &mut Vec<(usize, Outcome)>,
-    ) {
+    ) -> bool {
         outcomes.clear();
         // Its topic or payload is not what the broker sent; only a dead letter can come of it.
         if message.fault.is_some() {
-            return;
+            return true;
         }
+        let units_before = batch.units.len();
         for matched in self.router.route(message.topic) {
             if !self.subscriptions.take(matched) || only.is_some_and(|only| only != matched.rule) {
                 continue;
@@ -190,38 +324,37 @@ impl<R: RowEncoder> Mapper<R> {
                 outcomes.push((matched.rule, Outcome::Parked));
                 continue;
             }
-            let plan_index = self.plan_of_rule[matched.rule];
-            let plan = &self.plans[plan_index];
-            if plan.skips_retained && message.retain {
+            if message.retain && self.rules[matched.rule].retained == Retained::Skip {
                 outcomes.push((matched.rule, Outcome::Filtered));
                 continue;
             }
             let first_run = batch.runs.len();
-            let mut write = |targets: &mut Targets, reading: &mut Reading<'_>| {
-                let portion = batch.open(targets.of(plan_index, reading.left_out()));
-                let rows = &mut batch.portions[portion];
-                let start = rows.bytes.len();
-                let encoded = reading.encode(&self.encoder, &mut rows.bytes);
-                match &encoded {
-                    Ok(()) => batch.add_row(portion, first_run, matched.rule),
-                    Err(_) => rows.bytes.truncate(start),
-                }
-                encoded
+            let mut writing = Writing {
+                encoder: &self.encoder,
+                plans: &self.plans,
+                targets: &mut self.targets,
+                memory: &mut self.memory,
+                message,
+                matched,
+                batch,
+                first_run,
             };
-            let written = match &plan.payload {
-                PayloadForm::Staged(stages) => {
-                    let targets = &mut self.targets;
-                    plan.read_rows(stages, message, matched, &mut self.memory, &mut |row| write(targets, row))
-                }
-                _ => {
-                    // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it
-                    // wait.
-                    let mut read = plan.read(message, matched, &mut self.memory);
-                    match &mut read {
-                        Ok(reading) => write(&mut self.targets, reading),
-                        Err(fault) => Err(fault.clone()),
+            let written = match self.plan_of_rule[matched.rule] {
+                BY_MESSAGE => {
+                    let destination = self.destinations[matched.rule].as_mut().expect("it is compiled");
+                    match writing.by_message(destination, self.batch_number, &mut self.row_plans) {
+                        Ok(()) => Ok(()),
+                        Err(NoPlans::Refused(fault)) => Err(fault),
+                        Err(NoPlans::Wanted(want)) => {
+                            self.wants.push(want);
+                            batch.truncate_units(units_before);
+                            batch.truncate_runs(first_run.min(batch.runs.len()));
+                            outcomes.clear();
+                            return false;
+                        }
                     }
                 }
+                plan => writing.rows(plan, None),
             };
             let outcome = match written {
                 Ok(()) if batch.runs.len() == first_run => Outcome::Filtered,
@@ -232,11 +365,90 @@ impl<R: RowEncoder> Mapper<R> {
                 }
                 Err(fault) => {
                     batch.truncate_runs(first_run);
+                    if fault.rests_on_table() {
+                        match self.plan_of_rule[matched.rule] {
+                            BY_MESSAGE => Destination::distinct(&self.row_plans)
+                                .into_iter()
+                                .for_each(|plan| batch.judge(self.targets.table(plan))),
+                            plan => batch.judge(self.targets.table(plan)),
+                        }
+                    }
                     Outcome::Refused(fault)
                 }
             };
             outcomes.push((matched.rule, outcome));
         }
+        true
+    }
+}
+
+/// The rows of one message under one rule, on their way into a batch.
+struct Writing<'w, 'm, R> {
+    encoder: &'w R,
+    plans: &'w [Plan],
+    targets: &'w mut Targets,
+    memory: &'w mut Memory,
+    message: &'w Message<'m>,
+    matched: &'w Match,
+    batch: &'w mut Batch,
+    /// Where the unit's runs begin.
+    first_run: usize,
+}
+
+impl<R: RowEncoder> Writing<'_, '_, R> {
+    /// Adds the rows of a plan; of `only`, which names a plan for each row, those that are its.
+    #[inline(always)]
+    fn rows(&mut self, plan: usize, only: Option<&[usize]>) -> Result<(), ValueFault> {
+        let Writing { encoder, plans, targets, memory, message, matched, batch, first_run } = self;
+        let mut number = 0;
+        let mut write = |reading: &mut Reading<'_>| {
+            let is_its = only.is_none_or(|only| only.get(number) == Some(&plan));
+            number += 1;
+            if !is_its {
+                return Ok(());
+            }
+            let portion = batch.open(targets.of(plan, reading.left_out()));
+            let rows = &mut batch.portions[portion];
+            let start = rows.bytes.len();
+            let encoded = reading.encode(*encoder, &mut rows.bytes);
+            match &encoded {
+                Ok(()) => batch.add_row(portion, *first_run, matched.rule),
+                Err(_) => rows.bytes.truncate(start),
+            }
+            encoded
+        };
+        match &plans[plan].payload {
+            PayloadForm::Staged(stages) => plans[plan].read_rows(stages, message, matched, memory, &mut write),
+            _ => {
+                // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it wait.
+                let mut read = plans[plan].read(message, matched, memory);
+                match &mut read {
+                    Ok(reading) => write(reading),
+                    Err(fault) => Err(fault.clone()),
+                }
+            }
+        }
+    }
+
+    /// Adds the rows of the plans that the message asks for, table by table where each row names its own.
+    fn by_message(
+        &mut self,
+        destination: &mut Destination,
+        batch_number: u64,
+        plans: &mut Plans,
+    ) -> Result<(), NoPlans> {
+        destination.plans(self.matched.rule, self.message, self.matched, self.memory, batch_number, plans)?;
+        if plans.is_one {
+            return Ok(self.rows(plans.of_rows[0], None)?);
+        }
+        let mut done: Vec<usize> = Vec::new();
+        for plan in &plans.of_rows {
+            if !done.contains(plan) {
+                done.push(*plan);
+                self.rows(*plan, Some(&plans.of_rows))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@
 mod coerce;
 mod compile;
 mod decimal;
+mod destination;
 mod double;
 mod float;
 mod interval;
@@ -34,6 +35,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use destination::Want;
 pub use map::Mapper;
 pub use outcome::{CompileFault, Outcome, ValueFault};
 pub use route::Router;

@@ -24,7 +24,6 @@ use crate::schema::{Cell, ColumnType};
 /// and what other plans have too is theirs together.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) skips_retained: bool,
     pub(super) on_error: OnError,
     pub(super) payload: PayloadForm,
     pub(super) auto: bool,

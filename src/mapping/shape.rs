@@ -109,14 +109,29 @@ impl Targets {
         self.is_crowded
     }
 
+    /// Forgets all but the full shapes. No batch may hold rows of others.
+    pub(super) fn drop_parts(&mut self) {
+        self.all.truncate(self.full_count);
+        self.known.retain(|_, target| *target < self.full_count);
+        self.plans.iter_mut().for_each(|shapes| shapes.others.clear());
+        self.is_crowded = false;
+    }
+
+    /// Those of these plans only, in this order.
+    pub(super) fn of_plans(&self, plans: &[usize]) -> Targets {
+        let mut targets = Targets::default();
+        for plan in plans {
+            let full = &self.all[self.plans[*plan].full];
+            targets.add_plan(&full.table, Arc::clone(&full.columns), full.verb.clone());
+        }
+        targets
+    }
+
     /// If crowded, forgets all but the full shapes. `batch` must be without rows, and the only one.
     pub(super) fn forget(&mut self, batch: &Batch) {
         if self.is_crowded {
             assert!(batch.units.is_empty(), "no row lies in a target that goes");
-            self.all.truncate(self.full_count);
-            self.known.retain(|_, target| *target < self.full_count);
-            self.plans.iter_mut().for_each(|shapes| shapes.others.clear());
-            self.is_crowded = false;
+            self.drop_parts();
         }
     }
 

@@ -26,6 +26,12 @@ impl Parts {
         once(&mut self.columns, column)
     }
 
+    /// Forgets what no plan has any more.
+    pub(super) fn forget_unused(&mut self) {
+        self.columns.retain(|column| Arc::strong_count(column) > 1);
+        self.trees.retain(|tree| Arc::strong_count(tree) > 1);
+    }
+
     pub(super) fn tree(&mut self, tree: PathTree) -> Arc<PathTree> {
         once(&mut self.trees, tree)
     }

@@ -6,6 +6,7 @@
 mod adjust;
 mod declared_type;
 mod exact;
+mod routing;
 mod source;
 mod table_name;
 mod template;
@@ -15,7 +16,9 @@ mod topic;
 pub use adjust::{Adjustments, Decode, ValueMap};
 pub use declared_type::DeclaredType;
 pub use exact::Exact;
+pub use routing::{Forbidden, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
+pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
 pub use table_name::{TableName, quote};
 pub use template::{Piece, Template};
 pub use time::{TimeFormat, TimeFormatError};

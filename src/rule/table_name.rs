@@ -19,7 +19,19 @@ impl fmt::Display for TableName {
     }
 }
 
+/// Postgres cuts longer names off, silently; SQLite takes any, but a configuration should move between the two.
+pub(crate) const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// The tables that Rowbridge keeps for itself.
+const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
+
 impl TableName {
+    /// Whether it is a table of Rowbridge's own, or of SQLite's.
+    pub fn is_reserved(&self, is_sqlite: bool) -> bool {
+        let lower = self.name.to_ascii_lowercase();
+        OWN_TABLES.contains(&lower.as_str()) || (is_sqlite && lower.starts_with("sqlite_"))
+    }
+
     /// Quoted for SQL, for both engines.
     pub fn quoted(&self) -> String {
         match &self.schema {

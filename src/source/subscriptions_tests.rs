@@ -14,6 +14,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         format: Format::Json,
         columns: Columns::Auto,
         create: false,
+        routing: None,
         for_each: Vec::new(),
         rows_max: 100_000,
         retained: Retained::Store,

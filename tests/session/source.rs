@@ -169,6 +169,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             format: Format::Json,
             columns: Columns::Auto,
             create: false,
+            routing: None,
             for_each: Vec::new(),
             rows_max: 100_000,
             retained: Retained::Store,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::rule::{IDENTIFIER_BYTES_MAX, ON_ERROR};
+use super::rule::ON_ERROR;
 use super::table::Table;
 use super::value::Value;
 use crate::config::Column;
 use crate::config::report::nearest;
-use crate::rule::{ColumnSource, DeclaredType, Source, Template, TimeFormat};
+use crate::rule::{ColumnSource, DeclaredType, IDENTIFIER_BYTES_MAX, Source, Template, TimeFormat};
 
 const FORMS: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, \
                      response_topic, correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, \

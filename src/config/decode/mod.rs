@@ -5,6 +5,7 @@ mod alike;
 mod column;
 mod content;
 mod database;
+mod destination;
 mod for_each;
 mod http;
 mod journal;

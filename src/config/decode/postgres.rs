@@ -337,7 +337,7 @@ fn tls(table: Table<'_>, reader: &Reader<'_, '_>, mode: SslMode) -> SinkTls {
 fn schema(table: &Table<'_>) -> String {
     let Some(value) = table.get("schema") else { return SCHEMA.to_owned() };
     let Some(text) = value.text() else { return SCHEMA.to_owned() };
-    if text.is_empty() || text.len() > super::rule::IDENTIFIER_BYTES_MAX || text.contains(['\0', '"', '.']) {
+    if text.is_empty() || text.len() > crate::rule::IDENTIFIER_BYTES_MAX || text.contains(['\0', '"', '.']) {
         value.refuse(format!("found {}", value.shown()), "the name of a schema, without quotes");
     }
     text

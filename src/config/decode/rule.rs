@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::alike::Alike;
 use super::column;
+use super::destination;
 use super::for_each;
 use super::table::Table;
 use super::value::Value;
@@ -13,15 +14,11 @@ use crate::config::{Column, Columns, Database, DatabaseUrl, Format, OnError, Ret
 use crate::message::Qos;
 use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TopicPattern};
 
-/// Postgres cuts longer names off, silently; SQLite takes any, but a configuration should move between the two.
-pub(super) const IDENTIFIER_BYTES_MAX: usize = 63;
 /// A rule's name appears in metrics and messages.
 const NAME_BYTES_MAX: usize = 100;
 /// Rows of one message, by default and at most: they are mapped and written together.
 const ROWS_MAX: u64 = 100_000;
 const ROWS_MOST: u64 = 10_000_000;
-/// The tables that Rowbridge keeps for itself.
-const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
 
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
@@ -109,11 +106,15 @@ fn decode_one(
     );
     let database = database(table, databases);
     let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
-    let target = table_name(table, sink);
+    let destination = destination::decode(table, sink, topics.as_deref());
     let format = format(table);
     let for_each = for_each::decode(table.get("for_each"), &format);
     let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
     let create = table.flag("create", false);
+    let (target, routing) = match destination {
+        Some((target, routing)) => (Some(target), routing),
+        None => (None, None),
+    };
     let columns = columns(table, topics.as_deref(), &format, for_each.len(), create, sink, alike);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
@@ -124,6 +125,7 @@ fn decode_one(
         qos,
         database: database?,
         table: target?,
+        routing,
         format,
         for_each,
         rows_max: usize::try_from(rows_max).unwrap_or(usize::MAX),
@@ -188,43 +190,6 @@ fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
     found
 }
 
-/// `table` or `schema.table`.
-fn table_name(table: &Table<'_>, sink: Option<&DatabaseUrl>) -> Option<TableName> {
-    const FORMS: &str = "TABLE or SCHEMA.TABLE, each at most 63 bytes, without quotes";
-    let Some(value) = table.get("table") else {
-        table.miss("table", FORMS);
-        return None;
-    };
-    let text = value.text()?;
-    if text.contains('{') {
-        value.refuse_unsupported("a template for the table", FORMS);
-        return None;
-    }
-    let (schema, name) = match text.split_once('.') {
-        Some((schema, name)) => (Some(schema), name),
-        None => (None, text.as_str()),
-    };
-    let is_identifier = |part: &str| {
-        !part.is_empty()
-            && part.len() <= IDENTIFIER_BYTES_MAX
-            && part.trim() == part
-            && !part.contains(['\0', '"', '`', '.'])
-    };
-    if !is_identifier(name) || !schema.is_none_or(is_identifier) {
-        value.refuse(format!("found {}", value.shown()), FORMS);
-        return None;
-    }
-    let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
-    if is_sqlite && schema.is_some_and(|schema| schema != "main") {
-        value.refuse(format!("found {}; SQLite has no schema but `main`", value.shown()), "TABLE");
-    }
-    let lower = name.to_ascii_lowercase();
-    if OWN_TABLES.contains(&lower.as_str()) || (is_sqlite && lower.starts_with("sqlite_")) {
-        value.refuse(format!("found {}, which is not yours to write", value.shown()), "a table of your own");
-    }
-    Some(TableName { schema: schema.map(str::to_owned), name: name.to_owned() })
-}
-
 fn format(table: &Table<'_>) -> Format {
     const LATER: [&str; 8] = ["ndjson", "csv", "hex", "base64", "msgpack", "cbor", "influx", "auto"];
     match later(table, "format", "json", &["json", "text", "bytes"].map(|word| (word, word)), &LATER) {
@@ -253,7 +218,7 @@ fn later<T: Copy>(table: &Table<'_>, key: &'static str, default: T, supported: &
 
 /// Keys that are accepted with their default and otherwise refused: silence would drop what they ask for.
 fn unsupported(table: &Table<'_>) {
-    for key in ["where", "transform", "statement", "tables"] {
+    for key in ["where", "transform", "statement"] {
         if let Some(value) = table.get_later(key) {
             value.refuse_unsupported(&format!("`{key}`"), "null, or leave it out");
         }

@@ -295,7 +295,17 @@ const RULE: Section = Section {
             Scalar(Text::pattern(patterns::DATABASE_OF_RULE).numbers()),
             "One of databases. May be left out when there is one.",
         ),
-        Key::new("table", Scalar(Text::pattern(patterns::TABLE).numbers()), "The table, or SCHEMA.TABLE, without quotes.").required(),
+        Key::new("table", Scalar(Text::pattern(patterns::TABLE).numbers()), "The table, or SCHEMA.TABLE, without quotes; or a template that messages fill, such as {topic.site}_telemetry.").required(),
+        Key::new(
+            "tables",
+            List { item: &Scalar(Text::NOT_EMPTY.examples(&["*_telemetry", "abc.*"])), items_min: 1, single: true },
+            "Which tables messages may name, where `table` is a template; * stands for anything.",
+        ),
+        Key::new(
+            "table_aliases",
+            Named { name: Text::NOT_EMPTY, value: &Scalar(Text::pattern(patterns::FIXED_TABLE)), entries_min: 0 },
+            "What a template gives → the table that is meant.",
+        ),
         Key::new("format", Choice(&["json", "text", "bytes"]), "What a payload is.").default("json"),
         Key::new(
             "columns",
@@ -333,7 +343,6 @@ const RULE: Section = Section {
         Key::new("where", Only(&[]), LATER),
         Key::new("transform", Only(&[]), LATER),
         Key::new("statement", Only(&[]), LATER),
-        Key::new("tables", Only(&[]), LATER),
         Key::new("compression", Only(&["none"]), LATER),
         Key::new("mode", Only(&["insert"]), LATER),
         Key::new("unmapped", Only(&["ignore"]), LATER),

@@ -80,12 +80,21 @@ pub(super) const TOPIC: &str = concat!(
     r"\}|[^/+#{}\u0000]*)$"
 );
 
+macro_rules! table {
+    () => {
+        concat!(
+            "([^\\s\".`{\\u0000](?:[^\".`{\\u0000]{0,61}[^\\s\".`{\\u0000])?\\.)?",
+            "(?![Rr][Oo][Ww][Bb][Rr][Ii][Dd][Gg][Ee]_([Oo][Ff][Ff][Ss][Ee][Tt][Ss]|[Dd][Ee][Aa][Dd]_[Ll][Ee][Tt][Tt][Ee][Rr][Ss])$)",
+            "[^\\s\".`{\\u0000](?:[^\".`{\\u0000]{0,61}[^\\s\".`{\\u0000])?"
+        )
+    };
+}
+
 /// `TABLE` or `SCHEMA.TABLE`; none of Rowbridge's own.
-pub(super) const TABLE: &str = concat!(
-    "^([^\\s\".`{\\u0000](?:[^\".`{\\u0000]{0,61}[^\\s\".`{\\u0000])?\\.)?",
-    "(?![Rr][Oo][Ww][Bb][Rr][Ii][Dd][Gg][Ee]_([Oo][Ff][Ff][Ss][Ee][Tt][Ss]|[Dd][Ee][Aa][Dd]_[Ll][Ee][Tt][Tt][Ee][Rr][Ss])$)",
-    "[^\\s\".`{\\u0000](?:[^\".`{\\u0000]{0,61}[^\\s\".`{\\u0000])?$"
-);
+pub(super) const FIXED_TABLE: &str = concat!("^", table!(), "$");
+
+/// The same, or a template.
+pub(super) const TABLE: &str = concat!(r"^(.*\{.+\}.*|", table!(), ")$");
 
 macro_rules! step {
     () => {

@@ -190,9 +190,22 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "topic: a, table: rowbridge_offsets, columns: {x: qos}",
             "2:27 rules[0].table: found `rowbridge_offsets`, which is not yours to write".to_owned(),
         ),
+        ("topic: a, table: '{qos}', columns: {x: qos}", "2:9 rules[0].tables: is missing".to_owned()),
         (
-            "topic: a, table: '{topic.x}', columns: {x: qos}",
-            "2:27 rules[0].table: a template for the table is not supported yet".to_owned(),
+            "topic: a, table: '{topic.x}', tables: t, columns: {x: qos}",
+            "2:27 rules[0].table: the topic `a` has no capture {x}".to_owned(),
+        ),
+        (
+            "topic: a, table: t, tables: [t], columns: {x: qos}",
+            "2:38 rules[0].tables: `tables` is for a table that messages name, and this one is fixed".to_owned(),
+        ),
+        (
+            "topic: a, table: t, for_each: item.x, columns: {x: qos}",
+            "2:40 rules[0].for_each: found `item.x`, where `payload` or a part of it is expected".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: index}",
+            "2:43 rules[0].columns.x: takes an element, and the rule has no `for_each`".to_owned(),
         ),
         (
             "topic: a, table: t, database: '{topic.x}', columns: {x: qos}",

@@ -2,6 +2,7 @@
 
 mod compile;
 mod map;
+mod named;
 mod several;
 mod shape;
 mod sharing;
@@ -102,6 +103,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         format: Format::Json,
         columns: Columns::named(columns),
         create: false,
+        routing: None,
         for_each: Vec::new(),
         rows_max: 100_000,
         retained: Retained::Store,

@@ -11,7 +11,7 @@ mod tables;
 
 use std::sync::Arc;
 
-pub use self::tables::{Tables, TablesFrom};
+pub use self::tables::Tables;
 use crate::config::{Config, DatabaseUrl, Unmatched};
 use crate::message::Message;
 use crate::schema::ColumnType;

@@ -10,10 +10,11 @@ use super::{Fate, Row, RowError, RuleView, ShownValue, Taken, Verdict};
 use crate::batch::{Batch, OffsetMove, Target, Verb};
 use crate::config::{Columns, Config, DatabaseUrl, OnError, Rule};
 use crate::journal_id::JournalId;
-use crate::mapping::{Mapper, Outcome};
+use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
 use crate::rule::{ColumnSource, Source, TableName, quote};
-use crate::sink::{Held, Preview};
+use crate::schema::TableSchema;
+use crate::sink::{Held, Preview, SqliteEncoder};
 
 /// The dead letter's reason of a message whose table takes no rows.
 const BAD_TABLE: &str = "table";
@@ -29,13 +30,10 @@ pub(super) fn map<R: Preview>(
 ) -> Vec<(usize, RuleView)> {
     let of_database = config.rules.iter().enumerate().filter(|(_, rule)| rule.database == index);
     let (numbers, rules): (Vec<usize>, Vec<Arc<Rule>>) = of_database.map(|(at, rule)| (at, Arc::clone(rule))).unzip();
-    let schema = match &config.databases[index].url {
-        DatabaseUrl::Sqlite(_) => None,
-        DatabaseUrl::Postgres(url) => Some(url.schema.as_str()),
-    };
+    let schema = schema_of(&config.databases[index].url);
     let mut faults: HashMap<TableName, String> = HashMap::new();
     let mut targets: HashMap<TableName, Goal> = HashMap::new();
-    for rule in &rules {
+    for rule in rules.iter().filter(|rule| rule.routing.is_none()) {
         if !targets.contains_key(&rule.table) && !faults.contains_key(&rule.table) {
             match tables.target::<R::Dialect>(&rule.table, schema, &rules, message.payload) {
                 Ok(target) => drop(targets.insert(rule.table.clone(), target)),
@@ -44,9 +42,29 @@ pub(super) fn map<R: Preview>(
         }
     }
     let mapper = compile(config, &rules, &mut targets, &mut faults, encoder);
-    let mapping = Mapping { config, index, rules: &rules, targets: &targets, faults: &faults };
+    let mapping = Mapping { config, index, rules: &rules, tables, targets: &targets, faults: &faults };
     let views = mapping.views(mapper, message);
     numbers.into_iter().zip(views).collect()
+}
+
+/// The tables that a message names in the database at `index`.
+pub(super) fn named(config: &Config, index: usize, message: &Message<'_>) -> Vec<TableName> {
+    let of_database = |rule: &&Arc<Rule>| rule.database == index && rule.routing.is_some();
+    let rules: Vec<Arc<Rule>> = config.rules.iter().filter(of_database).cloned().collect();
+    let none = vec![None; rules.len()];
+    let Ok(mut mapper) = Mapper::compile_some(&config.bridge, &rules, &none, &HashMap::new(), SqliteEncoder) else {
+        return Vec::new();
+    };
+    mapper.scan(message);
+    mapper.take_wants().into_iter().map(|want| want.table).collect()
+}
+
+/// The schema of tables that are named without one.
+fn schema_of(url: &DatabaseUrl) -> Option<&str> {
+    match url {
+        DatabaseUrl::Sqlite(_) => None,
+        DatabaseUrl::Postgres(url) => Some(url.schema.as_str()),
+    }
 }
 
 /// The rules of one database, with what was found of their tables.
@@ -55,6 +73,7 @@ struct Mapping<'c> {
     /// The database's.
     index: usize,
     rules: &'c [Arc<Rule>],
+    tables: &'c Tables,
     targets: &'c HashMap<TableName, Goal>,
     faults: &'c HashMap<TableName, String>,
 }
@@ -63,7 +82,11 @@ impl Mapping<'_> {
     fn views<R: Preview>(&self, mut mapper: Mapper<Shown<R>>, message: &Message<'_>) -> Vec<RuleView> {
         let mut batch = empty_batch();
         let mut outcomes = Vec::new();
-        mapper.map(message, &mut batch, &mut outcomes);
+        while !mapper.map(message, &mut batch, &mut outcomes) {
+            for want in mapper.take_wants() {
+                mapper.bind(&want, self.wanted::<R>(&want, message.payload));
+            }
+        }
         let mut units = 0..batch.units.len();
         let mut fates: HashMap<usize, Taken> = HashMap::new();
         for (rule, outcome) in outcomes {
@@ -101,6 +124,14 @@ impl Mapping<'_> {
             },
         };
         self.rules.iter().enumerate().map(view).collect()
+    }
+
+    /// The table that a message names.
+    fn wanted<R: Preview>(&self, want: &Want, payload: &[u8]) -> Result<Arc<TableSchema>, String> {
+        let rule = Rule { table: want.table.clone(), routing: None, ..Rule::clone(&self.rules[want.rule]) };
+        let schema = schema_of(&self.config.databases[self.index].url);
+        let goal = self.tables.target::<R::Dialect>(&want.table, schema, &[Arc::new(rule)], payload);
+        goal.map(|goal| goal.schema)
     }
 
     fn taken(&self, rule: usize, message: &Message<'_>, fate: Fate, error: Option<RowError>) -> Taken {
@@ -149,7 +180,7 @@ impl Mapping<'_> {
         let left_out = left_out.map(|index| &target.table.columns[index]).filter(|column| column.has_default);
         Ok(Row {
             database: Arc::clone(&self.config.databases[self.index].name),
-            table: rule.table.to_string(),
+            table: if rule.routing.is_some() { target.table.name.to_string() } else { rule.table.to_string() },
             sql: insert_sql(target, &values),
             left_out: left_out.map(|column| column.name.clone()).collect(),
             values,

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::plans;
 use crate::config::{Columns, Config, DatabaseUrl, Rule};
+use crate::message::Message;
 use crate::rule::TableName;
 use crate::schema::{Column, ColumnType, Dialect, TableSchema};
 use crate::sink::{PostgresSink, Sink, SinkError};
@@ -20,15 +22,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// What an unknown type is called.
 const AS_IT_IS: &str = "type assumed";
-
-/// Where tables come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TablesFrom {
-    /// The database is asked. If it cannot be reached, tables are assumed.
-    Database,
-    /// Nothing is connected to.
-    Rules,
-}
 
 /// The tables of one database.
 pub struct Tables {
@@ -50,23 +43,26 @@ pub(super) struct Goal {
 }
 
 impl Tables {
-    /// All databases of a configuration, in its order.
-    pub async fn of(config: &Config, from: TablesFrom) -> Vec<Tables> {
+    /// All databases of a configuration, in its order, with the tables of their rules and those that `message` names. Those of
+    /// a database that cannot be reached are assumed.
+    pub async fn live(config: &Config, message: &Message<'_>) -> Vec<Tables> {
         let mut all = Vec::new();
         for index in 0..config.databases.len() {
-            all.push(match from {
-                TablesFrom::Rules => Tables { live: None, unreachable: None },
-                TablesFrom::Database => match timeout(ANSWER, ask(config, index)).await {
-                    Ok(Ok(live)) => Tables { live: Some(live), unreachable: None },
-                    Ok(Err(why)) => Tables { live: None, unreachable: Some(why) },
-                    Err(_) => {
-                        let why = format!("no answer within {} s", ANSWER.as_secs());
-                        Tables { live: None, unreachable: Some(why) }
-                    }
-                },
+            all.push(match timeout(ANSWER, ask(config, index, message)).await {
+                Ok(Ok(live)) => Tables { live: Some(live), unreachable: None },
+                Ok(Err(why)) => Tables { live: None, unreachable: Some(why) },
+                Err(_) => {
+                    let why = format!("no answer within {} s", ANSWER.as_secs());
+                    Tables { live: None, unreachable: Some(why) }
+                }
             });
         }
         all
+    }
+
+    /// The same without connecting to anything: all are assumed.
+    pub fn assumed(config: &Config) -> Vec<Tables> {
+        config.databases.iter().map(|_| Tables { live: None, unreachable: None }).collect()
     }
 
     pub fn are_live(&self) -> bool {
@@ -168,10 +164,10 @@ fn fields(payload: &[u8]) -> Vec<String> {
 }
 
 /// Reads the live tables of a database.
-async fn ask(config: &Config, index: usize) -> Result<HashMap<TableName, Found>, String> {
+async fn ask(config: &Config, index: usize, message: &Message<'_>) -> Result<HashMap<TableName, Found>, String> {
     let database = &config.databases[index];
-    let mut tables: Vec<TableName> = Vec::new();
-    for rule in config.rules.iter().filter(|rule| rule.database == index) {
+    let mut tables = plans::named(config, index, message);
+    for rule in config.rules.iter().filter(|rule| rule.database == index && rule.routing.is_none()) {
         if !tables.contains(&rule.table) {
             tables.push(rule.table.clone());
         }

@@ -1,0 +1,64 @@
+//! Tables that messages name: looked up, and made where the rule asks for it, between two batches.
+//!
+//! Only this database's thread waits, one round trip for all that the next messages want.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::gather::Gatherer;
+use super::prepare::{self, Missing};
+use super::stop::{Stop, in_one_line};
+use super::worker::Worker;
+use crate::journal::Fs;
+use crate::mapping::Want;
+use crate::rule::TableName;
+use crate::schema::TableSchema;
+use crate::sink::Sink;
+
+impl<S: Sink, F: Fs> Worker<S, F> {
+    /// Looks up what messages want. What is not there, and is not to be made, is known as missing for a moment.
+    pub(super) async fn look_up_wanted(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
+        let wants = gatherer.take_wants();
+        let mut places: HashMap<&TableName, usize> = HashMap::new();
+        let mut tables: Vec<&TableName> = Vec::new();
+        for want in &wants {
+            places.entry(&want.table).or_insert_with(|| {
+                tables.push(&want.table);
+                tables.len() - 1
+            });
+        }
+        let found = prepare::describe(&mut self.setup.sink, &tables).await?;
+        let mut live: Vec<Result<Option<Arc<TableSchema>>, String>> = found
+            .into_iter()
+            .map(|found| match found {
+                Ok(schema) => Ok(schema.map(Arc::new)),
+                Err(error) => Err(in_one_line(&error)),
+            })
+            .collect();
+        let mut bound = Vec::with_capacity(wants.len());
+        for want in &wants {
+            let place = places[&want.table];
+            if let Ok(None) = live[place] {
+                live[place] = self.make_wanted(want).await?.map(|schema| Some(Arc::new(schema)));
+            }
+            let schema = live[place].clone().map(|schema| schema.expect("it was found, made, or is an error"));
+            bound.push((want.clone(), schema));
+        }
+        gatherer.bind(bound, self.reader.position());
+        Ok(())
+    }
+
+    /// The table, made if the rule says `create`; or why there is none.
+    async fn make_wanted(&mut self, want: &Want) -> Result<Result<TableSchema, String>, Stop> {
+        let rule = Arc::clone(&self.setup.rules[want.rule]);
+        Ok(match prepare::make_table(&mut self.setup.sink, &want.table, &[&rule]).await {
+            Ok(Ok(schema)) => Ok(schema),
+            Ok(Err(Missing { instead, .. })) => {
+                let instead = instead.map_or(String::new(), |instead| format!("; {instead}"));
+                Err(format!("there is no table {}{instead}: create it, or set `create: true` in the rule", want.table))
+            }
+            Err(Stop::Hold(hold)) => Err(hold.reason),
+            Err(stop) => return Err(stop),
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! Tables that messages name, for a rule whose `table` is a template.
+//!
+//! The template is compiled to a plan of one text column, so whatever a column can read, a table's name can. If it reads
+//! nothing of the payload, all rows of a message go to one table; else each row names its own.
+//!
+//! A name that no message had before is a [`Want`]: the batch ends before that message, the table is looked up, and the
+//! rule is compiled against it ([`Mapper::bind`](super::Mapper::bind)). A table that is not there, or does not fit, makes
+//! dead letters of reason `no_table` of the messages that name it; after a moment it is looked up again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::compile::compile;
+use super::outcome::{CompileFault, ValueFault};
+use super::plan::{Memory, PayloadForm, Plan};
+use super::route::Match;
+use super::sharing::Parts;
+use crate::batch::RowEncoder;
+use crate::config::{self, Columns, Format, OnError, Rule};
+use crate::message::Message;
+use crate::rule::{ColumnSource, Routing, Source, TableName};
+use crate::schema::{Cell, Column, ColumnType, PostgresDialect, TableSchema};
+
+/// A table that is to be looked up for a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// Index into the rules.
+    pub rule: usize,
+    /// What the template gave.
+    pub text: Arc<str>,
+    pub table: TableName,
+}
+
+/// The tables of one rule.
+#[derive(Debug)]
+pub(super) struct Destination {
+    names: Plan,
+    routing: Arc<Routing>,
+    on_error: OnError,
+    /// By what the template gives.
+    bound: HashMap<Arc<str>, Bound>,
+}
+
+/// What is known of a name.
+#[derive(Debug)]
+struct Bound {
+    /// The plan, or why there is none.
+    plan: Result<usize, ValueFault>,
+    /// The batch that last took it.
+    used: u64,
+}
+
+/// The plans of one message's rows.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    /// One for each row; or one for all of them.
+    pub(super) of_rows: Vec<usize>,
+    pub(super) is_one: bool,
+}
+
+/// Why a message has no plans.
+#[derive(Debug)]
+pub(super) enum NoPlans {
+    Refused(ValueFault),
+    Wanted(Want),
+}
+
+impl From<ValueFault> for NoPlans {
+    fn from(fault: ValueFault) -> NoPlans {
+        NoPlans::Refused(fault)
+    }
+}
+
+impl Destination {
+    pub(super) fn compile(
+        bridge: &str,
+        rule: &Rule,
+        routing: &Arc<Routing>,
+        parts: &mut Parts,
+    ) -> Result<Destination, Vec<CompileFault>> {
+        let reads_payload = |source: &Source| {
+            use Source::{Index, Item, Key, Parent, ParentIndex, ParentKey, Payload};
+            matches!(source, Payload(_) | Item(_) | Index | Key | Parent(_) | ParentIndex | ParentKey)
+        };
+        let is_one = !routing.table.sources().any(reads_payload);
+        let template = ColumnSource::Template(routing.table.clone());
+        let column = config::Column { required: true, ..config::Column::of("table", template) };
+        let mut naming = Rule { columns: Columns::named(vec![column]), routing: None, ..rule.clone() };
+        if is_one {
+            naming.format = Format::Json;
+            naming.for_each = Vec::new();
+        }
+        let text = Column {
+            name: "table".to_owned(),
+            type_name: "name".to_owned(),
+            column_type: ColumnType::Text { max_chars: None },
+            not_null: false,
+            has_default: false,
+            generated: false,
+        };
+        let schema = TableSchema::new(TableName { schema: None, name: "names".to_owned() }, vec![text]);
+        let (names, _) = compile(bridge, &naming, &schema, &NameEncoder, parts)?;
+        let (routing, on_error) = (Arc::clone(routing), rule.on_error);
+        Ok(Destination { names, routing, on_error, bound: HashMap::new() })
+    }
+
+    /// The plans of a message's rows, in their order, put into `plans`. `batch` numbers the batch at hand.
+    pub(super) fn plans(
+        &mut self,
+        rule: usize,
+        message: &Message<'_>,
+        matched: &Match,
+        memory: &mut Memory,
+        batch: u64,
+        plans: &mut Plans,
+    ) -> Result<(), NoPlans> {
+        let Destination { names, routing, on_error, bound } = self;
+        plans.of_rows.clear();
+        plans.is_one = !matches!(names.payload, PayloadForm::Staged(_));
+        let mut wanted = None;
+        let mut name = Vec::new();
+        let mut look_up = |row: &mut super::plan::Reading<'_>| {
+            name.clear();
+            row.encode(&NameEncoder, &mut name)?;
+            let text = std::str::from_utf8(&name).expect("a text cell is text");
+            if let Some(found) = bound.get_mut(text) {
+                found.used = batch;
+                plans.of_rows.push(found.plan.clone()?);
+                return Ok(());
+            }
+            let table = routing.resolve(text).map_err(|why| ValueFault {
+                reason: "no_table",
+                column: None,
+                message: format!("the table's name, which the message gives (`table: \"{}\"`), {why}", routing.table),
+                on_error: *on_error,
+            })?;
+            // The others are looked for all the same: they are wanted as well, or at fault.
+            wanted.get_or_insert_with(|| Want { rule, text: text.into(), table });
+            Ok(())
+        };
+        match &names.payload {
+            PayloadForm::Staged(stages) => names.read_rows(stages, message, matched, memory, &mut look_up)?,
+            _ => look_up(&mut names.read(message, matched, memory)?)?,
+        }
+        match wanted {
+            Some(want) => Err(NoPlans::Wanted(want)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn bind(&mut self, text: &Arc<str>, plan: Result<usize, String>, batch: u64) {
+        let on_error = self.on_error;
+        let plan = plan.map_err(|message| ValueFault { reason: "no_table", column: None, message, on_error });
+        self.bound.insert(Arc::clone(text), Bound { plan, used: batch });
+    }
+
+    /// Forgets the names without a plan, so that they are looked up again.
+    pub(super) fn forget_bad(&mut self) {
+        self.bound.retain(|_, bound| bound.plan.is_ok());
+    }
+
+    /// The plans of these rows, each once.
+    pub(super) fn distinct(plans: &Plans) -> Vec<usize> {
+        let mut distinct = plans.of_rows.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct
+    }
+
+    /// The plans that it has, with the batch that last took each.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.bound.values().filter_map(|bound| bound.plan.as_ref().ok().map(|plan| (*plan, bound.used)))
+    }
+
+    /// Renumbers its plans; those without a new number are forgotten.
+    pub(super) fn renumber(&mut self, number: &HashMap<usize, usize>) {
+        self.bound.retain(|_, bound| match &mut bound.plan {
+            Ok(plan) => number.get(plan).map(|new| *plan = *new).is_some(),
+            Err(_) => true,
+        });
+    }
+}
+
+/// Writes names as they are.
+#[derive(Debug, Clone)]
+struct NameEncoder;
+
+impl RowEncoder for NameEncoder {
+    type Dialect = PostgresDialect;
+
+    fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn cell(&self, _: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
+        if let Cell::Text(text) = cell {
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Rules whose messages name their table.
+
+use super::*;
+use crate::rule::{Routing, TablePattern, Template};
+
+fn naming(template: &str, rule: Rule) -> Rule {
+    let routing = Routing {
+        table: Template::parse(template).unwrap(),
+        allowed: vec![TablePattern::new("*_t")],
+        aliases: [("alias".to_owned(), TableName { schema: None, name: "meant".into() })].into(),
+        has_schemas: true,
+    };
+    Rule { routing: Some(Arc::new(routing)), ..rule }
+}
+
+fn named(name: &str) -> Arc<TableSchema> {
+    let name = TableName { schema: None, name: name.into() };
+    Arc::new(TableSchema::new(name, vec![live("a", text()), live("b", ColumnType::Int4)]))
+}
+
+struct World {
+    mapper: Mapper<Shown<false>>,
+    batch: Batch,
+    outcomes: Vec<(usize, Outcome)>,
+    /// Every name that was looked up.
+    asked: Vec<String>,
+}
+
+impl World {
+    fn of(rules: Vec<Rule>) -> World {
+        let none = vec![None; rules.len()];
+        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
+        let mapper = Mapper::compile_some("gw1", &rules, &none, &HashMap::new(), Shown).unwrap();
+        World { mapper, batch: batch(), outcomes: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Maps, looking up what is wanted: tables that begin with `no` are not there.
+    fn map(&mut self, topic: &str, payload: &str) -> &Outcome {
+        let message = message(topic, payload.as_bytes());
+        while !self.mapper.map(&message, &mut self.batch, &mut self.outcomes) {
+            // As delivery does: what is gathered goes in first.
+            self.batch.clear(Seq(1));
+            self.mapper.begin_batch(&self.batch);
+            for want in self.mapper.take_wants() {
+                let name = want.table.to_string();
+                let found =
+                    if name.starts_with("no") { Err("there is no such table".into()) } else { Ok(named(&name)) };
+                self.asked.push(name);
+                self.mapper.bind(&want, found);
+            }
+        }
+        &self.outcomes[0].1
+    }
+
+    /// The tables and rows of the last unit.
+    fn last(&self) -> Vec<(String, String)> {
+        let of_run = |run: &crate::batch::Run| {
+            let portion = &self.batch.portions[run.portion];
+            let rows = run.first_row..run.first_row + run.row_count;
+            let shown =
+                |row| (portion.target.table.name.to_string(), String::from_utf8(portion.row(row).to_vec()).unwrap());
+            rows.map(shown).collect::<Vec<_>>()
+        };
+        self.batch.runs_of(self.batch.units.len() - 1).iter().flat_map(of_run).collect()
+    }
+}
+
+fn by_topic() -> Rule {
+    naming("{topic.site}_t", rule(&["{site}/x"], vec![from("a", "topic"), from("b", "payload.b")]))
+}
+
+#[test]
+fn a_message_goes_to_the_table_that_its_topic_names_which_is_looked_up_once() {
+    let mut world = World::of(vec![by_topic()]);
+    for (topic, table) in [("n/x", "n_t"), ("s/x", "s_t"), ("n/x", "n_t")] {
+        assert_eq!(*world.map(topic, r#"{"b":1}"#), Outcome::Written);
+        assert_eq!(world.last(), [(table.to_owned(), format!("2: Text(\"{topic}\");Int(1);"))]);
+    }
+    assert_eq!(world.asked, ["n_t", "s_t"]);
+}
+
+#[test]
+fn a_want_leaves_the_batch_as_it_was_whatever_other_rules_wrote() {
+    let fixed = rule(&["#"], vec![from("a", "topic")]);
+    let rules: Vec<Arc<Rule>> = vec![Arc::new(fixed), Arc::new(by_topic())];
+    let schemas = [Some(named("fixed")), None];
+    let mut mapper = Mapper::compile_some("gw1", &rules, &schemas, &HashMap::new(), Shown::<false>).unwrap();
+    let mut batch = batch();
+    let mut outcomes = Vec::new();
+    assert!(mapper.map(&message("other", b"{}"), &mut batch, &mut outcomes));
+    let before = (batch.units.clone(), batch.runs.clone(), batch.row_count_of_all());
+    assert!(!mapper.map(&message("n/x", br#"{"b":1}"#), &mut batch, &mut outcomes));
+    assert_eq!((batch.units.clone(), batch.runs.clone(), batch.row_count_of_all()), before);
+    assert_eq!(mapper.take_wants().len(), 1);
+}
+
+#[test]
+fn what_is_not_allowed_not_there_or_not_named_is_refused() {
+    let mut world =
+        World::of(vec![naming("{payload.t}", rule(&["#"], vec![from("a", "topic"), from("b", "payload.b")]))]);
+    for (payload, reason, why) in [
+        (r#"{"t":"x","b":1}"#, "no_table", "`tables` allows"),
+        (r#"{"t":"a\"; drop table x; --_t","b":1}"#, "no_table", "quote"),
+        (r#"{"t":"no_t","b":1}"#, "no_table", "there is no such table"),
+        (r#"{"b":1}"#, "required", "`table`"),
+        (r#"{"t":"a_t","b":"x"}"#, "value", "`b`"),
+    ] {
+        match world.map("t", payload) {
+            Outcome::Refused(fault) => {
+                assert_eq!(fault.reason, reason, "{payload}");
+                assert!(fault.message.contains(why) && !fault.message.contains("drop"), "{payload}: {}", fault.message);
+            }
+            other => panic!("{payload}: {other:?}"),
+        }
+        assert_eq!(world.batch.row_count_of_all(), 0, "{payload}");
+    }
+    assert_eq!(*world.map("t", r#"{"t":"alias","b":1}"#), Outcome::Written);
+    assert_eq!(world.last()[0].0, "meant");
+    // It may be there by now.
+    world.asked.clear();
+    world.map("t", r#"{"t":"no_t","b":1}"#);
+    assert!(world.asked.is_empty());
+    world.mapper.forget_missing();
+    world.map("t", r#"{"t":"no_t","b":1}"#);
+    assert_eq!(world.asked, ["no_t"]);
+}
+
+#[test]
+fn each_element_may_name_its_own_table_and_all_are_one_unit() {
+    let for_each = vec![Source::parse("payload").unwrap()];
+    let columns = vec![from("a", "item.site"), from("b", "item.b")];
+    let mut world = World::of(vec![naming("{item.site}_t", Rule { for_each, ..rule(&["#"], columns) })]);
+    let payload = r#"[{"site":"n","b":1},{"site":"s","b":2},{"site":"n","b":3}]"#;
+    assert_eq!(*world.map("t", payload), Outcome::Written);
+    let row = |site: &str, b| (format!("{site}_t"), format!("2: Text(\"{site}\");Int({b});"));
+    assert_eq!(world.last(), [row("n", 1), row("n", 3), row("s", 2)]);
+    let bad = r#"[{"site":"n","b":1},{"site":"s","b":"x"}]"#;
+    assert!(matches!(world.map("t", bad), Outcome::Refused(fault) if fault.message.starts_with("item 1: ")));
+    assert_eq!(world.batch.units.len(), 1);
+}
+
+#[test]
+fn tables_that_were_not_used_for_long_are_forgotten_and_looked_up_again() {
+    let mut world = World::of(vec![by_topic()]);
+    for site in 0..1_500 {
+        world.map(&format!("{site}/x"), r#"{"b":1}"#);
+        // One that is always in use.
+        world.map("busy/x", r#"{"b":1}"#);
+        assert!(world.mapper.bound_count() <= 1_001);
+    }
+    let asked = |world: &World, name: &str| world.asked.iter().filter(|asked| *asked == name).count();
+    assert_eq!((asked(&world, "busy_t"), asked(&world, "1_t")), (1, 1));
+    assert_eq!(*world.map("1/x", r#"{"b":7}"#), Outcome::Written);
+    assert_eq!((asked(&world, "1_t"), world.last()[0].0.as_str()), (2, "1_t"));
+}
