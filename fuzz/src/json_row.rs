@@ -118,6 +118,7 @@ fn column(name: &str, from: &str, time: Option<TimeFormat>) -> config::Column {
         name: name.into(),
         source,
         declared: None,
+        adjust: None,
         time,
         tz: None,
         default: None,

@@ -1,7 +1,7 @@
 //! What `create: true` knows about a column's type without being told.
 
 use super::{Column, Format};
-use crate::rule::{ColumnSource, DeclaredType, Source};
+use crate::rule::{ColumnSource, DeclaredType, Decode, Source};
 
 impl Column {
     /// The type that the column gets in a table made by `create`: the declared one, else what its source always is.
@@ -12,6 +12,14 @@ impl Column {
         }
         if self.time.is_some() {
             return Some(DeclaredType::Timestamptz);
+        }
+        if let Some(adjust) = &self.adjust {
+            return match adjust.decode.last() {
+                _ if adjust.map.is_some() || adjust.makes_a_number() => None,
+                Some(Decode::Json) => Some(DeclaredType::Json),
+                Some(Decode::Base64 | Decode::Hex) => Some(DeclaredType::Bytes),
+                None => None,
+            };
         }
         match &self.source {
             ColumnSource::From(source) => source_type(source, format),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Format, Passfile, SecretSource};
 use crate::message::Qos;
-use crate::rule::{ColumnSource, DeclaredType, Routing, Source, TableName, TimeFormat, TopicPattern};
+use crate::rule::{Adjustments, ColumnSource, DeclaredType, Routing, Source, TableName, TimeFormat, TopicPattern};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -266,6 +266,8 @@ pub struct Column {
     pub source: ColumnSource,
     /// Needed only where `create` cannot tell.
     pub declared: Option<DeclaredType>,
+    /// What is done to its values.
+    pub adjust: Option<Box<Adjustments>>,
     pub time: Option<TimeFormat>,
     /// Zone of times that carry none; default UTC.
     pub tz: Option<jiff::tz::TimeZone>,
@@ -283,6 +285,7 @@ impl Column {
             name: Arc::from(name),
             source,
             declared: None,
+            adjust: None,
             time: None,
             tz: None,
             default: None,

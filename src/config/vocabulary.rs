@@ -8,14 +8,11 @@ use super::decode::POSTGRES_PARAMETERS;
 use super::schema;
 
 /// Keys that come with later versions. Whoever adds one to the schema takes it out here.
-const LATER: [&str; 21] = [
+const LATER: [&str; 15] = [
     "convention",
-    "decimal",
-    "decode",
     "influx",
     "into",
     "keep_by",
-    "map",
     "max_expanded",
     "protobuf",
     "publish",
@@ -23,13 +20,10 @@ const LATER: [&str; 21] = [
     "regex",
     "reply",
     "rules_from",
-    "scale",
-    "shift",
     "sparkplug",
     "status_topic",
     "subscribe_properties",
     "sync_interval",
-    "unit",
 ];
 
 /// Whether it is a key of bridge.yaml, in whichever section, or a parameter of an address.

@@ -45,8 +45,8 @@ pub(super) struct Demands {
 /// Memory for what has to be rewritten, reused from value to value.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    unescaped: String,
-    written: String,
+    pub(super) unescaped: String,
+    pub(super) written: String,
 }
 
 /// Makes `value` a cell that fits `column_type` and hands it to `done`. Arrays go through [`coerce_array`].
@@ -250,7 +250,7 @@ fn push_integer(number: i64, written: &mut String) {
 }
 
 /// A value as text, whatever it is.
-fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
+pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
     match *value {
         Value::Text(text) | Value::Number(text) | Value::Tree(text) | Value::JsonString(text) => Ok(text),
         Value::Bool(truth) => Ok(if truth { "true" } else { "false" }),

@@ -11,6 +11,7 @@
 //! `columns: auto` takes every column that is not generated; one of a type that nothing fits is a fault. A field goes to the column of its
 //! name, first exactly, then without regard to ASCII case; an array goes to these columns by position.
 
+mod adjust;
 mod feed;
 
 use std::sync::Arc;
@@ -114,8 +115,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 Some(bytes) => Some(Feed::Constant(bytes)),
                 None => self.null_literal(&null, name),
             },
-            source => self.feed(source, name, live, &demands),
+            source => self.feed(source, column.adjust.is_some(), name, live, &demands),
         };
+        let adjust = self.adjust(column.adjust.as_deref(), name, live, &demands);
         let Some(feed) = feed else { return };
         let on_error = column.on_error.unwrap_or(self.rule.on_error);
         let compiled = PlanColumn {
@@ -124,6 +126,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             column_type: live.column_type.clone(),
             demands,
             feed,
+            adjust,
             missing,
             null,
             on_error,
@@ -277,6 +280,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             type_name: live.type_name.as_str().into(),
             column_type: live.column_type.clone(),
             demands,
+            adjust: None,
             feed: if is_item { Feed::Item(slots) } else { Feed::Json(slots) },
             missing,
             null,
@@ -402,6 +406,10 @@ fn time_format(column: &config::Column, live: &Column) -> Option<TimeFormat> {
 
 fn same_name<D: Dialect>(live: &str, named: &str) -> bool {
     if D::NAMES_FOLD_CASE { live.eq_ignore_ascii_case(named) } else { live == named }
+}
+
+fn is_array(column_type: &ColumnType) -> bool {
+    matches!(column_type, ColumnType::Array(..))
 }
 
 fn is_supported(column_type: &ColumnType) -> bool {

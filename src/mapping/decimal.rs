@@ -36,6 +36,17 @@ impl<'t> Decimal<'t> {
         valid.then_some(Decimal { negative, integer, fraction, exponent })
     }
 
+    pub(super) fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// The digits without zeros at either end; none for zero.
+    pub(super) fn significant_digits(&self) -> impl Iterator<Item = u8> + use<'t> {
+        let (integer_digits, fraction_digits) = self.significant_places();
+        let count = usize::try_from(integer_digits + fraction_digits).unwrap_or(0);
+        self.digits().skip_while(|digit| *digit == 0).take(count)
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         self.digits().all(|digit| digit == 0)
     }
@@ -111,13 +122,11 @@ impl<'t> Decimal<'t> {
         if self.is_zero() {
             return out.push('0');
         }
-        let (integer_digits, fraction_digits) = self.significant_places();
-        let count = usize::try_from(integer_digits + fraction_digits).unwrap_or(0);
+        let (_, fraction_digits) = self.significant_places();
         if self.negative {
             out.push('-');
         }
-        let significant = self.digits().skip_while(|digit| *digit == 0).take(count);
-        out.extend(significant.map(|digit| char::from(b'0' + digit)));
+        out.extend(self.significant_digits().map(|digit| char::from(b'0' + digit)));
         if fraction_digits != 0 {
             out.push('e');
             out.push_str(itoa::Buffer::new().format(-fraction_digits));

@@ -7,6 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::adjust::Adjust;
 use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
@@ -56,6 +57,8 @@ pub(super) struct PlanColumn {
     pub(super) column_type: ColumnType,
     pub(super) demands: Demands,
     pub(super) feed: Feed,
+    /// What is done to a value first. Most columns have none.
+    pub(super) adjust: Option<Box<Adjust>>,
     /// Where the message has no value for it.
     pub(super) missing: Lack,
     /// Where it has null.
@@ -149,7 +152,7 @@ pub(super) struct Reading<'r> {
 }
 
 /// What a source has for a column.
-enum Found<'m> {
+pub(super) enum Found<'m> {
     Missing,
     Null,
     Value(Value<'m>),
@@ -324,6 +327,7 @@ impl Hash for PlanColumn {
         self.name.hash(state);
         self.column_type.hash(state);
         self.feed.hash(state);
+        self.adjust.hash(state);
         self.missing.hash(state);
         self.null.hash(state);
     }
@@ -350,7 +354,7 @@ impl PlanColumn {
     }
 
     #[inline(always)]
-    fn encode_found<R: RowEncoder>(
+    pub(super) fn encode_found<R: RowEncoder>(
         &self,
         found: &Found<'_>,
         scratch: &mut Scratch,
@@ -359,6 +363,9 @@ impl PlanColumn {
     ) -> Result<(), ValueFault> {
         let lack = match found {
             Found::Value(value) => {
+                if let Some(adjust) = &self.adjust {
+                    return self.encode_adjusted(adjust, value, scratch, encoder, out);
+                }
                 return encode_value(value, &self.column_type, &self.demands, scratch, encoder, out)
                     .map_err(|misfit| self.fault("value", &misfit.0));
             }
@@ -393,7 +400,7 @@ impl PlanColumn {
         self.encode_found(&Found::Value(Value::Text(&text)), scratch, encoder, out)
     }
 
-    fn fault(&self, reason: &'static str, why: &str) -> ValueFault {
+    pub(super) fn fault(&self, reason: &'static str, why: &str) -> ValueFault {
         ValueFault {
             reason,
             column: Some(Arc::clone(&self.name)),

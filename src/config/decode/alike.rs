@@ -52,11 +52,12 @@ impl ByContent {
 impl PartialEq for ByContent {
     fn eq(&self, other: &ByContent) -> bool {
         // Named one by one, so that a new field is not forgotten.
-        let Column { name, source, declared, time, tz, default, required, on_error } = &*self.0;
+        let Column { name, source, declared, adjust, time, tz, default, required, on_error } = &*self.0;
         let other_column = &*other.0;
         *name == other_column.name
             && *source == other_column.source
             && *declared == other_column.declared
+            && *adjust == other_column.adjust
             && *time == other_column.time
             && *tz == other_column.tz
             && *default == other_column.default
@@ -72,6 +73,7 @@ impl Hash for ByContent {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.name.hash(state);
         self.0.declared.hash(state);
+        self.0.adjust.hash(state);
         self.0.time.hash(state);
         self.0.required.hash(state);
         match &self.0.source {
@@ -91,6 +93,7 @@ mod tests {
             name: "c".into(),
             source: ColumnSource::Value(value),
             declared: None,
+            adjust: None,
             time: None,
             tz: None,
             default: None,

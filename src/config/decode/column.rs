@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::adjust;
 use super::rule::ON_ERROR;
 use super::table::Table;
 use super::value::Value;
@@ -35,6 +36,7 @@ pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
             name: Arc::from(name),
             source,
             declared: None,
+            adjust: None,
             time: None,
             tz: None,
             default: None,
@@ -51,6 +53,7 @@ pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
 fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Column> {
     let source = column_source(value, table);
     let declared = table.get("type").and_then(|value| declared_type(&value));
+    let adjust = adjust::decode(table, source.as_ref());
     let time = table.get("time").and_then(|value| time_format(&value));
     let tz = table.get("tz").and_then(|value| time_zone(&value));
     let default = table.get_or_null("default").and_then(|value| value.literal());
@@ -60,7 +63,7 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
     if (table.get("type").is_some() && declared.is_none()) || (table.get("time").is_some() && time.is_none()) {
         return None;
     }
-    Some(Column { name: Arc::from(name), source: source?, declared, time, tz, default, required, on_error })
+    Some(Column { name: Arc::from(name), source: source?, declared, adjust, time, tz, default, required, on_error })
 }
 
 /// What the column is filled from: exactly one of the keys that say so.

@@ -1,6 +1,7 @@
 //! From merged values to a [`Config`]: one file per section, each collecting every mistake of its section.
 
 mod address;
+mod adjust;
 mod alike;
 mod column;
 mod content;

@@ -60,8 +60,10 @@ fn takes(takes: &Takes) -> Value {
         Takes::Only(words) => one_of(words),
         Takes::Mapping(below) => section(below),
         Takes::Named { name, value, entries_min } => {
-            let mut names = json!({ "minLength": 1 });
-            names["pattern"] = json!(name.pattern.unwrap_or(patterns::NOT_EMPTY));
+            let mut names = match name.pattern {
+                Some(pattern) => json!({ "minLength": 1, "pattern": pattern }),
+                None => json!({}),
+            };
             if let Some(chars_max) = name.chars_max {
                 names["maxLength"] = json!(chars_max);
             }

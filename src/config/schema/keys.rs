@@ -390,6 +390,28 @@ const COLUMN: Section = Section {
             "How a time is written: s ms us ns rfc3339, or a strftime pattern.",
         ),
         Key::new(
+            "decode",
+            List { item: &Choice(&["base64", "hex", "json"]), items_min: 1, single: true },
+            "What a string holds in another form; several, one in the other, as a list.",
+        ),
+        Key::new(
+            "map",
+            Named { name: Text::ANY, value: &Literal, entries_min: 1 },
+            "Values in place of others, by their text: on: 1, unavailable: null. * is for all others, which stay as they are without.",
+        ),
+        Key::new(
+            "decimal",
+            Choice(&[",", "."]),
+            "Strings are numbers with this decimal mark, and perhaps with marks between thousands.",
+        ),
+        Key::new(
+            "unit",
+            Choice(&["ignore"]),
+            "Strings are numbers, perhaps with a unit behind them, which is passed over.",
+        ),
+        Key::new("scale", Scalar(Text::pattern(patterns::DECIMAL).numbers()), "Multiplies the value, exactly."),
+        Key::new("shift", Scalar(Text::pattern(patterns::DECIMAL).numbers()), "Is added after that, exactly."),
+        Key::new(
             "tz",
             Scalar(Text::ANY.examples(&["UTC", "Europe/Berlin"])),
             "The zone of times that carry none. Default: UTC.",

@@ -170,6 +170,55 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:61 rules[0].columns.x.from[2]: this source stands in the list before".to_owned(),
         ),
         (
+            "topic: a, table: t, columns: {x: {from: qos, scale: 0.0}}",
+            "2:62 rules[0].columns.x.scale: found 0, with which every value would be the same".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, scale: '0,1'}}",
+            "2:62 rules[0].columns.x.scale: found `0,1`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, shift: 1e999}}",
+            "2:62 rules[0].columns.x.shift: found `1e999`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {value: 5, shift: 1}}",
+            "2:61 rules[0].columns.x.shift: `shift` is for what a source gives, and `value` is written as it stands"
+                .to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, map: [1]}}",
+            "2:60 rules[0].columns.x.map: found no mapping with values".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, map: {}}}",
+            "2:60 rules[0].columns.x.map: found no mapping with values".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, map: {a: .inf}}}",
+            "2:64 rules[0].columns.x.map.a: found `.inf`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: payload.x, decimal: ';'}}",
+            "2:70 rules[0].columns.x.decimal: found `;`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: payload.x, unit: kWh}}",
+            "2:67 rules[0].columns.x.unit: found `kWh`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: payload.x, decode: [json, hex]}}",
+            "2:76 rules[0].columns.x.decode[1]: follows `json`, which gives a value and no text".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: payload.x, decode: zip}}",
+            "2:69 rules[0].columns.x.decode: found `zip`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, create: true, columns: {x: {from: qos, scale: 2}}",
+            "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
+        ),
+        (
             "topic: a, table: t, create: true, columns: {x: {from: [qos, dup]}}",
             "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
         ),

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bench, REST};
+use super::{Bench, LOCAL, REST};
 use crate::config::{Columns, DatabaseUrl, Durability, Format, Http, MqttVersion, Retained, Scheme};
 use crate::message::Qos;
-use crate::rule::{ColumnSource, DeclaredType, Source};
+use crate::rule::{ColumnSource, DeclaredType, Decode, Exact, Source};
 
 #[test]
 fn the_smallest_useful_file_gets_every_default() {
@@ -123,4 +123,23 @@ fn a_small_journal_gets_small_segments() {
 fn the_state_directory_is_the_default_for_data() {
     let config = Bench::new(REST).variable("STATE_DIRECTORY", "/var/lib/rowbridge:/other").config();
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/rowbridge"));
+}
+
+#[test]
+fn adjustments_are_read_as_they_are_written() {
+    let config = Bench::new(&format!(
+        "rules:\n  - topic: a\n    table: t\n    columns:\n      raw: {{from: payload.raw, scale: 0.10, shift: -40}}\n      state: \
+         {{from: payload, map: {{on: 1, 2: two, true: yes, \"\": null, \"*\": -0.0}}}}\n      data: {{from: payload.d, decode: \
+         [base64, json], decimal: \",\", unit: ignore}}\n{LOCAL}"
+    ))
+    .config();
+    let Columns::Named(columns) = &config.rules[0].columns else { panic!("named columns") };
+    let adjust = |index: usize| columns[index].adjust.as_deref().unwrap();
+    assert_eq!((&adjust(0).scale, &adjust(0).shift), (&Exact::parse("0.1"), &Exact::parse("-40")));
+    let map = adjust(1).map.as_ref().unwrap();
+    let entries: Vec<(&str, &str)> = map.entries.iter().map(|(key, json)| (key.as_str(), json.as_str())).collect();
+    assert_eq!(entries, [("", "null"), ("2", "\"two\""), ("on", "1"), ("true", "\"yes\"")]);
+    assert_eq!(map.others.as_deref(), Some("-0.0"));
+    assert_eq!(adjust(2).decode, [Decode::Base64, Decode::Json]);
+    assert_eq!((adjust(2).decimal, adjust(2).ignores_unit), (Some(','), true));
 }

@@ -20,7 +20,14 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     /// What gives a column its values; `None` after a fault.
-    pub(super) fn feed(&mut self, source: &ColumnSource, name: &str, live: &Column, demands: &Demands) -> Option<Feed> {
+    pub(super) fn feed(
+        &mut self,
+        source: &ColumnSource,
+        is_adjusted: bool,
+        name: &str,
+        live: &Column,
+        demands: &Demands,
+    ) -> Option<Feed> {
         let feed = match source {
             ColumnSource::From(source) => self.source(source, name)?,
             ColumnSource::FirstOf(sources) => {
@@ -31,6 +38,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
             ColumnSource::Value(_) => unreachable!("literals are encoded by the caller"),
         };
         let Feed::Fixed(text) = &feed else { return Some(feed) };
+        if is_adjusted {
+            return Some(feed);
+        }
         match self.encoded(Value::Text(text), live, demands) {
             Ok(bytes) => Some(Feed::Constant(bytes)),
             Err(misfit) => {

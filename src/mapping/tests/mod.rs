@@ -84,6 +84,7 @@ fn from(name: &str, source: &str) -> config::Column {
         name: name.into(),
         source: ColumnSource::From(Source::parse(source).unwrap()),
         declared: None,
+        adjust: None,
         time: None,
         tz: None,
         default: None,

@@ -1,7 +1,7 @@
 //! Sources put together, and what is done to a value between its source and its column.
 
 use super::*;
-use crate::rule::Template;
+use crate::rule::{Adjustments, Decode, Exact, Template, ValueMap};
 
 /// A column `c` filled from the first of these sources.
 fn first_of(sources: &[&str]) -> config::Column {
@@ -106,4 +106,137 @@ fn what_a_template_or_list_takes_of_the_rule_parts_plans() {
         let mapper = compile::<false>(rules.into(), &[Arc::clone(&live), Arc::clone(&live)]).unwrap();
         assert_eq!(mapper.plan_count(), 2);
     }
+}
+
+/// A column `c` filled from `payload.v`, with these adjustments.
+fn adjusted(adjustments: Adjustments) -> config::Column {
+    config::Column { adjust: Some(Box::new(adjustments)), ..from("c", "payload.v") }
+}
+
+fn linear(scale: &str, shift: &str) -> Adjustments {
+    Adjustments { scale: Exact::parse(scale), shift: Exact::parse(shift), ..Adjustments::default() }
+}
+
+fn map(entries: &[(&str, &str)]) -> Adjustments {
+    let mut map = ValueMap::default();
+    for (key, json) in entries {
+        match *key {
+            "*" => map.others = Some((*json).to_owned()),
+            key => map.entries.push((key.to_owned(), (*json).to_owned())),
+        }
+    }
+    map.entries.sort();
+    Adjustments { map: Some(map), ..Adjustments::default() }
+}
+
+/// The cell for a value of the payload, or why it does not fit.
+fn cell(adjustments: Adjustments, column_type: ColumnType, value: &str) -> Result<String, String> {
+    let row = row(adjusted(adjustments), column_type, &format!("{{\"v\":{value}}}"));
+    row.map(|row| row.trim_start_matches("1: ").to_owned()).map_err(|(_, why)| why)
+}
+
+#[test]
+fn scale_and_shift_are_exact() {
+    let take = |column_type: ColumnType, value: &str| cell(linear("0.1", "-40"), column_type, value);
+    let numeric = || ColumnType::Numeric(None);
+    assert_eq!(take(numeric(), "523").unwrap(), "Decimal(\"12.3\");");
+    assert_eq!(take(numeric(), "\" 523 \"").unwrap(), "Decimal(\"12.3\");", "a numeric string");
+    assert_eq!(take(ColumnType::Float8, "523").unwrap(), "Float(12.3);");
+    assert_eq!(take(text(), "523").unwrap(), "Text(\"12.3\");");
+    assert_eq!(take(ColumnType::Int4, "520").unwrap(), "Int(12);");
+    assert!(take(ColumnType::Int4, "523").unwrap_err().contains("fraction"));
+    assert_eq!(
+        take(numeric(), "123456789012345678901234567890123456789012").unwrap(),
+        "Decimal(\"12345678901234567890123456789012345678861.2\");"
+    );
+    for (value, why) in [("true", "a truth value where"), ("\"x\"", "not a number"), ("[1]", "an array where")] {
+        assert!(take(numeric(), value).unwrap_err().contains(why), "{value}");
+    }
+    assert_eq!(take(numeric(), "null").unwrap(), "Null;");
+    let seq = config::Column { source: ColumnSource::From(Source::JournalSeq), ..adjusted(linear("2", "1")) };
+    assert_eq!(row(seq, ColumnType::Int8, "").unwrap(), "1: Int(15);");
+}
+
+#[test]
+fn a_map_puts_values_in_place_of_others() {
+    let states = || map(&[("on", "1"), ("off", "0"), ("2", "20"), ("true", "1"), ("unavailable", "null"), ("", "-1")]);
+    let take = |value: &str| cell(states(), ColumnType::Int4, value);
+    for (value, expected) in [
+        ("\"on\"", "Int(1);"),
+        ("\"o\\u006e\"", "Int(1);"),
+        ("\"off\"", "Int(0);"),
+        ("2", "Int(20);"),
+        ("\"2\"", "Int(20);"),
+        ("true", "Int(1);"),
+        ("\"unavailable\"", "Null;"),
+        ("\"\"", "Int(-1);"),
+        // What is not in the map stays as it is, and is fitted as ever.
+        ("7", "Int(7);"),
+        ("2.0", "Int(2);"),
+        ("null", "Null;"),
+    ] {
+        assert_eq!(take(value).unwrap(), expected, "{value}");
+    }
+    assert!(take("\"ON\"").unwrap_err().contains("not a number"));
+    let others = || map(&[("on", "true"), ("*", "false")]);
+    assert_eq!(cell(others(), ColumnType::Bool, "\"jam\"").unwrap(), "Bool(false);");
+    assert_eq!(cell(others(), ColumnType::Bool, "[1]").unwrap(), "Bool(false);");
+    assert_eq!(cell(others(), ColumnType::Bool, "null").unwrap(), "Null;", "null is no value");
+}
+
+#[test]
+fn what_a_map_has_is_written_as_it_stands_and_the_rest_goes_on() {
+    let both = Adjustments { scale: Exact::parse("0.1"), ..map(&[("-1", "null"), ("max", "100")]) };
+    let take = |value: &str| cell(both.clone(), ColumnType::Numeric(None), value);
+    assert_eq!(take("-1").unwrap(), "Null;");
+    assert_eq!(take("\"max\"").unwrap(), "Decimal(\"100\");");
+    assert_eq!(take("15").unwrap(), "Decimal(\"1.5\");");
+    let required = config::Column { required: true, ..adjusted(map(&[("x", "null")])) };
+    assert_eq!(row(required, text(), r#"{"v":"x"}"#).unwrap_err().0, "required");
+    let default = config::Column { default: Some("none".into()), ..adjusted(map(&[("x", "null")])) };
+    assert_eq!(row(default, text(), r#"{"v":"x"}"#).unwrap(), "1: Text(\"none\");");
+}
+
+#[test]
+fn what_a_map_has_must_fit_the_column() {
+    let column = adjusted(map(&[("on", "\"warm\""), ("*", "99999999999")]));
+    let faults = compile::<false>(vec![rule(&["#"], vec![column])], &[table(vec![live("c", ColumnType::Int4)])]);
+    let messages: Vec<String> = faults.err().unwrap().into_iter().map(|fault| fault.message).collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].contains("what `map` has for `on` of column `c`"), "{messages:?}");
+    let arrays = ColumnType::Array(Box::new(ColumnType::Int4), 0);
+    let column = adjusted(linear("2", "0"));
+    let faults = compile::<false>(vec![rule(&["#"], vec![column])], &[table(vec![live("c", arrays)])]);
+    assert!(faults.err().unwrap()[0].message.contains("single values"));
+}
+
+#[test]
+fn strings_are_numbers_with_a_comma_or_a_unit() {
+    let form = Adjustments { decimal: Some(','), ignores_unit: true, ..Adjustments::default() };
+    let take = |value: &str| cell(form.clone(), ColumnType::Numeric(None), value);
+    assert_eq!(take("\"1.234,5 kWh\"").unwrap(), "Decimal(\"1234.5\");");
+    assert_eq!(take("\"21,5\\u00b0\"").unwrap(), "Decimal(\"21.5\");");
+    assert_eq!(take("1.5").unwrap(), "Decimal(\"1.5\");", "a number is one already");
+    assert!(take("\"1.234\"").unwrap_err().contains("one of two numbers"));
+    assert!(take("\"12:30\"").unwrap_err().contains("no number with a decimal comma"));
+    let all = Adjustments { scale: Exact::parse("1000"), ..form };
+    assert_eq!(cell(all, ColumnType::Int4, "\"1,5 kW\"").unwrap(), "Int(1500);");
+}
+
+#[test]
+fn strings_are_decoded_first() {
+    let decode = |decode: &[Decode]| Adjustments { decode: decode.to_vec(), ..Adjustments::default() };
+    let base64 = || decode(&[Decode::Base64]);
+    assert_eq!(cell(base64(), ColumnType::Bytes, "\"AQID\"").unwrap(), "Bytes([1, 2, 3]);");
+    assert_eq!(cell(base64(), text(), "\"aGk=\"").unwrap(), "Text(\"hi\");");
+    assert_eq!(cell(base64(), ColumnType::Int4, "\"NDI\"").unwrap(), "Int(42);");
+    assert!(cell(base64(), text(), "\"/w==\"").unwrap_err().contains("not UTF-8"));
+    assert!(cell(base64(), text(), "\"*\"").unwrap_err().contains("no base64"));
+    assert_eq!(cell(decode(&[Decode::Hex]), ColumnType::Bytes, "\"0aFF\"").unwrap(), "Bytes([10, 255]);");
+    let json = || decode(&[Decode::Json]);
+    assert_eq!(cell(json(), ColumnType::Jsonb, r#""{\"a\": [1]}""#).unwrap(), "Text(\"{\\\"a\\\": [1]}\");");
+    assert_eq!(cell(json(), ColumnType::Int4, "\"7\"").unwrap(), "Int(7);");
+    assert_eq!(cell(json(), text(), "\"null\"").unwrap(), "Null;");
+    let scaled = Adjustments { scale: Exact::parse("0.5"), ..decode(&[Decode::Base64, Decode::Json]) };
+    assert_eq!(cell(scaled, ColumnType::Numeric(None), "\"NQ==\"").unwrap(), "Decimal(\"2.5\");");
 }
