@@ -171,7 +171,7 @@ impl Mappers {
                 columns: Columns::named(columns),
                 create: false,
                 routing: None,
-                for_each: Vec::new(),
+                for_each: rowbridge::config::ForEach::NONE,
                 rows_max: 100_000,
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,

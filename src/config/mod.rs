@@ -31,7 +31,7 @@ pub use format::{
 };
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
-    Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Http,
+    Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, ForEach, Http,
     HttpAccess, Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained,
     Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };

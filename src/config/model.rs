@@ -232,8 +232,7 @@ pub struct Rule {
     /// Where each message names its table.
     pub routing: Option<Arc<Routing>>,
     pub format: Format,
-    /// Over what a row is made for each element or entry: of the payload, then of its elements. At most two.
-    pub for_each: Vec<Source>,
+    pub for_each: ForEach,
     /// Rows that one message may give. 100,000: a day of readings at one a second.
     pub rows_max: usize,
     pub columns: Columns,
@@ -242,6 +241,32 @@ pub struct Rule {
     pub on_error: OnError,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
     pub position: String,
+}
+
+/// Over what a row is made for each element or entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ForEach {
+    /// Of the payload, then of its elements: at most two paths. Without any, a payload is one row.
+    Paths(Vec<Source>),
+    /// Whatever the payload is: an object or an array of values is one row, an array of these several, and so are
+    /// `{"data":{"columns":[…],"rows":[[…],…]}}`.
+    Auto,
+}
+
+impl ForEach {
+    pub const NONE: ForEach = ForEach::Paths(Vec::new());
+
+    pub fn is_empty(&self) -> bool {
+        self.depth() == 0
+    }
+
+    /// How deep elements lie in elements.
+    pub fn depth(&self) -> usize {
+        match self {
+            ForEach::Paths(paths) => paths.len(),
+            ForEach::Auto => 1,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

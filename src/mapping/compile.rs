@@ -20,14 +20,14 @@ use jiff::tz::TimeZone;
 
 use super::coerce::{Demands, Scratch};
 use super::outcome::CompileFault;
-use super::payload::{Path, PathTree};
+use super::payload::{Path, PathTree, TabularSlots};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::sharing::Parts;
-use super::stages::{Level, Stages};
+use super::stages::{Level, Stages, Tabular};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
-use crate::config::{self, Columns, Format, Rule};
+use crate::config::{self, Columns, ForEach, Format, Rule};
 use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
@@ -323,7 +323,11 @@ impl<R: RowEncoder> Compilation<'_, R> {
         self.columns.sort_by_key(|(index, _)| *index);
         let indexes = self.columns.iter().map(|(index, _)| *index).collect();
         let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
-        let levels = &self.rule.for_each;
+        let levels = match &self.rule.for_each {
+            ForEach::Paths(paths) => &paths[..],
+            ForEach::Auto => &[],
+        };
+        let tabular = (self.rule.for_each == ForEach::Auto).then(|| TabularSlots::place(&mut self.paths));
         let mut level_slots = Vec::new();
         for (depth, level) in levels.iter().enumerate() {
             let (paths, steps) = match level {
@@ -333,7 +337,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             };
             level_slots.push(place(paths, steps)[0]);
         }
-        let reads_payload = !levels.is_empty()
+        let reads_payload = !self.rule.for_each.is_empty()
             || matches!(self.rule.format, Format::Decoded(_))
             || columns.iter().any(|column| column.feed.parts().iter().any(Feed::takes_payload));
         let (tree, slots) = PathTree::compile(&self.paths);
@@ -352,12 +356,16 @@ impl<R: RowEncoder> Compilation<'_, R> {
             _ if !reads_payload => PayloadForm::Unread,
             Format::Text => PayloadForm::Text,
             Format::Bytes => PayloadForm::Bytes,
-            Format::Json if levels.is_empty() => PayloadForm::Json(parts.tree(tree)),
+            Format::Json if self.rule.for_each.is_empty() => PayloadForm::Json(parts.tree(tree)),
             format => {
-                let mut trees = match levels.len() {
-                    0 => Vec::new(),
-                    1 => vec![item_tree],
-                    _ => vec![parent_tree, item_tree],
+                let (tabular, mut trees) = match (tabular, levels.len()) {
+                    (Some(at), _) => {
+                        let slots = at.compiled(&slots);
+                        (Some(Tabular { slots, tree: parts.tree(item_tree) }), Vec::new())
+                    }
+                    (None, 0) => (None, Vec::new()),
+                    (None, 1) => (None, vec![item_tree]),
+                    (None, _) => (None, vec![parent_tree, item_tree]),
                 };
                 let slots = [&slots, &parent_slots];
                 let level = |(depth, tree): (usize, PathTree)| Level {
@@ -371,7 +379,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                     _ => None,
                 };
                 let rows_max = self.rule.rows_max;
-                PayloadForm::Staged(Box::new(Stages { decoding, tree: parts.tree(tree), levels, rows_max }))
+                PayloadForm::Staged(Box::new(Stages { decoding, tree: parts.tree(tree), levels, tabular, rows_max }))
             }
         };
         let has_fields = matches!(payload, PayloadForm::Json(_) | PayloadForm::Staged(_));

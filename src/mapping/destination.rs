@@ -16,7 +16,7 @@ use super::plan::{Memory, PayloadForm, Plan};
 use super::route::Match;
 use super::sharing::Parts;
 use crate::batch::RowEncoder;
-use crate::config::{self, Columns, Format, OnError, Rule};
+use crate::config::{self, Columns, ForEach, Format, OnError, Rule};
 use crate::message::Message;
 use crate::rule::{ColumnSource, Routing, Source, TableName};
 use crate::schema::{Cell, Column, ColumnType, PostgresDialect, TableSchema};
@@ -88,7 +88,7 @@ impl Destination {
         let mut naming = Rule { columns: Columns::named(vec![column]), routing: None, ..rule.clone() };
         if is_one {
             naming.format = Format::Json;
-            naming.for_each = Vec::new();
+            naming.for_each = ForEach::NONE;
         }
         let text = Column {
             name: "table".to_owned(),

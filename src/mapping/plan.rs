@@ -248,8 +248,11 @@ impl Plan {
             _ if self.auto => "no field of the payload names a column of the table (`columns: auto`)".to_owned(),
             (PayloadForm::Json(paths), _) => paths.describe_absence("payload", Some(input.document.text)),
             (PayloadForm::Staged(stages), Some(item)) => {
-                let level = &stages.levels[usize::from(item.parent.is_some())];
-                level.tree.describe_absence("item", Some(&item.document.text[item.range.clone()]))
+                let tree = match &stages.tabular {
+                    Some(tabular) => &tabular.tree,
+                    None => &stages.levels[usize::from(item.parent.is_some())].tree,
+                };
+                tree.describe_absence("item", Some(&item.document.text[item.range.clone()]))
             }
             (PayloadForm::Staged(stages), None) => stages.tree.describe_absence("payload", None),
             _ => unreachable!("fields are those of values"),

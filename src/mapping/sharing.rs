@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::payload::PathTree;
 use super::plan::PlanColumn;
-use crate::config::{Columns, Format, OnError, Retained, Rule};
+use crate::config::{Columns, ForEach, Format, OnError, Retained, Rule};
 use crate::rule::Source;
 use crate::schema::TableSchema;
 
@@ -54,7 +54,7 @@ pub(super) struct Likeness<'r> {
     /// The address of the list, which equal ones share; `None` for `columns: auto`.
     columns: Option<*const ()>,
     format: &'r Format,
-    for_each: &'r [Source],
+    for_each: &'r ForEach,
     rows_max: usize,
     retained: Retained,
     on_error: OnError,

@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use super::payload::{
-    Document, DocumentMemory, Element, PathTree, PayloadFault, Slot, documents, elements, single_document,
+    Document, DocumentMemory, Element, PathTree, PayloadFault, Slot, TabularSlots, documents, elements,
+    single_document, tabular_rows,
 };
 use super::value::Value;
 use crate::config::Decoding;
@@ -24,6 +25,8 @@ pub(super) struct Stages {
     pub(super) tree: Arc<PathTree>,
     /// `for_each`, the outermost first; at most two.
     pub(super) levels: Box<[Level]>,
+    /// `for_each: auto`, in place of them.
+    pub(super) tabular: Option<Tabular>,
     pub(super) rows_max: usize,
 }
 
@@ -35,6 +38,14 @@ pub(super) struct Level {
     /// As the rule writes it.
     pub(super) path: Box<str>,
     /// The paths of its elements.
+    pub(super) tree: Arc<PathTree>,
+}
+
+/// Rows in whichever of the usual shapes they come.
+#[derive(Debug)]
+pub(super) struct Tabular {
+    pub(super) slots: TabularSlots,
+    /// The paths of a row.
     pub(super) tree: Arc<PathTree>,
 }
 
@@ -90,11 +101,41 @@ impl Stages {
             left = left.checked_sub(1).ok_or_else(|| self.too_many())?;
             row(document, item).map_err(Stopped::Row)
         };
+        if let Some(tabular) = &self.tabular {
+            return self.run_tabular(tabular, payload, document_memory, &mut level_memory[0], &mut row);
+        }
         let level_memory = &mut level_memory[..self.levels.len()];
         let mut document = |document: Document<'_>| self.elements_of(document, None, level_memory, &mut row);
         match &self.decoding {
             Some(decoding) => documents(decoding, payload, &self.tree, document_memory, &mut document),
             None => single_document(payload, &self.tree, document_memory, &mut document),
+        }
+    }
+
+    fn run_tabular<F>(
+        &self,
+        tabular: &Tabular,
+        payload: &[u8],
+        memory: &mut DocumentMemory,
+        slots: &mut Vec<Slot>,
+        row: &mut EachRow<'_, Stopped<F>>,
+    ) -> Result<(), Stopped<F>> {
+        let mut document = |document: Document<'_>| {
+            let Tabular { slots: at, tree } = tabular;
+            tabular_rows(document.text, document.slots, at, tree, slots, &mut |element: &Element<'_>, slots| {
+                let item = Item {
+                    document: document.with_slots(slots),
+                    range: element.range.clone(),
+                    index: element.index,
+                    key: element.key,
+                    parent: None,
+                };
+                row(document, Some(&item))
+            })
+        };
+        match &self.decoding {
+            Some(decoding) => documents(decoding, payload, &self.tree, memory, &mut document),
+            None => single_document(payload, &self.tree, memory, &mut document),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod adjust;
 mod declared_type;
+mod descriptor;
 mod exact;
 mod routing;
 mod source;
@@ -15,6 +16,7 @@ mod topic;
 
 pub use adjust::{Adjustments, Decode, ValueMap};
 pub use declared_type::DeclaredType;
+pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};
 pub use exact::Exact;
 pub use routing::{Forbidden, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};

@@ -15,7 +15,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         columns: Columns::Auto,
         create: false,
         routing: None,
-        for_each: Vec::new(),
+        for_each: crate::config::ForEach::NONE,
         rows_max: 100_000,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,

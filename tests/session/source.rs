@@ -170,7 +170,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             columns: Columns::Auto,
             create: false,
             routing: None,
-            for_each: Vec::new(),
+            for_each: rowbridge::config::ForEach::NONE,
             rows_max: 100_000,
             retained: Retained::Store,
             on_error: OnError::DeadLetter,

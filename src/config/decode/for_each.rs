@@ -1,16 +1,23 @@
 //! `for_each`: over what a row is made for each element.
 
 use super::value::Value;
-use crate::config::Format;
+use crate::config::{ForEach, Format};
 use crate::rule::{ColumnSource, Source};
 
-const FORMS: &str = "payload.readings, or for arrays in arrays [payload.groups, item.values]";
+const FORMS: &str = "payload.readings, for arrays in arrays [payload.groups, item.values], or auto";
 
 /// Deeper nesting is a matter of `transform`.
 const LEVELS_MAX: usize = 2;
 
-pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> Vec<Source> {
-    let Some(value) = value else { return Vec::new() };
+pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> ForEach {
+    let Some(value) = value else { return ForEach::NONE };
+    if !format.has_fields() {
+        let problem = "goes over the elements of the payload, and this format has none";
+        value.refuse(problem, "a format with fields, such as json");
+    }
+    if value.as_text().as_deref() == Some("auto") {
+        return ForEach::Auto;
+    }
     let mut levels = Vec::new();
     for (text, place) in value.texts() {
         let expected = if levels.is_empty() { "payload" } else { "item" };
@@ -19,21 +26,15 @@ pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> Vec<Source> {
             Ok(source @ Source::Item(_)) if !levels.is_empty() => levels.push(source),
             _ => {
                 place.refuse(format!("found {}, where `{expected}` or a part of it is expected", place.shown()), FORMS);
-                return Vec::new();
+                return ForEach::NONE;
             }
         }
     }
     if levels.is_empty() || levels.len() > LEVELS_MAX {
         value.refuse(format!("found {} paths", levels.len()), FORMS);
-        return Vec::new();
+        return ForEach::NONE;
     }
-    if !format.has_fields() {
-        value.refuse(
-            "goes over the elements of the payload, and this format has none",
-            "a format with fields, such as json",
-        );
-    }
-    levels
+    ForEach::Paths(levels)
 }
 
 /// What a column takes of elements that its rule does not have.

@@ -115,7 +115,7 @@ fn decode_one(
         Some((target, routing)) => (Some(target), routing),
         None => (None, None),
     };
-    let columns = columns(table, topics.as_deref(), &format, for_each.len(), create, sink, alike);
+    let columns = columns(table, topics.as_deref(), &format, for_each.depth(), create, sink, alike);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);

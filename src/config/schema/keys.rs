@@ -318,7 +318,7 @@ const RULE: Section = Section {
             List { item: &Scalar(Text::pattern(patterns::FOR_EACH).examples(&["payload.readings"])), items_min: 1, single: true },
             "One row for each element of this array, or entry of this object: a path of the payload. Columns take item, \
              item.a.b, index and key. For arrays in arrays two paths: [payload.groups, item.values]; then parent is the outer \
-             element.",
+             element. `auto` takes rows in whichever usual shape they come.",
         ),
         Key::new("max_rows_per_message", Integer { min: 1, max: 10_000_000 }, "Rows that one message may give; with more it is a dead letter.")
             .default("100000"),

@@ -40,7 +40,7 @@ pub(super) const DATABASE: &str =
 pub(super) const SQLITE: &str = r"^sqlite:";
 
 /// A path of the payload, or of an element.
-pub(super) const FOR_EACH: &str = r"^\s*(payload|item)([.\[].*)?$";
+pub(super) const FOR_EACH: &str = r"^\s*((payload|item)([.\[].*)?|auto)$";
 
 /// A name in metrics that is not the broker's.
 pub(super) const DATABASE_NAME: &str = r"^(?!mqtt$)[^{}\u0000]+$";

@@ -15,8 +15,10 @@ mod absence;
 mod careful;
 mod elements;
 mod quick;
+mod tabular;
 
 pub(in crate::mapping) use self::elements::{Element, elements};
+pub(in crate::mapping) use self::tabular::{TabularSlots, rows as tabular_rows};
 use super::tree::{Node, PathTree, Slot};
 use super::{PayloadFault, foreign};
 

@@ -29,7 +29,7 @@ mod text;
 mod tokens;
 mod tree;
 
-pub(super) use self::json::{Element, elements, not_utf8};
+pub(super) use self::json::{Element, TabularSlots, elements, not_utf8, tabular_rows};
 use self::picked::{Binary, Picked};
 pub(super) use self::tree::{Path, PathTree, Slot};
 use super::value::Value;

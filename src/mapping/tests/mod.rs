@@ -105,7 +105,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         columns: Columns::named(columns),
         create: false,
         routing: None,
-        for_each: Vec::new(),
+        for_each: crate::config::ForEach::NONE,
         rows_max: 100_000,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,

@@ -127,7 +127,7 @@ fn what_is_not_allowed_not_there_or_not_named_is_refused() {
 
 #[test]
 fn each_element_may_name_its_own_table_and_all_are_one_unit() {
-    let for_each = vec![Source::parse("payload").unwrap()];
+    let for_each = config::ForEach::Paths(vec![Source::parse("payload").unwrap()]);
     let columns = vec![from("a", "item.site"), from("b", "item.b")];
     let mut world = World::of(vec![naming("{item.site}_t", Rule { for_each, ..rule(&["#"], columns) })]);
     let payload = r#"[{"site":"n","b":1},{"site":"s","b":2},{"site":"n","b":3}]"#;

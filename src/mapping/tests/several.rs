@@ -3,7 +3,7 @@
 use super::*;
 
 fn over(levels: &[&str], columns: Vec<config::Column>) -> Rule {
-    let for_each = levels.iter().map(|level| Source::parse(level).unwrap()).collect();
+    let for_each = config::ForEach::Paths(levels.iter().map(|level| Source::parse(level).unwrap()).collect());
     Rule { for_each, ..rule(&["#"], columns) }
 }
 
@@ -142,4 +142,39 @@ fn lines_are_documents_and_a_fault_names_its_line() {
     assert_eq!(rows(rule(), &three(), lines).unwrap(), ["2: Text(\"x\");Int(1);", "2: Text(\"y\");Int(2);"]);
     let (_, message) = fault(rule(), &three(), "{\"b\":1}\n{\"b\":\"x\"}");
     assert!(message.starts_with("line 2: column `b`"), "{message}");
+}
+
+#[test]
+fn auto_takes_rows_in_whichever_shape_they_come() {
+    let auto = || Rule { for_each: config::ForEach::Auto, columns: Columns::Auto, ..rule(&["#"], vec![]) };
+    let (first, second) = ("3: Text(\"x\");Int(1);Int(2);", "3: Text(\"y\");Int(3);Null;");
+    for (payload, expected) in [
+        (r#"{"a":"x","b":1,"c":2}"#, &[first][..]),
+        (r#"["x",1,2]"#, &[first]),
+        (r#"[["x",1,2],["y",3,null]]"#, &[first, second]),
+        (r#"[{"c":2,"B":1,"a":"x"},{"a":"y","b":3}]"#, &[first, second]),
+        (r#"[["x",1,2],{"a":"y","b":3}]"#, &[first, second]),
+        (r#"{"data":{"columns":["B","unknown","a","c"],"rows":[[1,7,"x",2],[3,[8],"y",null]]}}"#, &[first, second]),
+        (r#"{ "data" : {"rows":[ [ "x" , 1 , 2 ] ],"columns":["a","b","c"]}}"#, &[first]),
+    ] {
+        assert_eq!(rows(auto(), &three(), payload).unwrap(), expected, "{payload}");
+    }
+    for nothing in ["[]", r#"{"data":{"columns":["a"],"rows":[]}}"#] {
+        assert_eq!(rows(auto(), &three(), nothing).unwrap_err(), (Outcome::Filtered, 0), "{nothing}");
+    }
+    for (payload, why) in [
+        ("7", "neither an object nor an array"),
+        (
+            r#"{"data":{"columns":["a","b"],"rows":[["x",1],["y"]]}}"#,
+            "row 1 of `data.rows` has 1 values, and `data.columns` names 2",
+        ),
+        (r#"{"data":{"columns":"a","rows":[["x"]]}}"#, "`data.columns` is not an array of names"),
+        (r#"{"data":{"columns":["a"],"rows":{"x":1}}}"#, "`data.rows` is not an array of rows"),
+        (r#"{"data":{"columns":["a"],"rows":["x"]}}"#, "row 0 of `data.rows` is not an array"),
+    ] {
+        let (reason, message) = fault(auto(), &three(), payload);
+        assert_eq!(reason, "parse", "{payload}");
+        assert!(message.contains(why), "{payload}: {message}");
+    }
+    assert_eq!(fault(auto(), &three(), r#"[["x",1,2],7]"#).0, "required");
 }
