@@ -136,6 +136,8 @@ pub struct RulePart {
     pub filtered: u64,
     pub dead_lettered: u64,
     pub dropped: u64,
+    /// Values of written messages that did not fit and became NULL, as `on_error: null` says.
+    pub nulled: u64,
     /// Rows of written messages that the table ignored; they are not among `rows`.
     pub rows_swallowed: u64,
     /// Why its last dead letters or dropped messages gave no row, since the start.
@@ -264,6 +266,7 @@ impl<F: Fs> Overview<F> {
             dead_lettered: tally.dead_lettered,
             dropped: tally.dropped,
             rows_swallowed: tally.rows_swallowed,
+            nulled: tally.nulled,
             last_error: refusals.by_rule.get(&*rule.name).map(|refusal| Refusal::clone(refusal)),
         }
     }

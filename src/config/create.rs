@@ -14,12 +14,12 @@ impl Column {
             return Some(DeclaredType::Timestamptz);
         }
         if let Some(adjust) = &self.adjust {
-            return match adjust.decode.last() {
-                _ if adjust.map.is_some() || adjust.makes_a_number() => None,
-                Some(Decode::Json) => Some(DeclaredType::Json),
-                Some(Decode::Base64 | Decode::Hex) => Some(DeclaredType::Bytes),
-                None => None,
-            };
+            match adjust.decode.last() {
+                _ if adjust.map.is_some() || adjust.makes_a_number() => return None,
+                Some(Decode::Json) => return Some(DeclaredType::Json),
+                Some(Decode::Base64 | Decode::Hex) => return Some(DeclaredType::Bytes),
+                None => {}
+            }
         }
         match &self.source {
             ColumnSource::From(source) => source_type(source, format),

@@ -23,6 +23,8 @@ pub struct Tally {
     pub dropped: u64,
     /// Rows of written messages that the table did not take, without an error; not among `rows`.
     pub rows_swallowed: u64,
+    /// Values of written messages that did not fit and became NULL.
+    pub nulled: u64,
     /// Messages that were parked, less those that were taken out again: neither matched nor any of the outcomes until then.
     pub parked: i64,
 }
@@ -77,6 +79,7 @@ struct RuleCounters {
     dead_lettered: Counter,
     dropped: Counter,
     rows_swallowed: Counter,
+    nulled: Counter,
     parked: Gauge,
 }
 
@@ -237,6 +240,7 @@ impl RuleCounters {
             (&self.dead_lettered, tally.dead_lettered),
             (&self.dropped, tally.dropped),
             (&self.rows_swallowed, tally.rows_swallowed),
+            (&self.nulled, tally.nulled),
         ];
         if tally.parked != 0 {
             self.parked.inc_by(tally.parked);
@@ -260,6 +264,7 @@ impl RuleCounters {
             dead_lettered: outcome(Outcome::dead_lettered),
             dropped: outcome(Outcome::dropped),
             rows_swallowed: metrics.rows_swallowed.get_or_create(&labels).clone(),
+            nulled: metrics.values_nulled.get_or_create(&labels).clone(),
             parked: metrics.parked.get_or_create(&labels).clone(),
         }
     }
@@ -275,6 +280,7 @@ pub fn totals(metrics: &Metrics, database: &Arc<str>, rule: &Arc<str>) -> Tally 
         dead_lettered: counters.dead_lettered.get(),
         dropped: counters.dropped.get(),
         rows_swallowed: counters.rows_swallowed.get(),
+        nulled: counters.nulled.get(),
         parked: counters.parked.get(),
     }
 }

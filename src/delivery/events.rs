@@ -131,6 +131,11 @@ pub(super) fn dropped(
     remember(database, rule, reason, count, topic, error, None);
 }
 
+/// Values of a rule's messages did not fit and became NULL, because their columns say so. `count` counts messages.
+pub(super) fn nulled(database: &str, rule: &str, count: u64, seqs: impl Display, topic: &str, error: &str) {
+    warn!(database, rule, count, %seqs, topic, error, "values that do not fit are stored as NULL, as on_error: null says");
+}
+
 fn remember(database: &str, rule: &str, reason: &str, count: u64, topic: &str, error: &str, list: Option<&str>) {
     refusals::remember(Refusal {
         at: clock::now(),

@@ -175,6 +175,10 @@ impl<R: RowEncoder> Gatherer<R> {
                 tally.written += 1;
                 tally.rows += self.batch.rows_of(*unit) as u64;
                 *unit += 1;
+                if let Some(nulled) = self.mapper.nulled(rule) {
+                    tally.nulled += nulled.count;
+                    account.refuse(Some(&self.rules[rule].name), "value", Fate::Nulled, message, &nulled.why);
+                }
             }
             Outcome::Filtered => tally.filtered += 1,
             Outcome::Parked => {

@@ -30,6 +30,8 @@ const ERROR_BYTES_MAX: usize = 500;
 pub(super) enum Fate {
     DeadLetter,
     Dropped,
+    /// It gave rows, but some of its values are NULL there, as `on_error: null` of their columns says.
+    Nulled,
 }
 
 /// Whose messages they were.
@@ -158,6 +160,7 @@ impl RefusalLog {
             match kind.fate {
                 Fate::DeadLetter => self.total.dead_lettered += refused.count,
                 Fate::Dropped => self.total.dropped += refused.count,
+                Fate::Nulled => {}
             }
             if let Some((kind, refused)) = self.due(kind, refused, now) {
                 self.tell(&kind, &refused);
@@ -231,6 +234,7 @@ impl RefusalLog {
                 events::dead_lettered(&self.database, rule, kind.reason, *count, topic, error, &list);
             }
             Fate::Dropped => events::dropped(&self.database, rule, kind.reason, *count, spans, topic, error),
+            Fate::Nulled => events::nulled(&self.database, rule, *count, spans, topic, error),
         }
     }
 }

@@ -22,6 +22,16 @@ pub(super) struct Adjust {
     pub(super) map: Option<ValueMap>,
     pub(super) number: Option<NumberText>,
     pub(super) linear: Option<Linear>,
+    /// What is written in place of a value that does not fit, encoded: NULL.
+    pub(super) null: Option<Box<[u8]>>,
+}
+
+/// Values that did not fit and were stored as NULL.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Nulled {
+    pub count: u64,
+    /// Why the first of them did not fit.
+    pub why: String,
 }
 
 /// Values in place of others.
@@ -71,8 +81,27 @@ impl PlanColumn {
         match self.adjusted(adjust, value, scratch, encoder, out) {
             Ok(true) => Ok(()),
             Ok(false) => self.encode_found(&Found::Null, scratch, encoder, out),
-            Err(misfit) => Err(self.fault("value", &misfit.0)),
+            Err(misfit) => self.encode_misfit(&misfit, scratch, out),
         }
+    }
+
+    /// The value does not fit: a fault, or NULL if the rule says so.
+    #[cold]
+    pub(super) fn encode_misfit(
+        &self,
+        misfit: &Misfit,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueFault> {
+        let fault = self.fault("value", &misfit.0);
+        let Some(null) = self.adjust.as_ref().and_then(|adjust| adjust.null.as_ref()) else { return Err(fault) };
+        out.extend_from_slice(null);
+        let nulled = &mut scratch.nulled;
+        if nulled.count == 0 {
+            nulled.why = fault.message;
+        }
+        nulled.count += 1;
+        Ok(())
     }
 
     /// `Ok(false)` if nothing was appended because it became null.

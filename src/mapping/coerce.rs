@@ -18,6 +18,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use super::adjust::Nulled;
 use super::decimal::{Decimal, NoInteger};
 use super::float;
 use super::interval;
@@ -47,6 +48,8 @@ pub(super) struct Demands {
 pub(super) struct Scratch {
     pub(super) unescaped: String,
     pub(super) written: String,
+    /// Of the message at hand.
+    pub(super) nulled: Nulled,
 }
 
 /// Makes `value` a cell that fits `column_type` and hands it to `done`. Arrays go through [`coerce_array`].
@@ -61,7 +64,7 @@ pub(super) fn coerce<'s>(
     scratch: &'s mut Scratch,
     done: impl FnOnce(Cell<'s>),
 ) -> Result<(), Misfit> {
-    let Scratch { unescaped, written } = scratch;
+    let Scratch { unescaped, written, .. } = scratch;
     written.clear();
     let unquoted;
     let value = match *value {
@@ -268,7 +271,7 @@ pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<
 
 /// Appends a value as text, whatever it is, as a template has it.
 pub(super) fn push_text(value: &Value<'_>, scratch: &mut Scratch, out: &mut String) -> Result<(), Misfit> {
-    let Scratch { unescaped, written } = scratch;
+    let Scratch { unescaped, written, .. } = scratch;
     written.clear();
     out.push_str(match *value {
         Value::JsonString(raw) => json_text::unescape(raw, unescaped)?,

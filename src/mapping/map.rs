@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::adjust::Nulled;
 use super::compile::compile;
 use super::destination::{Destination, NoPlans, Plans, Want};
 use super::outcome::{CompileFault, Outcome, ValueFault};
@@ -53,6 +54,8 @@ pub struct Mapper<R: RowEncoder> {
     router: Router,
     subscriptions: Subscriptions,
     memory: Memory,
+    /// Of the last message, by rule.
+    nulled: Vec<(usize, Nulled)>,
 }
 
 impl<R: RowEncoder> Mapper<R> {
@@ -142,6 +145,7 @@ impl<R: RowEncoder> Mapper<R> {
             router,
             subscriptions,
             memory: Memory::default(),
+            nulled: Vec::new(),
         })
     }
 
@@ -302,6 +306,11 @@ impl<R: RowEncoder> Mapper<R> {
         self.map_under(Some(rule), message, batch, outcomes)
     }
 
+    /// What the last message's rows under a rule have NULL for, as `on_error: null` of a column says.
+    pub fn nulled(&self, rule: usize) -> Option<&Nulled> {
+        self.nulled.iter().find(|(of, _)| *of == rule).map(|(_, nulled)| nulled)
+    }
+
     #[inline]
     fn map_under(
         &mut self,
@@ -311,6 +320,7 @@ impl<R: RowEncoder> Mapper<R> {
         outcomes: &mut Vec<(usize, Outcome)>,
     ) -> bool {
         outcomes.clear();
+        self.nulled.clear();
         // Its topic or payload is not what the broker sent; only a dead letter can come of it.
         if message.fault.is_some() {
             return true;
@@ -356,11 +366,13 @@ impl<R: RowEncoder> Mapper<R> {
                 }
                 plan => writing.rows(plan, None),
             };
+            let nulled = self.memory.take_nulled();
             let outcome = match written {
                 Ok(()) if batch.runs.len() == first_run => Outcome::Filtered,
                 Ok(()) => {
                     let runs = first_run..batch.runs.len();
                     batch.units.push(Unit { rule: matched.rule, seq: message.seq, runs });
+                    self.nulled.extend(nulled.map(|nulled| (matched.rule, nulled)));
                     Outcome::Written
                 }
                 Err(fault) => {

@@ -39,6 +39,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use adjust::Nulled;
 pub use destination::Want;
 pub use map::Mapper;
 pub use outcome::{CompileFault, Outcome, ValueFault};

@@ -7,7 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::adjust::Adjust;
+use super::adjust::{Adjust, Nulled};
 use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
@@ -125,6 +125,15 @@ pub(super) struct Memory {
     slots: Vec<Slot>,
     stages: StageMemory,
     row: RowMemory,
+}
+
+impl Memory {
+    /// What was stored as NULL since it was asked last.
+    #[inline]
+    pub(super) fn take_nulled(&mut self) -> Option<Nulled> {
+        let nulled = &mut self.row.scratch.nulled;
+        if nulled.count == 0 { None } else { Some(std::mem::take(nulled)) }
+    }
 }
 
 /// What is needed for one row.
@@ -398,7 +407,9 @@ impl PlanColumn {
             let Found::Value(value) = part.find(input) else {
                 return self.encode_found(&Found::Missing, scratch, encoder, out);
             };
-            push_text(&value, scratch, &mut text).map_err(|misfit| self.fault("value", &misfit.0))?;
+            if let Err(misfit) = push_text(&value, scratch, &mut text) {
+                return self.encode_misfit(&misfit, scratch, out);
+            }
         }
         self.encode_found(&Found::Value(Value::Text(&text)), scratch, encoder, out)
     }

@@ -139,19 +139,56 @@ impl Clockface {
         if matches!(value, Value::Text(text) if text.contains(":60")) {
             return Err("a leap second, which databases cannot hold".into());
         }
-        match (&self.format, value) {
-            (Some(TimeFormat::Seconds), _) => epoch(value, 6),
-            (Some(TimeFormat::Millis), _) => epoch(value, 3),
-            (Some(TimeFormat::Micros), _) => epoch(value, 0),
-            (Some(TimeFormat::Nanos), _) => epoch(value, -3),
-            (Some(TimeFormat::Pattern(pattern)), Value::Text(text) | Value::Number(text)) => {
-                by_pattern(pattern, text.trim())
-            }
-            (None | Some(TimeFormat::Rfc3339), Value::Text(text)) => by_standard(text.trim()),
-            (None | Some(TimeFormat::Rfc3339), Value::Number(_) | Value::Int(_)) => {
-                Err("a number where a time is expected: say what it counts with `time: s`, ms, us or ns".into())
-            }
-            _ => Err(expected("a time", value)),
+        read_as(self.format.as_ref(), value)
+    }
+}
+
+/// Reads a value by a format.
+fn read_as(format: Option<&TimeFormat>, value: &Value<'_>) -> Result<Moment, Misfit> {
+    match (format, value) {
+        (Some(TimeFormat::Auto), _) => auto(value),
+        (Some(TimeFormat::OneOf(formats)), _) => {
+            let read = formats.iter().find_map(|format| read_as(Some(format), value).ok());
+            read.ok_or_else(|| format!("{} that none of the column's time formats reads", value.kind()).into())
+        }
+        (Some(TimeFormat::Seconds), _) => epoch(value, 6),
+        (Some(TimeFormat::Millis), _) => epoch(value, 3),
+        (Some(TimeFormat::Micros), _) => epoch(value, 0),
+        (Some(TimeFormat::Nanos), _) => epoch(value, -3),
+        (Some(TimeFormat::Pattern(pattern)), Value::Text(text) | Value::Number(text)) => {
+            by_pattern(pattern, text.trim())
+        }
+        (None | Some(TimeFormat::Rfc3339), Value::Text(text)) => by_standard(text.trim()),
+        (None | Some(TimeFormat::Rfc3339), Value::Number(_) | Value::Int(_)) => {
+            Err("a number where a time is expected: say what it counts with `time: s`, ms, us or ns".into())
+        }
+        _ => Err(expected("a time", value)),
+    }
+}
+
+/// An epoch whose digits before the point tell its unit, from 1973-03-03 (100,000,000 s) to 2286-11-20 in each; or RFC 3339.
+fn auto(value: &Value<'_>) -> Result<Moment, Misfit> {
+    let text = match *value {
+        Value::Number(text) => text,
+        Value::Text(text) => text.trim(),
+        Value::Int(count) => return auto(&Value::Number(itoa::Buffer::new().format(count))),
+        _ => return Err(expected("a time", value)),
+    };
+    let Some(number) = Decimal::parse(text) else { return by_standard(text) };
+    let shift = match number.significant_places().0 {
+        _ if number.is_negative() => None,
+        9..=10 => Some(6),
+        12..=13 => Some(3),
+        15..=16 => Some(0),
+        18..=19 => Some(-3),
+        _ => None,
+    };
+    match shift {
+        Some(shift) => epoch(value, shift),
+        None => {
+            Err("a number whose digits do not tell the unit of a time (9 or 10 are seconds, 12 or 13 ms, 15 or 16 us, \
+                     18 or 19 ns); say it with `time: s`, ms, us or ns"
+                .into())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Times in payloads: `s ms us ns rfc3339` or a strftime pattern with a zone.
+//! Times in payloads: `s ms us ns rfc3339 auto`, a strftime pattern with a zone, or several of them tried in turn.
 
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::TimeZone;
@@ -12,8 +12,12 @@ pub enum TimeFormat {
     Micros,
     Nanos,
     Rfc3339,
+    /// A number whose digits before the point tell the unit, or RFC 3339.
+    Auto,
     /// As `jiff::fmt::strtime` reads it.
     Pattern(String),
+    /// Tried in turn. None of them is of this kind.
+    OneOf(Box<[TimeFormat]>),
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,12 +36,19 @@ impl TimeFormat {
             "us" => Ok(TimeFormat::Micros),
             "ns" => Ok(TimeFormat::Nanos),
             "rfc3339" => Ok(TimeFormat::Rfc3339),
+            "auto" => Ok(TimeFormat::Auto),
             pattern if pattern.contains('%') => check_pattern(pattern),
             _ => Err(TimeFormatError(format!(
-                "`{text}` is no time format; accepted are s, ms, us, ns, rfc3339 or a strftime pattern such as \
+                "`{text}` is no time format; accepted are s, ms, us, ns, rfc3339, auto or a strftime pattern such as \
                  `%Y-%m-%d %H:%M:%S`"
             ))),
         }
+    }
+
+    /// Whether it takes numbers as a count of time: of two such formats the second would never be asked.
+    pub fn counts(&self) -> bool {
+        use TimeFormat::{Auto, Micros, Millis, Nanos, Seconds};
+        matches!(self, Seconds | Millis | Micros | Nanos | Auto)
     }
 }
 
@@ -73,6 +84,7 @@ mod tests {
             ("us", TimeFormat::Micros),
             ("ns", TimeFormat::Nanos),
             (" rfc3339 ", TimeFormat::Rfc3339),
+            ("auto", TimeFormat::Auto),
         ] {
             assert_eq!(TimeFormat::parse(text), Ok(format));
         }

@@ -83,6 +83,8 @@ pub struct Metrics {
     /// Rows that a table was given and did not take, without an error. The rule is empty where several filled the table
     /// and the database does not say whose they were.
     pub rows_swallowed: Family<RuleLabels, Counter>,
+    /// Values that did not fit and became NULL, as `on_error: null` of their columns says.
+    pub values_nulled: Family<RuleLabels, Counter>,
     pub messages: Family<OutcomeLabels, Counter>,
     /// Messages that wait for their rule's table to be mended.
     pub parked: Family<RuleLabels, Gauge>,
@@ -131,6 +133,7 @@ impl Metrics {
             messages_unmatched: Counter::default(),
             rows_written: Family::default(),
             rows_swallowed: Family::default(),
+            values_nulled: Family::default(),
             messages: Family::default(),
             parked: Family::default(),
             held: Family::default(),
@@ -193,6 +196,7 @@ impl Metrics {
             "Rows that a trigger or rule of the table ignored without an error",
             self.rows_swallowed.clone(),
         );
+        registry.register("values_nulled", "Values that did not fit and became NULL", self.values_nulled.clone());
         registry.register("messages", "Messages by rule and outcome", self.messages.clone());
         registry.register("parked", "Messages parked until their table takes rows", self.parked.clone());
         registry.register("held", "1 while the database waits for a person to mend something", self.held.clone());

@@ -6,9 +6,9 @@ use super::adjust;
 use super::rule::ON_ERROR;
 use super::table::Table;
 use super::value::Value;
-use crate::config::Column;
 use crate::config::report::nearest;
-use crate::rule::{ColumnSource, DeclaredType, IDENTIFIER_BYTES_MAX, Source, Template, TimeFormat};
+use crate::config::{Column, OnError};
+use crate::rule::{Adjustments, ColumnSource, DeclaredType, IDENTIFIER_BYTES_MAX, Source, Template, TimeFormat};
 
 const FORMS: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, \
                      response_topic, correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, \
@@ -16,6 +16,8 @@ const FORMS: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], prope
 
 /// Sources of one column. Each is looked at in turn for every message.
 const SOURCES_MAX: usize = 16;
+/// Likewise for every time.
+const TIME_FORMATS_MAX: usize = 16;
 
 pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
     if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
@@ -54,11 +56,11 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
     let source = column_source(value, table);
     let declared = table.get("type").and_then(|value| declared_type(&value));
     let adjust = adjust::decode(table, source.as_ref());
-    let time = table.get("time").and_then(|value| time_format(&value));
+    let time = table.get("time").and_then(|value| time_formats(&value));
     let tz = table.get("tz").and_then(|value| time_zone(&value));
     let default = table.get_or_null("default").and_then(|value| value.literal());
     let required = table.flag("required", false);
-    let on_error = table.get("on_error").and_then(|value| value.choice(&ON_ERROR));
+    let (on_error, adjust) = on_error(table, source.as_ref(), required, adjust);
     // What was given and could not be read must not look as if it had been left out.
     if (table.get("type").is_some() && declared.is_none()) || (table.get("time").is_some() && time.is_none()) {
         return None;
@@ -158,6 +160,52 @@ fn declared_type(value: &Value<'_>) -> Option<DeclaredType> {
         value.refuse_with(format!("found {}", value.shown()), Some(DeclaredType::FORMS.to_owned()), suggestion);
     }
     declared
+}
+
+/// One format, or a list of them that are tried in turn.
+fn time_formats(value: &Value<'_>) -> Option<TimeFormat> {
+    if !value.is_list() {
+        return time_format(value);
+    }
+    let items: Vec<Value<'_>> = value.list().collect();
+    if items.is_empty() || items.len() > TIME_FORMATS_MAX {
+        let problem = if items.is_empty() { "found an empty list" } else { "found a longer list" };
+        value.refuse(problem, format!("1 to {TIME_FORMATS_MAX} time formats, tried in turn"));
+        return None;
+    }
+    let formats: Vec<TimeFormat> = items.iter().map(time_format).collect::<Option<_>>()?;
+    let is_idle = |at: &usize| {
+        let before = &formats[..*at];
+        before.contains(&formats[*at]) || formats[*at].counts() && before.iter().any(TimeFormat::counts)
+    };
+    if let Some(at) = (0..formats.len()).find(is_idle) {
+        let accepted = "each format once, and one that takes numbers; `auto` tells the unit by the digits";
+        items[at].refuse("would never be asked, as one before it takes the same", accepted);
+    }
+    Some(TimeFormat::OneOf(formats.into()))
+}
+
+/// What becomes of a value that does not fit: of the message, or with `null` of the value alone.
+fn on_error(
+    table: &Table<'_>,
+    source: Option<&ColumnSource>,
+    required: bool,
+    adjust: Option<Box<Adjustments>>,
+) -> (Option<OnError>, Option<Box<Adjustments>>) {
+    let Some(value) = table.get_or_null("on_error") else { return (None, adjust) };
+    if !value.is_null() && value.as_text().as_deref() != Some("null") {
+        let choices = ON_ERROR.map(|(name, choice)| (name, Some(choice)));
+        let [dead_letter, drop, halt] = choices;
+        return (value.choice(&[dead_letter, drop, halt, ("null", None)]).flatten(), adjust);
+    }
+    if required {
+        value.refuse("`required` makes a missing value an error, and this makes errors NULL", "one of the two");
+    }
+    if matches!(source, Some(ColumnSource::Value(_))) {
+        value.refuse("is for what a source gives, and `value` is written as it stands", "from or template");
+    }
+    let adjust = Adjustments { misfits_are_null: true, ..adjust.map(|adjust| *adjust).unwrap_or_default() };
+    (None, Some(Box::new(adjust)))
 }
 
 fn time_format(value: &Value<'_>) -> Option<TimeFormat> {

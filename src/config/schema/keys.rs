@@ -363,6 +363,9 @@ const CSV: Section = Section {
     between: &[],
 };
 
+const TIME_FORMAT: Takes =
+    Scalar(Text::pattern(patterns::TIME_FORMAT).examples(&["s", "ms", "us", "ns", "rfc3339", "auto"]));
+
 const COLUMN: Section = Section {
     keys: &[
         Key::new(
@@ -386,8 +389,9 @@ const COLUMN: Section = Section {
         ),
         Key::new(
             "time",
-            Scalar(Text::pattern(patterns::TIME_FORMAT).examples(&["s", "ms", "us", "ns", "rfc3339"])),
-            "How a time is written: s ms us ns rfc3339, or a strftime pattern.",
+            List { item: &TIME_FORMAT, items_min: 1, single: true },
+            "How a time is written: s ms us ns rfc3339, auto (the unit of an epoch from its digits, or RFC 3339), or a strftime \
+             pattern; or a list of them, tried in turn.",
         ),
         Key::new(
             "decode",
@@ -422,7 +426,11 @@ const COLUMN: Section = Section {
             "In place of a missing or null value. null says that a message may go without the field.",
         ),
         Key::new("required", Flag, "A missing value is an error.").default("false"),
-        Key::new("on_error", Choice(ON_ERROR), "For this column, in place of the rule's."),
+        Key::new(
+            "on_error",
+            Choice(&["dead_letter", "drop", "halt", "null"]),
+            "For this column, in place of the rule's. null: a value that does not fit becomes NULL, counted.",
+        ),
         Key::new("jq", Only(&[]), LATER),
     ],
     between: &[

@@ -121,4 +121,4 @@ pub(super) const COLUMN_TYPE: &str = concat!(
 pub(super) const DECIMAL: &str = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$";
 
 /// An epoch's unit, or a strftime pattern.
-pub(super) const TIME_FORMAT: &str = r"^\s*(s|ms|us|ns|rfc3339|[^%]*%.*)\s*$";
+pub(super) const TIME_FORMAT: &str = r"^\s*(s|ms|us|ns|rfc3339|auto|[^%]*%.*)\s*$";

@@ -211,6 +211,19 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:76 rules[0].columns.x.decode[1]: follows `json`, which gives a value and no text".to_owned(),
         ),
         (
+            "topic: a, table: t, columns: {x: {from: payload.x, time: [s, ms]}}",
+            "2:71 rules[0].columns.x.time[1]: would never be asked, as one before it takes the same".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: payload.x, time: []}}",
+            "2:67 rules[0].columns.x.time: found an empty list".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: payload.x, on_error: null, required: true}}",
+            "2:61 rules[0].columns.x.on_error: `required` makes a missing value an error, and this makes errors NULL"
+                .to_owned(),
+        ),
+        (
             "topic: a, table: t, columns: {x: {from: payload.x, decode: zip}}",
             "2:69 rules[0].columns.x.decode: found `zip`".to_owned(),
         ),

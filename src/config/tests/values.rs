@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Bench, LOCAL, REST};
 use crate::config::{Columns, DatabaseUrl, Durability, Format, Http, MqttVersion, Retained, Scheme};
 use crate::message::Qos;
-use crate::rule::{ColumnSource, DeclaredType, Decode, Exact, Source};
+use crate::rule::{ColumnSource, DeclaredType, Decode, Exact, Source, TimeFormat};
 
 #[test]
 fn the_smallest_useful_file_gets_every_default() {
@@ -130,7 +130,7 @@ fn adjustments_are_read_as_they_are_written() {
     let config = Bench::new(&format!(
         "rules:\n  - topic: a\n    table: t\n    columns:\n      raw: {{from: payload.raw, scale: 0.10, shift: -40}}\n      state: \
          {{from: payload, map: {{on: 1, 2: two, true: yes, \"\": null, \"*\": -0.0}}}}\n      data: {{from: payload.d, decode: \
-         [base64, json], decimal: \",\", unit: ignore}}\n{LOCAL}"
+         [base64, json], decimal: \",\", unit: ignore, on_error: null}}\n      at: {{from: payload.t, time: [auto, \"%d.%m.%Y\"]}}\n{LOCAL}"
     ))
     .config();
     let Columns::Named(columns) = &config.rules[0].columns else { panic!("named columns") };
@@ -142,4 +142,7 @@ fn adjustments_are_read_as_they_are_written() {
     assert_eq!(map.others.as_deref(), Some("-0.0"));
     assert_eq!(adjust(2).decode, [Decode::Base64, Decode::Json]);
     assert_eq!((adjust(2).decimal, adjust(2).ignores_unit), (Some(','), true));
+    assert!(adjust(2).misfits_are_null && !adjust(1).misfits_are_null && columns[2].on_error.is_none());
+    let formats = [TimeFormat::Auto, TimeFormat::Pattern("%d.%m.%Y".to_owned())];
+    assert_eq!(columns[3].time, Some(TimeFormat::OneOf(formats.into())));
 }

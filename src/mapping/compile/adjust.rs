@@ -1,10 +1,10 @@
 //! What a column's adjustments become in a plan.
 
-use super::{Column, Compilation, Demands, RowEncoder, is_array};
+use super::{Column, Compilation, Demands, Dialect, RowEncoder, is_array};
 use crate::mapping::adjust::{Adjust, Mapped, ValueMap};
 use crate::mapping::arithmetic::Linear;
 use crate::mapping::number_text::NumberText;
-use crate::rule::{self, Adjustments, Exact};
+use crate::rule::{self, Adjustments, Exact, quote};
 
 impl<R: RowEncoder> Compilation<'_, R> {
     /// The adjustments of a column, if it has any; what does not fit the column is a fault.
@@ -30,7 +30,16 @@ impl<R: RowEncoder> Compilation<'_, R> {
             let scale = adjustments.scale.clone().unwrap_or_else(Exact::one);
             Linear::new(scale, adjustments.shift.clone().unwrap_or_else(Exact::zero))
         });
-        Some(Box::new(Adjust { decode: adjustments.decode.as_slice().into(), map, number, linear }))
+        if adjustments.misfits_are_null && live.not_null {
+            let why =
+                format!("column `{name}` may not be null, and `on_error: null` makes values NULL that do not fit");
+            let table = self.schema.name.quoted();
+            let mend = R::Dialect::ALTERS_COLUMNS
+                .then(|| format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", quote(&live.name)));
+            self.fault(why, mend);
+        }
+        let null = adjustments.misfits_are_null.then(|| self.null_of(live));
+        Some(Box::new(Adjust { decode: adjustments.decode.as_slice().into(), map, number, linear, null }))
     }
 
     fn value_map(&mut self, map: &rule::ValueMap, name: &str, live: &Column, demands: &Demands) -> ValueMap {

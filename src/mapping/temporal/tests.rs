@@ -185,3 +185,51 @@ fn the_text_form_has_milliseconds_always() {
     write_instant(utc("2026-11-21T08:26:00Z"), &mut out);
     assert_eq!(out, "2026-11-21T08:26:00.000Z");
 }
+
+fn instant_as(format: TimeFormat, value: &Value<'_>) -> Result<i64, Misfit> {
+    Clockface { format: Some(format), zone: TimeZone::UTC }.instant(value)
+}
+
+#[test]
+fn auto_tells_the_unit_of_an_epoch_by_its_digits() {
+    let auto = |text: &str| instant_as(TimeFormat::Auto, &Value::Number(text)).ok();
+    for (text, micros) in [
+        ("1670380342", Some(1_670_380_342_000_000)),
+        ("1670380342.25", Some(1_670_380_342_250_000)),
+        ("1.670380342e9", Some(1_670_380_342_000_000)),
+        ("1670380342001", Some(1_670_380_342_001_000)),
+        ("1670380342000001", Some(1_670_380_342_000_001)),
+        // Finer than a microsecond, the resolution of the databases: cut off.
+        ("1670380342000001001", Some(1_670_380_342_000_001)),
+        ("100000000", Some(100_000_000_000_000)),
+        ("9999999999", Some(9_999_999_999_000_000)),
+        ("100000000000", Some(100_000_000_000_000)),
+        ("9999999999999999999", Some(9_999_999_999_999_999)),
+        ("99999999", None),
+        ("10000000000", None),
+        ("99999999999", None),
+        ("20261128103000", None),
+        ("99999999999999999999", None),
+        ("-1670380342", None),
+        ("0", None),
+    ] {
+        assert_eq!(auto(text), micros, "{text}");
+        assert_eq!(instant_as(TimeFormat::Auto, &Value::Text(text)).ok(), micros, "{text} as a string");
+    }
+    assert_eq!(instant_as(TimeFormat::Auto, &Value::Int(1_670_380_342)).ok(), Some(1_670_380_342_000_000));
+    assert_eq!(instant_as(TimeFormat::Auto, &Value::Text("1970-01-01T00:00:01Z")).ok(), Some(1_000_000));
+    assert!(instant_as(TimeFormat::Auto, &Value::Number("5000")).unwrap_err().0.contains("`time: s`"));
+    assert!(instant_as(TimeFormat::Auto, &Value::Bool(true)).is_err());
+}
+
+#[test]
+fn of_several_formats_the_first_that_reads_a_value_counts() {
+    let formats: Vec<TimeFormat> =
+        ["%d.%m.%Y %H:%M", "s", "rfc3339"].iter().map(|text| TimeFormat::parse(text).unwrap()).collect();
+    let read = |value: &Value<'_>| instant_as(TimeFormat::OneOf(formats.clone().into()), value);
+    assert_eq!(read(&Value::Text("01.01.1970 01:00")).ok(), Some(3_600_000_000));
+    assert_eq!(read(&Value::Number("1.5")).ok(), Some(1_500_000));
+    assert_eq!(read(&Value::Text("1970-01-01T00:00:02+00:00")).ok(), Some(2_000_000));
+    let why = read(&Value::Text("yesterday")).unwrap_err().0;
+    assert_eq!(why, "a string that none of the column's time formats reads");
+}

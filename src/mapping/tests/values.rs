@@ -240,3 +240,36 @@ fn strings_are_decoded_first() {
     let scaled = Adjustments { scale: Exact::parse("0.5"), ..decode(&[Decode::Base64, Decode::Json]) };
     assert_eq!(cell(scaled, ColumnType::Numeric(None), "\"NQ==\"").unwrap(), "Decimal(\"2.5\");");
 }
+
+#[test]
+fn a_value_that_does_not_fit_becomes_null_where_the_column_says_so() {
+    let nulls = || Adjustments { misfits_are_null: true, ..linear("2", "0") };
+    let columns = || vec![adjusted(nulls()), from("k", "payload.k")];
+    let live_table = table(vec![live("k", ColumnType::Int4), live("c", ColumnType::Int4)]);
+    let mut mapper = compile::<false>(vec![rule(&["#"], columns())], &[Arc::clone(&live_table)]).unwrap();
+    let mut batch = batch();
+    let mut outcomes = Vec::new();
+    let mut take = |payload: &str| {
+        mapper.map(&message("t", payload.as_bytes()), &mut batch, &mut outcomes);
+        let count = mapper.nulled(0).map_or(0, |nulled| nulled.count);
+        (matches!(outcomes.pop(), Some((0, Outcome::Written))), count)
+    };
+    assert_eq!(take(r#"{"k":1,"v":3}"#), (true, 0));
+    assert_eq!(take(r#"{"k":2,"v":"x"}"#), (true, 1));
+    assert_eq!(take(r#"{"k":"x","v":"x"}"#), (false, 0), "the other column refuses the message");
+    assert_eq!(take(r#"{"k":3}"#), (true, 0), "a missing value is no misfit");
+    assert_eq!(take(r#"{"k":4,"v":9999999999}"#), (true, 1));
+    let why = mapper.nulled(0).unwrap().why.clone();
+    assert!(why.contains("column `c`") && why.contains("out of the column's range"), "{why}");
+    let rows: Vec<_> = (0..batch.portions[0].ends.len()).map(|row| batch.portions[0].row(row).to_vec()).collect();
+    let rows: Vec<String> = rows.into_iter().map(|row| String::from_utf8(row).unwrap()).collect();
+    assert_eq!(rows, ["2: Int(1);Int(6);", "2: Int(2);Null;", "2: Int(3);Null;", "2: Int(4);Null;"]);
+}
+
+#[test]
+fn a_not_null_column_cannot_make_misfits_null() {
+    let column = adjusted(Adjustments { misfits_are_null: true, ..Adjustments::default() });
+    let live = table(vec![Column { not_null: true, ..live("c", text()) }]);
+    let faults = compile::<false>(vec![rule(&["#"], vec![column])], &[live]).err().unwrap();
+    assert!(faults[0].message.contains("may not be null") && faults[0].mend.is_some(), "{faults:?}");
+}
