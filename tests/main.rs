@@ -20,6 +20,7 @@ mod database_faults;
 mod database_rollback;
 mod dead_letters;
 mod defaults;
+mod discover;
 mod explain;
 mod footprint;
 mod golden;

@@ -36,6 +36,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "discover",
+        &[
+            ("A configuration for everything that is published within a minute", "rowbridge discover -o bridge.yaml"),
+            (
+                "Ten minutes, two parts of the topics, another broker",
+                "rowbridge discover --url mqtt://broker:1883 --for 10m --filter zigbee2mqtt/# --filter tele/# -o house.yaml",
+            ),
+        ],
+    ),
+    (
         "explain",
         &[
             ("What becomes of a reading", "rowbridge explain sensors/a/d1/telemetry '{\"temp\":21.5}'"),

@@ -86,7 +86,7 @@ pub(super) fn run(layers: &Layers, arguments: &ExplainArgs) -> ExitCode {
         let text = serde_json::to_string(&explanation).expect("an explanation has texts for keys");
         say!("{text}");
     } else {
-        print(&config, &tables, &explanation);
+        print(&config, &explanation);
     }
     ExitCode::SUCCESS
 }
@@ -146,14 +146,14 @@ fn read(source: impl Read, name: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-fn print(config: &Config, tables: &[Tables], explanation: &Explanation) {
+fn print(config: &Config, explanation: &Explanation) {
     say!("topic {}", explanation.topic);
-    for (database, tables) in config.databases.iter().zip(tables) {
+    for (database, of) in config.databases.iter().zip(&explanation.databases) {
         let engine = match &database.url {
             DatabaseUrl::Sqlite(_) => "SQLite",
             DatabaseUrl::Postgres(_) => "Postgres",
         };
-        let types = match (&tables.unreachable, tables.are_live()) {
+        let types = match (&of.unreachable, of.are_live) {
             (Some(why), _) => format!("cannot be asked ({why}): types are assumed from the rules"),
             (None, true) => "types are those of the live tables".to_owned(),
             (None, false) => "not asked: types are assumed from the rules".to_owned(),

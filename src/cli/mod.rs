@@ -10,6 +10,7 @@ macro_rules! say {
 mod check;
 mod completions;
 mod dead_letters;
+mod discover;
 mod examples;
 mod explain;
 mod figures;
@@ -68,6 +69,8 @@ enum Command {
     Run,
     /// Check the configuration and report every mistake
     Check(check::CheckArgs),
+    /// Listen to the broker and write a configuration that stores what was heard
+    Discover(discover::DiscoverArgs),
     /// Show what becomes of a message: which rules take it, the rows, the SQL, or why it is none
     Explain(explain::ExplainArgs),
     /// Run golden tests: messages, and the rows that the rules are to make of them
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&cli.layers),
         Command::Check(arguments) => check::run(&cli.layers, &arguments),
+        Command::Discover(arguments) => discover::run(&cli.layers, &arguments),
         Command::Explain(arguments) => explain::run(&cli.layers, &arguments),
         Command::Test(arguments) => test::run(&cli.layers, &arguments),
         Command::Status(arguments) => status::run(&cli.layers, &arguments),

@@ -69,15 +69,24 @@ impl LoadRequest {
 pub fn load(request: &LoadRequest) -> Result<Config, Report> {
     let path = find_file(request)?;
     let text = read_file(&path)?;
+    load_from(request, &path, text)
+}
+
+/// As [`load`], of a text in place of the file.
+pub(crate) fn load_text(request: &LoadRequest, text: &str) -> Result<Config, Report> {
+    load_from(request, Path::new(FILE_NAME), text.to_owned())
+}
+
+fn load_from(request: &LoadRequest, path: &Path, text: String) -> Result<Config, Report> {
     let mut findings = Vec::new();
-    let mut tree = read_tree(&path, &text, &mut findings)?;
+    let mut tree = read_tree(path, &text, &mut findings)?;
     drop(text);
-    fill(&mut tree, request, &path, &mut findings);
+    fill(&mut tree, request, path, &mut findings);
     let mut provenances = Provenances::new();
     let file = layer::file_layer(&tree, &mut provenances);
     let merged = lay_over(request, file, &mut provenances, &mut findings)?;
     let cx = Context {
-        file: &path,
+        file: path,
         environment: &request.environment,
         hostname: &request.hostname,
         secrets: request.needs.secrets,

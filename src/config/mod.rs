@@ -29,6 +29,7 @@ mod yaml_core;
 pub use format::{
     Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
 };
+pub(crate) use load::load_text;
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
     Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, ForEach, Http,

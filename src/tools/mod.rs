@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod ddl;
+pub mod discover;
 pub mod explain;
 pub mod golden;
 mod live;

@@ -193,7 +193,7 @@ fn remedy(error: &str) -> &'static str {
 }
 
 /// Removes the session of an MQTT 3.1.1 client: it outlives its connection until the client comes back for a clean one.
-async fn forget(mqtt: &Mqtt, url: &MqttUrl) {
+pub(in crate::tools) async fn forget(mqtt: &Mqtt, url: &MqttUrl) {
     let secret = |source: &Option<SecretSource>| {
         source.as_ref().and_then(|source| source.read().ok()).map_or(String::new(), |secret| secret.expose().to_owned())
     };

@@ -15,6 +15,7 @@ mod promises;
 mod silent_journal;
 mod sqlite;
 
+pub(super) use broker::forget;
 pub use heard::Heard;
 pub use promises::promises;
 

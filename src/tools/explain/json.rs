@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::{Explanation, Row, RowError, RuleView, ShownValue, Taken, Verdict};
+use super::{Explanation, Row, RowError, RuleView, ShownValue, Taken, TypesOf, Verdict};
 use crate::config::Unmatched;
 
 impl Serialize for Explanation {
@@ -21,6 +21,11 @@ impl Serialize for Explanation {
             Unmatched::DeadLetter => Some("dead_letter"),
         };
         map.serialize_entry("unmatched", &unmatched)?;
+        let types = |of: &TypesOf| {
+            let from = if of.are_live { "live" } else { "assumed" };
+            (of.database.to_string(), serde_json::json!({ "types": from, "error": of.unreachable }))
+        };
+        map.serialize_entry("databases", &self.databases.iter().map(types).collect::<BTreeMap<_, _>>())?;
         map.end()
     }
 }

@@ -12,7 +12,7 @@ mod tables;
 use std::sync::Arc;
 
 pub use self::tables::Tables;
-use crate::config::{Config, DatabaseUrl, Unmatched};
+use crate::config::{Config, Database, DatabaseUrl, Unmatched};
 use crate::message::Message;
 use crate::schema::ColumnType;
 use crate::sink::{Held, PostgresEncoder, SqliteEncoder};
@@ -25,6 +25,18 @@ pub struct Explanation {
     pub rules: Vec<RuleView>,
     /// What the configuration says of messages that no rule takes.
     pub unmatched: Unmatched,
+    /// Where types come from, by database.
+    pub databases: Vec<TypesOf>,
+}
+
+/// Where the types of a database's tables come from.
+#[derive(Debug)]
+pub struct TypesOf {
+    pub database: Arc<str>,
+    /// From live tables; otherwise they are assumed from the rules.
+    pub are_live: bool,
+    /// Why the database could not be asked.
+    pub unreachable: Option<String>,
 }
 
 /// A message under one rule.
@@ -136,5 +148,11 @@ pub fn explain(config: &Config, tables: &[Tables], message: &Message<'_>) -> Exp
         topic: message.topic.to_owned(),
         rules: views.into_iter().flatten().collect(),
         unmatched: config.unmatched,
+        databases: config.databases.iter().zip(tables).map(types_of).collect(),
     }
+}
+
+fn types_of((database, tables): (&Database, &Tables)) -> TypesOf {
+    let unreachable = tables.unreachable.clone();
+    TypesOf { database: Arc::clone(&database.name), are_live: tables.are_live(), unreachable }
 }

@@ -8,7 +8,7 @@ use super::shown::{Shown, read};
 use super::tables::{Goal, Tables};
 use super::{Fate, Row, RowError, RuleView, ShownValue, Taken, Verdict};
 use crate::batch::{Batch, OffsetMove, Target, Verb};
-use crate::config::{Columns, Config, DatabaseUrl, OnError, Rule};
+use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule};
 use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
@@ -95,8 +95,12 @@ impl Mapping<'_> {
                     self.written(rule, &batch, units.next().expect("a written rule has its unit"), message)
                 }
                 Outcome::Filtered => {
-                    let note = "retained messages are passed over (retained: skip)".to_owned();
-                    Taken { note: Some(note), ..self.taken(rule, message, Fate::Filtered, None) }
+                    let is_passed_over = message.retain && self.rules[rule].retained == Retained::Skip;
+                    let note = match is_passed_over {
+                        true => "retained messages are passed over (retained: skip)",
+                        false => "it is not what the rule wants (where)",
+                    };
+                    Taken { note: Some(note.to_owned()), ..self.taken(rule, message, Fate::Filtered, None) }
                 }
                 Outcome::Parked => {
                     let why = self.faults.get(&self.rules[rule].table).cloned().unwrap_or_default();

@@ -28,7 +28,7 @@ pub struct Tables {
     /// `None`: they are assumed.
     live: Option<HashMap<TableName, Found>>,
     /// Why they are assumed, where the database was to be asked.
-    pub unreachable: Option<String>,
+    pub(super) unreachable: Option<String>,
 }
 
 /// What was found of a table in the database: none, or why it cannot be read.
@@ -65,7 +65,7 @@ impl Tables {
         config.databases.iter().map(|_| Tables { live: None, unreachable: None }).collect()
     }
 
-    pub fn are_live(&self) -> bool {
+    pub(super) fn are_live(&self) -> bool {
         self.live.is_some()
     }
 

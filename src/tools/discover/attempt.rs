@@ -1,0 +1,63 @@
+//! Tries a rule on what was heard: by the daemon's own plans, against the tables that it would make.
+
+use std::collections::BTreeMap;
+
+use super::group::Group;
+use crate::clock;
+use crate::config::{self, Config, LoadRequest, Needs};
+use crate::message::{Message, Properties, Qos, Seq};
+use crate::tools::explain::{Fate, Tables, Verdict, explain};
+
+/// Where configurations are tried.
+pub(super) struct Bench {
+    request: LoadRequest,
+}
+
+impl Bench {
+    pub(super) fn new(load: &LoadRequest) -> Bench {
+        let request = LoadRequest {
+            overrides: Vec::new(),
+            environment: BTreeMap::new(),
+            needs: Needs::no_secrets(),
+            ..load.clone()
+        };
+        Bench { request }
+    }
+
+    /// The error tells every mistake.
+    pub(super) fn load(&self, yaml: &str) -> Result<Config, String> {
+        config::load_text(&self.request, yaml).map_err(|report| report.to_string())
+    }
+
+    /// Whether the configuration makes a row of every sample of the group; if not, the column at fault, if it is one.
+    pub(super) fn attempt(&self, yaml: &str, group: &Group<'_>) -> Result<(), Option<String>> {
+        let config = self.load(yaml).map_err(|_| Some(String::new()))?;
+        let tables = Tables::assumed(&config);
+        for (topic, seen) in &group.topics {
+            for payload in &seen.samples {
+                let message = Message {
+                    topic,
+                    payload,
+                    qos: Qos::AtLeastOnce,
+                    retain: false,
+                    dup: false,
+                    properties: Properties::NONE,
+                    received_at: clock::now(),
+                    fault: None,
+                    seq: Seq::FIRST,
+                };
+                let explanation = explain(&config, &tables, &message);
+                let taken = explanation.rules.iter().find_map(|view| match &view.verdict {
+                    Verdict::Taken(taken) => Some(taken),
+                    Verdict::NotTaken(_) => None,
+                });
+                match taken {
+                    Some(taken) if taken.fate == Fate::Written && !taken.rows.is_empty() => {}
+                    Some(taken) => return Err(taken.error.as_ref().and_then(|error| error.column.clone())),
+                    None => return Err(Some(String::new())),
+                }
+            }
+        }
+        Ok(())
+    }
+}
