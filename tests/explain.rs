@@ -90,6 +90,15 @@ fn what_does_not_fit_is_told_as_its_dead_letter_says_it() {
     assert_eq!((&rule["outcome"], &rule["rows"], &rule["sql"]), (&json!("dead_lettered"), &json!([]), &json!([])));
     assert_eq!((&rule["error"]["reason"], &rule["error"]["column"]), (&json!("value"), &json!("temp")));
     assert!(!rule["error"]["message"].as_str().unwrap().contains("warm"), "{told}");
+    let twice = r#"{"temp":"warm","price":"dear","doc":{}}"#;
+    let told = explained(&bridge.command(&["explain", TOPIC, twice, "--json", "--offline"]));
+    let rule = &told["rules"][0];
+    assert_eq!(
+        (&rule["error"]["column"], &rule["other_errors"][0]["column"]),
+        (&json!("temp"), &json!("price")),
+        "{told}"
+    );
+    assert_eq!((&rule["other_values"]["site"], &rule["other_values"]["doc"]), (&json!("a"), &json!({})), "{told}");
     // What mapping takes and SQLite's own encoder does not.
     let many_digits = r#"{"temp":1,"price":"12345678901234567890123.5"}"#;
     let told = explained(&bridge.command(&["explain", TOPIC, many_digits, "--json", "--offline"]));

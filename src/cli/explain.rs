@@ -10,7 +10,7 @@ use super::{EXIT_USAGE, Layers, installation};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, DatabaseUrl, Needs, Unmatched};
 use crate::message::{Message, Properties, Property, Qos, Seq};
-use crate::tools::explain::{self, Explanation, Fate, Row, RuleView, Tables, Taken, Verdict};
+use crate::tools::explain::{self, Explanation, Fate, Row, RuleView, ShownValue, Tables, Taken, Verdict};
 
 /// Far above any MQTT packet, which has 256 MiB at most; a wrong file is noticed before it is read whole.
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
@@ -201,6 +201,13 @@ fn print_rule(view: &RuleView) {
     if let Some(note) = &taken.note {
         say!("  {note}");
     }
+    for error in &taken.other_errors {
+        say!("  and {}: {}", error.reason, error.message);
+    }
+    if !taken.other_values.is_empty() {
+        say!("  the other columns would hold");
+        print_values(&taken.other_values);
+    }
     for row in &taken.rows {
         print_row(row);
     }
@@ -220,19 +227,23 @@ fn outcome(taken: &Taken) -> String {
 
 fn print_row(row: &Row) {
     say!("  row into table {} of database {}", row.table, row.database);
-    let values: Vec<String> = row.values.iter().map(|value| shortened(&value.held.json)).collect();
-    let width = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
-    let names = width(&mut row.values.iter().map(|value| value.column.chars().count()));
-    let types = width(&mut row.values.iter().map(|value| value.type_name.chars().count()));
-    let shown = width(&mut values.iter().map(|value| value.chars().count()));
-    for (value, text) in row.values.iter().zip(&values) {
-        let (column, type_name) = (&value.column, &value.type_name);
-        say!("    {column:<names$}  {type_name:<types$}  {text:<shown$}  from {}", value.from);
-    }
+    print_values(&row.values);
     if !row.left_out.is_empty() {
         say!("    left to the database's default: {}", row.left_out.join(", "));
     }
     say!("  {}", row.sql);
+}
+
+fn print_values(values: &[ShownValue]) {
+    let texts: Vec<String> = values.iter().map(|value| shortened(&value.held.json)).collect();
+    let width = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
+    let names = width(&mut values.iter().map(|value| value.column.chars().count()));
+    let types = width(&mut values.iter().map(|value| value.type_name.chars().count()));
+    let shown = width(&mut texts.iter().map(|text| text.chars().count()));
+    for (value, text) in values.iter().zip(&texts) {
+        let (column, type_name) = (&value.column, &value.type_name);
+        say!("    {column:<names$}  {type_name:<types$}  {text:<shown$}  from {}", value.from);
+    }
 }
 
 fn shortened(text: &str) -> String {

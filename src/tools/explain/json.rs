@@ -62,6 +62,8 @@ impl Taken {
         let sql: Vec<&str> = self.rows.iter().map(|row| row.sql.as_str()).collect();
         map.serialize_entry("sql", &sql)?;
         map.serialize_entry("error", &self.error)?;
+        map.serialize_entry("other_errors", &self.other_errors)?;
+        map.serialize_entry("other_values", &Columns(&self.other_values))?;
         map.serialize_entry("note", &self.note)
     }
 }

@@ -53,7 +53,7 @@ pub struct RuleView {
 pub enum Verdict {
     /// Why the rule does not take it, in a sentence.
     NotTaken(String),
-    Taken(Taken),
+    Taken(Box<Taken>),
 }
 
 /// What a rule makes of a message that it takes.
@@ -69,6 +69,10 @@ pub struct Taken {
     pub rows: Vec<Row>,
     /// Why it is not written.
     pub error: Option<RowError>,
+    /// What else does not fit, beside that.
+    pub other_errors: Vec<RowError>,
+    /// Of a message that is not written because of some columns: what the others would hold.
+    pub other_values: Vec<ShownValue>,
     /// What else there is to know.
     pub note: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! One message under the rules of one database, by the daemon's own mapper.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::routes::{taken_by, why_not};
@@ -41,9 +41,9 @@ pub(super) fn map<R: Preview>(
             }
         }
     }
-    let mapper = compile(config, &rules, &mut targets, &mut faults, encoder);
+    let mapper = compile(config, &rules, &mut targets, &mut faults, &encoder);
     let mapping = Mapping { config, index, rules: &rules, tables, targets: &targets, faults: &faults };
-    let views = mapping.views(mapper, message);
+    let views = mapping.views(mapper, &encoder, message);
     numbers.into_iter().zip(views).collect()
 }
 
@@ -68,6 +68,7 @@ fn schema_of(url: &DatabaseUrl) -> Option<&str> {
 }
 
 /// The rules of one database, with what was found of their tables.
+#[derive(Clone, Copy)]
 struct Mapping<'c> {
     config: &'c Config,
     /// The database's.
@@ -79,12 +80,19 @@ struct Mapping<'c> {
 }
 
 impl Mapping<'_> {
-    fn views<R: Preview>(&self, mut mapper: Mapper<Shown<R>>, message: &Message<'_>) -> Vec<RuleView> {
+    fn views<R: Preview>(&self, mut mapper: Mapper<Shown<R>>, encoder: &R, message: &Message<'_>) -> Vec<RuleView> {
         let mut batch = empty_batch();
         let mut outcomes = Vec::new();
+        // By the names that the database has for them.
+        let mut goals: HashMap<TableName, Goal> =
+            self.targets.values().map(|goal| (goal.schema.name.clone(), goal.clone())).collect();
         while !mapper.map(message, &mut batch, &mut outcomes) {
             for want in mapper.take_wants() {
-                mapper.bind(&want, self.wanted::<R>(&want, message.payload));
+                let wanted = self.wanted::<R>(&want, message.payload);
+                if let Ok(goal) = &wanted {
+                    goals.insert(goal.schema.name.clone(), goal.clone());
+                }
+                mapper.bind(&want, wanted.map(|goal| goal.schema));
             }
         }
         let mut units = 0..batch.units.len();
@@ -92,7 +100,9 @@ impl Mapping<'_> {
         for (rule, outcome) in outcomes {
             let taken = match outcome {
                 Outcome::Written => {
-                    self.written(rule, &batch, units.next().expect("a written rule has its unit"), message)
+                    let unit = units.next().expect("a written rule has its unit");
+                    let taken = self.written(rule, &batch, unit, &goals, message);
+                    self.with_the_rest(rule, taken, encoder, message)
                 }
                 Outcome::Filtered => {
                     let is_passed_over = message.retain && self.rules[rule].retained == Retained::Skip;
@@ -112,7 +122,8 @@ impl Mapping<'_> {
                 Outcome::Refused(fault) => {
                     let column = fault.column.map(|column| column.to_string());
                     let error = RowError { reason: fault.reason.to_owned(), column, message: fault.message };
-                    self.taken(rule, message, fate(fault.on_error), Some(error))
+                    let taken = self.taken(rule, message, fate(fault.on_error), Some(error));
+                    self.with_the_rest(rule, taken, encoder, message)
                 }
             };
             fates.insert(rule, taken);
@@ -123,7 +134,7 @@ impl Mapping<'_> {
             position: rule.position.clone(),
             database: Arc::clone(database),
             verdict: match fates.remove(&index) {
-                Some(taken) => Verdict::Taken(taken),
+                Some(taken) => Verdict::Taken(Box::new(taken)),
                 None => Verdict::NotTaken(why_not(rule, message.topic)),
             },
         };
@@ -131,35 +142,113 @@ impl Mapping<'_> {
     }
 
     /// The table that a message names.
-    fn wanted<R: Preview>(&self, want: &Want, payload: &[u8]) -> Result<Arc<TableSchema>, String> {
+    fn wanted<R: Preview>(&self, want: &Want, payload: &[u8]) -> Result<Goal, String> {
         let rule = Rule { table: want.table.clone(), routing: None, ..Rule::clone(&self.rules[want.rule]) };
         let schema = schema_of(&self.config.databases[self.index].url);
-        let goal = self.tables.target::<R::Dialect>(&want.table, schema, &[Arc::new(rule)], payload);
-        goal.map(|goal| goal.schema)
+        self.tables.target::<R::Dialect>(&want.table, schema, &[Arc::new(rule)], payload)
+    }
+
+    /// Of a message that gives no row because of one column: what the others would hold, and what else does not fit. Each round
+    /// maps under the rule without the columns that did not.
+    fn with_the_rest<R: Preview>(&self, rule: usize, mut taken: Taken, encoder: &R, message: &Message<'_>) -> Taken {
+        let rule = &self.rules[rule];
+        let column = taken.error.as_ref().and_then(|error| error.column.clone());
+        let (Some(column), Columns::Named(named), Some(goal)) = (column, &rule.columns, self.targets.get(&rule.table))
+        else {
+            return taken;
+        };
+        let mut without = vec![column];
+        while without.len() < named.len() {
+            let is_kept = |name: &str| !without.iter().any(|without| without.eq_ignore_ascii_case(name));
+            let columns = named.iter().filter(|column| is_kept(&column.name)).cloned().collect();
+            let part = Rule { columns: Columns::Named(columns), ..Rule::clone(rule) };
+            // Without them in the table, too, nothing asks for the columns that must have a value.
+            let mut schema = TableSchema::clone(&goal.schema);
+            schema.columns.retain(|column| is_kept(&column.name));
+            let goal = Goal { schema: Arc::new(schema), ..goal.clone() };
+            match self.attempt(Arc::new(part), goal, encoder, message) {
+                Some(Taken { error: Some(error), .. }) => {
+                    let Some(column) = error.column.clone() else { break };
+                    taken.other_errors.push(error);
+                    without.push(column);
+                }
+                Some(Taken { rows, .. }) => {
+                    taken.other_values = rows.into_iter().next().map_or_else(Vec::new, |row| row.values);
+                    break;
+                }
+                None => break,
+            }
+        }
+        taken
+    }
+
+    /// One rule by itself.
+    fn attempt<R: Preview>(&self, rule: Arc<Rule>, goal: Goal, encoder: &R, message: &Message<'_>) -> Option<Taken> {
+        let (rules, schemas) = ([rule], [Some(Arc::clone(&goal.schema))]);
+        let shown = Shown(encoder.clone());
+        let mut mapper = Mapper::compile_some(&self.config.bridge, &rules, &schemas, &HashMap::new(), shown).ok()?;
+        let (mut batch, mut outcomes) = (empty_batch(), Vec::new());
+        if !mapper.map(message, &mut batch, &mut outcomes) {
+            return None;
+        }
+        let goals = HashMap::from([(goal.schema.name.clone(), goal)]);
+        let mapping = Mapping { rules: &rules, ..*self };
+        match outcomes.pop()?.1 {
+            Outcome::Written => Some(mapping.written(0, &batch, 0, &goals, message)),
+            Outcome::Refused(fault) => {
+                let column = fault.column.map(|column| column.to_string());
+                let error = RowError { reason: fault.reason.to_owned(), column, message: fault.message };
+                Some(mapping.taken(0, message, fate(fault.on_error), Some(error)))
+            }
+            _ => None,
+        }
     }
 
     fn taken(&self, rule: usize, message: &Message<'_>, fate: Fate, error: Option<RowError>) -> Taken {
         let (pattern, captures) = taken_by(&self.rules[rule], message.topic).unwrap_or_default();
-        Taken { pattern, captures, comes_by: None, fate, rows: Vec::new(), error, note: None }
+        Taken {
+            pattern,
+            captures,
+            comes_by: None,
+            fate,
+            rows: Vec::new(),
+            error,
+            other_errors: Vec::new(),
+            other_values: Vec::new(),
+            note: None,
+        }
     }
 
     /// A unit, unless the sink would refuse a value of it.
-    fn written(&self, index: usize, batch: &Batch, unit: usize, message: &Message<'_>) -> Taken {
+    fn written(
+        &self,
+        index: usize,
+        batch: &Batch,
+        unit: usize,
+        goals: &HashMap<TableName, Goal>,
+        message: &Message<'_>,
+    ) -> Taken {
         let rule = &self.rules[index];
-        let mut rows = Vec::new();
+        let (mut rows, mut note) = (Vec::new(), None);
         for (target, row) in rows_of(batch, unit) {
-            match self.row(rule, target, row) {
+            let goal = goals.get(&target.table.name);
+            note = note.or_else(|| goal.and_then(|goal| goal.note.clone()));
+            match self.row(rule, target, row, goal.map(|goal| &goal.assumed)) {
                 Ok(row) => rows.push(row),
                 Err(error) => return self.taken(index, message, fate(rule.on_error), Some(error)),
             }
         }
-        let note = self.targets.get(&rule.table).and_then(|target| target.note.clone());
         Taken { rows, note, ..self.taken(index, message, Fate::Written, None) }
     }
 
-    fn row(&self, rule: &Rule, target: &Target, bytes: &[u8]) -> Result<Row, RowError> {
+    fn row(
+        &self,
+        rule: &Rule,
+        target: &Target,
+        bytes: &[u8],
+        assumed: Option<&HashSet<String>>,
+    ) -> Result<Row, RowError> {
         let columns: Vec<_> = target.columns.iter().map(|column| &target.table.columns[*column]).collect();
-        let assumed = self.targets.get(&rule.table).map(|target| &target.assumed);
         let mut values = Vec::new();
         for (column, cell) in columns.iter().zip(read(bytes)) {
             let name = &column.name;
@@ -184,11 +273,23 @@ impl Mapping<'_> {
         let left_out = left_out.map(|index| &target.table.columns[index]).filter(|column| column.has_default);
         Ok(Row {
             database: Arc::clone(&self.config.databases[self.index].name),
-            table: if rule.routing.is_some() { target.table.name.to_string() } else { rule.table.to_string() },
+            table: self.table_text(rule, &target.table.name),
             sql: insert_sql(target, &values),
             left_out: left_out.map(|column| column.name.clone()).collect(),
             values,
         })
+    }
+}
+
+impl Mapping<'_> {
+    /// As a rule writes it: without the schema that goes without saying.
+    fn table_text(&self, rule: &Rule, name: &TableName) -> String {
+        if rule.routing.is_none() {
+            return rule.table.to_string();
+        }
+        let schema = schema_of(&self.config.databases[self.index].url);
+        let is_plain = name.schema.as_deref() == schema;
+        if is_plain { name.name.clone() } else { name.to_string() }
     }
 }
 
@@ -271,7 +372,7 @@ fn compile<R: Preview>(
     rules: &[Arc<Rule>],
     targets: &mut HashMap<TableName, Goal>,
     faults: &mut HashMap<TableName, String>,
-    encoder: R,
+    encoder: &R,
 ) -> Mapper<Shown<R>> {
     loop {
         let schemas: Vec<_> =

@@ -35,6 +35,7 @@ pub struct Tables {
 type Found = Result<Option<Arc<TableSchema>>, String>;
 
 /// A table that rows are made for.
+#[derive(Clone)]
 pub(super) struct Goal {
     pub(super) schema: Arc<TableSchema>,
     /// Names of columns whose type nothing tells.

@@ -20,7 +20,7 @@ pub(super) fn judge(test: &Test, found: &Explanation) -> Vec<String> {
 /// Rules that take the message.
 pub(super) fn taken(found: &Explanation) -> impl Iterator<Item = (&RuleView, &Taken)> {
     found.rules.iter().filter_map(|view| match &view.verdict {
-        Verdict::Taken(taken) => Some((view, taken)),
+        Verdict::Taken(taken) => Some((view, &**taken)),
         Verdict::NotTaken(_) => None,
     })
 }
