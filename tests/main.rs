@@ -15,6 +15,7 @@ mod changed_tables;
 mod check;
 mod commands;
 mod configuration;
+mod conventions;
 mod crashes;
 mod database_faults;
 mod database_rollback;

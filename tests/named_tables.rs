@@ -16,7 +16,7 @@ fn each_message_goes_to_the_table_that_its_topic_names_over_a_kill_too() {
     let database = postgres.create_database();
     let rule = |name: &str| {
         format!(
-            "  - name: {name}\n    topic: plant/{{site}}\n    qos: 2\n    database: {name}\n    table: \"{{topic.site}}_t\"\n    \
+            "  - name: {name}\n    topic: plant/{{site}}\n    database: {name}\n    table: \"{{topic.site}}_t\"\n    \
              tables: [\"s*_t\"]\n    table_aliases: {{ old_t: s0_t }}\n    create: true\n    columns:\n      \
              id: {{ from: payload.id, type: bigint }}\n"
         )
@@ -47,12 +47,14 @@ fn each_message_goes_to_the_table_that_its_topic_names_over_a_kill_too() {
     bridge.wait_drained("local");
     bridge.wait_drained("far");
     let file = bridge.rows();
+    // At QoS 1 what was not acknowledged before the kill comes again.
     for site in 0..SITES {
-        let sql = format!("SELECT group_concat(id, ',') FROM (SELECT id FROM s{site}_t ORDER BY id)");
+        let sql = format!("SELECT group_concat(id, ',') FROM (SELECT DISTINCT id FROM s{site}_t ORDER BY id)");
         let mut expected: Vec<String> = (site..MESSAGES).step_by(SITES).map(|id| id.to_string()).collect();
         expected.extend((site == 0).then(|| "9000".to_owned()));
         assert_eq!(value::<String>(&file, &sql), expected.join(","));
-        let sql = format!("SELECT string_agg(id::text, ',' ORDER BY id) FROM s{site}_t");
+        let sql =
+            format!("SELECT string_agg(id::text, ',' ORDER BY id) FROM (SELECT DISTINCT id FROM s{site}_t) AS ids");
         assert_eq!(postgres.psql(&database, &sql), expected.join(","));
     }
     let letters: Vec<String> = column(&file, "SELECT topic || ' ' || reason FROM rowbridge_dead_letters ORDER BY seq");

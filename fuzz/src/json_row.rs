@@ -172,6 +172,7 @@ impl Mappers {
                 create: false,
                 routing: None,
                 for_each: rowbridge::config::ForEach::NONE,
+                times: None,
                 rows_max: 100_000,
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,

@@ -1,5 +1,6 @@
 //! bridge.yaml and its layers, checked as a whole before anything starts.
 
+mod convention;
 mod create;
 mod decode;
 mod display;
@@ -26,15 +27,16 @@ mod vocabulary;
 mod yaml;
 mod yaml_core;
 
+pub use convention::{rule_of_convention, rule_of_form};
 pub use format::{
     Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
 };
 pub(crate) use load::load_text;
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
-    Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, ForEach, Http,
-    HttpAccess, Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError, PostgresUrl, Retained,
-    Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
+    AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability,
+    ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
+    PostgresUrl, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};

@@ -233,6 +233,8 @@ pub struct Rule {
     pub routing: Option<Arc<Routing>>,
     pub format: Format,
     pub for_each: ForEach,
+    /// How times are read where no column says it.
+    pub times: Option<AutoTimes>,
     /// Rows that one message may give. 100,000: a day of readings at one a second.
     pub rows_max: usize,
     pub columns: Columns,
@@ -241,6 +243,13 @@ pub struct Rule {
     pub on_error: OnError,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
     pub position: String,
+}
+
+/// How the times of time columns are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoTimes {
+    pub format: TimeFormat,
+    pub zone: jiff::tz::TimeZone,
 }
 
 /// Over what a row is made for each element or entry.

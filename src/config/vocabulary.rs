@@ -8,10 +8,8 @@ use super::decode::POSTGRES_PARAMETERS;
 use super::schema;
 
 /// Keys that come with later versions. Whoever adds one to the schema takes it out here.
-const LATER: [&str; 15] = [
-    "convention",
+const LATER: [&str; 13] = [
     "influx",
-    "into",
     "keep_by",
     "max_expanded",
     "protobuf",

@@ -101,7 +101,13 @@ impl<R: RowEncoder> Compilation<'_, R> {
         if !is_supported(&live.column_type) {
             return self.unsupported(live, "leave it out of the rule");
         }
-        let demands = self.demands(time_format(column, live), column.tz.clone());
+        let (mut format, mut zone) = (time_format(column, live), column.tz.clone());
+        if let (None, Some(times)) = (&format, &self.rule.times)
+            && holds_times(&live.column_type)
+        {
+            (format, zone) = (Some(times.format.clone()), Some(times.zone.clone()));
+        }
+        let demands = self.demands(format, zone);
         let default = match &column.default {
             // As good as none, but in place of the database's default.
             Some(serde_json::Value::Null) if !live.not_null => Some(self.null_of(live)),
@@ -273,7 +279,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
         // A table has some thousands of columns at most.
         paths.push(Path::Steps(vec![Step::Index(position as i32)]));
         let slots = [first, first + 1, first + 2].into();
-        let demands = self.demands(None, None);
+        let demands = match &self.rule.times {
+            Some(times) if holds_times(&live.column_type) => {
+                self.demands(Some(times.format.clone()), Some(times.zone.clone()))
+            }
+            _ => self.demands(None, None),
+        };
         let (missing, null) = self.lacks(None, false, live);
         let compiled = PlanColumn {
             name: live.name.as_str().into(),
@@ -418,6 +429,11 @@ fn same_name<D: Dialect>(live: &str, named: &str) -> bool {
 
 fn is_array(column_type: &ColumnType) -> bool {
     matches!(column_type, ColumnType::Array(..))
+}
+
+fn holds_times(column_type: &ColumnType) -> bool {
+    use ColumnType::{Date, Timestamp, TimestampText, Timestamptz};
+    matches!(column_type, Date | Timestamp(_) | Timestamptz(_) | TimestampText)
 }
 
 fn is_supported(column_type: &ColumnType) -> bool {

@@ -1,6 +1,6 @@
-//! Tables that messages name, for a rule whose `table` is a template.
+//! Tables that messages name, for a rule whose `table` is a template, or which has a convention.
 //!
-//! The template is compiled to a plan of one text column, so whatever a column can read, a table's name can. If it reads
+//! A template is compiled to a plan of one text column, so whatever a column can read, a table's name can. If it reads
 //! nothing of the payload, all rows of a message go to one table; else each row names its own.
 //!
 //! A name that no message had before is a [`Want`]: the batch ends before that message, the table is looked up, and the
@@ -18,7 +18,7 @@ use super::sharing::Parts;
 use crate::batch::RowEncoder;
 use crate::config::{self, Columns, ForEach, Format, OnError, Rule};
 use crate::message::Message;
-use crate::rule::{ColumnSource, Routing, Source, TableName};
+use crate::rule::{Address, ColumnSource, Convention, Descriptor, Form, Naming, Routing, Source, TableName};
 use crate::schema::{Cell, Column, ColumnType, PostgresDialect, TableSchema};
 
 /// A table that is to be looked up for a rule.
@@ -29,16 +29,25 @@ pub struct Want {
     /// What the template gave.
     pub text: Arc<str>,
     pub table: TableName,
+    /// How the message is written, where it says so.
+    pub form: Option<Form>,
 }
 
 /// The tables of one rule.
 #[derive(Debug)]
 pub(super) struct Destination {
-    names: Plan,
+    names: Names,
     routing: Arc<Routing>,
     on_error: OnError,
     /// By what the template gives.
     bound: HashMap<Arc<str>, Bound>,
+}
+
+/// How messages name them.
+#[derive(Debug)]
+enum Names {
+    Plan(Box<Plan>),
+    Convention(Convention),
 }
 
 /// What is known of a name.
@@ -62,7 +71,7 @@ pub(super) struct Plans {
 #[derive(Debug)]
 pub(super) enum NoPlans {
     Refused(ValueFault),
-    Wanted(Want),
+    Wanted(Box<Want>),
 }
 
 impl From<ValueFault> for NoPlans {
@@ -78,12 +87,20 @@ impl Destination {
         routing: &Arc<Routing>,
         parts: &mut Parts,
     ) -> Result<Destination, Vec<CompileFault>> {
+        let on_error = rule.on_error;
+        let template = match &routing.naming {
+            Naming::Template(template) => template,
+            Naming::Convention(convention) => {
+                let (names, routing) = (Names::Convention(*convention), Arc::clone(routing));
+                return Ok(Destination { names, routing, on_error, bound: HashMap::new() });
+            }
+        };
         let reads_payload = |source: &Source| {
             use Source::{Index, Item, Key, Parent, ParentIndex, ParentKey, Payload};
             matches!(source, Payload(_) | Item(_) | Index | Key | Parent(_) | ParentIndex | ParentKey)
         };
-        let is_one = !routing.table.sources().any(reads_payload);
-        let template = ColumnSource::Template(routing.table.clone());
+        let is_one = !template.sources().any(reads_payload);
+        let template = ColumnSource::Template(template.clone());
         let column = config::Column { required: true, ..config::Column::of("table", template) };
         let mut naming = Rule { columns: Columns::named(vec![column]), routing: None, ..rule.clone() };
         if is_one {
@@ -100,7 +117,7 @@ impl Destination {
         };
         let schema = TableSchema::new(TableName { schema: None, name: "names".to_owned() }, vec![text]);
         let (names, _) = compile(bridge, &naming, &schema, &NameEncoder, parts)?;
-        let (routing, on_error) = (Arc::clone(routing), rule.on_error);
+        let (names, routing) = (Names::Plan(Box::new(names)), Arc::clone(routing));
         Ok(Destination { names, routing, on_error, bound: HashMap::new() })
     }
 
@@ -116,34 +133,60 @@ impl Destination {
     ) -> Result<(), NoPlans> {
         let Destination { names, routing, on_error, bound } = self;
         plans.of_rows.clear();
-        plans.is_one = !matches!(names.payload, PayloadForm::Staged(_));
+        plans.is_one = true;
         let mut wanted = None;
-        let mut name = Vec::new();
-        let mut look_up = |row: &mut super::plan::Reading<'_>| {
-            name.clear();
-            row.encode(&NameEncoder, &mut name)?;
-            let text = std::str::from_utf8(&name).expect("a text cell is text");
+        let refuse = |why: String| ValueFault {
+            reason: "no_table",
+            column: None,
+            message: format!("the table's name, which the message gives, {why}"),
+            on_error: *on_error,
+        };
+        let mut look_up = |text: &str, alias: Option<&str>, table: &str, form: Option<Form>| {
             if let Some(found) = bound.get_mut(text) {
                 found.used = batch;
                 plans.of_rows.push(found.plan.clone()?);
                 return Ok(());
             }
-            let table = routing.resolve(text).map_err(|why| ValueFault {
-                reason: "no_table",
-                column: None,
-                message: format!("the table's name, which the message gives (`table: \"{}\"`), {why}", routing.table),
-                on_error: *on_error,
-            })?;
+            let table = match alias.and_then(|alias| routing.aliases.get(alias)) {
+                Some(table) => table.clone(),
+                None => routing.resolve(table).map_err(|why| refuse(why.to_owned()))?,
+            };
             // The others are looked for all the same: they are wanted as well, or at fault.
-            wanted.get_or_insert_with(|| Want { rule, text: text.into(), table });
+            wanted.get_or_insert_with(|| Want { rule, text: text.into(), table, form });
             Ok(())
         };
-        match &names.payload {
-            PayloadForm::Staged(stages) => names.read_rows(stages, message, matched, memory, &mut look_up)?,
-            _ => look_up(&mut names.read(message, matched, memory)?)?,
+        match names {
+            Names::Convention(convention) => {
+                let address = convention.address(message.topic, |name| message.properties.user(name));
+                // A topic with another name need not be one of the convention's.
+                let address = match (address, routing.aliases.contains_key(message.topic)) {
+                    (Ok(address), _) => address,
+                    (Err(_), true) => Address { table: message.topic.to_owned(), form: None },
+                    (Err(why), false) => return Err(refuse(why).into()),
+                };
+                let text = match &address.form {
+                    Some(form) => Descriptor { table: address.table.clone(), form: form.clone() }.to_string(),
+                    None => address.table.clone(),
+                };
+                look_up(&text, Some(message.topic), &address.table, address.form)?;
+            }
+            Names::Plan(names) => {
+                let mut name = Vec::new();
+                let mut read = |row: &mut super::plan::Reading<'_>| {
+                    name.clear();
+                    row.encode(&NameEncoder, &mut name)?;
+                    let text = std::str::from_utf8(&name).expect("a text cell is text");
+                    look_up(text, None, text, None)
+                };
+                match &names.payload {
+                    PayloadForm::Staged(stages) => names.read_rows(stages, message, matched, memory, &mut read)?,
+                    _ => read(&mut names.read(message, matched, memory)?)?,
+                }
+                plans.is_one = !matches!(names.payload, PayloadForm::Staged(_));
+            }
         }
         match wanted {
-            Some(want) => Err(NoPlans::Wanted(want)),
+            Some(want) => Err(NoPlans::Wanted(Box::new(want))),
             None => Ok(()),
         }
     }

@@ -12,8 +12,9 @@ use super::route::{Match, Router};
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
 use crate::batch::{Batch, RowEncoder, Unit, Verb};
-use crate::config::{Retained, Rule};
+use crate::config::{Retained, Rule, rule_of_convention};
 use crate::message::{Message, Properties, Property};
+use crate::rule::Naming;
 use crate::schema::TableSchema;
 
 const NO_PLAN: usize = usize::MAX;
@@ -162,8 +163,15 @@ impl<R: RowEncoder> Mapper<R> {
     pub fn bind(&mut self, want: &Want, live: Result<Arc<TableSchema>, String>) {
         let Some(Some(destination)) = self.destinations.get_mut(want.rule) else { return };
         let rule = &self.rules[want.rule];
+        let written = match rule.routing.as_ref().map(|routing| &routing.naming) {
+            Some(Naming::Convention(convention)) => {
+                rule_of_convention(rule, *convention, want.form.as_ref()).map(Arc::new)
+            }
+            _ => Ok(Arc::clone(rule)),
+        };
         let plan = live.and_then(|schema| {
-            let compiled = compile(&self.bridge, rule, &schema, &self.encoder, &mut self.parts);
+            let rule = written?;
+            let compiled = compile(&self.bridge, &rule, &schema, &self.encoder, &mut self.parts);
             let (plan, columns) = compiled.map_err(|faults| {
                 let whys: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
                 format!("table {}: {}", schema.name, whys.join("; "))
@@ -284,9 +292,9 @@ impl<R: RowEncoder> Mapper<R> {
             }
             let found = destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans);
             if let Err(NoPlans::Wanted(want)) = found
-                && !wants.contains(&want)
+                && !wants.contains(&*want)
             {
-                wants.push(want);
+                wants.push(*want);
             }
         }
         wants.len() < WANTS_MAX
@@ -356,7 +364,7 @@ impl<R: RowEncoder> Mapper<R> {
                         Ok(()) => Ok(()),
                         Err(NoPlans::Refused(fault)) => Err(fault),
                         Err(NoPlans::Wanted(want)) => {
-                            self.wants.push(want);
+                            self.wants.push(*want);
                             batch.truncate_units(units_before);
                             batch.truncate_runs(first_run.min(batch.runs.len()));
                             outcomes.clear();

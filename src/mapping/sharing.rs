@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::payload::PathTree;
 use super::plan::PlanColumn;
 use crate::config::{Columns, ForEach, Format, OnError, Retained, Rule};
-use crate::rule::Source;
+use crate::rule::{Source, TimeFormat};
 use crate::schema::TableSchema;
 
 /// The parts of the plans compiled so far.
@@ -55,6 +55,7 @@ pub(super) struct Likeness<'r> {
     columns: Option<*const ()>,
     format: &'r Format,
     for_each: &'r ForEach,
+    times: Option<(&'r TimeFormat, String)>,
     rows_max: usize,
     retained: Retained,
     on_error: OnError,
@@ -81,6 +82,7 @@ impl<'r> Likeness<'r> {
             },
             format: &rule.format,
             for_each: &rule.for_each,
+            times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
             rows_max: rule.rows_max,
             retained: rule.retained,
             on_error: rule.on_error,

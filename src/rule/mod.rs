@@ -4,6 +4,7 @@
 //! a value, `adjust` and `exact`; times, `time`; column types, `declared_type`.
 
 mod adjust;
+mod convention;
 mod declared_type;
 mod descriptor;
 mod exact;
@@ -15,10 +16,11 @@ mod time;
 mod topic;
 
 pub use adjust::{Adjustments, Decode, ValueMap};
+pub use convention::{Address, Convention};
 pub use declared_type::DeclaredType;
 pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};
 pub use exact::Exact;
-pub use routing::{Forbidden, Routing, TablePattern};
+pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
 pub use table_name::{TableName, quote};

@@ -3,18 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::table_name::IDENTIFIER_BYTES_MAX;
-use super::{TableName, Template};
+use super::{Convention, TableName, Template};
 
 /// Where the rows of a rule go whose table is a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routing {
-    pub table: Template,
-    /// Only tables that one of these fits. Never empty.
+    pub naming: Naming,
+    /// Only tables that one of these fits; any, if there is none.
     pub allowed: Vec<TablePattern>,
     /// What the template gives → the table that is meant. Aliases need not be allowed otherwise.
     pub aliases: BTreeMap<String, TableName>,
     /// Whether the database has schemas. SQLite has not.
     pub has_schemas: bool,
+    /// What a convention may call the database itself.
+    pub databases: Vec<String>,
+}
+
+/// How messages name their table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    Template(Template),
+    Convention(Convention),
 }
 
 /// A table's name in which `*` stands for any number of characters, also none. Without a dot it is one without a schema.
@@ -63,14 +72,19 @@ impl Routing {
         if let Some(table) = self.aliases.get(text) {
             return Ok(table.clone());
         }
-        let name = TableName::parse(text)?;
+        let name = match self.naming {
+            Naming::Template(_) => TableName::parse(text)?,
+            Naming::Convention(convention) => {
+                TableName::of_convention(convention, text, self.has_schemas, &self.databases)?
+            }
+        };
         if !self.has_schemas && name.schema.as_deref().is_some_and(|schema| schema != "main") {
             return Err("has a schema, and SQLite has none but `main`");
         }
         if name.is_reserved(!self.has_schemas) {
             return Err("is that of a table which is not the user's to write");
         }
-        match self.allowed.iter().any(|pattern| pattern.fits(&name)) {
+        match self.allowed.is_empty() || self.allowed.iter().any(|pattern| pattern.fits(&name)) {
             true => Ok(name),
             false => Err("is not among those that `tables` allows"),
         }
@@ -105,10 +119,11 @@ mod tests {
 
     fn routing(allowed: &[&str]) -> Routing {
         Routing {
-            table: Template::parse("{topic.site}_x").unwrap(),
+            naming: Naming::Template(Template::parse("{topic.site}_x").unwrap()),
             allowed: allowed.iter().map(|text| TablePattern::new(text)).collect(),
             aliases: [("/edge/1".to_owned(), TableName::parse("abc.sensors").unwrap())].into(),
             has_schemas: true,
+            databases: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         create: false,
         routing: None,
         for_each: crate::config::ForEach::NONE,
+        times: None,
         rows_max: 100_000,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,

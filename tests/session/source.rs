@@ -171,6 +171,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             create: false,
             routing: None,
             for_each: rowbridge::config::ForEach::NONE,
+            times: None,
             rows_max: 100_000,
             retained: Retained::Store,
             on_error: OnError::DeadLetter,

@@ -31,6 +31,12 @@ impl Outgoing {
         self.retain = true;
         self
     }
+
+    /// With an MQTT 5 user property.
+    pub(crate) fn property(mut self, name: &str, value: &str) -> Outgoing {
+        self.user_properties.push((name.to_owned(), value.to_owned()));
+        self
+    }
 }
 
 /// A packet from the broker: its first byte and what follows the length.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::table::Table;
 use super::value::Value;
-use crate::config::DatabaseUrl;
 use crate::config::report::nearest;
-use crate::rule::{Routing, Source, TableName, TablePattern, Template, TopicPattern};
+use crate::config::{Database, DatabaseUrl};
+use crate::rule::{Convention, Descriptor, Naming, Routing, Source, TableName, TablePattern, Template, TopicPattern};
 
 const FORMS: &str =
     "TABLE or SCHEMA.TABLE, each at most 63 bytes, without quotes; or a template such as \"{topic.site}_telemetry\"";
@@ -57,8 +57,87 @@ pub(super) fn decode(
         None => Vec::new(),
     };
     let shown = TableName { schema: None, name: text };
-    let routing = Routing { table: template, allowed, aliases, has_schemas: !is_sqlite };
+    let naming = Naming::Template(template);
+    let routing = Routing { naming, allowed, aliases, has_schemas: !is_sqlite, databases: Vec::new() };
     Some((shown, Some(Arc::new(routing))))
+}
+
+/// `convention: joinbase | machbase`, in place of `table`, `format` and `columns`.
+pub(super) fn convention(
+    table: &Table<'_>,
+    convention: Convention,
+    database: Option<&Database>,
+) -> (TableName, Option<Arc<Routing>>) {
+    refuse_beside(table, "convention", &["table", "format", "into", "statement", "for_each", "columns", "create"]);
+    let sink = database.map(|database| &database.url);
+    let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
+    let mut databases: Vec<String> = database.iter().map(|database| database.name.to_string()).collect();
+    if let Some(DatabaseUrl::Postgres(url)) = sink {
+        databases.extend(url.config.get_dbname().map(str::to_owned));
+    }
+    let aliases = table.get("table_aliases");
+    let aliases = aliases.map_or_else(BTreeMap::new, |value| match is_sqlite {
+        true => decode_aliases_without_schema(&value),
+        false => decode_aliases(&value, false),
+    });
+    let mut allowed = table.get("tables").map_or_else(Vec::new, |value| patterns(&value));
+    if convention == Convention::Machbase {
+        // Its names have no case.
+        allowed = allowed.iter().map(|pattern| TablePattern::new(&pattern.as_str().to_lowercase())).collect();
+    }
+    let routing =
+        Routing { naming: Naming::Convention(convention), allowed, aliases, has_schemas: !is_sqlite, databases };
+    let shown = match convention {
+        Convention::Joinbase => "the messages' (joinbase)",
+        Convention::Machbase => "the messages' (machbase)",
+    };
+    (TableName { schema: None, name: shown.to_owned() }, Some(Arc::new(routing)))
+}
+
+/// `into: "db/append/EXAMPLE:csv?timeformat=s"`, in place of `table`, `format` and their options.
+pub(super) fn into(
+    table: &Table<'_>,
+    value: &Value<'_>,
+    sink: Option<&DatabaseUrl>,
+) -> Option<(TableName, Descriptor)> {
+    const FORMS: &str =
+        "db/append/TABLE or db/write/TABLE, then :FORMAT:COMPRESS and ?timeformat=…&tz=…&delimiter=…&header=…";
+    refuse_beside(
+        table,
+        "into",
+        &["table", "tables", "table_aliases", "format", "for_each", "statement", "columns", "create"],
+    );
+    let text = value.text()?;
+    let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
+    match Descriptor::parse(&text) {
+        Ok(descriptor) => name(value, &descriptor.table.to_lowercase(), is_sqlite).map(|name| (name, descriptor)),
+        Err(fault) => {
+            value.refuse(format!("found {}, which {fault}", value.shown()), FORMS);
+            None
+        }
+    }
+}
+
+/// Keys that say what another key says already.
+fn refuse_beside(table: &Table<'_>, key: &str, others: &[&'static str]) {
+    for other in others {
+        if let Some(value) = table.get(other) {
+            value.refuse(format!("`{key}` says it already"), format!("one of `{key}` and `{other}`"));
+        }
+    }
+}
+
+/// SQLite has no schemas: of `abc.sensors` the table is `sensors`.
+fn decode_aliases_without_schema(value: &Value<'_>) -> BTreeMap<String, TableName> {
+    let mut aliases = BTreeMap::new();
+    for (text, value) in value.entries().into_iter().flatten() {
+        let Some(meant) = value.text() else { continue };
+        let meant = meant.rsplit('.').next().unwrap_or_default();
+        if let Some(table) = name(&value, meant, true) {
+            aliases.insert(text.to_owned(), table);
+        }
+    }
+    aliases
 }
 
 fn name(value: &Value<'_>, text: &str, is_sqlite: bool) -> Option<TableName> {

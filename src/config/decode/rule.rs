@@ -10,9 +10,9 @@ use super::for_each;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
-use crate::config::{Column, Columns, Database, DatabaseUrl, Format, OnError, Retained, Rule};
+use crate::config::{Column, Columns, Database, DatabaseUrl, ForEach, Format, OnError, Retained, Rule, rule_of_form};
 use crate::message::Qos;
-use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TopicPattern};
+use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, TableName, TopicPattern};
 
 /// A rule's name appears in metrics and messages.
 const NAME_BYTES_MAX: usize = 100;
@@ -22,6 +22,8 @@ const ROWS_MOST: u64 = 10_000_000;
 
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
+
+const CONVENTIONS: [(&str, Convention); 2] = [("joinbase", Convention::Joinbase), ("machbase", Convention::Machbase)];
 
 pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
     const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
@@ -106,35 +108,92 @@ fn decode_one(
     );
     let database = database(table, databases);
     let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
-    let destination = destination::decode(table, sink, topics.as_deref());
-    let format = format(table);
-    let for_each = for_each::decode(table.get("for_each"), &format);
     let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
-    let create = table.flag("create", false);
-    let (target, routing) = match destination {
-        Some((target, routing)) => (Some(target), routing),
-        None => (None, None),
+    let what = match (table.get("convention"), table.get("into")) {
+        (Some(value), _) => value.choice(&CONVENTIONS).map(|convention| {
+            let database = database.and_then(|index| databases.get(index));
+            let (table, routing) = destination::convention(table, convention, database);
+            What { table, routing, ..What::named() }
+        }),
+        (None, Some(value)) => destination::into(table, &value, sink).map(|(table, descriptor)| What {
+            table,
+            into: Some((descriptor.form, value)),
+            ..What::named()
+        }),
+        (None, None) => own_words(table, topics.as_deref(), sink, alike),
     };
-    let columns = columns(table, topics.as_deref(), &format, for_each.depth(), create, sink, alike);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);
-    Some(Rule {
+    let What { table, routing, format, for_each, columns, create, into } = what?;
+    let rule = Rule {
         name,
         topics: topics?.into(),
         qos,
         database: database?,
-        table: target?,
+        table,
         routing,
         format,
         for_each,
+        times: None,
         rows_max: usize::try_from(rows_max).unwrap_or(usize::MAX),
-        columns: columns?,
+        columns,
         create,
         retained,
         on_error,
         position: value.place_text(),
-    })
+    };
+    let Some((form, at)) = into else { return Some(rule) };
+    match rule_of_form(&rule, &form) {
+        Ok(rule) => Some(rule),
+        Err(why) => {
+            at.refuse(why, "a name of the time zone database (package tzdata must be there)");
+            None
+        }
+    }
+}
+
+/// What becomes of a rule's messages.
+struct What<'v> {
+    table: TableName,
+    routing: Option<Arc<Routing>>,
+    format: Format,
+    for_each: ForEach,
+    columns: Columns,
+    create: bool,
+    /// All but the table in another system's words, and where they stand.
+    into: Option<(Form, Value<'v>)>,
+}
+
+impl What<'_> {
+    /// For messages, or a descriptor, that say the rest.
+    fn named() -> Self {
+        What {
+            table: TableName { schema: None, name: String::new() },
+            routing: None,
+            format: Format::Json,
+            for_each: ForEach::NONE,
+            columns: Columns::Auto,
+            create: false,
+            into: None,
+        }
+    }
+}
+
+/// In our own words: `table`, `format`, `for_each`, `columns`.
+fn own_words<'v>(
+    table: &Table<'v>,
+    topics: Option<&[TopicPattern]>,
+    sink: Option<&DatabaseUrl>,
+    alike: &mut Alike,
+) -> Option<What<'v>> {
+    let destination = destination::decode(table, sink, topics);
+    let format = format(table);
+    let for_each = for_each::decode(table.get("for_each"), &format);
+    let create = table.flag("create", false);
+    let columns = columns(table, topics, &format, for_each.depth(), create, sink, alike);
+    let (target, routing) = destination?;
+    Some(What { table: target, routing, format, for_each, columns: columns?, create, into: None })
 }
 
 fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {

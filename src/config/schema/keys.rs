@@ -295,7 +295,17 @@ const RULE: Section = Section {
             Scalar(Text::pattern(patterns::DATABASE_OF_RULE).numbers()),
             "One of databases. May be left out when there is one.",
         ),
-        Key::new("table", Scalar(Text::pattern(patterns::TABLE).numbers()), "The table, or SCHEMA.TABLE, without quotes; or a template that messages fill, such as {topic.site}_telemetry.").required(),
+        Key::new(
+            "convention",
+            Choice(&["joinbase", "machbase"]),
+            "Messages say their table, format and options as they do for another system; in place of table, format and columns.",
+        ),
+        Key::new(
+            "into",
+            Scalar(Text::NOT_EMPTY.examples(&["db/append/EXAMPLE:csv?timeformat=s"])),
+            "Machbase's writing descriptor, in place of table, format, their options and columns.",
+        ),
+        Key::new("table", Scalar(Text::pattern(patterns::TABLE).numbers()), "The table, or SCHEMA.TABLE, without quotes; or a template that messages fill, such as {topic.site}_telemetry."),
         Key::new(
             "tables",
             List { item: &Scalar(Text::NOT_EMPTY.examples(&["*_telemetry", "abc.*"])), items_min: 1, single: true },
@@ -311,8 +321,7 @@ const RULE: Section = Section {
             "columns",
             WordOr(&["auto"], &COLUMNS),
             "Columns by name, each with its source; or `auto`: payload fields by column name, arrays by position.",
-        )
-        .required(),
+        ),
         Key::new(
             "for_each",
             List { item: &Scalar(Text::pattern(patterns::FOR_EACH).examples(&["payload.readings"])), items_min: 1, single: true },
@@ -351,6 +360,8 @@ const RULE: Section = Section {
         Key::new("csv", Mapping(&CSV), LATER),
     ],
     between: &[
+        AnyOf(&["table", "convention", "into"]),
+        AnyOf(&["columns", "convention", "into"]),
         Unless("create", CREATES, "columns", "\"auto\""),
         Unless("format", &["\"text\"", "\"bytes\""], "columns", "\"auto\""),
     ],

@@ -252,6 +252,15 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "topic: a, table: rowbridge_offsets, columns: {x: qos}",
             "2:27 rules[0].table: found `rowbridge_offsets`, which is not yours to write".to_owned(),
         ),
+        (
+            "topic: a, convention: joinbase, format: csv",
+            "2:50 rules[0].format: `convention` says it already".to_owned(),
+        ),
+        (
+            "topic: a, into: 'db/append/X:xml'",
+            "2:26 rules[0].into: found `db/append/X:xml`, which has an unsupported format; there are json, ndjson, csv and influx"
+                .to_owned(),
+        ),
         ("topic: a, table: '{qos}', columns: {x: qos}", "2:9 rules[0].tables: is missing".to_owned()),
         (
             "topic: a, table: '{topic.x}', tables: t, columns: {x: qos}",

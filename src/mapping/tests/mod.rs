@@ -106,6 +106,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         create: false,
         routing: None,
         for_each: crate::config::ForEach::NONE,
+        times: None,
         rows_max: 100_000,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,

@@ -1,14 +1,15 @@
 //! Rules whose messages name their table.
 
 use super::*;
-use crate::rule::{Routing, TablePattern, Template};
+use crate::rule::{Naming, Routing, TablePattern, Template};
 
 fn naming(template: &str, rule: Rule) -> Rule {
     let routing = Routing {
-        table: Template::parse(template).unwrap(),
+        naming: Naming::Template(Template::parse(template).unwrap()),
         allowed: vec![TablePattern::new("*_t")],
         aliases: [("alias".to_owned(), TableName { schema: None, name: "meant".into() })].into(),
         has_schemas: true,
+        databases: Vec::new(),
     };
     Rule { routing: Some(Arc::new(routing)), ..rule }
 }

@@ -1,0 +1,161 @@
+//! How messages name their table and their form in other systems.
+
+use super::{Descriptor, DescriptorFault, Form, TableName};
+
+/// The conventions of other systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Convention {
+    /// The topic is `/DB/TABLE`; MQTT 5 user properties `JoinBase.database` and `JoinBase.table` override it.
+    Joinbase,
+    /// The topic is `db/append/TABLE`, `db/write/TABLE` or `db/metrics/TABLE`, with `:FORMAT:COMPRESS` behind it; MQTT 5 user
+    /// properties name options.
+    Machbase,
+}
+
+/// What a message names: the table, and with [`Convention::Machbase`] how its payload is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub table: String,
+    pub form: Option<Form>,
+}
+
+/// MQTT 5 user properties of Machbase that are options.
+const OPTIONS: [&str; 6] = ["format", "timeformat", "tz", "compress", "delimiter", "header"];
+
+impl Convention {
+    /// `property` looks a user property up, without regard to case.
+    pub fn address<'m>(
+        self,
+        topic: &str,
+        property: impl Fn(&str) -> Option<&'m [u8]>,
+    ) -> Result<Address, DescriptorFault> {
+        let text = |name: &str| {
+            let bytes = property(name).filter(|bytes| !bytes.is_empty())?;
+            Some(
+                std::str::from_utf8(bytes).map_err(|_| format!("stands in a user property `{name}` that is not UTF-8")),
+            )
+        };
+        match self {
+            Convention::Joinbase => {
+                let mut levels = topic.split('/');
+                let by_topic = match (levels.next(), levels.next(), levels.next(), levels.next()) {
+                    (Some(""), Some(database), Some(table), None) => Some((database, table)),
+                    _ => None,
+                };
+                let table = match (text("JoinBase.table").transpose()?, by_topic) {
+                    (Some(table), _) => table,
+                    (None, Some((_, table))) => table,
+                    (None, None) => {
+                        return Err("is neither in the topic, which is not `/DB/TABLE`, nor in the user property \
+                                    `JoinBase.table`"
+                            .to_owned());
+                    }
+                };
+                let database = text("JoinBase.database").transpose()?.or(by_topic.map(|(database, _)| database));
+                let table = match database {
+                    Some(database) if !table.contains('.') => format!("{database}.{table}"),
+                    _ => table.to_owned(),
+                };
+                Ok(Address { table, form: None })
+            }
+            Convention::Machbase => {
+                let Descriptor { table, mut form } =
+                    Descriptor::parse(topic).map_err(|fault| format!("is not in the topic, which {fault}"))?;
+                for option in OPTIONS {
+                    if let Some(value) = text(option).transpose()? {
+                        form.set(option, value).map_err(|fault| format!("comes with a user property that {fault}"))?;
+                    }
+                }
+                Ok(Address { table, form: Some(form) })
+            }
+        }
+    }
+}
+
+impl TableName {
+    /// A name as a convention gives it. What stands before its dot is a schema, unless that names the database: in SQLite
+    /// always, in Postgres if it is one of `databases`.
+    pub(super) fn of_convention(
+        convention: Convention,
+        text: &str,
+        has_schemas: bool,
+        databases: &[String],
+    ) -> Result<TableName, super::Forbidden> {
+        let folded;
+        let text = match convention {
+            // Machbase's names have no case, and Postgres folds to lower case what is not quoted.
+            Convention::Machbase => {
+                folded = text.to_lowercase();
+                &folded
+            }
+            Convention::Joinbase => text,
+        };
+        let mut name = TableName::parse(text)?;
+        let is_database = |schema: &String| !has_schemas || databases.contains(schema);
+        if name.schema.as_ref().is_some_and(is_database) {
+            name.schema = None;
+        }
+        Ok(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::{Heading, Notation, TimeFormat};
+
+    fn address(convention: Convention, topic: &str, properties: &[(&str, &'static str)]) -> Result<Address, String> {
+        convention.address(topic, |name| {
+            let found = properties.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.as_bytes())
+        })
+    }
+
+    #[test]
+    fn joinbase_names_its_table_in_topic_or_properties() {
+        let table = |topic, properties: &[(&str, &'static str)]| {
+            address(Convention::Joinbase, topic, properties).map(|address| address.table)
+        };
+        assert_eq!(table("/abc/t", &[]).unwrap(), "abc.t");
+        assert_eq!(table("/abc/t", &[("joinbase.TABLE", "u")]).unwrap(), "abc.u");
+        assert_eq!(table("x/y/z", &[("JoinBase.database", "d"), ("JoinBase.table", "u")]).unwrap(), "d.u");
+        assert_eq!(table("x", &[("JoinBase.table", "u")]).unwrap(), "u");
+        for topic in ["abc/t", "/abc", "/abc/t/u", ""] {
+            assert!(table(topic, &[]).unwrap_err().contains("/DB/TABLE"), "{topic}");
+        }
+    }
+
+    #[test]
+    fn machbase_names_table_and_form_in_topic_and_properties() {
+        let of = |topic, properties: &[(&str, &'static str)]| address(Convention::Machbase, topic, properties);
+        let plain = of("db/append/EXAMPLE", &[]).unwrap();
+        assert_eq!((plain.table.as_str(), plain.form), ("EXAMPLE", Some(Form::default())));
+        let form = of(
+            "db/write/example:json",
+            &[
+                ("format", "csv"),
+                ("timeformat", "s"),
+                ("header", "skip"),
+                ("method", "insert"),
+                ("reply", "x"),
+                ("other", "y"),
+            ],
+        );
+        let form = form.unwrap().form.unwrap();
+        assert_eq!((form.notation, form.header, form.time), (Notation::Csv, Heading::Skip, TimeFormat::Seconds));
+        assert!(of("db/write/example", &[("format", "xml")]).unwrap_err().contains("unsupported format"));
+        assert!(of("iot/x", &[]).unwrap_err().contains("not in the topic"));
+    }
+
+    #[test]
+    fn a_database_in_the_name_is_no_schema() {
+        let name = |convention, text, has_schemas| {
+            TableName::of_convention(convention, text, has_schemas, &["telemetry".to_owned()]).unwrap().to_string()
+        };
+        assert_eq!(name(Convention::Joinbase, "abc.T", true), "abc.T");
+        assert_eq!(name(Convention::Joinbase, "telemetry.t", true), "t");
+        assert_eq!(name(Convention::Joinbase, "abc.t", false), "t");
+        assert_eq!(name(Convention::Machbase, "EXAMPLE", true), "example");
+        assert_eq!(name(Convention::Machbase, "owner.EXAMPLE", false), "example");
+    }
+}
