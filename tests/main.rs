@@ -56,3 +56,4 @@ mod sink_contract;
 mod sqlite_files;
 mod sqlite_sink;
 mod transports;
+mod values;
