@@ -165,6 +165,7 @@ impl Mappers {
                 name: name.name.as_str().into(),
                 topics: [TopicPattern::parse("t").unwrap()].into(),
                 qos: Qos::AtLeastOnce,
+                own_qos: Vec::new(),
                 database: 0,
                 table: name.clone(),
                 format: Format::Json,

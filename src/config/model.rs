@@ -225,6 +225,8 @@ pub struct Rule {
     /// Never empty.
     pub topics: Arc<[TopicPattern]>,
     pub qos: Qos,
+    /// By topic, where one says its own (`filter::1`); empty if none does.
+    pub own_qos: Vec<Option<Qos>>,
     /// Index into [`Config::databases`].
     pub database: usize,
     /// With `routing`, the template's text: what people know the rule's tables by.
@@ -243,6 +245,18 @@ pub struct Rule {
     pub on_error: OnError,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
     pub position: String,
+}
+
+impl Rule {
+    /// The QoS that the topic at this index is subscribed with.
+    pub fn qos_of(&self, topic: usize) -> Qos {
+        self.own_qos.get(topic).copied().flatten().unwrap_or(self.qos)
+    }
+
+    /// The lowest of all its topics.
+    pub fn lowest_qos(&self) -> Qos {
+        (0..self.topics.len()).map(|topic| self.qos_of(topic)).min().unwrap_or(self.qos)
+    }
 }
 
 /// How the times of time columns are written.

@@ -226,13 +226,13 @@ fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted> {
             match positions.entry(pattern.filter()) {
                 Entry::Occupied(known) => {
                     let known = &mut wanted[*known.get()];
-                    known.qos = known.qos.max(rule.qos);
+                    known.qos = known.qos.max(rule.qos_of(topic));
                     known.rules.push(Arc::clone(&rule.name));
                 }
                 Entry::Vacant(new) => {
                     new.insert(wanted.len());
                     let rules = vec![Arc::clone(&rule.name)];
-                    wanted.push(Wanted { rule: Arc::clone(rule), topic, qos: rule.qos, rules });
+                    wanted.push(Wanted { rule: Arc::clone(rule), topic, qos: rule.qos_of(topic), rules });
                 }
             }
         }

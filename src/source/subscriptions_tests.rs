@@ -9,6 +9,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         name: name.into(),
         topics: topics.iter().map(|topic| TopicPattern::parse(topic).unwrap()).collect(),
         qos,
+        own_qos: Vec::new(),
         database: 0,
         table: TableName { schema: None, name: "t".into() },
         format: Format::Json,
@@ -350,4 +351,14 @@ proptest! {
         let is_taken = rules.iter().flat_map(|rule| rule.topics.iter()).any(|pattern| pattern.matches(&topic, &mut captures));
         prop_assert!(!is_taken || !plan.sieve().is_some_and(|mut sieve| sieve.drops(&topic)));
     }
+}
+
+#[test]
+fn a_filter_that_says_its_own_qos_is_subscribed_with_it() {
+    let mut rule = Rule::clone(&rule("r", Qos::AtLeastOnce, &["a", "b", "c"]));
+    rule.own_qos = vec![Some(Qos::ExactlyOnce), None, Some(Qos::AtMostOnce)];
+    let plan = Subscriptions::plan(MqttVersion::V5, &[Arc::new(rule)], None);
+    let asked: Vec<(&str, Qos)> =
+        plan.list().iter().map(|subscription| (subscription.filter.as_str(), subscription.qos)).collect();
+    assert_eq!(asked, [("a", Qos::ExactlyOnce), ("b", Qos::AtLeastOnce), ("c", Qos::AtMostOnce)]);
 }

@@ -164,6 +164,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             name: filter.as_str().into(),
             topics: [TopicPattern::parse(filter).unwrap()].into(),
             qos: Qos::ExactlyOnce,
+            own_qos: Vec::new(),
             database: 0,
             table: TableName { schema: None, name: "t".into() },
             format: Format::Json,

@@ -20,6 +20,8 @@ const NAME_BYTES_MAX: usize = 100;
 const ROWS_MAX: u64 = 100_000;
 const ROWS_MOST: u64 = 10_000_000;
 
+const QOS: [(&str, Qos); 3] = [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
+
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
 
@@ -100,12 +102,8 @@ fn decode_one(
     databases: &[Database],
     alike: &mut Alike,
 ) -> Option<Rule> {
-    let topics = topics(table);
-    let qos = table.choice(
-        "qos",
-        Qos::AtLeastOnce,
-        &[("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)],
-    );
+    let (topics, own_qos) = topics(table).unzip();
+    let qos = table.choice("qos", Qos::AtLeastOnce, &QOS);
     let database = database(table, databases);
     let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
     let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
@@ -130,6 +128,7 @@ fn decode_one(
         name,
         topics: topics?.into(),
         qos,
+        own_qos: own_qos.unwrap_or_default(),
         database: database?,
         table,
         routing,
@@ -196,9 +195,10 @@ fn own_words<'v>(
     Some(What { table: target, routing, format, for_each, columns: columns?, create, into: None })
 }
 
-fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {
-    const FORMS: &str =
-        "a topic or a list of topics: {x} takes one level, {*x} the rest, + and # as in MQTT (a lone \"#\" in quotes)";
+/// The patterns, and the QoS that each says for itself, as taosX writes it: `filter::1`.
+fn topics(table: &Table<'_>) -> Option<(Vec<TopicPattern>, Vec<Option<Qos>>)> {
+    const FORMS: &str = "a topic or a list of topics: {x} takes one level, {*x} the rest, + and # as in MQTT (a lone \"#\" in \
+                         quotes); `::1` behind it sets its QoS";
     let Some(value) = table.get("topic") else {
         table.miss("topic", FORMS);
         return None;
@@ -207,9 +207,17 @@ fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {
     if texts.is_empty() && value.list().next().is_none() {
         value.refuse("is empty", FORMS);
     }
-    let mut patterns = Vec::new();
+    let (mut patterns, mut own_qos) = (Vec::new(), Vec::new());
     for (text, value) in texts {
-        match TopicPattern::parse(&text) {
+        let (text, qos) = match text.rsplit_once("::") {
+            Some((filter, level)) => match QOS.iter().find(|(name, _)| *name == level) {
+                Some((_, qos)) => (filter, Some(*qos)),
+                None => (text.as_str(), None),
+            },
+            None => (text.as_str(), None),
+        };
+        own_qos.push(qos);
+        match TopicPattern::parse(text) {
             Ok(pattern) => patterns.push(pattern),
             // The error quotes a level.
             Err(error) if value.may_be_quoted() => value.refuse(format!("found {}: {error}", value.shown()), FORMS),
@@ -218,7 +226,10 @@ fn topics(table: &Table<'_>) -> Option<Vec<TopicPattern>> {
             }
         }
     }
-    (!patterns.is_empty()).then_some(patterns)
+    if own_qos.iter().all(Option::is_none) {
+        own_qos.clear();
+    }
+    (!patterns.is_empty()).then_some((patterns, own_qos))
 }
 
 /// Index of the rule's database.

@@ -146,3 +146,14 @@ fn adjustments_are_read_as_they_are_written() {
     let formats = [TimeFormat::Auto, TimeFormat::Pattern("%d.%m.%Y".to_owned())];
     assert_eq!(columns[3].time, Some(TimeFormat::OneOf(formats.into())));
 }
+
+#[test]
+fn a_topic_may_say_its_own_qos() {
+    let rules = "[{topic: [a/b::2, c, 'd::x', e::0], table: t, columns: {x: qos}}]";
+    let config = Bench::new(&format!("{LOCAL}rules: {rules}\n")).config();
+    let rule = &config.rules[0];
+    let filters: Vec<&str> = rule.topics.iter().map(|topic| topic.filter()).collect();
+    assert_eq!(filters, ["a/b", "c", "d::x", "e"]);
+    let qos = (0..4).map(|topic| rule.qos_of(topic)).collect::<Vec<_>>();
+    assert_eq!(qos, [Qos::ExactlyOnce, Qos::AtLeastOnce, Qos::AtLeastOnce, Qos::AtMostOnce]);
+}

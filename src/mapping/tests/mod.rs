@@ -99,6 +99,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         name: "r".into(),
         topics: topics.iter().map(|topic| TopicPattern::parse(topic).unwrap()).collect(),
         qos: Qos::AtLeastOnce,
+        own_qos: Vec::new(),
         database: 0,
         table: TableName { schema: None, name: "t".to_owned() },
         format: Format::Json,

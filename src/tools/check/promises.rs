@@ -109,7 +109,7 @@ fn of_database(database: &Database) -> Option<Finding> {
 fn of_rule(rule: &Rule) -> Vec<Finding> {
     let subject = format!("rule {}", rule.name);
     let mut findings = Vec::new();
-    if rule.qos == Qos::AtMostOnce {
+    if rule.lowest_qos() == Qos::AtMostOnce {
         findings.push(Finding::warning(
             &subject,
             "asks for QoS 0: what the broker sends while the bridge is away, or the link is slow, is lost",
