@@ -16,6 +16,7 @@ use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
 use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
+use crate::jq;
 use crate::mapping::Router;
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
@@ -168,7 +169,11 @@ impl Common<'_> {
 fn spawn<S: Sink + Send + 'static>(setup: Setup<S, RealFs>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let name = format!("db-{}", setup.database.name);
-    std::thread::Builder::new().name(name).spawn(move || runtime.block_on(Worker::new(setup).run()))
+    // Room for jq programs; what is not used is only addresses.
+    std::thread::Builder::new().name(name).stack_size(jq::STACK_BYTES).spawn(move || {
+        jq::has_stack();
+        runtime.block_on(Worker::new(setup).run())
+    })
 }
 
 /// The parts, started.

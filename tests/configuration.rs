@@ -72,9 +72,6 @@ fn keys_of_later_versions_are_refused_and_not_ignored() {
     let keys = [
         "format: csv",
         "mode: upsert",
-        "where: .temp > 20",
-        "transform: .readings[]",
-        "for_each: payload.readings",
         "compression: gzip",
         "unmapped: error",
         "retained: changed",

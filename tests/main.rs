@@ -34,6 +34,7 @@ mod identity;
 mod installation;
 mod journal_full;
 mod journal_replaced;
+mod jq;
 mod layers;
 mod lifecycle;
 mod named_tables;

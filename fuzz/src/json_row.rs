@@ -175,6 +175,7 @@ impl Mappers {
                 for_each: rowbridge::config::ForEach::NONE,
                 times: None,
                 rows_max: 100_000,
+                shaping: rowbridge::config::Shaping::default(),
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,
                 position: "bridge.yaml:1:1".to_owned(),

@@ -30,6 +30,7 @@ impl Column {
             }
             ColumnSource::Template(_) => Some(DeclaredType::Text),
             ColumnSource::Value(literal) => literal_type(literal),
+            ColumnSource::Jq(_) => None,
         }
     }
 }

@@ -17,6 +17,7 @@ mod percent;
 mod report;
 mod schema;
 mod secret;
+mod shaping;
 mod substitute;
 mod syntax;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub(crate) use report::nearest;
 pub use report::{Finding, Place, Position, Report};
 pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
+pub use shaping::Shaping;
 
 /// YAML as bridge.yaml is read: a tree in which every value knows its place.
 pub(crate) mod document {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Format, Passfile, SecretSource};
+use super::{Format, Passfile, SecretSource, Shaping};
 use crate::message::Qos;
 use crate::rule::{Adjustments, ColumnSource, DeclaredType, Routing, Source, TableName, TimeFormat, TopicPattern};
 
@@ -234,6 +234,7 @@ pub struct Rule {
     /// Where each message names its table.
     pub routing: Option<Arc<Routing>>,
     pub format: Format,
+    pub shaping: Shaping,
     pub for_each: ForEach,
     /// How times are read where no column says it.
     pub times: Option<AutoTimes>,

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// CONTRACT: a run ends after one second. What was begun before is finished: one sort, one search.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(1);
+/// All runs for one message: rows by the ten thousand may each take one.
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Steps between two looks at the clock: a look costs as much as a step.
 const CLOCK_STEPS: u32 = 64;
 /// Strings, arrays and objects that are alive at one time. A payload of 1 MiB takes about 10 MiB.
@@ -44,6 +46,9 @@ pub(super) struct Budget {
     ended: Cell<Option<Bound>>,
     /// [`TIME_MAX`], or less in tests.
     time_max: Cell<Duration>,
+    /// What is left of [`MESSAGE_TIME_MAX`].
+    message_time: Cell<Duration>,
+    began: Cell<Option<Instant>>,
     deadline: Cell<Option<Instant>>,
     steps: Cell<u32>,
     frames: Cell<u32>,
@@ -62,6 +67,8 @@ thread_local! {
         Budget {
             ended: Cell::new(None),
             time_max: Cell::new(TIME_MAX),
+            message_time: Cell::new(MESSAGE_TIME_MAX),
+            began: Cell::new(None),
             deadline: Cell::new(None),
             steps: Cell::new(0),
             frames: Cell::new(0),
@@ -84,6 +91,11 @@ pub fn has_stack() {
     budget(|budget| budget.base.set(Some(stack_address())));
 }
 
+/// The runs that follow on this thread are for another message.
+pub fn begin_message() {
+    budget(|budget| budget.message_time.set(MESSAGE_TIME_MAX));
+}
+
 impl Budget {
     pub(super) fn knows_stack(&self) -> bool {
         self.base.get().is_some()
@@ -92,9 +104,17 @@ impl Budget {
     pub(super) fn begin(&self) {
         let top = self.base.get().unwrap_or_else(stack_address);
         self.floor.set(top.saturating_sub(STACK_BYTES_USED_MAX));
-        self.deadline.set(Some(Instant::now() + self.time_max.get()));
+        let now = Instant::now();
+        self.began.set(Some(now));
+        self.deadline.set(Some(now + self.time_max.get().min(self.message_time.get())));
         self.ended.set(None);
         self.steps.set(0);
+    }
+
+    /// The run that was begun is over.
+    pub(super) fn finish(&self) {
+        let taken = self.began.take().map_or(Duration::ZERO, |began| began.elapsed());
+        self.message_time.set(self.message_time.get().saturating_sub(taken));
     }
 
     /// One step of the interpreter; false if there may be no more.

@@ -8,6 +8,7 @@ use jaq_core::load::parse::{Def, Term};
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Filter};
 
+use super::check::Check;
 use super::frame::Jq;
 use super::functions::{LINK, REFUSED, STOP, functions, stops};
 use super::syntax::{Names, parse};
@@ -25,6 +26,7 @@ pub(super) struct Compiled {
     pub(super) exit: Arc<Filter<Jq>>,
     /// In the order in which the interpreter takes them.
     pub(super) variables: Box<[Variable]>,
+    pub(super) check: Option<Check>,
 }
 
 pub(super) fn compile(text: &str) -> Result<Compiled, JqError> {
@@ -44,6 +46,7 @@ pub(super) fn compile(text: &str) -> Result<Compiled, JqError> {
 
 fn compile_here(text: &str) -> Result<Compiled, JqError> {
     let mut term = parse(text)?;
+    let check = Check::of(&term);
     let names = Names::of(&mut term);
     let variables: Box<[Variable]> = {
         let used = Variable::ALL.iter().filter(|(name, _)| names.variables.contains(name));
@@ -59,7 +62,7 @@ fn compile_here(text: &str) -> Result<Compiled, JqError> {
         .with_global_vars(variables.iter().map(|variable| variable.name()));
     let filter = compiler.compile(modules).map_err(|errors| undefined(text, &errors))?;
     let terms = (names.terms + library_terms) * TERMS_PER_TERM_MAX;
-    Ok(Compiled { filter, exit: exit(terms), variables })
+    Ok(Compiled { filter, exit: exit(terms), variables, check })
 }
 
 /// The first name that does not exist, in the order of the text.

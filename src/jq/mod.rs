@@ -10,6 +10,7 @@
 
 mod access;
 mod budget;
+mod check;
 mod compile;
 mod frame;
 mod functions;
@@ -23,9 +24,15 @@ mod value;
 mod variables;
 mod write;
 
-pub use budget::{STACK_BYTES, has_stack};
+pub use budget::{STACK_BYTES, begin_message, has_stack};
+pub use check::Check;
 pub use program::{Input, JqError, JqFault, Outputs, Program, Variables};
 pub use variables::Variable;
+
+/// Appends a JSON string.
+pub fn write_string(text: &str, out: &mut String) {
+    write::string(text, out).expect("a String takes everything");
+}
 
 /// CONTRACT.
 pub const PROGRAM_BYTES_MAX: usize = 64 << 10;

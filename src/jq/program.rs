@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::Variable;
 use super::budget::{Bound, STACK_BYTES, TIME_MAX, budget, has_stack};
+use super::check::Check;
 use super::compile::{Compiled, compile};
 use super::frame::{Frame, Jq};
 use super::read::read;
@@ -50,7 +51,7 @@ pub struct JqFault {
 }
 
 impl JqFault {
-    fn value(message: impl Into<String>) -> JqFault {
+    pub(super) fn value(message: impl Into<String>) -> JqFault {
         JqFault { reason: "value", message: message.into() }
     }
 
@@ -113,6 +114,7 @@ pub struct Program {
     filter: Filter<Jq>,
     exit: Arc<Filter<Jq>>,
     variables: Box<[Variable]>,
+    check: Option<Check>,
 }
 
 impl fmt::Debug for Program {
@@ -148,12 +150,17 @@ enum Wanted {
 
 impl Program {
     pub fn parse(text: &str) -> Result<Program, JqError> {
-        let Compiled { filter, exit, variables } = compile(text)?;
-        Ok(Program { text: text.into(), filter, exit, variables })
+        let Compiled { filter, exit, variables, check } = compile(text)?;
+        Ok(Program { text: text.into(), filter, exit, variables, check })
     }
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What answers it as a predicate without the interpreter, if it is that simple.
+    pub fn check(&self) -> Option<&Check> {
+        self.check.as_ref()
     }
 
     /// The variables that it uses: no others are asked for.
@@ -226,6 +233,7 @@ impl Program {
     ) -> Result<bool, JqFault> {
         budget(|budget| budget.begin());
         let result = self.interpret(wanted, input, variables, outputs);
+        budget(|budget| budget.finish());
         // Whatever the interpreter made of it: once a bound is exceeded, what it gives means nothing.
         match budget(|budget| budget.ended()) {
             Some(bound) => Err(JqFault::of(bound)),

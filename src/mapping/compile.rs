@@ -22,12 +22,15 @@ use super::coerce::{Demands, Scratch};
 use super::outcome::CompileFault;
 use super::payload::{Path, PathTree, TabularSlots};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
+use super::programs::{Names, Programs};
+use super::shaping::Wanted;
 use super::sharing::Parts;
-use super::stages::{Level, Stages, Tabular};
+use super::stages::{Form, Level, Stages, Tabular};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
 use crate::config::{self, Columns, ForEach, Format, Rule};
+use crate::jq::Program;
 use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
@@ -51,6 +54,7 @@ pub(super) fn compile<R: RowEncoder>(
         item_paths: Vec::new(),
         parent_paths: Vec::new(),
         needs_field: false,
+        programs: Vec::new(),
         columns: Vec::new(),
     };
     match &rule.columns {
@@ -74,6 +78,8 @@ struct Compilation<'c, R> {
     parent_paths: Vec<Path>,
     /// A column takes a field of the payload and has no `default`.
     needs_field: bool,
+    /// Of columns.
+    programs: Vec<Arc<Program>>,
     /// With the column's index in the table.
     columns: Vec<(usize, PlanColumn)>,
 }
@@ -248,7 +254,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     fn auto(&mut self) {
-        if !self.rule.format.has_fields() {
+        if !self.rule.has_fields() {
             return self.fault("`columns: auto` reads the fields of JSON payloads; name the columns".to_owned(), None);
         }
         let schema = self.schema;
@@ -348,10 +354,16 @@ impl<R: RowEncoder> Compilation<'_, R> {
             };
             level_slots.push(place(paths, steps)[0]);
         }
+        let shaping = &self.rule.shaping;
+        let is_shaped = *shaping != config::Shaping::default() || !self.programs.is_empty();
         let reads_payload = !self.rule.for_each.is_empty()
+            || is_shaped
             || matches!(self.rule.format, Format::Decoded(_))
             || columns.iter().any(|column| column.feed.parts().iter().any(Feed::takes_payload));
-        let (tree, slots) = PathTree::compile(&self.paths);
+        let wanted = Wanted::place(self.rule, is_shaped, &mut self.paths);
+        let (tree, payload_slots) = PathTree::compile(&self.paths);
+        let (outputs, output_slots) = wanted.outputs();
+        let slots = if shaping.transform.is_some() { output_slots } else { payload_slots.clone() };
         let (item_tree, item_slots) = PathTree::compile(&self.item_paths);
         let (parent_tree, parent_slots) = PathTree::compile(&self.parent_paths);
         for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {
@@ -365,9 +377,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
         let payload = match &self.rule.format {
             _ if !reads_payload => PayloadForm::Unread,
-            Format::Text => PayloadForm::Text,
-            Format::Bytes => PayloadForm::Bytes,
-            Format::Json if self.rule.for_each.is_empty() => PayloadForm::Json(parts.tree(tree)),
+            Format::Text if !is_shaped => PayloadForm::Text,
+            Format::Bytes if !is_shaped => PayloadForm::Bytes,
+            Format::Json if self.rule.for_each.is_empty() && !is_shaped => PayloadForm::Json(parts.tree(tree)),
             format => {
                 let (tabular, mut trees) = match (tabular, levels.len()) {
                     (Some(at), _) => {
@@ -385,20 +397,39 @@ impl<R: RowEncoder> Compilation<'_, R> {
                     tree: parts.tree(tree),
                 };
                 let levels = trees.drain(..).enumerate().map(level).collect();
-                let decoding = match format {
-                    Format::Decoded(decoding) => Some(Arc::clone(decoding)),
-                    _ => None,
+                let form = match format {
+                    Format::Json => Form::Json,
+                    Format::Text => Form::Text,
+                    Format::Bytes => Form::Bytes,
+                    Format::Decoded(decoding) => Form::Decoded(Arc::clone(decoding)),
                 };
                 let rows_max = self.rule.rows_max;
-                PayloadForm::Staged(Box::new(Stages { decoding, tree: parts.tree(tree), levels, tabular, rows_max }))
+                let shaping = wanted.shaping(self.bridge, self.rule, outputs, &payload_slots, parts);
+                PayloadForm::Staged(Box::new(Stages {
+                    form,
+                    tree: parts.tree(tree),
+                    shaping,
+                    levels,
+                    tabular,
+                    rows_max,
+                }))
             }
         };
-        let has_fields = matches!(payload, PayloadForm::Json(_) | PayloadForm::Staged(_));
+        let has_fields = match &payload {
+            PayloadForm::Json(_) => true,
+            PayloadForm::Staged(stages) => self.rule.has_fields() || !matches!(stages.form, Form::Text | Form::Bytes),
+            _ => false,
+        };
+        let programs = (!self.programs.is_empty()).then(|| {
+            let names = Arc::new(Names::of(self.bridge, self.rule));
+            Box::new(Programs { columns: self.programs.into(), names })
+        });
         let can_be_left_out =
             |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
         let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
         let plan = Plan {
             omissible,
+            programs,
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),

@@ -11,11 +11,13 @@ use super::adjust::{Adjust, Nulled};
 use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
+use super::programs::{Computed, Programs, Scope};
 use super::route::Match;
 use super::stages::{Item, StageMemory, Stages, Stopped};
 use super::value::{Misfit, Value};
 use crate::batch::RowEncoder;
 use crate::config::OnError;
+use crate::jq;
 use crate::message::{Message, Property};
 use crate::schema::{Cell, ColumnType};
 
@@ -34,6 +36,8 @@ pub(super) struct Plan {
     pub(super) columns: Box<[Arc<PlanColumn>]>,
     /// Positions in `columns` of those that are left out where the message has no value for them.
     pub(super) omissible: Box<[usize]>,
+    /// Of columns; only where the payload is [`PayloadForm::Staged`].
+    pub(super) programs: Option<Box<Programs>>,
 }
 
 /// How the payload is read.
@@ -85,6 +89,8 @@ pub(super) enum Feed {
     Text,
     /// The whole payload under `format: bytes`.
     Bytes,
+    /// What a program gave: its index in [`Programs`].
+    Program(usize),
     Topic,
     /// The capture's index, by pattern.
     Capture(Box<[Option<usize>]>),
@@ -141,6 +147,7 @@ impl Memory {
 struct RowMemory {
     left_out: Vec<usize>,
     scratch: Scratch,
+    computed: Computed,
 }
 
 /// A message under one rule, its payload read.
@@ -150,6 +157,8 @@ struct Input<'m> {
     /// The payload's wanted values; its text is the whole payload under `format: text`.
     document: Document<'m>,
     item: Option<&'m Item<'m>>,
+    /// What the columns' programs gave.
+    computed: &'m Computed,
 }
 
 /// A message whose row can be written.
@@ -185,7 +194,9 @@ impl Plan {
                 .map_err(|error| self.parse_fault(not_utf8(message.payload, error)))?,
             PayloadForm::Staged(_) => unreachable!("`read_rows` reads such payloads"),
         };
-        self.row(Input { message, matched, document: Document::of_json(text, slots), item: None }, row)
+        let RowMemory { left_out, scratch, computed } = row;
+        let document = Document::of_json(text, slots);
+        self.row(Input { message, matched, document, item: None, computed }, left_out, scratch)
     }
 
     /// Calls `write` with each row of a message whose payload is [`PayloadForm::Staged`], until one is refused.
@@ -198,13 +209,19 @@ impl Plan {
         write: &mut dyn FnMut(&mut Reading<'_>) -> Result<(), ValueFault>,
     ) -> Result<(), ValueFault> {
         let Memory { stages: stage_memory, row, .. } = memory;
-        let stopped = stages.run(message.payload, stage_memory, &mut |document, item| {
-            let mut reading = self.row(Input { message, matched, document, item }, row);
-            match &mut reading {
-                Ok(reading) => write(reading),
-                Err(fault) => Err(fault.clone()),
-            }
-            .map_err(|fault| fault.within(&place(document, item)))
+        if self.programs.is_some() || stages.shaping.is_some() {
+            jq::begin_message();
+        }
+        let stopped = stages.run(message, matched, stage_memory, &mut |document, whole, item| {
+            let RowMemory { left_out, scratch, computed } = &mut *row;
+            let mut written = || {
+                if let Some(programs) = &self.programs {
+                    let scope = Scope { names: &programs.names, message, matched, payload: whole, item };
+                    self.compute(programs, &scope, computed)?;
+                }
+                write(&mut self.row(Input { message, matched, document, item, computed }, left_out, scratch)?)
+            };
+            written().map_err(|fault| fault.within(&place(document, item)))
         });
         stopped.map_err(|stopped| match stopped {
             Stopped::Row(fault) => fault,
@@ -215,8 +232,12 @@ impl Plan {
 
     /// Looks at what is there for one row.
     #[inline(always)]
-    fn row<'r>(&'r self, input: Input<'r>, memory: &'r mut RowMemory) -> Result<Reading<'r>, ValueFault> {
-        let RowMemory { left_out, scratch } = memory;
+    fn row<'r>(
+        &'r self,
+        input: Input<'r>,
+        left_out: &'r mut Vec<usize>,
+        scratch: &'r mut Scratch,
+    ) -> Result<Reading<'r>, ValueFault> {
         if self.needs_field && slots_are_empty(input.item.map_or(input.document.slots, |item| item.document.slots)) {
             return Err(self.absence(&input));
         }
@@ -235,6 +256,22 @@ impl Plan {
             return Err(self.fault("required", "the message has no value for any column of the rule".to_owned()));
         }
         Ok(Reading { plan: self, input, left_out, scratch })
+    }
+
+    /// Runs the columns' programs for one row: on the element under `for_each`, else on the whole value.
+    fn compute(&self, programs: &Programs, scope: &Scope<'_>, computed: &mut Computed) -> Result<(), ValueFault> {
+        computed.clear();
+        let input = scope.item.map_or(scope.payload, |item| jq::Input::Json(item.text()));
+        for (index, program) in programs.columns.iter().enumerate() {
+            computed.run(program, input, scope).map_err(|fault| {
+                let fault_of = |column: &Arc<PlanColumn>| {
+                    (column.feed == Feed::Program(index))
+                        .then(|| column.fault(fault.reason, &format!("the program {}", fault.message)))
+                };
+                self.columns.iter().find_map(fault_of).expect("each program is a column's")
+            })?;
+        }
+        Ok(())
     }
 
     /// Where its columns and paths lie.
@@ -263,7 +300,7 @@ impl Plan {
                 };
                 tree.describe_absence("item", Some(&item.document.text[item.range.clone()]))
             }
-            (PayloadForm::Staged(stages), None) => stages.tree.describe_absence("payload", None),
+            (PayloadForm::Staged(stages), None) => stages.fields().describe_absence("payload", None),
             _ => unreachable!("fields are those of values"),
         };
         let is_field = |feed: &Feed| matches!(feed, Feed::Json(_) | Feed::Item(_));
@@ -492,6 +529,11 @@ impl Feed {
             Feed::Key(is_parent) => input.element(*is_parent).key,
             Feed::Text => Some(Value::Text(input.document.text)),
             Feed::Bytes => Some(Value::Bytes(message.payload)),
+            Feed::Program(index) => match input.computed.value(*index) {
+                None => None,
+                Some(None) => return Found::Null,
+                Some(value) => value,
+            },
             Feed::Topic => Some(Value::Text(message.topic)),
             Feed::Capture(by_pattern) => {
                 let index = by_pattern[input.matched.pattern];

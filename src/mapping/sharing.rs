@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::payload::PathTree;
 use super::plan::PlanColumn;
-use crate::config::{Columns, ForEach, Format, OnError, Retained, Rule};
+use super::programs::use_variable;
+use crate::config::{Columns, ForEach, Format, OnError, Retained, Rule, Shaping};
+use crate::jq::Variable;
 use crate::rule::{Source, TimeFormat};
 use crate::schema::TableSchema;
 
@@ -54,6 +56,7 @@ pub(super) struct Likeness<'r> {
     /// The address of the list, which equal ones share; `None` for `columns: auto`.
     columns: Option<*const ()>,
     format: &'r Format,
+    shaping: &'r Shaping,
     for_each: &'r ForEach,
     times: Option<(&'r TimeFormat, String)>,
     rows_max: usize,
@@ -72,8 +75,9 @@ impl<'r> Likeness<'r> {
             Columns::Named(columns) => columns,
         };
         let reads = |wanted: fn(&Source) -> bool| columns.iter().flat_map(|column| column.source.sources()).any(wanted);
-        let takes_captures = reads(|source| matches!(source, Source::TopicCapture(_)));
-        let takes_name = reads(|source| matches!(source, Source::Rule));
+        let takes_captures =
+            reads(|source| matches!(source, Source::TopicCapture(_))) || use_variable(rule, Variable::Captures);
+        let takes_name = reads(|source| matches!(source, Source::Rule)) || use_variable(rule, Variable::Rule);
         Likeness {
             schema: Arc::as_ptr(schema),
             columns: match &rule.columns {
@@ -81,6 +85,7 @@ impl<'r> Likeness<'r> {
                 Columns::Named(columns) => Some(Arc::as_ptr(columns).cast()),
             },
             format: &rule.format,
+            shaping: &rule.shaping,
             for_each: &rule.for_each,
             times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
             rows_max: rule.rows_max,

@@ -1,7 +1,7 @@
 //! One message, several rows: the values of its payload, then the elements of each, one row for each.
 //!
 //! ```text
-//! payload ─ documents (payload/) ─ for_each ─ for_each ─ row
+//! payload ─ documents (payload/) ─ where, transform (shaping) ─ for_each ─ for_each ─ row
 //! ```
 //!
 //! All rows of a message belong together: the first fault ends it, and says where it lies. A message is bounded by
@@ -9,25 +9,45 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::payload::{
-    Document, DocumentMemory, Element, PathTree, PayloadFault, Slot, TabularSlots, documents, elements,
+    Document, DocumentMemory, Element, PathTree, PayloadFault, Slot, TabularSlots, documents, elements, not_utf8,
     single_document, tabular_rows,
 };
+use super::route::Match;
+use super::shaping::{Shaping, ShapingFault, ShapingMemory};
 use super::value::Value;
 use crate::config::Decoding;
+use crate::jq;
+use crate::message::Message;
+
+/// Where no program asks for the whole value.
+const NO_WHOLE: jq::Input<'static> = jq::Input::Json("null");
 
 /// What is done with a payload before its values meet the columns.
 #[derive(Debug)]
 pub(super) struct Stages {
-    /// `None` for plain JSON.
-    pub(super) decoding: Option<Arc<Decoding>>,
-    /// The paths of `payload`.
+    pub(super) form: Form,
+    /// The paths of `payload`; under `transform`, those that its and `where`'s programs take.
     pub(super) tree: Arc<PathTree>,
+    pub(super) shaping: Option<Box<Shaping>>,
     /// `for_each`, the outermost first; at most two.
     pub(super) levels: Box<[Level]>,
     /// `for_each: auto`, in place of them.
     pub(super) tabular: Option<Tabular>,
     pub(super) rows_max: usize,
+}
+
+/// What a payload is.
+#[derive(Debug)]
+pub(super) enum Form {
+    Json,
+    Text,
+    /// To programs a base64 string.
+    Bytes,
+    Decoded(Arc<Decoding>),
 }
 
 /// One `for_each`.
@@ -66,6 +86,7 @@ pub(super) struct Item<'i> {
 #[derive(Debug, Default)]
 pub(super) struct StageMemory {
     documents: DocumentMemory,
+    shaping: ShapingMemory,
     levels: [Vec<Slot>; 2],
 }
 
@@ -79,7 +100,8 @@ pub(super) enum Stopped<F> {
 }
 
 /// Takes what a row is made of.
-type EachRow<'r, F> = dyn FnMut(Document<'_>, Option<&Item<'_>>) -> Result<(), F> + 'r;
+/// With the whole value, if a program takes it.
+type EachRow<'r, F> = dyn FnMut(Document<'_>, jq::Input<'_>, Option<&Item<'_>>) -> Result<(), F> + 'r;
 
 impl<F> From<PayloadFault> for Stopped<F> {
     fn from(fault: PayloadFault) -> Stopped<F> {
@@ -87,68 +109,99 @@ impl<F> From<PayloadFault> for Stopped<F> {
     }
 }
 
+impl<F> From<ShapingFault> for Stopped<F> {
+    fn from(ShapingFault(reason, message): ShapingFault) -> Stopped<F> {
+        Stopped::Level(reason, message)
+    }
+}
+
+impl Item<'_> {
+    /// As JSON.
+    pub(super) fn text(&self) -> &str {
+        &self.document.text[self.range.clone()]
+    }
+}
+
 impl Stages {
+    /// The paths of what columns take their values from.
+    pub(super) fn fields(&self) -> &Arc<PathTree> {
+        let transform = self.shaping.as_ref().and_then(|shaping| shaping.transform.as_ref());
+        transform.map_or(&self.tree, |transform| &transform.tree)
+    }
+
     /// Calls `row` for each row of the payload, with its element if there is a `for_each`.
     pub(super) fn run<F>(
         &self,
-        payload: &[u8],
+        message: &Message<'_>,
+        matched: &Match,
         memory: &mut StageMemory,
         row: &mut EachRow<'_, F>,
     ) -> Result<(), Stopped<F>> {
-        let StageMemory { documents: document_memory, levels: level_memory } = memory;
+        let StageMemory { documents: document_memory, shaping: shaping_memory, levels: level_memory } = memory;
+        let payload = message.payload;
         let mut left = self.rows_max;
-        let mut row = |document: Document<'_>, item: Option<&Item<'_>>| {
+        let mut row = |document: Document<'_>, whole: jq::Input<'_>, item: Option<&Item<'_>>| {
             left = left.checked_sub(1).ok_or_else(|| self.too_many())?;
-            row(document, item).map_err(Stopped::Row)
+            row(document, whole, item).map_err(Stopped::Row)
         };
-        if let Some(tabular) = &self.tabular {
-            return self.run_tabular(tabular, payload, document_memory, &mut level_memory[0], &mut row);
-        }
-        let level_memory = &mut level_memory[..self.levels.len()];
-        let mut document = |document: Document<'_>| self.elements_of(document, None, level_memory, &mut row);
-        match &self.decoding {
-            Some(decoding) => documents(decoding, payload, &self.tree, document_memory, &mut document),
-            None => single_document(payload, &self.tree, document_memory, &mut document),
+        let mut shaped = |document: Document<'_>, text: Option<&str>| match &self.shaping {
+            None => self.rows_of(document, NO_WHOLE, level_memory, &mut row),
+            Some(shaping) => {
+                let mut each = |document: Document<'_>, whole: jq::Input<'_>| {
+                    self.rows_of(document, whole, level_memory, &mut row)
+                };
+                shaping.run(document, text, (message, matched), shaping_memory, &mut each)
+            }
+        };
+        match &self.form {
+            Form::Json => single_document(payload, &self.tree, document_memory, &mut |one| shaped(one, None)),
+            Form::Decoded(decoding) => {
+                documents(decoding, payload, &self.tree, document_memory, &mut |one| shaped(one, None))
+            }
+            Form::Text => {
+                let text =
+                    std::str::from_utf8(payload).map_err(|error| Stopped::Level("parse", not_utf8(payload, error)))?;
+                shaped(Document::of_json(text, &[]), Some(text))
+            }
+            Form::Bytes => shaped(Document::of_json("", &[]), Some(&STANDARD.encode(payload))),
         }
     }
 
-    fn run_tabular<F>(
+    /// The rows of a document.
+    fn rows_of<F>(
         &self,
-        tabular: &Tabular,
-        payload: &[u8],
-        memory: &mut DocumentMemory,
-        slots: &mut Vec<Slot>,
+        document: Document<'_>,
+        whole: jq::Input<'_>,
+        memory: &mut [Vec<Slot>; 2],
         row: &mut EachRow<'_, Stopped<F>>,
     ) -> Result<(), Stopped<F>> {
-        let mut document = |document: Document<'_>| {
-            let Tabular { slots: at, tree } = tabular;
-            tabular_rows(document.text, document.slots, at, tree, slots, &mut |element: &Element<'_>, slots| {
-                let item = Item {
-                    document: document.with_slots(slots),
-                    range: element.range.clone(),
-                    index: element.index,
-                    key: element.key,
-                    parent: None,
-                };
-                row(document, Some(&item))
-            })
+        let Some(Tabular { slots: at, tree }) = &self.tabular else {
+            return self.elements_of(document, whole, None, &mut memory[..self.levels.len()], row);
         };
-        match &self.decoding {
-            Some(decoding) => documents(decoding, payload, &self.tree, memory, &mut document),
-            None => single_document(payload, &self.tree, memory, &mut document),
-        }
+        let slots = &mut memory[0];
+        tabular_rows(document.text, document.slots, at, tree, slots, &mut |element: &Element<'_>, slots| {
+            let item = Item {
+                document: document.with_slots(slots),
+                range: element.range.clone(),
+                index: element.index,
+                key: element.key,
+                parent: None,
+            };
+            row(document, whole, Some(&item))
+        })
     }
 
     /// The rows of a document, or of an element of it.
     fn elements_of<F>(
         &self,
         document: Document<'_>,
+        whole: jq::Input<'_>,
         outer: Option<&Item<'_>>,
         memory: &mut [Vec<Slot>],
         row: &mut EachRow<'_, Stopped<F>>,
     ) -> Result<(), Stopped<F>> {
         // There is memory for each level that is left.
-        let Some((slots, memory)) = memory.split_first_mut() else { return row(document, outer) };
+        let Some((slots, memory)) = memory.split_first_mut() else { return row(document, whole, outer) };
         let level = &self.levels[self.levels.len() - 1 - memory.len()];
         let above = outer.map_or(document, |outer| outer.document);
         let Some(range) = above.slots[level.slot] else {
@@ -171,7 +224,7 @@ impl Stages {
                 key: element.key,
                 parent: outer,
             };
-            self.elements_of(document, Some(&item), memory, row)
+            self.elements_of(document, whole, Some(&item), memory, row)
         })
     }
 

@@ -6,9 +6,11 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::jq::Program;
 use crate::rule::{DeclaredType, Template};
 
 /// What one column is filled from.
@@ -20,6 +22,8 @@ pub enum ColumnSource {
     Template(Template),
     /// A literal from the file.
     Value(serde_json::Value),
+    /// What a program makes of the payload, or of the element under `for_each`.
+    Jq(Arc<Program>),
 }
 
 impl ColumnSource {
@@ -29,7 +33,7 @@ impl ColumnSource {
             ColumnSource::From(source) => (std::slice::from_ref(source), None),
             ColumnSource::FirstOf(sources) => (sources.as_slice(), None),
             ColumnSource::Template(template) => (&[][..], Some(template)),
-            ColumnSource::Value(_) => (&[][..], None),
+            ColumnSource::Value(_) | ColumnSource::Jq(_) => (&[][..], None),
         };
         listed.iter().chain(template.into_iter().flat_map(Template::sources))
     }

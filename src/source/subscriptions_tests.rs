@@ -19,6 +19,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         for_each: crate::config::ForEach::NONE,
         times: None,
         rows_max: 100_000,
+        shaping: crate::config::Shaping::default(),
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
         position: String::new(),

@@ -174,6 +174,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             for_each: rowbridge::config::ForEach::NONE,
             times: None,
             rows_max: 100_000,
+            shaping: rowbridge::config::Shaping::default(),
             retained: Retained::Store,
             on_error: OnError::DeadLetter,
             position: String::new(),

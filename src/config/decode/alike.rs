@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::config::Column;
+use crate::jq::{JqError, Program};
 use crate::rule::ColumnSource;
 
 /// The columns and lists of columns seen so far.
@@ -14,6 +15,8 @@ pub(super) struct Alike {
     columns: HashSet<ByContent>,
     /// By the addresses of the columns, each of which is kept in `columns`.
     lists: HashMap<Vec<*const Column>, Arc<[Arc<Column>]>>,
+    /// By their text.
+    programs: HashMap<String, Arc<Program>>,
 }
 
 impl Alike {
@@ -22,6 +25,16 @@ impl Alike {
         let columns: Vec<Arc<Column>> = columns.into_iter().map(|column| self.column(column)).collect();
         let addresses = columns.iter().map(Arc::as_ptr).collect();
         Arc::clone(self.lists.entry(addresses).or_insert_with(|| columns.into()))
+    }
+
+    /// The program of a text, compiled once.
+    pub(super) fn program(&mut self, text: &str) -> Result<Arc<Program>, JqError> {
+        if let Some(known) = self.programs.get(text) {
+            return Ok(Arc::clone(known));
+        }
+        let program = Arc::new(Program::parse(text)?);
+        self.programs.insert(text.to_owned(), Arc::clone(&program));
+        Ok(program)
     }
 
     fn column(&mut self, column: Column) -> Arc<Column> {
@@ -78,6 +91,7 @@ impl Hash for ByContent {
         self.0.required.hash(state);
         match &self.0.source {
             ColumnSource::Value(literal) => literal.to_string().hash(state),
+            ColumnSource::Jq(program) => program.hash(state),
             other => other.sources().for_each(|source| source.hash(state)),
         }
     }

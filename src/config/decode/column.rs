@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::adjust;
+use super::alike::Alike;
+use super::jq;
 use super::rule::ON_ERROR;
 use super::table::Table;
 use super::value::Value;
@@ -19,7 +21,7 @@ const SOURCES_MAX: usize = 16;
 /// Likewise for every time.
 const TIME_FORMATS_MAX: usize = 16;
 
-pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
+pub(super) fn decode(name: &str, value: &Value<'_>, alike: &mut Alike) -> Option<Column> {
     if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
         value.refuse("the column's name is not one", "1 to 63 bytes without NUL");
         return None;
@@ -47,13 +49,13 @@ pub(super) fn decode(name: &str, value: &Value<'_>) -> Option<Column> {
         });
     }
     let table = value.table();
-    let column = with_options(name, value, &table);
+    let column = with_options(name, value, &table, alike);
     table.finish();
     column
 }
 
-fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Column> {
-    let source = column_source(value, table);
+fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>, alike: &mut Alike) -> Option<Column> {
+    let source = column_source(value, table, alike);
     let declared = table.get("type").and_then(|value| declared_type(&value));
     let adjust = adjust::decode(table, source.as_ref());
     let time = table.get("time").and_then(|value| time_formats(&value));
@@ -69,24 +71,21 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>) -> Option<Colu
 }
 
 /// What the column is filled from: exactly one of the keys that say so.
-fn column_source(value: &Value<'_>, table: &Table<'_>) -> Option<ColumnSource> {
-    if let Some(value) = table.get_later("jq") {
-        value.refuse_unsupported("`jq`", "from, template or value");
-        return None;
-    }
-    let given = ["from", "template", "value"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
+fn column_source(value: &Value<'_>, table: &Table<'_>, alike: &mut Alike) -> Option<ColumnSource> {
+    let given = ["from", "template", "jq", "value"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
     let given: Vec<_> = given.collect();
     match given.as_slice() {
         [] => {
             let accepted = format!("from: a source, one of {FORMS}");
-            value.refuse("has neither `from` nor `template` nor `value`", accepted);
+            value.refuse("has neither `from` nor `template`, `jq` or `value`", accepted);
             None
         }
         [("from", from)] => sources(from),
         [("template", template)] => self::template(template).map(ColumnSource::Template),
+        [("jq", program)] => jq::program(program, alike).map(ColumnSource::Jq),
         [(_, literal)] => literal.literal().map(ColumnSource::Value),
         [(first, _), .., (_, last)] => {
-            last.refuse(format!("`{first}` is given too"), "one of `from`, `template` and `value`");
+            last.refuse(format!("`{first}` is given too"), "one of `from`, `template`, `jq` and `value`");
             None
         }
     }

@@ -1,7 +1,8 @@
 //! `for_each`: over what a row is made for each element.
 
+use super::jq;
 use super::value::Value;
-use crate::config::{ForEach, Format};
+use crate::config::ForEach;
 use crate::rule::{ColumnSource, Source};
 
 const FORMS: &str = "payload.readings, for arrays in arrays [payload.groups, item.values], or auto";
@@ -9,9 +10,9 @@ const FORMS: &str = "payload.readings, for arrays in arrays [payload.groups, ite
 /// Deeper nesting is a matter of `transform`.
 const LEVELS_MAX: usize = 2;
 
-pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> ForEach {
+pub(super) fn decode(value: Option<Value<'_>>, has_fields: bool) -> ForEach {
     let Some(value) = value else { return ForEach::NONE };
-    if !format.has_fields() {
+    if !has_fields {
         let problem = "goes over the elements of the payload, and this format has none";
         value.refuse(problem, "a format with fields, such as json");
     }
@@ -39,6 +40,9 @@ pub(super) fn decode(value: Option<Value<'_>>, format: &Format) -> ForEach {
 
 /// What a column takes of elements that its rule does not have.
 pub(super) fn check(source: &ColumnSource, value: &Value<'_>, levels: usize) {
+    if let ColumnSource::Jq(program) = source {
+        return jq::check_elements(program, value, levels);
+    }
     let depth = |source: &Source| match source {
         Source::Item(_) | Source::Index | Source::Key => 1,
         Source::Parent(_) | Source::ParentIndex | Source::ParentKey => 2,

@@ -10,6 +10,7 @@ mod destination;
 mod for_each;
 mod http;
 mod journal;
+mod jq;
 mod libpq;
 mod mqtt;
 mod postgres;

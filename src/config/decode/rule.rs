@@ -7,10 +7,13 @@ use super::alike::Alike;
 use super::column;
 use super::destination;
 use super::for_each;
+use super::jq;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
-use crate::config::{Column, Columns, Database, DatabaseUrl, ForEach, Format, OnError, Retained, Rule, rule_of_form};
+use crate::config::{
+    Column, Columns, Database, DatabaseUrl, ForEach, Format, OnError, Retained, Rule, Shaping, rule_of_form,
+};
 use crate::message::Qos;
 use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, TableName, TopicPattern};
 
@@ -106,6 +109,7 @@ fn decode_one(
     let qos = table.choice("qos", Qos::AtLeastOnce, &QOS);
     let database = database(table, databases);
     let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
+    let shaping = jq::shaping(table, alike);
     let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
     let what = match (table.get("convention"), table.get("into")) {
         (Some(value), _) => value.choice(&CONVENTIONS).map(|convention| {
@@ -118,7 +122,7 @@ fn decode_one(
             into: Some((descriptor.form, value)),
             ..What::named()
         }),
-        (None, None) => own_words(table, topics.as_deref(), sink, alike),
+        (None, None) => own_words(table, topics.as_deref(), sink, &shaping, alike),
     };
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
@@ -133,6 +137,7 @@ fn decode_one(
         table,
         routing,
         format,
+        shaping,
         for_each,
         times: None,
         rows_max: usize::try_from(rows_max).unwrap_or(usize::MAX),
@@ -184,13 +189,15 @@ fn own_words<'v>(
     table: &Table<'v>,
     topics: Option<&[TopicPattern]>,
     sink: Option<&DatabaseUrl>,
+    shaping: &Shaping,
     alike: &mut Alike,
 ) -> Option<What<'v>> {
     let destination = destination::decode(table, sink, topics);
     let format = format(table);
-    let for_each = for_each::decode(table.get("for_each"), &format);
+    let has_fields = shaping.has_fields(&format);
+    let for_each = for_each::decode(table.get("for_each"), has_fields);
     let create = table.flag("create", false);
-    let columns = columns(table, topics, &format, for_each.depth(), create, sink, alike);
+    let columns = columns(table, topics, (&format, has_fields), for_each.depth(), create, sink, alike);
     let (target, routing) = destination?;
     Some(What { table: target, routing, format, for_each, columns: columns?, create, into: None })
 }
@@ -288,7 +295,7 @@ fn later<T: Copy>(table: &Table<'_>, key: &'static str, default: T, supported: &
 
 /// Keys that are accepted with their default and otherwise refused: silence would drop what they ask for.
 fn unsupported(table: &Table<'_>) {
-    for key in ["where", "transform", "statement"] {
+    for key in ["statement"] {
         if let Some(value) = table.get_later(key) {
             value.refuse_unsupported(&format!("`{key}`"), "null, or leave it out");
         }
@@ -325,7 +332,7 @@ fn unsupported(table: &Table<'_>) {
 fn columns(
     table: &Table<'_>,
     topics: Option<&[TopicPattern]>,
-    format: &Format,
+    (format, has_fields): (&Format, bool),
     levels: usize,
     create: bool,
     sink: Option<&DatabaseUrl>,
@@ -347,7 +354,7 @@ fn columns(
         if create {
             value.refuse("`create` cannot tell columns and types from `auto`", "named columns, or create: false");
         }
-        if !format.has_fields() {
+        if !has_fields {
             value.refuse(
                 "`auto` takes the fields of the payload, and this format has none",
                 "format: json, or named columns",
@@ -369,8 +376,8 @@ fn columns(
             value
                 .refuse(format!("to SQLite it is the same column as `{first}`"), "names that differ in more than case");
         }
-        let Some(column) = column::decode(name, &value) else { continue };
-        check_column(&column, &value, topics, format, create);
+        let Some(column) = column::decode(name, &value, alike) else { continue };
+        check_column(&column, &value, topics, (format, has_fields), create);
         for_each::check(&column.source, &value, levels);
         columns.push(column);
     }
@@ -378,13 +385,19 @@ fn columns(
 }
 
 /// What can only be said of a column within its rule.
-fn check_column(column: &Column, value: &Value<'_>, topics: Option<&[TopicPattern]>, format: &Format, create: bool) {
+fn check_column(
+    column: &Column,
+    value: &Value<'_>,
+    topics: Option<&[TopicPattern]>,
+    (format, has_fields): (&Format, bool),
+    create: bool,
+) {
     // Of several sources one may be a capture that only some of the patterns have.
     let is_choice = matches!(column.source, ColumnSource::FirstOf(_));
     for source in column.source.sources() {
         match source {
             Source::TopicCapture(capture) => check_capture(capture, is_choice, value, topics.unwrap_or_default()),
-            Source::Payload(path) if !path.is_empty() && !format.has_fields() => {
+            Source::Payload(path) if !path.is_empty() && !has_fields => {
                 let accepted = "format: json, or from: payload";
                 value.refuse("reads a field of the payload, and this format has none", accepted);
             }

@@ -272,6 +272,9 @@ const BATCH: Section = Section {
 const DATABASE_TLS: Section =
     Section { keys: &[CA_FILE, CERT_FILE, KEY_FILE], between: &[Together("cert_file", "key_file")] };
 
+/// What a program is, jq says.
+const PROGRAM: Text = Text::NOT_EMPTY;
+
 const TOPIC: Takes = Scalar(Text::pattern(patterns::TOPIC).numbers().examples(&["sensors/{site}/{device}/telemetry"]));
 const COLUMNS: Takes = Named { name: Text::NOT_EMPTY.most(63), value: &SourceOr(&COLUMN), entries_min: 1 };
 
@@ -318,6 +321,16 @@ const RULE: Section = Section {
         ),
         Key::new("format", Choice(&["json", "text", "bytes"]), "What a payload is.").default("json"),
         Key::new(
+            "where",
+            Scalar(PROGRAM),
+            "A jq predicate on the payload, such as `.temp > 20`: a message for which it is not true is filtered.",
+        ),
+        Key::new(
+            "transform",
+            Scalar(PROGRAM),
+            "A jq program, such as `.readings[] | select(.ok)`: each output becomes a payload.",
+        ),
+        Key::new(
             "columns",
             WordOr(&["auto"], &COLUMNS),
             "Columns by name, each with its source; or `auto`: payload fields by column name, arrays by position.",
@@ -349,8 +362,6 @@ const RULE: Section = Section {
             "What becomes of a message that does not fit: kept as a dead letter, dropped and counted, or the database halts.",
         )
         .default("dead_letter"),
-        Key::new("where", Only(&[]), LATER),
-        Key::new("transform", Only(&[]), LATER),
         Key::new("statement", Only(&[]), LATER),
         Key::new("compression", Only(&["none"]), LATER),
         Key::new("mode", Only(&["insert"]), LATER),
@@ -392,6 +403,11 @@ const COLUMN: Section = Section {
             "Text with sources in braces, in place of from. {{ and }} are braces. If a source has no value, the column has none.",
         ),
         Key::new("value", Literal, "A constant, in place of from."),
+        Key::new(
+            "jq",
+            Scalar(PROGRAM),
+            "A jq program, in place of from: its only output is the value. `.` is the payload, or the element under for_each.",
+        ),
         Key::new(
             "type",
             Scalar(Text::pattern(patterns::COLUMN_TYPE).examples(&["real", "bigint", "text", "timestamptz", "json"])),
@@ -442,13 +458,15 @@ const COLUMN: Section = Section {
             Choice(&["dead_letter", "drop", "halt", "null"]),
             "For this column, in place of the rule's. null: a value that does not fit becomes NULL, counted.",
         ),
-        Key::new("jq", Only(&[]), LATER),
     ],
     between: &[
         Exclusive("from", "value"),
         Exclusive("from", "template"),
+        Exclusive("from", "jq"),
         Exclusive("template", "value"),
-        AnyOf(&["from", "template", "value"]),
+        Exclusive("template", "jq"),
+        Exclusive("value", "jq"),
+        AnyOf(&["from", "template", "value", "jq"]),
     ],
 };
 

@@ -126,7 +126,7 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         ("topic: a, table: t, columns: {x: }", "2:40 rules[0].columns.x: found nothing".to_owned()),
         (
             "topic: a, table: t, columns: {x: {}}",
-            "2:43 rules[0].columns.x: has neither `from` nor `template` nor `value`".to_owned(),
+            "2:43 rules[0].columns.x: has neither `from` nor `template`, `jq` or `value`".to_owned(),
         ),
         (
             "topic: a, table: t, columns: {x: {from: qos, value: 1}}",
@@ -305,8 +305,35 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         ),
         ("topic: a, table: t, key: [x], columns: {x: qos}", "2:35 rules[0].key: `key` is not supported yet".to_owned()),
         (
-            "topic: a, table: t, where: '.x', columns: {x: qos}",
-            "2:37 rules[0].where: `where` is not supported yet".to_owned(),
+            "topic: a, table: t, where: '.x >', columns: {x: qos}",
+            "2:37 rules[0].where: it ends where term is expected (line 1, column 5 of the program)".to_owned(),
+        ),
+        (
+            "topic: a, table: t, where: '.x | slect(.y)', columns: {x: qos}",
+            "2:37 rules[0].where: there is no function `slect`; did you mean `select`? (line 1, column 6 of the program)"
+                .to_owned(),
+        ),
+        (
+            "topic: a, table: t, where: [.x], columns: {x: qos}",
+            "2:37 rules[0].where: found a list".to_owned(),
+        ),
+        (
+            "topic: a, table: t, transform: 'now', columns: {x: qos}",
+            "2:41 rules[0].transform: `now` is not available: a message that is mapped again must give the same row; use \
+             `$received_at` (line 1, column 1 of the program)"
+                .to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {jq: '$item.a'}}",
+            "2:43 rules[0].columns.x: uses `$item`, and there is no element here".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {jq: '.a', from: qos}}",
+            "2:48 rules[0].columns.x.jq: `from` is given too".to_owned(),
+        ),
+        (
+            "topic: a, table: t, create: true, columns: {x: {jq: '.a'}}",
+            "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
         ),
         (
             "topic: a, table: t, compression: gzip, columns: {x: qos}",

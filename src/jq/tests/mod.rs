@@ -1,4 +1,5 @@
 mod bounds;
+mod check;
 mod compile;
 mod random;
 mod semantics;

@@ -1,5 +1,7 @@
 //! What a column's sources become in a plan.
 
+use std::sync::Arc;
+
 use super::{Column, ColumnSource, Compilation, Demands, Feed, Format, RowEncoder, Step, Value, place};
 use crate::rule::{Piece, Source, Template};
 
@@ -15,7 +17,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             ColumnSource::From(source) => is_field(source),
             ColumnSource::FirstOf(sources) => sources.iter().all(is_field),
             ColumnSource::Template(template) => template.sources().any(is_field),
-            ColumnSource::Value(_) => false,
+            ColumnSource::Value(_) | ColumnSource::Jq(_) => false,
         }
     }
 
@@ -35,6 +37,10 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 Feed::FirstOf(feeds.into_iter().collect::<Option<_>>()?)
             }
             ColumnSource::Template(template) => self.template(template, name)?,
+            ColumnSource::Jq(program) => {
+                self.programs.push(Arc::clone(program));
+                Feed::Program(self.programs.len() - 1)
+            }
             ColumnSource::Value(_) => unreachable!("literals are encoded by the caller"),
         };
         let Feed::Fixed(text) = &feed else { return Some(feed) };
@@ -95,7 +101,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
 
     fn payload(&mut self, steps: &[Step], name: &str) -> Option<Feed> {
         let format = match &self.rule.format {
-            format if format.has_fields() => return Some(Feed::Json(place(&mut self.paths, steps))),
+            _ if self.rule.has_fields() => return Some(Feed::Json(place(&mut self.paths, steps))),
             Format::Decoded(_) if steps.is_empty() => return Some(Feed::Json(place(&mut self.paths, steps))),
             Format::Text if steps.is_empty() => return Some(Feed::Text),
             Format::Bytes if steps.is_empty() => return Some(Feed::Bytes),

@@ -3,6 +3,7 @@
 mod compile;
 mod map;
 mod named;
+mod programs;
 mod several;
 mod shape;
 mod sharing;
@@ -109,6 +110,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         for_each: crate::config::ForEach::NONE,
         times: None,
         rows_max: 100_000,
+        shaping: crate::config::Shaping::default(),
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
         position: "bridge.yaml:1:1".to_owned(),

@@ -334,6 +334,7 @@ fn source_of(rule: &Rule, name: &str) -> String {
                     sources.join(", or else ")
                 }
                 Some(ColumnSource::Template(template)) => format!("the template {template}"),
+                Some(ColumnSource::Jq(program)) => format!("the jq program {}", program.text()),
                 Some(ColumnSource::Value(_)) => "a value in the rule".to_owned(),
                 None => String::new(),
             }
