@@ -164,3 +164,14 @@ fn files_that_are_no_tests_are_told_with_the_place_and_run_nothing() {
     assert_eq!(bridge.command(&["test"]).status.code(), Some(2));
     assert_eq!(bridge.command(&["test", "missing.yaml"]).status.code(), Some(2));
 }
+
+/// The examples of the page, against the configuration that they speak of.
+#[test]
+fn the_examples_in_the_documentation_pass() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/trying-out.md")).unwrap();
+    let examples: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!examples.is_empty());
+    let bridge = with_tests(&examples.concat());
+    let output = bridge.command(&["test"]);
+    assert!(output.status.success(), "{}", text(&output));
+}

@@ -294,8 +294,10 @@ fn are_alike(one: &Group<'_>, other: &Group<'_>, place: usize) -> bool {
     if is_same {
         return true;
     }
-    let both: Vec<&str> = one.values(place).into_iter().chain(other.values(place)).collect();
-    let is_enumerated = names::stem(both.iter().copied()).is_some();
+    // Of each the first topic stands for the others, which joined it by the same rule.
+    let first = |group: &Group<'_>| group.topics[0].0.split('/').nth(place).unwrap_or_default().to_owned();
+    let both = [first(one), first(other)];
+    let is_enumerated = names::stem(both.iter().map(String::as_str)).is_some();
     if !one.form.has_keys() {
         // What stands in front of everything is a system, not a device, unless it says otherwise.
         return place > 0 || is_enumerated || both.iter().all(|value| names::is_room(value));

@@ -147,7 +147,10 @@ fn table_name(group: &Group<'_>) -> String {
         _ => None,
     });
     let words: Vec<&str> = fixed.collect();
-    names::identifier(&words.join("_"), "messages")
+    let name = names::identifier(&words.join("_"), "messages");
+    // Names that are SQLite's or Rowbridge's own.
+    let is_taken = ["sqlite_", "rowbridge_"].iter().any(|own| name.starts_with(own));
+    if is_taken { format!("my_{name}") } else { name }
 }
 
 /// Everything above the rules.
