@@ -17,7 +17,7 @@ use rowbridge::journal_id::JournalId;
 use rowbridge::mapping::{Mapper, Router};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::rule::{DeclaredType, TableName, TopicPattern};
-use rowbridge::schema::{Column, ColumnType, SecondDigits, TableSchema};
+use rowbridge::schema::{Column, ColumnType, Parameter, SecondDigits, TableSchema};
 use rowbridge::sink::{PostgresEncoder, Sink, SqliteEncoder, SqliteSink};
 use rowbridge::source::decode_publish;
 use rowbridge::telemetry::Metrics;
@@ -248,7 +248,7 @@ async fn sqlite_with_table(directory: &Path) -> (SqliteSink, TableSchema) {
         .collect();
     let mut sink = SqliteSink::new(&config.databases[0]);
     sink.connect().await.expect("the database opens");
-    let sql = sink.create_table_sql(&rule.table, &columns);
+    let sql = sink.create_table_sql(&rule.table, &columns, &[]);
     sink.create_table(&sql).await.expect("the table is created");
     let schema = sink.describe(&rule.table).await.expect("the table is described").expect("the table is there");
     (sink, schema)
@@ -316,6 +316,7 @@ fn postgres_schema() -> TableSchema {
         not_null: false,
         has_default: false,
         generated: false,
+        parameter: Parameter::default(),
     };
     TableSchema::new(TableName { schema: None, name: "telemetry".to_owned() }, columns.map(column).into())
 }

@@ -49,6 +49,7 @@ mod refused_rows;
 #[cfg(feature = "fault-injection")]
 mod reliability;
 mod resolution;
+mod rows_by_key;
 mod rules;
 mod schema;
 mod secrets_in_files;

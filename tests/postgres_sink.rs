@@ -3,6 +3,7 @@
 mod definition;
 mod encodings;
 mod failures;
+mod merge;
 mod migrations;
 mod odd_tables;
 mod pooler;

@@ -3,6 +3,7 @@
 //! A sink joins by implementing [`TestDatabase`] and one line of [`sink_contract!`].
 
 pub(crate) mod definition;
+pub(crate) mod keys;
 pub(crate) mod order;
 pub(crate) mod promises;
 pub(crate) mod series;
@@ -10,7 +11,7 @@ pub(crate) mod series;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder, Target, Unit};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder, Target, Unit, Verb};
 use rowbridge::clock::Timestamp;
 use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
@@ -43,6 +44,16 @@ macro_rules! sink_contract {
                 a_table_that_changed_takes_nothing_and_described_again_it_does,
                 a_dead_letter_made_for_what_a_table_was_is_not_kept,
                 a_batch_of_refused_units_alone_is_compared_too,
+            );
+            crate::sink_contract::sink_contract!(@tests keys, $database;
+                the_keys_of_a_table_are_told,
+                of_equal_keys_the_last_stays_and_what_is_there_is_replaced,
+                of_equal_keys_the_first_stays_and_nothing_is_told,
+                rows_that_are_all_key_go_in_once,
+                a_refused_row_by_key_is_found_and_the_others_keep_their_order,
+                a_row_that_goes_in_late_undoes_nothing_that_came_after_it,
+                a_series_by_key_ends_with_what_came_last,
+                a_key_without_its_index_is_no_fault_of_the_rows,
             );
             crate::sink_contract::sink_contract!(@tests order, $database;
                 children_before_their_parent_go_in_when_written_in_order,
@@ -110,6 +121,14 @@ impl<E: RowEncoder> BatchBuilder<E> {
         let columns = (0..schema.columns.len()).filter(|&index| !schema.columns[index].generated).collect();
         let id = self.batch.portions.len();
         self.batch.portions.push(Portion::new(Arc::new(Target::insert(id, Arc::clone(schema), columns))));
+        id
+    }
+
+    /// Adds a table of which these columns are filled, and what is done with its rows; returns its index.
+    pub(crate) fn table_by(&mut self, schema: &Arc<TableSchema>, columns: &[usize], verb: Verb) -> usize {
+        let id = self.batch.portions.len();
+        let target = Target::insert(id, Arc::clone(schema), columns.into());
+        self.batch.portions.push(Portion::new(Arc::new(Target { in_order: verb != Verb::Insert, verb, ..target })));
         id
     }
 

@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use rowbridge::batch::{Batch, OffsetMove, RowEncoder};
 use rowbridge::clock::Timestamp;
-use rowbridge::config::{self, Columns, Format, OnError, Retained, Rule};
+use rowbridge::config::{self, Columns, Format, Mode, OnError, Retained, Rule};
 use rowbridge::journal_id::JournalId;
 use rowbridge::mapping::{Mapper, Outcome};
 use rowbridge::message::{Message, Properties, Qos, Seq};
 use rowbridge::rule::{ColumnSource, Source, TableName, TimeFormat, TopicPattern};
-use rowbridge::schema::{Cell, Column, ColumnType, IntervalUnit, PostgresDialect, SecondDigits, TableSchema};
+use rowbridge::schema::{
+    Cell, Column, ColumnType, IntervalUnit, Parameter, PostgresDialect, SecondDigits, TableSchema,
+};
 use rowbridge::sink::{PostgresEncoder, SqliteEncoder};
 
 use self::reference::Expected;
@@ -135,6 +137,7 @@ fn live(name: &str, column_type: &ColumnType) -> Column {
         not_null: false,
         has_default: false,
         generated: false,
+        parameter: Parameter::default(),
     }
 }
 
@@ -176,6 +179,7 @@ impl Mappers {
                 times: None,
                 rows_max: 100_000,
                 shaping: rowbridge::config::Shaping::default(),
+                mode: Mode::Insert,
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,
                 position: "bridge.yaml:1:1".to_owned(),

@@ -1,6 +1,7 @@
 //! What goes into a database in one transaction: made by mapping and delivery, taken by sinks.
 
 mod encoder;
+mod order;
 mod rows;
 
 use std::ops::Range;

@@ -1,7 +1,13 @@
 //! What `create: true` knows about a column's type without being told.
 
-use super::{Column, Format};
+use super::{Column, Format, Rule};
 use crate::rule::{ColumnSource, DeclaredType, Decode, Source};
+
+/// The primary key of a table made for these rules, which all write to it: what the first of them goes by that names a key.
+pub fn create_key<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<&'r str> {
+    let named = rules.into_iter().filter_map(|rule| rule.mode.key());
+    named.filter(|key| !key.is_empty()).map(|key| key.iter().map(AsRef::as_ref).collect()).next().unwrap_or_default()
+}
 
 impl Column {
     /// The type that the column gets in a table made by `create`: the declared one, else what its source always is.

@@ -29,6 +29,7 @@ mod yaml;
 mod yaml_core;
 
 pub use convention::{rule_of_convention, rule_of_form};
+pub use create::create_key;
 pub use format::{
     Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
 };
@@ -36,7 +37,7 @@ pub(crate) use load::load_text;
 pub use load::{LoadRequest, find_file, load};
 pub use model::{
     AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability,
-    ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
+    ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
     PostgresUrl, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
 };
 pub use needs::Needs;

@@ -211,6 +211,27 @@ pub enum Retained {
     Skip,
 }
 
+/// How rows go into their table. A key is the columns that tell rows apart, each once; empty: the table's primary key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A row whose key is there already is refused by the table.
+    Insert,
+    /// It is passed over.
+    Ignore { key: Arc<[Arc<str>]> },
+    /// It takes the place of the one that is there.
+    Upsert { key: Arc<[Arc<str>]> },
+}
+
+impl Mode {
+    /// The key that the rule names, empty if it names none; `None` where rows go by no key.
+    pub fn key(&self) -> Option<&[Arc<str>]> {
+        match self {
+            Mode::Insert => None,
+            Mode::Ignore { key } | Mode::Upsert { key } => Some(key),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnError {
     DeadLetter,
@@ -242,6 +263,7 @@ pub struct Rule {
     pub rows_max: usize,
     pub columns: Columns,
     pub create: bool,
+    pub mode: Mode,
     pub retained: Retained,
     pub on_error: OnError,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::stop::{BadTable, Defect, Hold, Stop, in_one_line, mend};
-use crate::config::{Columns, Rule};
+use crate::config::{Columns, Rule, create_key};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
@@ -148,7 +148,8 @@ pub(super) async fn make_table<S: Sink>(
     let Some((columns, untyped)) = declared_columns(rules, create) else { return missing(None) };
     let columns: Vec<(&str, DeclaredType)> =
         columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
-    let sql = sink.create_table_sql(table, &columns);
+    let writing = rules.iter().copied().filter(|rule| rule.create || !create);
+    let sql = sink.create_table_sql(table, &columns, &create_key(writing));
     // A valid configuration tells every type where it says create.
     if !create || !untyped.is_empty() {
         let advice = match untyped[..] {

@@ -108,8 +108,8 @@ impl Sink for FaultySink {
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
         self.inner.describe(table).await
     }
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
-        self.inner.create_table_sql(table, columns)
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
+        self.inner.create_table_sql(table, columns, key)
     }
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
         self.inner.create_table(sql).await

@@ -13,12 +13,14 @@
 //! | date, time, timestamps | see [`super::temporal`]; intervals [`super::interval`] |
 //! | inet | an address, with or without `/prefix` |
 //! | arrays | JSON arrays, element by element; null elements stay, arrays in arrays are refused |
+//! | types cast by the server | as text takes it; a JSON array for a column of arrays as the text of an array |
 //! | any (SQLite) | 64-bit integers, numbers a float holds exactly, otherwise text |
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::adjust::Nulled;
+use super::cast::castable;
 use super::decimal::{Decimal, NoInteger};
 use super::float;
 use super::interval;
@@ -98,6 +100,7 @@ pub(super) fn coerce<'s>(
         ColumnType::LowerBound => done(Cell::Float(float::lower_bound(value)?)),
         ColumnType::UpperBound => done(Cell::Float(float::upper_bound(value)?)),
         ColumnType::Inet => done(Cell::Text(address(value, written)?)),
+        ColumnType::Cast(cast) => done(Cell::Text(castable(value, cast, demands, written)?)),
         ColumnType::Any => done(any(value, demands, written)?),
         ColumnType::Json | ColumnType::Jsonb => done(Cell::Text(json_text::json(value, column_type, written)?)),
         ColumnType::Array(..) | ColumnType::Unsupported(_) => return Err(expected("another type", value)),
@@ -280,7 +283,7 @@ pub(super) fn push_text(value: &Value<'_>, scratch: &mut Scratch, out: &mut Stri
     Ok(())
 }
 
-fn text<'s>(
+pub(super) fn text<'s>(
     value: &Value<'s>,
     max_chars: Option<u32>,
     demands: &Demands,

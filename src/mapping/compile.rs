@@ -19,6 +19,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::coerce::{Demands, Scratch};
+use super::key::{self, KeyFault};
 use super::outcome::CompileFault;
 use super::payload::{Path, PathTree, TabularSlots};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
@@ -28,14 +29,14 @@ use super::sharing::Parts;
 use super::stages::{Form, Level, Stages, Tabular};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
-use crate::batch::RowEncoder;
-use crate::config::{self, Columns, ForEach, Format, Rule};
+use crate::batch::{RowEncoder, Verb};
+use crate::config::{self, Columns, ForEach, Format, Mode, Rule};
 use crate::jq::Program;
 use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
-/// The plan and the columns it fills: indexes into the table's, in row order.
-pub(super) type Compiled = (Plan, Arc<[usize]>);
+/// The plan, the columns it fills (indexes into the table's, in row order), and what is done with its rows.
+pub(super) type Compiled = (Plan, Arc<[usize]>, Verb);
 
 pub(super) fn compile<R: RowEncoder>(
     bridge: &str,
@@ -55,13 +56,19 @@ pub(super) fn compile<R: RowEncoder>(
         parent_paths: Vec::new(),
         needs_field: false,
         programs: Vec::new(),
+        key: Box::default(),
         columns: Vec::new(),
     };
+    match key::find::<R>(rule, schema) {
+        Ok(key) => compilation.key = key.unwrap_or_default(),
+        Err(KeyFault { message, mend }) => compilation.fault(message, mend),
+    }
     match &rule.columns {
         Columns::Named(columns) => columns.iter().for_each(|column| compilation.named(column)),
         Columns::Auto => compilation.auto(),
     }
     compilation.check_unfilled();
+    compilation.check_key();
     compilation.finish(parts)
 }
 
@@ -80,6 +87,8 @@ struct Compilation<'c, R> {
     needs_field: bool,
     /// Of columns.
     programs: Vec<Arc<Program>>,
+    /// The columns by which rows are told apart; empty where they are not.
+    key: Box<[usize]>,
     /// With the column's index in the table.
     columns: Vec<(usize, PlanColumn)>,
 }
@@ -120,7 +129,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             Some(default) => self.literal(name, default, live, &demands, "the default"),
             None => None,
         };
-        let (missing, null) = self.lacks(default, column.required, live);
+        let (missing, null) = self.lacks(default, column.required, index);
         self.needs_field |= column.default.is_none() && self.needs_field(&column.source);
         let feed = match &column.source {
             ColumnSource::Value(literal) => match self.literal(name, literal, live, &demands, "the value") {
@@ -180,7 +189,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let Column { name, type_name, .. } = live;
         let why = format!(
             "column `{name}` has the type {type_name}, which Rowbridge does not write: {else_do}, write into a view that \
-             leaves it out or whose INSTEAD OF INSERT trigger casts it from text, or make it text"
+             leaves it out, or make it text"
         );
         self.fault(why, None);
     }
@@ -227,13 +236,22 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     /// What is done where the message has no value for the column, and where it has null.
-    fn lacks(&self, default: Option<Box<[u8]>>, required: bool, live: &Column) -> (Lack, Lack) {
+    fn lacks(&self, default: Option<Box<[u8]>>, required: bool, index: usize) -> (Lack, Lack) {
+        const KEY: &str = "it is part of the rule's key, and the message has no value for it";
         const REQUIRED: &str = "it is `required`, and the message has no value for it";
         const NOT_NULL: &str = "the message has no value for it and it may not be null; a `default` would fill it";
         const NOT_NULL_BUT_DEFAULT: &str = "the message has null for it, which it may not be; without the field it would \
                                             get the database's default, with `default` in the rule that one";
-        if let Some(bytes) = default {
+        let live = &self.schema.columns[index];
+        let is_key = self.key.contains(&index);
+        if let Some(bytes) = default
+            && !(is_key && bytes == self.null_of(live))
+        {
             return (Lack::Write(bytes.clone()), Lack::Write(bytes));
+        }
+        // Two rows without a value are never the same to a unique index.
+        if is_key {
+            return (Lack::Refuse(KEY), Lack::Refuse(KEY));
         }
         if required {
             return (Lack::Refuse(REQUIRED), Lack::Refuse(REQUIRED));
@@ -291,7 +309,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             }
             _ => self.demands(None, None),
         };
-        let (missing, null) = self.lacks(None, false, live);
+        let (missing, null) = self.lacks(None, false, index);
         let compiled = PlanColumn {
             name: live.name.as_str().into(),
             type_name: live.type_name.as_str().into(),
@@ -326,6 +344,21 @@ impl<R: RowEncoder> Compilation<'_, R> {
                     format!("{drop}; -- or SET DEFAULT, or fill it in the rule")
                 });
                 self.fault(why, mend);
+            }
+        }
+    }
+
+    /// Rows without a part of the key could not be told apart.
+    fn check_key(&mut self) {
+        let schema = self.schema;
+        // Columns that could not be compiled are told already.
+        if !self.faults.is_empty() {
+            return;
+        }
+        for index in self.key.clone() {
+            if !self.columns.iter().any(|(filled, _)| *filled == index) {
+                let name = &schema.columns[index].name;
+                self.fault(format!("column `{name}` is part of the key; fill it in the rule"), None);
             }
         }
     }
@@ -436,7 +469,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
             needs_field: has_fields && self.needs_field,
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };
-        Ok((plan, indexes))
+        let verb = match self.rule.mode {
+            Mode::Insert => Verb::Insert,
+            Mode::Ignore { .. } => Verb::Ignore(self.key.into()),
+            Mode::Upsert { .. } => Verb::Upsert(self.key.into()),
+        };
+        Ok((plan, indexes, verb))
     }
 }
 
@@ -454,7 +492,7 @@ fn time_format(column: &config::Column, live: &Column) -> Option<TimeFormat> {
     column.time.clone().or(implied.then_some(TimeFormat::Rfc3339))
 }
 
-fn same_name<D: Dialect>(live: &str, named: &str) -> bool {
+pub(super) fn same_name<D: Dialect>(live: &str, named: &str) -> bool {
     if D::NAMES_FOLD_CASE { live.eq_ignore_ascii_case(named) } else { live == named }
 }
 

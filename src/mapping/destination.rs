@@ -16,10 +16,10 @@ use super::plan::{Memory, PayloadForm, Plan};
 use super::route::Match;
 use super::sharing::Parts;
 use crate::batch::RowEncoder;
-use crate::config::{self, Columns, ForEach, Format, OnError, Rule};
+use crate::config::{self, Columns, ForEach, Format, Mode, OnError, Rule};
 use crate::message::Message;
 use crate::rule::{Address, ColumnSource, Convention, Descriptor, Form, Naming, Routing, Source, TableName};
-use crate::schema::{Cell, Column, ColumnType, PostgresDialect, TableSchema};
+use crate::schema::{Cell, Column, ColumnType, Parameter, PostgresDialect, TableSchema};
 
 /// A table that is to be looked up for a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,8 @@ impl Destination {
         let is_one = !template.sources().any(reads_payload);
         let template = ColumnSource::Template(template.clone());
         let column = config::Column { required: true, ..config::Column::of("table", template) };
-        let mut naming = Rule { columns: Columns::named(vec![column]), routing: None, ..rule.clone() };
+        let mut naming =
+            Rule { columns: Columns::named(vec![column]), routing: None, mode: Mode::Insert, ..rule.clone() };
         if is_one {
             naming.format = Format::Json;
             naming.for_each = ForEach::NONE;
@@ -114,9 +115,10 @@ impl Destination {
             not_null: false,
             has_default: false,
             generated: false,
+            parameter: Parameter::default(),
         };
         let schema = TableSchema::new(TableName { schema: None, name: "names".to_owned() }, vec![text]);
-        let (names, _) = compile(bridge, &naming, &schema, &NameEncoder, parts)?;
+        let (names, ..) = compile(bridge, &naming, &schema, &NameEncoder, parts)?;
         let (names, routing) = (Names::Plan(Box::new(names)), Arc::clone(routing));
         Ok(Destination { names, routing, on_error, bound: HashMap::new() })
     }

@@ -11,7 +11,7 @@ use super::plan::{Memory, PayloadForm, Plan, Reading};
 use super::route::{Match, Router};
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
-use crate::batch::{Batch, RowEncoder, Unit, Verb};
+use crate::batch::{Batch, RowEncoder, Unit};
 use crate::config::{Retained, Rule, rule_of_convention};
 use crate::message::{Message, Properties, Property};
 use crate::rule::Naming;
@@ -110,8 +110,8 @@ impl<R: RowEncoder> Mapper<R> {
                 continue;
             }
             match compile(bridge, rule, schema, &encoder, &mut parts) {
-                Ok((plan, columns)) => {
-                    targets.add_plan(schema, columns, Verb::Insert);
+                Ok((plan, columns, verb)) => {
+                    targets.add_plan(schema, columns, verb);
                     known.insert(likeness, plans.len());
                     plan_of_rule.push(plans.len());
                     plans.push(plan);
@@ -172,12 +172,12 @@ impl<R: RowEncoder> Mapper<R> {
         let plan = live.and_then(|schema| {
             let rule = written?;
             let compiled = compile(&self.bridge, &rule, &schema, &self.encoder, &mut self.parts);
-            let (plan, columns) = compiled.map_err(|faults| {
+            let (plan, columns, verb) = compiled.map_err(|faults| {
                 let whys: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
                 format!("table {}: {}", schema.name, whys.join("; "))
             })?;
             self.targets.drop_parts();
-            self.targets.add_plan(&schema, columns, Verb::Insert);
+            self.targets.add_plan(&schema, columns, verb);
             self.plans.push(plan);
             Ok(self.plans.len() - 1)
         });

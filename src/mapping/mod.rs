@@ -9,12 +9,13 @@
 //! ```
 //!
 //! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
-//! missing columns, NOT NULL and defaults, `compile`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
-//! `decimal` for exact numbers, what is done to values before, `adjust` (`arithmetic`, `number_text`, `decode`), `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns; duplicate
+//! missing columns, NOT NULL and defaults, `compile`; keys of `mode`, `key`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
+//! `decimal` for exact numbers, what is done to values before, `adjust` (`arithmetic`, `number_text`, `decode`), `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns, `cast` for types that the server casts; duplicate
 //! keys, nesting and broken JSON, `payload::json`; what is no text at all, `payload::foreign`; overlapping filters and subscription identifiers, `map`.
 
 mod adjust;
 mod arithmetic;
+mod cast;
 mod coerce;
 mod compile;
 mod decimal;
@@ -24,6 +25,7 @@ mod double;
 mod float;
 mod interval;
 mod json_text;
+mod key;
 mod map;
 mod number_text;
 mod outcome;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::payload::PathTree;
 use super::plan::PlanColumn;
 use super::programs::use_variable;
-use crate::config::{Columns, ForEach, Format, OnError, Retained, Rule, Shaping};
+use crate::config::{Columns, ForEach, Format, Mode, OnError, Retained, Rule, Shaping};
 use crate::jq::Variable;
 use crate::rule::{Source, TimeFormat};
 use crate::schema::TableSchema;
@@ -60,6 +60,7 @@ pub(super) struct Likeness<'r> {
     for_each: &'r ForEach,
     times: Option<(&'r TimeFormat, String)>,
     rows_max: usize,
+    mode: &'r Mode,
     retained: Retained,
     on_error: OnError,
     /// The captures of each pattern, if a column takes one.
@@ -89,6 +90,7 @@ impl<'r> Likeness<'r> {
             for_each: &rule.for_each,
             times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
             rows_max: rule.rows_max,
+            mode: &rule.mode,
             retained: rule.retained,
             on_error: rule.on_error,
             captures: match takes_captures {

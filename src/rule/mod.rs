@@ -23,7 +23,7 @@ pub use exact::Exact;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
-pub use table_name::{TableName, quote};
+pub use table_name::{TableName, primary_key_sql, quote};
 pub use template::{Piece, Template};
 pub use time::{TimeFormat, TimeFormatError};
 pub(crate) use topic::{Level, Tail};

@@ -8,7 +8,7 @@
 /// | Int2, Int4, Int8 | Int (in range) |
 /// | Float4, Float8 | Float |
 /// | Numeric | Decimal |
-/// | Text, Enum, Inet (canonical text, with `/prefix` if it was written) | Text |
+/// | Text, Enum, Cast, Inet (canonical text, with `/prefix` if it was written) | Text |
 /// | Json, Jsonb | Text (valid JSON; for Jsonb without `\u0000` and lone surrogates) |
 /// | Interval | Interval |
 /// | Bytes | Bytes |

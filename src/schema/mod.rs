@@ -5,12 +5,14 @@
 
 mod cell;
 mod dialect;
+mod keys;
 mod resolution;
 
 use std::sync::Arc;
 
 pub use cell::Cell;
 pub use dialect::{Dialect, PostgresDialect, SqliteDialect};
+pub use keys::Keys;
 pub use resolution::{IntervalUnit, SecondDigits};
 
 use crate::rule::TableName;
@@ -55,8 +57,31 @@ pub enum ColumnType {
     UpperBound,
     /// SQLite: a column without affinity, or one whose type says nothing: takes the value as it is.
     Any,
+    /// Postgres: a type that Rowbridge has no form of its own for. Its values go as text, and the server casts them.
+    Cast(Arc<Cast>),
     /// A type that no source fits; the name as the database gives it.
     Unsupported(String),
+}
+
+/// How the server is to cast text into a type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cast {
+    /// The type's name in SQL, quoted and qualified, without a length: the column itself demands its own, and refuses what
+    /// a cast to it would cut off.
+    pub sql_type: String,
+    /// What stands between the elements of an array's text; `None` if the type is no array.
+    pub delimiter: Option<char>,
+}
+
+/// Postgres: how values of a column are announced in a statement's parameters. Zeros elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parameter {
+    /// OID of the column's type, under its domains; of `text` where the server casts.
+    pub oid: u32,
+    /// OID of the array type of that; 0 if there is none.
+    pub array: u32,
+    /// The column's collation in SQL, if it takes texts of different bytes for equal.
+    pub collation: Option<Arc<str>>,
 }
 
 /// A live column.
@@ -71,6 +96,7 @@ pub struct Column {
     pub has_default: bool,
     /// `GENERATED ALWAYS`: must be left out of an insert.
     pub generated: bool,
+    pub parameter: Parameter,
 }
 
 /// A live table.
@@ -80,6 +106,7 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// Column names of the primary key, in its order; empty if there is none.
     pub primary_key: Vec<String>,
+    pub keys: Keys,
     /// Postgres: the server empties it after a crash of its own.
     pub unlogged: bool,
     pub intake: Intake,
@@ -115,6 +142,7 @@ impl TableSchema {
             name,
             columns,
             primary_key: Vec::new(),
+            keys: Keys::Hidden,
             unlogged: false,
             intake: Intake::default(),
             witness: Witness::None,
@@ -153,6 +181,9 @@ impl Column {
         }
         if self.column_type != now.column_type {
             return format!("the type {type_name} of column `{name}` has changed");
+        }
+        if self.parameter != now.parameter {
+            return format!("the type {type_name} of column `{name}` was made anew, or its collation has changed");
         }
         let may = |not_null| if not_null { "may not be null" } else { "may be null" };
         if self.not_null != now.not_null {

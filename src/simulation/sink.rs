@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::{DeclaredType, TableName};
-use crate::schema::{Cell, Column, ColumnType, SqliteDialect, TableSchema, Witness};
+use crate::schema::{Cell, Column, ColumnType, Parameter, SqliteDialect, TableSchema, Witness};
 use crate::sink::{
     Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError, StoredOffset, Written,
 };
@@ -247,6 +247,7 @@ impl Sink for SimSink {
             not_null: false,
             has_default: false,
             generated: false,
+            parameter: Parameter::default(),
         };
         let text = || ColumnType::Text { max_chars: None };
         let definition = self.server().definition;
@@ -260,7 +261,7 @@ impl Sink for SimSink {
         Ok(Some(TableSchema { witness, ..TableSchema::new(table.clone(), columns) }))
     }
 
-    fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)]) -> String {
+    fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)], _: &[&str]) -> String {
         unreachable!("the table is there")
     }
 

@@ -144,8 +144,8 @@ pub trait Sink {
         Ok(None)
     }
 
-    /// The `CREATE TABLE` for a missing table of these columns.
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String;
+    /// The `CREATE TABLE` for a missing table of these columns, with a primary key if `key` names columns.
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String;
 
     /// Runs the SQL of [`Sink::create_table_sql`]; a table that appeared meanwhile is no error.
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError>;

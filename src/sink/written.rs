@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::batch::{Target, Verb};
 use crate::schema::TableSchema;
 
 /// Rows that a table was given and did not take, without an error: a trigger returned NULL, a rule or an `ON CONFLICT` of
@@ -23,11 +24,18 @@ pub struct Written {
 }
 
 impl Written {
-    /// Notes that of `sent` rows for `table` the database counted `taken`. Where a rule of the table's own puts rows
-    /// elsewhere, the count says nothing.
-    pub fn note(&mut self, table: &Arc<TableSchema>, rule: Option<usize>, sent: u64, taken: u64) {
+    /// Notes that of `sent` rows for a target the database counted `taken`. Where a rule of the table's own puts rows
+    /// elsewhere, the count says nothing; nor does it of rows that were to be passed over where their key is there.
+    pub fn note(&mut self, target: &Target, rule: Option<usize>, sent: u64, taken: u64) {
+        let table = &target.table;
         let rows = sent.saturating_sub(taken);
-        if rows > 0 && !table.intake.diverts {
+        let is_told = match target.verb {
+            Verb::Insert => true,
+            Verb::Ignore(_) => false,
+            // Rows of one key may count as one; but one of them at least must have gone in.
+            Verb::Upsert(_) => taken == 0,
+        };
+        if rows > 0 && is_told && !table.intake.diverts {
             self.swallowed.push(Swallowed { table: Arc::clone(table), rule, rows });
         }
     }

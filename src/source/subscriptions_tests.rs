@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Columns, Format, OnError, Retained};
+use crate::config::{Columns, Format, Mode, OnError, Retained};
 use crate::rule::TableName;
 
 pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule> {
@@ -20,6 +20,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         times: None,
         rows_max: 100_000,
         shaping: crate::config::Shaping::default(),
+        mode: Mode::Insert,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
         position: String::new(),

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::config::{Columns, Config, Database, DatabaseUrl, PostgresUrl, Rule};
+use crate::config::{Columns, Config, Database, DatabaseUrl, PostgresUrl, Rule, create_key};
 use crate::rule::{DeclaredType, TableName, quote};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
 
@@ -107,7 +107,8 @@ fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables:
                         in_comment(rule),
                     );
                 }
-                let _ = writeln!(sql, "{};", sink.create_table_sql(table, &columns));
+                let _ =
+                    writeln!(sql, "{};", sink.create_table_sql(table, &columns, &create_key(writing.iter().copied())));
             }
         }
     }

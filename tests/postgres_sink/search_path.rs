@@ -63,7 +63,7 @@ async fn a_schema_before_pg_catalog_changes_nothing_of_what_is_written_and_read(
     sink.connect().await.unwrap();
     sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.unwrap();
     let columns = [("v", DeclaredType::Int), ("s", DeclaredType::Text), ("u", DeclaredType::Uuid)];
-    let sql = sink.create_table_sql(&table("made"), &columns);
+    let sql = sink.create_table_sql(&table("made"), &columns, &[]);
     sink.create_table(&sql).await.unwrap();
     let types = "SELECT string_agg(format_type(atttypid, -1), ',' ORDER BY attnum) FROM pg_attribute
                  WHERE attrelid = 'made'::regclass AND attnum > 0";

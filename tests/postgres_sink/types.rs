@@ -10,7 +10,7 @@ use super::{Place, add_table, add_unit, batch, describe, table};
 const DAYS_2000: i32 = 10_957;
 
 /// Writes `cells` as rows of a one-column table of `sql_type` and returns what `psql` shows.
-async fn round_trip(place: &Place, sql_type: &str, cells: &[Cell<'_>]) -> Vec<String> {
+pub(super) async fn round_trip(place: &Place, sql_type: &str, cells: &[Cell<'_>]) -> Vec<String> {
     place.sql(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (v {sql_type})"));
     place.sql("DROP TABLE IF EXISTS rowbridge_offsets, rowbridge_dead_letters, rowbridge_schema_version");
     let mut sink = place.started().await;
@@ -173,7 +173,8 @@ async fn a_table_is_described_as_it_stands() {
     let ColumnType::Array(element, oid) = &column("m").column_type else { panic!("not an array") };
     assert_eq!(**element, ColumnType::Enum(["ok".to_owned(), "bad".to_owned()].into()));
     assert_eq!(oid.to_string(), place.sql("SELECT 'mood'::regtype::oid"));
-    assert_eq!(column("shape").column_type, ColumnType::Unsupported("point".into()));
+    let ColumnType::Cast(cast) = &column("shape").column_type else { panic!("it is cast") };
+    assert_eq!((cast.sql_type.as_str(), cast.delimiter), ("\"pg_catalog\".\"point\"", None));
 }
 
 #[tokio::test]
@@ -187,7 +188,7 @@ async fn a_table_is_created_as_declared_and_a_second_time_is_no_error() {
         ("raw", DeclaredType::Bytes),
         ("doc", DeclaredType::Json),
     ];
-    let sql = sink.create_table_sql(&table("made"), &columns);
+    let sql = sink.create_table_sql(&table("made"), &columns, &[]);
     sink.create_table(&sql).await.unwrap();
     sink.create_table(&sql).await.unwrap();
     let described = describe(&mut sink, "made").await;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowbridge::config::{Columns, Format, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, Retained, Retry, Rule, Scheme};
+use rowbridge::config::{
+    Columns, Format, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, OnError, Retained, Retry, Rule, Scheme,
+};
 use rowbridge::journal::RealFs;
 use rowbridge::message::Qos;
 use rowbridge::rule::{TableName, TopicPattern};
@@ -175,6 +177,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             times: None,
             rows_max: 100_000,
             shaping: rowbridge::config::Shaping::default(),
+            mode: Mode::Insert,
             retained: Retained::Store,
             on_error: OnError::DeadLetter,
             position: String::new(),

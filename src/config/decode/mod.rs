@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod jq;
 mod libpq;
+mod mode;
 mod mqtt;
 mod postgres;
 mod rule;

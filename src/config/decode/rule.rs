@@ -8,6 +8,7 @@ use super::column;
 use super::destination;
 use super::for_each;
 use super::jq;
+use super::mode;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
@@ -124,6 +125,8 @@ fn decode_one(
         }),
         (None, None) => own_words(table, topics.as_deref(), sink, &shaping, alike),
     };
+    let is_created = what.as_ref().is_some_and(|what| what.create);
+    let mode = mode::decode(table, what.as_ref().map(|what| &what.columns), is_created, sink);
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);
@@ -143,6 +146,7 @@ fn decode_one(
         rows_max: usize::try_from(rows_max).unwrap_or(usize::MAX),
         columns,
         create,
+        mode,
         retained,
         on_error,
         position: value.place_text(),
@@ -301,7 +305,6 @@ fn unsupported(table: &Table<'_>) {
         }
     }
     later(table, "compression", (), &[("none", ())], &["gzip", "zstd", "lz4", "snappy", "auto"]);
-    later(table, "mode", (), &[("insert", ())], &["ignore", "upsert"]);
     if let Some(value) = table.get_later("unmapped")
         && value.as_text().as_deref() != Some("ignore")
     {
@@ -311,11 +314,6 @@ fn unsupported(table: &Table<'_>) {
         && !value.as_text().is_some_and(|text| ["utf-8", "utf8"].contains(&text.to_ascii_lowercase().as_str()))
     {
         value.refuse_unsupported(&value.shown(), "utf-8");
-    }
-    if let Some(value) = table.get_later("key")
-        && !(value.is_list() && value.list().next().is_none())
-    {
-        value.refuse_unsupported("`key`", "[], or leave it out");
     }
     if let Some(value) = table.get_later("csv") {
         let csv = value.table();

@@ -276,6 +276,7 @@ const DATABASE_TLS: Section =
 const PROGRAM: Text = Text::NOT_EMPTY;
 
 const TOPIC: Takes = Scalar(Text::pattern(patterns::TOPIC).numbers().examples(&["sensors/{site}/{device}/telemetry"]));
+const KEY_COLUMN: Takes = Scalar(Text::NOT_EMPTY.most(63));
 const COLUMNS: Takes = Named { name: Text::NOT_EMPTY.most(63), value: &SourceOr(&COLUMN), entries_min: 1 };
 
 const RULE: Section = Section {
@@ -351,6 +352,19 @@ const RULE: Section = Section {
         )
         .default("false"),
         Key::new(
+            "mode",
+            Choice(&["insert", "ignore", "upsert"]),
+            "What becomes of a row whose key is in the table already: refused by the table, passed over, or put in place of the \
+             one that is there.",
+        )
+        .default("insert"),
+        Key::new(
+            "key",
+            List { item: &KEY_COLUMN, items_min: 0, single: true },
+            "For `mode: ignore` and `upsert`: the columns that tell rows apart. Default: the table's primary key.",
+        )
+        .default("[]"),
+        Key::new(
             "retained",
             Choice(&["store", "skip"]),
             "What to do with messages that the broker had retained.",
@@ -364,10 +378,8 @@ const RULE: Section = Section {
         .default("dead_letter"),
         Key::new("statement", Only(&[]), LATER),
         Key::new("compression", Only(&["none"]), LATER),
-        Key::new("mode", Only(&["insert"]), LATER),
         Key::new("unmapped", Only(&["ignore"]), LATER),
         Key::new("charset", Only(&["utf-8", "utf8", "UTF-8", "UTF8"]), LATER),
-        Key::new("key", Only(&["[]"]), LATER),
         Key::new("csv", Mapping(&CSV), LATER),
     ],
     between: &[

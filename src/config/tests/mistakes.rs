@@ -299,11 +299,23 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "topic: a, table: t, retained: changed, columns: {x: qos}",
             "2:40 rules[0].retained: `changed` is not supported yet".to_owned(),
         ),
+        ("topic: a, table: t, mode: merge, columns: {x: qos}", "2:36 rules[0].mode: found `merge`".to_owned()),
         (
-            "topic: a, table: t, mode: upsert, columns: {x: qos}",
-            "2:36 rules[0].mode: `upsert` is not supported yet".to_owned(),
+            "topic: a, table: t, key: [x], columns: {x: qos}",
+            "2:35 rules[0].key: means nothing with `mode: insert`".to_owned(),
         ),
-        ("topic: a, table: t, key: [x], columns: {x: qos}", "2:35 rules[0].key: `key` is not supported yet".to_owned()),
+        (
+            "topic: a, table: t, mode: upsert, key: [y], columns: {x: qos}",
+            "2:50 rules[0].key[0]: found `y`, a column that the rule does not fill".to_owned(),
+        ),
+        (
+            "topic: a, table: t, mode: ignore, key: [x, X], columns: {x: qos}",
+            "2:53 rules[0].key[1]: `X` is named twice".to_owned(),
+        ),
+        (
+            "topic: a, table: t, mode: upsert, create: true, columns: {x: qos}",
+            "2:9 rules[0].key: is missing".to_owned(),
+        ),
         (
             "topic: a, table: t, where: '.x >', columns: {x: qos}",
             "2:37 rules[0].where: it ends where term is expected (line 1, column 5 of the program)".to_owned(),

@@ -38,6 +38,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 .then(|| format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", quote(&live.name)));
             self.fault(why, mend);
         }
+        if adjustments.misfits_are_null
+            && self.key.iter().any(|&column| std::ptr::eq(&self.schema.columns[column], live))
+        {
+            let why = format!("column `{name}` is part of the key, which `on_error: null` would leave without a value");
+            self.fault(why, None);
+        }
         let null = adjustments.misfits_are_null.then(|| self.null_of(live));
         Some(Box::new(Adjust { decode: adjustments.decode.as_slice().into(), map, number, linear, null }))
     }

@@ -1,6 +1,7 @@
 //! Rules against messages, through an encoder whose wire form can be read.
 
 mod compile;
+mod key;
 mod map;
 mod named;
 mod programs;
@@ -15,11 +16,13 @@ use std::sync::Arc;
 use super::{CompileFault, Mapper, Outcome};
 use crate::batch::{Batch, OffsetMove, RowEncoder};
 use crate::clock::Timestamp;
-use crate::config::{self, Columns, Format, OnError, Retained, Rule};
+use crate::config::{self, Columns, Format, Mode, OnError, Retained, Rule};
 use crate::journal_id::JournalId;
 use crate::message::{Message, Properties, Qos, Seq};
 use crate::rule::{ColumnSource, DeclaredType, Source, TableName, TimeFormat, TopicPattern};
-use crate::schema::{Cell, Column, ColumnType, Dialect, PostgresDialect, SecondDigits, SqliteDialect, TableSchema};
+use crate::schema::{
+    Cell, Column, ColumnType, Dialect, Parameter, PostgresDialect, SecondDigits, SqliteDialect, TableSchema,
+};
 
 /// Writes cells as debug text, each followed by `;`. `SQLITE` has SQLite's ways with names and NUL.
 #[derive(Debug, Clone)]
@@ -67,6 +70,7 @@ fn live(name: &str, column_type: ColumnType) -> Column {
         not_null: false,
         has_default: false,
         generated: false,
+        parameter: Parameter::default(),
     }
 }
 
@@ -111,6 +115,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         times: None,
         rows_max: 100_000,
         shaping: crate::config::Shaping::default(),
+        mode: Mode::Insert,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
         position: "bridge.yaml:1:1".to_owned(),

@@ -7,7 +7,7 @@ mod sqlite;
 pub use postgres::PostgresDialect;
 pub use sqlite::SqliteDialect;
 
-use super::{Column, ColumnType};
+use super::{Column, ColumnType, Parameter};
 use crate::rule::DeclaredType;
 
 /// One engine's ways with types and names.
@@ -37,6 +37,7 @@ pub trait Dialect {
             not_null: false,
             has_default: false,
             generated: false,
+            parameter: Parameter::default(),
         }
     }
 }

@@ -26,7 +26,9 @@ SELECT t.oid,
        -- What `witness` compares: of types that others are made of, since the built-in ones stay as they are.
        CASE WHEN t.typtype IN ('d', 'e') THEN
        pg_catalog.hashtextextended(ROW(t.oid, t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault IS NOT NULL, ARRAY(SELECT l.enumlabel FROM pg_catalog.pg_enum l WHERE l.enumtypid OPERATOR(pg_catalog.=) t.oid ORDER BY l.enumsortorder))::pg_catalog.text, 0)
-       END
+       END,
+       t.typarray,
+       t.typdelim::text
 FROM reached r
 JOIN pg_catalog.pg_type t ON t.oid = r.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace

@@ -13,8 +13,8 @@ use futures_util::SinkExt as _;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{COPY_HEADER, COPY_TRAILER};
-use super::insert;
 use super::session::Session;
+use super::{insert, merge};
 use crate::batch::{Batch, Owner, Portion, Target};
 use crate::rule::quote;
 use crate::sink::{Class, SinkError, Written};
@@ -104,12 +104,25 @@ impl<'a> Rows<'a> {
 
     /// Whether the rows go by INSERT; then there is nothing to prepare and nothing to start.
     pub(super) fn by_insert(&self) -> bool {
-        self.portion.target.table.intake.by_insert
+        self.portion.target.table.intake.by_insert || merge::takes(&self.portion.target)
+    }
+
+    /// Inserts the rows, which go by INSERT; how many the server counted.
+    pub(super) async fn insert(&self, client: &Client) -> Result<u64, Error> {
+        match merge::takes(&self.portion.target) {
+            true => merge::insert(client, self).await,
+            false => insert::insert(client, self).await,
+        }
     }
 
     /// How many statements the rows take, for the patience with them.
     pub(super) fn statement_count(&self) -> u32 {
-        if self.by_insert() { insert::statement_count(self.count(), self.portion.target.columns.len()) } else { 1 }
+        let target = &self.portion.target;
+        match () {
+            () if merge::takes(target) => merge::statement_count(target, self.count(), self.portion.bytes.len()),
+            () if self.by_insert() => insert::statement_count(self.count(), target.columns.len()),
+            () => 1,
+        }
     }
 
     /// The rows' bytes, in runs.
@@ -156,7 +169,7 @@ impl<'a> Rows<'a> {
 
     /// Sends the rows and waits for the server to have them; how many it took.
     async fn send(&self, client: &Client, copy: Option<CopyInSink<Bytes>>) -> Result<u64, Error> {
-        let Some(copy) = copy else { return insert::insert(client, self).await };
+        let Some(copy) = copy else { return self.insert(client).await };
         let mut copy = pin!(copy);
         begin(copy.as_mut()).await?;
         crash_point!("postgres.rows.half", self.send_half(copy).await);
@@ -166,7 +179,7 @@ impl<'a> Rows<'a> {
 
     /// Notes how many of the rows the server took.
     pub(super) fn note(&self, taken: u64, written: &mut Written) {
-        written.note(&self.portion.target.table, self.owner.rule(), self.count(), taken);
+        written.note(&self.portion.target, self.owner.rule(), self.count(), taken);
     }
 
     /// Sends the rows into a COPY that has begun.

@@ -3,6 +3,7 @@
 //!
 //! | type | bytes |
 //! |---|---|
+//! | types that the server casts | their text |
 //! | bool, int2/4/8, float4/8, uuid, bytea, text and enums | as they are |
 //! | json / jsonb | the text / a version byte 1 and the text |
 //! | date | i32 days since 2000-01-01 |
@@ -88,7 +89,7 @@ pub(super) fn field(column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>)
             put(&narrow.to_be_bytes(), out)?;
         }
         (ColumnType::Numeric(_), Cell::Decimal(text)) => measured(out, |out| numeric(text, out))?,
-        (ColumnType::Text { .. } | ColumnType::Enum(_) | ColumnType::Json, Cell::Text(text)) => {
+        (ColumnType::Text { .. } | ColumnType::Enum(_) | ColumnType::Json | ColumnType::Cast(_), Cell::Text(text)) => {
             put(text.as_bytes(), out)?;
         }
         (ColumnType::Jsonb, Cell::Text(text)) => measured(out, |out| {

@@ -6,6 +6,7 @@
 //! The server puts values into an error's DETAIL and, for data exceptions (class 22), after a colon into the message
 //! itself: `invalid input value for enum mood: "angry"`. The first is never read, the second is cut off.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::io;
 
@@ -89,11 +90,10 @@ pub(super) fn own(class: Class, code: &str, message: String, advice: &'static st
 /// The server's message, with its code and what it concerns, and its hint; without values.
 pub(super) fn words(refusal: &DbError) -> String {
     let code = refusal.code().code();
-    let mut message = refusal.message();
-    if code.starts_with("22") {
-        message = message.split_once(": \"").map_or(message, |(before, _)| before);
-    }
-    let mut text = in_one_line(message);
+    let message = refusal.message();
+    // What input functions have against a value; that of ltree calls it a syntax error, that of hstore an internal one.
+    let is_of_value = code.starts_with("22") || ["42601", "XX000"].contains(&code) && refusal.position().is_none();
+    let mut text = in_one_line(&if is_of_value { without_values(message) } else { message.into() });
     text.push_str(&format!(" ({code}"));
     // The message itself names a constraint or a column that the server knows of; COPY tells the column in its context.
     if let Some(column) = refusal.column().or_else(|| refusal.where_().and_then(copy_column)) {
@@ -109,6 +109,16 @@ pub(super) fn words(refusal: &DbError) -> String {
         text.push_str(&in_one_line(hint));
     }
     text
+}
+
+/// Without what stands in double quotes: `invalid input syntax for type macaddr`, `… is not a valid binary digit`.
+fn without_values(message: &str) -> Cow<'_, str> {
+    let before = message.split_once(": \"").map_or(message, |(before, _)| before);
+    if !before.contains('"') {
+        return before.into();
+    }
+    let parts = before.split('"').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "…" });
+    parts.collect::<String>().into()
 }
 
 /// Lines after an error's first are SQL that would mend it.
@@ -198,6 +208,14 @@ fn chain(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_a_value_is_told_without_it() {
+        assert_eq!(without_values("invalid input syntax for type uuid: \"abc\""), "invalid input syntax for type uuid");
+        assert_eq!(without_values("\"2\" is not a valid binary digit"), "… is not a valid binary digit");
+        assert_eq!(without_values("near \"a\" and \"b"), "near … and …");
+        assert_eq!(without_values("numeric field overflow"), "numeric field overflow");
+    }
 
     #[test]
     fn the_context_of_a_copy_names_row_and_column_in_any_language() {

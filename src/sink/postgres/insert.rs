@@ -25,14 +25,14 @@ const PARAMETERS_MAX: usize = 8_192;
 
 /// Bytes of cells in one statement, unless a row alone has more: it is held in memory three times, here, in the driver's
 /// buffer and in the server.
-const BYTES_MAX: usize = 8 << 20;
+pub(super) const BYTES_MAX: usize = 8 << 20;
 
 /// What stands in place of a cell that does not fit its column, which mapping never makes: no type but `bytea` reads it.
 const UNFIT: &[u8] = &[0xff; 32];
 
 /// A cell as a binary parameter; `None` is NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Parameter<'a>(Option<&'a [u8]>);
+pub(super) struct Parameter<'a>(Option<&'a [u8]>);
 
 impl ToSql for Parameter<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
@@ -70,7 +70,7 @@ pub(super) fn statement_count(row_count: u64, column_count: usize) -> u32 {
 }
 
 /// The cells of each statement, row after row.
-fn portions<'a>(rows: &Rows<'a>, column_count: usize) -> Vec<Vec<Parameter<'a>>> {
+pub(super) fn portions<'a>(rows: &Rows<'a>, column_count: usize) -> Vec<Vec<Parameter<'a>>> {
     let mut portions: Vec<Vec<Parameter<'a>>> = Vec::new();
     let mut bytes = 0;
     for mut rest in rows.bytes() {

@@ -8,7 +8,7 @@
 //! | `offsets`, `dead_letters`, `parked`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
 //! | `schema`, `witness` | the live table, and whether it still is as it was read |
 //! | `absent`, `rights` | what stands in place of a table that is not there; which rights are missing |
-//! | `encode`, `copy`, `insert` | rows: their form, and their way into a table |
+//! | `encode`, `copy`, `insert`, `merge` | rows: their form, and their ways into a table |
 //! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
 //!
@@ -23,6 +23,7 @@ mod encode;
 mod failure;
 mod insert;
 mod letters;
+mod merge;
 mod migrate;
 mod offsets;
 mod parked;
@@ -58,7 +59,7 @@ use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, TableName, quote};
+use crate::rule::{DeclaredType, TableName, primary_key_sql, quote};
 use crate::schema::{Dialect, PostgresDialect, TableSchema};
 
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
@@ -136,7 +137,7 @@ impl PostgresSink {
     }
 
     /// An error with the GRANTs that would mend it, if it is one of rights.
-    async fn with_rights(&self, error: SinkError, tables: &[&TableSchema]) -> SinkError {
+    async fn with_rights(&self, error: SinkError, tables: &[(&TableSchema, &str)]) -> SinkError {
         match &self.session {
             Some(session) => Box::pin(rights::name_missing(session, &self.sql, tables, error)).await,
             None => error,
@@ -249,12 +250,12 @@ impl Sink for PostgresSink {
         .await
     }
 
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
         let (schema, name) = self.qualified(table);
-        let columns: Vec<_> = columns
+        let columns = columns
             .iter()
-            .map(|(name, declared)| format!("    {} {}", quote(name), PostgresDialect::type_sql(declared)))
-            .collect();
+            .map(|(name, declared)| format!("    {} {}", quote(name), PostgresDialect::type_sql(declared)));
+        let columns: Vec<_> = columns.chain(primary_key_sql(key)).collect();
         format!("CREATE TABLE IF NOT EXISTS {}.{} (\n{}\n)", quote(schema), quote(name), columns.join(",\n"))
     }
 
@@ -285,7 +286,7 @@ impl Sink for PostgresSink {
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         let written = self.run(async |session, sql| write::write(session, sql, batch).await).await;
         let Err(refused) = written else { return written };
-        let tables: Vec<&TableSchema> = batch.tables_at_stake().collect();
+        let tables: Vec<_> = batch.tables_at_stake().map(|table| (table, rights::needed(batch, table))).collect();
         Err(self.with_rights(refused, &tables).await)
     }
 
@@ -303,7 +304,8 @@ impl Sink for PostgresSink {
             self.session = connect::open(&self.url, self.statement_timeout).await.ok();
         }
         for closed in &mut refusals.closed {
-            closed.error = self.with_rights(closed.error.clone(), &[&closed.table]).await;
+            let needed = (&*closed.table, rights::needed(batch, &closed.table));
+            closed.error = self.with_rights(closed.error.clone(), &[needed]).await;
         }
         Ok(refusals)
     }

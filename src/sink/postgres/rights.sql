@@ -1,6 +1,7 @@
 WITH targets AS (
-    SELECT c.oid, c.relnamespace
-    FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS t (schema, name)
+    SELECT c.oid, c.relnamespace, t.rights
+    FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($4::text[]))
+        AS t (schema, name, rights)
     JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
     JOIN pg_catalog.pg_class c
       ON c.relnamespace = n.oid AND c.relname = t.name
@@ -11,8 +12,9 @@ WITH targets AS (
     WHERE n.nspname = $3
       AND c.relname = ANY (ARRAY['rowbridge_offsets', 'rowbridge_dead_letters']::name[])
 ), missing AS (
-    SELECT 'INSERT' AS rights, oid AS object FROM targets
-    WHERE NOT pg_catalog.has_any_column_privilege(oid, 'INSERT')
+    SELECT t.rights, t.oid AS object FROM targets t
+    WHERE EXISTS (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array(t.rights, ', ')) AS r (name)
+                  WHERE NOT pg_catalog.has_any_column_privilege(t.oid, r.name))
     UNION
     SELECT 'SELECT, INSERT, UPDATE, DELETE', oid FROM own
     WHERE NOT (pg_catalog.has_table_privilege(oid, 'SELECT') AND pg_catalog.has_table_privilege(oid, 'INSERT')

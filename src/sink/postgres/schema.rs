@@ -12,8 +12,10 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::witness::{column_hash, table_hash};
-use crate::rule::TableName;
-use crate::schema::{Column, ColumnType, Intake, IntervalUnit, SecondDigits, TableSchema, Witness};
+use crate::rule::{TableName, quote};
+use crate::schema::{
+    Cast, Column, ColumnType, Intake, IntervalUnit, Keys, Parameter, SecondDigits, TableSchema, Witness,
+};
 
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
 const TYPE_DEPTH_MAX: usize = 16;
@@ -25,7 +27,10 @@ SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttyp
        a.atthasdef OR a.attidentity <> '', a.attidentity = 'a' OR a.attgenerated <> '',
        ",
     column_hash!(),
-    "
+    ",
+       (SELECT pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(l.collname)
+        FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace
+        WHERE l.oid = a.attcollation AND NOT l.collisdeterministic)
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -35,16 +40,30 @@ ORDER BY a.attnum"
 
 pub(super) const TYPES: &str = include_str!("catalogue.sql");
 
-/// The primary key's columns in its order.
-const PRIMARY_KEY: &str = "\
-SELECT a.attname::text
+/// The columns of every unique index in its order, the primary key's first: whether it is that, and whether ON CONFLICT can
+/// name it. It cannot where an index is partial, deferrable, invalid or on expressions. An index that compares otherwise
+/// than its columns do (a collation, an operator class) is left out as well: rows of one batch are told apart as the columns
+/// compare.
+const KEYS: &str = "\
+SELECT i.indisprimary,
+       i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
+           SELECT 1 FROM ROWS FROM (pg_catalog.unnest(i.indcollation::oid[]), pg_catalog.unnest(i.indkey::int2[]))
+                       AS k(collation_of, attnum)
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+           WHERE k.collation_of <> 0 AND k.collation_of <> a.attcollation
+       ) AND NOT EXISTS (
+           SELECT 1 FROM pg_catalog.unnest(i.indclass::oid[]) AS k(opclass)
+           JOIN pg_catalog.pg_opclass o ON o.oid = k.opclass WHERE NOT o.opcdefault
+       ),
+       ARRAY(SELECT a.attname::text
+             FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE k.position <= i.indnkeyatts ORDER BY k.position)
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary
-ORDER BY k.position";
+WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique
+ORDER BY i.indisprimary DESC, i.indexrelid";
 
 /// The table itself, if it is there (it may have no column): its witness, whether rows must come by INSERT, whether a rule
 /// puts them elsewhere, and whether it or a partition of it is unlogged. Any rule counts for the first, a disabled one too:
@@ -58,7 +77,8 @@ SELECT c.oid, ",
        c.relkind IN ('v', 'f') OR c.relhasrules OR pg_catalog.row_security_active(c.oid), r.diverts,
        c.relpersistence = 'u' OR c.relkind = 'p' AND EXISTS (
            SELECT 1 FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid
-           WHERE l.relpersistence = 'u')
+           WHERE l.relpersistence = 'u'),
+       c.relkind IN ('v', 'f')
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
@@ -85,11 +105,18 @@ struct TypeRow {
     /// Of a true array; 0 otherwise.
     element: u32,
     labels: Vec<String>,
+    /// Of its arrays; 0 if there are none.
+    array: u32,
+    /// Between elements of the text of such an array.
+    delimiter: String,
 }
 
 /// A column's type with its domains peeled off.
 struct Resolved {
     column_type: ColumnType,
+    /// Of the type that is left, and of its arrays.
+    oid: u32,
+    array: u32,
     not_null: bool,
     has_default: bool,
 }
@@ -97,19 +124,22 @@ struct Resolved {
 /// Reads the table `schema.name` within the transaction that `client` is in; one round trip.
 pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Result<Option<TableSchema>, Error> {
     let names = [(&schema as _, Type::TEXT), (&name as _, Type::TEXT)];
-    let (table, columns, types, key) = tokio::try_join!(
+    let (table, columns, types, indexes) = tokio::try_join!(
         client.query_typed(TABLE, &names),
         client.query_typed(COLUMNS, &names),
         client.query_typed(TYPES, &names),
-        client.query_typed(PRIMARY_KEY, &names),
+        client.query_typed(KEYS, &names),
     )?;
     let Some(table) = table.first() else { return Ok(None) };
     let witness = witness(table, &columns, &types)?;
     let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;
+    let columns = columns.iter().map(|row| column(row, &types)).collect::<Result<Vec<Column>, Error>>()?;
+    let (primary_key, keys) = keys(&indexes, &columns)?;
     Ok(Some(TableSchema {
         name: TableName { schema: Some(schema.to_owned()), name: name.to_owned() },
-        columns: columns.iter().map(|row| column(row, &types)).collect::<Result<_, Error>>()?,
-        primary_key: key.iter().map(|row| row.try_get(0)).collect::<Result<_, Error>>()?,
+        primary_key,
+        keys: if table.try_get(5)? { Keys::Hidden } else { keys },
+        columns,
         intake: Intake { by_insert: table.try_get(2)?, diverts: table.try_get(3)? },
         unlogged: table.try_get(4)?,
         witness,
@@ -128,6 +158,24 @@ fn witness(table: &Row, columns: &[Row], types: &[Row]) -> Result<Witness, Error
     Ok(Witness::Catalogue { table: table.try_get(0)?, sum, types })
 }
 
+/// The primary key's columns, and what ON CONFLICT can name; from the rows of [`KEYS`].
+fn keys(indexes: &[Row], columns: &[Column]) -> Result<(Vec<String>, Keys), Error> {
+    let mut primary_key = Vec::new();
+    let mut known = Vec::new();
+    for row in indexes {
+        let (is_primary, can_be_named, names): (bool, bool, Vec<String>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let place = |name: &String| columns.iter().position(|column| column.name == *name);
+        if can_be_named && let Some(key) = names.iter().map(place).collect() {
+            known.push(key);
+        }
+        if is_primary {
+            primary_key = names;
+        }
+    }
+    Ok((primary_key, Keys::Known(known)))
+}
+
 fn type_row(row: &Row) -> Result<(u32, TypeRow), Error> {
     let described = TypeRow {
         name: row.try_get(1)?,
@@ -139,6 +187,8 @@ fn type_row(row: &Row) -> Result<(u32, TypeRow), Error> {
         has_default: row.try_get(7)?,
         element: row.try_get(8)?,
         labels: row.try_get(9)?,
+        array: row.try_get(11)?,
+        delimiter: row.try_get(12)?,
     };
     Ok((row.try_get(0)?, described))
 }
@@ -147,6 +197,11 @@ fn column(row: &Row, types: &HashMap<u32, TypeRow>) -> Result<Column, Error> {
     let resolved = resolve(row.try_get(1)?, row.try_get(2)?, types, TYPE_DEPTH_MAX);
     let not_null: bool = row.try_get(4)?;
     let has_default: bool = row.try_get(5)?;
+    let collation: Option<String> = row.try_get(8)?;
+    let (oid, array) = match &resolved.column_type {
+        ColumnType::Cast(_) => (Type::TEXT.oid(), Type::TEXT_ARRAY.oid()),
+        _ => (resolved.oid, resolved.array),
+    };
     Ok(Column {
         name: row.try_get(0)?,
         column_type: resolved.column_type,
@@ -154,31 +209,41 @@ fn column(row: &Row, types: &HashMap<u32, TypeRow>) -> Result<Column, Error> {
         not_null: not_null || resolved.not_null,
         has_default: has_default || resolved.has_default,
         generated: row.try_get(6)?,
+        parameter: Parameter { oid, array, collation: collation.map(Arc::from) },
     })
 }
 
 /// Follows domains and array elements to a type that values can be made for.
 fn resolve(oid: u32, modifier: i32, types: &HashMap<u32, TypeRow>, depth: usize) -> Resolved {
-    let plain = |column_type| Resolved { column_type, not_null: false, has_default: false };
     let Some(described) = types.get(&oid).filter(|_| depth > 0) else {
-        return plain(ColumnType::Unsupported(format!("type {oid}")));
+        let column_type = ColumnType::Unsupported(format!("type {oid}"));
+        return Resolved { column_type, oid, array: 0, not_null: false, has_default: false };
     };
     if described.kind == "d" {
         let base = resolve(described.base, described.modifier, types, depth - 1);
         return Resolved {
-            column_type: base.column_type,
             not_null: base.not_null || described.not_null,
             has_default: base.has_default || described.has_default,
+            ..base
         };
     }
-    if described.element != 0 {
-        let element = resolve(described.element, modifier, types, depth - 1).column_type;
-        return plain(match element {
+    let column_type = match described.element {
+        0 => base_type(described, modifier),
+        element => match resolve(element, modifier, types, depth - 1).column_type {
             ColumnType::Unsupported(name) => ColumnType::Unsupported(format!("{name}[]")),
-            element => ColumnType::Array(Box::new(element), described.element),
-        });
-    }
-    plain(base_type(described, modifier))
+            ColumnType::Cast(_) | ColumnType::Array(..) => {
+                let delimiter = types.get(&element).and_then(|element| element.delimiter.chars().next());
+                cast(described, Some(delimiter.unwrap_or(',')))
+            }
+            of_element => ColumnType::Array(Box::new(of_element), element),
+        },
+    };
+    Resolved { column_type, oid, array: described.array, not_null: false, has_default: false }
+}
+
+fn cast(described: &TypeRow, delimiter: Option<char>) -> ColumnType {
+    let sql_type = format!("{}.{}", quote(&described.schema), quote(&described.name));
+    ColumnType::Cast(Arc::new(Cast { sql_type, delimiter }))
 }
 
 /// A type that is neither a domain nor an array.
@@ -191,8 +256,12 @@ fn base_type(described: &TypeRow, modifier: i32) -> ColumnType {
     if name == "citext" && described.kind == "b" {
         return ColumnType::Text { max_chars: None };
     }
-    if described.schema != "pg_catalog" {
+    // A pseudo-type has no values, and "char" keeps the first byte of whatever it is given.
+    if described.kind == "p" || described.schema == "pg_catalog" && name == "char" {
         return ColumnType::Unsupported(name.to_owned());
+    }
+    if described.schema != "pg_catalog" {
+        return cast(described, None);
     }
     match name {
         "bool" => ColumnType::Bool,
@@ -217,7 +286,7 @@ fn base_type(described: &TypeRow, modifier: i32) -> ColumnType {
         "timestamptz" => ColumnType::Timestamptz(second_digits(modifier)),
         "interval" => ColumnType::Interval(interval_unit(modifier)),
         "inet" | "cidr" => ColumnType::Inet,
-        _ => ColumnType::Unsupported(name.to_owned()),
+        _ => cast(described, None),
     }
 }
 

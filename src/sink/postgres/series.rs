@@ -20,7 +20,6 @@ use futures_util::future::join_all;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::copy::{self, Rows};
-use super::insert;
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
@@ -111,7 +110,7 @@ impl Lane<'_> {
 
     /// Sends the rows of a table that takes them by INSERT only, behind those of the COPY that is open.
     async fn insert(&mut self, rows: &Rows<'_>) -> Result<(), SinkError> {
-        let inserting = insert::insert(self.session.client(), rows);
+        let inserting = rows.insert(self.session.client());
         let taken = self.behind_the_open_copy(rows.statement_count(), inserting).await?;
         let taken = taken.map_err(|error| self.session.explain(&error, &rows.doing()))?;
         rows.note(taken, &mut self.written);
@@ -178,7 +177,7 @@ impl Lane<'_> {
         let both = async { tokio::join!(biased; copy::end(open.copy.as_mut()), next) };
         let (taken, next) = self.session.patience(statements.saturating_add(1), &open.doing, both).await?;
         let taken = taken.map_err(|error| self.session.explain(&error, &open.doing))?;
-        self.written.note(&open.target.table, open.owner.rule(), open.sent, taken);
+        self.written.note(&open.target, open.owner.rule(), open.sent, taken);
         Ok(next)
     }
 

@@ -8,7 +8,7 @@
 //!
 //! A code of class 22 or 23 blames the row. Any other may come from a trigger that refuses one row, or be the table's
 //! trouble (a sequence at its end, a right that is missing). What tells the two apart is whether later rows of the table go
-//! in; where the next few do not, a sample of them is tried before all of them are.
+//! in (`walk/doubt.rs`).
 //!
 //! It serves two callers. [`refused_units`] rolls back and tells; [`write_in_order`] commits if nothing was refused.
 //!
@@ -16,10 +16,12 @@
 //! taken for duplicates. Deferred constraints are made immediate: they would speak up only at COMMIT, of no row in
 //! particular.
 
+mod doubt;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_postgres::Error;
 
@@ -35,16 +37,6 @@ use crate::schema::TableSchema;
 use crate::sink::{Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
-
-/// After so many rows of a table that were refused with a code that says nothing of rows, and none taken since, a sample of
-/// its later rows is tried.
-const DOUBTS_MAX: usize = 3;
-
-/// Rows in that sample, spread over the batch. At four round trips each, a second and a half at 25 ms.
-const SAMPLE_ROWS: usize = 16;
-
-/// A table that has taken no row for so long takes none: a row that waits for a lock does so until `statement_timeout`.
-const PATIENCE_WITHOUT_A_ROW: Duration = Duration::from_secs(10);
 
 /// What came of writing some units under a savepoint.
 enum Attempt {
@@ -245,61 +237,6 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// After `unit` was refused: closes its table if nothing else of it goes in either. `false` if the session is over.
-    async fn settle_doubt(&mut self, unit: usize) -> Result<bool, SinkError> {
-        let Some(Offender { refused, .. }) = self.refused.iter().find(|offender| offender.unit == unit) else {
-            return Ok(true);
-        };
-        let table = Arc::clone(&refused.table);
-        let in_doubt = |offender: &&Offender| {
-            offender.refused.doubt.is_some()
-                && offender.refused.table.name == table.name
-                && !self.is_passed(&table.name, offender.unit)
-        };
-        let count = self.refused.iter().filter(in_doubt).count();
-        let Some(Offender { unit: first, refused }) = self.refused.iter().find(in_doubt) else { return Ok(true) };
-        if count < DOUBTS_MAX && self.begun.elapsed() < PATIENCE_WITHOUT_A_ROW {
-            return Ok(true);
-        }
-        let closing = (*first, refused.doubt.clone());
-        for unit in self.sample(&table.name) {
-            match self.probe(unit).await? {
-                Attempt::Taken => return Ok(true),
-                Attempt::NotBegun(closed) => {
-                    self.closed.push(closed);
-                    return Ok(false);
-                }
-                Attempt::Refused(_) if self.begun.elapsed() >= PATIENCE_WITHOUT_A_ROW => break,
-                Attempt::Refused(_) => {}
-            }
-        }
-        if let (unit, Some(error)) = closing {
-            self.close(unit, table, error);
-        }
-        Ok(true)
-    }
-
-    /// Units of a table that were not tried by themselves yet, spread over the batch, the last one among them.
-    fn sample(&self, table: &TableName) -> Vec<usize> {
-        let waiting = self.waiting.iter().rev().flat_map(|range| &self.units[range.clone()]).copied();
-        let candidates: Vec<usize> = waiting.filter(|&unit| self.fills(unit, table)).collect();
-        spread(candidates.len()).map(|index| candidates[index]).collect()
-    }
-
-    /// Tries a unit ahead of its turn, and takes it back; that it went in is remembered.
-    async fn probe(&mut self, unit: usize) -> Result<Attempt, SinkError> {
-        let client = self.session.client();
-        let swallowed = self.written.swallowed.len();
-        self.session.wait(1, DOING, client.batch_execute("SAVEPOINT probe")).await?;
-        let attempt = self.attempt(&[unit]).await?;
-        if !matches!(attempt, Attempt::NotBegun(_)) {
-            const BACK: &str = "ROLLBACK TO SAVEPOINT probe; RELEASE SAVEPOINT probe";
-            self.session.wait(2, DOING, client.batch_execute(BACK)).await?;
-        }
-        self.written.swallowed.truncate(swallowed);
-        Ok(attempt)
-    }
-
     /// Tries the refused units again until none of them moves; keeps those that are still refused. `false` if the session is
     /// over.
     async fn further_chances(&mut self) -> Result<bool, SinkError> {
@@ -309,6 +246,7 @@ impl<'a> Walk<'a> {
             let units: Vec<usize> = units.filter(|&unit| !self.is_closed(unit)).collect();
             // Often all of them are children whose parents came behind them: one COPY for each table then takes them.
             if units.len() > 1 {
+                let units = self.with_repeated(&units);
                 match self.attempt(&units).await? {
                     Attempt::Taken => {
                         self.refused.clear();
@@ -323,8 +261,9 @@ impl<'a> Walk<'a> {
             }
             let mut still_refused = Vec::new();
             for &unit in &units {
-                match self.attempt(&[unit]).await? {
-                    Attempt::Taken => {}
+                let units = self.with_repeated(&[unit]);
+                match self.attempt(&units).await? {
+                    Attempt::Taken => self.refused.retain(|offender| offender.unit != unit),
                     Attempt::NotBegun(closed) => {
                         self.closed.push(closed);
                         return Ok(false);
@@ -337,6 +276,17 @@ impl<'a> Walk<'a> {
                 return Ok(true);
             }
         }
+    }
+
+    /// Those units, which are ascending, with the later ones that must go in once more behind them.
+    fn with_repeated(&self, late: &[usize]) -> Vec<usize> {
+        let tried = self.waiting.last().map_or(self.units.len(), |range| range.start);
+        let is_refused = |unit: usize| self.refused.iter().any(|offender| offender.unit == unit);
+        let taken = self.units[..tried].iter().copied().filter(|&unit| !self.is_closed(unit) && !is_refused(unit));
+        let repeated = self.batch.to_be_repeated(late, taken);
+        let mut all: Vec<usize> = late.iter().copied().chain(repeated).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Writes the rows of `units` under a savepoint. Three round trips, two more for each further table, a last one to take
@@ -370,18 +320,17 @@ impl<'a> Walk<'a> {
         let line = refusal.where_().and_then(copy_line);
         let suspect = line.and_then(|line| tables[failed.table].unit_of_line(line));
         let verdict = judge(refusal);
-        let reason = if verdict.class == Class::Row { verdict.reason } else { "constraint" };
-        let is_sure = error.class == Class::Row;
+        let mut reason = if verdict.class == Class::Row { verdict.reason } else { "constraint" };
+        let mut is_sure = error.class == Class::Row;
+        if let ([_], false) = (units, is_sure)
+            && self.is_refused_by_a_cast(&tables[failed.table]).await?
+        {
+            (is_sure, reason) = (true, "value");
+        }
         error.class = error.class.without_a_row();
         let doubt = (!is_sure).then_some(error);
         Ok(Attempt::Refused(Refused { table, reason, message: words(refusal), suspect, doubt }))
     }
-}
-
-/// Up to [`SAMPLE_ROWS`] indexes below `count`, the last one among them, each once, the furthest first.
-fn spread(count: usize) -> impl Iterator<Item = usize> {
-    let rows = SAMPLE_ROWS.min(count);
-    (0..rows).rev().map(move |row| (row + 1) * count / rows - 1)
 }
 
 /// The parts of a refused range of two or more, the one to be tried next last; each is shorter than the whole.
@@ -437,12 +386,5 @@ mod tests {
             prop_assert!(parts.iter().all(|part| part.len() < len));
         }
 
-        #[test]
-        fn a_sample_holds_the_last_row_and_none_twice(count in 0usize..10_000) {
-            let sample: Vec<usize> = spread(count).collect();
-            prop_assert_eq!(sample.len(), count.min(SAMPLE_ROWS));
-            prop_assert_eq!(sample.first().copied(), count.checked_sub(1));
-            prop_assert!(sample.windows(2).all(|pair| pair[0] > pair[1]));
-        }
     }
 }

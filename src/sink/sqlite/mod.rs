@@ -11,6 +11,7 @@ mod events;
 mod ledger;
 mod letters;
 mod log_index;
+mod merge;
 mod migrate;
 mod number;
 mod parked;
@@ -214,8 +215,8 @@ impl Sink for SqliteSink {
         self.with_connection(|connection| schema::describe(connection, table))
     }
 
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
-        schema::create_table_sql(table, columns)
+    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
+        schema::create_table_sql(table, columns, key)
     }
 
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codes::{Moment, sink_error};
 use super::witness;
-use crate::rule::{DeclaredType, TableName, quote};
-use crate::schema::{Column, ColumnType, Dialect, Intake, SqliteDialect, TableSchema, Witness};
+use crate::rule::{DeclaredType, TableName, primary_key_sql, quote};
+use crate::schema::{Column, ColumnType, Dialect, Intake, Keys, Parameter, SqliteDialect, TableSchema, Witness};
 use crate::sink::{Class, SinkError};
 
 /// The only schema that outlives a connection.
@@ -19,6 +19,7 @@ const SCHEMA: &str = "main";
 /// What is known of a table besides its columns.
 struct Shape {
     is_view: bool,
+    is_virtual: bool,
     without_rowid: bool,
     strict: bool,
     /// Whether the primary key has an index of its own; if not, a lone INTEGER key is another name for the rowid.
@@ -47,7 +48,8 @@ pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Opt
     }
     let witness = Witness::SchemaVersion(version);
     let intake = Intake { by_insert: shape.is_view, diverts: false };
-    Ok(Some(TableSchema { primary_key, witness, intake, ..TableSchema::new(table.clone(), columns) }))
+    let keys = keys(&transaction, &table.name, &shape, &columns, &primary_key).map_err(failed)?;
+    Ok(Some(TableSchema { primary_key, keys, witness, intake, ..TableSchema::new(table.clone(), columns) }))
 }
 
 /// An R-tree: a virtual table whose first column is the row's number, then bounds, then columns of any kind.
@@ -98,14 +100,15 @@ impl RTree {
 
 fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
     let flags = connection
-        .prepare_cached("SELECT type = 'view', wr, strict FROM pragma_table_list(?1) WHERE schema = ?2")?
-        .query_row([table, SCHEMA], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .prepare_cached("SELECT type, wr, strict FROM pragma_table_list(?1) WHERE schema = ?2")?
+        .query_row([table, SCHEMA], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((is_view, without_rowid, strict)) = flags else { return Ok(None) };
+    let Some((kind, without_rowid, strict)) = flags else { return Ok(None) };
+    let (is_view, is_virtual) = (kind == "view", kind == "virtual");
     let key_has_index = connection
         .prepare_cached("SELECT 1 FROM pragma_index_list(?1, ?2) WHERE origin = 'pk'")?
         .exists([table, SCHEMA])?;
-    Ok(Some(Shape { is_view, without_rowid, strict, key_has_index }))
+    Ok(Some(Shape { is_view, is_virtual, without_rowid, strict, key_has_index }))
 }
 
 fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
@@ -134,6 +137,7 @@ fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Res
             not_null: row.get(2)?,
             has_default: generated || row.get(3)?,
             generated,
+            parameter: Parameter::default(),
         });
     }
     key.sort_unstable();
@@ -148,18 +152,68 @@ fn columns(connection: &Connection, table: &str, shape: &Shape) -> rusqlite::Res
     Ok((columns, primary_key))
 }
 
+/// What `ON CONFLICT` can name: the primary key, and unique indexes that are not partial and have no expression.
+fn keys(
+    connection: &Connection,
+    table: &str,
+    shape: &Shape,
+    columns: &[Column],
+    primary_key: &[String],
+) -> rusqlite::Result<Keys> {
+    if shape.is_view {
+        return Ok(Keys::Never("is a view, and SQLite takes no rows by key there: write into the table behind it"));
+    }
+    if shape.is_virtual {
+        return Ok(Keys::Never("is a virtual table, and SQLite takes no rows by key there"));
+    }
+    let place = |name: &String| columns.iter().position(|column| column.name == *name);
+    // A lone INTEGER key, another name for the rowid, has no index.
+    let primary: Box<[usize]> = primary_key.iter().filter_map(place).collect();
+    let mut keys: Vec<Box<[usize]>> = Vec::from_iter((!primary.is_empty()).then_some(primary));
+    let mut indexes = connection.prepare_cached(
+        "SELECT name FROM pragma_index_list(?1, ?2) WHERE \"unique\" AND NOT partial AND origin <> 'pk' \
+         ORDER BY seq DESC",
+    )?;
+    let mut of_index =
+        connection.prepare_cached("SELECT name FROM pragma_index_xinfo(?1, ?2) WHERE key ORDER BY seqno")?;
+    for index in indexes.query_map([table, SCHEMA], |row| row.get::<_, String>(0))? {
+        // An expression has no name, and is in no place.
+        let names = of_index.query_map([index?.as_str(), SCHEMA], |row| row.get::<_, Option<String>>(0))?;
+        let places = names.map(|name| Ok(name?.as_ref().and_then(place))).collect::<rusqlite::Result<Option<_>>>()?;
+        keys.extend(places);
+    }
+    Ok(Keys::Known(keys))
+}
+
 /// The `CREATE TABLE` for a missing table.
-pub(super) fn create_table_sql(table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .map(|(name, declared)| format!("    {} {}", quote(name), SqliteDialect::type_sql(declared)))
-        .collect();
+pub(super) fn create_table_sql(table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
+    let columns =
+        columns.iter().map(|(name, declared)| format!("    {} {}", quote(name), SqliteDialect::type_sql(declared)));
+    let columns: Vec<String> = columns.chain(primary_key_sql(key)).collect();
     format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.quoted(), columns.join(",\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_those_that_on_conflict_can_name() {
+        let connection = Connection::open_in_memory().unwrap();
+        let keys = |ddl: &str| {
+            connection.execute_batch(&format!("DROP TABLE IF EXISTS t; {ddl}")).unwrap();
+            describe(&connection, &TableName { schema: None, name: "T".to_owned() }).unwrap().unwrap().keys
+        };
+        let known = |keys: &[&[usize]]| Keys::Known(keys.iter().map(|key| Box::from(*key)).collect());
+        assert_eq!(keys("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT UNIQUE)"), known(&[&[0], &[1]]));
+        assert_eq!(keys("CREATE TABLE t (a, b, c, PRIMARY KEY (c, a)) WITHOUT ROWID"), known(&[&[2, 0]]));
+        let indexes = "CREATE TABLE t (a, b, c AS (a + 1)); CREATE UNIQUE INDEX one ON t (B COLLATE NOCASE, a);
+                       CREATE UNIQUE INDEX part ON t (a) WHERE b > 0; CREATE UNIQUE INDEX made ON t (lower(b));
+                       CREATE INDEX plain ON t (b)";
+        assert_eq!(keys(indexes), known(&[&[1, 0]]));
+        assert_eq!(keys("CREATE TABLE t (a)"), known(&[]));
+        assert!(matches!(keys("CREATE VIRTUAL TABLE t USING rtree (id, x0, x1)"), Keys::Never(_)));
+    }
 
     #[test]
     fn the_bounds_of_an_r_tree_are_known_as_such() {
@@ -200,11 +254,12 @@ mod tests {
                 ("price", DeclaredType::Decimal(Some((12, 2)))),
                 ("wei", DeclaredType::Decimal(Some((30, 0)))),
             ],
+            &["time"],
         );
         assert_eq!(
             sql,
             "CREATE TABLE IF NOT EXISTS \"odd \"\"name\" (\n    \"time\" TIMESTAMP,\n    \"price\" DECIMAL(12,2),\n    \
-             \"wei\" DECIMAL_TEXT(30,0)\n)"
+             \"wei\" DECIMAL_TEXT(30,0),\n    PRIMARY KEY (\"time\")\n)"
         );
     }
 }

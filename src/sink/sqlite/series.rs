@@ -103,7 +103,7 @@ fn insert(transaction: &Transaction<'_>, portions: &[batch::Portion], written: &
     for rows in portions {
         let all: Vec<usize> = (0..rows.ends.len()).collect();
         let taken = Inserter::new(transaction, rows).insert_all(&all).map_err(InsertError::into_sink_error)?;
-        written.note(&rows.target.table, rows.owner.rule(), all.len() as u64, taken);
+        written.note(&rows.target, rows.owner.rule(), all.len() as u64, taken);
     }
     Ok(())
 }

@@ -71,13 +71,19 @@ enum End {
 /// Inserts the units of `waiting` one after the other.
 fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -> Result<Walked, SinkError> {
     let mut walked = Walked { refused: Vec::new(), written: Written::default(), end: End::Whole };
+    let mut taken: Vec<usize> = Vec::with_capacity(waiting.len());
     loop {
         let mut lacking = Vec::new();
         for &unit in &waiting {
             crash_point!("sqlite.unit.tried");
-            let refused = match try_unit(transaction, batch, unit)? {
+            let repeated = match taken.last() {
+                Some(&last) if last > unit => batch.to_be_repeated(&[unit], taken.iter().copied()),
+                _ => Vec::new(),
+            };
+            let refused = match try_unit(transaction, batch, unit, &repeated)? {
                 Ok(written) => {
                     walked.written.swallowed.extend(written.swallowed);
+                    taken.insert(taken.partition_point(|&other| other < unit), unit);
                     continue;
                 }
                 Err(refused) => refused,
@@ -182,12 +188,21 @@ impl Search<'_> {
     }
 }
 
-/// Inserts one unit, or nothing of it.
-fn try_unit(connection: &Connection, batch: &Batch, unit: usize) -> Result<Result<Written, Refused>, SinkError> {
+/// Inserts one unit, and behind it once more those that are to be repeated, or nothing of it.
+fn try_unit(
+    connection: &Connection,
+    batch: &Batch,
+    unit: usize,
+    repeated: &[usize],
+) -> Result<Result<Written, Refused>, SinkError> {
     let failed = |error: rusqlite::Error| sink_error("cannot try a row", &error, Moment::Elsewhere);
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     run("SAVEPOINT unit").map_err(failed)?;
-    match insert_unit(connection, batch, unit) {
+    let inserted = insert_unit(connection, batch, unit).and_then(|written| {
+        repeated.iter().try_for_each(|&unit| insert_unit(connection, batch, unit).map(drop))?;
+        Ok(written)
+    });
+    match inserted {
         Ok(written) => {
             run("RELEASE unit").map_err(failed)?;
             Ok(Ok(written))
@@ -218,7 +233,7 @@ fn insert_unit<'b>(
         let table = &portion.target.table;
         let inserted = Inserter::new(connection, portion).insert_singly(run.first_row, run.row_count);
         let taken = inserted.map_err(|error| (table, error))?;
-        written.note(table, rule, run.row_count as u64, taken);
+        written.note(&portion.target, rule, run.row_count as u64, taken);
     }
     Ok(written)
 }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
+use super::merge::on_conflict;
 use super::{ledger, parked, witness};
 use crate::batch::{Batch, Portion, Target};
 use crate::rule::quote;
@@ -66,7 +67,7 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
         let portion = &batch.portions[index];
         let kept: Vec<usize> = batch.kept_rows(index).into_iter().flatten().collect();
         let taken = Inserter::new(&transaction, portion).insert_all(&kept).map_err(InsertError::into_sink_error)?;
-        written.note(&portion.target.table, portion.owner.rule(), kept.len() as u64, taken);
+        written.note(&portion.target, portion.owner.rule(), kept.len() as u64, taken);
     }
     crash_point!("sqlite.rows.written");
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
@@ -315,13 +316,17 @@ fn rows_per_statement(column_count: usize) -> usize {
     }
 }
 
+/// Rows with a key of which the table has one are passed over or put in its place, as the target says. `OR IGNORE` and
+/// `OR REPLACE` would do more: pass over rows that break NOT NULL or CHECK, delete others that share a second key.
 fn insert_sql(rows: &Portion, row_count: usize) -> String {
-    let Target { table: schema, columns, .. } = &*rows.target;
+    let Target { table: schema, columns, verb, .. } = &*rows.target;
     let table = schema.name.quoted();
     if columns.is_empty() {
         return format!("INSERT INTO {table} DEFAULT VALUES");
     }
     let names: Vec<String> = columns.iter().map(|&column| quote(&schema.columns[column].name)).collect();
     let row = format!("({})", vec!["?"; names.len()].join(","));
-    format!("INSERT INTO {table} ({}) VALUES {}", names.join(","), vec![row; row_count].join(","))
+    let values = vec![row; row_count].join(",");
+    let on_conflict = on_conflict(schema, columns, verb).unwrap_or_default();
+    format!("INSERT INTO {table} ({}) VALUES {values}{on_conflict}", names.join(","))
 }

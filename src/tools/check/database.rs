@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Finding;
-use crate::config::{Columns, Config, Rule};
+use crate::config::{Columns, Config, Mode, Rule, create_key};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
@@ -18,6 +18,8 @@ pub(super) struct Tables {
     pub(super) live: Vec<(TableName, Arc<TableSchema>)>,
     /// Those that the first start makes.
     pub(super) to_be_made: Vec<TableName>,
+    /// Those whose rows go by key, as the rules name them, with the rights that it takes.
+    pub(super) rights: HashMap<TableName, &'static str>,
 }
 
 pub(super) fn subject(config: &Config, index: usize) -> String {
@@ -35,6 +37,15 @@ pub(super) async fn tables<S: Sink>(
     let subject = subject(config, index);
     let rules: Vec<Arc<Rule>> = config.rules.iter().filter(|rule| rule.database == index).cloned().collect();
     let mut found = Tables::default();
+    for rule in &rules {
+        let rights = match rule.mode {
+            Mode::Insert => continue,
+            Mode::Ignore { .. } => "INSERT, SELECT",
+            Mode::Upsert { .. } => "INSERT, SELECT, UPDATE",
+        };
+        let needed = found.rights.entry(rule.table.clone()).or_insert(rights);
+        *needed = if needed.len() < rights.len() { rights } else { needed };
+    }
     let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
     let mut seen = HashSet::new();
     for rule in rules.iter().filter(|rule| seen.insert(&rule.table)) {
@@ -97,8 +108,12 @@ async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc
             }
         }
     }
-    let sql =
-        if columns.is_empty() { String::new() } else { format!(":\n{}", sink.create_table_sql(&rule.table, &columns)) };
+    let sql = if columns.is_empty() {
+        String::new()
+    } else {
+        let key = create_key(of_table().map(AsRef::as_ref));
+        format!(":\n{}", sink.create_table_sql(&rule.table, &columns, &key))
+    };
     let what = format!("rule {} ({}): there is no table {}", rule.name, rule.position, rule.table);
     Some(match instead {
         Some(instead) => Finding::problem(subject, format!("{what}; {instead}"), "correct the name in the rule"),

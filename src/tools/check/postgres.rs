@@ -139,8 +139,10 @@ async fn ask_within(
     for row in client.query_typed(TABLES, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await? {
         of_table(&row, findings, subject)?;
     }
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&schema, Type::TEXT)];
+    let rights: Vec<&str> =
+        tables.live.iter().map(|(name, _)| tables.rights.get(name).copied().unwrap_or("INSERT")).collect();
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
+        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&schema, Type::TEXT), (&rights, Type::TEXT_ARRAY)];
     let mut told = HashSet::new();
     for row in client.query_typed(MISSING_RIGHTS, &parameters).await? {
         let grant: String = row.try_get(0)?;

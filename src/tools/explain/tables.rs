@@ -13,7 +13,7 @@ use super::plans;
 use crate::config::{Columns, Config, DatabaseUrl, Rule};
 use crate::message::Message;
 use crate::rule::TableName;
-use crate::schema::{Column, ColumnType, Dialect, TableSchema};
+use crate::schema::{Column, ColumnType, Dialect, Parameter, TableSchema};
 use crate::sink::{PostgresSink, Sink, SinkError};
 use crate::tools::live::{self, TablesCopy};
 
@@ -154,6 +154,7 @@ fn unknown(name: &str) -> Column {
         not_null: false,
         has_default: false,
         generated: false,
+        parameter: Parameter::default(),
     }
 }
 

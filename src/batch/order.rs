@@ -1,0 +1,65 @@
+//! Rows that go in later than their turn.
+//!
+//! A row may be refused at first and go in behind later ones, which it refers to. If it is put in place of what its key has,
+//! it must not undo what came after it: the later ones are written once more behind it. That changes nothing but the order.
+
+use super::{Batch, Verb};
+
+impl Batch {
+    /// Of the units that are in already, in order, those to be written again behind `late` ones, which are ascending.
+    pub fn to_be_repeated(&self, late: &[usize], taken: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut first_of_table: Vec<(usize, usize)> = Vec::new();
+        for &unit in late {
+            for table in self.upserted_tables(unit) {
+                if !first_of_table.iter().any(|(known, _)| *known == table) {
+                    first_of_table.push((table, unit));
+                }
+            }
+        }
+        if first_of_table.is_empty() {
+            return Vec::new();
+        }
+        let comes_after =
+            |unit: usize, table: usize| first_of_table.iter().any(|&(known, first)| known == table && first < unit);
+        taken.filter(|&unit| self.upserted_tables(unit).any(|table| comes_after(unit, table))).collect()
+    }
+
+    /// By [`Target::table_id`](super::Target::table_id).
+    fn upserted_tables(&self, unit: usize) -> impl Iterator<Item = usize> {
+        let targets = self.runs_of(unit).iter().map(|run| &self.portions[run.portion].target);
+        targets.filter(|target| matches!(target.verb, Verb::Upsert(_))).map(|target| target.table_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::batch::{OffsetMove, Target, Unit};
+    use crate::journal_id::JournalId;
+    use crate::message::Seq;
+    use crate::rule::TableName;
+    use crate::schema::TableSchema;
+
+    #[test]
+    fn later_rows_that_replace_others_in_the_same_table_are_repeated() {
+        let offset = OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(9) };
+        let mut batch = Batch::new(offset);
+        let target = |id: usize, table_id: usize, verb: Verb| {
+            let table = Arc::new(TableSchema::new(TableName { schema: None, name: "t".into() }, Vec::new()));
+            Arc::new(Target { id, table_id, table, columns: [0].into(), verb, in_order: true })
+        };
+        let upsert = || Verb::Upsert([0].into());
+        let targets = [target(0, 0, upsert()), target(1, 0, Verb::Insert), target(2, 1, upsert())];
+        for at in [0, 2, 0, 1, 0, 2] {
+            let (portion, first_run) = (batch.open(&targets[at]), batch.runs.len());
+            batch.add_row(portion, first_run, 0);
+            batch.units.push(Unit { rule: 0, seq: Seq(1), runs: first_run..first_run + 1 });
+        }
+        assert_eq!(batch.to_be_repeated(&[0], 1..6), [2, 4]);
+        assert_eq!(batch.to_be_repeated(&[1, 2], [0, 3, 4, 5].into_iter()), [4, 5]);
+        assert!(batch.to_be_repeated(&[3], 0..6).is_empty());
+        assert!(batch.to_be_repeated(&[5], 0..5).is_empty());
+    }
+}

@@ -1,0 +1,97 @@
+//! `mode: ignore` and `upsert`, and types that the server casts, through the whole bridge.
+
+use crate::support::bridge::Bridge;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::oracle::{column, value};
+use crate::support::postgres::Postgres;
+use crate::support::publisher::Publisher;
+
+const RULES: &str = "
+databases:
+  local: { url: 'sqlite:rows.db' }
+  cloud: { url: 'POSTGRES' }
+rules:
+  - name: latest
+    topic: state/{device}
+    database: local
+    table: latest
+    create: true
+    mode: upsert
+    key: [device, port]
+    columns: &columns
+      device: topic.device
+      port: { from: payload.port, type: int }
+      n: { from: payload.n, type: bigint }
+  - name: first
+    topic: state/{device}
+    database: local
+    table: first
+    create: true
+    mode: ignore
+    key: device
+    columns: *columns
+  - name: typed
+    topic: state/{device}
+    database: cloud
+    table: typed
+    mode: upsert
+    columns: { device: topic.device, n: payload.n, card: payload.card }
+";
+
+#[test]
+fn the_last_message_of_a_key_is_what_the_tables_hold() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    server.psql(&name, "CREATE TABLE typed (device text PRIMARY KEY, n bigint, card macaddr)");
+    let mut bridge = Bridge::new(broker.port(), &RULES.replace("POSTGRES", &server.url(&name)));
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    const CARD: &str = "08:00:2b:01:02:0";
+    for n in 0..60 {
+        let (device, port, last) = (n % 3, n % 2, n % 6);
+        publisher.send(&format!("state/d{device}"), format!(r#"{{"n":{n},"port":{port},"card":"{CARD}{last}"}}"#));
+    }
+    // Neither has a part of a key, and a card that is none.
+    publisher.send("state/d0", r#"{"n":98,"card":"08:00:2b:01:02:09"}"#);
+    publisher.send("state/d1", r#"{"n":99,"port":null,"card":"none"}"#);
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 62).then_some(()));
+    bridge.wait_drained("local");
+    bridge.wait_drained("cloud");
+    let file = bridge.rows();
+    let latest: Vec<i64> = column(&file, "SELECT n FROM latest ORDER BY device, port");
+    assert_eq!(latest, [54, 57, 58, 55, 56, 59]);
+    assert_eq!(column::<i64>(&file, "SELECT n FROM first ORDER BY device"), [0, 1, 2]);
+    let letters =
+        "SELECT group_concat(rule || ' ' || reason, ',') FROM (SELECT * FROM rowbridge_dead_letters ORDER BY id)";
+    assert_eq!(value::<String>(&file, letters), "latest required,latest required");
+    let typed = "SELECT string_agg(device || ' ' || n || ' ' || card, ',' ORDER BY device) FROM typed";
+    assert_eq!(server.psql(&name, typed), format!("d0 98 {CARD}9,d1 58 {CARD}4,d2 59 {CARD}5"));
+    let letters = "SELECT rule, reason, error NOT LIKE '%none%' FROM rowbridge_dead_letters";
+    assert_eq!(server.psql(&name, letters), "typed|value|t");
+    let status = bridge.status();
+    let swallowed = |rule: usize| status["rules"][rule]["rows_swallowed"].as_u64().unwrap_or(0);
+    assert_eq!([0, 1, 2].map(swallowed), [0; 3], "{status}");
+}
+
+#[test]
+fn a_key_without_a_unique_index_holds_with_the_sql_that_mends_it() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    server.psql(&name, "CREATE TABLE typed (device text, n bigint, card macaddr)");
+    let rules = RULES
+        .replace("POSTGRES", &server.url(&name))
+        .replace("    mode: upsert\n    columns: {", "    mode: upsert\n    key: [device]\n    columns: {");
+    let mut bridge = Bridge::new(broker.port(), &rules);
+    bridge.start();
+    let mend = r#"CREATE UNIQUE INDEX \"typed_device_key\" ON \"public\".\"typed\" (\"device\")"#;
+    bridge.wait_alive("the hold is told", |bridge| {
+        let log = bridge.log();
+        (log.contains(mend) || log.contains(&mend.replace('\\', ""))).then_some(())
+    });
+    // The SQL that was shown frees the database.
+    server.psql(&name, &mend.replace('\\', ""));
+    Publisher::new(broker.port()).send("state/d0", r#"{"n":1,"port":1,"card":"08:00:2b:01:02:03"}"#);
+    bridge.wait_alive("the row is there", |_| (server.psql(&name, "SELECT count(*) FROM typed") == "1").then_some(()));
+}
