@@ -177,6 +177,7 @@ impl Mappers {
                 routing: None,
                 for_each: rowbridge::config::ForEach::NONE,
                 times: None,
+                unmapped: rowbridge::config::Unmapped::Ignore,
                 rows_max: 100_000,
                 shaping: rowbridge::config::Shaping::default(),
                 mode: Mode::Insert,

@@ -38,7 +38,7 @@ pub use load::{LoadRequest, find_file, load};
 pub use model::{
     AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability,
     ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
-    PostgresUrl, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmatched, WhenFull,
+    PostgresUrl, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmapped, Unmatched, WhenFull,
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};

@@ -261,6 +261,7 @@ pub struct Rule {
     pub times: Option<AutoTimes>,
     /// Rows that one message may give. 100,000: a day of readings at one a second.
     pub rows_max: usize,
+    pub unmapped: Unmapped,
     pub columns: Columns,
     pub create: bool,
     pub mode: Mode,
@@ -268,6 +269,16 @@ pub struct Rule {
     pub on_error: OnError,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
     pub position: String,
+}
+
+/// What becomes of fields that no column takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Unmapped {
+    Ignore,
+    /// The message is refused.
+    Error,
+    /// They go into this column, as a JSON object. With named columns the list has it.
+    Column(String),
 }
 
 impl Rule {

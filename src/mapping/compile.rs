@@ -24,13 +24,14 @@ use super::outcome::CompileFault;
 use super::payload::{Path, PathTree, TabularSlots};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::programs::{Names, Programs};
+use super::rest::Rest;
 use super::shaping::Wanted;
 use super::sharing::Parts;
 use super::stages::{Form, Level, Stages, Tabular};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use crate::batch::{RowEncoder, Verb};
-use crate::config::{self, Columns, ForEach, Format, Mode, Rule};
+use crate::config::{self, Columns, ForEach, Format, Mode, Rule, Unmapped};
 use crate::jq::Program;
 use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
@@ -293,6 +294,11 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     fn auto_column(&mut self, position: usize, index: usize) {
+        if matches!(&self.rule.unmapped, Unmapped::Column(name) if same_name::<R::Dialect>(&self.schema.columns[index].name, name))
+        {
+            let column = config::Column::of(&self.schema.columns[index].name, ColumnSource::From(Source::Unmapped));
+            return self.named(&column);
+        }
         self.needs_field = true;
         let live = &self.schema.columns[index];
         let is_item = !self.rule.for_each.is_empty();
@@ -371,6 +377,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             return Err(self.faults);
         }
         self.columns.sort_by_key(|(index, _)| *index);
+        let mut refused = (self.rule.unmapped == Unmapped::Error).then(|| Box::new(self.rest()));
         let indexes = self.columns.iter().map(|(index, _)| *index).collect();
         let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
         let levels = match &self.rule.for_each {
@@ -391,6 +398,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let is_shaped = *shaping != config::Shaping::default() || !self.programs.is_empty();
         let reads_payload = !self.rule.for_each.is_empty()
             || is_shaped
+            || refused.is_some()
             || matches!(self.rule.format, Format::Decoded(_))
             || columns.iter().any(|column| column.feed.parts().iter().any(Feed::takes_payload));
         let wanted = Wanted::place(self.rule, is_shaped, &mut self.paths);
@@ -399,11 +407,25 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let slots = if shaping.transform.is_some() { output_slots } else { payload_slots.clone() };
         let (item_tree, item_slots) = PathTree::compile(&self.item_paths);
         let (parent_tree, parent_slots) = PathTree::compile(&self.parent_paths);
+        let complete = |rest: &mut Rest| {
+            let (tree, slots) = match (rest.is_item, &shaping.transform) {
+                (true, _) => (&item_tree, &item_slots),
+                (false, Some(_)) => (&outputs, &slots),
+                (false, None) => (&tree, &slots),
+            };
+            rest.slot = slots[rest.slot];
+            (rest.taken, rest.taken_folded) = tree.first_keys();
+        };
+        refused.iter_mut().for_each(|rest| complete(rest));
         for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {
             let (paths, slots) = match feed {
                 Feed::Json(paths) => (paths, &slots),
                 Feed::Item(paths) => (paths, &item_slots),
                 Feed::Parent(paths) => (paths, &parent_slots),
+                Feed::Rest(rest) => {
+                    complete(rest);
+                    continue;
+                }
                 _ => continue,
             };
             paths.iter_mut().for_each(|path| *path = slots[*path]);
@@ -466,6 +488,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
+            refuses_rest: refused,
             needs_field: has_fields && self.needs_field,
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };

@@ -32,6 +32,7 @@ mod outcome;
 mod payload;
 mod plan;
 mod programs;
+mod rest;
 mod route;
 mod shape;
 mod shaping;

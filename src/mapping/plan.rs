@@ -12,6 +12,7 @@ use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
 use super::programs::{Computed, Programs, Scope};
+use super::rest::Rest;
 use super::route::Match;
 use super::stages::{Item, StageMemory, Stages, Stopped};
 use super::value::{Misfit, Value};
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub(super) needs_field: bool,
     /// In row order.
     pub(super) columns: Box<[Arc<PlanColumn>]>,
+    /// A payload, or element, with a field that no column takes is refused.
+    pub(super) refuses_rest: Option<Box<Rest>>,
     /// Positions in `columns` of those that are left out where the message has no value for them.
     pub(super) omissible: Box<[usize]>,
     /// Of columns; only where the payload is [`PayloadForm::Staged`].
@@ -85,6 +88,8 @@ pub(super) enum Feed {
     Index(bool),
     /// The entry's key, likewise.
     Key(bool),
+    /// What no column takes.
+    Rest(Rest),
     /// The whole payload under `format: text`.
     Text,
     /// The whole payload under `format: bytes`.
@@ -249,6 +254,12 @@ impl Plan {
                     .to_owned(),
             ));
         }
+        if let Some(rest) = &self.refuses_rest {
+            let count = rest.count(input.around(rest));
+            if count > 0 {
+                return Err(self.unmapped(count));
+            }
+        }
         left_out.clear();
         let is_missing = |position: &usize| matches!(self.columns[*position].feed.find(&input), Found::Missing);
         left_out.extend(self.omissible.iter().copied().filter(is_missing));
@@ -313,6 +324,17 @@ impl Plan {
         let remedy =
             "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows";
         self.fault("required", format!("{why}; {remedy}"))
+    }
+
+    #[cold]
+    fn unmapped(&self, count: usize) -> ValueFault {
+        let what = if count == 1 {
+            "a field that no column takes".to_owned()
+        } else {
+            format!("{count} fields that no column takes")
+        };
+        let remedy = "`rowbridge explain` shows them; give them columns, or set unmapped: ignore";
+        self.fault("value", format!("there is {what}, and the rule says `unmapped: error`: {remedy}"))
     }
 
     /// Where the first column takes the first element and that is an object, which only a json column holds.
@@ -398,6 +420,11 @@ impl PlanColumn {
             // Apart from the others, as most columns are of this kind.
             Feed::Json(slots) => self.encode_found(&field(&input.document, slots), scratch, encoder, out),
             Feed::Template(parts) => self.encode_template(parts, input, scratch, encoder, out),
+            Feed::Rest(rest) => {
+                let text = rest.of(input.around(rest));
+                let found = text.as_deref().map_or(Found::Missing, |text| Found::Value(Value::Tree(text)));
+                self.encode_found(&found, scratch, encoder, out)
+            }
             other => self.encode_found(&other.find(input), scratch, encoder, out),
         }
     }
@@ -489,6 +516,14 @@ fn field<'m>(document: &Document<'m>, slots: &[usize]) -> Found<'m> {
 }
 
 impl<'m> Input<'m> {
+    /// What the fields of which are looked at.
+    fn around(&self, rest: &Rest) -> &Document<'m> {
+        match self.item {
+            Some(item) if rest.is_item => &item.document,
+            _ => &self.document,
+        }
+    }
+
     /// The element at hand, or the one around it.
     fn element(&self, is_parent: bool) -> &'m Item<'m> {
         let item = self.item.expect("a rule that takes elements has `for_each`");
@@ -513,7 +548,7 @@ impl Feed {
     }
 
     pub(super) fn takes_payload(&self) -> bool {
-        matches!(self, Feed::Json(_) | Feed::Text | Feed::Bytes)
+        matches!(self, Feed::Json(_) | Feed::Text | Feed::Bytes | Feed::Rest(_))
     }
 
     /// For a template, whether it has a value; what its text is, [`PlanColumn::encode`] finds out.
@@ -527,6 +562,8 @@ impl Feed {
             Feed::Parent(slots) => return field(&input.element(true).document, slots),
             Feed::Index(is_parent) => Some(Value::Int(input.element(*is_parent).index as i64)),
             Feed::Key(is_parent) => input.element(*is_parent).key,
+            // Whether it has a value; which, the caller finds out.
+            Feed::Rest(rest) => (rest.count(input.around(rest)) > 0).then_some(Value::Tree("{}")),
             Feed::Text => Some(Value::Text(input.document.text)),
             Feed::Bytes => Some(Value::Bytes(message.payload)),
             Feed::Program(index) => match input.computed.value(*index) {

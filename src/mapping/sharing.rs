@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::payload::PathTree;
 use super::plan::PlanColumn;
 use super::programs::use_variable;
-use crate::config::{Columns, ForEach, Format, Mode, OnError, Retained, Rule, Shaping};
+use crate::config::{Columns, ForEach, Format, Mode, OnError, Retained, Rule, Shaping, Unmapped};
 use crate::jq::Variable;
 use crate::rule::{Source, TimeFormat};
 use crate::schema::TableSchema;
@@ -58,6 +58,7 @@ pub(super) struct Likeness<'r> {
     format: &'r Format,
     shaping: &'r Shaping,
     for_each: &'r ForEach,
+    unmapped: &'r Unmapped,
     times: Option<(&'r TimeFormat, String)>,
     rows_max: usize,
     mode: &'r Mode,
@@ -88,6 +89,7 @@ impl<'r> Likeness<'r> {
             format: &rule.format,
             shaping: &rule.shaping,
             for_each: &rule.for_each,
+            unmapped: &rule.unmapped,
             times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
             rows_max: rule.rows_max,
             mode: &rule.mode,

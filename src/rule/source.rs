@@ -72,6 +72,8 @@ pub enum Source {
     Parent(Vec<Step>),
     ParentIndex,
     ParentKey,
+    /// `unmapped`: the fields that no column takes.
+    Unmapped,
 }
 
 /// One step of a payload path.
@@ -98,7 +100,7 @@ const STEPS_MAX: usize = 64;
 const NAMES: &str = "topic, topic.NAME, topic[N], payload, payload.a.b[0], property.NAME, content_type, response_topic, \
                      correlation_data, message_expiry, qos, retain, dup, received_at, journal.seq, bridge, rule, and with \
                      for_each item, item.a.b, index, key";
-const ROOTS: [&str; 20] = [
+const ROOTS: [&str; 21] = [
     "topic",
     "payload",
     "property",
@@ -119,6 +121,7 @@ const ROOTS: [&str; 20] = [
     "parent",
     "parent_index",
     "parent_key",
+    "unmapped",
 ];
 
 impl Source {
@@ -154,6 +157,7 @@ impl Source {
             "parent" => Ok(Source::Parent(parse_steps(text, steps)?)),
             "parent_index" => plain(Source::ParentIndex),
             "parent_key" => plain(Source::ParentKey),
+            "unmapped" => plain(Source::Unmapped),
             "" => fail(format!("the source is empty; accepted are {NAMES}")),
             _ => Err(unknown(text, root, steps)),
         }
@@ -186,6 +190,7 @@ impl fmt::Display for Source {
             Source::Parent(steps) => ("parent", &steps[..]),
             Source::ParentIndex => ("parent_index", &[][..]),
             Source::ParentKey => ("parent_key", &[][..]),
+            Source::Unmapped => ("unmapped", &[][..]),
         };
         f.write_str(root)?;
         steps.iter().try_for_each(|step| step.fmt(f))
@@ -211,7 +216,7 @@ impl Source {
     pub fn natural_type(&self) -> Option<DeclaredType> {
         Some(match self {
             Source::Payload(steps) if !steps.is_empty() => return None,
-            Source::Payload(_) => DeclaredType::Json,
+            Source::Payload(_) | Source::Unmapped => DeclaredType::Json,
             // Often a number or a string.
             Source::Item(_) | Source::Parent(_) => return None,
             Source::Index | Source::ParentIndex => DeclaredType::Int,
@@ -384,6 +389,7 @@ mod tests {
             ("parent.name", Source::Parent(vec![key("name")])),
             ("parent_index", Source::ParentIndex),
             ("parent_key", Source::ParentKey),
+            ("unmapped", Source::Unmapped),
         ] {
             assert_eq!(Source::parse(text), Ok(source), "{text}");
         }

@@ -18,6 +18,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         routing: None,
         for_each: crate::config::ForEach::NONE,
         times: None,
+        unmapped: crate::config::Unmapped::Ignore,
         rows_max: 100_000,
         shaping: crate::config::Shaping::default(),
         mode: Mode::Insert,

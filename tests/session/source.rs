@@ -175,6 +175,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             routing: None,
             for_each: rowbridge::config::ForEach::NONE,
             times: None,
+            unmapped: rowbridge::config::Unmapped::Ignore,
             rows_max: 100_000,
             shaping: rowbridge::config::Shaping::default(),
             mode: Mode::Insert,

@@ -13,7 +13,7 @@ use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{
-    Column, Columns, Database, DatabaseUrl, ForEach, Format, OnError, Retained, Rule, Shaping, rule_of_form,
+    Column, Columns, Database, DatabaseUrl, ForEach, Format, OnError, Retained, Rule, Shaping, Unmapped, rule_of_form,
 };
 use crate::message::Qos;
 use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, TableName, TopicPattern};
@@ -130,7 +130,7 @@ fn decode_one(
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     unsupported(table);
-    let What { table, routing, format, for_each, columns, create, into } = what?;
+    let What { table, routing, format, for_each, columns, create, unmapped, into } = what?;
     let rule = Rule {
         name,
         topics: topics?.into(),
@@ -144,6 +144,7 @@ fn decode_one(
         for_each,
         times: None,
         rows_max: usize::try_from(rows_max).unwrap_or(usize::MAX),
+        unmapped,
         columns,
         create,
         mode,
@@ -169,6 +170,7 @@ struct What<'v> {
     for_each: ForEach,
     columns: Columns,
     create: bool,
+    unmapped: Unmapped,
     /// All but the table in another system's words, and where they stand.
     into: Option<(Form, Value<'v>)>,
 }
@@ -183,6 +185,7 @@ impl What<'_> {
             for_each: ForEach::NONE,
             columns: Columns::Auto,
             create: false,
+            unmapped: Unmapped::Ignore,
             into: None,
         }
     }
@@ -202,8 +205,9 @@ fn own_words<'v>(
     let for_each = for_each::decode(table.get("for_each"), has_fields);
     let create = table.flag("create", false);
     let columns = columns(table, topics, (&format, has_fields), for_each.depth(), create, sink, alike);
+    let (unmapped, columns) = unmapped(table, has_fields, columns);
     let (target, routing) = destination?;
-    Some(What { table: target, routing, format, for_each, columns: columns?, create, into: None })
+    Some(What { unmapped, table: target, routing, format, for_each, columns: columns?, create, into: None })
 }
 
 /// The patterns, and the QoS that each says for itself, as taosX writes it: `filter::1`.
@@ -241,6 +245,31 @@ fn topics(table: &Table<'_>) -> Option<(Vec<TopicPattern>, Vec<Option<Qos>>)> {
         own_qos.clear();
     }
     (!patterns.is_empty()).then_some((patterns, own_qos))
+}
+
+/// What becomes of fields that no column takes; the columns, with the one that they go to.
+fn unmapped(table: &Table<'_>, has_fields: bool, columns: Option<Columns>) -> (Unmapped, Option<Columns>) {
+    const FORMS: &str = "ignore, error, or the name of a json column that takes them";
+    let Some(value) = table.get("unmapped") else { return (Unmapped::Ignore, columns) };
+    let Some(text) = value.text() else { return (Unmapped::Ignore, columns) };
+    match text.as_str() {
+        "ignore" => return (Unmapped::Ignore, columns),
+        _ if !has_fields => value.refuse("is about fields of the payload, and this format has none", "ignore"),
+        "error" => return (Unmapped::Error, columns),
+        "add" => value.refuse_unsupported("`add`", FORMS),
+        _ => match columns {
+            Some(Columns::Named(named)) => {
+                if named.iter().any(|column| *column.name == *text) {
+                    value.refuse(format!("the column `{text}` has a source already"), FORMS);
+                }
+                let column = Arc::new(Column::of(&text, ColumnSource::From(Source::Unmapped)));
+                let columns = named.iter().cloned().chain([column]).collect();
+                return (Unmapped::Column(text), Some(Columns::Named(columns)));
+            }
+            columns => return (Unmapped::Column(text), columns),
+        },
+    }
+    (Unmapped::Ignore, columns)
 }
 
 /// Index of the rule's database.
@@ -305,11 +334,6 @@ fn unsupported(table: &Table<'_>) {
         }
     }
     later(table, "compression", (), &[("none", ())], &["gzip", "zstd", "lz4", "snappy", "auto"]);
-    if let Some(value) = table.get_later("unmapped")
-        && value.as_text().as_deref() != Some("ignore")
-    {
-        value.refuse_unsupported(&value.shown(), "ignore");
-    }
     if let Some(value) = table.get_later("charset")
         && !value.as_text().is_some_and(|text| ["utf-8", "utf8"].contains(&text.to_ascii_lowercase().as_str()))
     {

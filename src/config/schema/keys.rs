@@ -378,7 +378,12 @@ const RULE: Section = Section {
         .default("dead_letter"),
         Key::new("statement", Only(&[]), LATER),
         Key::new("compression", Only(&["none"]), LATER),
-        Key::new("unmapped", Only(&["ignore"]), LATER),
+        Key::new(
+            "unmapped",
+            Scalar(Text::NOT_EMPTY.examples(&["ignore", "error", "extra"])),
+            "Fields that no column takes: ignore, error (the message is refused), or a json column that takes them.",
+        )
+        .default("ignore"),
         Key::new("charset", Only(&["utf-8", "utf8", "UTF-8", "UTF8"]), LATER),
         Key::new("csv", Mapping(&CSV), LATER),
     ],
@@ -407,7 +412,8 @@ const COLUMN: Section = Section {
             List { item: &Scalar(SOURCE), items_min: 1, single: true },
             "A source, or a list of them, of which the first that has a value is taken: topic, topic.NAME, topic[N], payload, \
              payload.a.b[0], property.NAME, content_type, response_topic, correlation_data, message_expiry, qos, retain, dup, \
-             received_at, journal.seq, bridge, rule; under for_each item, item.a.b, index, key, parent.",
+             received_at, journal.seq, bridge, rule; under for_each item, item.a.b, index, key, parent; \
+             unmapped, the fields that no column takes.",
         ),
         Key::new(
             "template",

@@ -109,7 +109,7 @@ pub(super) const SOURCE: &str = concat!(
     "?|(payload|item|parent)",
     step!(),
     r#"*|property(\..+|\["([^"\\]|\\.)*"\]|\['[^']*'\])|content_type|response_topic|correlation_data|message_expiry|"#,
-    r"qos|retain|dup|received_at|journal\.seq|bridge|rule|(parent_)?(index|key))\s*$"
+    r"qos|retain|dup|received_at|journal\.seq|bridge|rule|(parent_)?(index|key)|unmapped)\s*$"
 );
 
 pub(super) const COLUMN_TYPE: &str = concat!(

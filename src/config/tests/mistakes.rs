@@ -360,6 +360,14 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:40 rules[0].unmapped: `add` is not supported yet".to_owned(),
         ),
         (
+            "topic: a, table: t, unmapped: x, columns: {x: qos}",
+            "2:40 rules[0].unmapped: the column `x` has a source already".to_owned(),
+        ),
+        (
+            "topic: a, table: t, format: text, unmapped: x, columns: {x: payload}",
+            "2:54 rules[0].unmapped: is about fields of the payload, and this format has none".to_owned(),
+        ),
+        (
             "topic: a, table: t, csv: {delimiter: ';'}, columns: {x: qos}",
             "2:47 rules[0].csv.delimiter: `;` is not supported yet".to_owned(),
         ),

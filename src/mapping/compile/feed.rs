@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Column, ColumnSource, Compilation, Demands, Feed, Format, RowEncoder, Step, Value, place};
+use crate::mapping::rest::Rest;
 use crate::rule::{Piece, Source, Template};
 
 impl<R: RowEncoder> Compilation<'_, R> {
@@ -82,6 +83,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             Source::Key => Feed::Key(false),
             Source::ParentKey => Feed::Key(true),
             Source::TopicCapture(capture) => return self.capture(capture, name),
+            Source::Unmapped => Feed::Rest(self.rest()),
             Source::Bridge => Feed::Fixed(self.bridge.into()),
             Source::Rule => Feed::Fixed((*self.rule.name).into()),
             Source::Topic => Feed::Topic,
@@ -97,6 +99,13 @@ impl<R: RowEncoder> Compilation<'_, R> {
             Source::ReceivedAt => Feed::ReceivedAt,
             Source::JournalSeq => Feed::JournalSeq,
         })
+    }
+
+    /// The keys come when all paths are known.
+    pub(super) fn rest(&mut self) -> Rest {
+        let is_item = !self.rule.for_each.is_empty();
+        let paths = if is_item { &mut self.item_paths } else { &mut self.paths };
+        Rest { slot: place(paths, &[])[0], is_item, taken: Box::default(), taken_folded: Box::default() }
     }
 
     fn payload(&mut self, steps: &[Step], name: &str) -> Option<Feed> {

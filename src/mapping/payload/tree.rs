@@ -79,6 +79,14 @@ impl PathTree {
     }
 }
 
+impl PathTree {
+    /// The keys of the outermost object that paths begin with: as they stand, and those in whichever case.
+    pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[String]>) {
+        let exact = self.root.keys.members.iter().map(|member| member.key.clone()).collect();
+        (exact, self.root.folded.iter().map(|(key, _)| key.clone()).collect())
+    }
+}
+
 impl Node {
     /// The node of a path, made if need be.
     fn place(&mut self, path: &Path) -> &mut Node {

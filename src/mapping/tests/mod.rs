@@ -113,6 +113,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         routing: None,
         for_each: crate::config::ForEach::NONE,
         times: None,
+        unmapped: crate::config::Unmapped::Ignore,
         rows_max: 100_000,
         shaping: crate::config::Shaping::default(),
         mode: Mode::Insert,

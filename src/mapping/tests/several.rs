@@ -178,3 +178,31 @@ fn auto_takes_rows_in_whichever_shape_they_come() {
     }
     assert_eq!(fault(auto(), &three(), r#"[["x",1,2],7]"#).0, "required");
 }
+
+#[test]
+fn fields_that_no_column_takes_go_into_a_column_of_their_own() {
+    let table = table(vec![live("a", text()), live("extra", ColumnType::Json)]);
+    let columns = || vec![from("a", "payload.d.a"), from("extra", "unmapped")];
+    let of = |payload| rows(rule(&["#"], columns()), &table, payload).unwrap();
+    assert_eq!(
+        of(r#"{"x":1,"d":{"a":"y","b":0},"k\u0041":[ 1, 2 ],"A":null}"#),
+        [r#"2: Text("y");Text("{\"x\":1,\"k\\u0041\":[ 1, 2 ],\"A\":null}");"#]
+    );
+    assert_eq!(of(r#"{"d":{"a":"y"}}"#), [r#"2: Text("y");Null;"#]);
+    let auto =
+        Rule { unmapped: config::Unmapped::Column("extra".into()), columns: Columns::Auto, ..rule(&["#"], vec![]) };
+    let auto = rows(auto, &table, r#"{"A":"y","b":2,"extra":3}"#).unwrap();
+    assert_eq!(auto, [r#"2: Text("y");Text("{\"b\":2,\"extra\":3}");"#]);
+    let items = over(&["payload.r"], vec![from("a", "item.a"), from("extra", "unmapped")]);
+    let items = rows(items, &table, r#"{"z":0,"r":[{"a":"x","b":1},{"a":"y"}]}"#).unwrap();
+    assert_eq!(items, [r#"2: Text("x");Text("{\"b\":1}");"#, r#"2: Text("y");Null;"#]);
+}
+
+#[test]
+fn fields_that_no_column_takes_refuse_the_message_where_the_rule_says_so() {
+    let strict = || Rule { unmapped: config::Unmapped::Error, ..rule(&["#"], vec![from("a", "payload.d.a")]) };
+    assert_eq!(rows(strict(), &three(), r#"{"d":{"a":"x","b":1}}"#).unwrap(), [r#"1: Text("x");"#]);
+    let (reason, message) = fault(strict(), &three(), r#"{"d":{"a":"x"},"e":1,"f":2}"#);
+    assert_eq!(reason, "value");
+    assert!(message.contains("2 fields that no column takes"), "{message}");
+}
