@@ -8,8 +8,8 @@
 //! rule × live table ─ compile → plan     coerce     value → cell, or why it does not fit
 //! ```
 //!
-//! Where to find what: what a pattern matches, `topic`; what `payload.a[0]` means, `expression`; `columns: auto`,
-//! missing columns, NOT NULL and defaults, `compile`; keys of `mode`, `key`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
+//! Where to find what: `columns: auto`, missing columns, NOT NULL and defaults, `compile`; several rows a message, `stages`;
+//! tables that messages name, `destination`; `where`, `transform` and columns with jq, `shaping` and `programs`; what no column takes, `rest`; keys of `mode`, `key`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
 //! `decimal` for exact numbers, what is done to values before, `adjust` (`arithmetic`, `number_text`, `decode`), `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns, `cast` for types that the server casts; duplicate
 //! keys, nesting and broken JSON, `payload::json`; what is no text at all, `payload::foreign`; overlapping filters and subscription identifiers, `map`.
 
