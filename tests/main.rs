@@ -22,6 +22,7 @@ mod database_rollback;
 mod dead_letters;
 mod defaults;
 mod discover;
+mod examples;
 mod explain;
 mod footprint;
 mod golden;

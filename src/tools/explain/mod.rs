@@ -3,6 +3,7 @@
 //! A message is mapped by the daemon's own plans, compiled with an encoder that shows what the sink's own would write
 //! ([`shown`]). Tables are the live ones, read without changing anything, or assumed from the rules ([`tables`]).
 
+mod fields;
 mod json;
 mod plans;
 mod routes;

@@ -8,11 +8,11 @@ use super::shown::{Shown, read};
 use super::tables::{Goal, Tables};
 use super::{Fate, Row, RowError, RuleView, ShownValue, Taken, Verdict};
 use crate::batch::{Batch, OffsetMove, Target, Verb};
-use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule};
+use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule, rule_of_convention};
 use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
-use crate::rule::{ColumnSource, Source, TableName, quote};
+use crate::rule::{ColumnSource, Naming, Source, TableName, quote};
 use crate::schema::TableSchema;
 use crate::sink::{Held, Preview, SqliteEncoder};
 
@@ -33,9 +33,9 @@ pub(super) fn map<R: Preview>(
     let schema = schema_of(&config.databases[index].url);
     let mut faults: HashMap<TableName, String> = HashMap::new();
     let mut targets: HashMap<TableName, Goal> = HashMap::new();
-    for rule in rules.iter().filter(|rule| rule.routing.is_none()) {
+    for rule in rules.iter().filter(|rule| rule.routing.is_none() && taken_by(rule, message.topic).is_some()) {
         if !targets.contains_key(&rule.table) && !faults.contains_key(&rule.table) {
-            match tables.target::<R::Dialect>(&rule.table, schema, &rules, message.payload) {
+            match tables.target::<R::Dialect>(&rule.table, schema, &rules, message) {
                 Ok(target) => drop(targets.insert(rule.table.clone(), target)),
                 Err(fault) => drop(faults.insert(rule.table.clone(), fault)),
             }
@@ -88,7 +88,7 @@ impl Mapping<'_> {
             self.targets.values().map(|goal| (goal.schema.name.clone(), goal.clone())).collect();
         while !mapper.map(message, &mut batch, &mut outcomes) {
             for want in mapper.take_wants() {
-                let wanted = self.wanted::<R>(&want, message.payload);
+                let wanted = self.wanted::<R>(&want, message);
                 if let Ok(goal) = &wanted {
                     goals.insert(goal.schema.name.clone(), goal.clone());
                 }
@@ -142,10 +142,15 @@ impl Mapping<'_> {
     }
 
     /// The table that a message names.
-    fn wanted<R: Preview>(&self, want: &Want, payload: &[u8]) -> Result<Goal, String> {
-        let rule = Rule { table: want.table.clone(), routing: None, ..Rule::clone(&self.rules[want.rule]) };
+    fn wanted<R: Preview>(&self, want: &Want, message: &Message<'_>) -> Result<Goal, String> {
+        let rule = &self.rules[want.rule];
+        let rule = match rule.routing.as_ref().map(|routing| &routing.naming) {
+            Some(Naming::Convention(convention)) => rule_of_convention(rule, *convention, want.form.as_ref())?,
+            _ => Rule::clone(rule),
+        };
+        let rule = Rule { table: want.table.clone(), routing: None, ..rule };
         let schema = schema_of(&self.config.databases[self.index].url);
-        self.tables.target::<R::Dialect>(&want.table, schema, &[Arc::new(rule)], payload)
+        self.tables.target::<R::Dialect>(&want.table, schema, &[Arc::new(rule)], message)
     }
 
     /// Of a message that gives no row because of one column: what the others would hold, and what else does not fit. Each round

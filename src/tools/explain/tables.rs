@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::fields::named_by;
 use super::plans;
+use super::routes::taken_by;
 use crate::config::{Columns, Config, DatabaseUrl, Rule};
 use crate::message::Message;
 use crate::rule::TableName;
@@ -76,7 +78,7 @@ impl Tables {
         table: &TableName,
         schema: Option<&str>,
         rules: &[Arc<Rule>],
-        payload: &[u8],
+        message: &Message<'_>,
     ) -> Result<Goal, String> {
         let rules = || rules.iter().filter(|rule| rule.table == *table);
         let (note, is_known) = match &self.live {
@@ -97,7 +99,7 @@ impl Tables {
         }
         let mut name = table.clone();
         name.schema = name.schema.or_else(|| schema.map(str::to_owned));
-        let (columns, assumed) = assume::<D>(rules(), payload);
+        let (columns, assumed) = assume::<D>(rules(), message);
         Ok(Goal { schema: Arc::new(TableSchema::new(name, columns)), assumed, note })
     }
 }
@@ -105,7 +107,7 @@ impl Tables {
 /// Columns that rules fill, each once, and the names of those whose type nothing tells.
 fn assume<'r, D: Dialect>(
     rules: impl Iterator<Item = &'r Arc<Rule>>,
-    payload: &[u8],
+    message: &Message<'_>,
 ) -> (Vec<Column>, HashSet<String>) {
     let (mut columns, mut assumed) = (Vec::<Column>::new(), HashSet::new());
     let is_same = |column: &Column, name: &str| match D::NAMES_FOLD_CASE {
@@ -132,9 +134,10 @@ fn assume<'r, D: Dialect>(
                     }
                 }
             }
-            // Offline, the message's fields are all that is known of the table.
+            // Offline, the message's fields are all that is known of the table; of a rule that does not take it, nothing is.
             Columns::Auto => {
-                for name in fields(payload) {
+                let is_taken = taken_by(rule, message.topic).is_some();
+                for name in is_taken.then(|| named_by(rule, message.payload)).into_iter().flatten() {
                     if !columns.iter().any(|known| is_same(known, &name)) {
                         columns.push(unknown(&name));
                         assumed.insert(name);
@@ -155,13 +158,6 @@ fn unknown(name: &str) -> Column {
         has_default: false,
         generated: false,
         parameter: Parameter::default(),
-    }
-}
-
-fn fields(payload: &[u8]) -> Vec<String> {
-    match serde_json::from_slice(payload) {
-        Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
-        _ => Vec::new(),
     }
 }
 

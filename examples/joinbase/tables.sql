@@ -1,0 +1,1 @@
+CREATE TABLE sensors (ts TIMESTAMP, id BIGINT, name TEXT, temp DOUBLE);

@@ -1,0 +1,1 @@
+CREATE TABLE example (name TEXT NOT NULL, time TIMESTAMP NOT NULL, value DOUBLE);
