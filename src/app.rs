@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::admin::{self, Access, BindError, DatabaseHandle, Observer, Overview, Paths};
-use crate::config::{Config, Database, DatabaseUrl, Http, Rule};
-use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
+use crate::config::{Config, Database, DatabaseUrl, Http, LoadRequest};
+use crate::delivery::{RuleFeed, RuleSet, RuleSets, Setup, SharedState, Worker};
 use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
 use crate::jq;
-use crate::mapping::Router;
+use crate::reload::{self, ReloadState, Reloader};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
@@ -39,8 +39,9 @@ pub enum RunError {
     Start { what: &'static str, source: io::Error },
 }
 
-/// Runs until a signal asks to stop.
-pub fn run(mut config: Config) -> Result<(), RunError> {
+/// Runs until a signal asks to stop. `request` is what `config` was loaded by, for reloads; with `watch_config`, a change of
+/// the file is one.
+pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Result<(), RunError> {
     let started = Instant::now();
     let start = |what: &'static str| move |source| RunError::Start { what, source };
     let files_max = descriptors::raise_limit();
@@ -61,20 +62,35 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
-    let delivery = Delivery::start(&config, &handle, &subscriptions, &metrics, &delivery_shutdown)
-        .map_err(start("a database's thread"))?;
+    let set = RuleSet::new(1, &config, subscriptions.identifiers(), subscriptions.retired());
+    let (rules, feed) = tokio::sync::watch::channel(Arc::new(set));
+    let delivery =
+        Delivery::start(&config, &handle, &feed, &metrics, &delivery_shutdown).map_err(start("a database's thread"))?;
     let overview = Arc::new(Overview {
         bridge: Arc::clone(&config.bridge),
         started,
         source: Arc::new(SourceStatus::default()),
         journal: handle.clone(),
         databases: delivery.handles,
-        rules: config.rules.clone(),
+        rules: feed,
+        reloads: Arc::new(ReloadState::default()),
         metrics,
         paths: Paths::of(&config),
         observer: Observer::default(),
     });
-    let running = Running { config, intake, file, subscriptions, overview, handle, writer, stop_delivery };
+    let running = Running {
+        config,
+        request,
+        watch_config,
+        intake,
+        file,
+        subscriptions,
+        rules,
+        overview,
+        handle,
+        writer,
+        stop_delivery,
+    };
     let result = runtime.block_on(running.run(delivery.threads, started));
     // A thread that outlived the grace must not hold the process back.
     runtime.shutdown_background();
@@ -91,24 +107,14 @@ impl Delivery {
     fn start(
         config: &Config,
         journal: &JournalHandle<RealFs>,
-        subscriptions: &Subscriptions,
+        rules: &RuleFeed,
         metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
     ) -> io::Result<Delivery> {
-        let identifiers = Arc::new(subscriptions.identifiers());
         let mut delivery = Delivery { threads: Vec::new(), handles: Vec::new() };
         for (index, database) in config.databases.iter().enumerate() {
             let state = Arc::new(SharedState::default());
-            let common = Common {
-                config,
-                index,
-                database,
-                identifiers: Arc::clone(&identifiers),
-                journal,
-                state: &state,
-                metrics,
-                shutdown,
-            };
+            let common = Common { config, index, database, rules, journal, state: &state, metrics, shutdown };
             let thread = match &database.url {
                 DatabaseUrl::Sqlite(_) => {
                     let labels = DatabaseLabels { database: database.name.to_string() };
@@ -129,7 +135,7 @@ struct Common<'a> {
     config: &'a Config,
     index: usize,
     database: &'a Database,
-    identifiers: Arc<std::collections::HashMap<String, u32>>,
+    rules: &'a RuleFeed,
     journal: &'a JournalHandle<RealFs>,
     state: &'a Arc<SharedState>,
     metrics: &'a Arc<Metrics>,
@@ -138,25 +144,13 @@ struct Common<'a> {
 
 impl Common<'_> {
     fn setup<S: Sink>(self, sink: S) -> Setup<S, RealFs> {
-        let rules_of = |mine: bool| -> Vec<Arc<Rule>> {
-            let rules = self.config.rules.iter().filter(|rule| (rule.database == self.index) == mine);
-            rules.map(Arc::clone).collect()
-        };
-        // What no rule takes is the affair of the first database alone, so that it is counted and kept once.
-        let unmatched = (self.index == 0).then(|| {
-            let elsewhere = Router::of_rules(&rules_of(false));
-            UnmatchedPolicy { elsewhere, unmatched: self.config.unmatched }
-        });
         Setup {
             sink,
             bridge: Arc::clone(&self.config.bridge),
             database: self.database.clone(),
             index: self.index,
-            rules: rules_of(true).into(),
-            subscriptions: self.identifiers,
-            unmatched,
+            rules: self.rules.clone(),
             data_dir: self.config.data_dir.clone(),
-            dead_letters_keep: self.config.dead_letters.keep,
             journal: self.journal.clone(),
             state: Arc::clone(self.state),
             metrics: Arc::clone(self.metrics),
@@ -179,9 +173,12 @@ fn spawn<S: Sink + Send + 'static>(setup: Setup<S, RealFs>) -> io::Result<JoinHa
 /// The parts, started.
 struct Running {
     config: Config,
+    request: LoadRequest,
+    watch_config: bool,
     intake: Intake<RealFs>,
     file: SubscriptionsFile,
     subscriptions: Subscriptions,
+    rules: RuleSets,
     overview: Arc<Overview<RealFs>>,
     handle: JournalHandle<RealFs>,
     writer: JoinHandle<()>,
@@ -200,7 +197,7 @@ impl Running {
         let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
-        let (_plan, plan) = tokio::sync::watch::channel(self.subscriptions);
+        let (plans, plan) = tokio::sync::watch::channel(self.subscriptions);
         let session = tokio::spawn(source::run(
             self.config.mqtt.clone(),
             plan,
@@ -210,10 +207,18 @@ impl Running {
             Arc::clone(&self.overview.metrics),
             source_shutdown,
         ));
+        let state = Arc::clone(&self.overview.reloads);
+        let file = self.config.file.clone();
+        let (reloader, trigger) = Reloader::new(self.request, self.config, self.rules, plans, state);
+        let reloader = tokio::spawn(reloader.run());
+        if let (true, Some(file)) = (self.watch_config, file) {
+            tokio::spawn(reload::watch_file(file, trigger.clone()));
+        }
         let heartbeat = tokio::spawn(heartbeat());
         let observer = tokio::spawn(admin::observe(Arc::clone(&self.overview)));
         let rates = tokio::spawn(admin::log_rates(Arc::clone(&self.overview)));
-        let signal = signals.stop_requested().await;
+        let signal = signals.stop_requested(|| trigger.ask("SIGHUP")).await;
+        reloader.abort();
         tracing::info!(signal, ?grace, "stopping: no more messages are taken, what is in flight is committed");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         watch_for_second(signals);

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT ask to stop; a second one ends the process at once; SIGHUP is taken note of.
+//! SIGTERM and SIGINT ask to stop; a second one ends the process at once; SIGHUP asks to reload.
 
 use std::io;
 
@@ -20,15 +20,13 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; returns its name.
-    pub async fn stop_requested(&mut self) -> &'static str {
+    /// Waits for SIGTERM or SIGINT, and returns its name. Calls `on_hangup` for each SIGHUP meanwhile.
+    pub async fn stop_requested(&mut self, mut on_hangup: impl FnMut()) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    tracing::warn!("reloading on SIGHUP is not supported yet; restart to use a changed bridge.yaml");
-                }
+                _ = self.hangup.recv() => on_hangup(),
             }
         }
     }
@@ -37,7 +35,7 @@ impl Signals {
 /// From now on the next SIGTERM or SIGINT ends the process at once. Nothing is lost: that is a crash like any other.
 pub fn watch_for_second(mut signals: Signals) {
     tokio::spawn(async move {
-        let signal = signals.stop_requested().await;
+        let signal = signals.stop_requested(|| {}).await;
         crash_point!("stop.second_signal");
         tracing::warn!(signal, "second signal: leaving at once; nothing is lost");
         std::process::exit(1);

@@ -49,6 +49,7 @@ mod refusals;
 mod refused_rows;
 #[cfg(feature = "fault-injection")]
 mod reliability;
+mod reload;
 mod resolution;
 mod rows_by_key;
 mod rules;

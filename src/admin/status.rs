@@ -11,8 +11,9 @@ use super::history::HistoryPart;
 use super::observer::{Glance, Observer};
 use crate::clock;
 use crate::config::{Bridge, Rule};
-use crate::delivery::{self, DatabaseState, Parked, SharedState};
+use crate::delivery::{self, DatabaseState, Parked, RuleFeed, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
+use crate::reload::{ReloadReport, ReloadState};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 use crate::telemetry::{
     DatabaseLabels, Exposition, Metrics,
@@ -27,7 +28,9 @@ pub struct Overview<F: Fs> {
     pub journal: JournalHandle<F>,
     /// In the order of the configuration.
     pub databases: Vec<DatabaseHandle>,
-    pub rules: Vec<Arc<Rule>>,
+    /// The rules, as they change.
+    pub rules: RuleFeed,
+    pub reloads: Arc<ReloadState>,
     pub metrics: Arc<Metrics>,
     pub paths: Paths,
     pub observer: Observer,
@@ -49,6 +52,8 @@ pub struct Status {
     pub databases: IndexMap<String, DatabasePart>,
     pub rules: Vec<RulePart>,
     pub unmatched: u64,
+    /// Which configuration it runs with, and what came of the last reload.
+    pub config: ReloadReport,
     pub paths: Paths,
     /// The last messages that gave no row of each rule and reason since the start, newest first; told at once, and then at most
     /// once a minute.
@@ -158,7 +163,8 @@ impl<F: Fs> Overview<F> {
         let (mut status, subscriptions) = self.source.read(|source| (self.summary(source), subscription_parts(source)));
         status.mqtt.subscriptions = subscriptions;
         let refusals = refusals::recent();
-        status.rules = self.rules.iter().map(|rule| self.rule_part(rule, &refusals)).collect();
+        let rules = Arc::clone(&self.rules.borrow());
+        status.rules = rules.rules.iter().map(|rule| self.rule_part(rule, &refusals)).collect();
         status.refused = refusals.list.iter().map(|refusal| Refusal::clone(refusal)).collect();
         status
     }
@@ -187,6 +193,7 @@ impl<F: Fs> Overview<F> {
             databases: databases.collect(),
             rules: Vec::new(),
             unmatched: self.metrics.messages_unmatched.get(),
+            config: self.reloads.report(),
             paths: self.paths.clone(),
             refused: Vec::new(),
             journal: JournalPart {

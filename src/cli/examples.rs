@@ -22,6 +22,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("Run with the file that the service uses", "rowbridge run -c /etc/rowbridge/bridge.yaml"),
             ("Log more, this time only", "ROWBRIDGE__LOG__LEVEL=debug rowbridge run"),
+            ("Take up changed rules without being told", "rowbridge run --watch-config"),
+        ],
+    ),
+    (
+        "reload",
+        &[
+            ("Take up changed rules, or show every mistake in them", "rowbridge reload"),
+            ("The same with the file that the service uses", "rowbridge reload -c /etc/rowbridge/bridge.yaml"),
         ],
     ),
     (

@@ -18,6 +18,7 @@ mod http;
 mod installation;
 mod journal;
 mod man;
+mod reload;
 mod run;
 mod schema;
 mod status;
@@ -66,7 +67,7 @@ struct Layers {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the bridge (the default)
-    Run,
+    Run(run::RunArgs),
     /// Check the configuration and report every mistake
     Check(check::CheckArgs),
     /// Listen to the broker and write a configuration that stores what was heard
@@ -75,6 +76,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Run golden tests: messages, and the rows that the rules are to make of them
     Test(test::TestArgs),
+    /// Have the running bridge read its configuration again: rules change, nothing is lost, a mistake changes nothing
+    Reload,
     /// Show the state of the running bridge
     Status(status::StatusArgs),
     /// Look at messages that could not become rows, and delete them
@@ -97,8 +100,9 @@ enum Command {
 /// Runs the command given by `arguments`.
 pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&examples::command().get_matches()).unwrap_or_else(|error| error.exit());
-    match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&cli.layers),
+    match cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::default())) {
+        Command::Run(arguments) => run::run(&cli.layers, &arguments),
+        Command::Reload => reload::run(&cli.layers),
         Command::Check(arguments) => check::run(&cli.layers, &arguments),
         Command::Discover(arguments) => discover::run(&cli.layers, &arguments),
         Command::Explain(arguments) => explain::run(&cli.layers, &arguments),

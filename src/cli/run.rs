@@ -2,12 +2,25 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
+
 use super::{EXIT_USAGE, Layers, failed};
 use crate::app;
 use crate::config::Needs;
 use crate::telemetry::log;
 
-pub(super) fn run(layers: &Layers) -> ExitCode {
+#[derive(Debug, Default, Args)]
+pub(super) struct RunArgs {
+    /// Reload when the configuration file changes, as on SIGHUP
+    #[arg(long)]
+    watch_config: bool,
+}
+
+pub(super) fn run(layers: &Layers, arguments: &RunArgs) -> ExitCode {
+    let request = match layers.request() {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
     let config = match layers.load(Needs::everything()) {
         Ok(config) => config,
         Err(code) => return code,
@@ -16,7 +29,7 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
         eprintln!("rowbridge: {error}");
         return ExitCode::from(EXIT_USAGE);
     }
-    match app::run(config) {
+    match app::run(config, request, arguments.watch_config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -68,7 +68,7 @@ pub struct MqttUrl {
     pub path: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mqtt {
     /// Tried in turn; never empty.
     pub urls: Vec<MqttUrl>,
@@ -93,7 +93,7 @@ pub struct Mqtt {
     pub tls: MqttTls,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MqttTls {
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
@@ -123,7 +123,7 @@ pub enum Corruption {
     Halt,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
     pub durability: Durability,
     /// Bytes. 16 MiB: small enough to trim soon, large enough that a rotation is rare.
@@ -136,7 +136,7 @@ pub struct Journal {
     pub on_corruption: Corruption,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     pub name: Arc<str>,
     pub url: DatabaseUrl,
@@ -147,7 +147,7 @@ pub struct Database {
     pub park_after: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// Path of the file, relative to the working directory.
     Sqlite(PathBuf),
@@ -155,7 +155,7 @@ pub enum DatabaseUrl {
 }
 
 /// How to reach Postgres: the URL's parts, with PG* variables in the gaps. Its `Debug` shows neither user nor password.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     /// Everything but the password, sslmode and the certificates: hosts, ports, user, dbname, target_session_attrs,
     /// connect_timeout, keepalives, application_name, options. `tokio_postgres::Config` prints no password.
@@ -181,14 +181,14 @@ pub enum SslMode {
     VerifyFull,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkTls {
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// 5000 rows: past it, binary COPY gains less than 5 % per doubling.
     pub max_rows: usize,
@@ -199,7 +199,7 @@ pub struct Batch {
     pub max_wait: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
     pub min: Duration,
     pub max: Duration,
@@ -383,7 +383,7 @@ pub enum Unmatched {
     DeadLetter,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub keep: Duration,
 }
@@ -395,7 +395,7 @@ pub enum Http {
 }
 
 /// Who may read over HTTP.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpAccess {
     /// What a client must send for all but the health checks; `None`: nothing.
     pub token: Option<SecretSource>,
@@ -411,7 +411,7 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// A tracing directive: `info`, or `info,rowbridge::source=debug`.
     pub level: String,

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::Secret;
 
 /// The file, which is read for each connection: a password changed in it is the next one's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passfile {
     pub(super) path: PathBuf,
     /// Somebody named it; `~/.pgpass`, which nobody did, is passed over where it is of no use.

@@ -39,14 +39,14 @@ impl fmt::Display for Secret {
 
 /// Where a secret comes from. One that lies in a file is read there each time it is used and not kept: a password that is
 /// changed in its file is the next connection's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     Value(Secret),
     File(SecretFile),
 }
 
 /// A file that holds a secret, and no more than a line end behind it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFile {
     /// The key that names it, for messages.
     key: &'static str,

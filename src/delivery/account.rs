@@ -1,6 +1,7 @@
 //! Closed accounting: per rule `matched = written + filtered + dead_lettered + dropped`, counted only once committed. A parked
 //! message is counted when it is taken out again and its outcome is known.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
@@ -38,7 +39,7 @@ pub(super) struct Account {
     tallies: Vec<Tally>,
     /// Rules with a tally that is not zero, so that ten thousand idle rules cost a commit nothing.
     touched: Vec<usize>,
-    counters: Vec<RuleCounters>,
+    counters: Vec<Arc<RuleCounters>>,
     /// Messages of the batch that no rule of any database took; counted by the first database only.
     pub unmatched: u64,
     unmatched_counter: Counter,
@@ -59,7 +60,7 @@ struct ReplayDoubt {
     table: TableName,
     /// The id of the first of them.
     first: i64,
-    tallies: Vec<(usize, Tally)>,
+    tallies: Counted,
     refusals: Refusals,
 }
 
@@ -67,10 +68,13 @@ struct ReplayDoubt {
 struct Doubt {
     from: Seq,
     to: Seq,
-    tallies: Vec<(usize, Tally)>,
+    tallies: Counted,
     unmatched: u64,
     refusals: Refusals,
 }
+
+/// Tallies with the counters that they end in: the rules may be numbered anew before it is known whether they count.
+type Counted = Vec<(Arc<RuleCounters>, Tally)>;
 
 struct RuleCounters {
     written: Counter,
@@ -86,11 +90,10 @@ struct RuleCounters {
 impl Account {
     /// `rules` in the order in which the mapper numbers them.
     pub(super) fn new(metrics: &Metrics, database: &Arc<str>, rules: &[Arc<Rule>]) -> Account {
-        let counters = rules.iter().map(|rule| RuleCounters::new(metrics, database, &rule.name)).collect();
         Account {
             tallies: vec![Tally::default(); rules.len()],
             touched: Vec::new(),
-            counters,
+            counters: counters(metrics, database, rules),
             unmatched: 0,
             unmatched_counter: metrics.messages_unmatched.clone(),
             swallowed_counter: metrics
@@ -167,7 +170,7 @@ impl Account {
 
     /// A batch of a table's parked messages, of which `first` is the first, was sent and not answered.
     pub(super) fn doubt_replay(&mut self, table: &TableName, first: i64) {
-        let tallies = self.touched.drain(..).map(|index| (index, std::mem::take(&mut self.tallies[index]))).collect();
+        let tallies = self.take_tallies();
         let refusals = std::mem::take(&mut self.refusals);
         self.replay_doubt = Some(ReplayDoubt { table: table.clone(), first, tallies, refusals });
     }
@@ -176,12 +179,35 @@ impl Account {
     pub(super) fn settle_replay(&mut self, table: &TableName, first: Option<i64>) {
         if let Some(mut doubt) = self.replay_doubt.take_if(|doubt| doubt.table == *table && first != Some(doubt.first))
         {
-            for (index, tally) in doubt.tallies {
+            for (counters, tally) in doubt.tallies {
                 // How many are left was read from the database since.
-                self.counters[index].count(&Tally { parked: 0, ..tally });
+                counters.count(&Tally { parked: 0, ..tally });
             }
             self.refusal_log.note(&mut doubt.refusals);
         }
+    }
+
+    /// Goes by other rules from now on. Rules that keep their name keep their counts, and so does one that comes back.
+    pub(super) fn take_rules(
+        &mut self,
+        metrics: &Metrics,
+        database: &Arc<str>,
+        before: &[Arc<Rule>],
+        rules: &[Arc<Rule>],
+    ) {
+        self.clear();
+        let names: HashSet<&str> = rules.iter().map(|rule| &*rule.name).collect();
+        for gone in before.iter().filter(|rule| !names.contains(&*rule.name)) {
+            // What is parked is asked of the database for the rules that there are.
+            metrics.parked.remove(&RuleLabels { database: Arc::clone(database), rule: Arc::clone(&gone.name) });
+        }
+        self.tallies = vec![Tally::default(); rules.len()];
+        self.counters = counters(metrics, database, rules);
+    }
+
+    fn take_tallies(&mut self) -> Counted {
+        let touched = self.touched.drain(..);
+        touched.map(|index| (Arc::clone(&self.counters[index]), std::mem::take(&mut self.tallies[index]))).collect()
     }
 
     fn count(&mut self) {
@@ -195,7 +221,7 @@ impl Account {
 
     /// The batch from `from` to `to` was sent, and not answered.
     pub(super) fn doubt(&mut self, from: Seq, to: Seq) {
-        let tallies = self.touched.drain(..).map(|index| (index, std::mem::take(&mut self.tallies[index]))).collect();
+        let tallies = self.take_tallies();
         let unmatched = std::mem::take(&mut self.unmatched);
         let doubt = Doubt { from, to, tallies, unmatched, refusals: std::mem::take(&mut self.refusals) };
         // The same messages were sent before: what they count now is as good.
@@ -212,8 +238,8 @@ impl Account {
         self.clear();
         if let Some(applied) = self.doubts.iter().position(|doubt| doubt.to == stored) {
             let mut doubt = self.doubts.swap_remove(applied);
-            for (index, tally) in doubt.tallies {
-                self.counters[index].count(&tally);
+            for (counters, tally) in doubt.tallies {
+                counters.count(&tally);
             }
             self.unmatched_counter.inc_by(doubt.unmatched);
             self.refusal_log.note(&mut doubt.refusals);
@@ -229,6 +255,10 @@ impl Account {
         self.unmatched = 0;
         self.refusals.clear();
     }
+}
+
+fn counters(metrics: &Metrics, database: &Arc<str>, rules: &[Arc<Rule>]) -> Vec<Arc<RuleCounters>> {
+    rules.iter().map(|rule| Arc::new(RuleCounters::new(metrics, database, &rule.name))).collect()
 }
 
 impl RuleCounters {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::gather::{Gatherer, Halt};
+use super::rules::{self, RuleFeed};
 use crate::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder};
 use crate::clock::Timestamp;
 use crate::journal::{Entry, Fs, JournalError, Reader, Watermark};
@@ -77,6 +78,7 @@ impl SeriesLimit {
 /// What a batch is filled from, and how far.
 pub(super) struct Filling<'a, F: Fs> {
     pub(super) reader: &'a mut Reader<F>,
+    pub(super) rules: &'a RuleFeed,
     pub(super) account: &'a mut Account,
     pub(super) halt_before: &'a mut Option<Seq>,
     pub(super) until: Option<Seq>,
@@ -93,7 +95,8 @@ pub(super) struct Filled {
 }
 
 impl<F: Fs> Filling<'_, F> {
-    /// Fills the batch from the journal. A halt leaves its message as the next one to read.
+    /// Fills the batch from the journal. A halt leaves its message as the next one to read, and so do newer rules: what was
+    /// read after they were published may be of a filter that only they have.
     pub(super) fn fill<R: RowEncoder>(&mut self, gatherer: &mut Gatherer<R>) -> Result<Filled, JournalError> {
         let mut filled = Filled { halted: None, oldest: None };
         while !gatherer.is_full(self.rows_max, self.bytes_max) {
@@ -106,6 +109,10 @@ impl<F: Fs> Filling<'_, F> {
             match &entry {
                 Err(_) => return entry.map(|_| filled),
                 Ok(None) => break,
+                Ok(Some(Entry::Message(_))) if rules::has_newer(self.rules) => {
+                    self.reader.seek(position)?;
+                    break;
+                }
                 Ok(Some(Entry::Message(message))) => {
                     filled.oldest.get_or_insert(message.received_at);
                     match gatherer.add(message, self.account) {
@@ -136,7 +143,7 @@ impl<F: Fs> Filling<'_, F> {
     fn scan<R: RowEncoder>(&mut self, gatherer: &mut Gatherer<R>) -> Result<(), JournalError> {
         for _ in 0..self.rows_max {
             match &self.reader.next()? {
-                Some(Entry::Message(message)) if gatherer.scan(message) => {}
+                Some(Entry::Message(message)) if !rules::has_newer(self.rules) && gatherer.scan(message) => {}
                 Some(Entry::Lost(_)) => {}
                 _ => break,
             }
@@ -245,6 +252,7 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
             && self.watermark.borrow().next_seq >= enough
             && self.letters_fit()
             && !self.shutdown.is_requested()
+            && !rules::has_newer(self.filling.rules)
             && self.due.is_none_or(|due| Instant::now() < due)
     }
 

@@ -35,6 +35,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     ) -> Result<Option<Halt>, Stop> {
         let mut filling = Filling {
             reader: &mut self.reader,
+            rules: &self.setup.rules,
             account: &mut self.account,
             halt_before: &mut self.halt_before,
             until,
@@ -60,6 +61,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             gatherer,
             Filling {
                 reader: &mut self.reader,
+                rules: &self.setup.rules,
                 account: &mut self.account,
                 halt_before: &mut self.halt_before,
                 until,
@@ -164,7 +166,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     self.end_before = Some(seq);
                     return Err(Stop::Narrow(error));
                 }
-                return Err(Stop::of_closed(closed, &gatherer.batch, &self.setup.rules));
+                return Err(Stop::of_closed(closed, &gatherer.batch, &self.rules));
             }
             if refusals.is_empty() {
                 match self.setup.sink.write_in_order(&gatherer.batch).await {

@@ -44,7 +44,7 @@ impl Halt {
 
 /// The messages that no rule of any database takes are the first database's affair.
 #[derive(Debug, Clone)]
-pub struct UnmatchedPolicy {
+pub(super) struct UnmatchedPolicy {
     /// Patterns of the rules of the other databases.
     pub elsewhere: Router,
     pub unmatched: Unmatched,

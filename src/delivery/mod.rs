@@ -16,6 +16,7 @@ mod position;
 mod prepare;
 mod refusals;
 mod replay;
+mod rules;
 mod schemas;
 mod state;
 mod stop;
@@ -23,7 +24,7 @@ mod swallowed;
 mod worker;
 
 pub use account::{Tally, totals};
-pub use gather::UnmatchedPolicy;
 pub use refusals::Unwritten;
+pub use rules::{RuleFeed, RuleSet, RuleSets};
 pub use state::{DatabaseState, Held, Parked, SharedState};
 pub use worker::{Setup, Worker};

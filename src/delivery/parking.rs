@@ -97,6 +97,18 @@ impl Parking {
         self.held.retain(|_, (_, at_compile)| !*at_compile);
     }
 
+    /// The rules are others, or numbered otherwise. Tables that they still write to are tried at once: it may be the rules
+    /// that were mended. Of the others, what is parked stays where it is and is told as of no rule.
+    pub(super) fn take_rules(&mut self, rules: &[Arc<Rule>]) {
+        self.told.clear();
+        self.held.retain(|name, _| rules.iter().any(|rule| rule.table == *name));
+        for table in &mut self.tables {
+            table.rules = rules_of(rules, &table.name);
+            table.look_at = None;
+        }
+        self.tables.retain(|table| !table.rules.is_empty());
+    }
+
     /// The database is held for these tables. Parks those for which that has lasted; otherwise says when it will have.
     pub(super) fn hold(&mut self, tables: &[BadTable], rules: &[Arc<Rule>]) -> Held {
         let mut parked = Vec::new();
@@ -119,7 +131,7 @@ impl Parking {
     }
 
     fn add(&mut self, name: &TableName, rules: &[Arc<Rule>], since: Timestamp, reason: Arc<str>) {
-        let rules = rules.iter().enumerate().filter(|(_, rule)| rule.table == *name).map(|(index, _)| index).collect();
+        let rules = rules_of(rules, name);
         self.tables.push(ParkedTable {
             name: name.clone(),
             rules,
@@ -172,6 +184,11 @@ impl Parking {
     }
 }
 
+/// The numbers of the rules that write to a table.
+fn rules_of(rules: &[Arc<Rule>], table: &TableName) -> Vec<usize> {
+    rules.iter().enumerate().filter(|(_, rule)| rule.table == *table).map(|(index, _)| index).collect()
+}
+
 /// What came of a hold.
 pub(super) struct Held {
     /// Tables that are parked from now on.
@@ -184,10 +201,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// Asks the database what is parked; to be called wherever its offset is read.
     pub(super) async fn recall_parked(&mut self) -> Result<(), Stop> {
         let stored = self.setup.sink.parked(&self.setup.bridge).await?;
-        self.parking.recall(&stored, &self.setup.rules, &self.setup.database.name);
+        self.parking.recall(&stored, &self.rules, &self.setup.database.name);
         let count =
             |rule: &Rule| stored.iter().find(|parked| *parked.rule == *rule.name).map_or(0, |parked| parked.messages);
-        for (index, rule) in self.setup.rules.iter().enumerate() {
+        for (index, rule) in self.rules.iter().enumerate() {
             self.account.set_parked(index, if stored.is_empty() { 0 } else { count(rule) });
         }
         Ok(())
@@ -214,7 +231,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let mut parked = Vec::new();
         for table in &self.parking.tables {
             parked.extend(table.rules.iter().map(|&rule| Parked {
-                rule: Arc::clone(&self.setup.rules[rule].name),
+                rule: Arc::clone(&self.rules[rule].name),
                 table: table.name.to_string(),
                 reason: table.reason.to_string(),
                 mend: table.mend.clone(),
@@ -243,7 +260,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// Whether the table fits its rules by now; if it takes rows as well, only a row can tell.
     async fn look_at_parked(&mut self, index: usize) -> Result<bool, Stop> {
         let rules: Vec<Arc<Rule>> =
-            self.parking.tables[index].rules.iter().map(|&rule| Arc::clone(&self.setup.rules[rule])).collect();
+            self.parking.tables[index].rules.iter().map(|&rule| Arc::clone(&self.rules[rule])).collect();
         let none = HashMap::new();
         match prepare::compile(&mut self.setup.sink, &self.setup.bridge, &rules, &none, |_| false).await {
             Ok(_) => {

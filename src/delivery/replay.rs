@@ -44,7 +44,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     async fn replay(&mut self, gatherer: &mut Gatherer<S::Encoder>, index: usize) -> Result<bool, Stop> {
         let table = &self.parking.tables[index];
         let name = table.name.clone();
-        let rules: Vec<&str> = table.rules.iter().map(|&rule| &*self.setup.rules[rule].name).collect();
+        let rules: Vec<&str> = table.rules.iter().map(|&rule| &*self.rules[rule].name).collect();
         let batch = &self.setup.database.batch;
         let limit = table.limit.min(batch.max_rows.max(super::commit::COMPANY_ROWS));
         let letters = self.setup.sink.parked_letters(&self.setup.bridge, &rules, limit, batch.max_bytes).await?;

@@ -50,7 +50,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// The table, made if the rule says `create`; or why there is none.
     async fn make_wanted(&mut self, want: &Want) -> Result<Result<TableSchema, String>, Stop> {
-        let rule = Arc::clone(&self.setup.rules[want.rule]);
+        let rule = Arc::clone(&self.rules[want.rule]);
         Ok(match prepare::make_table(&mut self.setup.sink, &want.table, &[&rule]).await {
             Ok(Ok(schema)) => Ok(schema),
             Ok(Err(Missing { instead, .. })) => {

@@ -184,14 +184,14 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             }
             Stop::Hold(Hold { reason, mend, tables, .. }) => {
                 wait = wait.min(HOLD_RECHECK_MAX);
-                let parking::Held { parked, left } = self.parking.hold(&tables, &self.setup.rules);
+                let parking::Held { parked, left } = self.parking.hold(&tables, &self.rules);
                 wait = left.map_or(wait, |left| wait.min(left));
                 if !parked.is_empty() {
                     crash_point!("delivery.parking");
                     wait = Duration::ZERO;
                 }
                 for bad in parked {
-                    let rules = self.setup.rules.iter().filter(|rule| rule.table == bad.name);
+                    let rules = self.rules.iter().filter(|rule| rule.table == bad.name);
                     let rules: Vec<&str> = rules.map(|rule| &*rule.name).collect();
                     events::table_parked(database, &bad.name, &bad.defect.reason, &rules.join(", "));
                 }
@@ -236,8 +236,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let rules = match at {
             Some((_, rule)) => vec![&**rule],
             None => {
-                let taken = Router::of_rules(&self.setup.rules).takers(&topic);
-                taken.into_iter().map(|rule| &*self.setup.rules[rule].name).collect()
+                let taken = Router::of_rules(&self.rules).takers(&topic);
+                taken.into_iter().map(|rule| &*self.rules[rule].name).collect()
             }
         };
         let topic: String = topic.chars().take(TOPIC_CHARS_MAX).collect();

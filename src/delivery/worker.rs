@@ -4,7 +4,6 @@
 //! rows. So a crash of this process, of the database or of the link between them at any point leaves nothing to repair:
 //! the next connection reads the offset again and goes on from there. Nothing in memory here is truth.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +18,11 @@ use super::changed::KnownTables;
 use super::commit::Repeated;
 use super::company::{self, Waiting};
 use super::first_contact::FirstContact;
-use super::gather::{Gatherer, UnmatchedPolicy};
+use super::gather::Gatherer;
 use super::parking::Parking;
 use super::place::Place;
 use super::prepare;
+use super::rules::{self, RuleFeed, RuleSet};
 use super::state::SharedState;
 use super::stop::Stop;
 use super::swallowed::SwallowLog;
@@ -53,14 +53,10 @@ pub struct Setup<S: Sink, F: Fs> {
     pub database: Database,
     /// Index of this database in the configuration, which is its number as a reader of the journal.
     pub index: usize,
-    /// Its rules, in the order of the file.
-    pub rules: Arc<[Arc<Rule>]>,
-    pub subscriptions: Arc<HashMap<String, u32>>,
-    /// For the first database only.
-    pub unmatched: Option<UnmatchedPolicy>,
+    /// The rules of all databases, in versions.
+    pub rules: RuleFeed,
     /// Holds what is noted about databases that were not reached yet.
     pub data_dir: PathBuf,
-    pub dead_letters_keep: Duration,
     pub journal: JournalHandle<F>,
     pub state: Arc<SharedState>,
     pub metrics: Arc<Metrics>,
@@ -70,6 +66,10 @@ pub struct Setup<S: Sink, F: Fs> {
 /// The loop of one database. Owns the sink, its reader and its place in the journal.
 pub struct Worker<S: Sink, F: Fs> {
     pub(super) setup: Setup<S, F>,
+    /// The version of the rules that it goes by.
+    pub(super) set: Arc<RuleSet>,
+    /// Of these, its own, in the order of the file.
+    pub(super) rules: Arc<[Arc<Rule>]>,
     pub(super) reader: Reader<F>,
     pub(super) watermark: watch::Receiver<Watermark>,
     pub(super) metrics: DatabaseMetrics,
@@ -111,7 +111,9 @@ enum Company {
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
-    pub fn new(setup: Setup<S, F>) -> Worker<S, F> {
+    pub fn new(mut setup: Setup<S, F>) -> Worker<S, F> {
+        let set = Arc::clone(&setup.rules.borrow_and_update());
+        let rules = set.of(setup.index);
         let (contact, known) = FirstContact::awaited(
             setup.journal.fs(),
             &setup.data_dir,
@@ -122,7 +124,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Worker {
             contact,
             known,
-            account: Account::new(&setup.metrics, &setup.database.name, &setup.rules),
+            account: Account::new(&setup.metrics, &setup.database.name, &rules),
             reader: setup.journal.reader(),
             watermark: setup.journal.watermark(),
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),
@@ -140,6 +142,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             end_before: None,
             repeated: None,
             may_knock: true,
+            set,
+            rules,
             setup,
         }
     }
@@ -154,6 +158,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             let is_away = matches!(&stop, Stop::Retry(error) if error.code == "connect");
             let wait = self.report(stop);
             let mut shutdown = self.setup.shutdown.clone();
+            let feed = self.setup.rules.clone();
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(wait) => {}
@@ -162,6 +167,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     self.backoff.reset();
                 }
                 () = shutdown.requested() => break,
+                // They may be what frees a held database.
+                () = rules::newer(&feed) => {}
             }
         }
         self.account.refusal_log.tell_rest();
@@ -185,6 +192,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// One connection's life. `Ok` once the shutdown was requested and what was in flight is committed.
     async fn deliver(&mut self) -> Result<(), Stop> {
+        self.take_rules();
         if let Err(error) = self.setup.sink.connect().await {
             self.setup.state.update(|state| state.connected = false);
             self.metrics.connected.set(0);
@@ -192,20 +200,22 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         let mut looked_again = false;
         loop {
+            self.take_rules();
             let place = self.locate().await?;
             self.metrics.connected.set(1);
             // Also while it is held.
             let was_connected = self.setup.state.snapshot().connected;
             self.setup.state.update(|state| state.connected = true);
             self.recall_parked().await?;
-            let (mapper, faults) = prepare::compile(
+            let (mut mapper, faults) = prepare::compile(
                 &mut self.setup.sink,
                 &self.setup.bridge,
-                &self.setup.rules,
-                &self.setup.subscriptions,
+                &self.rules,
+                self.set.identifiers(),
                 |table| self.parking.is_parked(table),
             )
             .await?;
+            mapper.retire(self.set.retired());
             self.parking.compiled();
             self.tables.compiled(&self.setup.database.name, &mapper);
             self.announce(was_connected);
@@ -215,8 +225,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 from: self.reader.position(),
                 to: self.reader.position(),
             };
-            let rules = Arc::clone(&self.setup.rules);
-            let mut gatherer = Gatherer::new(mapper, rules, self.setup.unmatched.clone(), offset);
+            let unmatched = self.set.unmatched(self.setup.index);
+            let mut gatherer = Gatherer::new(mapper, Arc::clone(&self.rules), unmatched, offset);
             self.sort_parked(&faults, &mut gatherer);
             match self.stream(&mut gatherer, &place).await {
                 Ok(true) => return Ok(()),
@@ -229,13 +239,16 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
     }
 
-    /// Batch after batch. `true` when stopping, `false` when the place's end was reached.
+    /// Batch after batch. `true` when stopping, `false` when the place's end was reached or there are newer rules.
     async fn stream(&mut self, gatherer: &mut Gatherer<S::Encoder>, place: &Place) -> Result<bool, Stop> {
         let until = place.until;
         let mut waiting_since = None;
         loop {
             let is_renewed = until.is_none() && self.setup.journal.ids().last().is_some_and(|id| id.0 != place.journal);
             if is_renewed || until.is_some_and(|until| self.reader.position() >= until) {
+                return Ok(false);
+            }
+            if rules::has_newer(&self.setup.rules) {
                 return Ok(false);
             }
             let stopping = self.setup.shutdown.is_requested();
@@ -298,6 +311,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 _ = self.watermark.wait_for(|mark| mark.next_seq > position) => {}
                 () = self.setup.shutdown.requested() => return Company::Some,
                 () = sleep_until(self.parking.next_due()) => return Company::Some,
+                () = rules::newer(&self.setup.rules) => return Company::Some,
                 () = tokio::time::sleep(IDLE_LOOK_INTERVAL) => return Company::None,
             }
         }
@@ -318,6 +332,13 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Company::Some
     }
 
+    /// After the limits of batches were changed.
+    pub(super) fn limit_batches(&mut self) {
+        let database = &self.setup.database;
+        self.rows_limit = database.batch.max_rows;
+        self.series_limit = SeriesLimit::new(database.batch.max_rows, database.statement_timeout);
+    }
+
     async fn purge_when_due(&mut self) -> Result<(), Stop> {
         if Instant::now() < self.purge_due {
             return Ok(());
@@ -331,7 +352,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             );
             return Ok(());
         }
-        let keep_micros = i64::try_from(self.setup.dead_letters_keep.as_micros()).unwrap_or(i64::MAX);
+        let keep_micros = i64::try_from(self.set.dead_letters_keep().as_micros()).unwrap_or(i64::MAX);
         let before = Timestamp(clock::now().as_micros().saturating_sub(keep_micros));
         let purged = match self.setup.sink.purge_dead_letters(&self.setup.bridge, before).await {
             // Too many dead letters are no reason to stop taking messages.

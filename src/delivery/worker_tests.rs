@@ -231,6 +231,8 @@ impl Bench {
             joined: Arc::default(),
         };
         bench.push(payloads);
+        let set = RuleSet::new(1, &config, HashMap::new(), Vec::new());
+        let (_, rules) = watch::channel(Arc::new(set));
         let setup = Setup {
             sink: FaultySink {
                 inner: SqliteSink::new(&config.databases[0]),
@@ -241,11 +243,8 @@ impl Bench {
             bridge: "b".into(),
             database: config.databases[0].clone(),
             index: 0,
-            rules: config.rules.clone().into(),
-            subscriptions: Arc::new(HashMap::new()),
-            unmatched: None,
+            rules,
             data_dir: config.data_dir.clone(),
-            dead_letters_keep: Duration::from_secs(3600),
             journal: bench.handle.clone(),
             state,
             metrics,

@@ -150,6 +150,14 @@ impl<R: RowEncoder> Mapper<R> {
         })
     }
 
+    /// Takes note of identifiers whose filters are gone: each with the first identifier that was given to a filter
+    /// after it had gone. A rule whose filter was subscribed to beside such a filter has a copy of its own of every message
+    /// that came through it; one whose filter came later has not, and takes the copy.
+    pub fn retire(&mut self, identifiers: &[(u32, u32)]) {
+        self.subscriptions.retired = identifiers.to_vec();
+        self.subscriptions.retired.sort_unstable();
+    }
+
     /// The tables that messages wanted since the last call; the batch ended before the first of them.
     pub fn take_wants(&mut self) -> Vec<Want> {
         std::mem::take(&mut self.wants)
@@ -311,6 +319,7 @@ impl<R: RowEncoder> Mapper<R> {
     ) -> bool {
         // Which subscription brought it was settled when it was parked.
         self.subscriptions.present.clear();
+        self.subscriptions.successors.clear();
         self.map_under(Some(rule), message, batch, outcomes)
     }
 
@@ -480,8 +489,12 @@ struct Subscriptions {
     ids: Vec<Box<[Option<u32>]>>,
     /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
     known: Vec<u32>,
+    /// See [`Mapper::retire`]; sorted.
+    retired: Vec<(u32, u32)>,
     /// Those of the message at hand.
     present: Vec<u32>,
+    /// Those of filters that are gone: for each, the first identifier that was given after.
+    successors: Vec<u32>,
 }
 
 impl Subscriptions {
@@ -493,20 +506,22 @@ impl Subscriptions {
         };
         let mut known: Vec<u32> = by_filter.values().copied().collect();
         known.sort_unstable();
-        Subscriptions { ids, known, present: Vec::new() }
+        Subscriptions { ids, known, retired: Vec::new(), present: Vec::new(), successors: Vec::new() }
     }
 
     /// Remembers the identifiers of a message.
     fn read(&mut self, properties: Properties<'_>) {
         self.present.clear();
+        self.successors.clear();
         if self.known.is_empty() {
             return;
         }
         for property in properties.iter() {
-            if let Property::SubscriptionId(id) = property
-                && self.known.binary_search(&id).is_ok()
-            {
+            let Property::SubscriptionId(id) = property else { continue };
+            if self.known.binary_search(&id).is_ok() {
                 self.present.push(id);
+            } else if let Ok(at) = self.retired.binary_search_by_key(&id, |retired| retired.0) {
+                self.successors.push(self.retired[at].1);
             }
         }
     }
@@ -514,6 +529,8 @@ impl Subscriptions {
     /// Whether a rule takes the message that was read.
     fn take(&self, matched: &Match) -> bool {
         // Most messages carry none: no look at the rule is needed then.
-        self.present.is_empty() || self.ids[matched.rule][matched.pattern].is_none_or(|id| self.present.contains(&id))
+        (self.present.is_empty() && self.successors.is_empty())
+            || self.ids[matched.rule][matched.pattern]
+                .is_none_or(|id| self.present.contains(&id) || self.successors.iter().any(|successor| id >= *successor))
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Figures {
     pub(super) zombies: u64,
     pub(super) lost_ranges: u64,
     pub(super) deduplicated: u64,
+    pub(super) reloads: u64,
 }
 
 impl Figures {
@@ -41,10 +42,11 @@ impl Figures {
         self.zombies += other.zombies;
         self.lost_ranges += other.lost_ranges;
         self.deduplicated += other.deduplicated;
+        self.reloads += other.reloads;
     }
 
     /// Each with its name.
-    pub(super) fn told(&self) -> [(&'static str, u64); 17] {
+    pub(super) fn told(&self) -> [(&'static str, u64); 18] {
         [
             ("messages", self.messages),
             ("rows", self.rows),
@@ -63,6 +65,7 @@ impl Figures {
             ("zombies", self.zombies),
             ("lost_ranges", self.lost_ranges),
             ("deduplicated", self.deduplicated),
+            ("reloads", self.reloads),
         ]
     }
 }

@@ -10,10 +10,9 @@ use super::database::Server;
 use super::messages::PACKET_BYTES_MAX;
 use super::random::Random;
 use super::sink::SimSink;
-use crate::config::{self, Config, LoadRequest, MqttVersion, Rule};
-use crate::delivery::{Setup, SharedState, UnmatchedPolicy, Worker};
+use crate::config::{self, Config, LoadRequest, MqttVersion};
+use crate::delivery::{RuleSet, RuleSets, Setup, SharedState, Worker};
 use crate::journal::{Journal, JournalHandle, OpenError, SimFs, Step, Writer};
-use crate::mapping::Router;
 use crate::message::Qos;
 use crate::shutdown::{self, ShutdownTrigger};
 use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
@@ -32,7 +31,8 @@ pub(super) struct Process {
     pub(super) actors: Vec<Actor>,
     stop_source: ShutdownTrigger,
     stop_delivery: ShutdownTrigger,
-    _plan: watch::Sender<Subscriptions>,
+    plans: watch::Sender<Subscriptions>,
+    sets: RuleSets,
 }
 
 impl Process {
@@ -49,7 +49,8 @@ impl Process {
         let (handle, intake, writer) = journal.into_parts();
         let file = SubscriptionsFile::new(fs.clone(), config.data_dir.clone());
         let plan = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
-        let identifiers = Arc::new(plan.identifiers());
+        let set = RuleSet::new(1, config, plan.identifiers(), plan.retired());
+        let (sets, rules) = watch::channel(Arc::new(set));
         let (stop_source, source_shutdown) = shutdown::channel();
         let (stop_delivery, delivery_shutdown) = shutdown::channel();
         let (plan_sender, plan) = watch::channel(plan);
@@ -64,23 +65,13 @@ impl Process {
         );
         let mut actors = vec![Actor::new(alarm, session)];
         for (index, server) in servers.iter().enumerate() {
-            let rules_of = |mine: bool| -> Vec<Arc<Rule>> {
-                config.rules.iter().filter(|rule| (rule.database == index) == mine).map(Arc::clone).collect()
-            };
-            let unmatched = (index == 0).then(|| UnmatchedPolicy {
-                elsewhere: Router::of_rules(&rules_of(false)),
-                unmatched: config.unmatched,
-            });
             let setup = Setup {
                 sink: SimSink::new(server, number),
                 bridge: Arc::clone(&config.bridge),
                 database: config.databases[index].clone(),
                 index,
-                rules: rules_of(true).into(),
-                subscriptions: Arc::clone(&identifiers),
-                unmatched,
+                rules: rules.clone(),
                 data_dir: config.data_dir.clone(),
-                dead_letters_keep: config.dead_letters.keep,
                 journal: handle.clone(),
                 state: Arc::new(SharedState::default()),
                 metrics: Arc::clone(&metrics),
@@ -89,7 +80,7 @@ impl Process {
             actors.push(Actor::new(alarm, Worker::new(setup).run()));
         }
         let writer = Some(writer);
-        Ok(Process { number, handle, metrics, writer, actors, stop_source, stop_delivery, _plan: plan_sender })
+        Ok(Process { number, handle, metrics, writer, actors, stop_source, stop_delivery, plans: plan_sender, sets })
     }
 
     /// One turn of the writer; false if there was nothing to do.
@@ -103,6 +94,14 @@ impl Process {
                 true
             }
         }
+    }
+
+    /// What a reload does once the file is found good: the rules first, then what to subscribe to.
+    pub(super) fn publish(&self, config: &Config) {
+        let version = self.sets.borrow().version + 1;
+        let plan = self.plans.borrow().replan(config.mqtt.version, &config.rules);
+        self.sets.send_replace(Arc::new(RuleSet::new(version, config, plan.identifiers(), plan.retired())));
+        self.plans.send_replace(plan);
     }
 
     pub(super) fn stop_source(&self) {

@@ -356,7 +356,9 @@ impl<'a, J: Journal> Session<'a, J> {
     fn on_answer(&mut self) {
         if self.reconciler.is_settled() {
             self.subscribe_to_all = false;
-            self.proceed();
+            self.asked_at = None;
+            // Not at once: the plan may be another since, whose identifiers must be on the disk first.
+            self.wants_reconcile = true;
         } else {
             self.asked_at = Some(Instant::now());
         }

@@ -15,7 +15,7 @@
 //! The file is replaced as a whole: temporary file, fsync, rename, fsync of the directory. A missing file is a first
 //! start; one that cannot be read is treated so, too, and costs a SUBSCRIBE to everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +31,9 @@ const FILE_NAME: &str = "subscriptions.json";
 
 /// Identifiers start here on a first start.
 const IDENTIFIER_FIRST: u32 = 1;
+
+/// So many identifiers that are out of use are remembered: 10,000 filters that are all replaced at once.
+const RETIRED_MAX: usize = 10_000;
 
 /// The largest identifier that MQTT 5 can carry.
 pub(super) const IDENTIFIER_MAX: u32 = 268_435_455;
@@ -55,9 +58,14 @@ pub struct StoredSubscriptions {
     /// Each confirmed by the broker, by filter. A list in the file.
     #[serde(with = "filter_list")]
     pub filters: IndexMap<String, StoredFilter>,
-    /// Every identifier ever given, by topic filter.
+    /// The identifiers of the filters that the rules ask for, by filter. One whose filter goes is never given again: a filter
+    /// that comes back gets another.
     #[serde(default)]
     pub identifiers: BTreeMap<String, u32>,
+    /// Those whose filters are gone, while the journal may hold messages with them: each with the next identifier to give
+    /// when it went.
+    #[serde(default)]
+    pub retired: BTreeMap<u32, u32>,
     /// The next identifier to give.
     #[serde(default = "identifier_first")]
     pub next_identifier: u32,
@@ -124,6 +132,7 @@ impl StoredSubscriptions {
             confirmed: false,
             filters: IndexMap::new(),
             identifiers: BTreeMap::new(),
+            retired: BTreeMap::new(),
             next_identifier: IDENTIFIER_FIRST,
             last_connected_us: None,
         }
@@ -163,14 +172,31 @@ impl StoredSubscriptions {
         self
     }
 
-    /// Takes over the identifiers that a plan gave. Returns whether there were new ones.
-    pub(super) fn adopt_identifiers(&mut self, plan: &StoredSubscriptions) -> bool {
-        let known = self.identifiers.len();
-        self.next_identifier = self.next_identifier.max(plan.next_identifier);
-        for (filter, &identifier) in &plan.identifiers {
-            self.identifiers.insert(filter.clone(), identifier);
+    /// Takes the identifiers of all filters but those of `living` out of use. `next` is what the next identifier was before
+    /// the living ones were given theirs.
+    pub(super) fn retire_others(&mut self, living: &HashSet<u32>, next: u32) {
+        let retired = &mut self.retired;
+        self.identifiers.retain(|_, identifier| {
+            let lives = living.contains(identifier);
+            if !lives {
+                retired.insert(*identifier, next);
+            }
+            lives
+        });
+        while self.retired.len() > RETIRED_MAX {
+            self.retired.pop_first();
         }
-        self.identifiers.len() != known
+    }
+
+    /// Takes over the identifiers of a plan, which was made of this state. Returns whether they are others.
+    pub(super) fn adopt_identifiers(&mut self, plan: &StoredSubscriptions) -> bool {
+        self.next_identifier = self.next_identifier.max(plan.next_identifier);
+        let is_same = self.identifiers == plan.identifiers && self.retired == plan.retired;
+        if !is_same {
+            self.identifiers.clone_from(&plan.identifiers);
+            self.retired.clone_from(&plan.retired);
+        }
+        !is_same
     }
 
     /// The filter as confirmed.

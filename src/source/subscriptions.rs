@@ -84,7 +84,9 @@ impl Subscriptions {
         let (planned, identifiers) = match version {
             MqttVersion::V3 => (separate(&wanted, &none), HashMap::new()),
             MqttVersion::V5 => {
+                let next = stored.next_identifier;
                 let planned = identified(&wanted, &mut stored);
+                stored.retire_others(&planned.iter().filter_map(|planned| planned.identifier).collect(), next);
                 let identifiers = identifiers(&wanted, &planned);
                 (planned, identifiers)
             }
@@ -100,6 +102,16 @@ impl Subscriptions {
         };
         let overlaps = if version == MqttVersion::V3 { overlaps(&planned, &none) } else { Vec::new() };
         base.subscribing_to(planned, overlaps)
+    }
+
+    /// The plan for other rules, while this one is in use.
+    pub fn replan(&self, version: MqttVersion, rules: &[Arc<Rule>]) -> Subscriptions {
+        Subscriptions::plan(version, rules, Some(self.stored.clone()))
+    }
+
+    /// Identifiers that are out of use, and messages in the journal may have; see [`crate::mapping::Mapper::retire`].
+    pub fn retired(&self) -> Vec<(u32, u32)> {
+        self.stored.retired.iter().map(|(&identifier, &next)| (identifier, next)).collect()
     }
 
     /// The plan for a broker that will not have the filters that `is_barred`, and tells copies of a message apart
@@ -240,7 +252,8 @@ fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted> {
     wanted
 }
 
-/// Each filter that no other one covers, with an identifier if it overlaps one.
+/// Each filter that no other one covers, with an identifier if it overlaps one, or has one: messages may be under way with it,
+/// and copies of them for filters that went.
 fn identified(wanted: &[Wanted], stored: &mut StoredSubscriptions) -> Vec<Planned> {
     let all: Vec<usize> = (0..wanted.len()).collect();
     let kept = maximal(wanted, &all);
@@ -248,7 +261,8 @@ fn identified(wanted: &[Wanted], stored: &mut StoredSubscriptions) -> Vec<Planne
     kept.iter().for_each(|&index| tree.insert(wanted[index].pattern(), index));
     let own = |&index: &usize| {
         let pattern = wanted[index].pattern();
-        let identifier = match tree.overlaps_another(pattern, index) {
+        let has_one = stored.identifiers.contains_key(pattern.filter());
+        let identifier = match has_one || tree.overlaps_another(pattern, index) {
             true => identifier(stored, pattern.filter()),
             false => None,
         };

@@ -98,6 +98,20 @@ fn an_identifier_is_never_given_to_another_filter() {
 }
 
 #[test]
+fn a_filter_keeps_its_identifier_while_it_lives_and_gets_another_when_it_comes_back() {
+    let (a, b) = (rule("a", Qos::AtLeastOnce, &["a/+"]), rule("b", Qos::AtLeastOnce, &["+/b"]));
+    let both = Subscriptions::plan(MqttVersion::V5, &[Arc::clone(&a), Arc::clone(&b)], None);
+    let (id_a, id_b) = (both.identifiers()["a/+"], both.identifiers()["+/b"]);
+    assert!(both.retired().is_empty());
+    let alone = both.replan(MqttVersion::V5, std::slice::from_ref(&a));
+    assert_eq!(alone.identifiers()["a/+"], id_a, "nothing overlaps it any more");
+    assert_eq!(alone.retired(), [(id_b, id_b + 1)]);
+    let again = alone.replan(MqttVersion::V5, &[a, b]);
+    assert_eq!((again.identifiers()["a/+"], again.identifiers()["+/b"]), (id_a, id_b + 1));
+    assert_eq!(again.retired(), [(id_b, id_b + 1)]);
+}
+
+#[test]
 fn ten_thousand_rules_are_planned_without_comparing_each_with_each() {
     let rules: Vec<_> =
         (0..10_000).map(|n| rule(&n.to_string(), Qos::AtLeastOnce, &[&format!("r/{n}/{{x}}")])).collect();

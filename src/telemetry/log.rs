@@ -1,19 +1,25 @@
 //! The log subscriber.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
 /// Libraries whose finer levels print what goes over the wire, a login with its password included.
 const NEVER_FINER_THAN_INFO: [&str; 5] = ["tungstenite", "tokio_tungstenite", "rustls", "tokio_postgres", "hyper"];
+
+/// Of this process's subscriber, once it was started.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// `log.level` is not a directive that tracing knows.
 #[derive(Debug, Error)]
@@ -30,8 +36,7 @@ pub struct LogError {
 /// `auto`: coloured text on a terminal; under systemd text without time and colour, because the systemd journal adds its
 /// own; plain text otherwise.
 pub fn start(log: &Log) -> Result<(), LogError> {
-    let asked: Targets = log.level.parse().map_err(|source| LogError { level: log.level.clone(), source })?;
-    let filter = without_wire(&asked);
+    let (filter, handle) = reload::Layer::new(filter_of(&log.level)?);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = match log.format {
@@ -39,8 +44,24 @@ pub fn start(log: &Log) -> Result<(), LogError> {
         LogFormat::Auto if under_systemd => lines.with_ansi(false).without_time().boxed(),
         LogFormat::Auto | LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    let _ = FILTER.set(handle);
     Ok(())
+}
+
+/// Logs at another level from now on.
+pub fn change_level(level: &str) -> Result<(), LogError> {
+    let filter = filter_of(level)?;
+    if let Some(handle) = FILTER.get() {
+        // It fails only where the subscriber is gone.
+        let _ = handle.reload(filter);
+    }
+    Ok(())
+}
+
+fn filter_of(level: &str) -> Result<Targets, LogError> {
+    let asked: Targets = level.parse().map_err(|source| LogError { level: level.to_owned(), source })?;
+    Ok(without_wire(&asked))
 }
 
 /// `asked` without what must not be printed, whichever module of a library it is asked for.

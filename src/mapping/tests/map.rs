@@ -344,6 +344,31 @@ fn overlapping_subscriptions_store_a_message_once_per_rule() {
 }
 
 #[test]
+fn copies_for_filters_that_are_gone_go_to_rules_whose_filters_came_later() {
+    let rules =
+        vec![Arc::new(rule(&["a/+"], vec![from("c", "topic")])), Arc::new(rule(&["+/b"], vec![from("c", "topic")]))];
+    let tables = vec![table(vec![live("c", text())]); 2];
+    // `a/#` had 2 and went; `+/b` came with the same reload, and `a/+` was there all along.
+    let ids = HashMap::from([("a/+".to_owned(), 1), ("+/b".to_owned(), 3)]);
+    let mut mapper = Mapper::compile("gw1", &rules, &tables, &ids, Shown::<false>).unwrap();
+    mapper.retire(&[(2, 3)]);
+    let mut batch = batch();
+    let mut takers = |ids: &[u32]| {
+        let mut encoded = Vec::new();
+        ids.iter().for_each(|id| Property::SubscriptionId(*id).encode(&mut encoded));
+        let mut outcomes = Vec::new();
+        let message = Message { properties: Properties::from_encoded(&encoded), ..message("a/b", b"") };
+        mapper.map(&message, &mut batch, &mut outcomes);
+        outcomes.into_iter().map(|(rule, _)| rule).collect::<Vec<_>>()
+    };
+    assert_eq!(takers(&[1]), [0]);
+    assert_eq!(takers(&[2]), [1], "the first rule has a copy of its own");
+    assert_eq!(takers(&[1, 2]), [0, 1]);
+    assert_eq!(takers(&[3]), [1]);
+    assert_eq!(takers(&[99]), [0, 1], "nothing is known of it");
+}
+
+#[test]
 fn auto_takes_fields_by_name_and_arrays_by_position() {
     let auto = || Rule { columns: Columns::Auto, ..rule(&["#"], vec![]) };
     let table = table(vec![

@@ -1,0 +1,111 @@
+//! `rowbridge reload`: has the running bridge read its configuration again, and tells what came of it.
+//!
+//! By SIGHUP, so that only who may signal the daemon may reload it: HTTP stays read-only. Which process that is, and what
+//! came of it, `/status` tells.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, http, installation};
+use crate::config::{Config, Http, Needs};
+
+/// Reading and checking ten thousand rules takes seconds on a small device.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the kernel calls a process of ours.
+const PROCESS_NAME: &str = "rowbridge";
+
+/// Of `/status`.
+#[derive(Deserialize)]
+struct Answer {
+    config: Report,
+}
+
+#[derive(Deserialize)]
+struct Report {
+    pid: u32,
+    version: u64,
+    changes: Vec<String>,
+    reloads_begun: u64,
+    reloads_ended: u64,
+    last_error: Option<String>,
+}
+
+pub(super) fn run(layers: &Layers) -> ExitCode {
+    let config = match installation::load(layers, Needs::only(&["http"])) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let report = match reload(&config) {
+        Ok(report) => report,
+        Err(why) => {
+            eprintln!("rowbridge reload: {why}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    match report.last_error {
+        None => {
+            let version = report.version;
+            say!("reloaded: the rules are version {version} since the bridge was started");
+            report.changes.iter().for_each(|change| say!("  {change}"));
+            if report.changes.is_empty() {
+                say!("  no difference found; all rules were compiled again");
+            }
+            ExitCode::SUCCESS
+        }
+        Some(mistakes) => {
+            eprintln!("{mistakes}\nrowbridge reload: nothing was changed, the bridge goes on as before");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn reload(config: &Config) -> Result<Report, String> {
+    let before = look(config)?;
+    let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge tells no process number")?;
+    let name = std::fs::read_to_string(Path::new("/proc").join(before.pid.to_string()).join("comm"));
+    // SIGHUP ends a process that does not expect it.
+    if name.is_ok_and(|name| name.trim_end() != PROCESS_NAME) {
+        return Err(format!(
+            "process {pid} is not the bridge: it runs in a container or on another machine; run the command there, or send \
+             it SIGHUP (docker kill --signal HUP CONTAINER)",
+            pid = before.pid
+        ));
+    }
+    kill_process(pid, Signal::HUP).map_err(|error| {
+        let advice = match error {
+            rustix::io::Errno::PERM => "; run the command as root, or as the user of the bridge",
+            _ => "",
+        };
+        format!("process {} cannot be signalled: {}{advice}", before.pid, io::Error::from(error))
+    })?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        std::thread::sleep(LOOK_INTERVAL);
+        let now = look(config)?;
+        // One that was begun after the look before the signal: it has read what the file holds now.
+        if now.reloads_ended > before.reloads_begun {
+            return Ok(now);
+        }
+    }
+    Err(format!("no answer within {} s; see the bridge's log", PATIENCE.as_secs()))
+}
+
+fn look(config: &Config) -> Result<Report, String> {
+    let Http::Listen(address) = config.http else {
+        return Err("http is off in the configuration: send the bridge SIGHUP and look into its log".to_owned());
+    };
+    match http::get(address, &config.http_access, "/status") {
+        Ok((200, body)) => serde_json::from_str::<Answer>(&body).map(|answer| answer.config).map_err(|error| {
+            format!("what listens at http://{address} does not answer as this version does ({error})")
+        }),
+        Ok((code, _)) => Err(format!("http://{address} answers {code}: see http.listen and http.token_file")),
+        Err(error) => Err(format!("no running bridge at http://{address}: {error}")),
+    }
+}

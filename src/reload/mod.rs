@@ -1,0 +1,130 @@
+//! Another configuration while the bridge runs: on SIGHUP, on `rowbridge reload`, and with `--watch-config` when the file
+//! changes.
+//!
+//! A reload is all or nothing. The file is read and checked as at a start, beside the event loop. If there is one mistake in
+//! it, or it changes a key that only a start reads ([`fixed`]), nothing changes, and the mistakes are logged and shown in
+//! `status`. Otherwise:
+//!
+//! 1. The rules are published to the databases' workers ([`RuleSet`]). Each compiles them between two batches.
+//! 2. Then the session hears what to subscribe to. It asks for what is new, and then gives up what is superfluous; filters
+//!    that stay are left alone, so no retained message comes again.
+//!
+//! *Dies anywhere:* nothing of this is on disk but what the session stores as the broker confirms it, as at any other time.
+//! The next start reads the file and goes on from the offsets in the databases and the stored subscriptions.
+
+mod changes;
+mod fixed;
+mod state;
+mod watch;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch as channel};
+
+pub use state::{ReloadReport, ReloadState};
+pub use watch::watch_file;
+
+use crate::config::{self, Config, LoadRequest};
+use crate::delivery::{RuleSet, RuleSets};
+use crate::identity;
+use crate::source::Subscriptions;
+use crate::telemetry::log;
+
+/// Asks for a reload. While one waits to begin, another is not needed: it reads the file later than both were asked for.
+#[derive(Debug, Clone)]
+pub struct ReloadTrigger(mpsc::Sender<&'static str>);
+
+impl ReloadTrigger {
+    /// `why` is for the log.
+    pub fn ask(&self, why: &'static str) {
+        let _ = self.0.try_send(why);
+    }
+}
+
+/// Carries reloads out, one after the other.
+pub struct Reloader {
+    /// As at the start.
+    request: LoadRequest,
+    /// What the bridge runs with.
+    config: Config,
+    rules: RuleSets,
+    plans: channel::Sender<Subscriptions>,
+    state: Arc<ReloadState>,
+    asked: mpsc::Receiver<&'static str>,
+}
+
+/// What a good file comes to.
+struct Loaded {
+    config: Config,
+    plan: Subscriptions,
+    changes: Vec<String>,
+}
+
+impl Reloader {
+    /// For a bridge that was started with `config`, read by `request`.
+    pub fn new(
+        mut request: LoadRequest,
+        config: Config,
+        rules: RuleSets,
+        plans: channel::Sender<Subscriptions>,
+        state: Arc<ReloadState>,
+    ) -> (Reloader, ReloadTrigger) {
+        // Another file may have appeared where files are looked for.
+        request.file = config.file.clone().or(request.file);
+        let (trigger, asked) = mpsc::channel(1);
+        (Reloader { request, config, rules, plans, state, asked }, ReloadTrigger(trigger))
+    }
+
+    /// For ever.
+    pub async fn run(mut self) {
+        while let Some(why) = self.asked.recv().await {
+            self.state.begun();
+            match self.load().await {
+                Ok(loaded) => self.publish(why, loaded),
+                Err(mistakes) => {
+                    tracing::error!(
+                        why,
+                        version = self.rules.borrow().version,
+                        "the configuration was not reloaded, and the bridge goes on with the one it has: {mistakes}"
+                    );
+                    self.state.failed(mistakes);
+                }
+            }
+        }
+    }
+
+    /// Reads and checks beside the event loop: ten thousand rules take a while.
+    async fn load(&self) -> Result<Loaded, String> {
+        let (request, running, plan) = (self.request.clone(), self.config.clone(), self.plans.borrow().clone());
+        let load = move || {
+            let mut config = config::load(&request).map_err(|report| report.to_string())?;
+            if config.data_dir == running.data_dir {
+                identity::adopt_remembered(&mut config);
+            }
+            let fixed = fixed::changed(&running, &config);
+            if !fixed.is_empty() {
+                return Err(format!(
+                    "{} cannot change while the bridge runs; restart it to use the new file, or take that back and reload",
+                    fixed.join(", ")
+                ));
+            }
+            log::change_level(&config.log.level).map_err(|error| error.to_string())?;
+            let plan = plan.replan(config.mqtt.version, &config.rules);
+            let changes = changes::between(&running, &config);
+            Ok(Loaded { config, plan, changes })
+        };
+        tokio::task::spawn_blocking(load).await.unwrap_or_else(|error| Err(format!("the file was not read: {error}")))
+    }
+
+    /// In this order: no message of a new filter meets old rules.
+    fn publish(&mut self, why: &'static str, loaded: Loaded) {
+        let Loaded { config, plan, changes } = loaded;
+        let version = self.rules.borrow().version + 1;
+        self.rules.send_replace(Arc::new(RuleSet::new(version, &config, plan.identifiers(), plan.retired())));
+        self.plans.send_replace(plan);
+        let (rules, what) = (config.rules.len(), changes.join("; "));
+        tracing::info!(why, version, rules, changes = what, "configuration reloaded");
+        self.config = config;
+        self.state.loaded(version, changes);
+    }
+}

@@ -1,0 +1,236 @@
+//! Another configuration while the bridge runs: nothing is lost or doubled, each message is under one version of its rule.
+
+use std::process::Output;
+
+use rustix::process::Signal;
+
+use crate::support::bridge::Bridge;
+use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
+use crate::support::mqtt::Outgoing;
+use crate::support::oracle::{Tally, column, count, value};
+use crate::support::publisher::{Load, Publisher, reading};
+
+/// A rule at QoS 2 whose rows say which version of it made them.
+fn rule(name: &str, topic: &str, version: u64) -> String {
+    format!(
+        "  - name: {name}\n    topic: {topic}\n    qos: 2\n    table: {name}\n    create: true\n    columns:\n      \
+         id: {{ from: payload.id, type: bigint }}\n      \
+         version: {{ value: v{version}, type: text }}\n      topic: topic\n"
+    )
+}
+
+fn body(rules: &[String]) -> String {
+    format!("databases:\n  local: {{ url: 'sqlite:rows.db' }}\nrules:\n{}", rules.concat())
+}
+
+#[track_caller]
+fn reload(bridge: &Bridge) -> String {
+    let output = bridge.command(&["reload"]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn settle(bridge: &mut Bridge, messages: u64) {
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= messages).then_some(()));
+    bridge.wait_drained("local");
+}
+
+/// The filters that the broker granted.
+fn filters(bridge: &Bridge) -> Vec<String> {
+    let status = bridge.status();
+    let list = status["mqtt"]["subscriptions"].as_array().cloned().unwrap_or_default();
+    list.iter()
+        .filter(|one| one["qos_granted"].is_u64())
+        .map(|one| one["filter"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn under_load_with_kills_every_message_is_there_once_and_under_one_version() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let other =
+        |version: u64| if version.is_multiple_of(2) { rule("even", "sensors/site1/#", version) } else { String::new() };
+    let rules = |version| body(&[rule("readings", "sensors/{site}/{device}/telemetry", version), other(version)]);
+    let mut bridge = Bridge::new(broker.port(), &rules(1));
+    bridge.start();
+    let messages = 6_000;
+    let load = Load::new(broker.port(), 2, messages).per_second(1_500).start();
+    for version in 2..14_u64 {
+        let edit = |bridge: &Bridge, from: u64, to: u64| {
+            let text = std::fs::read_to_string(bridge.config()).unwrap();
+            let head = text.split("databases:").next().unwrap().to_owned();
+            assert!(text.ends_with(&rules(from)), "{text}");
+            std::fs::write(bridge.config(), head + &rules(to)).unwrap();
+        };
+        bridge.wait_rows("readings", version * 150);
+        edit(&bridge, version - 1, version);
+        if version % 4 == 3 {
+            bridge.signal(Signal::HUP);
+            std::thread::sleep(std::time::Duration::from_millis(version * 7 % 40));
+            bridge.kill();
+            bridge.start();
+        } else {
+            let told = reload(&bridge);
+            assert!(told.contains("changed: readings"), "{told}");
+        }
+    }
+    load.finish();
+    settle(&mut bridge, messages);
+    Tally::of_sqlite(&bridge.rows(), "readings", 0..messages).assert_each_once("readings");
+    // In the order of delivery versions only go up: each message met the rules of its time.
+    let versions: Vec<String> = column(&bridge.rows(), "SELECT version FROM readings ORDER BY rowid");
+    let numbers: Vec<u64> = versions.iter().map(|text| text[1..].parse().unwrap()).collect();
+    assert!(numbers.is_sorted() && numbers.len() as u64 == messages);
+    assert!(numbers.iter().collect::<std::collections::BTreeSet<_>>().len() > 2, "reloads came among the messages");
+    let twice: u64 = value::<i64>(&bridge.rows(), "SELECT count(*) - count(DISTINCT id) FROM even").cast_unsigned();
+    assert_eq!(twice, 0);
+    assert!(value::<bool>(
+        &bridge.rows(),
+        "SELECT count(*) = 0 FROM even WHERE CAST(substr(version, 2) AS INT) % 2 = 1"
+    ));
+    assert_eq!(bridge.stop().code(), Some(0));
+}
+
+#[test]
+fn a_broken_file_or_another_broker_changes_nothing_and_every_mistake_is_told() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("a", "a/#", 1)]));
+    bridge.start();
+    bridge.edit("topic: a/#", "topic: a/#/b\n    qso: 1");
+    let told = refused(&bridge.command(&["reload"]));
+    assert!(told.contains("bridge.yaml:") && told.contains("qso") && told.contains("2 mistakes"), "{told}");
+    let status = bridge.status();
+    assert_eq!(status["config"]["version"], 1, "{status}");
+    assert!(status["config"]["last_error"].as_str().unwrap().contains("2 mistakes"), "{status}");
+    assert_eq!(filters(&bridge), ["a/#"]);
+    assert_eq!(bridge.log().matches("the configuration was not reloaded").count(), 1);
+    bridge.edit("topic: a/#/b\n    qso: 1", "topic: b/#");
+    bridge.edit("data_dir: data", "data_dir: elsewhere");
+    bridge.edit("sqlite:rows.db", "sqlite:others.db");
+    let told = refused(&bridge.command(&["reload"]));
+    assert!(told.contains("data_dir, databases.local") && told.contains("restart"), "{told}");
+    assert_eq!(filters(&bridge), ["a/#"]);
+    bridge.edit("data_dir: elsewhere", "data_dir: data");
+    bridge.edit("sqlite:others.db", "sqlite:rows.db");
+    assert!(reload(&bridge).contains("changed: a"));
+    bridge.wait_alive("the filters are others", |bridge| (filters(bridge) == ["b/#"]).then_some(()));
+    let status = bridge.status();
+    assert_eq!((&status["config"]["version"], status["config"]["last_error"].is_null()), (&2.into(), true), "{status}");
+}
+
+#[test]
+fn a_rule_that_goes_and_comes_back_keeps_its_counts_and_its_filter_goes_and_comes_back() {
+    let broker = Mosquitto::start();
+    let (a, b) = (rule("a", "a/#", 1), rule("b", "b/#", 1));
+    let mut bridge = Bridge::new(broker.port(), &body(&[a.clone(), b.clone()]));
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    publisher.send("b/1", r#"{"id":1}"#);
+    settle(&mut bridge, 1);
+    bridge.edit(&b, "");
+    assert!(reload(&bridge).contains("rule removed: b"));
+    bridge.wait_alive("b/# is given up", |bridge| (filters(bridge) == ["a/#"]).then_some(()));
+    publisher.send("b/2", r#"{"id":2}"#);
+    publisher.send("a/1", r#"{"id":1}"#);
+    settle(&mut bridge, 2);
+    assert_eq!(bridge.status()["rules"].as_array().unwrap().len(), 1);
+    bridge.edit(&a, &(b.clone() + &a));
+    assert!(reload(&bridge).contains("rule added: b"));
+    bridge.wait_alive("b/# is back", |bridge| (filters(bridge).len() == 2).then_some(()));
+    publisher.send("b/3", r#"{"id":3}"#);
+    settle(&mut bridge, 3);
+    assert_eq!(column::<i64>(&bridge.rows(), "SELECT id FROM b ORDER BY id"), [1, 3]);
+    let rules = &bridge.status()["rules"];
+    let counted = |index: usize| (rules[index]["rule"].clone(), rules[index]["written"].clone());
+    assert_eq!([counted(0), counted(1)], [("b".into(), 2.into()), ("a".into(), 1.into())], "{rules}");
+}
+
+#[test]
+fn retained_messages_of_filters_that_stay_do_not_come_again() {
+    let broker = Mosquitto::start();
+    let mut publisher = Publisher::new(broker.port());
+    for topic in ["a/b/c", "x/1"] {
+        publisher.publish(&Outgoing::new(topic, r#"{"id":1}"#).retained());
+    }
+    let stays = rule("stays", "a/b/+", 1);
+    for keys in ["version: 5", "version: 3.1.1"] {
+        let mut bridge = Bridge::with_mqtt(broker.port(), keys, &body(std::slice::from_ref(&stays)));
+        bridge.start();
+        settle(&mut bridge, 1);
+        bridge.edit(&stays, &(rule("x", "x/#", 2) + &stays));
+        reload(&bridge);
+        settle(&mut bridge, 2);
+        bridge.edit(&rule("x", "x/#", 2), &rule("x", "x/#", 3));
+        reload(&bridge);
+        publisher.send("a/b/c", r#"{"id":2}"#);
+        settle(&mut bridge, 3);
+        assert_eq!(column::<i64>(&bridge.rows(), "SELECT id FROM stays ORDER BY id"), [1, 2], "{keys}");
+        assert_eq!(count(&bridge.rows(), "x"), 1, "{keys}");
+        assert_eq!(bridge.journaled(), 3, "{keys}");
+    }
+}
+
+#[test]
+fn a_reload_frees_a_held_database_and_what_waited_goes_in_under_the_new_rules() {
+    let broker = Mosquitto::start();
+    let held = rule("r", "t/#", 1).replace("    create: true\n", "");
+    let mut bridge =
+        Bridge::new(broker.port(), &body(std::slice::from_ref(&held)).replace("rows.db'", "rows.db', park_after: 1h"));
+    bridge.spawn();
+    bridge.wait_alive("it is held", |bridge| (!bridge.status()["databases"]["local"]["held"].is_null()).then_some(()));
+    let publisher = Load::new(broker.port(), 2, 20).made_by(|id| ("t/1".into(), reading(id).1));
+    publisher.run();
+    bridge.edit(&held, &rule("r", "t/#", 2));
+    reload(&bridge);
+    settle(&mut bridge, 20);
+    Tally::of_sqlite(&bridge.rows(), "r", 0..20).assert_each_once("r");
+    assert_eq!(column::<String>(&bridge.rows(), "SELECT DISTINCT version FROM r"), ["v2"]);
+}
+
+/// With `allow_duplicate_messages` Mosquitto sends a message once for each filter that matches. The copies that wait when a
+/// filter goes must not reach the rule that stays.
+#[test]
+fn copies_for_a_filter_that_went_are_not_taken_for_the_one_that_stays() {
+    let broker = Mosquitto::with(&format!("{DEEP_QUEUE}allow_duplicate_messages true\n"));
+    let (left, right) = (rule("left", "a/+/c", 1), rule("right", "a/b/+", 1));
+    let mut bridge = Bridge::new(broker.port(), &body(&[left.clone(), right.clone()]));
+    bridge.start();
+    // The database takes nothing: the messages wait in the journal.
+    let lock = crate::support::oracle::sqlite(&bridge.rows());
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    Load::new(broker.port(), 2, 100).made_by(|id| ("a/b/c".into(), reading(id).1)).run();
+    bridge.wait_alive("both copies are journaled", |bridge| (bridge.journaled() >= 200).then_some(()));
+    bridge.edit(&right, "");
+    reload(&bridge);
+    bridge.wait_alive("a/b/+ is given up", |bridge| (filters(bridge) == ["a/+/c"]).then_some(()));
+    lock.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
+    bridge.wait_drained("local");
+    Load::new(broker.port(), 2, 100).numbered_from(100).made_by(|id| ("a/b/c".into(), reading(id).1)).run();
+    settle(&mut bridge, 300);
+    Tally::of_sqlite(&bridge.rows(), "left", 0..200).assert_each_once("left");
+    bridge.edit(&left, &(left.clone() + &right));
+    reload(&bridge);
+    bridge.wait_alive("a/b/+ is back", |bridge| (filters(bridge).len() == 2).then_some(()));
+    Load::new(broker.port(), 2, 100).numbered_from(200).made_by(|id| ("a/b/c".into(), reading(id).1)).run();
+    settle(&mut bridge, 500);
+    Tally::of_sqlite(&bridge.rows(), "left", 0..300).assert_each_once("left");
+    Tally::of_sqlite(&bridge.rows(), "right WHERE id >= 200", 200..300).assert_each_once("right");
+}
+
+#[test]
+fn with_watch_config_a_changed_file_is_taken_up() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("a", "a/#", 1)]));
+    bridge.start_by(["sh", "-c", "exec \"$@\" --watch-config", "sh"].map(str::to_owned).to_vec());
+    bridge.start();
+    bridge.edit("topic: a/#", "topic: b/#");
+    bridge.wait_alive("the filters are others", |bridge| (filters(bridge) == ["b/#"]).then_some(()));
+    assert!(bridge.log().contains("--watch-config"));
+}
