@@ -25,6 +25,7 @@ mod discover;
 mod examples;
 mod explain;
 mod footprint;
+mod formats;
 mod golden;
 mod held;
 mod held_back;

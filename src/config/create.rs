@@ -1,6 +1,6 @@
 //! What `create: true` knows about a column's type without being told.
 
-use super::{Column, Format, Rule};
+use super::{Column, Format, Rule, Syntax};
 use crate::rule::{ColumnSource, DeclaredType, Decode, Source};
 
 /// The primary key of a table made for these rules, which all write to it: what the first of them goes by that names a key.
@@ -45,6 +45,11 @@ fn source_type(source: &Source, format: &Format) -> Option<DeclaredType> {
     match (source, format) {
         (Source::Payload(path), Format::Text) if path.is_empty() => Some(DeclaredType::Text),
         (Source::Payload(path), Format::Bytes) if path.is_empty() => Some(DeclaredType::Bytes),
+        (Source::Payload(path), Format::Decoded(decoding)) if path.is_empty() => match decoding.syntax {
+            Syntax::Text => Some(DeclaredType::Text),
+            Syntax::Bytes | Syntax::Hex | Syntax::Base64 => Some(DeclaredType::Bytes),
+            _ => source.natural_type(),
+        },
         _ => source.natural_type(),
     }
 }

@@ -8,14 +8,10 @@ use super::decode::POSTGRES_PARAMETERS;
 use super::schema;
 
 /// Keys that come with later versions. Whoever adds one to the schema takes it out here.
-const LATER: [&str; 13] = [
-    "influx",
+const LATER: [&str; 9] = [
     "keep_by",
-    "max_expanded",
-    "protobuf",
     "publish",
     "queries",
-    "regex",
     "reply",
     "rules_from",
     "sparkplug",

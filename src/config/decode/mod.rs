@@ -8,6 +8,7 @@ mod content;
 mod database;
 mod destination;
 mod for_each;
+mod format;
 mod http;
 mod journal;
 mod jq;

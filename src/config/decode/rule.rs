@@ -7,6 +7,7 @@ use super::alike::Alike;
 use super::column;
 use super::destination;
 use super::for_each;
+use super::format::Formats;
 use super::jq;
 use super::mode;
 use super::table::Table;
@@ -47,6 +48,7 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut created = Created::new();
     let mut alike = Alike::default();
+    let mut formats = Formats::default();
     let mut rules = Vec::new();
     for (index, value) in section.list().enumerate() {
         let table = value.table();
@@ -59,7 +61,7 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
                 "a name of its own for each rule",
             );
         }
-        if let Some(rule) = decode_one(name, &value, &table, databases, &mut alike) {
+        if let Some(rule) = decode_one(name, &value, &table, databases, &mut formats, &mut alike) {
             check_created(&rule, &table, &mut created);
             rules.push(rule);
         }
@@ -104,6 +106,7 @@ fn decode_one(
     value: &Value<'_>,
     table: &Table<'_>,
     databases: &[Database],
+    formats: &mut Formats,
     alike: &mut Alike,
 ) -> Option<Rule> {
     let (topics, own_qos) = topics(table).unzip();
@@ -123,7 +126,7 @@ fn decode_one(
             into: Some((descriptor.form, value)),
             ..What::named()
         }),
-        (None, None) => own_words(table, topics.as_deref(), sink, &shaping, alike),
+        (None, None) => own_words(table, topics.as_deref(), sink, &shaping, formats, alike),
     };
     let is_created = what.as_ref().is_some_and(|what| what.create);
     let mode = mode::decode(table, what.as_ref().map(|what| &what.columns), is_created, sink);
@@ -197,10 +200,11 @@ fn own_words<'v>(
     topics: Option<&[TopicPattern]>,
     sink: Option<&DatabaseUrl>,
     shaping: &Shaping,
+    formats: &mut Formats,
     alike: &mut Alike,
 ) -> Option<What<'v>> {
     let destination = destination::decode(table, sink, topics);
-    let format = format(table);
+    let format = formats.decode(table);
     let has_fields = shaping.has_fields(&format);
     let for_each = for_each::decode(table.get("for_each"), has_fields);
     let create = table.flag("create", false);
@@ -300,15 +304,6 @@ fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
     found
 }
 
-fn format(table: &Table<'_>) -> Format {
-    const LATER: [&str; 8] = ["ndjson", "csv", "hex", "base64", "msgpack", "cbor", "influx", "auto"];
-    match later(table, "format", "json", &["json", "text", "bytes"].map(|word| (word, word)), &LATER) {
-        "text" => Format::Text,
-        "bytes" => Format::Bytes,
-        _ => Format::Json,
-    }
-}
-
 fn retained(table: &Table<'_>) -> Retained {
     let supported = [("store", Retained::Store), ("skip", Retained::Skip)];
     later(table, "retained", Retained::Store, &supported, &["changed"])
@@ -332,22 +327,6 @@ fn unsupported(table: &Table<'_>) {
         if let Some(value) = table.get_later(key) {
             value.refuse_unsupported(&format!("`{key}`"), "null, or leave it out");
         }
-    }
-    later(table, "compression", (), &[("none", ())], &["gzip", "zstd", "lz4", "snappy", "auto"]);
-    if let Some(value) = table.get_later("charset")
-        && !value.as_text().is_some_and(|text| ["utf-8", "utf8"].contains(&text.to_ascii_lowercase().as_str()))
-    {
-        value.refuse_unsupported(&value.shown(), "utf-8");
-    }
-    if let Some(value) = table.get_later("csv") {
-        let csv = value.table();
-        later(&csv, "header", (), &[("none", ())], &["skip", "columns"]);
-        if let Some(value) = csv.get_later("delimiter")
-            && value.as_text().as_deref() != Some(",")
-        {
-            value.refuse_unsupported(&value.shown(), "\",\"");
-        }
-        csv.finish();
     }
 }
 

@@ -320,7 +320,29 @@ const RULE: Section = Section {
             Named { name: Text::NOT_EMPTY, value: &Scalar(Text::pattern(patterns::FIXED_TABLE)), entries_min: 0 },
             "What a template gives → the table that is meant.",
         ),
-        Key::new("format", Choice(&["json", "text", "bytes"]), "What a payload is.").default("json"),
+        Key::new("format", Choice(FORMATS), "What a payload is.").default("json"),
+        Key::new("csv", Mapping(&CSV), "For format: csv and auto."),
+        Key::new("regex", Mapping(&REGEX), "For format: regex."),
+        Key::new("protobuf", Mapping(&PROTOBUF), "For format: protobuf."),
+        Key::new("influx", Mapping(&INFLUX), "For format: influx."),
+        Key::new(
+            "compression",
+            Choice(&["none", "gzip", "zlib", "zstd", "lz4", "snappy", "auto"]),
+            "How payloads are compressed; auto goes by their first bytes.",
+        )
+        .default("none"),
+        Key::new(
+            "charset",
+            Scalar(Text::NOT_EMPTY.examples(&["utf-8", "utf-16le", "latin1", "gbk", "gb18030", "big5"])),
+            "The characters of text payloads: a label of the WHATWG Encoding Standard. A byte order mark decides.",
+        )
+        .default("utf-8"),
+        Key::new(
+            "max_expanded",
+            Size { min: 1 << 10, max: 256 << 20 },
+            "A payload that is larger when it is expanded and brought into UTF-8 is a dead letter of reason `size`.",
+        )
+        .default("16MiB"),
         Key::new(
             "where",
             Scalar(PROGRAM),
@@ -377,28 +399,77 @@ const RULE: Section = Section {
         )
         .default("dead_letter"),
         Key::new("statement", Only(&[]), LATER),
-        Key::new("compression", Only(&["none"]), LATER),
         Key::new(
             "unmapped",
             Scalar(Text::NOT_EMPTY.examples(&["ignore", "error", "extra"])),
             "Fields that no column takes: ignore, error (the message is refused), or a json column that takes them.",
         )
         .default("ignore"),
-        Key::new("charset", Only(&["utf-8", "utf8", "UTF-8", "UTF8"]), LATER),
-        Key::new("csv", Mapping(&CSV), LATER),
     ],
     between: &[
         AnyOf(&["table", "convention", "into"]),
         AnyOf(&["columns", "convention", "into"]),
         Unless("create", CREATES, "columns", "\"auto\""),
-        Unless("format", &["\"text\"", "\"bytes\""], "columns", "\"auto\""),
+        Unless("format", &["\"text\"", "\"bytes\"", "\"hex\"", "\"base64\""], "columns", "\"auto\""),
     ],
 };
 
 const LATER: &str = "Not supported yet: leave it out.";
 
+const FORMATS: &[&str] = &[
+    "json", "ndjson", "csv", "text", "bytes", "hex", "base64", "regex", "msgpack", "cbor", "protobuf", "influx", "auto",
+];
+
 const CSV: Section = Section {
-    keys: &[Key::new("header", Only(&["none"]), LATER), Key::new("delimiter", Only(&[","]), LATER)],
+    keys: &[
+        Key::new("delimiter", Scalar(Text::ANY.most(1)), "One ASCII character.").default(","),
+        Key::new(
+            "header",
+            Choice(&["none", "skip", "columns"]),
+            "What the first record is: one like the others; nothing; or the names of the fields, which makes each record an \
+             object.",
+        )
+        .default("none"),
+        Key::new(
+            "null",
+            List { item: &Scalar(Text::ANY), items_min: 0, single: true },
+            "Fields that mean NULL. Default: the empty one and NULL.",
+        ),
+        Key::new(
+            "columns",
+            List { item: &Scalar(Text::ANY), items_min: 1, single: true },
+            "The names of the fields, where no header tells them.",
+        ),
+    ],
+    between: &[],
+};
+
+const REGEX: Section = Section {
+    keys: &[
+        Key::new(
+            "pattern",
+            Scalar(Text::NOT_EMPTY.examples(&[r"^(?<v>[0-9.]+)(?<unit>\w+)$"])),
+            "Named groups are the fields.",
+        ),
+        Key::new("each", Choice(&["message", "line"]), "What is matched.").default("message"),
+    ],
+    between: &[],
+};
+
+const PROTOBUF: Section = Section {
+    keys: &[
+        Key::new(
+            "descriptor",
+            Scalar(PATH),
+            "The file that protoc --include_imports --descriptor_set_out=FILE writes.",
+        ),
+        Key::new("message", Scalar(Text::NOT_EMPTY.examples(&["pkg.Type"])), "The message's name with its package."),
+    ],
+    between: &[],
+};
+
+const INFLUX: Section = Section {
+    keys: &[Key::new("precision", Choice(&["ns", "us", "ms", "s"]), "The unit of timestamps.").default("ns")],
     between: &[],
 };
 

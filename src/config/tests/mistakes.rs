@@ -290,10 +290,6 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "topic: a, table: t, columns: {x: qos, X: dup}",
             "2:51 rules[0].columns.X: to SQLite it is the same column as `x`".to_owned(),
         ),
-        (
-            "topic: a, table: t, format: csv, columns: {x: qos}",
-            "2:38 rules[0].format: `csv` is not supported yet".to_owned(),
-        ),
         ("topic: a, table: t, format: jsn, columns: {x: qos}", "2:38 rules[0].format: found `jsn`".to_owned()),
         (
             "topic: a, table: t, retained: changed, columns: {x: qos}",
@@ -348,14 +344,6 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
         ),
         (
-            "topic: a, table: t, compression: gzip, columns: {x: qos}",
-            "2:43 rules[0].compression: `gzip` is not supported yet".to_owned(),
-        ),
-        (
-            "topic: a, table: t, charset: gbk, columns: {x: qos}",
-            "2:39 rules[0].charset: `gbk` is not supported yet".to_owned(),
-        ),
-        (
             "topic: a, table: t, unmapped: add, columns: {x: qos}",
             "2:40 rules[0].unmapped: `add` is not supported yet".to_owned(),
         ),
@@ -366,10 +354,6 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         (
             "topic: a, table: t, format: text, unmapped: x, columns: {x: payload}",
             "2:54 rules[0].unmapped: is about fields of the payload, and this format has none".to_owned(),
-        ),
-        (
-            "topic: a, table: t, csv: {delimiter: ';'}, columns: {x: qos}",
-            "2:47 rules[0].csv.delimiter: `;` is not supported yet".to_owned(),
         ),
         ("topic: a, table: t, columns: {x: qos}, name: ''", "2:55 rules[0].name: found ``".to_owned()),
     ] {
