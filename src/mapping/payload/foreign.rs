@@ -9,7 +9,7 @@ pub(super) fn name(payload: &[u8]) -> Option<String> {
         [0xef, 0xbb, 0xbf, ..] => "begins with a byte order mark (BOM, EF BB BF); send UTF-8 without it",
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "is UTF-32, as its byte order mark says; send UTF-8",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "is UTF-16, as its byte order mark says; send UTF-8",
-        [0x1f, 0x8b, ..] => "is compressed with gzip; send it as it is",
+        [0x1f, 0x8b, ..] => "is compressed with gzip; set `compression: gzip`",
         _ if is_utf16(payload) => "is UTF-16, as every other byte is zero; send UTF-8",
         _ => return zero_byte(payload),
     };
