@@ -81,6 +81,9 @@ pub struct Batch {
     latest: Vec<Option<usize>>,
     /// Memory of earlier portions.
     spare: Vec<(Vec<u8>, Vec<usize>)>,
+    /// Rows of all portions, and their bytes: asked for with every message.
+    rows: usize,
+    bytes: usize,
 }
 
 impl Batch {
@@ -98,6 +101,8 @@ impl Batch {
             open: Vec::new(),
             latest: Vec::new(),
             spare: Vec::new(),
+            rows: 0,
+            bytes: 0,
         }
     }
 
@@ -127,6 +132,8 @@ impl Batch {
     #[inline]
     pub fn add_row(&mut self, portion: usize, first_run: usize, rule: usize) {
         let rows = &mut self.portions[portion];
+        self.rows += 1;
+        self.bytes += rows.bytes.len() - rows.ends.last().copied().unwrap_or(0);
         rows.ends.push(rows.bytes.len());
         rows.owner = rows.owner.and(Owner::Rule(rule));
         match self.runs[first_run..].last_mut() {
@@ -138,7 +145,11 @@ impl Batch {
     /// Takes the rows of the runs from `first_run` on out again: they must be the last ones that were added.
     pub fn truncate_runs(&mut self, first_run: usize) {
         for run in self.runs.drain(first_run..).rev() {
-            self.portions[run.portion].truncate(run.first_row);
+            let portion = &mut self.portions[run.portion];
+            let before = portion.bytes.len();
+            portion.truncate(run.first_row);
+            self.rows -= run.row_count;
+            self.bytes -= before - portion.bytes.len();
         }
     }
 
@@ -172,12 +183,12 @@ impl Batch {
 
     /// All rows, those of excluded units too.
     pub fn row_count_of_all(&self) -> usize {
-        self.portions.iter().map(|portion| portion.ends.len()).sum()
+        self.rows
     }
 
     /// Bytes of all rows.
     pub fn byte_count(&self) -> usize {
-        self.portions.iter().map(|portion| portion.bytes.len()).sum()
+        self.bytes
     }
 
     /// Rows that will be written.
@@ -232,6 +243,7 @@ impl Batch {
     /// Takes the rows out, portion by portion in writing order; what is known of their units stays.
     pub fn take_rows(&mut self) -> Vec<Portion> {
         let order = self.writing_order();
+        (self.rows, self.bytes) = (0, 0);
         let take = |at: usize| {
             let portion = &mut self.portions[at];
             Portion {
@@ -257,6 +269,7 @@ impl Batch {
                 self.spare.push((portion.bytes, portion.ends));
             }
         }
+        (self.rows, self.bytes) = (0, 0);
         self.open.fill(None);
         self.latest.fill(None);
         self.runs.clear();

@@ -268,6 +268,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 waiting_since = (self.watermark.borrow().next_seq > self.reader.position()).then_some(begun);
             } else if gatherer.has_wants() {
                 self.look_up_wanted(gatherer).await?;
+                // They have waited for company before.
+                waiting_since = Instant::now().checked_sub(self.setup.database.batch.max_wait);
             } else if let Some(halt) = halted {
                 self.look_again_at(&halt).await?;
                 return Err(Stop::from(&halt));

@@ -57,6 +57,8 @@ struct Bound {
     plan: Result<usize, ValueFault>,
     /// The batch that last took it.
     used: u64,
+    /// A message has met it since it was looked up.
+    is_met: bool,
 }
 
 /// The plans of one message's rows.
@@ -146,6 +148,7 @@ impl Destination {
         let mut look_up = |text: &str, alias: Option<&str>, table: &str, form: Option<Form>| {
             if let Some(found) = bound.get_mut(text) {
                 found.used = batch;
+                found.is_met = true;
                 plans.of_rows.push(found.plan.clone()?);
                 return Ok(());
             }
@@ -196,12 +199,13 @@ impl Destination {
     pub(super) fn bind(&mut self, text: &Arc<str>, plan: Result<usize, String>, batch: u64) {
         let on_error = self.on_error;
         let plan = plan.map_err(|message| ValueFault { reason: "no_table", column: None, message, on_error });
-        self.bound.insert(Arc::clone(text), Bound { plan, used: batch });
+        self.bound.insert(Arc::clone(text), Bound { plan, used: batch, is_met: false });
     }
 
-    /// Forgets the names without a plan, so that they are looked up again.
+    /// Forgets the names without a plan, so that they are looked up again. One that no message has met yet stays: the message
+    /// that asked for it would ask for ever, if it takes longer to come back to it than such names are kept.
     pub(super) fn forget_bad(&mut self) {
-        self.bound.retain(|_, bound| bound.plan.is_ok());
+        self.bound.retain(|_, bound| bound.plan.is_ok() || !bound.is_met);
     }
 
     /// The plans of these rows, each once.

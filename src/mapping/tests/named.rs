@@ -124,6 +124,14 @@ fn what_is_not_allowed_not_there_or_not_named_is_refused() {
     world.mapper.forget_missing();
     world.map("t", r#"{"t":"no_t","b":1}"#);
     assert_eq!(world.asked, ["no_t"]);
+    // What no message has met since it was looked up is not asked for again and again.
+    let message = message("t", br#"{"t":"no2_t","b":1}"#);
+    assert!(!world.mapper.map(&message, &mut world.batch, &mut world.outcomes));
+    for want in world.mapper.take_wants() {
+        world.mapper.bind(&want, Err("there is no such table".into()));
+    }
+    world.mapper.forget_missing();
+    assert!(world.mapper.map(&message, &mut world.batch, &mut world.outcomes), "it goes on however long that took");
 }
 
 #[test]
