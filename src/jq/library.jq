@@ -19,3 +19,6 @@ def INDEX(stream; f): reduce stream as $row ({}; .[$row | f | tostring] |= $row)
 def INDEX(f): INDEX(.[]; f);
 def tostream: path(def r: (.[]? | r), .; r) as $p | getpath($p) | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);
 def date: todate;
+# As in jq: all paths are found before the first goes, and what is not there stays away.
+def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null elif getpath($path[:-1]) == null then . else getpath($path) |= empty end);
+def del(f): delpaths([path(f)]);
