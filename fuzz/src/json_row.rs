@@ -169,6 +169,7 @@ impl Mappers {
                 topics: [TopicPattern::parse("t").unwrap()].into(),
                 qos: Qos::AtLeastOnce,
                 own_qos: Vec::new(),
+                subscribe_properties: Vec::new(),
                 database: 0,
                 table: name.clone(),
                 format: Format::Json,

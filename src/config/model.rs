@@ -248,6 +248,8 @@ pub struct Rule {
     pub qos: Qos,
     /// By topic, where one says its own (`filter::1`); empty if none does.
     pub own_qos: Vec<Option<Qos>>,
+    /// MQTT 5 user properties, name and value, of the SUBSCRIBE for its topics.
+    pub subscribe_properties: Vec<(String, String)>,
     /// Index into [`Config::databases`].
     pub database: usize,
     /// With `routing`, the template's text: what people know the rule's tables by.

@@ -109,7 +109,12 @@ mod tests {
             {
                 let filters: Vec<SubscribeTo> = lengths
                     .iter()
-                    .map(|&len| SubscribeTo { filter: "x".repeat(len), qos: Qos::AtLeastOnce, identifier })
+                    .map(|&len| SubscribeTo {
+                        filter: "x".repeat(len),
+                        qos: Qos::AtLeastOnce,
+                        identifier,
+                        properties: Vec::new(),
+                    })
                     .collect();
                 let mut out = bytes::BytesMut::new();
                 outgoing::subscribe(version, 1, &filters.iter().collect::<Vec<_>>(), &mut out);

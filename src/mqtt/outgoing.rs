@@ -17,6 +17,8 @@ pub(crate) struct SubscribeTo {
     pub(crate) qos: Qos,
     /// MQTT 5 only; all filters of one SUBSCRIBE share it.
     pub(crate) identifier: Option<u32>,
+    /// User properties, name and value. MQTT 5 only; all filters of one SUBSCRIBE share them.
+    pub(crate) properties: Vec<(String, String)>,
 }
 
 /// What an acknowledgement answers; the discriminant is the first byte on the wire.
@@ -84,7 +86,7 @@ pub(crate) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) 
     assert!(written, "every field of a CONNECT is at most 64 KiB");
 }
 
-/// Appends a SUBSCRIBE for `filters`, which all have the same identifier. Retained messages come only for
+/// Appends a SUBSCRIBE for `filters`, which all have the same identifier and properties. Retained messages come only for
 /// subscriptions that are new (MQTT 5).
 pub(crate) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&SubscribeTo], out: &mut BytesMut) {
     let written = match version {
@@ -94,7 +96,9 @@ pub(crate) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&Subscr
             v4::Subscribe { pkid: packet_id, filters }.write(out).is_ok()
         }
         MqttVersion::V5 => {
-            let identifier = filters.first().and_then(|to| to.identifier);
+            let first = filters.first();
+            let id = first.and_then(|to| to.identifier).map(|identifier| identifier as usize);
+            let user_properties = first.map(|to| to.properties.clone()).unwrap_or_default();
             let filters = filters
                 .iter()
                 .map(|to| v5::Filter {
@@ -106,8 +110,8 @@ pub(crate) fn subscribe(version: MqttVersion, packet_id: u16, filters: &[&Subscr
                     retain_forward_rule: v5::RetainForwardRule::OnNewSubscribe,
                 })
                 .collect();
-            let properties =
-                identifier.map(|id| v5::SubscribeProperties { id: Some(id as usize), user_properties: Vec::new() });
+            let has_some = id.is_some() || !user_properties.is_empty();
+            let properties = has_some.then_some(v5::SubscribeProperties { id, user_properties });
             v5::Subscribe { pkid: packet_id, filters, properties }.write(out).is_ok()
         }
     };

@@ -499,7 +499,12 @@ mod tests {
             let mut events = Events::new(Arc::default(), Arc::new(Metrics::new()));
             events.subscribing(count);
             for n in 0..count {
-                let asked = SubscribeTo { filter: format!("f/{n}"), qos: Qos::AtLeastOnce, identifier: None };
+                let asked = SubscribeTo {
+                    filter: format!("f/{n}"),
+                    qos: Qos::AtLeastOnce,
+                    identifier: None,
+                    properties: Vec::new(),
+                };
                 let code = [0, 0x87].get(n).copied().unwrap_or(1);
                 events.answered(MqttVersion::V5, &Answer { asked, code }, None, &plan);
             }
@@ -520,7 +525,12 @@ mod tests {
         let caution = Caution::new(&Retry { min: Duration::from_millis(200), max: Duration::from_secs(30) });
         events.planned(MqttVersion::V5, &plan(&["a", "b", "c"]), &stored, &caution);
         for (filters, filter) in [(["a", "b", "c"].as_slice(), "b"), (["c", "x"].as_slice(), "c"), (&[], "a")] {
-            let asked = SubscribeTo { filter: filter.to_owned(), qos: Qos::AtLeastOnce, identifier: None };
+            let asked = SubscribeTo {
+                filter: filter.to_owned(),
+                qos: Qos::AtLeastOnce,
+                identifier: None,
+                properties: Vec::new(),
+            };
             events.answered(MqttVersion::V5, &Answer { asked, code: 1 }, None, &plan(filters));
             let granted = |now: &super::super::status::SourceSnapshot| {
                 now.subscriptions.iter().find(|known| known.filter == filter).and_then(|known| known.qos_granted)

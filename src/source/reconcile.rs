@@ -75,13 +75,14 @@ impl Reconciler {
         let missing = self.missing(plan, stored, caution, all);
         let (mut suspects, trusted): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|to| caution.suspicion(&to.filter).is_some());
-        // A SUBSCRIBE has one identifier for all its filters.
-        let (plain, identified): (Vec<_>, Vec<_>) = trusted.into_iter().partition(|to| to.identifier.is_none());
+        // A SUBSCRIBE has one identifier and one set of properties for all its filters.
+        let is_plain = |to: &SubscribeTo| to.identifier.is_none() && to.properties.is_empty();
+        let (plain, special): (Vec<_>, Vec<_>) = trusted.into_iter().partition(is_plain);
         let packets = self.in_packets(plain, caution, |to| &to.filter);
         let waits = caution.is_careful();
         let queued = |waits| move |filters| Queued { waits, kind: RequestKind::Subscribe(filters) };
         self.queue.extend(packets.into_iter().map(queued(waits)));
-        self.queue.extend(identified.into_iter().map(|to| vec![to]).map(queued(waits)));
+        self.queue.extend(special.into_iter().map(|to| vec![to]).map(queued(waits)));
         suspects.sort_by_key(|to| caution.suspicion(&to.filter));
         self.queue.extend(suspects.into_iter().map(|to| vec![to]).map(queued(true)));
         self.send_more(out);
@@ -150,6 +151,7 @@ impl Reconciler {
                     qos: asked.qos.level(),
                     granted: *code,
                     identifier: asked.identifier,
+                    properties: asked.properties.clone(),
                 });
             } else {
                 // A refusal replaces nothing, but the next connect should ask again.
@@ -186,12 +188,24 @@ impl Reconciler {
         let missing = plan.list().iter().filter_map(|subscription| {
             let filter = &subscription.filter;
             let qos = subscription.qos.min(limits.qos_max);
+            // 3.1.1 has no properties.
+            let properties = match self.version {
+                MqttVersion::V3 => Vec::new(),
+                MqttVersion::V5 => subscription.properties.clone(),
+            };
             let is_known = !all
-                && stored
-                    .filter(filter)
-                    .is_some_and(|known| known.qos == qos.level() && known.identifier == subscription.identifier);
+                && stored.filter(filter).is_some_and(|known| {
+                    known.qos == qos.level()
+                        && known.identifier == subscription.identifier
+                        && known.properties == properties
+                });
             let is_out = is_known || caution.is_barred(filter, now) || limits.refusal(self.version, filter).is_some();
-            (!is_out).then(|| SubscribeTo { filter: filter.clone(), qos, identifier: subscription.identifier })
+            (!is_out).then(|| SubscribeTo {
+                filter: filter.clone(),
+                qos,
+                identifier: subscription.identifier,
+                properties,
+            })
         });
         missing.collect()
     }

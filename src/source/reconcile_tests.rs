@@ -241,3 +241,32 @@ fn a_suback_that_does_not_fit_is_malformed_and_one_nobody_waits_for_is_passed_ov
     assert!(reconciler.on_suback(&wrong, &mut stored, &mut out).is_err());
     assert_eq!(reconciler.unanswered(), ["a"], "it answered nothing");
 }
+
+#[test]
+fn user_properties_go_with_the_filter_that_has_them_and_again_when_they_change() {
+    let with = |properties: &[(&str, &str)]| {
+        let mut rules: Vec<Arc<_>> = ["a", "b", "c"].map(|f| rule(f, Qos::AtLeastOnce, &[f])).into();
+        Arc::make_mut(&mut rules[1]).subscribe_properties =
+            properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        rules
+    };
+    let caution = nothing_known();
+    let mut stored = StoredSubscriptions::empty("c");
+    let mut ask = |version, properties: &[(&str, &str)]| {
+        let plan = Subscriptions::plan(version, &with(properties), None);
+        let (mut reconciler, mut out) = (Reconciler::new(version), BytesMut::new());
+        advance(&mut reconciler, &plan, &stored, &caution, false, &mut out);
+        settle(&mut reconciler, &mut stored, &mut out, 1)
+    };
+    let properties = |packet: &Packet| {
+        subscribe(packet).properties.as_ref().map(|properties| properties.user_properties.clone()).unwrap_or_default()
+    };
+    let first = ask(MqttVersion::V5, &[("sub-offset", "earliest")]);
+    assert_eq!(asked(&first), [vec!["a", "c"], vec!["b"]]);
+    assert_eq!(properties(&first[0]), []);
+    assert_eq!(properties(&first[1]), [("sub-offset".to_owned(), "earliest".to_owned())]);
+    assert!(ask(MqttVersion::V5, &[("sub-offset", "earliest")]).is_empty(), "nothing changed");
+    let again = ask(MqttVersion::V5, &[]);
+    assert_eq!(asked(&again), [vec!["b"]]);
+    assert_eq!(properties(&again[0]), []);
+}

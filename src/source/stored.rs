@@ -85,6 +85,9 @@ pub struct StoredFilter {
     /// The MQTT 5 subscription identifier.
     #[serde(default)]
     pub identifier: Option<u32>,
+    /// The user properties that went with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<(String, String)>,
 }
 
 /// The filters as a list, each with its name in it.
@@ -325,7 +328,13 @@ mod tests {
     fn stored() -> StoredSubscriptions {
         let mut stored = StoredSubscriptions::empty("gw1");
         stored.address = "broker:1883".into();
-        stored.subscribed(StoredFilter { filter: "a/#".into(), qos: 1, granted: 1, identifier: Some(7) });
+        stored.subscribed(StoredFilter {
+            filter: "a/#".into(),
+            qos: 1,
+            granted: 1,
+            identifier: Some(7),
+            properties: Vec::new(),
+        });
         stored.identifiers.insert("a/#".into(), 7);
         stored.next_identifier = 8;
         stored

@@ -43,6 +43,8 @@ pub struct Subscription {
     pub qos: Qos,
     /// MQTT 5, and only where filters overlap.
     pub identifier: Option<u32>,
+    /// User properties, name and value: those of all its rules. MQTT 5.
+    pub properties: Vec<(String, String)>,
     /// The rules that get their messages through it.
     pub rules: Vec<Arc<str>>,
     /// No rule asks for it: it takes the place of filters that overlap, and brings more than they do.
@@ -56,6 +58,7 @@ struct Wanted {
     rule: Arc<Rule>,
     topic: usize,
     qos: Qos,
+    properties: Vec<(String, String)>,
     rules: Vec<Arc<str>>,
 }
 
@@ -212,10 +215,17 @@ impl Planned {
         let carried = || self.carries.iter().map(|&index| &wanted[index]);
         let mut known = HashSet::new();
         let rules = carried().flat_map(|wanted| &wanted.rules).filter(|rule| known.insert(Arc::clone(rule)));
+        let mut properties: Vec<(String, String)> = Vec::new();
+        for property in carried().flat_map(|wanted| &wanted.properties) {
+            if !properties.contains(property) {
+                properties.push(property.clone());
+            }
+        }
         Subscription {
             filter: self.pattern.filter().to_owned(),
             qos: carried().map(|wanted| wanted.qos).max().unwrap_or(Qos::AtMostOnce),
             identifier: self.identifier,
+            properties,
             rules: rules.cloned().collect(),
             is_wider: self.is_wider,
         }
@@ -239,12 +249,14 @@ fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted> {
                 Entry::Occupied(known) => {
                     let known = &mut wanted[*known.get()];
                     known.qos = known.qos.max(rule.qos_of(topic));
+                    known.properties.extend(rule.subscribe_properties.iter().cloned());
                     known.rules.push(Arc::clone(&rule.name));
                 }
                 Entry::Vacant(new) => {
                     new.insert(wanted.len());
                     let rules = vec![Arc::clone(&rule.name)];
-                    wanted.push(Wanted { rule: Arc::clone(rule), topic, qos: rule.qos_of(topic), rules });
+                    let (qos, properties) = (rule.qos_of(topic), rule.subscribe_properties.clone());
+                    wanted.push(Wanted { rule: Arc::clone(rule), topic, qos, properties, rules });
                 }
             }
         }

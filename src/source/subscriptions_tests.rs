@@ -10,6 +10,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         topics: topics.iter().map(|topic| TopicPattern::parse(topic).unwrap()).collect(),
         qos,
         own_qos: Vec::new(),
+        subscribe_properties: Vec::new(),
         database: 0,
         table: TableName { schema: None, name: "t".into() },
         format: Format::Json,
@@ -143,6 +144,7 @@ fn naive_plan(rules: &[Arc<Rule>]) -> (Vec<Subscription>, HashMap<String, u32>) 
                 filter,
                 qos: rule.qos,
                 identifier: None,
+                properties: Vec::new(),
                 rules: vec![Arc::clone(&rule.name)],
                 is_wider: false,
             };
@@ -378,4 +380,24 @@ fn a_filter_that_says_its_own_qos_is_subscribed_with_it() {
     let asked: Vec<(&str, Qos)> =
         plan.list().iter().map(|subscription| (subscription.filter.as_str(), subscription.qos)).collect();
     assert_eq!(asked, [("a", Qos::ExactlyOnce), ("b", Qos::AtLeastOnce), ("c", Qos::AtMostOnce)]);
+}
+
+#[test]
+fn a_filter_has_the_user_properties_of_every_rule_that_rides_on_it() {
+    let with = |name, topic, properties: &[(&str, &str)]| {
+        let mut rule = Arc::unwrap_or_clone(rule(name, Qos::AtLeastOnce, &[topic]));
+        rule.subscribe_properties = properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Arc::new(rule)
+    };
+    let rules = [
+        with("one", "a/b", &[("x", "1"), ("y", "2")]),
+        with("same", "a/b", &[("y", "2"), ("z", "3")]),
+        with("all", "a/#", &[("x", "0")]),
+        with("other", "c", &[]),
+    ];
+    let plan = Subscriptions::plan(MqttVersion::V5, &rules, None);
+    let properties =
+        |filter| plan.get(filter).unwrap().properties.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
+    assert_eq!(properties("a/#"), ["x=0", "x=1", "y=2", "z=3"]);
+    assert!(properties("c").is_empty());
 }

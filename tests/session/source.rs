@@ -167,6 +167,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             topics: [TopicPattern::parse(filter).unwrap()].into(),
             qos: Qos::ExactlyOnce,
             own_qos: Vec::new(),
+            subscribe_properties: Vec::new(),
             database: 0,
             table: TableName { schema: None, name: "t".into() },
             format: Format::Json,

@@ -4,6 +4,7 @@ use rowbridge::telemetry::FilterLabels;
 
 use super::fake_broker::{BOTH, FakeBroker, Publish, Version, connack, connack_with, suback, unsuback};
 use super::source::{Client, eventually};
+use crate::support::bridge::Bridge;
 
 fn granted(running: &super::source::Running, filter: &str) -> i64 {
     running.metrics.subscription_granted_qos.get_or_create(&FilterLabels { filter: filter.into() }).get()
@@ -172,4 +173,26 @@ async fn a_broker_without_identifiers_is_not_sent_any() {
     let subscribe = peer.grant().await;
     assert_eq!((subscribe.filters.len(), subscribe.identifier), (2, None));
     running.finish().await;
+}
+
+#[tokio::test]
+async fn user_properties_of_a_rule_go_with_its_filters() {
+    let broker = FakeBroker::start().await;
+    let mut bridge = Bridge::new(
+        broker.port(),
+        "databases:\n  local: { url: 'sqlite:rows.db' }\nrules:\n  - topic: [db/t1, 'db/t2::0']\n    table: t\n    create: true\n    \
+         columns: { x: topic }\n    subscribe_properties: { sub-offset: earliest }\n  - topic: other\n    table: t\n    columns: { x: \
+         topic }\n",
+    );
+    bridge.spawn();
+    let mut peer = broker.accept().await;
+    peer.send(&connack(Version::V5, false)).await;
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let subscribe = peer.grant().await;
+        let properties: Vec<String> = subscribe.user_properties.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        asked.push((subscribe.filters.join(" "), properties.join(" ")));
+    }
+    let with = |filter: &str, properties: &str| (filter.to_owned(), properties.to_owned());
+    assert_eq!(asked, [with("other", ""), with("db/t1", "sub-offset=earliest"), with("db/t2", "sub-offset=earliest")]);
 }

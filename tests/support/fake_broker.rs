@@ -47,6 +47,7 @@ pub(crate) struct Subscribe {
     pub(crate) packet_id: u16,
     pub(crate) filters: Vec<String>,
     pub(crate) identifier: Option<u32>,
+    pub(crate) user_properties: Vec<(String, String)>,
 }
 
 impl FakeBroker {
@@ -190,23 +191,39 @@ impl Subscribe {
     /// Reads a SUBSCRIBE, or an UNSUBSCRIBE, whose filters have no options.
     pub(crate) fn read(version: Version, packet: &Packet) -> Subscribe {
         let (packet_id, mut rest) = (packet.id(), &packet.body[2..]);
-        let mut identifier = None;
+        let (mut identifier, mut user_properties) = (None, Vec::new());
         if version == Version::V5 {
-            let properties = &rest[1..=usize::from(rest[0])];
-            if properties.first() == Some(&11) {
-                let bytes = properties[1..].iter().enumerate();
-                identifier = Some(bytes.map(|(n, byte)| u32::from(byte & 0x7F) << (7 * n)).sum());
-            }
+            let mut properties = &rest[1..=usize::from(rest[0])];
             rest = &rest[1 + usize::from(rest[0])..];
+            while let Some((kind, after)) = properties.split_first() {
+                properties = after;
+                match kind {
+                    11 => {
+                        let len = properties.iter().take_while(|&&byte| byte >= 0x80).count() + 1;
+                        let bytes = properties[..len].iter().enumerate();
+                        identifier = Some(bytes.map(|(n, byte)| u32::from(byte & 0x7F) << (7 * n)).sum());
+                        properties = &properties[len..];
+                    }
+                    0x26 => user_properties.push((string(&mut properties), string(&mut properties))),
+                    other => panic!("property {other}"),
+                }
+            }
         }
         let mut filters = Vec::new();
         while !rest.is_empty() {
-            let len = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-            filters.push(String::from_utf8(rest[2..2 + len].to_vec()).unwrap());
-            rest = &rest[2 + len + usize::from(packet.first == 0x82)..];
+            filters.push(string(&mut rest));
+            rest = &rest[usize::from(packet.first == 0x82)..];
         }
-        Subscribe { packet_id, filters, identifier }
+        Subscribe { packet_id, filters, identifier, user_properties }
     }
+}
+
+/// Takes a string of MQTT off `bytes`.
+fn string(bytes: &mut &[u8]) -> String {
+    let len = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    let text = String::from_utf8(bytes[2..2 + len].to_vec()).unwrap();
+    *bytes = &bytes[2 + len..];
+    text
 }
 
 impl Packet {

@@ -52,7 +52,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
     let data_dir = root.path("data_dir").unwrap_or_else(|| default_data_dir(cx));
     let journal = journal::decode(root.table("journal"));
     let databases = database::decode(&root);
-    let rules = rule::decode(&root, &databases);
+    let rules = rule::decode(&root, mqtt.version, &databases);
     let unmatched = root.choice(
         "unmatched",
         Unmatched::Ignore,

@@ -14,7 +14,8 @@ use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{
-    Column, Columns, Database, DatabaseUrl, ForEach, Format, OnError, Retained, Rule, Shaping, Unmapped, rule_of_form,
+    Column, Columns, Database, DatabaseUrl, ForEach, Format, MqttVersion, OnError, Retained, Rule, Shaping, Unmapped,
+    rule_of_form,
 };
 use crate::message::Qos;
 use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, TableName, TopicPattern};
@@ -32,7 +33,7 @@ pub(super) const ON_ERROR: [(&str, OnError); 3] =
 
 const CONVENTIONS: [(&str, Convention); 2] = [("joinbase", Convention::Joinbase), ("machbase", Convention::Machbase)];
 
-pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
+pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Database]) -> Vec<Rule> {
     const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
     let Some(section) = root.get("rules") else {
         root.miss("rules", EXAMPLE);
@@ -61,7 +62,8 @@ pub(super) fn decode(root: &Table<'_>, databases: &[Database]) -> Vec<Rule> {
                 "a name of its own for each rule",
             );
         }
-        if let Some(rule) = decode_one(name, &value, &table, databases, &mut formats, &mut alike) {
+        if let Some(mut rule) = decode_one(name, &value, &table, databases, &mut formats, &mut alike) {
+            rule.subscribe_properties = subscribe_properties(&table, version);
             check_created(&rule, &table, &mut created);
             rules.push(rule);
         }
@@ -139,6 +141,7 @@ fn decode_one(
         topics: topics?.into(),
         qos,
         own_qos: own_qos.unwrap_or_default(),
+        subscribe_properties: Vec::new(),
         database: database?,
         table,
         routing,
@@ -249,6 +252,30 @@ fn topics(table: &Table<'_>) -> Option<(Vec<TopicPattern>, Vec<Option<Qos>>)> {
         own_qos.clear();
     }
     (!patterns.is_empty()).then_some((patterns, own_qos))
+}
+
+/// User properties: names to texts.
+fn subscribe_properties(table: &Table<'_>, version: MqttVersion) -> Vec<(String, String)> {
+    const FORMS: &str = "a mapping of names to values, as in { sub-offset: earliest }";
+    let Some(value) = table.get("subscribe_properties") else { return Vec::new() };
+    let Some(entries) = value.entries() else {
+        value.refuse(format!("found {}", value.shown()), FORMS);
+        return Vec::new();
+    };
+    let mut properties = Vec::new();
+    for (name, value) in entries {
+        if version == MqttVersion::V3 {
+            value.refuse("MQTT 3.1.1 has no properties", "mqtt.version: 5, or no subscribe_properties");
+        }
+        let Some(text) = value.text() else { continue };
+        // MQTT counts their bytes in 16 bits, and has no NUL in its strings.
+        if [name, &text].iter().any(|text| text.len() > usize::from(u16::MAX) || text.contains('\0')) {
+            value.refuse("is no string of MQTT", "at most 65,535 bytes in name and value, and no NUL");
+            continue;
+        }
+        properties.push((name.to_owned(), text));
+    }
+    properties
 }
 
 /// What becomes of fields that no column takes; the columns, with the one that they go to.

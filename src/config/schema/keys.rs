@@ -295,6 +295,11 @@ const RULE: Section = Section {
         .required(),
         Key::new("qos", Choice(&["0", "1", "2"]), "The QoS asked for when subscribing.").default("1"),
         Key::new(
+            "subscribe_properties",
+            Named { name: Text::ANY, value: &Scalar(Text::ANY.numbers()), entries_min: 0 },
+            "MQTT 5 user properties sent with SUBSCRIBE for these topics, as in { sub-offset: earliest }.",
+        ),
+        Key::new(
             "database",
             Scalar(Text::pattern(patterns::DATABASE_OF_RULE).numbers()),
             "One of databases. May be left out when there is one.",

@@ -355,6 +355,10 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "topic: a, table: t, format: text, unmapped: x, columns: {x: payload}",
             "2:54 rules[0].unmapped: is about fields of the payload, and this format has none".to_owned(),
         ),
+        (
+            "topic: a, table: t, columns: {x: qos}, subscribe_properties: [x]",
+            "2:71 rules[0].subscribe_properties: found a list".to_owned(),
+        ),
         ("topic: a, table: t, columns: {x: qos}, name: ''", "2:55 rules[0].name: found ``".to_owned()),
     ] {
         assert_finding(&format!("{LOCAL}rules: [{{{rule}}}]\n"), &expected);
@@ -362,6 +366,11 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
     assert_finding(&format!("{LOCAL}rules: []\n"), "2:8 rules: is empty");
     assert_finding(&format!("{LOCAL}rules: {{topic: a}}\n"), "2:8 rules: found a mapping; each rule begins with `-`");
     assert_finding(LOCAL, "1:1 rules: is missing");
+    let rule = "{topic: a, table: t, columns: {x: qos}, subscribe_properties: {a: b}}";
+    assert_finding(
+        &format!("mqtt: {{version: 3.1.1}}\n{LOCAL}rules: [{rule}]\n"),
+        "3:75 rules[0].subscribe_properties.a: MQTT 3.1.1 has no properties",
+    );
 }
 
 #[test]

@@ -157,3 +157,11 @@ fn a_topic_may_say_its_own_qos() {
     let qos = (0..4).map(|topic| rule.qos_of(topic)).collect::<Vec<_>>();
     assert_eq!(qos, [Qos::ExactlyOnce, Qos::AtLeastOnce, Qos::AtLeastOnce, Qos::AtMostOnce]);
 }
+
+#[test]
+fn user_properties_of_a_subscription_are_names_and_texts() {
+    let rule = "{topic: a, table: t, columns: {x: qos}, subscribe_properties: {sub-offset: earliest, n: 5}}";
+    let config = Bench::new(&format!("{LOCAL}rules: [{rule}]\n")).config();
+    let expected = [("sub-offset", "earliest"), ("n", "5")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(config.rules[0].subscribe_properties, expected);
+}

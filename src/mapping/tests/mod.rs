@@ -105,6 +105,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         topics: topics.iter().map(|topic| TopicPattern::parse(topic).unwrap()).collect(),
         qos: Qos::AtLeastOnce,
         own_qos: Vec::new(),
+        subscribe_properties: Vec::new(),
         database: 0,
         table: TableName { schema: None, name: "t".to_owned() },
         format: Format::Json,
