@@ -8,6 +8,7 @@
 
 mod support;
 
+mod auto_tables;
 mod both_databases;
 mod broker_restart;
 mod catch_up;

@@ -123,6 +123,17 @@ impl Format {
             }
         }
     }
+
+    /// Whether the fields of its records have names.
+    pub fn has_names(&self) -> bool {
+        match self {
+            Format::Decoded(decoding) => match &decoding.syntax {
+                Syntax::Csv(csv) => csv.header == CsvHeader::Columns || csv.columns.is_some(),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
 }
 
 impl Decoding {

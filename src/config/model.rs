@@ -279,6 +279,8 @@ pub enum Unmapped {
     Ignore,
     /// The message is refused.
     Error,
+    /// They become columns of the table.
+    Add,
     /// They go into this column, as a JSON object. With named columns the list has it.
     Column(String),
 }

@@ -42,10 +42,17 @@ impl KnownTables {
         self.changes = 0;
     }
 
+    /// A table was altered by us: that is told already.
+    pub(super) fn forget(&mut self, table: &TableName) {
+        let schema = table.schema.as_ref();
+        self.known
+            .retain(|known, _| known.name != table.name || schema.is_some_and(|_| known.schema.as_ref() != schema));
+    }
+
     /// Tells what is different from last time, and which tables are unlogged.
     pub(super) fn compiled<R: RowEncoder>(&mut self, database: &str, mapper: &Mapper<R>) {
         let mut now: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
-        for table in mapper.tables() {
+        for table in mapper.tables().filter(|table| !table.is_absent()) {
             if now.insert(table.name.clone(), Arc::clone(table)).is_some() {
                 continue;
             }

@@ -88,6 +88,16 @@ pub(super) fn table_changed(database: &str, table: &TableName, changes: &str) {
     warn!(database, %table, changes, "the table was changed; the rules go on with what it is now");
 }
 
+/// Fields that no column took have columns now.
+pub(super) fn columns_added(database: &str, table: &TableName, sql: &str) {
+    info!(database, %table, sql, "columns added");
+}
+
+/// Messages with such a field are dead letters until it is tried again. They are counted as such, and logged by rule.
+pub(super) fn column_refused(database: &str, table: &TableName, column: &str, error: &SinkError, mend: &str) {
+    warn!(database, %table, column, %error, code = error.code, mend, "a column cannot be added");
+}
+
 /// Postgres empties unlogged tables when it recovers from a crash, and the offset says that their rows were delivered.
 pub(super) fn table_unlogged(database: &str, table: &TableName) {
     let mend = format!("ALTER TABLE {} SET LOGGED", table.quoted());

@@ -23,6 +23,9 @@ const DEAD_LETTERS_MAX: usize = 5_000;
 /// How long a table that messages name and that was not there is taken for missing: its messages are dead letters so long.
 const MISSING_FOR: Duration = Duration::from_secs(1);
 
+/// How long a column that could not be added is not tried again: each time is a failed transaction in the server's log.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
 /// A rule with `on_error: halt` met a message that gives no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Halt {
@@ -53,6 +56,8 @@ pub(super) struct UnmatchedPolicy {
 /// The compiled rules of one connection, and the batch being gathered with them.
 pub(super) struct Gatherer<R: RowEncoder> {
     mapper: Mapper<R>,
+    /// A table is to be made of its first payload.
+    awaits_tables: bool,
     rules: Arc<[Arc<Rule>]>,
     unmatched: Option<UnmatchedPolicy>,
     outcomes: Vec<(usize, Outcome)>,
@@ -60,6 +65,8 @@ pub(super) struct Gatherer<R: RowEncoder> {
     parked: HashMap<usize, Arc<str>>,
     /// When tables that are not there were last forgotten.
     missing_since: Instant,
+    /// When a column was last refused, if one is.
+    refused_since: Option<Instant>,
     /// Journaled bytes of the batch's messages, which `batch.max_bytes` bounds.
     bytes: usize,
     pub batch: Batch,
@@ -72,13 +79,16 @@ impl<R: RowEncoder> Gatherer<R> {
         unmatched: Option<UnmatchedPolicy>,
         offset: OffsetMove,
     ) -> Gatherer<R> {
+        let awaits_tables = mapper.absent_tables().next().is_some();
         Gatherer {
             mapper,
+            awaits_tables,
             rules,
             unmatched,
             outcomes: Vec::new(),
             parked: HashMap::new(),
             missing_since: Instant::now(),
+            refused_since: None,
             bytes: 0,
             batch: Batch::new(offset),
         }
@@ -90,6 +100,10 @@ impl<R: RowEncoder> Gatherer<R> {
         if self.missing_since.elapsed() >= MISSING_FOR {
             self.missing_since = Instant::now();
             self.mapper.forget_missing();
+        }
+        if self.refused_since.is_some_and(|since| since.elapsed() >= REFUSED_FOR) {
+            self.refused_since = None;
+            self.mapper.forget_refused();
         }
         self.mapper.begin_batch(&self.batch);
         self.bytes = 0;
@@ -150,6 +164,17 @@ impl<R: RowEncoder> Gatherer<R> {
 
     pub(super) fn take_wants(&mut self) -> Vec<Want> {
         self.mapper.take_wants()
+    }
+
+    /// See [`Mapper::refuse_column`].
+    pub(super) fn refuse_column(&mut self, table: &TableName, column: &str, why: &Arc<str>) {
+        self.refused_since = Some(Instant::now());
+        self.mapper.refuse_column(table, column, why);
+    }
+
+    /// See [`Mapper::absent_tables`].
+    pub(super) fn absent_tables(&self) -> Vec<&TableName> {
+        if self.awaits_tables { self.mapper.absent_tables().collect() } else { Vec::new() }
     }
 
     /// See [`Mapper::bind`]; the batch is emptied.

@@ -4,6 +4,7 @@ mod account;
 mod backlog;
 mod backoff;
 mod changed;
+mod columns;
 mod commit;
 mod company;
 mod dead_letter;

@@ -250,7 +250,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let index = self.parking.tables.len() - 1;
         if self.parking.tables[index].is_mended() {
             self.replay_some(gatherer, index).await?;
-            return Ok(false);
+            return Ok(std::mem::take(&mut self.is_outdated));
         }
         let is_mended = self.look_at_parked(index).await?;
         self.tell_parked();

@@ -135,6 +135,9 @@ pub(super) async fn make_table<S: Sink>(
     table: &TableName,
     rules: &[&Rule],
 ) -> Result<Result<TableSchema, Missing>, Stop> {
+    if waits_for_payload(rules) {
+        return Ok(Ok(TableSchema::absent(table.clone())));
+    }
     let instead = sink.instead_of(table).await?;
     let missing = |sql: Option<String>| {
         let mend = match (&instead, sql) {
@@ -174,6 +177,12 @@ pub(super) async fn make_table<S: Sink>(
     }
 }
 
+/// Whether a table that is to be made has its columns from its first payload: no rule names them.
+fn waits_for_payload(rules: &[&Rule]) -> bool {
+    let mut creating = rules.iter().filter(|rule| rule.create).peekable();
+    creating.peek().is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto))
+}
+
 /// Columns with their types, and the names of those whose type only a person can tell.
 type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
 
@@ -183,7 +192,12 @@ fn declared_columns(rules: &[&Rule], creating: bool) -> Option<Declared> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
     let mut untyped = Vec::new();
     for rule in rules.iter().filter(|rule| rule.create || !creating) {
-        let Columns::Named(columns) = &rule.columns else { return None };
+        let columns = match &rule.columns {
+            Columns::Named(columns) => columns,
+            // It takes the columns of the others.
+            Columns::Auto if creating => continue,
+            Columns::Auto => return None,
+        };
         for column in columns.iter() {
             if declared.iter().all(|(name, _)| *name != column.name) {
                 let told = column.create_type(&rule.format);

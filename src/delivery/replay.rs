@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::gather::Gatherer;
 use super::parking::PROGRESS;
-use super::stop::{Defect, Stop, in_one_line};
+use super::stop::{Defect, Hold, Stop, in_one_line};
 use super::worker::Worker;
 use crate::delivery::events;
 use crate::journal::Fs;
@@ -73,8 +73,15 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             }
         }
         if gatherer.batch.released.is_empty() && gatherer.has_wants() {
-            self.look_up_wanted(gatherer).await?;
-            return Ok(true);
+            return match self.look_up_wanted(gatherer).await {
+                Ok(()) => Ok(!self.is_outdated),
+                Err(Stop::Hold(Hold { reason, mend, .. })) => {
+                    self.not_mended(index, &Defect { reason, mend });
+                    self.tell_parked();
+                    Ok(false)
+                }
+                Err(stop) => Err(stop),
+            };
         }
         if gatherer.batch.released.is_empty() {
             self.not_mended(index, &halted.as_ref().map(Defect::from).unwrap_or_default());

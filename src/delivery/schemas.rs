@@ -16,9 +16,16 @@ use crate::schema::TableSchema;
 use crate::sink::Sink;
 
 impl<S: Sink, F: Fs> Worker<S, F> {
-    /// Looks up what messages want. What is not there, and is not to be made, is known as missing for a moment.
+    /// Looks up what messages want, or makes it, see [`Worker::grow`]. What is not there, and is not to be made, is known as missing for a moment.
     pub(super) async fn look_up_wanted(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
-        let wants = gatherer.take_wants();
+        let (wants, growing): (Vec<Want>, Vec<Want>) =
+            gatherer.take_wants().into_iter().partition(|want| want.columns.is_empty());
+        if !growing.is_empty() {
+            self.grow(gatherer, growing).await?;
+        }
+        if self.is_outdated || wants.is_empty() {
+            return Ok(());
+        }
         let mut places: HashMap<&TableName, usize> = HashMap::new();
         let mut tables: Vec<&TableName> = Vec::new();
         for want in &wants {

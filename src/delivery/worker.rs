@@ -86,6 +86,10 @@ pub struct Worker<S: Sink, F: Fs> {
     /// back-off.
     pub(super) may_knock: bool,
     pub(super) tables: KnownTables,
+    /// Tables are others than the rules were compiled for, by our own doing.
+    pub(super) is_outdated: bool,
+    /// When tables that are to be made of their first payload are looked for again.
+    pub(super) absent_look_due: Instant,
     /// Fewer rows than `max_rows`, after a batch was refused as a whole; grows again with every commit.
     pub(super) rows_limit: usize,
     /// How much may go into one transaction, where the sink takes more than a batch.
@@ -137,6 +141,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             series_limit: SeriesLimit::new(setup.database.batch.max_rows, setup.database.statement_timeout),
             halt_before: None,
             tables: KnownTables::default(),
+            is_outdated: false,
+            absent_look_due: Instant::now(),
             swallow_log: SwallowLog::default(),
             parking: Parking::new(&setup.database),
             end_before: None,
@@ -216,6 +222,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             )
             .await?;
             mapper.retire(self.set.retired());
+            self.is_outdated = false;
             self.parking.compiled();
             self.tables.compiled(&self.setup.database.name, &mapper);
             self.announce(was_connected);
@@ -257,6 +264,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 return Ok(false);
             }
             let is_idle = !stopping && self.await_company(waiting_since.take()).await == Company::None;
+            if !is_idle && self.has_come(gatherer).await? {
+                return Ok(false);
+            }
             gatherer.clear(self.reader.position());
             self.account.clear();
             let end_before = self.end_before.filter(|seq| *seq > self.reader.position());
@@ -268,6 +278,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 waiting_since = (self.watermark.borrow().next_seq > self.reader.position()).then_some(begun);
             } else if gatherer.has_wants() {
                 self.look_up_wanted(gatherer).await?;
+                if std::mem::take(&mut self.is_outdated) {
+                    return Ok(false);
+                }
                 // They have waited for company before.
                 waiting_since = Instant::now().checked_sub(self.setup.database.batch.max_wait);
             } else if let Some(halt) = halted {

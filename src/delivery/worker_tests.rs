@@ -114,6 +114,12 @@ impl Sink for FaultySink {
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
         self.inner.create_table(sql).await
     }
+    fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+        self.inner.add_columns_sql(table, columns)
+    }
+    async fn add_columns(&mut self, table: &TableName, columns: &[(&str, DeclaredType)]) -> Result<(), SinkError> {
+        self.inner.add_columns(table, columns).await
+    }
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
         self.inner.verify(tables).await
     }

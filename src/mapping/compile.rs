@@ -13,6 +13,7 @@
 
 mod adjust;
 mod feed;
+mod growth;
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use super::outcome::CompileFault;
 use super::payload::{Path, PathTree, TabularSlots};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::programs::{Names, Programs};
-use super::rest::Rest;
+use super::rest::{Others, Rest};
 use super::shaping::Wanted;
 use super::sharing::Parts;
 use super::stages::{Form, Level, Stages, Tabular};
@@ -65,7 +66,13 @@ pub(super) fn compile<R: RowEncoder>(
         Err(KeyFault { message, mend }) => compilation.fault(message, mend),
     }
     match &rule.columns {
-        Columns::Named(columns) => columns.iter().for_each(|column| compilation.named(column)),
+        Columns::Named(_) if schema.is_absent() => compilation.not_there(),
+        Columns::Named(columns) => {
+            columns.iter().for_each(|column| compilation.named(column));
+            if rule.unmapped == Unmapped::Add {
+                compilation.beside_named();
+            }
+        }
         Columns::Auto => compilation.auto(),
     }
     compilation.check_unfilled();
@@ -285,21 +292,22 @@ impl<R: RowEncoder> Compilation<'_, R> {
         if !self.faults.is_empty() {
             return;
         }
-        if chosen.is_empty() {
+        if chosen.is_empty() && !self.may_grow() {
             return self.fault("the table has no column that `columns: auto` could fill".to_owned(), None);
         }
+        self.needs_field |= !chosen.is_empty();
         for (position, index) in chosen.into_iter().enumerate() {
-            self.auto_column(position, index);
+            self.auto_column(Some(position), index);
         }
     }
 
-    fn auto_column(&mut self, position: usize, index: usize) {
+    /// A column that takes the field of its name, and of an array the element at that position.
+    fn auto_column(&mut self, position: Option<usize>, index: usize) {
         if matches!(&self.rule.unmapped, Unmapped::Column(name) if same_name::<R::Dialect>(&self.schema.columns[index].name, name))
         {
             let column = config::Column::of(&self.schema.columns[index].name, ColumnSource::From(Source::Unmapped));
             return self.named(&column);
         }
-        self.needs_field = true;
         let live = &self.schema.columns[index];
         let is_item = !self.rule.for_each.is_empty();
         let paths = if is_item { &mut self.item_paths } else { &mut self.paths };
@@ -307,8 +315,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
         paths.push(Path::Steps(vec![Step::Key(live.name.clone())]));
         paths.push(Path::Folded(live.name.clone()));
         // A table has some thousands of columns at most.
-        paths.push(Path::Steps(vec![Step::Index(position as i32)]));
-        let slots = [first, first + 1, first + 2].into();
+        paths.extend(position.map(|position| Path::Steps(vec![Step::Index(position as i32)])));
+        let slots = (first..paths.len()).collect();
         let demands = match &self.rule.times {
             Some(times) if holds_times(&live.column_type) => {
                 self.demands(Some(times.format.clone()), Some(times.zone.clone()))
@@ -336,7 +344,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
         for (index, live) in schema.columns.iter().enumerate() {
             let named = match &self.rule.columns {
                 Columns::Named(columns) => {
-                    columns.iter().any(|column| same_name::<R::Dialect>(&live.name, &column.name))
+                    let is_it = |column: &Arc<config::Column>| same_name::<R::Dialect>(&live.name, &column.name);
+                    columns.iter().any(is_it) || self.columns.iter().any(|(filled, _)| *filled == index)
                 }
                 Columns::Auto => self.columns.iter().any(|(filled, _)| *filled == index),
             };
@@ -370,14 +379,14 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 
     fn finish(mut self, parts: &mut Parts) -> Result<Compiled, Vec<CompileFault>> {
-        if self.columns.is_empty() && self.faults.is_empty() {
+        if self.columns.is_empty() && self.faults.is_empty() && !self.may_grow() {
             self.fault("the rule fills no column".to_owned(), None);
         }
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
         self.columns.sort_by_key(|(index, _)| *index);
-        let mut refused = (self.rule.unmapped == Unmapped::Error).then(|| Box::new(self.rest()));
+        let mut others = self.others();
         let indexes = self.columns.iter().map(|(index, _)| *index).collect();
         let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
         let levels = match &self.rule.for_each {
@@ -398,7 +407,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let is_shaped = *shaping != config::Shaping::default() || !self.programs.is_empty();
         let reads_payload = !self.rule.for_each.is_empty()
             || is_shaped
-            || refused.is_some()
+            || others.is_some()
             || matches!(self.rule.format, Format::Decoded(_))
             || columns.iter().any(|column| column.feed.parts().iter().any(Feed::takes_payload));
         let wanted = Wanted::place(self.rule, is_shaped, &mut self.paths);
@@ -416,7 +425,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             rest.slot = slots[rest.slot];
             (rest.taken, rest.taken_folded) = tree.first_keys();
         };
-        refused.iter_mut().for_each(|rest| complete(rest));
+        others.iter_mut().for_each(|others| complete(others.rest_mut()));
         for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {
             let (paths, slots) = match feed {
                 Feed::Json(paths) => (paths, &slots),
@@ -488,7 +497,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
-            refuses_rest: refused,
+            others: others.map(Box::new),
             needs_field: has_fields && self.needs_field,
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };

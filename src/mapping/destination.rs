@@ -11,12 +11,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::compile;
+use super::growth::NewColumn;
 use super::outcome::{CompileFault, ValueFault};
 use super::plan::{Memory, PayloadForm, Plan};
 use super::route::Match;
 use super::sharing::Parts;
 use crate::batch::RowEncoder;
-use crate::config::{self, Columns, ForEach, Format, Mode, OnError, Rule};
+use crate::config::{self, Columns, ForEach, Format, Mode, OnError, Rule, Unmapped};
 use crate::message::Message;
 use crate::rule::{Address, ColumnSource, Convention, Descriptor, Form, Naming, Routing, Source, TableName};
 use crate::schema::{Cell, Column, ColumnType, Parameter, PostgresDialect, TableSchema};
@@ -31,6 +32,10 @@ pub struct Want {
     pub table: TableName,
     /// How the message is written, where it says so.
     pub form: Option<Form>,
+    /// What the table lacks; none if it is only to be looked up.
+    pub columns: Vec<NewColumn>,
+    /// The table is not there, and is to be made of these columns.
+    pub makes_table: bool,
 }
 
 /// The tables of one rule.
@@ -59,6 +64,8 @@ struct Bound {
     used: u64,
     /// A message has met it since it was looked up.
     is_met: bool,
+    /// The table was not there, and its first payload is to make it.
+    is_absent: bool,
 }
 
 /// The plans of one message's rows.
@@ -104,8 +111,14 @@ impl Destination {
         let is_one = !template.sources().any(reads_payload);
         let template = ColumnSource::Template(template.clone());
         let column = config::Column { required: true, ..config::Column::of("table", template) };
-        let mut naming =
-            Rule { columns: Columns::named(vec![column]), routing: None, mode: Mode::Insert, ..rule.clone() };
+        let mut naming = Rule {
+            columns: Columns::named(vec![column]),
+            routing: None,
+            mode: Mode::Insert,
+            // What other columns take is no affair of the name's.
+            unmapped: Unmapped::Ignore,
+            ..rule.clone()
+        };
         if is_one {
             naming.format = Format::Json;
             naming.for_each = ForEach::NONE;
@@ -157,7 +170,14 @@ impl Destination {
                 None => routing.resolve(table).map_err(|why| refuse(why.to_owned()))?,
             };
             // The others are looked for all the same: they are wanted as well, or at fault.
-            wanted.get_or_insert_with(|| Want { rule, text: text.into(), table, form });
+            wanted.get_or_insert_with(|| Want {
+                rule,
+                text: text.into(),
+                table,
+                form,
+                columns: Vec::new(),
+                makes_table: false,
+            });
             Ok(())
         };
         match names {
@@ -184,7 +204,9 @@ impl Destination {
                     look_up(text, None, text, None)
                 };
                 match &names.payload {
-                    PayloadForm::Staged(stages) => names.read_rows(stages, message, matched, memory, &mut read)?,
+                    PayloadForm::Staged(stages) => {
+                        names.read_rows(stages, message, matched, memory, None, &mut read)?
+                    }
                     _ => read(&mut names.read(message, matched, memory)?)?,
                 }
                 plans.is_one = !matches!(names.payload, PayloadForm::Staged(_));
@@ -196,16 +218,21 @@ impl Destination {
         }
     }
 
-    pub(super) fn bind(&mut self, text: &Arc<str>, plan: Result<usize, String>, batch: u64) {
+    pub(super) fn bind(&mut self, text: &Arc<str>, plan: Result<usize, String>, is_absent: bool, batch: u64) {
         let on_error = self.on_error;
         let plan = plan.map_err(|message| ValueFault { reason: "no_table", column: None, message, on_error });
-        self.bound.insert(Arc::clone(text), Bound { plan, used: batch, is_met: false });
+        self.bound.insert(Arc::clone(text), Bound { plan, used: batch, is_met: false, is_absent });
     }
 
-    /// Forgets the names without a plan, so that they are looked up again. One that no message has met yet stays: the message
+    /// What the template gave for a plan.
+    pub(super) fn text_of(&self, plan: usize) -> Option<Arc<str>> {
+        self.bound.iter().find(|(_, bound)| bound.plan.as_ref() == Ok(&plan)).map(|(text, _)| Arc::clone(text))
+    }
+
+    /// Forgets the names without a plan, or without a table, so that they are looked up again. One that no message has met yet stays: the message
     /// that asked for it would ask for ever, if it takes longer to come back to it than such names are kept.
     pub(super) fn forget_bad(&mut self) {
-        self.bound.retain(|_, bound| bound.plan.is_ok() || !bound.is_met);
+        self.bound.retain(|_, bound| bound.plan.is_ok() && !bound.is_absent || !bound.is_met);
     }
 
     /// The plans of these rows, each once.

@@ -15,6 +15,10 @@ pub(super) struct KeyFault {
 /// The key's columns, as indexes into the table's; `None` where rows go by no key.
 pub(super) fn find<R: RowEncoder>(rule: &Rule, schema: &TableSchema) -> Result<Option<Box<[usize]>>, KeyFault> {
     let Some(names) = rule.mode.key() else { return Ok(None) };
+    // Its first payload is looked at for them.
+    if schema.is_absent() {
+        return Ok(None);
+    }
     let fault = |message: String| KeyFault { message, mend: None };
     if let Keys::Never(why) = schema.keys {
         return Err(fault(format!("`mode`: the table {why}")));

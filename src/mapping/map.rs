@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::adjust::Nulled;
 use super::compile::compile;
 use super::destination::{Destination, NoPlans, Plans, Want};
-use super::outcome::{CompileFault, Outcome, ValueFault};
+use super::growth::{Growing, NO_COLUMN, Refused, add_wants};
+use super::outcome::{CompileFault, NEW_COLUMNS, Outcome, ValueFault};
 use super::plan::{Memory, PayloadForm, Plan, Reading};
 use super::route::{Match, Router};
 use super::shape::Targets;
@@ -14,7 +15,7 @@ use super::sharing::{Known, Likeness, Parts};
 use crate::batch::{Batch, RowEncoder, Unit};
 use crate::config::{Retained, Rule, rule_of_convention};
 use crate::message::{Message, Properties, Property};
-use crate::rule::Naming;
+use crate::rule::{Naming, TableName};
 use crate::schema::TableSchema;
 
 const NO_PLAN: usize = usize::MAX;
@@ -48,6 +49,8 @@ pub struct Mapper<R: RowEncoder> {
     /// By rule; empty while no rule's table is a template.
     destinations: Vec<Option<Destination>>,
     wants: Vec<Want>,
+    /// Columns that could not be added.
+    refused: Refused,
     row_plans: Plans,
     batch_number: u64,
     /// By plan.
@@ -140,6 +143,7 @@ impl<R: RowEncoder> Mapper<R> {
             parts,
             destinations,
             wants: Vec::new(),
+            refused: Refused::default(),
             row_plans: Plans::default(),
             batch_number: 0,
             targets,
@@ -158,7 +162,8 @@ impl<R: RowEncoder> Mapper<R> {
         self.subscriptions.retired.sort_unstable();
     }
 
-    /// The tables that messages wanted since the last call; the batch ended before the first of them.
+    /// The tables and columns that messages wanted since the last call; the batch ended before the first of them. Columns
+    /// are not bound: with them the table is another, and the rules are to be compiled again.
     pub fn take_wants(&mut self) -> Vec<Want> {
         std::mem::take(&mut self.wants)
     }
@@ -177,6 +182,7 @@ impl<R: RowEncoder> Mapper<R> {
             }
             _ => Ok(Arc::clone(rule)),
         };
+        let is_absent = live.as_ref().is_ok_and(|schema| schema.is_absent());
         let plan = live.and_then(|schema| {
             let rule = written?;
             let compiled = compile(&self.bridge, &rule, &schema, &self.encoder, &mut self.parts);
@@ -189,7 +195,22 @@ impl<R: RowEncoder> Mapper<R> {
             self.plans.push(plan);
             Ok(self.plans.len() - 1)
         });
-        destination.bind(&want.text, plan, self.batch_number);
+        destination.bind(&want.text, plan, is_absent, self.batch_number);
+    }
+
+    /// A column that was wanted is not added: messages with such a field are refused until [`Mapper::forget_refused`].
+    pub fn refuse_column(&mut self, table: &TableName, column: &str, why: &Arc<str>) {
+        self.refused.add(table, column, why);
+    }
+
+    pub fn forget_refused(&mut self) {
+        self.refused.forget();
+    }
+
+    /// The tables of rules that are to be made of their first payload, as the rules name them.
+    pub fn absent_tables(&self) -> impl Iterator<Item = &TableName> {
+        let is_absent = |rule: &usize| self.table_of(*rule).is_some_and(|table| table.is_absent());
+        (0..self.rules.len()).filter(is_absent).map(|rule| &self.rules[rule].table)
     }
 
     /// Forgets which tables were not there, so that the next message looks again.
@@ -293,17 +314,27 @@ impl<R: RowEncoder> Mapper<R> {
         }
         self.subscriptions.read(message.properties);
         let Mapper { router, subscriptions, destinations, memory, row_plans, wants, batch_number, .. } = self;
+        let growing =
+            Growing { rules: &self.rules, plans: &self.plans, targets: &self.targets, refused: &self.refused };
         for matched in router.route(message.topic) {
-            let Some(Some(destination)) = destinations.get_mut(matched.rule) else { continue };
-            if !subscriptions.take(matched) {
+            let destination = destinations.get_mut(matched.rule).and_then(Option::as_mut);
+            let plan = self.plan_of_rule[matched.rule];
+            let is_looked_at = destination.is_some() || self.plans.get(plan).is_some_and(|plan| plan.others.is_some());
+            let is_parked = self.parked.get(matched.rule) == Some(&true);
+            if !is_looked_at || is_parked || !subscriptions.take(matched) {
                 continue;
             }
-            let found = destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans);
-            if let Err(NoPlans::Wanted(want)) = found
-                && !wants.contains(&*want)
-            {
-                wants.push(*want);
-            }
+            let found = match destination {
+                Some(destination) => {
+                    match destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans) {
+                        Ok(()) => growing.wants((message, matched), Some((destination, row_plans)), plan, memory),
+                        Err(NoPlans::Wanted(want)) => Ok(vec![*want]),
+                        Err(NoPlans::Refused(_)) => continue,
+                    }
+                }
+                None => growing.wants((message, matched), None, plan, memory),
+            };
+            add_wants(wants, found.unwrap_or_default());
         }
         wants.len() < WANTS_MAX
     }
@@ -366,14 +397,15 @@ impl<R: RowEncoder> Mapper<R> {
                 batch,
                 first_run,
             };
-            let written = match self.plan_of_rule[matched.rule] {
+            let plan = self.plan_of_rule[matched.rule];
+            let mut written = match plan {
                 BY_MESSAGE => {
                     let destination = self.destinations[matched.rule].as_mut().expect("it is compiled");
                     match writing.by_message(destination, self.batch_number, &mut self.row_plans) {
                         Ok(()) => Ok(()),
                         Err(NoPlans::Refused(fault)) => Err(fault),
                         Err(NoPlans::Wanted(want)) => {
-                            self.wants.push(*want);
+                            add_wants(&mut self.wants, vec![*want]);
                             batch.truncate_units(units_before);
                             batch.truncate_runs(first_run.min(batch.runs.len()));
                             outcomes.clear();
@@ -383,6 +415,27 @@ impl<R: RowEncoder> Mapper<R> {
                 }
                 plan => writing.rows(plan, None),
             };
+            if written.as_ref().is_err_and(|fault| fault.reason == NEW_COLUMNS) {
+                batch.truncate_runs(first_run.min(batch.runs.len()));
+                let growing =
+                    Growing { rules: &self.rules, plans: &self.plans, targets: &self.targets, refused: &self.refused };
+                let destination = self.destinations.get(matched.rule).and_then(Option::as_ref);
+                let destination = destination.map(|destination| (destination, &self.row_plans));
+                match growing.wants((message, matched), destination, plan, &mut self.memory) {
+                    // A program gave another value this time.
+                    Ok(wants) if wants.is_empty() => {
+                        let message = "its fields could not be told twice".to_owned();
+                        written = written.map_err(|fault| ValueFault { reason: NO_COLUMN, message, ..fault });
+                    }
+                    Ok(wants) => {
+                        add_wants(&mut self.wants, wants);
+                        batch.truncate_units(units_before);
+                        outcomes.clear();
+                        return false;
+                    }
+                    Err(fault) => written = Err(fault),
+                }
+            }
             let nulled = self.memory.take_nulled();
             let outcome = match written {
                 Ok(()) if batch.runs.len() == first_run => Outcome::Filtered,
@@ -429,13 +482,7 @@ impl<R: RowEncoder> Writing<'_, '_, R> {
     #[inline(always)]
     fn rows(&mut self, plan: usize, only: Option<&[usize]>) -> Result<(), ValueFault> {
         let Writing { encoder, plans, targets, memory, message, matched, batch, first_run } = self;
-        let mut number = 0;
         let mut write = |reading: &mut Reading<'_>| {
-            let is_its = only.is_none_or(|only| only.get(number) == Some(&plan));
-            number += 1;
-            if !is_its {
-                return Ok(());
-            }
             let portion = batch.open(targets.of(plan, reading.left_out()));
             let rows = &mut batch.portions[portion];
             let start = rows.bytes.len();
@@ -447,7 +494,10 @@ impl<R: RowEncoder> Writing<'_, '_, R> {
             encoded
         };
         match &plans[plan].payload {
-            PayloadForm::Staged(stages) => plans[plan].read_rows(stages, message, matched, memory, &mut write),
+            PayloadForm::Staged(stages) => {
+                let only = only.map(|only| (only, plan));
+                plans[plan].read_rows(stages, message, matched, memory, only, &mut write)
+            }
             _ => {
                 // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it wait.
                 let mut read = plans[plan].read(message, matched, memory);

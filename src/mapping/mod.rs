@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Where to find what: `columns: auto`, missing columns, NOT NULL and defaults, `compile`; several rows a message, `stages`;
-//! tables that messages name, `destination`; `where`, `transform` and columns with jq, `shaping` and `programs`; what no column takes, `rest`; keys of `mode`, `key`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
+//! tables that messages name, `destination`; `where`, `transform` and columns with jq, `shaping` and `programs`; what no column takes, `rest`, and how tables grow by it, `growth`; keys of `mode`, `key`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
 //! `decimal` for exact numbers, what is done to values before, `adjust` (`arithmetic`, `number_text`, `decode`), `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns, `cast` for types that the server casts; duplicate
 //! keys, nesting and broken JSON, `payload::json`; what is no text at all, `payload::foreign`; overlapping filters and subscription identifiers, `map`.
 
@@ -23,6 +23,7 @@ mod decode;
 mod destination;
 mod double;
 mod float;
+mod growth;
 mod interval;
 mod json_text;
 mod key;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use adjust::Nulled;
 pub use destination::Want;
+pub use growth::{COLUMNS_MAX, NewColumn};
 pub use map::Mapper;
 pub use outcome::{CompileFault, Outcome, ValueFault};
 pub use route::Router;

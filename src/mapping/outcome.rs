@@ -17,6 +17,9 @@ pub enum Outcome {
     Refused(ValueFault),
 }
 
+/// The reason of a [`ValueFault`] that never leaves the mapper: a row has fields that are to become columns first.
+pub(super) const NEW_COLUMNS: &str = "new_columns";
+
 /// Why a message gives no row under a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValueFault {

@@ -4,6 +4,8 @@
 //! [`Reading::encode`] takes it to the sink's wire form in one pass over the columns, in the table's order. Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
 //! except for arrays and for strings with escapes.
 
+mod others;
+
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
 use super::programs::{Computed, Programs, Scope};
-use super::rest::Rest;
+use super::rest::{Others, Rest};
 use super::route::Match;
 use super::stages::{Item, StageMemory, Stages, Stopped};
 use super::value::{Misfit, Value};
@@ -35,8 +37,8 @@ pub(super) struct Plan {
     pub(super) needs_field: bool,
     /// In row order.
     pub(super) columns: Box<[Arc<PlanColumn>]>,
-    /// A payload, or element, with a field that no column takes is refused.
-    pub(super) refuses_rest: Option<Box<Rest>>,
+    /// What becomes of fields, of a payload or an element, that no column takes, unless that is nothing.
+    pub(super) others: Option<Box<Others>>,
     /// Positions in `columns` of those that are left out where the message has no value for them.
     pub(super) omissible: Box<[usize]>,
     /// Of columns; only where the payload is [`PayloadForm::Staged`].
@@ -204,16 +206,39 @@ impl Plan {
         self.row(Input { message, matched, document, item: None, computed }, left_out, scratch)
     }
 
-    /// Calls `write` with each row of a message whose payload is [`PayloadForm::Staged`], until one is refused.
+    /// Calls `write` with each row of a message whose payload is [`PayloadForm::Staged`], until one is refused; of `only`,
+    /// which names a plan for each row, with those of that plan.
     pub(super) fn read_rows(
         &self,
         stages: &Stages,
         message: &Message<'_>,
         matched: &Match,
         memory: &mut Memory,
+        only: Option<(&[usize], usize)>,
         write: &mut dyn FnMut(&mut Reading<'_>) -> Result<(), ValueFault>,
     ) -> Result<(), ValueFault> {
         let Memory { stages: stage_memory, row, .. } = memory;
+        let mut number = 0;
+        self.read_inputs(stages, message, matched, stage_memory, row, |input, left_out, scratch| {
+            number += 1;
+            if only.is_some_and(|(plans, plan)| plans.get(number - 1) != Some(&plan)) {
+                return Ok(());
+            }
+            write(&mut self.row(input, left_out, scratch)?)
+        })
+    }
+
+    /// Calls `each` with what each row of such a message is made of.
+    #[inline]
+    fn read_inputs(
+        &self,
+        stages: &Stages,
+        message: &Message<'_>,
+        matched: &Match,
+        stage_memory: &mut StageMemory,
+        row: &mut RowMemory,
+        mut each: impl FnMut(Input<'_>, &mut Vec<usize>, &mut Scratch) -> Result<(), ValueFault>,
+    ) -> Result<(), ValueFault> {
         if self.programs.is_some() || stages.shaping.is_some() {
             jq::begin_message();
         }
@@ -224,7 +249,7 @@ impl Plan {
                     let scope = Scope { names: &programs.names, message, matched, payload: whole, item };
                     self.compute(programs, &scope, computed)?;
                 }
-                write(&mut self.row(Input { message, matched, document, item, computed }, left_out, scratch)?)
+                each(Input { message, matched, document, item, computed }, left_out, scratch)
             };
             written().map_err(|fault| fault.within(&place(document, item)))
         });
@@ -254,11 +279,8 @@ impl Plan {
                     .to_owned(),
             ));
         }
-        if let Some(rest) = &self.refuses_rest {
-            let count = rest.count(input.around(rest));
-            if count > 0 {
-                return Err(self.unmapped(count));
-            }
+        if let Some(others) = &self.others {
+            self.look_at_others(others, &input)?;
         }
         left_out.clear();
         let is_missing = |position: &usize| matches!(self.columns[*position].feed.find(&input), Found::Missing);
@@ -324,17 +346,6 @@ impl Plan {
         let remedy =
             "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows";
         self.fault("required", format!("{why}; {remedy}"))
-    }
-
-    #[cold]
-    fn unmapped(&self, count: usize) -> ValueFault {
-        let what = if count == 1 {
-            "a field that no column takes".to_owned()
-        } else {
-            format!("{count} fields that no column takes")
-        };
-        let remedy = "`rowbridge explain` shows them; give them columns, or set unmapped: ignore";
-        self.fault("value", format!("there is {what}, and the rule says `unmapped: error`: {remedy}"))
     }
 
     /// Where the first column takes the first element and that is an object, which only a json column holds.

@@ -128,6 +128,8 @@ pub struct Intake {
 pub enum Witness {
     /// The table was not read from a database: there is nothing to compare with.
     None,
+    /// The table is not there yet. It has no columns; the first payload for it tells them.
+    Absent,
     /// Postgres: the table's OID, the sum of the hashes of its rows in the catalogue, and OIDs and hashes of the domains and
     /// enums that its columns are made of.
     Catalogue { table: u32, sum: i128, types: Box<[(u32, i64)]> },
@@ -147,6 +149,15 @@ impl TableSchema {
             intake: Intake::default(),
             witness: Witness::None,
         }
+    }
+
+    /// A table that is not there, and is to be made of the first payload that would go into it.
+    pub fn absent(name: TableName) -> TableSchema {
+        TableSchema { witness: Witness::Absent, ..TableSchema::new(name, Vec::new()) }
+    }
+
+    pub fn is_absent(&self) -> bool {
+        self.witness == Witness::Absent
     }
 
     /// What is different in `now`, for people: each a few words. Empty if only the witness differs.

@@ -269,6 +269,14 @@ impl Sink for SimSink {
         unreachable!("the table is there")
     }
 
+    fn add_columns_sql(&self, _: &TableName, _: &[(&str, DeclaredType)]) -> String {
+        unreachable!("no rule adds columns")
+    }
+
+    async fn add_columns(&mut self, _: &TableName, _: &[(&str, DeclaredType)]) -> Result<(), SinkError> {
+        unreachable!("no rule adds columns")
+    }
+
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
         self.ask().await?;
         let now = Witness::SchemaVersion(self.server().definition);

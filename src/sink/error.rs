@@ -48,6 +48,9 @@ impl Class {
     }
 }
 
+/// The code of a table that others use for too long.
+pub const IN_USE: &str = "in_use";
+
 /// A failed call on a database.
 #[derive(Debug, Clone, Error)]
 #[error("{message}")]

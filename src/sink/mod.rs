@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, StoredDeadLetter};
-pub use error::{Class, SinkError};
+pub use error::{Class, IN_USE, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
 pub use postgres::{PostgresEncoder, PostgresSink};
 pub use preview::{Held, Preview, Unheld};
@@ -149,6 +149,13 @@ pub trait Sink {
 
     /// Runs the SQL of [`Sink::create_table_sql`]; a table that appeared meanwhile is no error.
     async fn create_table(&mut self, sql: &str) -> Result<(), SinkError>;
+
+    /// The `ALTER TABLE` that adds columns to a table, each of which takes NULL.
+    fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String;
+
+    /// Adds them; one that is there by now is no error. An error leaves the table as it was. Waits for other users of the
+    /// table a moment only: then the error's code is [`IN_USE`].
+    async fn add_columns(&mut self, table: &TableName, columns: &[(&str, DeclaredType)]) -> Result<(), SinkError>;
 
     /// [`Class::TableChanged`] if one of these tables is not any more as it was described. One round trip; locks nothing.
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError>;

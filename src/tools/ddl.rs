@@ -120,10 +120,15 @@ type Declared<'r> = (Vec<(&'r str, DeclaredType)>, Vec<(&'r str, &'r str)>);
 /// As the bridge makes the table: from the rules that say `create: true`, else from all; `None` with `columns: auto`.
 fn columns<'r>(rules: &[&'r Rule]) -> Option<Declared<'r>> {
     let creating = rules.iter().any(|rule| rule.create);
+    let names_columns = |rule: &&Rule| rule.create && matches!(rule.columns, Columns::Named(_));
     let mut declared: Vec<(&str, DeclaredType)> = Vec::new();
     let mut untold = Vec::new();
     for rule in rules.iter().filter(|rule| rule.create || !creating) {
-        let Columns::Named(columns) = &rule.columns else { return None };
+        let columns = match &rule.columns {
+            Columns::Named(columns) => columns,
+            Columns::Auto if creating && rules.iter().any(names_columns) => continue,
+            Columns::Auto => return None,
+        };
         for column in columns.iter() {
             if declared.iter().any(|(name, _)| *name == &*column.name) {
                 continue;

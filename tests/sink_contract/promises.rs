@@ -232,11 +232,21 @@ pub(crate) async fn a_created_table_is_described_as_the_dialect_says<D: TestData
         all.iter().map(|(name, declared)| (name.as_str(), declared.clone())).collect();
     let sql = sink.create_table_sql(&table_name("typed"), &columns, &[]);
     sink.create_table(&sql).await.unwrap();
-    let mut described = schema_of(&mut sink, "typed").await.columns.clone();
-    // Which only a database can tell.
-    described.iter_mut().for_each(|column| column.parameter = Parameter::default());
-    let expected: Vec<_> = columns.iter().map(|(name, declared)| DialectOf::<D>::column(name, declared)).collect();
-    assert_eq!(described, expected);
+    // The same, column by column.
+    let sql = sink.create_table_sql(&table_name("grown"), &columns[..1], &[]);
+    sink.create_table(&sql).await.unwrap();
+    for added in [&columns[1..], &columns[..2]] {
+        sink.add_columns(&table_name("grown"), added).await.unwrap();
+    }
+    for table in ["typed", "grown"] {
+        let mut described = schema_of(&mut sink, table).await.columns.clone();
+        // Which only a database can tell.
+        described.iter_mut().for_each(|column| column.parameter = Parameter::default());
+        let expected: Vec<_> = columns.iter().map(|(name, declared)| DialectOf::<D>::column(name, declared)).collect();
+        assert_eq!(described, expected, "{table}");
+    }
+    let missing = sink.add_columns(&table_name("missing"), &columns[..1]).await;
+    fails_as(missing, Class::Table);
 }
 
 pub(crate) async fn a_created_table_takes_every_declared_type<D: TestDatabase>(database: &D) {

@@ -213,6 +213,16 @@ fn own_words<'v>(
     let create = table.flag("create", false);
     let columns = columns(table, topics, (&format, has_fields), for_each.depth(), create, sink, alike);
     let (unmapped, columns) = unmapped(table, has_fields, columns);
+    if shaping.transform.is_none() && !format.has_names() {
+        // What is made of fields takes its columns' names from them.
+        const FORMS: &str = "csv: { header: columns } or csv: { columns: [names] }";
+        let problem = "takes columns from the fields of payloads, and the records of this format have no names";
+        let makes_table = create && matches!(columns, Some(Columns::Auto));
+        let of_fields = [("create", makes_table), ("unmapped", unmapped == Unmapped::Add)];
+        for (key, _) in of_fields.iter().filter(|(_, is_it)| *is_it) {
+            table.get(key).iter().for_each(|value| value.refuse(problem, FORMS));
+        }
+    }
     let (target, routing) = destination?;
     Some(What { unmapped, table: target, routing, format, for_each, columns: columns?, create, into: None })
 }
@@ -280,14 +290,14 @@ fn subscribe_properties(table: &Table<'_>, version: MqttVersion) -> Vec<(String,
 
 /// What becomes of fields that no column takes; the columns, with the one that they go to.
 fn unmapped(table: &Table<'_>, has_fields: bool, columns: Option<Columns>) -> (Unmapped, Option<Columns>) {
-    const FORMS: &str = "ignore, error, or the name of a json column that takes them";
+    const FORMS: &str = "ignore, error, add, or the name of a json column that takes them";
     let Some(value) = table.get("unmapped") else { return (Unmapped::Ignore, columns) };
     let Some(text) = value.text() else { return (Unmapped::Ignore, columns) };
     match text.as_str() {
         "ignore" => return (Unmapped::Ignore, columns),
         _ if !has_fields => value.refuse("is about fields of the payload, and this format has none", "ignore"),
         "error" => return (Unmapped::Error, columns),
-        "add" => value.refuse_unsupported("`add`", FORMS),
+        "add" => return (Unmapped::Add, columns),
         _ => match columns {
             Some(Columns::Named(named)) => {
                 if named.iter().any(|column| *column.name == *text) {
@@ -378,9 +388,6 @@ fn columns(
             let suggestion = text.and_then(|text| nearest(&text, ["auto"]));
             value.refuse_with(format!("found {}", value.shown()), Some(FORMS.to_owned()), suggestion);
             return None;
-        }
-        if create {
-            value.refuse("`create` cannot tell columns and types from `auto`", "named columns, or create: false");
         }
         if !has_fields {
             value.refuse(

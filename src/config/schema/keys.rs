@@ -8,7 +8,6 @@ use super::{Key, Section, Takes, Text, patterns};
 
 const PATH: Text = Text::NOT_EMPTY;
 const ON_ERROR: &[&str] = &["dead_letter", "drop", "halt"];
-const CREATES: &[&str] = &["true", "\"true\"", "\"yes\"", "\"on\""];
 
 pub(in crate::config) const ROOT: Section = Section {
     keys: &[
@@ -375,7 +374,8 @@ const RULE: Section = Section {
         Key::new(
             "create",
             Flag,
-            "Create the table from columns if it is missing. A column whose source tells no type needs `type` then.",
+            "Create the table if it is missing: from columns, where one whose source tells no type needs `type` then; with \
+             columns: auto from the fields of the first payload.",
         )
         .default("false"),
         Key::new(
@@ -406,15 +406,15 @@ const RULE: Section = Section {
         Key::new("statement", Only(&[]), LATER),
         Key::new(
             "unmapped",
-            Scalar(Text::NOT_EMPTY.examples(&["ignore", "error", "extra"])),
-            "Fields that no column takes: ignore, error (the message is refused), or a json column that takes them.",
+            Scalar(Text::NOT_EMPTY.examples(&["ignore", "error", "add", "extra"])),
+            "Fields that no column takes: ignore, error (the message is refused), add (ALTER TABLE ADD COLUMN), or a json \
+             column that takes them.",
         )
         .default("ignore"),
     ],
     between: &[
         AnyOf(&["table", "convention", "into"]),
         AnyOf(&["columns", "convention", "into"]),
-        Unless("create", CREATES, "columns", "\"auto\""),
         Unless("format", &["\"text\"", "\"bytes\"", "\"hex\"", "\"base64\""], "columns", "\"auto\""),
     ],
 };

@@ -110,8 +110,13 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         ("topic: a, table: t, columns: [a]", "2:39 rules[0].columns: found a list".to_owned()),
         ("topic: a, table: t, columns: all", "2:39 rules[0].columns: found `all`".to_owned()),
         (
-            "topic: a, table: t, create: true, columns: auto",
-            "2:53 rules[0].columns: `create` cannot tell columns and types from `auto`".to_owned(),
+            "topic: a, table: t, format: csv, create: true, columns: auto",
+            "2:51 rules[0].create: takes columns from the fields of payloads, and the records of this format have no names"
+                .to_owned(),
+        ),
+        (
+            "topic: a, table: t, format: text, create: true, columns: auto",
+            "2:67 rules[0].columns: `auto` takes the fields of the payload, and this format has none".to_owned(),
         ),
         (
             "topic: a, table: t, create: true, columns: {x: payload.x}",
@@ -344,8 +349,13 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
         ),
         (
-            "topic: a, table: t, unmapped: add, columns: {x: qos}",
-            "2:40 rules[0].unmapped: `add` is not supported yet".to_owned(),
+            "topic: a, table: t, format: text, unmapped: add, columns: {x: qos}",
+            "2:54 rules[0].unmapped: is about fields of the payload, and this format has none".to_owned(),
+        ),
+        (
+            "topic: a, table: t, format: csv, unmapped: add, columns: {x: qos}",
+            "2:53 rules[0].unmapped: takes columns from the fields of payloads, and the records of this format have no names"
+                .to_owned(),
         ),
         (
             "topic: a, table: t, unmapped: x, columns: {x: qos}",

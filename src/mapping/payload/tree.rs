@@ -80,9 +80,10 @@ impl PathTree {
 }
 
 impl PathTree {
-    /// The keys of the outermost object that paths begin with: as they stand, and those in whichever case.
+    /// The keys of the outermost object that paths begin with: as they stand, sorted; and those in whichever case.
     pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[String]>) {
-        let exact = self.root.keys.members.iter().map(|member| member.key.clone()).collect();
+        let in_order = self.root.keys.sorted.iter().map(|at| &self.root.keys.members[*at]);
+        let exact = in_order.map(|member| member.key.clone()).collect();
         (exact, self.root.folded.iter().map(|(key, _)| key.clone()).collect())
     }
 }

@@ -1,6 +1,7 @@
 //! Rules against messages, through an encoder whose wire form can be read.
 
 mod compile;
+mod growth;
 mod key;
 mod map;
 mod named;
@@ -47,6 +48,8 @@ impl<const SQLITE: bool> Dialect for Either<SQLITE> {
     const TEXT_TAKES_NUL: bool = SQLITE;
     const NAMES_FOLD_CASE: bool = SQLITE;
     const ALTERS_COLUMNS: bool = !SQLITE;
+    const RESERVED_COLUMNS: &'static [&'static str] =
+        if SQLITE { SqliteDialect::RESERVED_COLUMNS } else { PostgresDialect::RESERVED_COLUMNS };
 
     fn type_sql(declared: &DeclaredType) -> String {
         if SQLITE { SqliteDialect::type_sql(declared) } else { PostgresDialect::type_sql(declared) }

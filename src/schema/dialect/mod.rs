@@ -18,6 +18,8 @@ pub trait Dialect {
     const NAMES_FOLD_CASE: bool;
     /// Whether there is `ALTER TABLE … ALTER COLUMN`.
     const ALTERS_COLUMNS: bool;
+    /// Names that no column can have.
+    const RESERVED_COLUMNS: &'static [&'static str] = &[];
 
     /// The type in SQL, for `CREATE TABLE` and `ADD COLUMN`.
     fn type_sql(declared: &DeclaredType) -> String;

@@ -14,6 +14,8 @@ impl Dialect for PostgresDialect {
     /// Names are always quoted.
     const NAMES_FOLD_CASE: bool = false;
     const ALTERS_COLUMNS: bool = true;
+    /// The server's own columns.
+    const RESERVED_COLUMNS: &'static [&'static str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
     fn type_sql(declared: &DeclaredType) -> String {
         match declared {

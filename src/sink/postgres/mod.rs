@@ -51,8 +51,8 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
-    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, ParkedLetter, ParkedRule, Refusals, Series, Sink,
-    SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, ParkedLetter, ParkedRule, Refusals, Series,
+    Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -70,6 +70,11 @@ const DESCRIBED_AT_ONCE: usize = 50;
 
 /// Codes of a CREATE TABLE that lost the race against another: the table, its type or a catalogue row is there already.
 const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
+
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// How long an ALTER TABLE waits for those who use the table: everybody who comes later waits behind it.
+const ALTER_LOCK_MILLIS: u64 = 2_000;
 
 /// A Postgres database that takes batches.
 pub struct PostgresSink {
@@ -272,6 +277,35 @@ impl Sink for PostgresSink {
             Err(error) if ALREADY_THERE.contains(&error.code.as_str()) => Ok(()),
             result => result,
         }
+    }
+
+    fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+        let (schema, name) = self.qualified(table);
+        let add = |(name, declared): &(&str, DeclaredType)| {
+            format!("ADD COLUMN IF NOT EXISTS {} {}", quote(name), PostgresDialect::type_sql(declared))
+        };
+        let columns: Vec<String> = columns.iter().map(add).collect();
+        format!("ALTER TABLE {}.{} {}", quote(schema), quote(name), columns.join(", "))
+    }
+
+    async fn add_columns(&mut self, table: &TableName, columns: &[(&str, DeclaredType)]) -> Result<(), SinkError> {
+        let altering = self.add_columns_sql(table, columns);
+        self.run(async |session, sql| {
+            let client = session.client();
+            let begin = format!("{}; SET LOCAL lock_timeout = {ALTER_LOCK_MILLIS}; {CATALOGUE_FIRST}", sql.begin);
+            let work = around(client, &begin, client.batch_execute(&altering));
+            let added = session.wait(3, "adding columns to a table", work).await;
+            added.map_err(|error| match error.code.as_str() {
+                LOCK_NOT_AVAILABLE => SinkError {
+                    class: Class::Table,
+                    code: IN_USE.to_owned(),
+                    advice: "nothing, once those who use the table are done; pg_stat_activity and pg_locks name them",
+                    ..error
+                },
+                _ => error,
+            })
+        })
+        .await
     }
 
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {

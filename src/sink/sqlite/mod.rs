@@ -227,6 +227,14 @@ impl Sink for SqliteSink {
         })
     }
 
+    fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+        schema::add_columns_sql(table, columns)
+    }
+
+    async fn add_columns(&mut self, table: &TableName, columns: &[(&str, DeclaredType)]) -> Result<(), SinkError> {
+        self.with_connection(|connection| schema::add_columns(connection, table, columns))
+    }
+
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
         self.with_connection(|connection| witness::check(witness::current(connection)?, tables.iter().copied()))
     }

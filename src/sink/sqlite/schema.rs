@@ -5,7 +5,7 @@
 //! The bounds in an R-tree have 32 bits: in one made by `rtree` LowerBound and UpperBound in turn, by `rtree_i32` Int4.
 //! SQLite would make 0 of a NULL there and wrap a larger integer around, so they are taken as NOT NULL and checked.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::codes::{Moment, sink_error};
 use super::witness;
@@ -191,6 +191,34 @@ pub(super) fn create_table_sql(table: &TableName, columns: &[(&str, DeclaredType
         columns.iter().map(|(name, declared)| format!("    {} {}", quote(name), SqliteDialect::type_sql(declared)));
     let columns: Vec<String> = columns.chain(primary_key_sql(key)).collect();
     format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.quoted(), columns.join(",\n"))
+}
+
+/// An `ALTER TABLE` for each column: SQLite adds one at a time.
+pub(super) fn add_columns_sql(table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
+    let add = |(name, declared): &(&str, DeclaredType)| {
+        format!("ALTER TABLE {} ADD COLUMN {} {}", table.quoted(), quote(name), SqliteDialect::type_sql(declared))
+    };
+    columns.iter().map(add).collect::<Vec<_>>().join(";\n")
+}
+
+/// Adds those that are not there, in one transaction.
+pub(super) fn add_columns(
+    connection: &mut Connection,
+    table: &TableName,
+    columns: &[(&str, DeclaredType)],
+) -> Result<(), SinkError> {
+    let add = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let there: Vec<String> = transaction
+            .prepare("SELECT name FROM pragma_table_xinfo(?1, ?2)")?
+            .query_map([table.name.as_str(), SCHEMA], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let is_there = |name: &str| there.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let lacking: Vec<_> = columns.iter().filter(|(name, _)| !is_there(name)).cloned().collect();
+        transaction.execute_batch(&add_columns_sql(table, &lacking))?;
+        transaction.commit()
+    };
+    add(connection).map_err(|error| sink_error("cannot add columns to the table", &error, Moment::Elsewhere))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Finding;
-use crate::config::{Columns, Config, Mode, Rule, create_key};
+use crate::config::{Columns, Config, Mode, Rule, Unmapped, create_key};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
@@ -20,6 +20,15 @@ pub(super) struct Tables {
     pub(super) to_be_made: Vec<TableName>,
     /// Those whose rows go by key, as the rules name them, with the rights that it takes.
     pub(super) rights: HashMap<TableName, &'static str>,
+    /// Those that get columns (`unmapped: add`), as the rules name them.
+    pub(super) grows: HashSet<TableName>,
+}
+
+impl Tables {
+    /// Those of `live` that get columns.
+    pub(super) fn growing(&self) -> impl Iterator<Item = &(TableName, Arc<TableSchema>)> {
+        self.live.iter().filter(|(name, _)| self.grows.contains(name))
+    }
 }
 
 pub(super) fn subject(config: &Config, index: usize) -> String {
@@ -37,6 +46,8 @@ pub(super) async fn tables<S: Sink>(
     let subject = subject(config, index);
     let rules: Vec<Arc<Rule>> = config.rules.iter().filter(|rule| rule.database == index).cloned().collect();
     let mut found = Tables::default();
+    let growing = rules.iter().filter(|rule| rule.unmapped == Unmapped::Add);
+    found.grows = growing.map(|rule| rule.table.clone()).collect();
     for rule in &rules {
         let rights = match rule.mode {
             Mode::Insert => continue,
@@ -84,7 +95,12 @@ pub(super) async fn tables<S: Sink>(
         found.findings.push(Finding::ok(&subject, what));
     }
     for table in &found.to_be_made {
-        found.findings.push(Finding::ok(&subject, format!("table {table} is not there; the first start makes it")));
+        let mut creating = rules.iter().filter(|rule| rule.create && rule.table == *table);
+        let what = match creating.all(|rule| matches!(rule.columns, Columns::Auto)) {
+            true => "the first message",
+            false => "the first start",
+        };
+        found.findings.push(Finding::ok(&subject, format!("table {table} is not there; {what} makes it")));
     }
     found
 }

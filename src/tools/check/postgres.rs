@@ -36,10 +36,12 @@ const SERVER: &str = "SELECT current_setting('server_version'), current_setting(
     pg_is_in_recovery(), current_setting('synchronous_standby_names'), has_schema_privilege($1, 'CREATE'), \
     current_user::text";
 
-/// Of the tables `$1.$2`: whether row-level security concerns this role, and the triggers that see a row before it goes in.
+/// Of the tables `$1.$2`: whether row-level security concerns this role, the triggers that see a row before it goes in, whether
+/// this role may alter the table, and what it is called.
 const TABLES: &str = "SELECT t.name, row_security_active(c.oid), \
     ARRAY(SELECT g.tgname::text FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal \
-          AND g.tgenabled <> 'D' AND (g.tgtype & 7) = 7 ORDER BY g.tgname) \
+          AND g.tgenabled <> 'D' AND (g.tgtype & 7) = 7 ORDER BY g.tgname), \
+    pg_has_role(c.relowner, 'USAGE'), current_user::text \
     FROM ROWS FROM (unnest($1::text[]), unnest($2::text[])) AS t (schema, name) \
     JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name";
 
@@ -138,6 +140,14 @@ async fn ask_within(
     let names: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
     for row in client.query_typed(TABLES, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await? {
         of_table(&row, findings, subject)?;
+        let (name, may_alter, role): (String, bool, String) = (row.try_get(0)?, row.try_get(3)?, row.try_get(4)?);
+        if let Some((_, table)) = tables.growing().find(|(_, table)| table.name.name == name && !may_alter) {
+            findings.push(Finding::problem(
+                subject,
+                format!("the role {role} may not add columns to {name}, as unmapped: add asks for"),
+                format!("ALTER TABLE {} OWNER TO {};", table.name.quoted(), quote(&role)),
+            ));
+        }
     }
     let rights: Vec<&str> =
         tables.live.iter().map(|(name, _)| tables.rights.get(name).copied().unwrap_or("INSERT")).collect();

@@ -13,7 +13,7 @@ use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
 use crate::rule::{ColumnSource, Naming, Source, TableName, quote};
-use crate::schema::TableSchema;
+use crate::schema::{Dialect, TableSchema, Witness};
 use crate::sink::{Held, Preview, SqliteEncoder};
 
 /// The dead letter's reason of a message whose table takes no rows.
@@ -41,10 +41,49 @@ pub(super) fn map<R: Preview>(
             }
         }
     }
-    let mapper = compile(config, &rules, &mut targets, &mut faults, &encoder);
+    let mut mapper = compile(config, &rules, &mut targets, &mut faults, &encoder);
+    while let Some(wants) = columns_wanted(&mut mapper, message) {
+        wants.iter().for_each(|want| grow::<R>(&rules, &mut targets, want));
+        mapper = compile(config, &rules, &mut targets, &mut faults, &encoder);
+    }
     let mapping = Mapping { config, index, rules: &rules, tables, targets: &targets, faults: &faults };
     let views = mapping.views(mapper, &encoder, message);
     numbers.into_iter().zip(views).collect()
+}
+
+/// The columns that a message wants of tables with one name, if it wants any.
+fn columns_wanted<R: Preview>(mapper: &mut Mapper<Shown<R>>, message: &Message<'_>) -> Option<Vec<Want>> {
+    mapper.scan(message);
+    let of_one = |want: &Want| !want.columns.is_empty() && want.text.is_empty();
+    let wants: Vec<Want> = mapper.take_wants().into_iter().filter(of_one).collect();
+    (!wants.is_empty()).then_some(wants)
+}
+
+/// Gives the table of a rule the columns that a message wants.
+fn grow<R: Preview>(rules: &[Arc<Rule>], targets: &mut HashMap<TableName, Goal>, want: &Want) {
+    let table = &rules[want.rule].table;
+    if let Some(goal) = targets.get(table) {
+        let grown = with_columns::<R>(goal, want);
+        targets.insert(table.clone(), grown);
+    }
+}
+
+/// A table as it is once it has what a message wants.
+fn with_columns<R: Preview>(goal: &Goal, want: &Want) -> Goal {
+    let mut schema = TableSchema::clone(&goal.schema);
+    let mut added = Vec::new();
+    for column in &want.columns {
+        if !schema.columns.iter().any(|known| *known.name == *column.name) {
+            schema.columns.push(R::Dialect::column(&column.name, &column.declared));
+            added.push(format!("{} {}", column.name, R::Dialect::type_sql(&column.declared)));
+        }
+    }
+    schema.witness = Witness::None;
+    let note = match want.makes_table {
+        true => "the table is not there; the first payload makes it, with these types".to_owned(),
+        false => format!("the table gets new columns first: {}", added.join(", ")),
+    };
+    Goal { schema: Arc::new(schema), note: Some(note), ..goal.clone() }
 }
 
 /// The tables that a message names in the database at `index`.
@@ -88,7 +127,10 @@ impl Mapping<'_> {
             self.targets.values().map(|goal| (goal.schema.name.clone(), goal.clone())).collect();
         while !mapper.map(message, &mut batch, &mut outcomes) {
             for want in mapper.take_wants() {
-                let wanted = self.wanted::<R>(&want, message);
+                let wanted = match goals.get(&want.table) {
+                    Some(goal) if !want.columns.is_empty() => Ok(with_columns::<R>(goal, &want)),
+                    _ => self.wanted::<R>(&want, message),
+                };
                 if let Ok(goal) = &wanted {
                     goals.insert(goal.schema.name.clone(), goal.clone());
                 }

@@ -99,6 +99,10 @@ impl Tables {
         }
         let mut name = table.clone();
         name.schema = name.schema.or_else(|| schema.map(str::to_owned));
+        let mut creating = rules().filter(|rule| rule.create);
+        if note.is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto)) {
+            return Ok(Goal { schema: Arc::new(TableSchema::absent(name)), assumed: HashSet::new(), note: None });
+        }
         let (columns, assumed) = assume::<D>(rules(), message);
         Ok(Goal { schema: Arc::new(TableSchema::new(name, columns)), assumed, note })
     }

@@ -1,0 +1,198 @@
+//! Tables that grow with what messages bring: columns added (`unmapped: add`), and tables made of their first payload
+//! (`create: true` with `columns: auto`). Between two batches, in a transaction of its own.
+//!
+//! *Dies before the ALTER or CREATE is committed:* the message is not in the database, is read again and asks again. *Dies
+//! after:* the table has its columns; the message is read again and finds them. *Another bridge was quicker:* what it added is
+//! left as it is, and its type counts.
+//!
+//! Then all rules are compiled again: others may write to the same table, and in SQLite every description is outdated.
+//!
+//! A column that the database will not add makes dead letters of reason `no_column` of the messages that have such a field; it
+//! is tried again after a while. The rule's other messages go on. A table that cannot be made, or that others use for too
+//! long, holds the database like any bad table, and its rules are parked after `park_after`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::gather::Gatherer;
+use super::prepare;
+use super::stop::{BadTable, Defect, Hold, Stop, in_one_line};
+use super::worker::Worker;
+use crate::batch::RowEncoder;
+use crate::config::{Rule, create_key};
+use crate::delivery::events;
+use crate::journal::Fs;
+use crate::mapping::{COLUMNS_MAX, NewColumn, Want};
+use crate::rule::{DeclaredType, TableName};
+use crate::schema::{Dialect, TableSchema};
+use crate::sink::{Class, IN_USE, Sink, SinkError};
+
+/// After so many columns that the database would not add, the others of the same table are not tried: it is no matter of one
+/// name.
+const REFUSED_MAX: usize = 3;
+
+/// While the first payload of a table is waited for, it is looked for this often: somebody else may make it.
+const ABSENT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl<S: Sink, F: Fs> Worker<S, F> {
+    /// Adds the columns that messages want, and makes the tables. Sets `is_outdated` where a table is another now.
+    pub(super) async fn grow(&mut self, gatherer: &mut Gatherer<S::Encoder>, wants: Vec<Want>) -> Result<(), Stop> {
+        for want in by_table(wants) {
+            let live = match self.setup.sink.describe(&want.table).await {
+                Err(error) if error.class == Class::Table => {
+                    return Err(self.bad_table(&self.rules[want.rule], Defect::from(&error)));
+                }
+                described => described?,
+            };
+            match live {
+                None if want.makes_table => self.make_of_payload(gatherer, want).await?,
+                Some(live) if !want.makes_table => self.add_to(gatherer, want, &live).await?,
+                // It came or went meanwhile.
+                _ => self.is_outdated = true,
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_of_payload(&mut self, gatherer: &mut Gatherer<S::Encoder>, want: Want) -> Result<(), Stop> {
+        let rule = Arc::clone(&self.rules[want.rule]);
+        let writing: Vec<&Rule> = match rule.routing {
+            Some(_) => vec![&rule],
+            None => self.rules.iter().map(AsRef::as_ref).filter(|other| other.table == rule.table).collect(),
+        };
+        let key = create_key(writing);
+        let sink = &mut self.setup.sink;
+        let sql = sink.create_table_sql(&want.table, &declared(&want.columns), &key);
+        let defect = match sink.create_table(&sql).await {
+            Err(error) if error.class == Class::Transient => return Err(error.into()),
+            Err(error) => Defect { reason: in_one_line(&error), mend: Some(sql) },
+            Ok(()) => match sink.describe(&want.table).await? {
+                Some(_) => {
+                    let table = &want.table;
+                    tracing::info!(%table, sql, rule = %rule.name, "table created from the first payload");
+                    self.is_outdated = true;
+                    return Ok(());
+                }
+                None => {
+                    let instead = sink.instead_of(&want.table).await?.unwrap_or_default();
+                    Defect {
+                        reason: format!("there is no table {}, and none can be made; {instead}", want.table),
+                        mend: None,
+                    }
+                }
+            },
+        };
+        if rule.routing.is_some() {
+            gatherer.bind(vec![(want, Err(defect.reason))], self.reader.position());
+            return Ok(());
+        }
+        Err(self.bad_table(&rule, defect))
+    }
+
+    async fn add_to(
+        &mut self,
+        gatherer: &mut Gatherer<S::Encoder>,
+        mut want: Want,
+        live: &TableSchema,
+    ) -> Result<(), Stop> {
+        let folds_case = <<S::Encoder as RowEncoder>::Dialect as Dialect>::NAMES_FOLD_CASE;
+        let is_there = |name: &str| {
+            let is_it = |live: &str| live == name || folds_case && live.eq_ignore_ascii_case(name);
+            live.columns.iter().any(|column| is_it(&column.name))
+        };
+        let wanted = want.columns.len();
+        want.columns.retain(|column| !is_there(&column.name));
+        // The messages whose fields are too many meet that when they are mapped.
+        want.columns.truncate(COLUMNS_MAX.saturating_sub(live.columns.len()));
+        self.is_outdated |= want.columns.len() < wanted;
+        if want.columns.is_empty() {
+            return Ok(());
+        }
+        match self.add(&want.table, &want.columns).await {
+            Ok(()) => return Ok(()),
+            Err(error) => self.judge_refusal(&want, &error)?,
+        }
+        // One of them may be at fault.
+        let mut refused: Option<SinkError> = None;
+        let mut refusals = 0;
+        for column in &want.columns {
+            if refusals < REFUSED_MAX {
+                match self.add(&want.table, std::slice::from_ref(column)).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        self.judge_refusal(&want, &error)?;
+                        refusals += 1;
+                        refused = Some(error);
+                    }
+                }
+            }
+            let error = refused.as_ref().expect("one was refused");
+            let sql = self.setup.sink.add_columns_sql(&want.table, &declared(std::slice::from_ref(column)));
+            events::column_refused(&self.setup.database.name, &want.table, &column.name, error, &sql);
+            let why = format!("{}; {}, or make it: {sql}", in_one_line(error), ADVICE);
+            gatherer.refuse_column(&want.table, &column.name, &why.into());
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, table: &TableName, columns: &[NewColumn]) -> Result<(), SinkError> {
+        let columns = declared(columns);
+        self.setup.sink.add_columns(table, &columns).await?;
+        let sql = self.setup.sink.add_columns_sql(table, &columns);
+        events::columns_added(&self.setup.database.name, table, &sql);
+        self.tables.forget(table);
+        self.is_outdated = true;
+        Ok(())
+    }
+
+    /// Whether an error is about the column at all.
+    fn judge_refusal(&self, want: &Want, error: &SinkError) -> Result<(), Stop> {
+        match error.class {
+            Class::Transient | Class::RowOrTransient => Err(error.clone().into()),
+            _ if error.code == IN_USE => Err(self.bad_table(&self.rules[want.rule], Defect::from(error))),
+            _ => Ok(()),
+        }
+    }
+
+    fn bad_table(&self, rule: &Rule, defect: Defect) -> Stop {
+        Stop::Hold(Hold::of(vec![BadTable { name: rule.table.clone(), defect, at_compile: false }]))
+    }
+
+    /// Whether a table that is waited for has come. Asks now and then, and only while messages come.
+    pub(super) async fn has_come(&mut self, gatherer: &Gatherer<S::Encoder>) -> Result<bool, Stop> {
+        let absent: Vec<&TableName> = gatherer.absent_tables();
+        if absent.is_empty() || self.absent_look_due > Instant::now() {
+            return Ok(false);
+        }
+        self.absent_look_due = Instant::now() + ABSENT_LOOK_INTERVAL;
+        let found = prepare::describe(&mut self.setup.sink, &absent).await?;
+        Ok(found.iter().any(|found| !matches!(found, Ok(None))))
+    }
+}
+
+const ADVICE: &str = "give the bridge's role the right to alter the table";
+
+/// One want for each table: what all of them want of it, in order; of a table that is made, what the first one does.
+fn by_table(wants: Vec<Want>) -> Vec<Want> {
+    let mut merged: Vec<Want> = Vec::new();
+    for want in wants {
+        let Some(known) = merged.iter_mut().find(|known| known.table == want.table) else {
+            merged.push(want);
+            continue;
+        };
+        if !known.makes_table {
+            for column in want.columns {
+                if !known.columns.iter().any(|known| known.name == column.name) {
+                    known.columns.push(column);
+                }
+            }
+        }
+    }
+    merged
+}
+
+fn declared(columns: &[NewColumn]) -> Vec<(&str, DeclaredType)> {
+    columns.iter().map(|column| (&*column.name, column.declared.clone())).collect()
+}

@@ -1,0 +1,67 @@
+//! What a rule that adds columns is compiled to, and one whose table is not there yet.
+
+use super::{Compilation, Others, Path, RowEncoder, Step, Unmapped, is_supported, same_name};
+use crate::mapping::growth::{COLUMNS_MAX, Growth, NewColumn};
+use crate::rule::DeclaredType;
+use crate::schema::Dialect;
+
+impl<R: RowEncoder> Compilation<'_, R> {
+    /// Whether fields become columns.
+    pub(super) fn may_grow(&self) -> bool {
+        self.rule.unmapped == Unmapped::Add || self.schema.is_absent()
+    }
+
+    /// The table is made of another rule's first payload.
+    pub(super) fn not_there(&mut self) {
+        let why = "the table is not there, and a rule with `columns: auto` makes it of its first payload: say `create: true` in \
+                   this rule as well, so that the table has its columns";
+        self.fault(why.to_owned(), None);
+    }
+
+    /// Beside the columns that the rule names: those that fields became take them again.
+    pub(super) fn beside_named(&mut self) {
+        let paths = if self.rule.for_each.is_empty() { &self.paths } else { &self.item_paths };
+        let first_key = |path: &Path| match path {
+            Path::Steps(steps) => match steps.first() {
+                Some(Step::Key(key)) => Some(key.clone()),
+                _ => None,
+            },
+            Path::Folded(_) => None,
+        };
+        // What goes to a column already does not go to another.
+        let taken: Vec<String> = paths.iter().filter_map(first_key).collect();
+        let schema = self.schema;
+        for (index, live) in schema.columns.iter().enumerate() {
+            let is_filled = self.columns.iter().any(|(filled, _)| *filled == index);
+            let is_taken = taken.iter().any(|key| same_name::<R::Dialect>(&live.name, key));
+            if !is_filled && !is_taken && !live.generated && is_supported(&live.column_type) {
+                self.auto_column(None, index);
+            }
+        }
+    }
+
+    /// What becomes of fields that no column takes, if that is said.
+    pub(super) fn others(&mut self) -> Option<Others> {
+        if !self.may_grow() {
+            return (self.rule.unmapped == Unmapped::Error).then(|| Others::Refuse(self.rest()));
+        }
+        let schema = self.schema;
+        let is_closed = |index: &usize| !self.columns.iter().any(|(filled, _)| filled == index);
+        let closed =
+            (0..schema.columns.len()).filter(is_closed).map(|index| schema.columns[index].name.clone()).collect();
+        let extra = match &self.rule.unmapped {
+            Unmapped::Column(name) => Some(NewColumn { name: name.as_str().into(), declared: DeclaredType::Json }),
+            _ => None,
+        };
+        Some(Others::Add(Growth {
+            rest: self.rest(),
+            is_absent: schema.is_absent(),
+            closed,
+            room: COLUMNS_MAX.saturating_sub(schema.columns.len()),
+            extra,
+            key: self.rule.mode.key().unwrap_or_default().into(),
+            folds_case: R::Dialect::NAMES_FOLD_CASE,
+            reserved: R::Dialect::RESERVED_COLUMNS,
+        }))
+    }
+}

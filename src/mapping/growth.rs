@@ -1,0 +1,288 @@
+//! Fields that become columns: `unmapped: add`; and the first payload for a table that is not there, which tells all of its
+//! columns (`create: true` with `columns: auto`).
+//!
+//! | value | column |
+//! |---|---|
+//! | whole number that 64 bits hold | bigint |
+//! | any other number | decimal without limits: every digit is kept, and every later number fits |
+//! | true, false | bool |
+//! | string | text |
+//! | object, array | json |
+//! | bytes | bytes |
+//! | null | none: the next value tells |
+//!
+//! A column has its field's name exactly: then it is found by name ever after, whoever looks. A field that cannot name a
+//! column, or that is one too many, is its message's fault of reason [`NO_COLUMN`].
+//!
+//! A row that has such fields ends the batch ([`NEW_COLUMNS`](super::outcome::NEW_COLUMNS)); what the whole message wants is
+//! then gathered, with what the next messages want, and the message is mapped again when the table has it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::destination::{Destination, Plans, Want};
+use super::outcome::ValueFault;
+use super::payload::Document;
+use super::plan::{Memory, Plan};
+use super::rest::{Field, Rest};
+use super::route::Match;
+use super::shape::Targets;
+use super::value::Value;
+use crate::config::Rule;
+use crate::message::Message;
+use crate::rule::{DeclaredType, IDENTIFIER_BYTES_MAX, TableName};
+
+/// Columns that a table may have for more to be added. Postgres holds 1,600 and SQLite 2,000, but a row of Postgres must fit a
+/// page of 8 KiB, where 500 numbers take half of it, and names beyond that are mostly values in the wrong place.
+pub const COLUMNS_MAX: usize = 500;
+
+/// A dead letter's reason.
+pub(super) const NO_COLUMN: &str = "no_column";
+
+/// Of a name that cannot be a column's, so much is shown.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// A column that a payload tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewColumn {
+    pub name: Box<str>,
+    pub declared: DeclaredType,
+}
+
+/// How a plan's table may grow.
+#[derive(Debug)]
+pub(super) struct Growth {
+    pub(super) rest: Rest,
+    /// The table is not there.
+    pub(super) is_absent: bool,
+    /// Columns that the table has and the rule cannot fill.
+    pub(super) closed: Box<[String]>,
+    /// So many more it may have.
+    pub(super) room: usize,
+    /// A column that a new table has whatever the payload says.
+    pub(super) extra: Option<NewColumn>,
+    /// Columns that a new table must have.
+    pub(super) key: Arc<[Arc<str>]>,
+    pub(super) folds_case: bool,
+    pub(super) reserved: &'static [&'static str],
+}
+
+/// Columns that the database did not add when it was asked, and why.
+#[derive(Debug, Default)]
+pub(super) struct Refused(HashMap<(TableName, Box<str>), Arc<str>>);
+
+impl Refused {
+    pub(super) fn add(&mut self, table: &TableName, column: &str, why: &Arc<str>) {
+        self.0.insert((table.clone(), column.into()), Arc::clone(why));
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Why the first of these is not added.
+    pub(super) fn why(&self, table: &TableName, columns: &[NewColumn]) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        columns.iter().find_map(|NewColumn { name, .. }| {
+            let why = self.0.get(&(table.clone(), name.clone()))?;
+            Some(format!("field `{name}` gets no column: {why}"))
+        })
+    }
+}
+
+/// Adds what is not among them yet.
+pub(super) fn add_wants(wants: &mut Vec<Want>, more: Vec<Want>) {
+    for want in more {
+        if !wants.contains(&want) {
+            wants.push(want);
+        }
+    }
+}
+
+/// What is needed to tell which columns a message wants.
+pub(super) struct Growing<'g> {
+    pub(super) rules: &'g [Arc<Rule>],
+    pub(super) plans: &'g [Plan],
+    pub(super) targets: &'g Targets,
+    pub(super) refused: &'g Refused,
+}
+
+impl Growing<'_> {
+    /// The columns that a message wants, of `plan` or, with `destination`, of the plans of its rows.
+    #[cold]
+    pub(super) fn wants(
+        &self,
+        (message, matched): (&Message<'_>, &Match),
+        destination: Option<(&Destination, &Plans)>,
+        plan: usize,
+        memory: &mut Memory,
+    ) -> Result<Vec<Want>, ValueFault> {
+        let plans = match destination {
+            None => vec![plan],
+            Some((_, plans)) => Destination::distinct(plans),
+        };
+        let mut wants = Vec::new();
+        for plan in plans {
+            let is_its = |row: usize| match destination {
+                Some((_, plans)) if !plans.is_one => plans.of_rows.get(row) == Some(&plan),
+                _ => true,
+            };
+            let columns: Vec<NewColumn> = self.plans[plan].new_columns(message, matched, memory, is_its)?;
+            if columns.is_empty() {
+                continue;
+            }
+            let live = self.targets.table(plan);
+            let (text, table) = match destination {
+                None => ("".into(), self.rules[matched.rule].table.clone()),
+                Some((destination, _)) => (destination.text_of(plan).unwrap_or_default(), live.name.clone()),
+            };
+            if let Some(why) = self.refused.why(&table, &columns) {
+                return Err(self.plans[plan].no_column(why));
+            }
+            let makes_table = live.is_absent();
+            wants.push(Want { rule: matched.rule, text, table, form: None, columns, makes_table });
+        }
+        Ok(wants)
+    }
+}
+
+impl Growth {
+    /// Whether a row has fields that are to become columns, or may have.
+    pub(super) fn is_due(&self, document: &Document<'_>) -> bool {
+        let mut is_due = self.is_absent;
+        if !is_due {
+            self.rest.each_of_all(document, &mut |field| {
+                is_due = !self.rest.takes_exactly(field.name)
+                    && document.value(range(field)).is_some()
+                    && (!self.rest.takes_folded(field.name) || self.has_twin(document, field.name));
+                !is_due
+            });
+        }
+        is_due
+    }
+
+    /// Adds the columns that a row's fields are to become. The error says why one cannot.
+    pub(super) fn gather(&self, document: &Document<'_>, columns: &mut Vec<NewColumn>) -> Result<(), String> {
+        if self.is_absent && !self.rest.has_object(document) {
+            return Err(
+                "the table is not there yet, and its columns are to be those of the first payload: only the fields of \
+                        an object name columns, an array or a lone value does not; make the table, or name the columns"
+                    .to_owned(),
+            );
+        }
+        // Of equal keys the last one counts.
+        let first = columns.len();
+        let mut fault = None;
+        self.rest.each_of_all(document, &mut |field| {
+            let (name, rest) = (field.name, &self.rest);
+            if rest.takes_exactly(name) || (rest.takes_folded(name) && !self.has_twin(document, name)) {
+                return true;
+            }
+            let Some(value) = document.value(range(field)) else { return true };
+            if let Some(why) = self.objection(name, columns) {
+                fault = Some(format!("field `{}` cannot become a column: {why}", shown(name)));
+                return false;
+            }
+            let declared = type_of(&value);
+            match columns.iter().position(|known| *known.name == *name) {
+                Some(known) if known >= first => columns[known].declared = declared,
+                Some(_) => {}
+                None => columns.push(NewColumn { name: name.into(), declared }),
+            }
+            true
+        });
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// What the message as a whole wants. The error says why it cannot be.
+    pub(super) fn settle(&self, mut columns: Vec<NewColumn>) -> Result<Vec<NewColumn>, String> {
+        let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
+        if self.is_absent {
+            if columns.is_empty() {
+                return Err(
+                    "the table is not there yet, and no field of the payload has a value that tells a column".into()
+                );
+            }
+            if let Some(missing) = self.key.iter().find(|name| !is_there(name)) {
+                return Err(format!(
+                    "the table is not there yet, and the payload has no value for `{missing}`, which is part of the rule's key"
+                ));
+            }
+            if let Some(extra) = self.extra.as_ref().filter(|extra| !is_there(&extra.name)) {
+                columns.push(extra.clone());
+            }
+        }
+        if columns.len() > self.room {
+            return Err(format!(
+                "the table would have more than {COLUMNS_MAX} columns, and no more are added: name the fields that are wanted in \
+                 `columns`, or let a json column take the rest (`unmapped: COLUMN`)"
+            ));
+        }
+        Ok(columns)
+    }
+
+    fn is_same(&self, one: &str, other: &str) -> bool {
+        one == other || self.folds_case && one.eq_ignore_ascii_case(other)
+    }
+
+    /// Why a field cannot name a column beside these.
+    fn objection(&self, name: &str, columns: &[NewColumn]) -> Option<&'static str> {
+        let is_other = |known: &str| known != name && self.is_same(known, name);
+        Some(match () {
+            () if name.is_empty() => "its name is empty",
+            () if name.len() > IDENTIFIER_BYTES_MAX => "its name is longer than 63 bytes",
+            () if name.chars().any(char::is_control) => "its name has a control character",
+            () if self.reserved.contains(&name) => "the database has a column of its own under this name",
+            () if self.closed.iter().any(|closed| self.is_same(closed, name)) => {
+                "the table has a column of this name that the rule cannot fill: the database generates it, or it has a type \
+                 that Rowbridge does not write"
+            }
+            () if columns.iter().any(|column| is_other(&column.name))
+                || self.folds_case && self.rest.takes_folded(name) =>
+            {
+                "another field has the same name in another case, which to this database is the same column"
+            }
+            () => return None,
+        })
+    }
+
+    /// Whether another field has the same name but for its case: a column takes one of them only.
+    fn has_twin(&self, document: &Document<'_>, name: &str) -> bool {
+        let mut has_twin = false;
+        self.rest.each_of_all(document, &mut |field| {
+            has_twin = field.name != name && field.name.eq_ignore_ascii_case(name);
+            !has_twin
+        });
+        has_twin
+    }
+}
+
+fn range(field: &Field<'_>) -> (u32, u32) {
+    // A payload's positions fit 32 bits.
+    (field.range.start as u32, field.range.end as u32)
+}
+
+/// The table at the head of this file.
+fn type_of(value: &Value<'_>) -> DeclaredType {
+    match value {
+        Value::Bool(_) => DeclaredType::Bool,
+        Value::Int(_) => DeclaredType::Bigint,
+        Value::Number(text) if text.parse::<i64>().is_ok() => DeclaredType::Bigint,
+        Value::Number(_) => DeclaredType::Decimal(None),
+        Value::Text(_) | Value::JsonString(_) => DeclaredType::Text,
+        Value::Tree(_) => DeclaredType::Json,
+        Value::Bytes(_) => DeclaredType::Bytes,
+        Value::Instant(_) => DeclaredType::Timestamptz,
+    }
+}
+
+/// A name for a message, however odd.
+fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
+    if name.chars().count() > SHOWN_CHARS_MAX {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,79 @@
+//! Fields that no column takes, where the rule says what becomes of them.
+
+use super::{Document, Input, Match, Memory, Message, Others, PayloadForm, Plan, ValueFault};
+use crate::mapping::growth::{NO_COLUMN, NewColumn};
+use crate::mapping::outcome::NEW_COLUMNS;
+
+impl Plan {
+    /// The columns that the message's rows, or those of them that `is_its` counts, want. The error says why they cannot be.
+    pub(in crate::mapping) fn new_columns(
+        &self,
+        message: &Message<'_>,
+        matched: &Match,
+        memory: &mut Memory,
+        is_its: impl Fn(usize) -> bool,
+    ) -> Result<Vec<NewColumn>, ValueFault> {
+        let Some(Others::Add(growth)) = self.others.as_deref() else { return Ok(Vec::new()) };
+        let (mut columns, mut number) = (Vec::new(), 0);
+        let mut gather = |input: &Input<'_>| {
+            number += 1;
+            match is_its(number - 1) {
+                true => growth.gather(input.around(&growth.rest), &mut columns).map_err(|why| self.no_column(why)),
+                false => Ok(()),
+            }
+        };
+        let Memory { slots, stages: stage_memory, row } = memory;
+        match &self.payload {
+            PayloadForm::Staged(stages) => {
+                self.read_inputs(stages, message, matched, stage_memory, row, |input, _, _| gather(&input))?;
+            }
+            PayloadForm::Json(paths) => {
+                let text = paths.pick(message.payload, slots).map_err(|fault| self.parse_fault(fault.0))?;
+                let document = Document::of_json(text, slots);
+                gather(&Input { message, matched, document, item: None, computed: &row.computed })?;
+            }
+            PayloadForm::Unread | PayloadForm::Text | PayloadForm::Bytes => {}
+        }
+        growth.settle(columns).map_err(|why| self.no_column(why))
+    }
+
+    #[inline(never)]
+    pub(super) fn look_at_others(&self, others: &Others, input: &Input<'_>) -> Result<(), ValueFault> {
+        match others {
+            Others::Refuse(rest) => match rest.count(input.around(rest)) {
+                0 => {}
+                count => return Err(self.unmapped(count)),
+            },
+            Others::Add(growth) => {
+                let document = input.around(&growth.rest);
+                if growth.is_due(document) {
+                    return Err(self.fault(NEW_COLUMNS, String::new()));
+                }
+                // The object itself is no field of it.
+                let is_its_own = |slot: usize| slot == growth.rest.slot;
+                if self.needs_field
+                    && (0..document.slots.len()).all(|at| is_its_own(at) || document.slots[at].is_none())
+                {
+                    return Err(self.absence(input));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    pub(in crate::mapping) fn no_column(&self, message: String) -> ValueFault {
+        self.fault(NO_COLUMN, message)
+    }
+
+    #[cold]
+    fn unmapped(&self, count: usize) -> ValueFault {
+        let what = if count == 1 {
+            "a field that no column takes".to_owned()
+        } else {
+            format!("{count} fields that no column takes")
+        };
+        let remedy = "`rowbridge explain` shows them; give them columns, or set unmapped: ignore";
+        self.fault("value", format!("there is {what}, and the rule says `unmapped: error`: {remedy}"))
+    }
+}
