@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use super::messages::{Kind, Number, kind_of, number_in, pad_of, topic_of};
+use super::messages::{Kind, Number, extra_of, kind_of, number_in, pad_of, topic_of};
 use super::random::Random;
 use super::sink::Transaction;
 use super::trace::Trace;
@@ -286,6 +286,7 @@ pub(super) fn number_in_row(seq: u64, row: &Row) -> Number {
     assert_eq!(row.seq as u64, seq, "the row's journal.seq");
     assert_eq!(row.pad, pad_of(number), "the row of message {number}");
     assert_eq!(row.topic, topic_of(number), "the topic of message {number}");
+    assert_eq!(row.extra, extra_of(number), "the column of message {number} that has a default");
     assert!(matches!(kind_of(number), Kind::Good | Kind::Refused), "message {number} gives no row");
     number
 }
@@ -306,10 +307,12 @@ pub(super) fn number_in_letter(topic: &str, payload: &[u8], reason: &str) -> Num
 }
 
 /// A row as the encoder wrote it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) seq: i64,
     pub(super) number: i64,
     pub(super) topic: String,
     pub(super) pad: String,
+    pub(super) part: i64,
+    pub(super) extra: Option<i64>,
 }

@@ -47,10 +47,25 @@ pub(super) fn pad_of(number: Number) -> String {
     (0..len).map(|at| char::from(b'a' + ((number * 7 + at) % 26) as u8)).collect()
 }
 
+/// How many rows it gives, each in a table of its own.
+pub(super) fn parts_of(number: Number) -> i64 {
+    1 + (number / 2 % 3) as i64
+}
+
+/// What its rows say in a column that has a default: those of every other message leave it out.
+pub(super) fn extra_of(number: Number) -> Option<i64> {
+    (number % 2 == 1).then_some(number as i64)
+}
+
 pub(super) fn payload_of(number: Number) -> Vec<u8> {
+    let parts: Vec<i64> = (0..parts_of(number)).collect();
     match kind_of(number) {
-        Kind::Good | Kind::Refused => format!("{{\"n\":{number},\"pad\":\"{}\"}}", pad_of(number)),
-        Kind::Unfit => format!("{{\"n\":\"no {number} number\"}}"),
+        Kind::Good | Kind::Refused => {
+            let extra = extra_of(number).map(|extra| format!(",\"extra\":{extra}")).unwrap_or_default();
+            format!("{{\"n\":{number},\"pad\":\"{}\",\"parts\":{parts:?}{extra}}}", pad_of(number))
+        }
+        // The last of its rows: those before it must not stay.
+        Kind::Unfit => format!("{{\"n\":\"no {number} number\",\"parts\":{parts:?}}}"),
         Kind::TooLarge => "x".repeat(2000),
     }
     .into_bytes()

@@ -124,12 +124,16 @@ impl Process {
     }
 }
 
-/// A bridge with one or two databases; the second takes the topics under `t/` only.
-fn base_config(databases: usize) -> &'static Config {
-    static CONFIGS: [OnceLock<Config>; 2] = [OnceLock::new(), OnceLock::new()];
-    CONFIGS[databases - 1].get_or_init(|| {
+/// A bridge with one or two databases; the second takes the topics under `t/` only. A message gives several rows, in one
+/// table or, if it names them, each in another.
+fn base_config(databases: usize, names_tables: bool) -> &'static Config {
+    static CONFIGS: [OnceLock<Config>; 4] = [const { OnceLock::new() }; 4];
+    CONFIGS[databases - 1 + 2 * usize::from(names_tables)].get_or_init(|| {
         let columns = "columns: { seq: journal.seq, n: { from: payload.n, type: bigint, required: true }, \
-                       topic: topic, pad: { from: payload.pad, type: text } }";
+                       topic: topic, pad: { from: payload.pad, type: text }, part: { from: item, type: bigint }, \
+                       extra: { from: payload.extra, type: bigint } }";
+        let table = if names_tables { "'t{item}', tables: ['t*']" } else { "t" };
+        let several = format!("for_each: payload.parts, table: {table}, mode: upsert, key: [seq, part]");
         let mut text =
             "mqtt: { url: 'mqtt://broker:1883', client_id: sim }\nbridge: sim\ndata_dir: data\ndatabases:\n".to_owned();
         for index in 0..databases {
@@ -137,7 +141,7 @@ fn base_config(databases: usize) -> &'static Config {
         }
         text += "rules:\n";
         for (index, topics) in ["['t/#', 'd/#']", "'t/#'"].iter().enumerate().take(databases) {
-            text += &format!("  - {{ topic: {topics}, database: db{index}, table: t, {columns} }}\n");
+            text += &format!("  - {{ topic: {topics}, database: db{index}, {several}, {columns} }}\n");
         }
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("bridge.yaml");
@@ -149,7 +153,7 @@ fn base_config(databases: usize) -> &'static Config {
 
 /// The configuration of one world.
 pub(super) fn config(random: &mut Random) -> Config {
-    let mut config = base_config(if random.once_in(3) { 2 } else { 1 }).clone();
+    let mut config = base_config(if random.once_in(3) { 2 } else { 1 }, random.once_in(2)).clone();
     config.mqtt.version = random.pick(&[MqttVersion::V3, MqttVersion::V5]);
     config.mqtt.max_packet_size = PACKET_BYTES_MAX;
     config.journal.segment_size = random.pick(&[1024, 4096, 20_000]);

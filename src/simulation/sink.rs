@@ -1,16 +1,17 @@
 //! The bridge's side of a simulated database: one connection of one process.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::database::{Fate, Held, ParkedMessage, Row, Server, number_in_letter, number_in_row};
-use super::messages::{Kind, kind_of};
-use crate::batch::{Batch, RowEncoder};
+use super::messages::{Kind, Number, kind_of, parts_of};
+use crate::batch::{Batch, RowEncoder, Target};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::{DeclaredType, TableName};
-use crate::schema::{Cell, Column, ColumnType, Parameter, SqliteDialect, TableSchema, Witness};
+use crate::schema::{Cell, Column, ColumnType, Keys, Parameter, SqliteDialect, TableSchema, Witness};
 use crate::sink::{
     Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError, StoredOffset, Written,
 };
@@ -118,20 +119,55 @@ impl SimSink {
         if is_changed { Err(error(Class::TableChanged, "changed")) } else { Ok(()) }
     }
 
-    fn row(&self, batch: &Batch, unit: usize) -> Row {
-        let [run] = batch.runs_of(unit) else { panic!("each message gives one row") };
-        assert_eq!(run.row_count, 1, "each message gives one row");
-        decode(batch.portions[run.portion].row(run.first_row), self.server().definition)
+    /// The message whose rows these are: all of it, each in its table.
+    fn number_of(&self, batch: &Batch, unit: usize) -> Number {
+        let definition = self.server().definition;
+        let mut parts = Vec::new();
+        for run in batch.runs_of(unit) {
+            let portion = &batch.portions[run.portion];
+            for at in run.first_row..run.first_row + run.row_count {
+                let row = decode(portion.row(at), &portion.target, definition);
+                let table = &portion.target.table.name.name;
+                assert!(
+                    *table == *FIXED || *table == format!("t{}", row.part),
+                    "a row of part {} in {table}",
+                    row.part
+                );
+                parts.push((number_in_row(batch.units[unit].seq.0, &row), row.part));
+            }
+        }
+        let (number, _) = parts[0];
+        let expected: Vec<(Number, i64)> = (0..parts_of(number)).map(|part| (number, part)).collect();
+        assert_eq!(parts, expected, "the rows of a message");
+        number
+    }
+
+    /// Rows that may change others go in as their messages came.
+    fn check_writing_order(&self, batch: &Batch) {
+        let definition = self.server().definition;
+        let mut last: BTreeMap<&str, i64> = BTreeMap::new();
+        for at in batch.writing_order() {
+            let portion = &batch.portions[at];
+            assert!(portion.target.in_order, "these are upserts");
+            for row in batch.kept_rows(at).into_iter().flatten() {
+                let seq = decode(portion.row(row), &portion.target, definition).seq;
+                let before = last.insert(&portion.target.table.name.name, seq);
+                assert!(
+                    before.is_none_or(|before| before <= seq),
+                    "the row of message {seq} is written after {before:?}"
+                );
+            }
+        }
     }
 
     fn transaction(&self, batch: &Batch) -> Transaction {
         let offset = &batch.offset;
         assert_eq!(&*offset.bridge, "sim");
+        self.check_writing_order(batch);
         let mut held = Vec::new();
         for (index, unit) in batch.units.iter().enumerate() {
             if !batch.is_excluded(index) {
-                let row = self.row(batch, index);
-                held.push((unit.seq.0, Held::Row(number_in_row(unit.seq.0, &row))));
+                held.push((unit.seq.0, Held::Row(self.number_of(batch, index))));
             }
         }
         let (mut lost, mut parked) = (Vec::new(), Vec::new());
@@ -159,10 +195,8 @@ impl SimSink {
     }
 
     fn refused(&self, batch: &Batch) -> Vec<usize> {
-        let is_refused = |&index: &usize| {
-            let row = self.row(batch, index);
-            !batch.is_excluded(index) && kind_of(row.number as u64) == Kind::Refused
-        };
+        let is_refused =
+            |&index: &usize| !batch.is_excluded(index) && kind_of(self.number_of(batch, index)) == Kind::Refused;
         (0..batch.units.len()).filter(is_refused).collect()
     }
 }
@@ -237,7 +271,8 @@ impl Sink for SimSink {
 
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
         self.ask().await?;
-        if self.server().is_held {
+        // One that a message names, and that cannot be described, is no table to this message.
+        if self.server().is_held && table.name == FIXED {
             return Err(error(Class::Table, "denied"));
         }
         let column = |name: &str, column_type| Column {
@@ -256,9 +291,12 @@ impl Sink for SimSink {
             column("n", if definition % 2 == 0 { ColumnType::Int8 } else { TURNED }),
             column("topic", text()),
             column("pad", text()),
+            column("part", ColumnType::Int8),
+            Column { has_default: true, ..column("extra", ColumnType::Int8) },
         ];
         let witness = Witness::SchemaVersion(definition);
-        Ok(Some(TableSchema { witness, ..TableSchema::new(table.clone(), columns) }))
+        let keys = Keys::Known(vec![[0, 4].into()]);
+        Ok(Some(TableSchema { witness, keys, ..TableSchema::new(table.clone(), columns) }))
     }
 
     fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)], _: &[&str]) -> String {
@@ -394,10 +432,13 @@ impl Sink for SimSink {
     }
 }
 
+/// The table of rules that name it themselves.
+const FIXED: &str = "t";
+
 /// With an odd definition, the number is of this type and every bit of it is turned.
 const TURNED: ColumnType = ColumnType::Int4;
 
-/// Rows as `seq i64 | n i64 | topic | pad`, texts with a length u32 before.
+/// Cells one after the other: numbers as i64, texts with a length u32 before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SimEncoder;
 
@@ -422,14 +463,25 @@ impl RowEncoder for SimEncoder {
 }
 
 /// Whatever the bytes were made for, they mean what the table is now.
-fn decode(bytes: &[u8], definition: i64) -> Row {
-    let number = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    let text = |at: usize| {
-        let len = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        String::from_utf8(bytes[at + 4..at + 4 + len].to_vec()).unwrap()
+fn decode(mut bytes: &[u8], target: &Target, definition: i64) -> Row {
+    let number = |bytes: &mut &[u8]| i64::from_le_bytes(*bytes.split_off(..8).unwrap().first_chunk().unwrap());
+    let text = |bytes: &mut &[u8]| {
+        let len = u32::from_le_bytes(*bytes.split_off(..4).unwrap().first_chunk().unwrap()) as usize;
+        String::from_utf8(bytes.split_off(..len).unwrap().to_vec()).unwrap()
     };
-    let topic = text(16);
-    let pad = text(20 + topic.len());
-    let n = if definition % 2 == 0 { number(8) } else { !number(8) };
-    Row { seq: number(0), number: n, topic, pad }
+    let mut row = Row::default();
+    for &column in &*target.columns {
+        match target.table.columns[column].name.as_str() {
+            "seq" => row.seq = number(&mut bytes),
+            "n" if definition % 2 == 0 => row.number = number(&mut bytes),
+            "n" => row.number = !number(&mut bytes),
+            "topic" => row.topic = text(&mut bytes),
+            "pad" => row.pad = text(&mut bytes),
+            "part" => row.part = number(&mut bytes),
+            "extra" => row.extra = Some(number(&mut bytes)),
+            other => panic!("no column is called {other}"),
+        }
+    }
+    assert!(bytes.is_empty(), "a row ends with its last cell");
+    row
 }
