@@ -9,9 +9,10 @@
 //! was left of it goes on writing to a database. At the end all faults cease, everything must get where it belongs, and
 //! what was promised is compared with what is there ([`promises`]).
 //!
-//! Two of three messages give several rows, by upsert, and every other one leaves a column out; in half of the worlds each goes into another
-//! table, which the message names. A message's rows are in a transaction all together or not at all, and what may change
-//! another row is written in the journal's order (`SimSink::number_of`, `check_writing_order`).
+//! Two of three messages give several rows, by upsert, and every other message leaves a column out. In half of the worlds
+//! each row goes into another table, which the message names. A message's rows are in a transaction all together or not
+//! at all, and what may change another row is written in the journal's order (`SimSink::number_of`,
+//! `check_writing_order`).
 //!
 //! | invariant | where it is checked |
 //! |---|---|
