@@ -5,12 +5,13 @@
 //! a filter that the client may not read; HiveMQ gives every QoS 2 message the same packet identifier. The publisher is
 //! idle while the broker is away: what HiveMQ knows of a publisher's unfinished QoS 2 messages is in its memory only.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use rowbridge::campaign::Campaign;
 
 use super::kills::random::Random;
+use crate::support::PATIENCE;
 use crate::support::bridge::Bridge;
 use crate::support::hivemq::HiveMq;
 use crate::support::oracle::{Tally, column, count, value};
@@ -130,12 +131,21 @@ impl Case {
             figures.broker_restarts += 1;
         }
         bridge.wait_ready();
-        bridge.wait_ids("readings", MESSAGES - EQUAL_MESSAGES);
+        self.wait_readings(&mut bridge);
         bridge.wait_rows("switch", EQUAL_MESSAGES);
         wait_subscribed(&mut bridge);
         self.assert_stored(&mut bridge, figures);
         figures.messages += MESSAGES;
         assert!(bridge.stop().success());
+    }
+
+    /// Waits for every reading; of those that do not come, says whether the bridge ever had them.
+    fn wait_readings(self, bridge: &mut Bridge) {
+        let deadline = Instant::now() + PATIENCE;
+        while count(&bridge.rows(), "(SELECT DISTINCT id FROM readings)") < MESSAGES - EQUAL_MESSAGES {
+            assert!(Instant::now() < deadline, "{self:?}: {}", missing(bridge));
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn assert_stored(self, bridge: &mut Bridge, figures: &mut Figures) {
@@ -164,6 +174,19 @@ impl Case {
         let status = bridge.status();
         assert_eq!(status["mqtt"]["sessions_lost"], 0, "{place}: {status}");
     }
+}
+
+/// Which readings are not stored, and which of these are in the journal: those alone the bridge can have lost.
+fn missing(bridge: &Bridge) -> String {
+    let stored: BTreeSet<i64> = column(&bridge.rows(), "SELECT id FROM readings").into_iter().collect();
+    let missing: Vec<u64> =
+        (0..MESSAGES).filter(|id| id % 10 != EQUAL && !stored.contains(&id.cast_signed())).collect();
+    let dump = bridge.command(&["journal", "dump"]).stdout;
+    let dump = String::from_utf8_lossy(&dump);
+    let is_journaled = |id: &&u64| [r#"\""#, r#"""#].iter().any(|quote| dump.contains(&format!("id{quote}:{id},")));
+    let journaled: Vec<&u64> = missing.iter().filter(is_journaled).collect();
+    let messages = dump.lines().count();
+    format!("{missing:?} are not stored; of these {journaled:?} are in the journal, which holds {messages} messages")
 }
 
 fn message(number: u64) -> (String, Vec<u8>) {

@@ -1,6 +1,5 @@
 //! A private HiveMQ Community Edition, as `scripts/fetch-hivemq` has fetched it; stopped and restarted at will.
 
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,7 +19,11 @@ pub(crate) struct HiveMq {
     folder: TempDir,
     port: u16,
     process: Option<Process>,
+    starts: usize,
 }
+
+/// What HiveMq.java says then.
+const STARTED: &str = "all of HiveMQ has started";
 
 impl HiveMq {
     /// With a queue so deep that it never drops. `None` if it was not fetched.
@@ -28,7 +31,7 @@ impl HiveMq {
         if !fetched().join("classes/HiveMq.class").is_file() {
             return None;
         }
-        let mut broker = HiveMq { folder: TempDir::new().unwrap(), port: free_port(), process: None };
+        let mut broker = HiveMq { folder: TempDir::new().unwrap(), port: free_port(), process: None, starts: 0 };
         for name in ["conf", "data", "extensions"] {
             std::fs::create_dir(broker.folder.path().join(name)).unwrap();
         }
@@ -60,7 +63,7 @@ impl HiveMq {
         assert!(process.wait(Duration::from_secs(60)).is_some(), "HiveMQ does not end");
     }
 
-    /// Starts it on the same port and returns once it accepts.
+    /// Starts it on the same port and returns once it has begun all its work; it accepts connections earlier.
     pub(crate) fn restart(&mut self) {
         assert!(self.process.is_none(), "the broker runs already");
         let log = append(&self.folder.path().join("log"));
@@ -77,13 +80,15 @@ impl HiveMq {
             .spawn()
             .unwrap();
         let process = self.process.insert(Process::new(child));
-        let (port, log) = (self.port, self.folder.path().join("log"));
-        wait_within(STARTS_WITHIN, "HiveMQ accepts connections", || {
+        let log = self.folder.path().join("log");
+        wait_within(STARTS_WITHIN, "HiveMQ has started", || {
+            let told = std::fs::read_to_string(&log).unwrap_or_default();
             if let Some(status) = process.ended() {
-                panic!("HiveMQ ended with {status}: {}", std::fs::read_to_string(&log).unwrap_or_default());
+                panic!("HiveMQ ended with {status}: {told}");
             }
-            TcpStream::connect(("127.0.0.1", port)).ok()
+            (told.matches(STARTED).count() > self.starts).then_some(())
         });
+        self.starts += 1;
     }
 }
 
