@@ -7,6 +7,59 @@ use crate::support::postgres::Postgres;
 use crate::support::publisher::Publisher;
 
 #[test]
+fn paths_go_on_into_what_strings_hold_in_both_databases() {
+    let broker = Mosquitto::start();
+    let postgres = Postgres::shared();
+    let database = postgres.create_database();
+    let rule = |database: &str| {
+        format!(
+            "  - name: {database}\n    topic: '{{app}}/up'\n    database: {database}\n    table: readings\n    create: true\n    \
+             decode: {{ payload.data: json, payload.frm: base64, item.more: [base64, json] }}\n    where: .data.go\n    for_each: \
+             payload.data.list\n    columns:\n      id: {{ template: '{{topic.app}}-{{payload.data.n}}-{{index}}' }}\n      v: {{ \
+             from: item.v, type: 'decimal(40,3)' }}\n      raw: {{ from: payload.frm, type: bytes }}\n      unit: {{ from: \
+             item.more.unit, type: text }}\n"
+        )
+    };
+    let url = postgres.url(&database);
+    let (local, far) = (rule("local"), rule("far"));
+    let body =
+        format!("databases:\n  local: {{ url: 'sqlite:rows.db' }}\n  far: {{ url: '{url}' }}\nrules:\n{local}{far}");
+    let mut bridge = Bridge::new(broker.port(), &body);
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    let held = r#"{"go":true,"n":9007199254740993,"list":[{"v":12345678901234567890.125},{"v":2,"more":"eyJ1bml0IjoiwrBDIn0"}]}"#;
+    let held = serde_json::Value::from(held).to_string();
+    publisher.send("a/up", format!(r#"{{"frm":"AP8=","data":{held}}}"#));
+    publisher.send("a/up", r#"{"data":"{\"go\":false,\"list\":[{}]}"}"#.to_owned());
+    publisher.send("a/up", r#"{"data":"{\"go\":secret"}"#.to_owned());
+    publisher.send("a/up", r#"{"data":{"go":true}}"#.to_owned());
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 4).then_some(()));
+    bridge.wait_drained("local");
+    bridge.wait_drained("far");
+
+    let expected = ["a-9007199254740993-0 12345678901234567890.125 00FF -", "a-9007199254740993-1 2 00FF °C"];
+    let of_sqlite = "SELECT id || ' ' || rtrim(rtrim(v, '0'), '.') || ' ' || hex(raw) || ' ' || coalesce(unit, '-') FROM readings ORDER BY id";
+    let of_postgres = "SELECT id || ' ' || trim_scale(v) || ' ' || upper(encode(raw, 'hex')) || ' ' || coalesce(unit, '-') \
+                       FROM readings ORDER BY id";
+    assert_eq!(column::<String>(&bridge.rows(), of_sqlite), expected);
+    assert_eq!(postgres.psql(&database, of_postgres), expected.join("\n"));
+    let letters = "SELECT reason || ': ' || error FROM rowbridge_dead_letters ORDER BY seq";
+    let found = column::<String>(&bridge.rows(), letters);
+    assert_eq!(postgres.psql(&database, letters), found.join("\n"));
+    assert!(found.len() == 2 && !found[0].contains("secret"), "{found:?}");
+    assert!(found[0].starts_with("parse: payload.data: a string that is not JSON"), "{found:?}");
+    assert!(found[1].starts_with("value: payload.data: an object where a string"), "{found:?}");
+    for rule in bridge.status()["rules"].as_array().unwrap() {
+        let counts = ["matched", "written", "filtered", "dead_lettered"].map(|count| rule[count].as_u64().unwrap());
+        assert_eq!(counts, [4, 1, 1, 2], "{rule}");
+    }
+    let explained = bridge.command(&["explain", "a/up", &format!(r#"{{"data":{held}}}"#), "--offline", "--json"]);
+    let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+    let from = &explained["rules"][0]["rows"][1]["types"]["unit"]["from"];
+    assert_eq!(from, "item.more.unit (item.more decoded as base64, json)", "{explained}");
+}
+
+#[test]
 fn adjusted_values_are_the_same_and_exact_in_both_databases() {
     let broker = Mosquitto::start();
     let postgres = Postgres::shared();

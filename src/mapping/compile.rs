@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 use super::coerce::{Demands, Scratch};
 use super::key::{self, KeyFault};
 use super::outcome::CompileFault;
-use super::payload::{Path, PathTree, TabularSlots};
+use super::payload::{Embedded, Path, PathTree, TabularSlots};
 use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
 use super::programs::{Names, Programs};
 use super::rest::{Others, Rest};
@@ -34,7 +34,7 @@ use super::value::{Misfit, Value};
 use crate::batch::{RowEncoder, Verb};
 use crate::config::{self, Columns, ForEach, Format, Mode, Rule, Unmapped};
 use crate::jq::Program;
-use crate::rule::{ColumnSource, DeclaredType, Source, Step, TableName, TimeFormat, quote};
+use crate::rule::{ColumnSource, DeclaredType, Root, Source, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
 /// The plan, the columns it fills (indexes into the table's, in row order), and what is done with its rows.
@@ -404,7 +404,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             level_slots.push(place(paths, steps)[0]);
         }
         let shaping = &self.rule.shaping;
-        let is_shaped = *shaping != config::Shaping::default() || !self.programs.is_empty();
+        let is_shaped = shaping.has_programs() || !self.programs.is_empty();
         let reads_payload = !self.rule.for_each.is_empty()
             || is_shaped
             || others.is_some()
@@ -443,7 +443,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
             _ if !reads_payload => PayloadForm::Unread,
             Format::Text if !is_shaped => PayloadForm::Text,
             Format::Bytes if !is_shaped => PayloadForm::Bytes,
-            Format::Json if self.rule.for_each.is_empty() && !is_shaped => PayloadForm::Json(parts.tree(tree)),
+            Format::Json if self.rule.for_each.is_empty() && !is_shaped && shaping.roots.is_empty() => {
+                PayloadForm::Json(parts.tree(tree))
+            }
             format => {
                 let (tabular, mut trees) = match (tabular, levels.len()) {
                     (Some(at), _) => {
@@ -458,6 +460,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 let level = |(depth, tree): (usize, PathTree)| Level {
                     slot: slots[depth][level_slots[depth]],
                     path: levels[depth].to_string().into(),
+                    embedded: embedded(&shaping.roots, levels.len() - depth),
                     tree: parts.tree(tree),
                 };
                 let levels = trees.drain(..).enumerate().map(level).collect();
@@ -472,6 +475,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 PayloadForm::Staged(Box::new(Stages {
                     form,
                     tree: parts.tree(tree),
+                    embedded: embedded(&self.rule.shaping.roots, 0),
                     shaping,
                     levels,
                     tabular,
@@ -508,6 +512,15 @@ impl<R: RowEncoder> Compilation<'_, R> {
         };
         Ok((plan, indexes, verb))
     }
+}
+
+/// Those of the payload (0), of elements (1), or of elements that have elements (2).
+fn embedded(roots: &[Root], level: usize) -> Option<Box<Embedded>> {
+    let of_level = roots.iter().filter_map(|root| match (&root.source, level) {
+        (Source::Payload(steps), 0) | (Source::Item(steps), 1) | (Source::Parent(steps), 2) => Some((&steps[..], root)),
+        _ => None,
+    });
+    Embedded::compile(&of_level.collect::<Vec<_>>())
 }
 
 /// Adds a path; its index, as a feed holds it.

@@ -45,15 +45,30 @@ impl Decoded {
         Ok(Decoded { bytes: bytes.into_owned(), is_json: decodes.last() == Some(&Decode::Json) })
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The text, if it is JSON.
+    pub(super) fn json(&self) -> Option<&str> {
+        self.is_json.then(|| std::str::from_utf8(&self.bytes).expect("JSON is UTF-8"))
+    }
+
     /// The value for a column; `None` for a null of JSON.
     pub(super) fn value(&self, column_type: &ColumnType) -> Option<Value<'_>> {
-        match (self.is_json, column_type) {
-            (true, _) => Value::from_json(std::str::from_utf8(&self.bytes).expect("JSON is UTF-8")),
+        match (self.json(), column_type) {
+            (Some(json), _) => Value::from_json(json),
             // Sixteen bytes may happen to be text.
-            (false, ColumnType::Bytes | ColumnType::Uuid) => Some(Value::Bytes(&self.bytes)),
-            (false, _) => Some(Value::from_bytes(&self.bytes)),
+            (None, ColumnType::Bytes | ColumnType::Uuid) => Some(Value::Bytes(&self.bytes)),
+            (None, _) => Some(Value::from_bytes(&self.bytes)),
         }
     }
+}
+
+/// What a string holds, if its innermost form is JSON.
+pub fn decoded_json(text: &str, decodes: &[Decode]) -> Option<serde_json::Value> {
+    let decoded = Decoded::of(&Value::Text(text), decodes).ok()?;
+    serde_json::from_str(decoded.json()?).ok()
 }
 
 /// The standard alphabet or that of URLs, with or without padding, over several lines too.

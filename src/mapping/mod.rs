@@ -46,6 +46,7 @@ mod value;
 mod tests;
 
 pub use adjust::Nulled;
+pub use decode::decoded_json;
 pub use destination::Want;
 pub use growth::{COLUMNS_MAX, NewColumn};
 pub use map::Mapper;

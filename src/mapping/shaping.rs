@@ -124,7 +124,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Adds the paths that programs take to those that columns take; under `transform`, in place of them.
     pub(super) fn place(rule: &Rule, is_shaped: bool, paths: &mut Vec<Path>) -> Wanted {
-        let config::Shaping { predicate, transform } = &rule.shaping;
+        let config::Shaping { predicate, transform, .. } = &rule.shaping;
         let outputs = if transform.is_some() { std::mem::take(paths) } else { Vec::new() };
         let columns = paths.len();
         let check = predicate.as_ref().and_then(|program| program.check());
@@ -156,7 +156,7 @@ impl Wanted {
         if !self.is_shaped {
             return None;
         }
-        let config::Shaping { predicate, transform } = &rule.shaping;
+        let config::Shaping { predicate, transform, .. } = &rule.shaping;
         let predicate = predicate.as_ref().map(|program| Predicate {
             program: Arc::clone(program),
             slots: self.check.iter().map(|path| slots[*path]).collect(),

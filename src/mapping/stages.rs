@@ -1,7 +1,7 @@
 //! One message, several rows: the values of its payload, then the elements of each, one row for each.
 //!
 //! ```text
-//! payload ─ documents (payload/) ─ where, transform (shaping) ─ for_each ─ for_each ─ row
+//! payload ─ documents (payload/) ─ decode ─ where, transform (shaping) ─ for_each ─ for_each ─ row
 //! ```
 //!
 //! All rows of a message belong together: the first fault ends it, and says where it lies. A message is bounded by
@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::payload::{
-    Document, DocumentMemory, Element, PathTree, PayloadFault, Slot, TabularSlots, documents, elements, not_utf8,
-    single_document, tabular_rows,
+    Document, DocumentMemory, Element, Embedded, EmbeddedMemory, PathTree, PayloadFault, Slot, TabularSlots, documents,
+    elements, not_utf8, single_document, tabular_rows,
 };
 use super::route::Match;
 use super::shaping::{Shaping, ShapingFault, ShapingMemory};
@@ -32,6 +32,8 @@ pub(super) struct Stages {
     pub(super) form: Form,
     /// The paths of `payload`; under `transform`, those that its and `where`'s programs take.
     pub(super) tree: Arc<PathTree>,
+    /// `decode`: strings of the payload.
+    pub(super) embedded: Option<Box<Embedded>>,
     pub(super) shaping: Option<Box<Shaping>>,
     /// `for_each`, the outermost first; at most two.
     pub(super) levels: Box<[Level]>,
@@ -57,6 +59,8 @@ pub(super) struct Level {
     pub(super) slot: usize,
     /// As the rule writes it.
     pub(super) path: Box<str>,
+    /// `decode`: strings of its elements.
+    pub(super) embedded: Option<Box<Embedded>>,
     /// The paths of its elements.
     pub(super) tree: Arc<PathTree>,
 }
@@ -86,8 +90,15 @@ pub(super) struct Item<'i> {
 #[derive(Debug, Default)]
 pub(super) struct StageMemory {
     documents: DocumentMemory,
+    embedded: EmbeddedMemory,
     shaping: ShapingMemory,
-    levels: [Vec<Slot>; 2],
+    levels: [LevelMemory; 2],
+}
+
+#[derive(Debug, Default)]
+struct LevelMemory {
+    slots: Vec<Slot>,
+    embedded: EmbeddedMemory,
 }
 
 /// Why a message gives no rows: `F` is what a row was refused for.
@@ -137,7 +148,8 @@ impl Stages {
         memory: &mut StageMemory,
         row: &mut EachRow<'_, F>,
     ) -> Result<(), Stopped<F>> {
-        let StageMemory { documents: document_memory, shaping: shaping_memory, levels: level_memory } = memory;
+        let StageMemory { documents: document_memory, embedded, shaping: shaping_memory, levels: level_memory } =
+            memory;
         let payload = message.payload;
         let mut left = self.rows_max;
         let mut row = |document: Document<'_>, whole: jq::Input<'_>, item: Option<&Item<'_>>| {
@@ -153,11 +165,17 @@ impl Stages {
                 shaping.run(document, text, (message, matched), shaping_memory, &mut each)
             }
         };
-        match &self.form {
-            Form::Json => single_document(payload, &self.tree, document_memory, &mut |one| shaped(one, None)),
-            Form::Decoded(decoding) => {
-                documents(decoding, payload, &self.tree, document_memory, &mut |one| shaped(one, None))
+        let tree = self.embedded.as_ref().map_or(&*self.tree, |of_payload| of_payload.tree());
+        let mut each = |document: Document<'_>| match &self.embedded {
+            None => shaped(document, None),
+            Some(of_payload) => {
+                let decoded = of_payload.document(document, &self.tree, embedded);
+                shaped(decoded.map_err(|fault| fault.within(document.line, &[]))?, None)
             }
+        };
+        match &self.form {
+            Form::Json => single_document(payload, tree, document_memory, &mut each),
+            Form::Decoded(decoding) => documents(decoding, payload, tree, document_memory, &mut each),
             Form::Text => {
                 let text =
                     std::str::from_utf8(payload).map_err(|error| Stopped::Level("parse", not_utf8(payload, error)))?;
@@ -172,13 +190,13 @@ impl Stages {
         &self,
         document: Document<'_>,
         whole: jq::Input<'_>,
-        memory: &mut [Vec<Slot>; 2],
+        memory: &mut [LevelMemory; 2],
         row: &mut EachRow<'_, Stopped<F>>,
     ) -> Result<(), Stopped<F>> {
         let Some(Tabular { slots: at, tree }) = &self.tabular else {
             return self.elements_of(document, whole, None, &mut memory[..self.levels.len()], row);
         };
-        let slots = &mut memory[0];
+        let slots = &mut memory[0].slots;
         tabular_rows(document.text, document.slots, at, tree, slots, &mut |element: &Element<'_>, slots| {
             let item = Item {
                 document: document.with_slots(slots),
@@ -197,11 +215,12 @@ impl Stages {
         document: Document<'_>,
         whole: jq::Input<'_>,
         outer: Option<&Item<'_>>,
-        memory: &mut [Vec<Slot>],
+        memory: &mut [LevelMemory],
         row: &mut EachRow<'_, Stopped<F>>,
     ) -> Result<(), Stopped<F>> {
         // There is memory for each level that is left.
-        let Some((slots, memory)) = memory.split_first_mut() else { return row(document, whole, outer) };
+        let Some((own, memory)) = memory.split_first_mut() else { return row(document, whole, outer) };
+        let LevelMemory { slots, embedded } = own;
         let level = &self.levels[self.levels.len() - 1 - memory.len()];
         let above = outer.map_or(document, |outer| outer.document);
         let Some(range) = above.slots[level.slot] else {
@@ -216,14 +235,16 @@ impl Stages {
                 return Err(Stopped::Level("value", why));
             }
         }
-        elements(above.text, range, &level.tree, slots, &mut |element: &Element<'_>, slots| {
-            let item = Item {
-                document: above.with_slots(slots),
-                range: element.range.clone(),
-                index: element.index,
-                key: element.key,
-                parent: outer,
-            };
+        let tree = level.embedded.as_ref().map_or(&*level.tree, |of_elements| of_elements.tree());
+        elements(above.text, range, tree, slots, &mut |element: &Element<'_>, slots| {
+            let (mut of_element, mut range) = (above.with_slots(slots), element.range.clone());
+            if let Some(of_elements) = &level.embedded {
+                let places = [outer.map(|outer| outer.index), Some(element.index)];
+                let decoded = of_elements.document(of_element, &level.tree, embedded);
+                of_element = decoded.map_err(|fault| fault.within(document.line, &places))?;
+                range = 0..of_element.text.len();
+            }
+            let item = Item { document: of_element, range, index: element.index, key: element.key, parent: outer };
             self.elements_of(document, whole, Some(&item), memory, row)
         })
     }

@@ -1,13 +1,14 @@
 //! The language of rules, parsing only: what a text of the configuration means, without any message or table at hand.
 //!
 //! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
-//! a value, `adjust` and `exact`; times, `time`; column types, `declared_type`.
+//! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types, `declared_type`.
 
 mod adjust;
 mod convention;
 mod declared_type;
 mod descriptor;
 mod exact;
+mod root;
 mod routing;
 mod source;
 mod table_name;
@@ -20,6 +21,7 @@ pub use convention::{Address, Convention};
 pub use declared_type::DeclaredType;
 pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};
 pub use exact::Exact;
+pub use root::Root;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;

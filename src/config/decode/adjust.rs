@@ -35,7 +35,7 @@ pub(super) fn decode(table: &Table<'_>, source: Option<&ColumnSource>) -> Option
     (!given.is_empty()).then(|| Box::new(adjustments))
 }
 
-fn decodes(value: &Value<'_>) -> Vec<Decode> {
+pub(super) fn decodes(value: &Value<'_>) -> Vec<Decode> {
     let decodes: Vec<Decode> = value.list().filter_map(|item| item.choice(&Decode::NAMES)).collect();
     let count = value.list().count();
     if !(1..=DECODES_MAX).contains(&count) {

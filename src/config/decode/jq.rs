@@ -17,7 +17,7 @@ pub(super) fn shaping(table: &Table<'_>, alike: &mut Alike) -> Shaping {
         check_elements(&program, &value, 0);
         Some(program)
     };
-    Shaping { predicate: program("where"), transform: program("transform") }
+    Shaping { roots: Vec::new(), predicate: program("where"), transform: program("transform") }
 }
 
 pub(super) fn program(value: &Value<'_>, alike: &mut Alike) -> Option<Arc<Program>> {

@@ -16,6 +16,7 @@ mod libpq;
 mod mode;
 mod mqtt;
 mod postgres;
+mod roots;
 mod rule;
 mod secret;
 mod table;

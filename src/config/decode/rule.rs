@@ -10,6 +10,7 @@ use super::for_each;
 use super::format::Formats;
 use super::jq;
 use super::mode;
+use super::roots;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
@@ -115,20 +116,20 @@ fn decode_one(
     let qos = table.choice("qos", Qos::AtLeastOnce, &QOS);
     let database = database(table, databases);
     let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
-    let shaping = jq::shaping(table, alike);
+    let mut shaping = jq::shaping(table, alike);
     let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
     let what = match (table.get("convention"), table.get("into")) {
         (Some(value), _) => value.choice(&CONVENTIONS).map(|convention| {
+            others_words(table, &mut shaping);
             let database = database.and_then(|index| databases.get(index));
             let (table, routing) = destination::convention(table, convention, database);
             What { table, routing, ..What::named() }
         }),
-        (None, Some(value)) => destination::into(table, &value, sink).map(|(table, descriptor)| What {
-            table,
-            into: Some((descriptor.form, value)),
-            ..What::named()
+        (None, Some(value)) => destination::into(table, &value, sink).map(|(target, descriptor)| {
+            others_words(table, &mut shaping);
+            What { table: target, into: Some((descriptor.form, value)), ..What::named() }
         }),
-        (None, None) => own_words(table, topics.as_deref(), sink, &shaping, formats, alike),
+        (None, None) => own_words(table, topics.as_deref(), sink, &mut shaping, formats, alike),
     };
     let is_created = what.as_ref().is_some_and(|what| what.create);
     let mode = mode::decode(table, what.as_ref().map(|what| &what.columns), is_created, sink);
@@ -197,21 +198,29 @@ impl What<'_> {
     }
 }
 
+/// What else can be said of messages in another system's words, which may be of any shape.
+fn others_words(table: &Table<'_>, shaping: &mut Shaping) {
+    shaping.roots = roots::decode(table, &Format::Json);
+    roots::check_elements(table, shaping, &ForEach::Auto);
+}
+
 /// In our own words: `table`, `format`, `for_each`, `columns`.
 fn own_words<'v>(
     table: &Table<'v>,
     topics: Option<&[TopicPattern]>,
     sink: Option<&DatabaseUrl>,
-    shaping: &Shaping,
+    shaping: &mut Shaping,
     formats: &mut Formats,
     alike: &mut Alike,
 ) -> Option<What<'v>> {
     let destination = destination::decode(table, sink, topics);
     let format = formats.decode(table);
+    shaping.roots = roots::decode(table, &format);
     let has_fields = shaping.has_fields(&format);
     let for_each = for_each::decode(table.get("for_each"), has_fields);
+    roots::check_elements(table, shaping, &for_each);
     let create = table.flag("create", false);
-    let columns = columns(table, topics, (&format, has_fields), for_each.depth(), create, sink, alike);
+    let columns = columns(table, topics, (&format, shaping), for_each.depth(), create, sink, alike);
     let (unmapped, columns) = unmapped(table, has_fields, columns);
     if shaping.transform.is_none() && !format.has_names() {
         // What is made of fields takes its columns' names from them.
@@ -370,7 +379,7 @@ fn unsupported(table: &Table<'_>) {
 fn columns(
     table: &Table<'_>,
     topics: Option<&[TopicPattern]>,
-    (format, has_fields): (&Format, bool),
+    (format, shaping): (&Format, &Shaping),
     levels: usize,
     create: bool,
     sink: Option<&DatabaseUrl>,
@@ -378,6 +387,7 @@ fn columns(
 ) -> Option<Columns> {
     const FORMS: &str =
         "`auto`, or a mapping of column names to sources such as { time: received_at, temp: payload.temp }";
+    let has_fields = shaping.has_fields(format);
     let Some(value) = table.get("columns") else {
         table.miss("columns", FORMS);
         return None;
@@ -414,6 +424,7 @@ fn columns(
         let Some(column) = column::decode(name, &value, alike) else { continue };
         check_column(&column, &value, topics, (format, has_fields), create);
         for_each::check(&column.source, &value, levels);
+        roots::check_column(&column.source, &value, shaping);
         columns.push(column);
     }
     Some(Columns::Named(alike.list(columns)))

@@ -348,6 +348,16 @@ const RULE: Section = Section {
         )
         .default("16MiB"),
         Key::new(
+            "decode",
+            Named {
+                name: Text::pattern(patterns::SOURCE).examples(&["payload.data"]),
+                value: &List { item: &Choice(&["base64", "hex", "json"]), items_min: 1, single: true },
+                entries_min: 1,
+            },
+            "Strings that hold another form, by their paths: payload.data: json. Further paths go on into what they hold, and \
+             everything else of the rule sees that, too. Several forms, one in the other, as a list.",
+        ),
+        Key::new(
             "where",
             Scalar(PROGRAM),
             "A jq predicate on the payload, such as `.temp > 20`: a message for which it is not true is filtered.",

@@ -233,6 +233,50 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:69 rules[0].columns.x.decode: found `zip`".to_owned(),
         ),
         (
+            "topic: a, table: t, decode: json, columns: {x: qos}",
+            "2:38 rules[0].decode: found no mapping with paths".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {}, columns: {x: qos}",
+            "2:38 rules[0].decode: found no mapping with paths".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {topic: json}, columns: {x: qos}",
+            "2:46 rules[0].decode.topic: stands under what is no path of the payload, or of an element under `for_each`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {payload.a: zip}, columns: {x: qos}",
+            "2:50 rules[0].decode[\"payload.a\"]: found `zip`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {payload.a: json, 'payload[\"a\"]': hex}, columns: {x: qos}",
+            "2:72 rules[0].decode[\"payload[\\\"a\\\"]\"]: `payload.a` is decoded above".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {payload.a: hex, payload.a.b: json}, columns: {x: qos}",
+            "2:38 rules[0].decode: `payload.a.b` lies in payload.a decoded as hex, and bytes have no parts".to_owned(),
+        ),
+        (
+            "topic: a, table: t, format: text, decode: {payload: json}, columns: {x: qos}",
+            "2:52 rules[0].decode: goes into the fields of the payload, and this format has none".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {item.a: json}, columns: {x: qos}",
+            "2:38 rules[0].decode: `item.a` is a part of an element, and the rule has no `for_each`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {item.a: json}, for_each: auto, columns: auto",
+            "2:38 rules[0].decode: `item.a` is a part of an element, and with `for_each: auto` only the payload is decoded".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {parent.a: json}, for_each: payload, columns: {x: item}",
+            "2:38 rules[0].decode: `parent.a` is of the outer of two elements, and the rule has no second `for_each`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, decode: {payload.a: [base64, hex]}, columns: {x: payload.a.b}",
+            "2:79 rules[0].columns.x: takes a part of payload.a decoded as base64, hex, and bytes have no parts".to_owned(),
+        ),
+        (
             "topic: a, table: t, create: true, columns: {x: {from: qos, scale: 2}}",
             "2:57 rules[0].columns.x: `create` cannot tell the type of this column".to_owned(),
         ),

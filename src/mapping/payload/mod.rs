@@ -14,6 +14,7 @@
 mod cbor;
 mod charset;
 mod csv;
+mod embedded;
 mod epoch;
 mod expand;
 mod foreign;
@@ -28,6 +29,7 @@ mod text;
 mod tokens;
 mod tree;
 
+pub(super) use self::embedded::{Embedded, EmbeddedMemory};
 pub(super) use self::json::{Element, TabularSlots, elements, not_utf8, tabular_rows};
 use self::picked::{Binary, Picked};
 pub(super) use self::tree::{Path, PathTree, Slot};
@@ -141,6 +143,18 @@ impl<'d> Document<'d> {
 impl PayloadFault {
     fn parse(message: impl Into<String>) -> PayloadFault {
         PayloadFault { reason: "parse", message: message.into() }
+    }
+
+    /// With the line and the elements that it lies in.
+    #[cold]
+    pub(super) fn within(self, line: Option<usize>, items: &[Option<usize>]) -> PayloadFault {
+        let line = line.map(|line| format!("line {line}"));
+        let items = items.iter().flatten().map(|index| format!("item {index}"));
+        let places: Vec<String> = line.into_iter().chain(items).collect();
+        match places.is_empty() {
+            true => self,
+            false => PayloadFault { message: format!("{}: {}", places.join(", "), self.message), ..self },
+        }
     }
 
     fn empty() -> PayloadFault {

@@ -36,11 +36,15 @@ pub(in crate::mapping) struct Binary {
 impl Picked {
     /// Forgets the document before.
     pub(super) fn begin(&mut self, tree: &PathTree) {
+        self.clear();
+        self.slots.resize(tree.slot_count, None);
+    }
+
+    pub(super) fn clear(&mut self) {
         self.text.clear();
         self.binaries.clear();
         self.bytes.clear();
         self.slots.clear();
-        self.slots.resize(tree.slot_count, None);
     }
 
     /// The value at a node, written by `write`, has no parts: no number, string, truth value, null or bytes has.
@@ -179,6 +183,24 @@ impl Picked {
             rest = &rest[at + 1..];
         }
         self.text.push_str(rest);
+    }
+
+    /// A part of another document as it stands there, with its bytes.
+    pub(super) fn push_part(&mut self, from: &Document<'_>, part: std::ops::Range<u32>) -> Result<(), PayloadFault> {
+        let at = self.end()? as u32;
+        self.text.push_str(&from.text[part.start as usize..part.end as usize]);
+        let first = from.binaries.partition_point(|binary| binary.text.0 < part.start);
+        for binary in from.binaries[first..].iter().take_while(|binary| binary.text.1 <= part.end) {
+            let (text_start, text_end) = binary.text;
+            let (bytes_start, bytes_end) = binary.bytes;
+            let start = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(&from.bytes[bytes_start as usize..bytes_end as usize]);
+            self.binaries.push(Binary {
+                text: (text_start - part.start + at, text_end - part.start + at),
+                bytes: (start, self.bytes.len() as u32),
+            });
+        }
+        self.end().map(drop)
     }
 
     /// Bytes, as a base64 string; the bytes themselves are kept too.

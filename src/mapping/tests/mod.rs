@@ -6,6 +6,7 @@ mod key;
 mod map;
 mod named;
 mod programs;
+mod roots;
 mod several;
 mod shape;
 mod sharing;

@@ -15,7 +15,7 @@ fn jq(name: &str, text: &str) -> config::Column {
 
 fn shaping(predicate: &str, transform: &str) -> Shaping {
     let program = |text: &str| (!text.is_empty()).then(|| program(text));
-    Shaping { predicate: program(predicate), transform: program(transform) }
+    Shaping { predicate: program(predicate), transform: program(transform), ..Shaping::default() }
 }
 
 fn two() -> Arc<TableSchema> {

@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use crate::config::{CsvHeader, ForEach, Format, Rule, Syntax};
-use crate::rule::{Source, Step};
+use crate::mapping::decoded_json;
+use crate::rule::{Root, Source, Step};
 
 /// The columns, as far as the payload can be read here: uncompressed JSON, lines of JSON, CSV.
 pub(super) fn named_by(rule: &Rule, payload: &[u8]) -> Vec<String> {
@@ -44,7 +45,13 @@ impl Names {
     }
 
     fn document(&mut self, rule: &Rule, text: &str) {
-        let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+        let Ok(mut value) = serde_json::from_str::<Value>(text) else { return };
+        let roots = &rule.shaping.roots;
+        let steps_of = |root: &Root, is_item| match (&root.source, is_item) {
+            (Source::Payload(steps), false) | (Source::Item(steps), true) => Some(steps.clone()),
+            _ => None,
+        };
+        decode(&mut value, roots, |root| steps_of(root, false));
         let paths = match &rule.for_each {
             ForEach::Paths(paths) => &paths[..],
             ForEach::Auto => return self.rows(&value),
@@ -54,7 +61,11 @@ impl Names {
             let (Source::Payload(steps) | Source::Item(steps)) = path else { return };
             level = level.into_iter().filter_map(|value| part(value, steps)).flat_map(elements).collect();
         }
-        level.into_iter().for_each(|value| self.row(value));
+        for value in level {
+            let mut value = value.clone();
+            decode(&mut value, roots, |root| steps_of(root, true));
+            self.row(&value);
+        }
     }
 
     /// A payload in any of the shapes that `for_each: auto` takes.
@@ -95,6 +106,22 @@ impl Names {
         match is_header {
             true => fields.for_each(|name| self.add(name.trim().trim_matches('"'))),
             false => self.add_numbered(fields.count()),
+        }
+    }
+}
+
+/// Puts what strings hold in their place, the outer ones first.
+fn decode(value: &mut Value, roots: &[Root], steps_of: impl Fn(&Root) -> Option<Vec<Step>>) {
+    let mut roots: Vec<_> = roots.iter().filter_map(|root| Some((steps_of(root)?, root))).collect();
+    roots.sort_by_key(|(steps, _)| steps.len());
+    for (steps, root) in roots {
+        let pointer = steps.iter().fold(String::new(), |pointer, step| match step {
+            Step::Key(key) => format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")),
+            Step::Index(index) => format!("{pointer}/{index}"),
+        });
+        let Some(part) = value.pointer_mut(&pointer) else { continue };
+        if let Some(decoded) = part.as_str().and_then(|text| decoded_json(text, &root.decodes)) {
+            *part = decoded;
         }
     }
 }

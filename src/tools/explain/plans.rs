@@ -12,7 +12,7 @@ use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule, rule_
 use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
-use crate::rule::{ColumnSource, Naming, Source, TableName, quote};
+use crate::rule::{ColumnSource, Naming, Root, Source, TableName, quote};
 use crate::schema::{Dialect, TableSchema, Witness};
 use crate::sink::{Held, Preview, SqliteEncoder};
 
@@ -377,7 +377,7 @@ fn source_of(rule: &Rule, name: &str) -> String {
             let column = column.or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)));
             match column.map(|column| &column.source) {
                 Some(source @ (ColumnSource::From(_) | ColumnSource::FirstOf(_))) => {
-                    let sources: Vec<String> = source.sources().map(Source::to_string).collect();
+                    let sources: Vec<String> = source.sources().map(|source| with_roots(source, rule)).collect();
                     sources.join(", or else ")
                 }
                 Some(ColumnSource::Template(template)) => format!("the template {template}"),
@@ -387,6 +387,15 @@ fn source_of(rule: &Rule, name: &str) -> String {
             }
         }
     }
+}
+
+/// A source with the strings that it lies in, of those that the rule decodes.
+fn with_roots(source: &Source, rule: &Rule) -> String {
+    // Under `transform` it is a path of what comes out.
+    let is_of_payload = !(matches!(source, Source::Payload(_)) && rule.shaping.transform.is_some());
+    let is_around = |root: &&Root| is_of_payload && (root.source == *source || root.is_above(source));
+    let around: Vec<String> = rule.shaping.roots.iter().filter(is_around).map(Root::describe).collect();
+    if around.is_empty() { source.to_string() } else { format!("{source} ({})", around.join("; ")) }
 }
 
 /// The statement for one row; Postgres' sink may send the same row by COPY or through `unnest`.
