@@ -17,7 +17,7 @@ use super::plan::{Memory, PayloadForm, Plan};
 use super::route::Match;
 use super::sharing::Parts;
 use crate::batch::RowEncoder;
-use crate::config::{self, Columns, ForEach, Format, Mode, OnError, Rule, Unmapped};
+use crate::config::{self, Columns, ForEach, Format, Mode, OnError, Rule, Shaping, Unmapped};
 use crate::message::Message;
 use crate::rule::{Address, ColumnSource, Convention, Descriptor, Form, Naming, Routing, Source, TableName};
 use crate::schema::{Cell, Column, ColumnType, Parameter, PostgresDialect, TableSchema};
@@ -119,7 +119,9 @@ impl Destination {
             unmapped: Unmapped::Ignore,
             ..rule.clone()
         };
-        if is_one {
+        // Programs decide how many rows there are, if any: then each row names the table by itself.
+        if is_one && !rule.shaping.has_programs() {
+            naming.shaping = Shaping::default();
             naming.format = Format::Json;
             naming.for_each = ForEach::NONE;
         }

@@ -149,6 +149,38 @@ fn each_element_may_name_its_own_table_and_all_are_one_unit() {
 }
 
 #[test]
+fn programs_and_unmapped_fields_make_no_difference_to_a_name_from_the_topic() {
+    let program = |text: &str| Some(Arc::new(crate::jq::Program::parse(text).unwrap()));
+    let lines = || {
+        let decoding = config::Decoding::of(config::Syntax::Csv(config::Csv::default()));
+        Format::Decoded(Arc::new(decoding))
+    };
+    let columns = || vec![from("a", "topic"), from("b", "item.b")];
+    let over = || config::ForEach::Paths(vec![Source::parse("payload.list").unwrap()]);
+    let by_element = Rule {
+        for_each: over(),
+        shaping: config::Shaping { predicate: program(".go | not | not"), ..Default::default() },
+        ..rule(&["{site}/x"], columns())
+    };
+    let by_line = Rule {
+        format: lines(),
+        shaping: config::Shaping { predicate: program("length == 2"), ..Default::default() },
+        ..rule(&["{site}/x"], vec![from("a", "payload[0]"), from("b", "payload[1]")])
+    };
+    let strict = Rule { unmapped: config::Unmapped::Error, ..rule(&["{site}/x"], vec![from("b", "payload.b")]) };
+    for (rule, payload, expected) in [
+        (by_element, r#"{"go":1,"list":[{"b":1},{"b":2},{"b":3}]}"#, 3),
+        (by_line, "x,1\ny,2\n", 2),
+        (strict, r#"{"b":1}"#, 1),
+    ] {
+        let mut world = World::of(vec![naming("{topic.site}_t", rule)]);
+        assert_eq!(*world.map("n/x", payload), Outcome::Written, "{payload}");
+        let rows = world.last();
+        assert!(rows.len() == expected && rows.iter().all(|(table, _)| table == "n_t"), "{rows:?}");
+    }
+}
+
+#[test]
 fn tables_that_were_not_used_for_long_are_forgotten_and_looked_up_again() {
     let mut world = World::of(vec![by_topic()]);
     for site in 0..1_500 {
