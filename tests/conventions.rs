@@ -90,10 +90,11 @@ fn machbase_payloads_come_in_every_shape_of_its_topics_and_properties() {
             .property("header", "columns")
             .property("delimiter", ";"),
     );
-    publisher.send("db/metrics/EXAMPLE", "ilp speed=1.2345,rpm=11i 1732742196000000000\n");
+    publisher.send("db/metrics/EXAMPLE", "ilp speed=1.2345,state=\"on\",rpm=11i,ok=t 1732742196000000000\n");
+    publisher.send("db/metrics/EXAMPLE", "ilp state=\"off\" 1732742196000000001\n");
     publisher.send("db/append/EXAMPLE:xml", "<x/>");
     publisher.send("db/append/OTHER", "[]");
-    settle(&mut bridge, 10);
+    settle(&mut bridge, 11);
     let expected = [
         "array 1670380342000000001 1.5",
         "arrays 1670380342000000001 2",

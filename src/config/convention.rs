@@ -46,7 +46,7 @@ pub fn rule_of_convention(rule: &Rule, convention: Convention, form: Option<&For
     }
 }
 
-/// Machbase's tag tables: each field of line protocol is a row of name, time and value.
+/// Machbase's tag tables: each field of line protocol that is a number is a row of name, time and value.
 fn rule_of_lines(rule: &Rule, form: &Form, zone: TimeZone) -> Rule {
     let source = |text: &str| Source::parse(text).expect("it is one");
     let name = Template::parse("{payload.measurement}.{key}").expect("it is one");
@@ -57,7 +57,7 @@ fn rule_of_lines(rule: &Rule, form: &Form, zone: TimeZone) -> Rule {
         Column::of("value", ColumnSource::From(source("item"))),
     ];
     Rule {
-        format: decoded(Syntax::Influx(Precision::Nanoseconds), form),
+        format: decoded(Syntax::InfluxNumbers(Precision::Nanoseconds), form),
         for_each: ForEach::Paths(vec![source("payload.fields")]),
         columns: Columns::named(columns),
         times: Some(AutoTimes { format: form.time.clone(), zone }),

@@ -49,6 +49,8 @@ pub enum Syntax {
     Cbor,
     Protobuf(MessageType),
     Influx(Precision),
+    /// Of line protocol the fields that are numbers, as Machbase takes them.
+    InfluxNumbers(Precision),
     /// JSON or NDJSON if it begins with a bracket, otherwise CSV without header.
     Auto(Csv),
 }

@@ -14,8 +14,10 @@ use super::tree::{Node, PathTree};
 use super::{Each, PayloadFault};
 use crate::config::Precision;
 
+/// With `numbers_only` other fields are passed over.
 pub(super) fn documents<E: From<PayloadFault>>(
     precision: Precision,
+    numbers_only: bool,
     text: &str,
     tree: &PathTree,
     picked: &mut Picked,
@@ -29,6 +31,9 @@ pub(super) fn documents<E: From<PayloadFault>>(
     let mut is_empty = true;
     while let Some(number) = lines.next(&mut point)? {
         is_empty = false;
+        if numbers_only {
+            point.fields.retain(|(_, field)| matches!(field, line::Field::Number(_)));
+        }
         picked.begin(tree);
         if root.slot.is_some() {
             picked.whole::<PayloadFault>(root, |picked| {

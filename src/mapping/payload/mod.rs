@@ -98,7 +98,8 @@ pub(super) fn documents<E: From<PayloadFault>>(
         Syntax::Hex => text::bytes(&text::hex(text)?, tree, picked, each),
         Syntax::Base64 => text::bytes(&text::base64(text)?, tree, picked, each),
         Syntax::Regex(pattern) => pattern::documents(pattern, text, tree, picked, each),
-        Syntax::Influx(precision) => influx::documents(*precision, text, tree, picked, each),
+        Syntax::Influx(precision) => influx::documents(*precision, false, text, tree, picked, each),
+        Syntax::InfluxNumbers(precision) => influx::documents(*precision, true, text, tree, picked, each),
         Syntax::Bytes | Syntax::Msgpack | Syntax::Cbor | Syntax::Protobuf(_) => unreachable!("these are no text"),
     }
 }

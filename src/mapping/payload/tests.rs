@@ -174,6 +174,9 @@ fn line_protocol_is_read_with_its_escapes_types_and_times() {
     assert_eq!(found[0], ["5", r#"{"f":1}"#, "{}", "-"]);
     assert_eq!(found[1], ["-", r#"{"f":"a\nb"}"#, r#"{"t":"x"}"#, "\"x\""]);
     assert_eq!(found[2], ["7", r#"{"f":2}"#, "{}", "-"]);
+    let numbers = Syntax::InfluxNumbers(Precision::Nanoseconds);
+    assert_eq!(read_one(&numbers, b"m s=\"7\",f=1,b=t,i=2i 5", &["payload.fields"]), [r#"{"f":1,"i":2}"#]);
+    assert_eq!(read_one(&numbers, b"m s=\"7\" 5", &["payload.fields", "payload.time"]), ["{}", "5"]);
     let seconds = Syntax::Influx(Precision::Seconds);
     let whole = read_one(&seconds, b"m f=1 -7", &["payload"]);
     assert_eq!(whole, [r#"{"measurement":"m","tags":{},"fields":{"f":1},"time":-7000000000}"#]);
