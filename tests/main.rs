@@ -61,5 +61,6 @@ mod session;
 mod sink_contract;
 mod sqlite_files;
 mod sqlite_sink;
+mod tap;
 mod transports;
 mod values;

@@ -8,6 +8,7 @@ mod paths;
 mod rates;
 mod server;
 mod status;
+mod tap;
 
 pub use access::Access;
 pub use observer::{Observer, observe};

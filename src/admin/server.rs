@@ -21,8 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::access::{Access, guard};
-use super::page;
 use super::status::Overview;
+use super::{page, tap};
 use crate::journal::Fs;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Exposition;
@@ -96,6 +96,7 @@ fn router<F: Fs>(overview: Arc<Overview<F>>, access: Access) -> Router {
         .route("/status", get(status::<F>))
         .route("/history", get(history::<F>))
         .route("/metrics", get(metrics::<F>))
+        .route("/tap", get(tap::answer::<F>))
         .layer(middleware::from_fn_with_state(Arc::new(access), guard))
         .with_state(overview)
 }

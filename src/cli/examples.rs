@@ -87,6 +87,17 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "tap",
+        &[
+            ("See what comes, and what becomes of it", "rowbridge tap"),
+            ("One rule, for a minute", "rowbridge tap --rule telemetry --for 1m"),
+            (
+                "Messages that give no row, with the reason",
+                "rowbridge tap --json --rate 1000 | jq -c 'select(.reason)'",
+            ),
+        ],
+    ),
+    (
         "dead-letters",
         &[
             ("What could not become rows, and why", "rowbridge dead-letters list"),

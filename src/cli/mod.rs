@@ -23,6 +23,8 @@ mod run;
 mod schema;
 mod status;
 mod summary;
+mod tap;
+mod tap_line;
 mod test;
 mod verdict;
 
@@ -80,6 +82,8 @@ enum Command {
     Reload,
     /// Show the state of the running bridge
     Status(status::StatusArgs),
+    /// Follow the running bridge: each message, and what became of it
+    Tap(tap::TapArgs),
     /// Look at messages that could not become rows, and delete them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&cli.layers, &arguments),
         Command::Test(arguments) => test::run(&cli.layers, &arguments),
         Command::Status(arguments) => status::run(&cli.layers, &arguments),
+        Command::Tap(arguments) => tap::run(&cli.layers, &arguments),
         Command::DeadLetters(command) => dead_letters::run(&cli.layers, &command),
         Command::Journal(command) => journal::run(&cli.layers, &command),
         Command::Completions(arguments) => completions::run(&arguments),

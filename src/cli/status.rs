@@ -2,6 +2,7 @@
 //! it serves as a container's health check too.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -88,8 +89,15 @@ fn watch(config: &Config, json: bool) -> ExitCode {
 /// The body of `/status`, or in a line why there is none and what to do.
 fn look(config: &Config) -> Result<String, String> {
     let Http::Listen(address) = config.http else { return Err("http is off in the configuration".to_owned()) };
-    let remedy = match http::get(address, &config.http_access, "/status") {
-        Ok((200, body)) => return Ok(body),
+    match http::get(address, &config.http_access, "/status") {
+        Ok((200, body)) => Ok(body),
+        other => Err(no_answer(address, other)),
+    }
+}
+
+/// Why the bridge did not answer as it should, and what to do.
+pub(super) fn no_answer(address: SocketAddr, answer: io::Result<(u16, String)>) -> String {
+    let remedy = match answer {
         Ok((401, _)) => "answers 401: it has another token; give http.token_file as the bridge has it".to_owned(),
         Ok((503, body)) => format!("answers 503: {}", figures::plain(body.trim())),
         Ok((code, _)) => format!("answers {code}: another program has this address; see http.listen"),
@@ -98,7 +106,7 @@ fn look(config: &Config) -> Result<String, String> {
         }
         Err(error) => format!("{error}; is the bridge started, and with this configuration (-c)?"),
     };
-    Err(format!("no running bridge at http://{address}: {remedy}"))
+    format!("no running bridge at http://{address}: {remedy}")
 }
 
 fn parsed(body: &str) -> Result<Value, String> {

@@ -12,6 +12,7 @@ use crate::config::Rule;
 use crate::message::{Message, Seq};
 use crate::rule::TableName;
 use crate::sink::Swallowed;
+use crate::telemetry::tap::{self, Notes, Recorder};
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
 /// What became of the messages of a batch under one rule. `matched` is the sum of the four outcomes.
@@ -48,6 +49,8 @@ pub(super) struct Account {
     /// Messages of the batch that gave no row.
     refusals: Refusals,
     pub(super) refusal_log: RefusalLog,
+    /// Shows what becomes of the messages to those who follow it.
+    pub(super) tap: Recorder,
     /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
     /// what lies in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
@@ -62,6 +65,7 @@ struct ReplayDoubt {
     first: i64,
     tallies: Counted,
     refusals: Refusals,
+    notes: Notes,
 }
 
 /// What a batch without an answer counts if the database turns out to have it.
@@ -71,6 +75,7 @@ struct Doubt {
     tallies: Counted,
     unmatched: u64,
     refusals: Refusals,
+    notes: Notes,
 }
 
 /// Tallies with the counters that they end in: the rules may be numbered anew before it is known whether they count.
@@ -102,6 +107,7 @@ impl Account {
                 .clone(),
             refusals: Refusals::default(),
             refusal_log: RefusalLog::new(Arc::clone(database)),
+            tap: Recorder::new(Arc::clone(&metrics.taps), Arc::clone(database)),
             doubts: Vec::new(),
             replay_doubt: None,
         }
@@ -127,6 +133,11 @@ impl Account {
         error: &str,
     ) {
         self.refusals.add(rule, reason, fate, message, error);
+        match fate {
+            Fate::DeadLetter => self.tap.refused(rule, tap::Fate::DeadLettered, message, reason, error),
+            Fate::Dropped => self.tap.refused(rule, tap::Fate::Dropped, message, reason, error),
+            Fate::Nulled => self.tap.nulled(rule, message.seq, error),
+        }
     }
 
     /// Messages that gave no row, since the start.
@@ -172,7 +183,8 @@ impl Account {
     pub(super) fn doubt_replay(&mut self, table: &TableName, first: i64) {
         let tallies = self.take_tallies();
         let refusals = std::mem::take(&mut self.refusals);
-        self.replay_doubt = Some(ReplayDoubt { table: table.clone(), first, tallies, refusals });
+        let notes = self.tap.take();
+        self.replay_doubt = Some(ReplayDoubt { table: table.clone(), first, tallies, refusals, notes });
     }
 
     /// The first message that is parked for a table now: a batch in doubt counts if its own first one is gone.
@@ -184,6 +196,7 @@ impl Account {
                 counters.count(&Tally { parked: 0, ..tally });
             }
             self.refusal_log.note(&mut doubt.refusals);
+            self.tap.publish_later(doubt.notes);
         }
     }
 
@@ -217,13 +230,15 @@ impl Account {
         }
         self.unmatched_counter.inc_by(std::mem::take(&mut self.unmatched));
         self.refusal_log.note(&mut self.refusals);
+        self.tap.publish();
     }
 
     /// The batch from `from` to `to` was sent, and not answered.
     pub(super) fn doubt(&mut self, from: Seq, to: Seq) {
         let tallies = self.take_tallies();
         let unmatched = std::mem::take(&mut self.unmatched);
-        let doubt = Doubt { from, to, tallies, unmatched, refusals: std::mem::take(&mut self.refusals) };
+        let refusals = std::mem::take(&mut self.refusals);
+        let doubt = Doubt { from, to, tallies, unmatched, refusals, notes: self.tap.take() };
         // The same messages were sent before: what they count now is as good.
         self.doubts.retain(|other| other.to != to);
         if self.doubts.len() == DOUBTS_MAX {
@@ -243,6 +258,7 @@ impl Account {
             }
             self.unmatched_counter.inc_by(doubt.unmatched);
             self.refusal_log.note(&mut doubt.refusals);
+            self.tap.publish_later(doubt.notes);
         }
         self.doubts.retain(|doubt| doubt.from == stored);
     }
@@ -254,6 +270,7 @@ impl Account {
         }
         self.unmatched = 0;
         self.refusals.clear();
+        self.tap.begin();
     }
 }
 

@@ -130,7 +130,7 @@ impl<F: Fs> Filling<'_, F> {
                         }
                     }
                 }
-                Ok(Some(Entry::Lost(lost))) => gatherer.add_lost(lost),
+                Ok(Some(Entry::Lost(lost))) => gatherer.add_lost(lost, self.account),
             }
             if is_halted {
                 break;

@@ -15,6 +15,7 @@ use crate::message::{Message, Seq};
 use crate::rule::TableName;
 use crate::schema::TableSchema;
 use crate::sink::{ParkedLetter, Refusal};
+use crate::telemetry::tap;
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.
@@ -197,18 +198,25 @@ impl<R: RowEncoder> Gatherer<R> {
         let tally = account.rule(rule);
         match outcome {
             Outcome::Written => {
+                let rows = self.batch.rows_of(*unit);
                 tally.written += 1;
-                tally.rows += self.batch.rows_of(*unit) as u64;
+                tally.rows += rows as u64;
+                let tables = self.batch.tables_of(*unit).map(|table| &table.name);
+                account.tap.written(&self.rules[rule].name, message, tables, rows);
                 *unit += 1;
                 if let Some(nulled) = self.mapper.nulled(rule) {
-                    tally.nulled += nulled.count;
+                    account.rule(rule).nulled += nulled.count;
                     account.refuse(Some(&self.rules[rule].name), "value", Fate::Nulled, message, &nulled.why);
                 }
             }
-            Outcome::Filtered => tally.filtered += 1,
+            Outcome::Filtered => {
+                tally.filtered += 1;
+                account.tap.passed(Some(&self.rules[rule].name), tap::Fate::Filtered, message);
+            }
             Outcome::Parked => {
                 tally.parked += 1;
                 let why = self.parked.get(&rule).map_or("the table takes no rows", |why| why);
+                account.tap.refused(Some(&self.rules[rule].name), tap::Fate::Parked, message, "table", why);
                 let letter = dead_letter::parked(&self.rules[rule].name, message, why);
                 self.keep(letter);
             }
@@ -259,6 +267,7 @@ impl<R: RowEncoder> Gatherer<R> {
                     None => {
                         account.rule(rule).dead_lettered += 1;
                         let error = "the rule's topic pattern does not take it any more".to_owned();
+                        account.tap.refused(Some(&name), tap::Fate::DeadLettered, &message, "unmatched", &error);
                         let reason = Reason { code: "unmatched", error, attempts: 0 };
                         self.keep(dead_letter::of_message(Some(&name), &message, reason));
                     }
@@ -275,8 +284,10 @@ impl<R: RowEncoder> Gatherer<R> {
     }
 
     /// Adds the record of messages that are gone.
-    pub(super) fn add_lost(&mut self, lost: &Lost) {
-        self.keep(dead_letter::of_lost_range(lost));
+    pub(super) fn add_lost(&mut self, lost: &Lost, account: &mut Account) {
+        let letter = dead_letter::of_lost_range(lost);
+        account.tap.lost(lost.from, &letter.error);
+        self.keep(letter);
         self.batch.offset.to = lost.to;
     }
 
@@ -313,6 +324,7 @@ impl<R: RowEncoder> Gatherer<R> {
         let tally = account.rule(unit.rule);
         tally.written -= 1;
         tally.rows -= self.batch.rows_of(refusal.unit) as u64;
+        account.tap.withdraw(&rule.name, unit.seq);
         if let Err(place) = self.batch.excluded.binary_search(&refusal.unit) {
             self.batch.excluded.insert(place, refusal.unit);
         }
@@ -346,6 +358,8 @@ impl<R: RowEncoder> Gatherer<R> {
             let reason = Reason { code: "unmatched", error, attempts: 0 };
             account.refuse(None, reason.code, Fate::DeadLetter, message, &reason.error);
             self.keep(dead_letter::of_message(None, message, reason));
+        } else {
+            account.tap.passed(None, tap::Fate::Unmatched, message);
         }
     }
 

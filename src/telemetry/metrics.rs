@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::tap::Taps;
 use super::{Exposition, process};
 use crate::clock::{self, Timestamp};
 
@@ -107,6 +108,8 @@ pub struct Metrics {
     pub sqlite_wal_bytes: Family<DatabaseLabels, Gauge>,
     pub subscription_granted_qos: Family<FilterLabels, Gauge>,
     pub session_lost: Counter,
+    /// Those who follow the messages; no metric.
+    pub taps: Arc<Taps>,
 }
 
 impl Default for Metrics {
@@ -152,6 +155,7 @@ impl Metrics {
             sqlite_wal_bytes: Family::default(),
             subscription_granted_qos: Family::default(),
             session_lost: Counter::default(),
+            taps: Arc::default(),
         };
         metrics.register(received, build);
         metrics

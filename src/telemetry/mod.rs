@@ -5,6 +5,7 @@ pub mod log;
 mod metrics;
 mod process;
 pub mod refusals;
+pub mod tap;
 
 pub use exposition::Exposition;
 pub use metrics::{
