@@ -113,6 +113,63 @@ fn what_does_not_fit_is_told_as_its_dead_letter_says_it() {
 }
 
 #[test]
+fn what_adjustments_did_is_shown_beside_the_value() {
+    let rules = "
+databases:
+  local: { url: 'sqlite:rows.db' }
+rules:
+  - topic: meter/{device}
+    table: meter
+    create: true
+    columns:
+      device: topic.device
+      temp:   { from: payload.t, type: double, scale: 0.1, shift: -40 }
+      state:  { from: payload.s, type: int, map: { 'on': 1, 'off': 0, '*': null } }
+      raw:    { from: payload.raw, type: text, decode: hex }
+      plain:  { from: payload.plain, type: double, scale: 1 }
+      level:  { from: payload.level, type: double, on_error: null }
+      gone:   { from: payload.gone, type: double, scale: 2 }
+";
+    let bridge = Bridge::new(free_port(), rules);
+    let payload = r#"{"t":655,"s":"on","raw":"6869","plain":7,"level":"dry"}"#;
+    for offline in [&["--offline"][..], &[]] {
+        let told = explained(&bridge.command(&[&["explain", "meter/d1", payload, "--json"], offline].concat()));
+        let row = &told["rules"][0]["rows"][0];
+        let expected =
+            json!({ "device": "d1", "temp": 25.5, "state": 1, "raw": "hi", "plain": 7, "level": null, "gone": null });
+        for (name, value) in expected.as_object().unwrap() {
+            let is_same = row["columns"][name] == *value || row["columns"][name].as_f64() == value.as_f64();
+            assert!(is_same, "{name}: {told}");
+        }
+        let types = &row["types"];
+        for (name, given, by) in [
+            ("temp", json!(655), json!(["scale", "shift"])),
+            ("state", json!("on"), json!(["map"])),
+            ("raw", json!("6869"), json!(["decode"])),
+            ("level", json!("dry"), json!([])),
+        ] {
+            assert_eq!((&types[name]["given"], &types[name]["adjusted_by"]), (&given, &by), "{name}: {told}");
+        }
+        let why = types["level"]["nulled"].as_str().unwrap();
+        assert!(why.contains("level") && !why.contains("dry"), "{why}");
+        for name in ["device", "gone"] {
+            assert!(types[name].get("given").is_none() && types[name].get("nulled").is_none(), "{name}: {told}");
+        }
+        assert!(types["temp"].get("nulled").is_none());
+    }
+    let text = bridge.command(&["explain", "meter/d1", payload, "--offline"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    for part in [
+        "from payload.t, which is 655, by scale, shift\n",
+        "from payload.s, which is \"on\", by map\n",
+        "from payload.level, nulled: \"dry\" does not fit (on_error: null): ",
+    ] {
+        assert!(text.contains(part), "{part} in:\n{text}");
+    }
+    assert!(text.contains("from topic.device\n"), "{text}");
+}
+
+#[test]
 fn live_tables_rule_and_postgres_takes_the_statement() {
     let postgres = Postgres::start();
     let database = postgres.create_database();

@@ -10,7 +10,7 @@ use super::{EXIT_USAGE, Layers, installation};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, DatabaseUrl, Needs, Unmatched};
 use crate::message::{Message, Properties, Property, Qos, Seq};
-use crate::tools::explain::{self, Explanation, Fate, Row, RuleView, ShownValue, Tables, Taken, Verdict};
+use crate::tools::explain::{self, Explanation, Fate, Given, Row, RuleView, ShownValue, Tables, Taken, Verdict};
 
 /// Far above any MQTT packet, which has 256 MiB at most; a wrong file is noticed before it is read whole.
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
@@ -242,7 +242,18 @@ fn print_values(values: &[ShownValue]) {
     let shown = width(&mut texts.iter().map(|text| text.chars().count()));
     for (value, text) in values.iter().zip(&texts) {
         let (column, type_name) = (&value.column, &value.type_name);
-        say!("    {column:<names$}  {type_name:<types$}  {text:<shown$}  from {}", value.from);
+        let given = value.given.as_ref().map_or_else(String::new, given);
+        say!("    {column:<names$}  {type_name:<types$}  {text:<shown$}  from {}{given}", value.from);
+    }
+}
+
+/// What stood in a value's place, and what was done to it.
+fn given(given: &Given) -> String {
+    let before = shortened(&given.json);
+    match &given.nulled {
+        Some(why) => format!(", nulled: {before} does not fit (on_error: null): {why}"),
+        None if given.by.is_empty() => format!(", which is {before}"),
+        None => format!(", which is {before}, by {}", given.by.join(", ")),
     }
 }
 

@@ -117,9 +117,23 @@ impl Serialize for Types<'_> {
             name: &'v str,
             from: &'v str,
             assumed: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            given: Option<Box<RawValue>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            adjusted_by: Option<&'v [&'static str]>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            nulled: Option<&'v str>,
         }
         serializer.collect_map(self.0.iter().map(|value| {
-            let of = Type { name: &value.type_name, from: &value.from, assumed: value.is_assumed };
+            let given = value.given.as_ref();
+            let of = Type {
+                name: &value.type_name,
+                from: &value.from,
+                assumed: value.is_assumed,
+                given: given.map(|given| raw(&given.json)),
+                adjusted_by: given.map(|given| &given.by[..]),
+                nulled: given.and_then(|given| given.nulled.as_deref()),
+            };
             (&value.column, of)
         }))
     }

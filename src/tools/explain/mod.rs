@@ -3,6 +3,7 @@
 //! A message is mapped by the daemon's own plans, compiled with an encoder that shows what the sink's own would write
 //! ([`shown`]). Tables are the live ones, read without changing anything, or assumed from the rules ([`tables`]).
 
+mod adjusted;
 mod fields;
 mod json;
 mod plans;
@@ -113,6 +114,19 @@ pub struct ShownValue {
     /// The source, as the configuration writes it.
     pub from: String,
     pub held: Held,
+    /// What the message has in its place, where adjustments of the column made this of it.
+    pub given: Option<Given>,
+}
+
+/// A value before it was adjusted.
+#[derive(Debug)]
+pub struct Given {
+    /// As JSON.
+    pub json: String,
+    /// The adjustments, as the configuration names them.
+    pub by: Vec<&'static str>,
+    /// Why it does not fit and became NULL (`on_error: null`).
+    pub nulled: Option<String>,
 }
 
 /// Why a message gives no row: what its dead letter says.

@@ -108,13 +108,13 @@ fn schema_of(url: &DatabaseUrl) -> Option<&str> {
 
 /// The rules of one database, with what was found of their tables.
 #[derive(Clone, Copy)]
-struct Mapping<'c> {
+pub(super) struct Mapping<'c> {
     config: &'c Config,
     /// The database's.
     index: usize,
-    rules: &'c [Arc<Rule>],
+    pub(super) rules: &'c [Arc<Rule>],
     tables: &'c Tables,
-    targets: &'c HashMap<TableName, Goal>,
+    pub(super) targets: &'c HashMap<TableName, Goal>,
     faults: &'c HashMap<TableName, String>,
 }
 
@@ -144,6 +144,7 @@ impl Mapping<'_> {
                 Outcome::Written => {
                     let unit = units.next().expect("a written rule has its unit");
                     let taken = self.written(rule, &batch, unit, &goals, message);
+                    let taken = self.with_adjustments(rule, taken, encoder, message);
                     self.with_the_rest(rule, taken, encoder, message)
                 }
                 Outcome::Filtered => {
@@ -230,7 +231,13 @@ impl Mapping<'_> {
     }
 
     /// One rule by itself.
-    fn attempt<R: Preview>(&self, rule: Arc<Rule>, goal: Goal, encoder: &R, message: &Message<'_>) -> Option<Taken> {
+    pub(super) fn attempt<R: Preview>(
+        &self,
+        rule: Arc<Rule>,
+        goal: Goal,
+        encoder: &R,
+        message: &Message<'_>,
+    ) -> Option<Taken> {
         let (rules, schemas) = ([rule], [Some(Arc::clone(&goal.schema))]);
         let shown = Shown(encoder.clone());
         let mut mapper = Mapper::compile_some(&self.config.bridge, &rules, &schemas, &HashMap::new(), shown).ok()?;
@@ -313,6 +320,7 @@ impl Mapping<'_> {
                 is_assumed,
                 from: source_of(rule, name),
                 held,
+                given: None,
             });
         }
         let filled = |index: &usize| target.columns.contains(index);
