@@ -98,6 +98,16 @@ fn house() -> Vec<(&'static str, Vec<u8>)> {
         ("sensors/site1/d1/telemetry", r#"{"ts":1795249560123,"temp":21.5,"ok":true}"#),
         ("sensors/site1/d2/telemetry", r#"{"ts":1795249560456,"temp":19,"ok":false}"#),
         ("sensors/site2/d1/telemetry", r#"{"ts":1795249560789,"temp":18.2,"ok":true,"note":"odd"}"#),
+        (
+            "telegraf/host1/cpu",
+            "cpu,host=host1,cpu=cpu0 usage_idle=97.5,up=12i 1795249560000000000\ncpu,host=host1,cpu=cpu1 usage_idle=98 1795249560000000000",
+        ),
+        ("telegraf/host2/cpu", "cpu,host=host2 usage_idle=11,state=\"ok\" 1795249570000000000"),
+        ("plc/a/export", "time;pressure;valve\n2026-11-21T08:26:00Z;1.25;open\n2026-11-21T08:27:00Z;1.5;shut\n"),
+        ("plc/b/export", "time;pressure;valve\n2026-11-21T08:26:00Z;7;open\n"),
+        ("orders/hall1/done", r#"{"id":"a-1","parts":3}"#),
+        ("orders/hall1/done", r#"{"id":"a-2","parts":3}"#),
+        ("orders/hall2/done", r#"{"id":"b-1","parts":4}"#),
         ("log/gateway", "{\"level\":\"info\",\"n\":1}\n{\"level\":\"warn\",\"n\":2}\n"),
         ("plant/line1/press/temperature", "55.1"),
         ("plant/line1/press/pressure", "3.2"),
@@ -107,6 +117,15 @@ fn house() -> Vec<(&'static str, Vec<u8>)> {
     let mut all: Vec<(&str, Vec<u8>)> =
         text.into_iter().map(|(topic, text)| (topic, text.as_bytes().to_vec())).collect();
     all.push(("camera/front/snapshot", vec![0xff, 0xd8, 0xff, 0x00, 0x01]));
+    for (topic, payload) in [
+        // {"t": 21.5, "ok": true}, twice, and the same as CBOR.
+        ("packed/node1/reading", &b"\x82\xa1t\xcb\x40\x35\x80\0\0\0\0\0\xa2ok\xc3"[..]),
+        ("packed/node2/reading", b"\x82\xa1t\x15\xa2ok\xc2"),
+        ("coap/node1/reading", b"\xa2\x61t\xf9\x4d\x60\x62ok\xf5"),
+        ("coap/node2/reading", b"\xa2\x61t\x15\x62ok\xf4"),
+    ] {
+        all.push((topic, payload.to_vec()));
+    }
     all
 }
 
@@ -170,6 +189,14 @@ fn what_it_writes_stores_everything_that_was_heard() {
         "ts: { from: payload.ts, type: timestamptz, time: ms }",
         "tst: { from: payload.tst, type: timestamptz, time: s }",
         "for_each: payload",
+        "topic: telegraf/{host}/cpu",
+        "format: influx",
+        "format: ndjson",
+        "format: msgpack",
+        "format: cbor",
+        "csv: { delimiter: \";\", header: columns }",
+        "`key: [id]` keep each once",
+        "`key: [site, device, ts]`",
     ] {
         assert!(yaml.contains(line), "{line} in:\n{yaml}");
     }
@@ -200,6 +227,22 @@ fn what_it_writes_stores_everything_that_was_heard() {
     assert_eq!(value::<f64>(&rows, "SELECT temperature FROM zigbee2mqtt WHERE device = 'bath_sensor'"), 22.4);
     let at = "SELECT ts FROM sensors_telemetry WHERE site = 'site1' AND temp = 21.5";
     assert_eq!(value::<String>(&rows, at), "2026-11-21T08:26:00.123Z");
+    for (table, expected) in
+        [("telegraf_cpu", 3), ("plc_export", 3), ("packed_reading", 2), ("coap_reading", 2), ("log_gateway", 2)]
+    {
+        assert_eq!(count(&rows, table), expected, "{table}\n{yaml}");
+    }
+    for (sql, expected) in [
+        (
+            "SELECT json_extract(fields, '$.usage_idle') FROM telegraf_cpu WHERE json_extract(tags, '$.cpu') = 'cpu1'",
+            98.0,
+        ),
+        ("SELECT pressure FROM plc_export WHERE valve = 'shut'", 1.5),
+        ("SELECT json_extract(payload, '$.t') FROM packed_reading WHERE node = 'node1'", 21.5),
+        ("SELECT json_extract(payload, '$.t') FROM coap_reading WHERE node = 'node1'", 21.5),
+    ] {
+        assert_eq!(value::<f64>(&rows, sql), expected, "{sql}\n{yaml}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::msgpack;
+use super::{cbor, msgpack};
 
 /// Lines of CSV that are looked at.
 const LINES_MAX: usize = 100;
@@ -32,6 +32,8 @@ pub(super) enum Form {
     Influx,
     /// A MessagePack map or array.
     Msgpack,
+    /// A CBOR map.
+    Cbor,
     /// A number as text.
     Number,
     Text,
@@ -42,6 +44,9 @@ impl Form {
     pub(super) fn of(payload: &[u8]) -> Form {
         if msgpack::is_document(payload) {
             return Form::Msgpack;
+        }
+        if cbor::is_document(payload) {
+            return Form::Cbor;
         }
         let Ok(text) = std::str::from_utf8(payload) else { return Form::Bytes };
         let text = text.trim();
@@ -69,7 +74,9 @@ impl Form {
         match (self, other) {
             (one, other) if one == other => one,
             (Form::Nothing, form) | (form, Form::Nothing) => form,
-            (Form::Bytes | Form::Msgpack, _) | (_, Form::Bytes | Form::Msgpack) => Form::Bytes,
+            (Form::Bytes | Form::Msgpack | Form::Cbor, _) | (_, Form::Bytes | Form::Msgpack | Form::Cbor) => {
+                Form::Bytes
+            }
             (Form::Object, Form::Lines) | (Form::Lines, Form::Object) => Form::Lines,
             _ => Form::Text,
         }
@@ -101,6 +108,7 @@ impl Form {
             }
             Form::Influx => "InfluxDB line protocol".to_owned(),
             Form::Msgpack => "MessagePack".to_owned(),
+            Form::Cbor => "CBOR".to_owned(),
             Form::Number => "numbers as text".to_owned(),
             Form::Text => "text".to_owned(),
             Form::Bytes => "bytes".to_owned(),
@@ -188,6 +196,7 @@ mod tests {
             (b"a = 1", Form::Text),
             (b"cpu,host=a usage=0.5,idle=99i 1795249560000000000\nmem used=1", Form::Influx),
             (b"\x81\xa1t\x05", Form::Msgpack),
+            (b"\xa1\x61t\x05", Form::Cbor),
             (b"1.2.3", Form::Text),
             (b"inf", Form::Text),
             (b"\xff\x00", Form::Bytes),

@@ -7,10 +7,12 @@
 //! Each rule is tried on every sample before it is written, by the plans that the daemon would run with ([`attempt`]).
 
 mod attempt;
+mod cbor;
 mod families;
 mod fields;
 mod form;
 mod group;
+mod keys;
 mod learned;
 mod listen;
 mod msgpack;
@@ -126,7 +128,10 @@ fn fitting(bench: &Bench, head: &str, group: &Group<'_>, table: String) -> Optio
     for mut draft in rule::drafts(group, table) {
         loop {
             match bench.attempt(&format!("{head}{}", draft.yaml(group)), group) {
-                Ok(()) => return Some(draft),
+                Ok(()) => {
+                    draft.remarks.extend(keys::remark(group, &draft));
+                    return Some(draft);
+                }
                 Err(Some(column)) if draft.widen(&column) => {}
                 Err(None) if draft.add_whole() => {}
                 Err(_) => break,

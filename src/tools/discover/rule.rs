@@ -85,6 +85,7 @@ pub(super) fn drafts(group: &Group<'_>, table: String) -> Vec<RuleDraft> {
             drafts.push(draft("influx", Vec::new(), columns));
         }
         Form::Msgpack => drafts.push(draft("msgpack", Vec::new(), whole("json"))),
+        Form::Cbor => drafts.push(draft("cbor", Vec::new(), whole("json"))),
         // Numbers among words, such as `unavailable`: both are kept.
         Form::Text if is_mostly_numbers(group) => {
             let number = Draft {
@@ -101,7 +102,7 @@ pub(super) fn drafts(group: &Group<'_>, table: String) -> Vec<RuleDraft> {
     if matches!(group.form, Form::Object | Form::Objects | Form::List) {
         drafts.push(draft("json", Vec::new(), whole("json")));
     }
-    if !matches!(group.form, Form::Bytes | Form::Msgpack | Form::Nothing) {
+    if !matches!(group.form, Form::Bytes | Form::Msgpack | Form::Cbor | Form::Nothing) {
         drafts.push(draft("text", Vec::new(), value("text")));
     }
     drafts.push(draft("bytes", Vec::new(), whole("bytes")));
