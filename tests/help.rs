@@ -45,6 +45,33 @@ fn every_shell_gets_completions_and_bash_completes_with_them() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("possible values: bash"));
 }
 
+/// As far as the shells are installed: that one is missing is said in the test's output.
+#[test]
+fn every_shell_parses_its_completions() {
+    let folder = TempDir::new().unwrap();
+    // Each reads the file and runs none of it, but fish, PowerShell and elvish, which check what they read.
+    for (shell, program, arguments) in [
+        ("bash", "bash", &["-n"][..]),
+        ("zsh", "zsh", &["-n"]),
+        ("fish", "fish", &["--no-config", "--no-execute"]),
+        ("elvish", "elvish", &["-compileonly"]),
+        ("powershell", "pwsh", &["-NoProfile", "-NonInteractive", "-File"]),
+    ] {
+        let file = folder.path().join(format!("completions-{shell}.ps1"));
+        std::fs::write(&file, printed(&run(&["completions", shell]))).unwrap();
+        match Command::new(program).args(arguments).arg(&file).output() {
+            Ok(parsed) => {
+                printed(&parsed);
+                assert!(parsed.stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&parsed.stderr));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && shell != "bash" => {
+                println!("{program} is not installed: its completions are not parsed");
+            }
+            Err(error) => panic!("{program}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn man_prints_the_page_or_writes_one_for_each_command() {
     let page = printed(&run(&["man"]));
