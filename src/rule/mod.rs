@@ -1,7 +1,8 @@
 //! The language of rules, parsing only: what a text of the configuration means, without any message or table at hand.
 //!
 //! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
-//! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types, `declared_type`.
+//! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types,
+//! `declared_type`; SQL with binds, `statement`.
 
 mod adjust;
 mod convention;
@@ -11,6 +12,7 @@ mod exact;
 mod root;
 mod routing;
 mod source;
+mod statement;
 mod table_name;
 mod template;
 mod time;
@@ -24,6 +26,7 @@ pub use exact::Exact;
 pub use root::Root;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
+pub use statement::{Statement, StatementError};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
 pub use table_name::{TableName, primary_key_sql, quote};
 pub use template::{Piece, Template};
