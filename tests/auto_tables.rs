@@ -195,6 +195,10 @@ fn two_bridges_grow_one_table_at_once() {
     };
     let mut bridges = ["one", "two"].map(|name| Bridge::new(broker.port(), &body(name)));
     bridges.iter_mut().for_each(Bridge::start);
+    let explained = bridges[0].command(&["explain", "load", r#"{"id":1,"Field 0":2}"#]).stdout;
+    let explained = String::from_utf8(explained).unwrap();
+    assert!(explained.contains("the table gets new columns first: Field 0 bigint"), "{explained}");
+    assert!(explained.contains("from payload[\"Field 0\"]"), "{explained}");
     let make = |id| ("load".to_owned(), Value::Object(fields_of(id)).to_string().into_bytes());
     Load::new(broker.port(), 1, MESSAGES).made_by(make).run();
     for (bridge, name) in bridges.iter_mut().zip(["one", "two"]) {

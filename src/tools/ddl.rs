@@ -96,7 +96,10 @@ fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables:
         let _ = writeln!(sql, "\n-- Table {}, of {kind} {}.", in_comment(&table.to_string()), names.join(", "));
         match columns(&writing) {
             None => {
-                *sql += "-- With `columns: auto` the rules take the table as it is: its columns cannot be told.\n";
+                *sql += match writing.iter().any(|rule| rule.create) {
+                    true => "-- With `columns: auto` the first payload makes the table: its columns cannot be told.\n",
+                    false => "-- With `columns: auto` the rules take the table as it is: its columns cannot be told.\n",
+                };
             }
             Some((columns, untold)) => {
                 for (column, rule) in untold {

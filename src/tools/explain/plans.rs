@@ -12,7 +12,7 @@ use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule, rule_
 use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
-use crate::rule::{ColumnSource, Naming, Root, Source, TableName, quote};
+use crate::rule::{ColumnSource, Naming, Root, Source, Step, TableName, quote};
 use crate::schema::{Dialect, TableSchema, Witness};
 use crate::sink::{Held, Preview, SqliteEncoder};
 
@@ -391,7 +391,9 @@ fn source_of(rule: &Rule, name: &str) -> String {
                 Some(ColumnSource::Template(template)) => format!("the template {template}"),
                 Some(ColumnSource::Jq(program)) => format!("the jq program {}", program.text()),
                 Some(ColumnSource::Value(_)) => "a value in the rule".to_owned(),
-                None => String::new(),
+                // Of a field that became a column (`unmapped: add`).
+                None if rule.for_each.is_empty() => Source::Payload(vec![Step::Key(name.to_owned())]).to_string(),
+                None => Source::Item(vec![Step::Key(name.to_owned())]).to_string(),
             }
         }
     }
