@@ -53,6 +53,7 @@ mod refused_rows;
 mod reliability;
 mod reload;
 mod resolution;
+mod retry;
 mod rows_by_key;
 mod rules;
 mod schema;

@@ -11,13 +11,13 @@ use crate::support::postgres::Postgres;
 use crate::support::publisher::Publisher;
 
 /// Either engine, asked in the SQL that both understand.
-enum Target {
+pub(crate) enum Target {
     Sqlite { file: PathBuf },
     Postgres { server: Arc<Postgres>, database: String },
 }
 
 impl Target {
-    fn run(&self, sql: &str) {
+    pub(crate) fn run(&self, sql: &str) {
         match self {
             Target::Sqlite { file } => sqlite(file).execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
             Target::Postgres { server, database } => drop(server.psql(database, sql)),
@@ -25,7 +25,7 @@ impl Target {
     }
 
     /// One number a row.
-    fn numbers(&self, sql: &str) -> Vec<i64> {
+    pub(crate) fn numbers(&self, sql: &str) -> Vec<i64> {
         match self {
             Target::Sqlite { file } => column(file, sql),
             Target::Postgres { server, database } => {
@@ -34,7 +34,7 @@ impl Target {
         }
     }
 
-    fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         self.numbers(sql)[0]
     }
 }

@@ -25,6 +25,25 @@ pub struct OffsetMove {
     pub to: Seq,
 }
 
+/// What must be as it was for a batch to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// The bridge's offset, which the batch moves; and the letters that it takes out.
+    Offset,
+    /// The letters that it takes out or amends, all of them, and of these there is at least one. The offset is left alone: the bridge
+    /// may be moving it.
+    Letters,
+}
+
+/// A dead letter that stays where it is: its message was tried again and gave no row. It counts one attempt more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amendment {
+    pub id: i64,
+    /// As in [`DeadLetter`].
+    pub reason: &'static str,
+    pub error: String,
+}
+
 /// The rows that one message gives under one rule, in any number of tables: they are written together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
@@ -53,7 +72,8 @@ pub struct DeadLetter {
     pub error: String,
     pub attempts: u32,
     pub created_at: Timestamp,
-    /// Of a message that is parked: see [`Message::envelope`](crate::message::Message::envelope).
+    /// All of the message but its payload, so that it becomes the message again: see
+    /// [`Message::envelope`](crate::message::Message::envelope). `None` where that is not known, or never gives a row.
     pub envelope: Option<Vec<u8>>,
 }
 
@@ -61,6 +81,7 @@ pub struct DeadLetter {
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub offset: OffsetMove,
+    pub guard: Guard,
     /// In the order in which they were opened; in which order they are written says [`Batch::writing_order`].
     pub portions: Vec<Portion>,
     /// Of all units, in journal order.
@@ -72,9 +93,11 @@ pub struct Batch {
     pub dead_letters: Vec<DeadLetter>,
     /// Tables for which a message gave no row because of how they are: of each it must be sure that it still is so.
     pub judged: Vec<Arc<TableSchema>>,
-    /// Parked messages that are in this batch: their ids in the dead-letter table, from which they are taken out with it.
-    /// All of them must still be there.
+    /// Dead letters whose messages are in this batch: their ids in the dead-letter table, from which they are taken out with
+    /// it. All of them must still be there.
     pub released: Vec<i64>,
+    /// All of these must still be there as well.
+    pub amended: Vec<Amendment>,
     /// The portion that takes rows of a target now, by [`Target::id`].
     open: Vec<Option<usize>>,
     /// The last portion of a table, by [`Target::table_id`].
@@ -91,6 +114,7 @@ impl Batch {
     pub fn new(offset: OffsetMove) -> Batch {
         Batch {
             offset,
+            guard: Guard::Offset,
             portions: Vec::new(),
             runs: Vec::new(),
             units: Vec::new(),
@@ -98,6 +122,7 @@ impl Batch {
             dead_letters: Vec::new(),
             judged: Vec::new(),
             released: Vec::new(),
+            amended: Vec::new(),
             open: Vec::new(),
             latest: Vec::new(),
             spare: Vec::new(),
@@ -277,6 +302,7 @@ impl Batch {
         self.excluded.clear();
         self.dead_letters.clear();
         self.released.clear();
+        self.amended.clear();
         self.judged.clear();
     }
 }

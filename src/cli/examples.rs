@@ -112,6 +112,17 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "dead-letters retry",
+        &[
+            (
+                "After a column was widened: try its messages again",
+                "rowbridge dead-letters retry --rule telemetry --reason value",
+            ),
+            ("One message", "rowbridge dead-letters retry 42"),
+            ("What came in the last hour, of all rules", "rowbridge dead-letters retry --since 1h"),
+        ],
+    ),
+    (
         "dead-letters list",
         &[
             ("The newest ten of one rule", "rowbridge dead-letters list --rule telemetry --limit 10"),

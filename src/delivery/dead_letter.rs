@@ -15,6 +15,9 @@ use crate::sink::ParkedLetter;
 /// take. 16 MiB, escaped, stay far below its limit, and nobody sends that much on purpose.
 const PROPERTIES_BYTES_MAX: usize = 16 << 20;
 
+/// What is kept beside the payload so that a message can be tried again: as much as of its properties for people.
+const ENVELOPE_BYTES_MAX: usize = PROPERTIES_BYTES_MAX;
+
 /// Why a message ends as a dead letter.
 #[derive(Debug, Clone)]
 pub(super) struct Reason {
@@ -40,13 +43,22 @@ pub(super) fn of_message(rule: Option<&Arc<str>>, message: &Message<'_>, reason:
         error: reason.error,
         attempts: reason.attempts,
         created_at: clock::now(),
-        envelope: None,
+        envelope: envelope(message),
     }
 }
 
-/// The message with all that is needed to become it again, until the rule's table takes rows; `why` it does not.
+/// All that makes the letter the message again; `None` of one that is not as it was sent, or that would be too large.
+fn envelope(message: &Message<'_>) -> Option<Vec<u8>> {
+    if message.fault.is_some() || message.encoded_len() - message.payload.len() > ENVELOPE_BYTES_MAX {
+        return None;
+    }
+    Some(message.envelope())
+}
+
+/// The message until the rule's table takes rows; `why` it does not.
 pub(super) fn parked(rule: &Arc<str>, message: &Message<'_>, why: &str) -> DeadLetter {
     let reason = Reason { code: "table", error: why.to_owned(), attempts: 0 };
+    // However large it is: it is not refused, and must go in.
     DeadLetter { envelope: Some(message.envelope()), ..of_message(Some(rule), message, reason) }
 }
 
@@ -64,7 +76,8 @@ pub(super) fn unreadable(rule: &Arc<str>, letter: &ParkedLetter, error: &DecodeE
         seq: letter.seq,
     };
     let error = format!("the parked message cannot be read back: {error}");
-    of_message(Some(rule), &bare, Reason { code: "parse", error, attempts: 0 })
+    let reason = Reason { code: "parse", error, attempts: 0 };
+    DeadLetter { envelope: None, ..of_message(Some(rule), &bare, reason) }
 }
 
 /// A record that stands for messages that are gone.

@@ -54,6 +54,14 @@ pub(super) struct UnmatchedPolicy {
     pub unmatched: Unmatched,
 }
 
+/// What a dead letter's message gives when it is mapped again.
+pub(super) enum Again {
+    Written,
+    Filtered,
+    /// A dead letter's short code, and the error.
+    Refused(&'static str, String),
+}
+
 /// The compiled rules of one connection, and the batch being gathered with them.
 pub(super) struct Gatherer<R: RowEncoder> {
     mapper: Mapper<R>,
@@ -283,6 +291,31 @@ impl<R: RowEncoder> Gatherer<R> {
         Ok(Some(self.batch.units.len() - units_before))
     }
 
+    /// Adds the rows of a dead letter's message, as the only rule has them now. `None` if a table has to be looked up first. Then, and
+    /// where it gives no row, the batch is as it was before. What to do with the letter is left to the caller, whatever
+    /// `on_error` says.
+    pub(super) fn add_again(&mut self, message: &Message<'_>) -> Option<Again> {
+        const RULE: usize = 0;
+        if !self.mapper.map_parked(RULE, message, &mut self.batch, &mut self.outcomes) {
+            return None;
+        }
+        self.bytes += message.encoded_len();
+        Some(match self.outcomes.pop() {
+            Some((_, Outcome::Written)) => Again::Written,
+            Some((_, Outcome::Filtered)) => Again::Filtered,
+            Some((_, Outcome::Refused(fault))) => Again::Refused(fault.reason, fault.message),
+            Some((_, Outcome::Parked)) => unreachable!("no rule of this gatherer is parked"),
+            None => Again::Refused("unmatched", "the rule's topic pattern does not take it any more".to_owned()),
+        })
+    }
+
+    /// Takes a unit out of the rows.
+    pub(super) fn exclude(&mut self, unit: usize) {
+        if let Err(place) = self.batch.excluded.binary_search(&unit) {
+            self.batch.excluded.insert(place, unit);
+        }
+    }
+
     /// Adds the record of messages that are gone.
     pub(super) fn add_lost(&mut self, lost: &Lost, account: &mut Account) {
         let letter = dead_letter::of_lost_range(lost);
@@ -325,9 +358,7 @@ impl<R: RowEncoder> Gatherer<R> {
         tally.written -= 1;
         tally.rows -= self.batch.rows_of(refusal.unit) as u64;
         account.tap.withdraw(&rule.name, unit.seq);
-        if let Err(place) = self.batch.excluded.binary_search(&refusal.unit) {
-            self.batch.excluded.insert(place, refusal.unit);
-        }
+        self.exclude(refusal.unit);
         Ok(())
     }
 

@@ -9,8 +9,10 @@ use super::gather::Gatherer;
 use super::prepare::{self, Missing};
 use super::stop::{Stop, in_one_line};
 use super::worker::Worker;
+use crate::config::Rule;
 use crate::journal::Fs;
 use crate::mapping::Want;
+use crate::message::Seq;
 use crate::rule::TableName;
 use crate::schema::TableSchema;
 use crate::sink::Sink;
@@ -26,46 +28,56 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         if self.is_outdated || wants.is_empty() {
             return Ok(());
         }
-        let mut places: HashMap<&TableName, usize> = HashMap::new();
-        let mut tables: Vec<&TableName> = Vec::new();
-        for want in &wants {
-            places.entry(&want.table).or_insert_with(|| {
-                tables.push(&want.table);
-                tables.len() - 1
-            });
-        }
-        let found = prepare::describe(&mut self.setup.sink, &tables).await?;
-        let mut live: Vec<Result<Option<Arc<TableSchema>>, String>> = found
-            .into_iter()
-            .map(|found| match found {
-                Ok(schema) => Ok(schema.map(Arc::new)),
-                Err(error) => Err(in_one_line(&error)),
-            })
-            .collect();
-        let mut bound = Vec::with_capacity(wants.len());
-        for want in &wants {
-            let place = places[&want.table];
-            if let Ok(None) = live[place] {
-                live[place] = self.make_wanted(want).await?.map(|schema| Some(Arc::new(schema)));
-            }
-            let schema = live[place].clone().map(|schema| schema.expect("it was found, made, or is an error"));
-            bound.push((want.clone(), schema));
-        }
-        gatherer.bind(bound, self.reader.position());
-        Ok(())
+        look_up(&mut self.setup.sink, &self.rules, gatherer, wants, self.reader.position()).await
     }
+}
 
-    /// The table, made if the rule says `create`; or why there is none.
-    async fn make_wanted(&mut self, want: &Want) -> Result<Result<TableSchema, String>, Stop> {
-        let rule = Arc::clone(&self.rules[want.rule]);
-        Ok(match prepare::make_table(&mut self.setup.sink, &want.table, &[&rule]).await {
-            Ok(Ok(schema)) => Ok(schema),
-            Ok(Err(Missing { instead, .. })) => {
-                let instead = instead.map_or(String::new(), |instead| format!("; {instead}"));
-                Err(format!("there is no table {}{instead}: create it, or set `create: true` in the rule", want.table))
-            }
-            Err(Stop::Hold(hold)) => Err(hold.reason),
-            Err(stop) => return Err(stop),
-        })
+/// As [`Worker::look_up_wanted`], for wants that grow no table; `rules` are those of the gatherer, whose next batch begins at `from`.
+pub(super) async fn look_up<S: Sink>(
+    sink: &mut S,
+    rules: &[Arc<Rule>],
+    gatherer: &mut Gatherer<S::Encoder>,
+    wants: Vec<Want>,
+    from: Seq,
+) -> Result<(), Stop> {
+    let mut places: HashMap<&TableName, usize> = HashMap::new();
+    let mut tables: Vec<&TableName> = Vec::new();
+    for want in &wants {
+        places.entry(&want.table).or_insert_with(|| {
+            tables.push(&want.table);
+            tables.len() - 1
+        });
     }
+    let found = prepare::describe(sink, &tables).await?;
+    let mut live: Vec<Result<Option<Arc<TableSchema>>, String>> = found
+        .into_iter()
+        .map(|found| match found {
+            Ok(schema) => Ok(schema.map(Arc::new)),
+            Err(error) => Err(in_one_line(&error)),
+        })
+        .collect();
+    let mut bound = Vec::with_capacity(wants.len());
+    for want in &wants {
+        let place = places[&want.table];
+        if let Ok(None) = live[place] {
+            live[place] = make_wanted(sink, &rules[want.rule], want).await?.map(|schema| Some(Arc::new(schema)));
+        }
+        let schema = live[place].clone().map(|schema| schema.expect("it was found, made, or is an error"));
+        bound.push((want.clone(), schema));
+    }
+    gatherer.bind(bound, from);
+    Ok(())
+}
+
+/// The table, made if the rule says `create`; or why there is none.
+async fn make_wanted<S: Sink>(sink: &mut S, rule: &Rule, want: &Want) -> Result<Result<TableSchema, String>, Stop> {
+    Ok(match prepare::make_table(sink, &want.table, &[rule]).await {
+        Ok(Ok(schema)) => Ok(schema),
+        Ok(Err(Missing { instead, .. })) => {
+            let instead = instead.map_or(String::new(), |instead| format!("; {instead}"));
+            Err(format!("there is no table {}{instead}: create it, or set `create: true` in the rule", want.table))
+        }
+        Err(Stop::Hold(hold)) => Err(hold.reason),
+        Err(stop) => return Err(stop),
+    })
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::SinkError;
+use super::{ParkedLetter, SinkError};
 use crate::clock::Timestamp;
 
 /// Which dead letters of a bridge are wanted; all conditions must hold.
@@ -20,6 +20,24 @@ pub struct DeadLetterFilter {
     pub before: Option<i64>,
     /// Only parked messages, or only others.
     pub parked: Option<bool>,
+    /// Only those that can become their messages again, or only others.
+    pub whole: Option<bool>,
+}
+
+/// A letter's place among those of its rule: its message's position in the journal, then its id, since a new journal counts anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterPlace {
+    pub seq: i64,
+    pub id: i64,
+}
+
+impl LetterPlace {
+    /// Before all letters.
+    pub const START: LetterPlace = LetterPlace { seq: i64::MIN, id: i64::MIN };
+
+    pub fn of(letter: &ParkedLetter) -> LetterPlace {
+        LetterPlace { seq: i64::try_from(letter.seq.0).unwrap_or(i64::MAX), id: letter.id }
+    }
 }
 
 /// How much a filter finds.
@@ -41,6 +59,16 @@ pub trait DeadLetterStore {
 
     /// How many there are of each rule, those that no rule took left out.
     async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError>;
+
+    /// Those that can become their messages again, in the order in which these came: the first `limit` behind `after`, and not
+    /// many more than `bytes_max` bytes of payload; at least one if there is one. Those without a rule are left out.
+    async fn whole_letters(
+        &mut self,
+        filter: &DeadLetterFilter,
+        after: LetterPlace,
+        limit: u32,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError>;
 
     /// Deletes the oldest `limit` in one transaction; how many these were.
     async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError>;

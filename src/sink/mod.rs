@@ -13,7 +13,7 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, StoredDeadLetter};
+pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, StoredDeadLetter};
 pub use error::{Class, IN_USE, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
 pub use postgres::{PostgresEncoder, PostgresSink};

@@ -13,10 +13,10 @@ pub struct ParkedRule {
     pub since: Timestamp,
 }
 
-/// A parked message.
+/// A message that can be mapped again: parked, or a dead letter that was kept whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedLetter {
-    /// In the dead-letter table; ascending in the order in which messages were parked.
+    /// In the dead-letter table; of parked ones ascending in the order in which they were parked.
     pub id: i64,
     pub rule: String,
     pub seq: Seq,

@@ -80,13 +80,10 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
 
 /// That it is said which, and meant.
 fn check(arguments: &DeleteArgs) -> Result<(), Ended> {
-    let SelectionArgs { rule, reason, since, until, .. } = &arguments.selection;
-    let is_narrowed =
-        !arguments.ids.is_empty() || rule.is_some() || reason.is_some() || since.is_some() || until.is_some();
-    if !is_narrowed && !arguments.all {
+    if arguments.ids.is_empty() && !arguments.selection.is_narrowed() && !arguments.all {
         return Err(wrong("delete", "say which: IDs, --rule, --reason, --since, --until; or --all"));
     }
-    if reason.as_deref() == Some(PARKED) && !arguments.parked {
+    if arguments.selection.reason.as_deref() == Some(PARKED) && !arguments.parked {
         let why = "messages of reason `table` are parked and go in by themselves once their table is mended; to lose them, \
                    add --parked";
         return Err(wrong("delete", why));

@@ -1,7 +1,8 @@
-//! `rowbridge dead-letters list|show|delete`: the messages that could not become rows, wherever they lie.
+//! `rowbridge dead-letters list|show|retry|delete`: the messages that could not become rows, wherever they lie.
 
 mod delete;
 mod list;
+mod retry;
 mod selection;
 mod store;
 
@@ -14,6 +15,7 @@ use self::store::Store;
 use super::{EXIT_USAGE, Layers, failed, installation};
 use crate::config::{Config, Database, Needs, nearest};
 use crate::identity;
+use crate::jq;
 use crate::sink::SinkError;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +24,8 @@ pub(super) enum DeadLettersCommand {
     List(list::ListArgs),
     /// Show one with its topic, properties, payload and reason
     Show(list::ShowArgs),
+    /// Try them again under the rules as they are now: what goes in is a dead letter no longer
+    Retry(retry::RetryArgs),
     /// Delete them for good
     Delete(delete::DeleteArgs),
 }
@@ -31,13 +35,14 @@ impl DeadLettersCommand {
     fn database(&self) -> Option<&str> {
         match self {
             DeadLettersCommand::Show(arguments) => arguments.database.as_deref(),
-            DeadLettersCommand::List(_) | DeadLettersCommand::Delete(_) => self.selection()?.database.as_deref(),
+            _ => self.selection()?.database.as_deref(),
         }
     }
 
     fn selection(&self) -> Option<&SelectionArgs> {
         match self {
             DeadLettersCommand::List(arguments) => Some(&arguments.selection),
+            DeadLettersCommand::Retry(arguments) => Some(&arguments.selection),
             DeadLettersCommand::Delete(arguments) => Some(&arguments.selection),
             DeadLettersCommand::Show(_) => None,
         }
@@ -45,9 +50,10 @@ impl DeadLettersCommand {
 
     /// What is used of the configuration beside the databases.
     fn needs(&self) -> &'static [&'static str] {
-        match self.selection().and_then(|selection| selection.rule.as_ref()) {
-            Some(_) => &["bridge", "data_dir", "http", "mqtt.client_id", "rules"],
-            None => &["bridge", "data_dir", "http", "mqtt.client_id"],
+        let names_rule = self.selection().is_some_and(|selection| selection.rule.is_some());
+        match names_rule || matches!(self, DeadLettersCommand::Retry(_)) {
+            true => &["bridge", "data_dir", "http", "mqtt.client_id", "rules"],
+            false => &["bridge", "data_dir", "http", "mqtt.client_id"],
         }
     }
 }
@@ -62,15 +68,31 @@ pub(super) fn run(layers: &Layers, command: &DeadLettersCommand) -> ExitCode {
         Err(code) => return code,
     };
     identity::adopt_remembered(&mut config);
+    // Room for jq programs, as in the daemon.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(jq::STACK_BYTES).spawn_scoped(scope, || {
+            jq::has_stack();
+            run_with(&config, command)
+        });
+        match thread.map(|thread| thread.join()) {
+            Ok(Ok(code)) => code,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => failed(&error),
+        }
+    })
+}
+
+fn run_with(config: &Config, command: &DeadLettersCommand) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("an event loop needs only a few file descriptors");
     let done = runtime.block_on(async {
         match command {
-            DeadLettersCommand::List(arguments) => list::list(&config, arguments).await,
-            DeadLettersCommand::Show(arguments) => list::show(&config, arguments).await,
-            DeadLettersCommand::Delete(arguments) => delete::delete(&config, arguments).await,
+            DeadLettersCommand::List(arguments) => list::list(config, arguments).await,
+            DeadLettersCommand::Show(arguments) => list::show(config, arguments).await,
+            DeadLettersCommand::Retry(arguments) => retry::retry(config, arguments).await,
+            DeadLettersCommand::Delete(arguments) => delete::delete(config, arguments).await,
         }
     });
     done.unwrap_or_else(|ended| ended)

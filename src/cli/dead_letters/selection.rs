@@ -29,6 +29,11 @@ pub(super) struct SelectionArgs {
 }
 
 impl SelectionArgs {
+    /// Whether it selects within a database.
+    pub(super) fn is_narrowed(&self) -> bool {
+        self.rule.is_some() || self.reason.is_some() || self.since.is_some() || self.until.is_some()
+    }
+
     pub(super) fn of_bridge(&self, bridge: &str) -> DeadLetterFilter {
         DeadLetterFilter {
             bridge: bridge.to_owned(),

@@ -1,6 +1,9 @@
 //! The dead letters of one database, for people: what the data path has no need of.
 
-use crate::config::{Database, DatabaseUrl};
+use std::sync::Arc;
+
+use crate::config::{Bridge, Database, DatabaseUrl, Rule};
+use crate::delivery::{Retried, Retry, RetryFailure};
 use crate::sink::{
     Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, PostgresSink, Sink, SinkError, SqliteSink,
     StoredDeadLetter,
@@ -67,6 +70,21 @@ impl Store {
         match self {
             Store::Sqlite(sink) => sink.delete_dead_letters(filter, limit).await,
             Store::Postgres(sink) => sink.delete_dead_letters(filter, limit).await,
+        }
+    }
+
+    /// Tries the selection's letters of a rule again; see [`Retry::run`].
+    pub(super) async fn retry(
+        &mut self,
+        bridge: &Bridge,
+        rule: &Arc<Rule>,
+        bytes_max: usize,
+        filter: DeadLetterFilter,
+        progress: impl FnMut(&Retried),
+    ) -> (Retried, Result<(), RetryFailure>) {
+        match self {
+            Store::Sqlite(sink) => Retry::new(&mut **sink, bridge, rule, bytes_max, filter).run(progress).await,
+            Store::Postgres(sink) => Retry::new(&mut **sink, bridge, rule, bytes_max, filter).run(progress).await,
         }
     }
 

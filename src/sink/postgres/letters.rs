@@ -4,11 +4,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use super::dead_letters::rewrite_strings;
-use super::server;
 use super::session::Session;
 use super::transaction::Sql;
+use super::{parked, server};
 use crate::clock::Timestamp;
-use crate::sink::{DeadLetterExtent, DeadLetterFilter, SinkError, StoredDeadLetter, escape};
+use crate::sink::{DeadLetterExtent, DeadLetterFilter, LetterPlace, ParkedLetter, SinkError, StoredDeadLetter, escape};
 
 const READING: &str = "reading dead letters";
 const DELETING: &str = "deleting dead letters";
@@ -21,7 +21,8 @@ const SELECTED: &str = "bridge OPERATOR(pg_catalog.=) $1 AND ($2 IS NULL OR id O
                         AND ($6 IS NULL OR created_at OPERATOR(pg_catalog.<) \
                         pg_catalog.to_timestamp($6::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000)) \
                         AND ($7 IS NULL OR id OPERATOR(pg_catalog.<) $7) \
-                        AND ($8 IS NULL OR (reason OPERATOR(pg_catalog.=) 'table') OPERATOR(pg_catalog.=) $8)";
+                        AND ($8 IS NULL OR (reason OPERATOR(pg_catalog.=) 'table') OPERATOR(pg_catalog.=) $8) \
+                        AND ($10 IS NULL OR (envelope IS NOT NULL) OPERATOR(pg_catalog.=) $10)";
 
 /// The newest `limit`, newest first.
 pub(super) async fn page(
@@ -69,6 +70,31 @@ pub(super) async fn by_rule(
     read(session, READING, select(session, READING, &query, filter, None).await?, count)
 }
 
+/// See [`DeadLetterStore::whole_letters`](crate::sink::DeadLetterStore::whole_letters).
+pub(super) async fn whole(
+    session: &Session,
+    sql: &Sql,
+    filter: &DeadLetterFilter,
+    after: LetterPlace,
+    limit: u32,
+    bytes_max: usize,
+) -> Result<Vec<ParkedLetter>, SinkError> {
+    let query = format!(
+        "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(pg_catalog.octet_length(payload)) \
+         OVER (ORDER BY seq, id) OPERATOR(pg_catalog.-) pg_catalog.octet_length(payload) AS before \
+         FROM (SELECT id, rule, seq, envelope, payload FROM {} WHERE {SELECTED} AND envelope IS NOT NULL \
+         AND rule IS NOT NULL AND (seq OPERATOR(pg_catalog.>) $11 OR seq OPERATOR(pg_catalog.=) $11 \
+         AND id OPERATOR(pg_catalog.>) $12) ORDER BY seq, id LIMIT $9) AS first) AS counted \
+         WHERE before OPERATOR(pg_catalog.<=) $13 ORDER BY seq, id",
+        sql.dead_letters
+    );
+    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+    let further: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&after.seq, Type::INT8), (&after.id, Type::INT8), (&bytes_max, Type::INT8)];
+    let rows = select_with(session, READING, &query, filter, Some(limit), &further).await?;
+    read(session, READING, rows, parked::letter)
+}
+
 pub(super) async fn delete(
     session: &Session,
     sql: &Sql,
@@ -94,6 +120,18 @@ async fn select(
     filter: &DeadLetterFilter,
     limit: Option<u32>,
 ) -> Result<Vec<Row>, SinkError> {
+    select_with(session, doing, query, filter, limit, &[]).await
+}
+
+/// As [`select`], with $11 and further ones.
+async fn select_with(
+    session: &Session,
+    doing: &'static str,
+    query: &str,
+    filter: &DeadLetterFilter,
+    limit: Option<u32>,
+    further: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, SinkError> {
     session.settle_bridge(&filter.bridge).await?;
     let bridge = session.bridge(&filter.bridge);
     let rules = match &filter.rule {
@@ -104,7 +142,7 @@ async fn select(
     let (since, until) = (micros(filter.since), micros(filter.until));
 
     let limit = limit.map(i64::from);
-    let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
+    let selecting: [(&(dyn ToSql + Sync), Type); 10] = [
         (&bridge, Type::TEXT),
         (&filter.ids, Type::INT8_ARRAY),
         (&rules, Type::TEXT_ARRAY),
@@ -114,7 +152,9 @@ async fn select(
         (&filter.before, Type::INT8),
         (&filter.parked, Type::BOOL),
         (&limit, Type::INT8),
+        (&filter.whole, Type::BOOL),
     ];
+    let parameters = [&selecting, further].concat();
     session.wait(1, doing, session.client().query_typed(query, &parameters)).await
 }
 

@@ -51,8 +51,8 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
-    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, ParkedLetter, ParkedRule, Refusals, Series,
-    Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, LetterPlace, ParkedLetter, ParkedRule,
+    Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -389,6 +389,16 @@ impl DeadLetterStore for PostgresSink {
 
     async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
         self.run(async |session, sql| letters::by_rule(session, sql, filter).await).await
+    }
+
+    async fn whole_letters(
+        &mut self,
+        filter: &DeadLetterFilter,
+        after: LetterPlace,
+        limit: u32,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError> {
+        self.run(async |session, sql| letters::whole(session, sql, filter, after, limit, bytes_max).await).await
     }
 
     async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {

@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Row};
 use super::failure::own;
 use super::session::Session;
 use super::transaction::{Sql, around};
-use crate::batch::OffsetMove;
+use crate::batch::{Batch, Guard, OffsetMove};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
@@ -102,6 +102,14 @@ pub(super) async fn start(
     let client = session.client();
     let work = around(client, &sql.begin, client.execute_typed(&insert, &parameters));
     session.wait(3, "starting the offset", work).await.map(drop)
+}
+
+/// What the batch counts on: the compare-and-swap, or nothing where [`settle`](super::parked::settle) sees to it.
+pub(super) async fn check_guard(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), Error> {
+    match batch.guard {
+        Guard::Offset => compare_and_swap(session, sql, &batch.offset).await,
+        Guard::Letters => Ok(()),
+    }
 }
 
 /// The offset's compare-and-swap.

@@ -8,12 +8,13 @@ use tokio_postgres::{Error, Row};
 use super::failure::own;
 use super::session::Session;
 use super::transaction::Sql;
+use crate::batch::{Amendment, Batch};
 use crate::clock::Timestamp;
 use crate::message::Seq;
 use crate::sink::{Class, ParkedLetter, ParkedRule, SinkError, escape};
 
 const READING: &str = "reading the parked messages";
-pub(super) const RELEASING: &str = "taking parked messages out";
+pub(super) const RELEASING: &str = "taking dead letters out";
 
 /// What a release ends with that did not find all of its letters: its SQL divides by the outcome.
 const DIVISION_BY_ZERO: &str = "22012";
@@ -62,7 +63,6 @@ pub(super) async fn letters(
     let bridge = session.bridge(bridge);
     let repertoire = session.server().repertoire;
     let rules: Vec<Cow<'_, str>> = rules.iter().map(|rule| repertoire.storable(rule)).collect();
-    let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let (limit, bytes_max) = (number(limit), number(bytes_max));
     let parameters = [
         (&bridge as &(dyn ToSql + Sync), Type::TEXT),
@@ -74,7 +74,7 @@ pub(super) async fn letters(
     rows.iter().map(|row| letter(row).map_err(|error| session.explain(&error, READING))).collect()
 }
 
-fn letter(row: &Row) -> Result<ParkedLetter, Error> {
+pub(super) fn letter(row: &Row) -> Result<ParkedLetter, Error> {
     let (rule, seq): (String, i64) = (row.try_get(1)?, row.try_get(2)?);
     Ok(ParkedLetter {
         id: row.try_get(0)?,
@@ -85,31 +85,82 @@ fn letter(row: &Row) -> Result<ParkedLetter, Error> {
     })
 }
 
-/// Takes these out, in the transaction that is open. If one is not there any more, the statement fails, and the transaction
-/// with it: somebody else took it out, or an earlier commit of ours was applied after all.
-pub(super) async fn release(session: &Session, sql: &Sql, bridge: &str, ids: &[i64]) -> Result<(), Error> {
+/// Takes out the letters whose messages are in the batch, and amends those that stay, in the transaction that is open. If one
+/// is not there any more, the statement fails, and the transaction with it: somebody else took it out, or an earlier commit
+/// of ours was applied after all. `with_letters` is whether to do it at all.
+pub(super) async fn settle(session: &Session, sql: &Sql, batch: &Batch, with_letters: bool) -> Result<(), Error> {
+    if !with_letters {
+        return Ok(());
+    }
+    let bridge = &batch.offset.bridge;
+    // Both are sent before the first answer.
+    let (released, amended) = tokio::join!(biased; release(session, sql, bridge, &batch.released), amend(session, sql, bridge, &batch.amended));
+    released.and(amended)
+}
+
+async fn release(session: &Session, sql: &Sql, bridge: &str, ids: &[i64]) -> Result<(), Error> {
     if ids.is_empty() {
         return Ok(());
     }
     let delete = format!(
         "WITH gone AS (DELETE FROM {} WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND bridge OPERATOR(pg_catalog.=) $2 \
-         AND reason OPERATOR(pg_catalog.=) 'table' RETURNING 1) SELECT 1 OPERATOR(pg_catalog./) \
-         (CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) $3 THEN 1 ELSE 0 END) FROM gone",
-        sql.dead_letters
+         RETURNING 1) {}",
+        sql.dead_letters,
+        all_of("gone", "$3")
     );
     let bridge = session.bridge(bridge);
-    let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    let count = number(ids.len());
     let parameters = [(&ids as &(dyn ToSql + Sync), Type::INT8_ARRAY), (&bridge, Type::TEXT), (&count, Type::INT8)];
     session.client().query_typed(&delete, &parameters).await.map(drop)
 }
 
-/// What a failed [`release`] means.
+async fn amend(session: &Session, sql: &Sql, bridge: &str, amended: &[Amendment]) -> Result<(), Error> {
+    if amended.is_empty() {
+        return Ok(());
+    }
+    let update = format!(
+        "WITH amended AS (UPDATE {} AS letter SET attempts = letter.attempts OPERATOR(pg_catalog.+) 1, \
+         reason = again.reason, error = again.error \
+         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS again (id, reason, error) \
+         WHERE letter.id OPERATOR(pg_catalog.=) again.id AND letter.bridge OPERATOR(pg_catalog.=) $4 RETURNING 1) {}",
+        sql.dead_letters,
+        all_of("amended", "$5")
+    );
+    let bridge = session.bridge(bridge);
+    let repertoire = session.server().repertoire;
+    let ids: Vec<i64> = amended.iter().map(|letter| letter.id).collect();
+    let reasons: Vec<&str> = amended.iter().map(|letter| letter.reason).collect();
+    let errors: Vec<Cow<'_, str>> = amended.iter().map(|letter| repertoire.storable(&letter.error)).collect();
+    let count = number(ids.len());
+    let parameters = [
+        (&ids as &(dyn ToSql + Sync), Type::INT8_ARRAY),
+        (&reasons, Type::TEXT_ARRAY),
+        (&errors, Type::TEXT_ARRAY),
+        (&bridge, Type::TEXT),
+        (&count, Type::INT8),
+    ];
+    session.client().query_typed(&update, &parameters).await.map(drop)
+}
+
+/// Fails unless so many rows are in a part of the statement.
+fn all_of(part: &str, count: &str) -> String {
+    format!(
+        "SELECT 1 OPERATOR(pg_catalog./) (CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) {count} THEN 1 ELSE 0 END) \
+         FROM {part}"
+    )
+}
+
+fn number(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What a failed [`settle`] means.
 pub(super) fn moved_or_failed(session: &Session, error: &Error) -> SinkError {
     if error.code().is_some_and(|code| code.code() == DIVISION_BY_ZERO) {
         let message = format!("{RELEASING} ({}): one of them is not there any more", session.at());
         let advice = "another Rowbridge with this bridge name may be running, or an earlier commit was applied after all; \
-                      the offset and the parked messages are read again";
-        return own(Class::OffsetMoved, "parked", message, advice);
+                      the offset and the letters are read again";
+        return own(Class::OffsetMoved, "letters", message, advice);
     }
     super::offsets::ours(session.explain(error, RELEASING))
 }

@@ -67,22 +67,21 @@ pub(super) async fn begin(
 ) -> Result<Vec<Option<Statement>>, SinkError> {
     let client = session.client();
     let letters = if with_letters { batch.dead_letters.as_slice() } else { &[] };
-    let released = if with_letters { batch.released.as_slice() } else { &[] };
     let all = async {
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
-            offsets::compare_and_swap(session, sql, &batch.offset),
+            offsets::check_guard(session, sql, batch),
             dead_letters::insert(session, sql, &batch.offset.bridge, letters),
-            parked::release(session, sql, &batch.offset.bridge, released),
+            parked::settle(session, sql, batch, with_letters),
             join_all(tables.iter().map(|rows| rows.prepare(client))),
         )
     };
-    let (begun, moved, inserted, released, prepared) = session.patience(5, BEGINNING, all).await?;
+    let (begun, moved, inserted, settled, prepared) = session.patience(5, BEGINNING, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
-    released.map_err(|error| parked::moved_or_failed(session, &error))?;
+    settled.map_err(|error| parked::moved_or_failed(session, &error))?;
     let named = prepared.into_iter().zip(tables);
     named.map(|(statement, rows)| statement.map_err(|error| session.explain(&error, &rows.doing()))).collect()
 }
@@ -94,16 +93,16 @@ async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Resu
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
-            offsets::compare_and_swap(session, sql, &batch.offset),
+            offsets::check_guard(session, sql, batch),
             dead_letters::insert(session, sql, &batch.offset.bridge, &batch.dead_letters),
-            parked::release(session, sql, &batch.offset.bridge, &batch.released),
+            parked::settle(session, sql, batch, true),
             expected.commit(client),
         )
     };
-    let (begun, moved, inserted, released, closing) = session.committing(6, pin!(all)).await?;
+    let (begun, moved, inserted, settled, closing) = session.committing(6, pin!(all)).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
-    released.map_err(|error| parked::moved_or_failed(session, &error))?;
+    settled.map_err(|error| parked::moved_or_failed(session, &error))?;
     closing.explain(session)
 }

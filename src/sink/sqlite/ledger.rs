@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::codes::{Moment, sink_error};
 use super::time_text::{own_timestamp, read_own_timestamp};
-use crate::batch::{DeadLetter, OffsetMove};
+use crate::batch::{Batch, DeadLetter, Guard, OffsetMove};
 use crate::clock::{self, Timestamp};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
@@ -94,6 +94,14 @@ pub(super) fn start_offset(
         })
         .map(drop)
         .map_err(failed)
+}
+
+/// What the batch counts on, with its compare-and-swap. Letters are seen to by [`settle`](super::parked::settle).
+pub(super) fn check_guard(connection: &Connection, batch: &Batch) -> Result<(), SinkError> {
+    match batch.guard {
+        Guard::Offset => move_offset(connection, &batch.offset),
+        Guard::Letters => Ok(()),
+    }
 }
 
 /// The compare-and-swap.

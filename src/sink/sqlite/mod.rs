@@ -36,8 +36,8 @@ use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
-    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, ParkedLetter, ParkedRule, Refusals, Series, Sink,
-    SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, ParkedLetter, ParkedRule, Refusals,
+    Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -299,6 +299,16 @@ impl DeadLetterStore for SqliteSink {
 
     async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
         self.with_connection(|connection| letters::by_rule(connection, filter))
+    }
+
+    async fn whole_letters(
+        &mut self,
+        filter: &DeadLetterFilter,
+        after: LetterPlace,
+        limit: u32,
+        bytes_max: usize,
+    ) -> Result<Vec<ParkedLetter>, SinkError> {
+        self.with_connection(|connection| letters::whole(connection, filter, after, limit, bytes_max))
     }
 
     async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {

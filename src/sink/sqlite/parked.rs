@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::codes::{Moment, sink_error};
 use super::time_text::read_own_timestamp;
+use crate::batch::{Amendment, Batch};
 use crate::message::Seq;
 use crate::sink::{Class, ParkedLetter, ParkedRule, SinkError};
 
@@ -55,7 +56,7 @@ pub(super) fn letters(
     Ok(letters)
 }
 
-fn letter(row: &Row<'_>) -> rusqlite::Result<ParkedLetter> {
+pub(super) fn letter(row: &Row<'_>) -> rusqlite::Result<ParkedLetter> {
     let seq: i64 = row.get(2)?;
     Ok(ParkedLetter {
         id: row.get(0)?,
@@ -66,28 +67,40 @@ fn letter(row: &Row<'_>) -> rusqlite::Result<ParkedLetter> {
     })
 }
 
-/// Takes these out. If one is not there any more, somebody else did, and the transaction must not go on.
-pub(super) fn release(connection: &Connection, bridge: &str, ids: &[i64]) -> Result<(), SinkError> {
-    let failed =
-        |error: rusqlite::Error| sink_error("cannot delete from rowbridge_dead_letters", &error, Moment::Elsewhere);
-    if ids.is_empty() {
-        return Ok(());
+/// Takes out the letters whose messages are in the batch, and amends those that stay. If one is not there any more, somebody
+/// else took it out, and the transaction must not go on.
+pub(super) fn settle(connection: &Connection, batch: &Batch) -> Result<(), SinkError> {
+    let failed = |error: rusqlite::Error| sink_error("cannot change rowbridge_dead_letters", &error, Moment::Elsewhere);
+    let bridge = &*batch.offset.bridge;
+    if !batch.released.is_empty() {
+        let delete = "DELETE FROM rowbridge_dead_letters WHERE id = ?1 AND bridge = ?2";
+        let mut statement = connection.prepare_cached(delete).map_err(failed)?;
+        for id in &batch.released {
+            is_there(statement.execute(params![id, bridge]).map_err(failed)?, bridge)?;
+        }
     }
-    let mut statement = connection
-        .prepare_cached("DELETE FROM rowbridge_dead_letters WHERE id = ?1 AND bridge = ?2 AND reason = 'table'")
-        .map_err(failed)?;
-    for id in ids {
-        if statement.execute(params![id, bridge]).map_err(failed)? != 1 {
-            return Err(SinkError {
-                class: Class::OffsetMoved,
-                code: "parked".to_owned(),
-                message: format!(
-                    "a parked message of bridge {bridge} is not in rowbridge_dead_letters any more: an earlier commit was \
-                     applied after all, another instance took it out, or somebody deleted it"
-                ),
-                advice: "nothing, unless it repeats: then find the second instance",
-            });
+    if !batch.amended.is_empty() {
+        let update = "UPDATE rowbridge_dead_letters SET attempts = attempts + 1, reason = ?3, error = ?4
+                      WHERE id = ?1 AND bridge = ?2";
+        let mut statement = connection.prepare_cached(update).map_err(failed)?;
+        for Amendment { id, reason, error } in &batch.amended {
+            is_there(statement.execute(params![id, bridge, reason, error]).map_err(failed)?, bridge)?;
         }
     }
     Ok(())
+}
+
+fn is_there(changed: usize, bridge: &str) -> Result<(), SinkError> {
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(SinkError {
+        class: Class::OffsetMoved,
+        code: "letters".to_owned(),
+        message: format!(
+            "a dead letter of bridge {bridge} is not in rowbridge_dead_letters any more: an earlier commit was applied after \
+             all, another instance took it out, or somebody deleted it"
+        ),
+        advice: "nothing, unless it repeats: then find the second instance",
+    })
 }

@@ -38,9 +38,9 @@ pub(super) fn refused_units(connection: &mut Connection, batch: &Batch) -> Resul
 pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Result<Written, SinkError> {
     let transaction = begin(connection)?;
     witness::check(witness::current(&transaction)?, batch.tables_at_stake())?;
-    ledger::move_offset(&transaction, &batch.offset)?;
+    ledger::check_guard(&transaction, batch)?;
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
-    parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
+    parked::settle(&transaction, batch)?;
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
     let walked = walk(&transaction, batch, kept)?;
     if let Some((_, refused)) = walked.refused.into_iter().next() {

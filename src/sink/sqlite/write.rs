@@ -58,9 +58,9 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
     crash_point!("sqlite.begun");
     let version = witness::current(&transaction)?;
     witness::check(version, batch.tables_at_stake())?;
-    ledger::move_offset(&transaction, &batch.offset)?;
+    ledger::check_guard(&transaction, batch)?;
     // Before the rows, which a rival that took the same letters out has written already.
-    parked::release(&transaction, &batch.offset.bridge, &batch.released)?;
+    parked::settle(&transaction, batch)?;
     crash_point!("sqlite.offset.moved");
     open.foreign_keys.put_off(&transaction, version)?;
     for index in batch.writing_order() {

@@ -1,0 +1,431 @@
+//! Dead letters are tried again, for whoever asks for it by hand, beside the bridge or without it.
+//!
+//! A batch of them is mapped by the rule as it is now and written by the same sink as any other. Its guard is the letters
+//! themselves: one transaction writes the rows, takes out the letters they come from, and amends those that are refused
+//! again; all of them must still be there. So each message is written once, whatever dies where, and whoever else takes letters
+//! out: a second retry, the purge, a person. The offset is left alone: the bridge moves it meanwhile.
+//!
+//! Messages of a rule go in the order in which they came. What came since is in the table already: where rows replace
+//! others by a key, older ones replace newer ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::gather::{Again, Gatherer};
+use super::prepare;
+use super::schemas;
+use super::stop::{Hold, Stop, in_one_line};
+use crate::batch::{Amendment, Guard, OffsetMove};
+use crate::config::{Bridge, Rule};
+use crate::journal_id::JournalId;
+use crate::mapping::Want;
+use crate::message::Seq;
+use crate::rule::TableName;
+use crate::schema::TableSchema;
+use crate::sink::{
+    Class, DeadLetterFilter, DeadLetterStore, LetterPlace, ParkedLetter, Refusal, Refusals, Sink, SinkError, Written,
+};
+
+/// Letters in one transaction: some milliseconds, in which the bridge waits for its turn on SQLite.
+const LETTERS_MAX: u32 = 1_000;
+
+/// Transactions that fail in a row before the retry gives up; with the waits between them, some twenty seconds.
+const FAILURES_MAX: u32 = 10;
+const WAIT_MIN: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// So many times in a row an error that may go away by itself is believed to, before rows are looked for that cause it.
+const TIMES_BEFORE_A_WALK: u32 = 3;
+
+/// What became of dead letters that were tried again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// Messages whose rows are in the database; their letters are gone.
+    pub written: u64,
+    pub rows: u64,
+    /// Rows of these that their tables ignored.
+    pub rows_swallowed: u64,
+    /// Messages of which the rule wants no row; their letters are gone.
+    pub filtered: u64,
+    /// Messages that gave no row again; their letters stay.
+    pub refused: u64,
+    /// The first of these: its id, and why.
+    pub first_refused: Option<(i64, String)>,
+}
+
+impl Retried {
+    pub fn letters(&self) -> u64 {
+        self.written + self.filtered + self.refused
+    }
+
+    fn add(&mut self, other: Retried) {
+        self.written += other.written;
+        self.rows += other.rows;
+        self.rows_swallowed += other.rows_swallowed;
+        self.filtered += other.filtered;
+        self.refused += other.refused;
+        self.first_refused = self.first_refused.take().or(other.first_refused);
+    }
+}
+
+/// Why a retry ended before it was through. What was done until then is done.
+#[derive(Debug)]
+pub enum RetryFailure {
+    /// The rule's table takes no rows: why, and what would mend it.
+    Table { reason: String, mend: Option<String> },
+    /// The database cannot be used.
+    Database(SinkError),
+}
+
+/// The retry of one rule's letters.
+pub struct Retry<'a, S> {
+    sink: &'a mut S,
+    bridge: Bridge,
+    /// The only one.
+    rules: Arc<[Arc<Rule>]>,
+    bytes_max: usize,
+    filter: DeadLetterFilter,
+    /// The last letter that was dealt with.
+    place: LetterPlace,
+    /// Letters in the next transaction, fewer after one was refused as a whole.
+    limit: u32,
+    failures: u32,
+    backoff: Backoff,
+    /// The letter that a transaction began with which found letters missing.
+    missed_at: Option<i64>,
+    doubt: Option<Doubt>,
+    retried: Retried,
+}
+
+/// A transaction that was sent and not answered: what it counts if its letters turn out to be gone.
+struct Doubt {
+    released: i64,
+    place: LetterPlace,
+    retried: Retried,
+}
+
+/// A batch, and where it comes from.
+#[derive(Default)]
+struct Gathered {
+    /// By unit: the letter, by index.
+    sources: Vec<usize>,
+    /// How many letters it deals with.
+    letters: usize,
+    filtered: u64,
+}
+
+impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
+    /// Of the letters that `filter` selects, which must name the rule. The sink must be connected.
+    pub fn new(
+        sink: &'a mut S,
+        bridge: &Bridge,
+        rule: &Arc<Rule>,
+        bytes_max: usize,
+        filter: DeadLetterFilter,
+    ) -> Retry<'a, S> {
+        Retry {
+            sink,
+            bridge: Arc::clone(bridge),
+            rules: [Arc::clone(rule)].into(),
+            bytes_max,
+            filter,
+            place: LetterPlace::START,
+            limit: LETTERS_MAX,
+            failures: 0,
+            backoff: Backoff::new(WAIT_MIN, WAIT_MAX),
+            missed_at: None,
+            doubt: None,
+            retried: Retried::default(),
+        }
+    }
+
+    /// Tries all letters of the selection again, and says after each transaction what came of them so far.
+    pub async fn run(mut self, mut progress: impl FnMut(&Retried)) -> (Retried, Result<(), RetryFailure>) {
+        loop {
+            let stop = match self.deliver(&mut progress).await {
+                Ok(()) => return (self.retried, Ok(())),
+                Err(stop) => stop,
+            };
+            if let Err(failure) = self.take_stop(stop).await {
+                return (self.retried, Err(failure));
+            }
+        }
+    }
+
+    /// Waits until there is sense in going on; an error says that there is none.
+    async fn take_stop(&mut self, stop: Stop) -> Result<(), RetryFailure> {
+        let error = match stop {
+            Stop::Narrow(_) => return Ok(()),
+            Stop::Hold(Hold { reason, mend, .. }) => return Err(RetryFailure::Table { reason, mend }),
+            Stop::Journal(error) => unreachable!("letters are not read from the journal: {error}"),
+            Stop::Relocate(message) => SinkError {
+                class: Class::OffsetMoved,
+                code: "letters".to_owned(),
+                message,
+                advice: "see whether another retry is running",
+            },
+            Stop::Retry(error) | Stop::Changed(error) => error,
+        };
+        self.failures += 1;
+        if self.failures > FAILURES_MAX {
+            return Err(RetryFailure::Database(error));
+        }
+        tokio::time::sleep(self.backoff.next_wait()).await;
+        if matches!(error.class, Class::Transient | Class::RowOrTransient) {
+            // What hinders it is met again by the next use.
+            let _ = self.sink.connect().await;
+        }
+        Ok(())
+    }
+
+    /// Compiles the rule and writes batch after batch.
+    async fn deliver(&mut self, progress: &mut impl FnMut(&Retried)) -> Result<(), Stop> {
+        let none = HashMap::new();
+        let (mapper, _) = prepare::compile(self.sink, &self.bridge, &self.rules, &none, |_| false).await?;
+        // Only the name is used.
+        let offset = OffsetMove {
+            bridge: Arc::clone(&self.bridge),
+            journal: JournalId([0; 16]),
+            from: Seq::FIRST,
+            to: Seq::FIRST,
+        };
+        let mut gatherer = Gatherer::new(mapper, Arc::clone(&self.rules), None, offset);
+        gatherer.batch.guard = Guard::Letters;
+        loop {
+            self.settle_doubt().await?;
+            let letters = self.sink.whole_letters(&self.filter, self.place, self.limit, self.bytes_max).await?;
+            if letters.is_empty() {
+                return Ok(());
+            }
+            let gathered = self.gather(&mut gatherer, &letters);
+            if gathered.letters == 0 {
+                self.look_up_wanted(&mut gatherer).await?;
+                continue;
+            }
+            match self.write(&mut gatherer, &letters, &gathered).await {
+                Ok(written) => self.commit(&gatherer, &letters, &gathered, &written),
+                Err(stop) => return Err(self.not_committed(stop, &gatherer, &letters, &gathered)),
+            }
+            progress(&self.retried);
+        }
+    }
+
+    /// Looks up the tables that messages name. Tables grow by what comes in, not by what is tried again.
+    async fn look_up_wanted(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
+        let (wants, growing): (Vec<Want>, Vec<Want>) =
+            gatherer.take_wants().into_iter().partition(|want| want.columns.is_empty());
+        for want in growing {
+            let live = self.sink.describe(&want.table).await?;
+            let is_there = |name: &str| live.iter().flat_map(|live| &live.columns).any(|column| *column.name == *name);
+            if live.is_some() == want.makes_table || want.columns.iter().any(|column| is_there(&column.name)) {
+                // It came or went meanwhile: the rule is compiled again.
+                return Err(Stop::Changed(outdated(&want.table)));
+            }
+            if !want.makes_table {
+                for column in &want.columns {
+                    let why = "a retry adds no columns; add it by hand, or let a new message of this form come first";
+                    gatherer.refuse_column(&want.table, &column.name, &why.into());
+                }
+                continue;
+            }
+            let reason = format!(
+                "there is no table {}, and a retry makes none of a payload; make it by hand, or let a new message of this \
+                 form come first",
+                want.table
+            );
+            if self.rules[0].routing.is_none() {
+                return Err(Stop::Hold(Hold { reason, ..Hold::default() }));
+            }
+            gatherer.bind(vec![(want, Err(reason))], Seq::FIRST);
+        }
+        if wants.is_empty() {
+            return Ok(());
+        }
+        schemas::look_up(self.sink, &self.rules, gatherer, wants, Seq::FIRST).await
+    }
+
+    /// As many of the letters as go into a batch; none if a table has to be looked up first.
+    fn gather(&mut self, gatherer: &mut Gatherer<S::Encoder>, letters: &[ParkedLetter]) -> Gathered {
+        let mut gathered = Gathered::default();
+        gatherer.clear(Seq::FIRST);
+        for (at, letter) in letters.iter().enumerate() {
+            let again = match letter.message() {
+                Ok(message) => gatherer.add_again(&message),
+                Err(error) => Some(Again::Refused("parse", format!("the letter cannot be read back: {error}"))),
+            };
+            match again {
+                Some(Again::Written) => {
+                    gathered.sources.push(at);
+                    gatherer.batch.released.push(letter.id);
+                }
+                Some(Again::Filtered) => {
+                    gathered.filtered += 1;
+                    gatherer.batch.released.push(letter.id);
+                }
+                Some(Again::Refused(reason, error)) => {
+                    gatherer.batch.amended.push(Amendment { id: letter.id, reason, error });
+                }
+                // First those before it, if there are any.
+                None => break,
+            }
+            gathered.letters += 1;
+            if gatherer.is_full(usize::MAX, self.bytes_max) {
+                break;
+            }
+        }
+        gathered
+    }
+
+    async fn write(
+        &mut self,
+        gatherer: &mut Gatherer<S::Encoder>,
+        letters: &[ParkedLetter],
+        gathered: &Gathered,
+    ) -> Result<Written, Stop> {
+        let mut written = self.sink.write(&gatherer.batch).await;
+        // Each round takes at least one unit out, so the rounds end.
+        loop {
+            let error = match written {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+            self.look_again(gatherer, &error).await?;
+            let is_passing = error.class == Class::RowOrTransient && self.failures < TIMES_BEFORE_A_WALK;
+            if is_passing || (error.class != Class::Table && !error.class.may_be_a_row()) {
+                return Err(error.into());
+            }
+            let Refusals { units: mut refusals, closed } = self.sink.refused_units(&gatherer.batch).await?;
+            if let Some(first) = closed.into_iter().min_by_key(|closed| closed.unit) {
+                // First those before it, if there are any.
+                return Err(match gathered.sources[first.unit] {
+                    0 => Stop::from(first.error),
+                    before => self.narrow(before, first.error),
+                });
+            }
+            if refusals.is_empty() {
+                match self.sink.write_in_order(&gatherer.batch).await {
+                    Err(again) if again.class.may_be_a_row() && gathered.sources.len() > 1 => {
+                        let half = gathered.sources[gathered.sources.len() / 2];
+                        return Err(self.narrow(half, again));
+                    }
+                    Err(again) if again.class == Class::Row => refusals = all_refused(gatherer, &again),
+                    written => return Ok(written?),
+                }
+            }
+            for Refusal { unit, reason, message } in refusals {
+                gatherer.exclude(unit);
+                let id = letters[gathered.sources[unit]].id;
+                gatherer.batch.released.retain(|released| *released != id);
+                gatherer.batch.amended.push(Amendment { id, reason, error: message });
+            }
+            written = self.sink.write(&gatherer.batch).await;
+        }
+    }
+
+    /// An error that may come of a table that was changed is not believed before another look.
+    async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
+        if error.class != Class::Table && !error.class.may_be_a_row() {
+            return Ok(());
+        }
+        let tables: Vec<&TableSchema> = gatherer.batch.tables_at_stake().collect();
+        match self.sink.verify(&tables).await {
+            Err(error) if matches!(error.class, Class::TableChanged | Class::Transient) => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Fewer letters at a time, at once.
+    fn narrow(&mut self, letters: usize, error: SinkError) -> Stop {
+        self.limit = u32::try_from(letters).unwrap_or(LETTERS_MAX).max(1);
+        Stop::Narrow(error)
+    }
+
+    fn commit(
+        &mut self,
+        gatherer: &Gatherer<S::Encoder>,
+        letters: &[ParkedLetter],
+        gathered: &Gathered,
+        written: &Written,
+    ) {
+        let mut retried = tally(gatherer, gathered);
+        retried.rows_swallowed = written.swallowed.iter().map(|swallowed| swallowed.rows).sum();
+        retried.rows = retried.rows.saturating_sub(retried.rows_swallowed);
+        self.retried.add(retried);
+        self.place = LetterPlace::of(&letters[gathered.letters - 1]);
+        self.limit = self.limit.saturating_mul(2).min(LETTERS_MAX);
+        self.failures = 0;
+        self.backoff.reset();
+        self.missed_at = None;
+        self.doubt = None;
+    }
+
+    fn not_committed(
+        &mut self,
+        stop: Stop,
+        gatherer: &Gatherer<S::Encoder>,
+        letters: &[ParkedLetter],
+        gathered: &Gathered,
+    ) -> Stop {
+        match stop {
+            Stop::Retry(_) => {
+                if let Some(&released) = gatherer.batch.released.first() {
+                    let place = LetterPlace::of(&letters[gathered.letters - 1]);
+                    self.doubt = Some(Doubt { released, place, retried: tally(gatherer, gathered) });
+                }
+            }
+            // Somebody else comes on with them: that is no failure.
+            Stop::Relocate(_) if self.missed_at.replace(letters[0].id) != Some(letters[0].id) => self.failures = 0,
+            _ => {}
+        }
+        stop
+    }
+
+    /// A transaction without an answer counts if its letters are gone. If they are not, it may yet be applied, but only one
+    /// of it and the next.
+    async fn settle_doubt(&mut self) -> Result<(), Stop> {
+        let Some(doubt) = &self.doubt else { return Ok(()) };
+        let filter = DeadLetterFilter {
+            bridge: self.filter.bridge.clone(),
+            ids: Some(vec![doubt.released]),
+            ..DeadLetterFilter::default()
+        };
+        if self.sink.dead_letter_extent(&filter).await?.letters == 0
+            && let Some(doubt) = self.doubt.take()
+        {
+            self.retried.add(doubt.retried);
+            self.place = doubt.place;
+        }
+        Ok(())
+    }
+}
+
+fn outdated(table: &TableName) -> SinkError {
+    SinkError {
+        class: Class::TableChanged,
+        code: "changed".to_owned(),
+        message: format!("table {table} was changed meanwhile"),
+        advice: "nothing: the rule is compiled again",
+    }
+}
+
+/// What the batch counts once it is committed.
+fn tally<R: crate::batch::RowEncoder>(gatherer: &Gatherer<R>, gathered: &Gathered) -> Retried {
+    let batch = &gatherer.batch;
+    Retried {
+        written: (gathered.sources.len() - batch.excluded.len()) as u64,
+        rows: batch.row_count() as u64,
+        rows_swallowed: 0,
+        filtered: gathered.filtered,
+        refused: batch.amended.len() as u64,
+        first_refused: batch.amended.first().map(|letter| (letter.id, letter.error.clone())),
+    }
+}
+
+/// Of a message that goes alone, all rows are refused.
+fn all_refused<R: crate::batch::RowEncoder>(gatherer: &Gatherer<R>, error: &SinkError) -> Vec<Refusal> {
+    let message = in_one_line(error);
+    let kept = (0..gatherer.batch.units.len()).filter(|&unit| !gatherer.batch.is_excluded(unit));
+    kept.map(|unit| Refusal { unit, reason: "constraint", message: message.clone() }).collect()
+}
