@@ -72,6 +72,8 @@ rules:
 
     #[track_caller]
     fn wait_letters(&mut self, reason: &str, count: i64) {
+        // Until then the table may not be there.
+        self.bridge.wait_drained("target");
         let query = format!("SELECT count(*) FROM rowbridge_dead_letters WHERE reason = '{reason}'");
         self.bridge.wait_alive("the letters are there", |_| (self.target.number(&query) == count).then_some(()));
     }

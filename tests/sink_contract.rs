@@ -4,6 +4,7 @@
 
 pub(crate) mod definition;
 pub(crate) mod keys;
+pub(crate) mod letters;
 pub(crate) mod order;
 pub(crate) mod promises;
 pub(crate) mod series;
@@ -54,6 +55,9 @@ macro_rules! sink_contract {
                 a_row_that_goes_in_late_undoes_nothing_that_came_after_it,
                 a_series_by_key_ends_with_what_came_last,
                 a_key_without_its_index_is_no_fault_of_the_rows,
+            );
+            crate::sink_contract::sink_contract!(@tests letters, $database;
+                letters_guard_their_batch_while_the_offset_moves,
             );
             crate::sink_contract::sink_contract!(@tests order, $database;
                 children_before_their_parent_go_in_when_written_in_order,

@@ -394,9 +394,9 @@ impl<R: RowEncoder> Gatherer<R> {
         }
     }
 
-    /// Each dead letter holds the payload again, which counts against `batch.max_bytes` like the message itself.
+    /// Each dead letter holds the message again, which counts against `batch.max_bytes` like the message itself.
     fn keep(&mut self, letter: DeadLetter) {
-        self.bytes += letter.payload.len();
+        self.bytes += letter.payload.len() + letter.envelope.as_ref().map_or(0, Vec::len);
         self.batch.dead_letters.push(letter);
     }
 
