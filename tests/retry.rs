@@ -175,6 +175,21 @@ fn a_row_that_the_table_refuses_stays_a_letter_and_a_missing_table_leaves_all_as
     }
 }
 
+#[test]
+fn a_field_without_a_column_stays_a_letter_until_the_column_is_there() {
+    for engine in ENGINES {
+        let mut stage = Stage::new(engine, "");
+        stage.bridge.start();
+        stage.publish(2, |n| ("fixed".to_owned(), format!("{{\"n\":{{\"v\":{n}}},\"extra\":7}}").into_bytes()));
+        stage.wait_letters("value", 2);
+        stage.bridge.edit("seq: journal.seq, n: payload.n }", "seq: journal.seq, n: payload.n.v }, unmapped: add");
+        assert_says(&stage.run(&["retry", "--all"]), 1, &["2 refused again", "a retry adds no columns"]);
+        stage.target.run("ALTER TABLE fixed ADD COLUMN extra integer");
+        assert_says(&stage.run(&["retry", "--all"]), 0, &["2 messages written as 2 rows"]);
+        assert_eq!(stage.target.number("SELECT count(*) FROM fixed WHERE extra = 7"), 2, "{engine}");
+    }
+}
+
 /// While the bridge writes parked messages of another rule, and a second retry comes on at the same letters.
 #[test]
 fn a_retry_killed_at_any_instant_loses_nothing_and_repeats_nothing() {

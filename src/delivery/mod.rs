@@ -17,6 +17,7 @@ mod position;
 mod prepare;
 mod refusals;
 mod replay;
+mod retried;
 mod retry;
 mod rules;
 mod schemas;
@@ -27,7 +28,8 @@ mod worker;
 
 pub use account::{Tally, totals};
 pub use refusals::Unwritten;
-pub use retry::{Retried, Retry, RetryFailure};
+pub use retried::{Retried, RetryFailure};
+pub use retry::Retry;
 pub use rules::{RuleFeed, RuleSet, RuleSets};
 pub use state::{DatabaseState, Held, Parked, SharedState};
 pub use worker::{Setup, Worker};
