@@ -131,12 +131,8 @@ const MQTT: Section = Section {
 
 const RETRY: Section = Section {
     keys: &[
-        Key::new(
-            "min",
-            Duration("1ms", "1h"),
-            "The first wait. Then five times that, doubling up to max, with jitter.",
-        )
-        .default("200ms"),
+        Key::new("min", Duration("1ms", "1h"), "The first wait. Further waits grow up to max, with jitter.")
+            .default("200ms"),
         Key::new("max", Duration("1ms", "1h"), "The longest wait.").default("30s"),
     ],
     between: &[],

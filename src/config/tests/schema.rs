@@ -161,14 +161,44 @@ fn the_bounds_and_words_of_the_table_are_the_decoders() {
     }
 }
 
+/// The heading of the section that lists the keys of this mapping, and what stands before each key in its table.
+fn place_in_document(pointer: &str) -> (&str, String) {
+    let (heading, below) = match pointer.strip_prefix('/') {
+        None => return ("The top level", String::new()),
+        Some("rules/0/columns/c") => return ("`columns`", String::new()),
+        Some(pointer) => pointer.split_once('/').unwrap_or((pointer, "")),
+    };
+    match below.strip_prefix("0/").or(below.strip_prefix("d/")).unwrap_or(below) {
+        "" | "0" | "d" => (heading, String::new()),
+        below => (heading, format!("{below}.")),
+    }
+}
+
 #[test]
-fn the_document_names_every_key() {
+fn the_document_lists_every_key_with_its_default() {
     let document = include_str!("../../../docs/configuration.md");
     for (section, pointer) in sections() {
+        let (heading, before) = place_in_document(&pointer);
+        let mut parts = document.split("\n### ").filter(|part| {
+            let title = part.lines().next().unwrap_or_default();
+            title.trim_matches('`') == heading.trim_matches('`')
+        });
+        let part = parts.next().unwrap_or_else(|| panic!("docs/configuration.md has no section {heading}"));
         for key in section.keys.iter().filter(|key| !key.is_later()) {
-            let is_named =
-                [format!("{}:", key.name), format!("`{}`", key.name)].iter().any(|form| document.contains(form));
-            assert!(is_named, "docs/configuration.md does not name {pointer}/{}", key.name);
+            let name = format!("`{before}{}", key.name);
+            // A mapping's keys each have a row of their own, or it has one that leads to them.
+            let names = [format!("{name}`"), format!("{name}.")];
+            let is_row =
+                |line: &&str| names.iter().any(|name| line.split('|').nth(1).is_some_and(|cell| cell.contains(name)));
+            let row = part.lines().find(is_row);
+            let row = row.unwrap_or_else(|| panic!("docs/configuration.md: {heading} has no row for {name}`"));
+            if let Some(default) = key.default {
+                let shown = row.split('|').nth(3).unwrap_or_default();
+                assert!(
+                    shown.contains(&format!("`{default}`")),
+                    "docs/configuration.md: {name}` shows{shown}for {default}"
+                );
+            }
         }
     }
 }
