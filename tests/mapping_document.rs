@@ -126,9 +126,10 @@ fn add_keys(schema: &Value, keys: &mut BTreeSet<String>) {
         add_keys(value, keys);
     }
     let alternatives = schema["anyOf"].as_array().into_iter().flatten();
-    alternatives.chain([&schema["items"], &schema["additionalProperties"]]).for_each(|below| match below {
-        Value::Object(_) => add_keys(below, keys),
-        _ => {}
+    alternatives.chain([&schema["items"], &schema["additionalProperties"]]).for_each(|below| {
+        if below.is_object() {
+            add_keys(below, keys);
+        }
     });
 }
 
