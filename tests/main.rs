@@ -40,6 +40,7 @@ mod journal_replaced;
 mod jq;
 mod layers;
 mod lifecycle;
+mod log_messages;
 mod mapping_document;
 mod named_tables;
 mod observability;
