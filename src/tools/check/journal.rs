@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Finding;
 use super::mounts::file_system_of;
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::journal::{RealFs, inspect};
 use crate::remedy;
 use crate::tools::live::unique;
@@ -29,7 +29,9 @@ pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
     let place = existing(&config.data_dir);
     let is_there = place == config.data_dir;
     let mut findings = vec![of_file_system(&place)];
-    match measure(&place) {
+    let measured = measure(&place);
+    let sync = measured.as_ref().copied().unwrap_or_default();
+    match measured {
         Ok(median) if median > SYNC_SLOW => findings.push(Finding::warning(
             SUBJECT,
             format!(
@@ -48,7 +50,7 @@ pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
         }
     }
     findings.extend(room(config, &place));
-    findings.push(reserve(config, rate));
+    findings.push(reserve(config, rate, sync));
     findings
 }
 
@@ -120,17 +122,21 @@ fn room(config: &Config, place: &Path) -> Option<Finding> {
     ))
 }
 
-/// How long the journal holds what no database takes.
-fn reserve(config: &Config, rate: u64) -> Finding {
+/// How long the journal holds what no database takes, and what it writes. `sync` is how long an fdatasync takes.
+fn reserve(config: &Config, rate: u64, sync: Duration) -> Finding {
     let measured = message_bytes(config);
     let bytes = measured.unwrap_or(MESSAGE_BYTES);
     let per_second = rate.saturating_mul(bytes).max(1);
     let hours = config.journal.max_size as f64 / per_second as f64 / 3600.0;
-    let gib_per_day = per_second as f64 * 86_400.0 / (1u64 << 30) as f64;
+    let pause = match config.journal.durability {
+        Durability::Commit => sync,
+        Durability::Interval(pause) => pause,
+    };
+    let gib_per_day = written_per_second(rate, bytes, pause) * 86_400.0 / (1u64 << 30) as f64;
     let source = if measured.is_some() { "as the present ones have" } else { "assumed" };
     let what = format!(
         "at {rate} messages per second of {bytes} bytes ({source}), the journal of {} holds {hours:.1} hours of an outage, \
-         and {gib_per_day:.1} GiB are written to its disk per day",
+         and about {gib_per_day:.1} GiB are written to its disk per day",
         mib(config.journal.max_size)
     );
     if hours < 1.0 {
@@ -141,6 +147,13 @@ fn reserve(config: &Config, rate: u64) -> Finding {
         );
     }
     Finding::ok("journal.max_size", what)
+}
+
+/// Bytes that go to the disk: each message and, ahead of it, as many zeros; and the page that each fdatasync, `pause` after the
+/// last one, finds begun. Where messages come one by one, that is a page for each.
+fn written_per_second(rate: u64, message_bytes: u64, pause: Duration) -> f64 {
+    let syncs = (rate as f64).min(pause.as_secs_f64().recip());
+    2.0 * rate as f64 * message_bytes as f64 + syncs * SYNC_BYTES as f64
 }
 
 /// Bytes per message in the full segments of the journal that is there.
@@ -161,5 +174,21 @@ pub(super) fn mib(bytes: u64) -> String {
     match bytes >> 20 {
         0..=10_239 => format!("{} MiB", bytes >> 20),
         mib => format!("{} GiB", mib >> 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What was measured: docs/benchmarks.md.
+    #[test]
+    fn a_message_that_comes_alone_costs_a_page_and_many_share_one() {
+        let bytes_each = |rate, pause_ms| written_per_second(rate, 250, Duration::from_millis(pause_ms)) / rate as f64;
+        assert_eq!(bytes_each(1, 1), 4596.0);
+        assert_eq!(bytes_each(100, 1), 4596.0);
+        assert_eq!(bytes_each(10_000, 1), 909.6);
+        assert_eq!(bytes_each(100, 1_000), 540.96);
+        assert_eq!(bytes_each(100, 0), 4596.0);
     }
 }
