@@ -2,7 +2,7 @@
 //!
 //! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
 //! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types,
-//! `declared_type`; SQL with binds, `statement`.
+//! `declared_type`.
 
 mod adjust;
 mod convention;
@@ -12,7 +12,6 @@ mod exact;
 mod root;
 mod routing;
 mod source;
-mod statement;
 mod table_name;
 mod template;
 mod time;
@@ -26,7 +25,6 @@ pub use exact::Exact;
 pub use root::Root;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
-pub use statement::{Statement, StatementError};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
 pub use table_name::{TableName, primary_key_sql, quote};
 pub use template::{Piece, Template};
