@@ -17,6 +17,7 @@ use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
 use crate::jq;
+use crate::outbound::{self, Connection};
 use crate::reload::{self, ReloadState, Reloader};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
@@ -61,6 +62,8 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     let file = SubscriptionsFile::new(RealFs, config.data_dir.clone());
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
+    let (_outbound, connection, _requests) = outbound::channel(&config.mqtt, &metrics);
+    let connection = outbound::is_used(&config).then_some(connection);
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
     let set = RuleSet::new(1, &config, subscriptions.identifiers(), subscriptions.retired());
     let (rules, feed) = tokio::sync::watch::channel(Arc::new(set));
@@ -90,6 +93,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
         handle,
         writer,
         stop_delivery,
+        connection,
     };
     let result = runtime.block_on(running.run(delivery.threads, started));
     // A thread that outlived the grace must not hold the process back.
@@ -183,6 +187,8 @@ struct Running {
     handle: JournalHandle<RealFs>,
     writer: JoinHandle<()>,
     stop_delivery: ShutdownTrigger,
+    /// The second MQTT connection, if something uses it.
+    connection: Option<Connection>,
 }
 
 impl Running {
@@ -194,6 +200,8 @@ impl Running {
             let access = Access::new(address, self.config.http_access.clone());
             tokio::spawn(admin::serve(listener, Arc::clone(&self.overview), access, http_shutdown));
         }
+        let (stop_outbound, outbound_shutdown) = shutdown::channel();
+        let outbound = self.connection.map(|connection| tokio::spawn(connection.run(outbound_shutdown)));
         let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
@@ -243,6 +251,11 @@ impl Running {
                 crash_point!("stop.grace_over");
                 tracing::warn!("a database did not finish in time; its messages wait in the journal");
             }
+        }
+        // Last: what was committed by now is answered.
+        stop_outbound.fire();
+        if let Some(outbound) = outbound {
+            let _ = tokio::time::timeout(outbound::STOP_WAIT, outbound).await;
         }
         stop_http.fire();
         heartbeat.abort();

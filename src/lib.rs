@@ -30,6 +30,7 @@ pub mod jq;
 pub mod mapping;
 pub mod message;
 mod mqtt;
+pub mod outbound;
 pub mod reload;
 mod remedy;
 pub mod rule;

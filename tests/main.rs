@@ -45,6 +45,7 @@ mod mapping_document;
 mod named_tables;
 mod observability;
 mod odd_databases;
+mod outbound;
 mod page;
 mod parking;
 mod postgres_sink;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::inbox::Frame;
 use super::link::Link;
 use super::login::Login;
-use super::outgoing;
+use super::outgoing::{self, SessionKind};
 use super::packet::{self, ConnAck, Control, Incoming};
 use super::reason;
 use super::wire::Malformed;
@@ -47,8 +47,13 @@ impl HandshakeError {
 }
 
 /// Sends CONNECT and waits for CONNACK. Without a limit of time: the caller has one.
-pub(crate) async fn connect(link: &mut Link, config: &config::Mqtt, login: &Login) -> Result<ConnAck, HandshakeError> {
-    outgoing::connect(config, login, &mut link.out);
+pub(crate) async fn connect(
+    link: &mut Link,
+    config: &config::Mqtt,
+    login: &Login,
+    session: SessionKind<'_>,
+) -> Result<ConnAck, HandshakeError> {
+    outgoing::connect(config, login, session, &mut link.out);
     loop {
         let read = link.exchange(true).await;
         read.map_err(|error| match error.kind() {

@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) shared_subscriptions: bool,
     /// The longest packet that it takes.
     pub(crate) packet_bytes_max: u32,
+    /// How many messages of QoS 1 and 2 it takes without having acknowledged the first.
+    pub(crate) receive_maximum: u16,
 }
 
 impl Default for Limits {
@@ -29,6 +31,7 @@ impl Default for Limits {
             subscription_identifiers: true,
             shared_subscriptions: true,
             packet_bytes_max: u32::MAX,
+            receive_maximum: u16::MAX,
         }
     }
 }
@@ -37,6 +40,7 @@ impl Limits {
     /// Takes in one property of CONNACK, if it is one of these.
     pub(crate) fn read(&mut self, property: u32, value: u32) {
         match property {
+            33 if value > 0 => self.receive_maximum = u16::try_from(value).unwrap_or(u16::MAX),
             36 => self.qos_max = if value == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
             37 => self.retained_messages = value != 0,
             // Zero is no length that MQTT allows.

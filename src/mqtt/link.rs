@@ -59,6 +59,18 @@ impl Link {
         .await
     }
 
+    /// As [`Link::exchange`], but returns as well as soon as all that was waiting is written, if anything was.
+    pub(crate) async fn exchange_or_drain(&mut self, read: bool) -> io::Result<()> {
+        let was_waiting = !self.out.is_empty();
+        poll_fn(|cx| match self.poll_write_out(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) if was_waiting => Poll::Ready(Ok(())),
+            _ if read => self.poll_read_in(cx),
+            _ => Poll::Pending,
+        })
+        .await
+    }
+
     /// Writes all that is waiting and says that no more will come.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_write_out(cx)).await?;

@@ -4,6 +4,7 @@
 //! came is decoded where it lies ([`packet`]), what goes out is encoded into one buffer a wake-up ([`outgoing`]). 3.1.1 and
 //! 5.0 are told apart in these files and nowhere above them.
 
+pub(crate) mod backoff;
 pub(crate) mod handshake;
 pub(crate) mod inbox;
 pub(crate) mod keepalive;
@@ -13,6 +14,7 @@ pub(crate) mod login;
 pub(crate) mod outgoing;
 pub(crate) mod packet;
 pub(crate) mod publish;
+pub(crate) mod publishing;
 pub(crate) mod reason;
 pub(crate) mod tls;
 pub(crate) mod transport;

@@ -51,16 +51,44 @@ pub(crate) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
     out.extend_from_slice(&[kind as u8, 2, high, low]);
 }
 
-/// Appends CONNECT for the configured session. Never clean: the session must outlive the connection.
-pub(crate) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) {
+/// Which session CONNECT asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionKind<'a> {
+    /// One that outlives the connection, with what the broker publishes when the connection breaks.
+    Durable { will: Option<Will<'a>> },
+    /// A new one, which ends with the connection.
+    Clean,
+}
+
+/// A retained message of QoS 1 that the broker publishes once the connection breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Will<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a str,
+}
+
+/// Appends PUBREL. Four bytes mean success in both versions.
+pub(crate) fn release(packet_id: u16, out: &mut BytesMut) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[0x62, 2, high, low]);
+}
+
+/// Appends CONNECT.
+pub(crate) fn connect(config: &config::Mqtt, login: &Login, session: SessionKind<'_>, out: &mut BytesMut) {
     let keep_alive = keep_alive_s(config.keep_alive);
     let [username, password] = [&login.username, &login.password].map(|secret| secret.expose().to_owned());
     let has_login = !username.is_empty() || !password.is_empty();
+    let (is_clean, will) = match session {
+        SessionKind::Durable { will } => (false, will),
+        SessionKind::Clean => (true, None),
+    };
     let written = match config.version {
         MqttVersion::V3 => {
             let mut connect = v4::Connect::new(config.client_id.clone());
             connect.keep_alive = keep_alive;
-            connect.clean_session = false;
+            connect.clean_session = is_clean;
+            connect.last_will = will
+                .map(|will| v4::LastWill::new(will.topic, will.payload, rumqttc::mqttbytes::QoS::AtLeastOnce, true));
             connect.login = has_login.then(|| v4::Login::new(username, password));
             connect.write(out).is_ok()
         }
@@ -68,9 +96,9 @@ pub(crate) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) 
             let connect = v5::Connect {
                 keep_alive,
                 client_id: config.client_id.clone(),
-                clean_start: false,
+                clean_start: is_clean,
                 properties: Some(v5::ConnectProperties {
-                    session_expiry_interval: Some(seconds_up(config.session_expiry)),
+                    session_expiry_interval: (!is_clean).then(|| seconds_up(config.session_expiry)),
                     // Zero would be a protocol error.
                     receive_maximum: Some(config.receive_maximum.max(1)),
                     // A broker drops what is larger than a limit announced, without a word to anybody.
@@ -80,7 +108,9 @@ pub(crate) fn connect(config: &config::Mqtt, login: &Login, out: &mut BytesMut) 
                     ..v5::ConnectProperties::new()
                 }),
             };
-            connect.write(&None, &has_login.then(|| v5::Login::new(username, password)), out).is_ok()
+            let will =
+                will.map(|will| v5::LastWill::new(will.topic, will.payload, mqtt5::QoS::AtLeastOnce, true, None));
+            connect.write(&will, &has_login.then(|| v5::Login::new(username, password)), out).is_ok()
         }
     };
     assert!(written, "every field of a CONNECT is at most 64 KiB");

@@ -6,6 +6,7 @@
 //! encoded by rumqttc ([`super::outgoing`]), which also serves as the reference in the tests.
 
 use super::limits::Limits;
+use super::outgoing::AckKind;
 use super::publish::Publish;
 use super::wire::{Cursor, Malformed, varint};
 use crate::config::MqttVersion;
@@ -38,7 +39,7 @@ impl FixedHeader {
     }
 }
 
-/// What a broker may send to a subscriber.
+/// What a broker may send.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Incoming<'a> {
     Publish(Publish<'a>),
@@ -50,6 +51,7 @@ pub(crate) enum Incoming<'a> {
 pub(crate) enum Control {
     ConnAck(ConnAck),
     PubRel { packet_id: u16 },
+    Answer(Answer),
     SubAck(SubAck),
     UnsubAck { packet_id: u16 },
     PingResp,
@@ -77,6 +79,16 @@ pub(crate) struct SubAck {
     pub(crate) reason: Option<String>,
 }
 
+/// What the broker says to a message of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) kind: AckKind,
+    pub(crate) packet_id: u16,
+    /// 0x80 and above for a refusal (MQTT 5).
+    pub(crate) code: u8,
+    pub(crate) reason: Option<String>,
+}
+
 /// The broker's farewell (MQTT 5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Disconnect {
@@ -93,14 +105,17 @@ impl<'a> Incoming<'a> {
         let control = match (first >> 4, first & 0x0F) {
             (3, flags) => return Publish::decode(version, flags, body).map(Incoming::Publish),
             (6, 2) => Control::PubRel { packet_id: packet_id(&mut cursor)? },
+            (4, 0) => Control::Answer(Answer::decode(AckKind::PubAck, &mut cursor)?),
+            (5, 0) => Control::Answer(Answer::decode(AckKind::PubRec, &mut cursor)?),
+            (7, 0) => Control::Answer(Answer::decode(AckKind::PubComp, &mut cursor)?),
             (13, 0) => Control::PingResp,
             (2, 0) => Control::ConnAck(ConnAck::decode(version, &mut cursor)?),
             (9, 0) => Control::SubAck(SubAck::decode(version, &mut cursor)?),
             (11, 0) => Control::UnsubAck { packet_id: packet_id(&mut cursor)? },
             (14, 0) => Control::Disconnect(Disconnect::decode(&mut cursor)?),
-            (2 | 6 | 9 | 11 | 13 | 14, _) => return Err(Malformed("reserved flags are set")),
+            (2 | 4 | 5 | 6 | 7 | 9 | 11 | 13 | 14, _) => return Err(Malformed("reserved flags are set")),
             (15, _) => return Err(Malformed("AUTH, which Rowbridge never asked for")),
-            _ => return Err(Malformed("a packet type that no broker may send to a subscriber")),
+            _ => return Err(Malformed("a packet type that no broker may send")),
         };
         Ok(Incoming::Control(control))
     }
@@ -147,6 +162,25 @@ impl SubAck {
     /// they announced.
     pub(crate) fn limit(&mut self, maximum_qos: u8) {
         self.codes.iter_mut().filter(|code| **code < 0x80).for_each(|code| *code = (*code).min(maximum_qos));
+    }
+}
+
+impl Answer {
+    /// The code may be left out (0x00), and so may the properties.
+    fn decode(kind: AckKind, cursor: &mut Cursor<'_>) -> Result<Answer, Malformed> {
+        let mut answer = Answer { kind, packet_id: packet_id(cursor)?, code: 0, reason: None };
+        if cursor.is_empty() {
+            return Ok(answer);
+        }
+        answer.code = cursor.u8()?;
+        if !cursor.is_empty() {
+            each_property(cursor.section()?, |property| {
+                if let (31, Value::Bytes(text)) = property {
+                    answer.reason = Some(printable(text));
+                }
+            })?;
+        }
+        Ok(answer)
     }
 }
 

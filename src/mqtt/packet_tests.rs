@@ -155,6 +155,7 @@ fn what_a_connack_says_of_the_session_is_read() {
             subscription_identifiers: false,
             shared_subscriptions: false,
             packet_bytes_max: 900,
+            receive_maximum: 5,
         },
         reason: Some("why not".into()),
         server_reference: Some("other:1883".into()),
@@ -176,6 +177,22 @@ fn a_pubrel_in_both_forms_is_read() {
     assert_eq!(control(MqttVersion::V3, &[0x62, 2, 1, 2]), Control::PubRel { packet_id: 258 });
     assert_eq!(control(MqttVersion::V5, &[0x62, 4, 1, 2, 0x92, 0]), Control::PubRel { packet_id: 258 });
     assert!(Incoming::decode(MqttVersion::V5, 0x60, &[1, 2]).is_err(), "its flags are fixed");
+}
+
+#[test]
+fn what_a_broker_answers_to_our_messages_is_read() {
+    let answer = |kind, code, reason: Option<&str>| {
+        Control::Answer(Answer { kind, packet_id: 258, code, reason: reason.map(str::to_owned) })
+    };
+    for version in [MqttVersion::V3, MqttVersion::V5] {
+        assert_eq!(control(version, &[0x40, 2, 1, 2]), answer(AckKind::PubAck, 0, None));
+        assert_eq!(control(version, &[0x50, 2, 1, 2]), answer(AckKind::PubRec, 0, None));
+        assert_eq!(control(version, &[0x70, 2, 1, 2]), answer(AckKind::PubComp, 0, None));
+        assert!(Incoming::decode(version, 0x41, &[1, 2]).is_err(), "its flags are fixed");
+    }
+    assert_eq!(control(MqttVersion::V5, &[0x40, 3, 1, 2, 0x87]), answer(AckKind::PubAck, 0x87, None));
+    let spoken = [0x50, 9, 1, 2, 0x97, 5, 31, 0, 2, b'n', b'o'];
+    assert_eq!(control(MqttVersion::V5, &spoken), answer(AckKind::PubRec, 0x97, Some("no")));
 }
 
 #[test]

@@ -42,6 +42,18 @@ pub(crate) fn subscribe_refusal(version: MqttVersion, code: u8) -> String {
     format!("{words} (code 0x{code:02X})")
 }
 
+/// Why a broker refused a message of ours (MQTT 5).
+pub(crate) fn publish_refusal(code: u8) -> String {
+    let words = match code {
+        0x80 => "refused without a reason; see the broker's log",
+        0x83 => "the broker does not take it; see its log",
+        0x87 => "not authorised; let this client write to the topic in the broker's access rules",
+        0x99 => "the broker calls the payload's format invalid",
+        code => general(code),
+    };
+    format!("{words} (code 0x{code:02X})")
+}
+
 /// Whether a refused subscription is worth asking for again soon: the packet identifier is in use, a quota is exceeded.
 pub(crate) fn is_passing(code: u8) -> bool {
     matches!(code, 0x91 | 0x97)
@@ -110,7 +122,12 @@ mod tests {
     fn every_code_has_words_and_shows_its_number() {
         for code in 0..=255 {
             for version in [MqttVersion::V3, MqttVersion::V5] {
-                for text in [connect_refusal(version, code), disconnect(code), subscribe_refusal(version, code)] {
+                for text in [
+                    connect_refusal(version, code),
+                    disconnect(code),
+                    subscribe_refusal(version, code),
+                    publish_refusal(code),
+                ] {
                     assert!(text.contains(&format!("0x{code:02X}")) && text.len() > 15, "{text}");
                 }
             }

@@ -8,14 +8,13 @@
 //! - A message is acknowledged only after its record is durable, in the order received, only on the connection that
 //!   delivered it ([`ledger`]).
 //! - QoS 2 is once, across crashes too ([`store`]); PUBCOMP goes out only after the release is durable.
-//! - The session is never given up: every failure is told in words and tried again ([`backoff`]).
+//! - The session is never given up: every failure is told in words and tried again ([`crate::mqtt::backoff`]).
 //! - What cannot be stored as a message (too large, a topic that is no text) is journaled with its
 //!   [`crate::message::Fault`] and acknowledged: it ends as a dead letter, never as a reconnect loop. A topic alias that
 //!   does not hold ends the connection once, and a dead letter is made of what still comes without a topic after it.
 //!
 //! rumqttc's event loop cannot keep the first two; its packet encoders are what is used of it.
 
-mod backoff;
 mod caution;
 mod copies;
 mod cover;

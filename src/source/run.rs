@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::backoff::Backoff;
 use super::caution::{Caution, Evidence, Finding};
 use super::events::Events;
 use super::intake::Journal;
@@ -18,10 +17,12 @@ use super::stored::{SaveError, StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
 use crate::clock;
 use crate::config::{self, MqttVersion};
+use crate::mqtt::backoff::{Backoff, random};
 use crate::mqtt::handshake;
 use crate::mqtt::limits::Limits;
 use crate::mqtt::link::Link;
 use crate::mqtt::login;
+use crate::mqtt::outgoing::SessionKind;
 use crate::mqtt::packet::ConnAck;
 use crate::mqtt::transport;
 use crate::shutdown::Shutdown;
@@ -186,7 +187,9 @@ impl<J: Journal> Source<J> {
         }
 
         crash_point!("source.connecting");
-        match timeout_at(deadline, handshake::connect(&mut link, config, &login)).await {
+        match timeout_at(deadline, handshake::connect(&mut link, config, &login, SessionKind::Durable { will: None }))
+            .await
+        {
             Err(_) => Err(late().into()),
             Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),
             Ok(Err(error)) => {
@@ -400,13 +403,4 @@ impl<J: Journal> Source<J> {
     fn address(&self) -> String {
         self.shared.config.urls[self.url].to_string()
     }
-}
-
-/// For jitter: any number will do if the system gives none.
-fn random() -> u32 {
-    #[cfg(test)]
-    if let Some(random) = crate::simulation::seams::random() {
-        return random;
-    }
-    getrandom::u32().unwrap_or(u32::MAX / 2)
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::backoff::RefusalWait;
 use super::caution::{Caution, Evidence};
 use super::events::Events;
 use super::intake::Journal;
@@ -21,6 +20,7 @@ use super::stored::{StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, MqttVersion};
+use crate::mqtt::backoff::RefusalWait;
 use crate::mqtt::handshake::said;
 use crate::mqtt::inbox::Frame;
 use crate::mqtt::keepalive::{Due, KeepAlive};
@@ -332,6 +332,7 @@ impl<'a, J: Journal> Session<'a, J> {
                 self.farewell = Some(farewell.code);
                 return Ok(Some(farewell_words(&farewell)));
             }
+            Control::Answer(_) => return Err(Malformed("an answer to a message that was never sent")),
             Control::ConnAck(_) => return Err(Malformed("a second CONNACK")),
         }
         Ok(None)

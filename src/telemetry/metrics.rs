@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::outbound::OutboundMetrics;
 use super::tap::Taps;
 use super::{Exposition, process};
 use crate::clock::{self, Timestamp};
@@ -49,7 +50,7 @@ pub struct OutcomeLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PeerLabels {
-    /// `mqtt` or a database's name.
+    /// `mqtt`, `mqtt-out` (the connection for publishing) or a database's name.
     pub peer: String,
 }
 
@@ -108,6 +109,7 @@ pub struct Metrics {
     pub sqlite_wal_bytes: Family<DatabaseLabels, Gauge>,
     pub subscription_granted_qos: Family<FilterLabels, Gauge>,
     pub session_lost: Counter,
+    pub outbound: OutboundMetrics,
     /// Those who follow the messages; no metric.
     pub taps: Arc<Taps>,
 }
@@ -155,6 +157,7 @@ impl Metrics {
             sqlite_wal_bytes: Family::default(),
             subscription_granted_qos: Family::default(),
             session_lost: Counter::default(),
+            outbound: OutboundMetrics::default(),
             taps: Arc::default(),
         };
         metrics.register(received, build);
@@ -246,6 +249,7 @@ impl Metrics {
             self.subscription_granted_qos.clone(),
         );
         registry.register("session_lost", "Times the broker had lost the session", self.session_lost.clone());
+        self.outbound.register(registry);
         registry.register("build_info", "The version that runs", build);
     }
 }

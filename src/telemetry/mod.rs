@@ -3,6 +3,7 @@
 mod exposition;
 pub mod log;
 mod metrics;
+mod outbound;
 mod process;
 pub mod refusals;
 pub mod tap;
@@ -11,3 +12,4 @@ pub use exposition::Exposition;
 pub use metrics::{
     DatabaseLabels, FilterLabels, HistogramFamily, Metrics, Outcome, OutcomeLabels, PeerLabels, QosLabels, RuleLabels,
 };
+pub use outbound::{AnswerFate, OutboundMetrics};

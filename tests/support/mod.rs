@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod publisher;
 pub(crate) mod rabbitmq;
+pub(crate) mod subscriber;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};

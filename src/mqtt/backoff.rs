@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::reason;
 use crate::config::Retry;
-use crate::mqtt::reason;
 
 /// The second wait, in quick ones: what did not heal at once takes its time.
 const SECOND: u32 = 5;
@@ -18,25 +18,25 @@ const STEADY: Duration = Duration::from_secs(30);
 
 /// The waits between attempts.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     retry: Retry,
     failures: u32,
 }
 
 impl Backoff {
-    pub(super) fn new(retry: Retry) -> Backoff {
+    pub(crate) fn new(retry: Retry) -> Backoff {
         Backoff { retry, failures: 0 }
     }
 
     /// The link was up for `up` and is no more.
-    pub(super) fn was_up(&mut self, up: Duration) {
+    pub(crate) fn was_up(&mut self, up: Duration) {
         if up >= STEADY {
             self.failures = 0;
         }
     }
 
     /// How long to wait now. `random` spreads the wait over the upper half of its range.
-    pub(super) fn next(&mut self, random: u32) -> Duration {
+    pub(crate) fn next(&mut self, random: u32) -> Duration {
         let longest = match self.failures {
             0 => self.retry.min,
             n => self.retry.min.saturating_mul(SECOND).saturating_mul(1 << (n - 1).min(16)),
@@ -47,22 +47,31 @@ impl Backoff {
 
     /// How long to wait when the next connection is to find out on which filter the last one ended: the other filters'
     /// messages wait for that.
-    pub(super) fn searching(&self, random: u32) -> Duration {
+    pub(crate) fn searching(&self, random: u32) -> Duration {
         spread(self.retry.min.saturating_mul(SECOND).min(self.retry.max), random)
     }
 
     /// How long to wait when another client seems to use our id: no need to be quick, but it may be a bad network.
-    pub(super) fn suspicious(&mut self, random: u32) -> Duration {
+    pub(crate) fn suspicious(&mut self, random: u32) -> Duration {
         self.failures = self.failures.saturating_add(1);
         spread(self.retry.max, random)
     }
 
     /// How long to wait when another client uses our id, for certain.
-    pub(super) fn taken_over(&mut self, random: u32) -> Duration {
+    pub(crate) fn taken_over(&mut self, random: u32) -> Duration {
         self.failures = self.failures.saturating_add(1);
         // Never shorter than said, so that two instances of ours do not meet again and again.
         TAKEN_OVER + spread(TAKEN_OVER, random) / 2
     }
+}
+
+/// For jitter: any number will do if the system gives none.
+pub(crate) fn random() -> u32 {
+    #[cfg(test)]
+    if let Some(random) = crate::simulation::seams::random() {
+        return random;
+    }
+    getrandom::u32().unwrap_or(u32::MAX / 2)
 }
 
 /// A duration in the upper half of `longest`.
@@ -78,7 +87,7 @@ const REFUSED_FOR_NOW: Duration = Duration::from_secs(1);
 
 /// How long to wait before refused filters are asked for again on the same connection.
 #[derive(Debug, Default)]
-pub(super) struct RefusalWait {
+pub(crate) struct RefusalWait {
     /// Times in a row that a reason was one that passes.
     in_a_row: u32,
     is_passing: bool,
@@ -86,12 +95,12 @@ pub(super) struct RefusalWait {
 
 impl RefusalWait {
     /// The broker answered for a filter with this code.
-    pub(super) fn answered(&mut self, code: u8) {
+    pub(crate) fn answered(&mut self, code: u8) {
         self.is_passing |= reason::is_passing(code);
     }
 
     /// After all of them were answered for, and some refused.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         if !std::mem::take(&mut self.is_passing) {
             self.in_a_row = 0;
             return REFUSED;

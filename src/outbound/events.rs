@@ -1,0 +1,168 @@
+//! What the second connection tells the world: each event is logged, counted and shown in the status by one function. Nothing
+//! here shows a payload or a secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::status::OutboundStatus;
+use crate::clock;
+use crate::message::Qos;
+use crate::mqtt::limits::Limits;
+use crate::telemetry::{AnswerFate, Metrics, PeerLabels};
+
+/// An unchanged failure is said again this often; in between it is at DEBUG.
+const REPEAT_EVERY: Duration = Duration::from_secs(300);
+
+/// The peer's name in the metrics.
+const PEER: &str = "mqtt-out";
+
+/// The connection's voice.
+pub(super) struct Events {
+    status: Arc<OutboundStatus>,
+    metrics: Arc<Metrics>,
+    /// The failure last said aloud, and when.
+    said: Option<(String, Instant)>,
+    /// The same for refused messages.
+    said_refusal: Option<(String, Instant)>,
+    said_lost: Option<Instant>,
+    /// The broker's limits that were last logged.
+    limits: Limits,
+}
+
+impl Events {
+    pub(super) fn new(status: Arc<OutboundStatus>, metrics: Arc<Metrics>) -> Events {
+        Events { status, metrics, said: None, said_refusal: None, said_lost: None, limits: Limits::default() }
+    }
+
+    /// The connection is wanted, from now on.
+    pub(super) fn started(&self) {
+        self.gauge(0);
+    }
+
+    pub(super) fn connected(&mut self, url: &str, limits: &Limits) {
+        tracing::info!(url, "connected to the broker for publishing and requests");
+        self.said = None;
+        self.gauge(1);
+        self.status.set_packet_bytes_max(limits.packet_bytes_max);
+        self.status.update(|now| {
+            now.connected = true;
+            now.connected_since = Some(clock::now());
+            now.last_error = None;
+            now.refused_filters.clear();
+        });
+        if self.limits == *limits {
+            return;
+        }
+        self.limits = limits.clone();
+        if limits.qos_max < Qos::ExactlyOnce {
+            let qos_max = limits.qos_max.level();
+            tracing::info!(qos_max, "the broker takes no higher QoS than qos_max: messages are published with that");
+        }
+        if !limits.retained_messages {
+            tracing::info!("the broker keeps no retained messages: what is published is not retained");
+        }
+    }
+
+    /// A connection ended, or an attempt failed, for `error`; the next one is made after `retry_in`.
+    pub(super) fn disconnected(&mut self, url: &str, error: &str, needs_a_person: bool, retry_in: Duration) {
+        let retry_in_ms = retry_in.as_millis() as u64;
+        let is_news = is_news(&mut self.said, error);
+        match (is_news, needs_a_person) {
+            (true, true) => {
+                tracing::error!(url, error, retry_in_ms, "the broker does not let the connection for publishing in");
+            }
+            (true, false) => tracing::warn!(url, error, retry_in_ms, "no connection to the broker for publishing"),
+            (false, _) => tracing::debug!(url, error, retry_in_ms, "no connection to the broker for publishing"),
+        }
+        self.gauge(0);
+        self.status.update(|now| {
+            now.connected = false;
+            now.connected_since = None;
+            now.last_error = Some(error.to_owned());
+        });
+    }
+
+    /// The process stops.
+    pub(super) fn stopped(&self) {
+        self.gauge(0);
+        self.status.update(|now| {
+            now.connected = false;
+            now.connected_since = None;
+        });
+    }
+
+    /// The broker, or its limits, did not take a message of a batch; whoever published it counts it.
+    pub(super) fn refused_message(&mut self, topic: Option<&str>, error: &str) {
+        if is_news(&mut self.said_refusal, error) {
+            tracing::warn!(topic, error, "the broker does not take a message that is published");
+        } else {
+            tracing::debug!(topic, error, "the broker does not take a message that is published");
+        }
+        self.status.update(|now| now.last_refusal = Some(error.to_owned()));
+    }
+
+    /// The same of an answer, which is not sent again.
+    pub(super) fn refused_answer(&mut self, topic: &str, error: &str) {
+        self.metrics.outbound.answered(AnswerFate::refused, 1);
+        self.refused_message(Some(topic), error);
+    }
+
+    /// An answer is with the broker, as far as can be known.
+    pub(super) fn answered(&self) {
+        self.metrics.outbound.answered(AnswerFate::sent, 1);
+    }
+
+    /// Answers were not sent, or their acknowledgement never came; they are not sent again.
+    pub(super) fn answers_lost(&mut self, answers: u64) {
+        if answers == 0 {
+            return;
+        }
+        self.metrics.outbound.answered(AnswerFate::dropped, answers);
+        let now = Instant::now();
+        if self.said_lost.is_none_or(|said| now >= said + REPEAT_EVERY) {
+            self.said_lost = Some(now);
+            tracing::warn!(
+                answers,
+                "answers may not have reached the broker: there was no connection; they are not sent again"
+            );
+        }
+    }
+
+    /// The broker answered for a request topic.
+    pub(super) fn subscribed(&self, filter: &str, refusal: Option<String>) {
+        match refusal {
+            None => {
+                tracing::info!(filter, "requests are taken");
+                self.status.update(|now| now.refused_filters.retain(|(refused, _)| refused != filter));
+            }
+            Some(error) => {
+                tracing::error!(filter, error, "the broker refuses the subscription to a request topic");
+                self.status.update(|now| {
+                    now.refused_filters.retain(|(refused, _)| refused != filter);
+                    now.refused_filters.push((filter.to_owned(), error));
+                });
+            }
+        }
+    }
+
+    /// From now on requests come on these topics.
+    pub(super) fn wanted(&self, filters: &[String]) {
+        self.status.update(|now| now.refused_filters.retain(|(refused, _)| filters.contains(refused)));
+    }
+
+    fn gauge(&self, connected: i64) {
+        self.metrics.connected.get_or_create(&PeerLabels { peer: PEER.into() }).set(connected);
+    }
+}
+
+/// Whether a failure is worth a line: not the same as last time, or not said for long.
+fn is_news(said: &mut Option<(String, Instant)>, error: &str) -> bool {
+    let now = Instant::now();
+    if said.as_ref().is_some_and(|(text, at)| text == error && now < *at + REPEAT_EVERY) {
+        return false;
+    }
+    *said = Some((error.to_owned(), now));
+    true
+}

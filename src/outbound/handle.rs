@@ -1,0 +1,158 @@
+//! What others hold of the second connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::batch::{Batch, Published, Ticket, Unknown};
+use super::events::Events;
+use super::request::Request;
+use super::status::OutboundStatus;
+use crate::config::{self, MqttVersion};
+use crate::mqtt::publishing::{ToPublish, Unsendable};
+use crate::telemetry::Metrics;
+
+/// Batches that wait, beside those that are under way: a publisher's next one is ready when one is through, and memory
+/// stays bounded by so many times its size.
+const BATCHES_MAX: usize = 8;
+/// Answers that wait: what ten thousand clients ask at once is more than anybody answers.
+const ANSWERS_MAX: usize = 4096;
+/// Bytes of the answers that wait.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Requests that were read and not taken. Each is at most [`super::REQUEST_BYTES_MAX`].
+const REQUESTS_MAX: usize = 256;
+
+/// The second connection, for those who publish. Cheap to clone; works from any thread.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    version: MqttVersion,
+    batches: mpsc::Sender<Queued>,
+    answers: mpsc::Sender<Answer>,
+    answer_bytes: Arc<AtomicUsize>,
+    filters: Arc<watch::Sender<Vec<String>>>,
+    status: Arc<OutboundStatus>,
+}
+
+/// A batch on its way to the session.
+pub(super) struct Queued {
+    pub(super) batch: Batch,
+    pub(super) done: oneshot::Sender<Published>,
+}
+
+/// A message that is sent once or not at all. Holds its share of [`ANSWER_BYTES_MAX`] until it is dropped.
+pub(super) struct Answer {
+    pub(super) message: Batch,
+    pub(super) queued: Instant,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.message.byte_count(), Ordering::Relaxed);
+    }
+}
+
+/// Why an answer was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotQueued {
+    #[error(transparent)]
+    Unsendable(#[from] Unsendable),
+    #[error("the message has {bytes} bytes, and the broker takes packets of {bytes_max} at most")]
+    TooLarge { bytes: usize, bytes_max: u32 },
+    #[error("too many answers wait for the broker")]
+    Full,
+    #[error("the bridge stops")]
+    Stopped,
+}
+
+/// The side of the connection that [`Connection::run`] works for.
+pub struct Connection {
+    pub(super) config: config::Mqtt,
+    pub(super) batches: mpsc::Receiver<Queued>,
+    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) filters: watch::Receiver<Vec<String>>,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) events: Events,
+}
+
+/// A connection that is not opened before [`Connection::run`], the handle for it, and what comes on the topics that
+/// [`Outbound::subscribe`] names. The receiver must be read promptly: while it is full, nothing is read from the broker. If
+/// it is dropped, requests are passed over.
+pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Connection, mpsc::Receiver<Request>) {
+    let (batches, batches_out) = mpsc::channel(BATCHES_MAX);
+    let (answers, answers_out) = mpsc::channel(ANSWERS_MAX);
+    let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
+    let (filters, filters_out) = watch::channel(Vec::new());
+    let status = Arc::new(OutboundStatus::default());
+    let outbound = Outbound {
+        version: config.version,
+        batches,
+        answers,
+        answer_bytes: Arc::default(),
+        filters: Arc::new(filters),
+        status: Arc::clone(&status),
+    };
+    let mut config = config.clone();
+    config.client_id.push_str("-out");
+    let events = Events::new(status, Arc::clone(metrics));
+    let connection =
+        Connection { config, batches: batches_out, answers: answers_out, filters: filters_out, requests, events };
+    (outbound, connection, requests_out)
+}
+
+impl Outbound {
+    /// An empty batch for [`Outbound::publish`].
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.version)
+    }
+
+    /// Queues a batch, and waits for room. Batches are sent in the order they were queued.
+    pub async fn publish(&self, batch: Batch) -> Result<Ticket, Unknown> {
+        let (done, ticket) = oneshot::channel();
+        self.batches.send(Queued { batch, done }).await.map_err(|_| Unknown)?;
+        Ok(Ticket(ticket))
+    }
+
+    /// Queues a message that is sent once, at best: an answer. What is not sent, or refused by the broker, is counted and
+    /// logged.
+    pub fn try_publish(&self, message: &ToPublish<'_>) -> Result<(), NotQueued> {
+        let mut batch = self.batch();
+        batch.push(message)?;
+        let (bytes, bytes_max) = (batch.byte_count(), self.packet_bytes_max());
+        if bytes > bytes_max as usize {
+            return Err(NotQueued::TooLarge { bytes, bytes_max });
+        }
+        let waiting = self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let answer = Answer { message: batch, queued: Instant::now(), bytes: Arc::clone(&self.answer_bytes) };
+        // From here on dropping the answer gives its bytes back.
+        if waiting + bytes > ANSWER_BYTES_MAX {
+            return Err(NotQueued::Full);
+        }
+        self.answers.try_send(answer).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotQueued::Full,
+            mpsc::error::TrySendError::Closed(_) => NotQueued::Stopped,
+        })
+    }
+
+    /// The longest packet that the broker takes, as far as it has said. The topic and the properties are part of it.
+    pub fn packet_bytes_max(&self) -> u32 {
+        self.status.packet_bytes_max()
+    }
+
+    /// MQTT 5 has response topics, correlation data and user properties.
+    pub fn version(&self) -> MqttVersion {
+        self.version
+    }
+
+    /// The filters to subscribe to from now on (QoS 1), on this connection and each later one.
+    pub fn subscribe(&self, filters: Vec<String>) {
+        self.filters.send_replace(filters);
+    }
+
+    pub fn status(&self) -> &Arc<OutboundStatus> {
+        &self.status
+    }
+}

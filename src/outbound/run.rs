@@ -1,0 +1,140 @@
+//! Connects, runs the session, connects again: for as long as the bridge runs. As the durable session does, but with
+//! nothing to lose: no stored state, no conclusions about filters.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::REQUEST_BYTES_MAX;
+use super::events::Events;
+use super::handle::{Answer, Connection, Queued};
+use super::request::Request;
+use super::session::{Ended, Session};
+use super::unsettled::Unsettled;
+use crate::config;
+use crate::mqtt::backoff::{Backoff, random};
+use crate::mqtt::handshake;
+use crate::mqtt::link::Link;
+use crate::mqtt::login;
+use crate::mqtt::outgoing::SessionKind;
+use crate::mqtt::packet::ConnAck;
+use crate::mqtt::transport;
+use crate::shutdown::Shutdown;
+
+/// What every connection works on.
+pub(super) struct Shared {
+    pub(super) config: config::Mqtt,
+    pub(super) batches: mpsc::Receiver<Queued>,
+    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) filters: watch::Receiver<Vec<String>>,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) unsettled: Unsettled,
+    pub(super) events: Events,
+    pub(super) shutdown: Shutdown,
+}
+
+/// Why there is no connection.
+struct NotConnected {
+    words: String,
+    needs_a_person: bool,
+}
+
+impl From<String> for NotConnected {
+    fn from(words: String) -> NotConnected {
+        NotConnected { words, needs_a_person: false }
+    }
+}
+
+impl Connection {
+    /// Publishes and takes requests until `shutdown`; then sends what is queued, for a moment, and leaves.
+    pub async fn run(self, shutdown: Shutdown) {
+        let Connection { config, batches, answers, filters, requests, events } = self;
+        let backoff = Backoff::new(config.retry.clone());
+        let unsettled = Unsettled::default();
+        let shared = Shared { config, batches, answers, filters, requests, unsettled, events, shutdown };
+        Runner { shared, backoff, url: 0 }.run().await;
+    }
+}
+
+struct Runner {
+    shared: Shared,
+    backoff: Backoff,
+    /// Index of the address in use.
+    url: usize,
+}
+
+impl Runner {
+    async fn run(mut self) {
+        self.shared.events.started();
+        // Addresses that failed since the last wait.
+        let mut failed = 0;
+        while !self.shared.shutdown.is_requested() {
+            let accepted = {
+                let mut shutdown = self.shared.shutdown.clone();
+                tokio::select! {
+                    biased;
+                    accepted = self.connect() => accepted,
+                    () = shutdown.requested() => break,
+                }
+            };
+            let address = self.address();
+            let (words, needs_a_person, wait) = match accepted {
+                Ok((link, connack)) => {
+                    failed = 0;
+                    let began = Instant::now();
+                    self.shared.events.connected(&address, &connack.limits);
+                    // Boxed: the session's state is large, and lives across every await of the loop above.
+                    let ended = Box::pin(Session::new(&mut self.shared, link, &connack).run()).await;
+                    self.backoff.was_up(began.elapsed());
+                    match ended {
+                        Ended::Shutdown => break,
+                        Ended::Lost { words, needs_a_person } => (words, needs_a_person, self.backoff.next(random())),
+                    }
+                }
+                Err(NotConnected { words, needs_a_person }) => {
+                    failed += 1;
+                    self.url = (self.url + 1) % self.shared.config.urls.len();
+                    // The other addresses are tried at once.
+                    let wait = if failed < self.shared.config.urls.len() {
+                        Duration::ZERO
+                    } else {
+                        failed = 0;
+                        self.backoff.next(random())
+                    };
+                    (words, needs_a_person, wait)
+                }
+            };
+            self.shared.events.disconnected(&address, &words, needs_a_person, wait);
+            tokio::select! {
+                biased;
+                () = sleep(wait) => {}
+                () = self.shared.shutdown.requested() => {}
+            }
+        }
+        self.shared.events.stopped();
+    }
+
+    /// Connects to the present address, all within `mqtt.connect_timeout`.
+    async fn connect(&mut self) -> Result<(Link, ConnAck), NotConnected> {
+        let config = &self.shared.config;
+        let deadline = Instant::now() + config.connect_timeout;
+        let late = || format!("no answer within mqtt.connect_timeout ({:?})", config.connect_timeout);
+        let login = timeout_at(deadline, login::read(config)).await.map_err(|_| late())??;
+        let transport = transport::open(&config.urls[self.url], config);
+        let transport = timeout_at(deadline, transport).await.map_err(|_| late())?.map_err(|e| e.to_string())?;
+        let mut link = Link::new(transport, REQUEST_BYTES_MAX);
+        let connecting = handshake::connect(&mut link, config, &login, SessionKind::Clean);
+        match timeout_at(deadline, connecting).await {
+            Err(_) => Err(late().into()),
+            Ok(Ok(connack)) => Ok((link, connack)),
+            Ok(Err(error)) => {
+                Err(NotConnected { needs_a_person: error.needs_a_person(config.version), words: error.to_string() })
+            }
+        }
+    }
+
+    fn address(&self) -> String {
+        self.shared.config.urls[self.url].to_string()
+    }
+}

@@ -1,0 +1,436 @@
+//! One connection from CONNACK to its end: sends what is queued, takes answers and requests, keeps alive.
+//!
+//! One turn of the loop takes everything a read brought, and writes everything that may go out, in one go each. Answers go
+//! before batches: somebody waits for them. While nobody takes the requests, or the broker reads nothing, nothing is read.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::batch::Encoded;
+use super::handle::Answer;
+use super::request::Request;
+use super::run::Shared;
+use super::window::{Cause, Meaning, Window};
+use crate::config::MqttVersion;
+use crate::message::Qos;
+use crate::mqtt::handshake::said;
+use crate::mqtt::inbox::Frame;
+use crate::mqtt::keepalive::{Due, KeepAlive};
+use crate::mqtt::limits::Limits;
+use crate::mqtt::link::Link;
+use crate::mqtt::outgoing::{self, AckKind, SubscribeTo};
+use crate::mqtt::packet::{self, ConnAck, Control, Incoming, SubAck};
+use crate::mqtt::publish::Publish;
+use crate::mqtt::publishing::append_at_most_once;
+use crate::mqtt::reason;
+use crate::mqtt::wire::Malformed;
+
+/// Bytes that are encoded ahead of the socket.
+const AHEAD_BYTES: usize = 128 * 1024;
+/// An answer that waited longer for a connection is of no use to anybody.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(30);
+/// At a stop: how long the broker may take to acknowledge what is queued.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+/// For a farewell on a connection that may be dead.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// With nothing to wait for, the loop looks around this often all the same.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Refused request topics are asked for again this often: somebody may have mended the access rules meanwhile.
+const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+
+/// Why a connection is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// We were asked to stop.
+    Shutdown,
+    /// In words. `needs_a_person`: the broker will not have us before something is changed.
+    Lost { words: String, needs_a_person: bool },
+}
+
+impl From<Malformed> for Ended {
+    fn from(malformed: Malformed) -> Ended {
+        lost(malformed.to_string())
+    }
+}
+
+fn lost(words: impl Into<String>) -> Ended {
+    Ended::Lost { words: words.into(), needs_a_person: false }
+}
+
+/// One connection.
+pub(super) struct Session<'a> {
+    shared: &'a mut Shared,
+    link: Link,
+    version: MqttVersion,
+    limits: Limits,
+    window: Window,
+    keep_alive: KeepAlive,
+    /// An answer that is to be sent next.
+    answer: Option<Answer>,
+    /// What the broker was asked for.
+    filters: Vec<String>,
+    refused_again_at: Option<Instant>,
+    /// For a packet whose QoS the broker does not take.
+    lowered: Vec<u8>,
+    reads: bool,
+    /// Something waits only for bytes to be written.
+    wants_room: bool,
+    /// At a stop: how long what is queued may take.
+    stop_at: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    /// A connection that the broker has just accepted with `connack`.
+    pub(super) fn new(shared: &'a mut Shared, link: Link, connack: &ConnAck) -> Session<'a> {
+        let config = &shared.config;
+        let keep_alive_s = connack.server_keep_alive_s.unwrap_or_else(|| outgoing::keep_alive_s(config.keep_alive));
+        let version = config.version;
+        Session {
+            version,
+            limits: connack.limits.clone(),
+            window: Window::new(version, &connack.limits),
+            keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
+            answer: None,
+            filters: Vec::new(),
+            refused_again_at: None,
+            lowered: Vec::new(),
+            reads: true,
+            wants_room: false,
+            stop_at: None,
+            link,
+            shared,
+        }
+    }
+
+    /// Runs until the connection is over. What was not answered by then will be sent on the next, if it is of a batch.
+    pub(super) async fn run(mut self) -> Ended {
+        let ended = self.converse().await;
+        if ended == Ended::Shutdown {
+            self.link.out.extend_from_slice(&outgoing::DISCONNECT);
+            // Whether the farewell arrives changes nothing.
+            let _ = timeout(FAREWELL_WAIT, self.link.close()).await;
+        }
+        let mut answers_lost = u64::from(self.answer.is_some());
+        let unanswered = self.window.into_unanswered().filter_map(|cause| match cause {
+            Cause::Batch(batch, index) => Some((batch, index)),
+            Cause::Answer(_) => {
+                answers_lost += 1;
+                None
+            }
+            Cause::Subscribe(_) | Cause::Unsubscribe(_) => None,
+        });
+        self.shared.unsettled.rewind(unanswered);
+        self.shared.events.answers_lost(answers_lost);
+        ended
+    }
+
+    async fn converse(&mut self) -> Ended {
+        let timer = sleep_until(Instant::now());
+        tokio::pin!(timer);
+        self.reconcile();
+        loop {
+            // The first turn finds what came in one read with CONNACK.
+            if let Err(ended) = self.take_inbox() {
+                return ended;
+            }
+            if let Err(ended) = self.advance() {
+                return ended;
+            }
+            let deadline = self.deadline();
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            let (has_answer, has_room) = (self.answer.is_some(), self.shared.unsettled.has_room());
+            let (is_stopping, waits_for_requests) = (self.stop_at.is_some(), !self.has_room_for_requests());
+            let Shared { batches, answers, filters, requests, unsettled, shutdown, .. } = &mut *self.shared;
+            let (link, reads, wants_room) = (&mut self.link, self.reads, self.wants_room);
+            let exchange =
+                async { if wants_room { link.exchange_or_drain(reads).await } else { link.exchange(reads).await } };
+            let room = async { drop(requests.reserve().await) };
+            tokio::select! {
+                biased;
+                result = exchange => if let Err(error) = result {
+                    return lost(match error.kind() {
+                        std::io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
+                        _ => format!("the connection failed: {error}"),
+                    });
+                },
+                Some(answer) = answers.recv(), if !has_answer => self.answer = Some(answer),
+                Some(queued) = batches.recv(), if has_room => unsettled.add(queued),
+                Ok(()) = filters.changed() => self.reconcile(),
+                () = &mut timer => {}
+                // Somebody takes requests again, or nobody will.
+                () = room, if waits_for_requests => {}
+                () = shutdown.requested(), if !is_stopping => {}
+            }
+        }
+    }
+
+    /// Takes what was read, until there is no room for requests.
+    fn take_inbox(&mut self) -> Result<(), Ended> {
+        while self.has_room_for_requests() {
+            let Some(frame) = self.link.inbox.next()? else { break };
+            let (publish, is_too_large) = match frame {
+                Frame::Whole { first, body } => match Incoming::decode(self.version, first, body)? {
+                    Incoming::Publish(publish) => (publish, false),
+                    Incoming::Control(control) => {
+                        self.on_control(control)?;
+                        continue;
+                    }
+                },
+                Frame::TooLarge { first, ref head } => (Publish::decode_head(self.version, first & 0x0F, head)?, true),
+            };
+            if publish.topic.is_empty() {
+                return Err(lost("the broker used a topic alias, which was not allowed"));
+            }
+            // A retained message is none that anybody waits for an answer to: it would come again at every connection.
+            let request = if publish.retain { None } else { Request::new(&publish, is_too_large)? };
+            match publish.qos {
+                Qos::AtMostOnce => {}
+                Qos::AtLeastOnce => {
+                    outgoing::acknowledge(AckKind::PubAck, publish.packet_id, &mut self.link.out);
+                }
+                Qos::ExactlyOnce => {
+                    outgoing::acknowledge(AckKind::PubRec, publish.packet_id, &mut self.link.out);
+                }
+            }
+            if let Some(request) = request {
+                // There is room, or nobody is left who would take it.
+                let _ = self.shared.requests.try_send(request);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room_for_requests(&self) -> bool {
+        self.shared.requests.is_closed() || self.shared.requests.capacity() > 0
+    }
+
+    fn on_control(&mut self, control: Control) -> Result<(), Ended> {
+        match control {
+            Control::Answer(answer) => self.on_answer(&answer),
+            Control::PingResp => self.keep_alive.answered(),
+            Control::PubRel { packet_id } => {
+                outgoing::acknowledge(AckKind::PubComp, packet_id, &mut self.link.out);
+            }
+            Control::SubAck(suback) => self.on_suback(&suback),
+            Control::UnsubAck { packet_id } => _ = self.window.granted(packet_id),
+            Control::Disconnect(farewell) => {
+                let tail = said(farewell.reason.as_deref(), farewell.server_reference.as_deref());
+                let words = format!("the broker ended the connection: {}{tail}", reason::disconnect(farewell.code));
+                let needs_a_person = reason::needs_a_person(MqttVersion::V5, farewell.code);
+                return Err(Ended::Lost { words, needs_a_person });
+            }
+            Control::ConnAck(_) => return Err(lost(Malformed("a second CONNACK").to_string())),
+        }
+        Ok(())
+    }
+
+    fn on_answer(&mut self, answer: &packet::Answer) {
+        let Shared { unsettled, events, .. } = &mut *self.shared;
+        match self.window.answered(answer) {
+            Meaning::Nothing => {}
+            Meaning::Release => outgoing::release(answer.packet_id, &mut self.link.out),
+            Meaning::Taken(Cause::Batch(batch, index)) => unsettled.settle(batch, index, None),
+            Meaning::Taken(_) => events.answered(),
+            Meaning::Refused(cause) => {
+                let why = format!("{}{}", reason::publish_refusal(answer.code), said(answer.reason.as_deref(), None));
+                match cause {
+                    Cause::Batch(batch, index) => {
+                        events.refused_message(None, &why);
+                        unsettled.settle(batch, index, Some((answer.code, why)));
+                    }
+                    Cause::Answer(topic) => events.refused_answer(&topic, &why),
+                    Cause::Subscribe(_) | Cause::Unsubscribe(_) => {}
+                }
+            }
+        }
+    }
+
+    fn on_suback(&mut self, suback: &SubAck) {
+        let Some(Cause::Subscribe(filter)) = self.window.granted(suback.packet_id) else { return };
+        let code = suback.codes.first().copied().unwrap_or(0x80);
+        let refusal = (code >= 0x80).then(|| {
+            format!("{}{}", reason::subscribe_refusal(self.version, code), said(suback.reason.as_deref(), None))
+        });
+        if refusal.is_some() {
+            self.filters.retain(|asked| *asked != filter);
+            self.refused_again_at.get_or_insert(Instant::now() + REFUSED_AGAIN);
+        }
+        self.shared.events.subscribed(&filter, refusal);
+    }
+
+    /// Asks for the filters that are wanted and were not asked for, and gives up the others.
+    fn reconcile(&mut self) {
+        self.refused_again_at = None;
+        let wanted = self.shared.filters.borrow_and_update().clone();
+        for filter in wanted.iter().filter(|filter| !self.filters.contains(filter)) {
+            let packet_id = self.window.asked(Cause::Subscribe(filter.clone()));
+            let to =
+                SubscribeTo { filter: filter.clone(), qos: Qos::AtLeastOnce, identifier: None, properties: Vec::new() };
+            outgoing::subscribe(self.version, packet_id, &[&to], &mut self.link.out);
+        }
+        for filter in self.filters.iter().filter(|filter| !wanted.contains(filter)) {
+            let packet_id = self.window.asked(Cause::Unsubscribe(filter.clone()));
+            outgoing::unsubscribe(self.version, packet_id, vec![filter.clone()], &mut self.link.out);
+        }
+        self.shared.events.wanted(&wanted);
+        self.filters = wanted;
+    }
+
+    /// Everything that is due apart from what was read: messages, timers, the end.
+    fn advance(&mut self) -> Result<(), Ended> {
+        self.fill();
+        let now = Instant::now();
+        if self.stop_at.is_none() && self.shared.shutdown.is_requested() {
+            self.stop_at = Some(now + STOP_WAIT);
+        }
+        if let Some(stop_at) = self.stop_at {
+            let is_through = self.answer.is_none() && self.window.is_empty() && self.shared.unsettled.is_empty();
+            if now >= stop_at || is_through && self.link.out.is_empty() {
+                return Err(Ended::Shutdown);
+            }
+            self.wants_room |= is_through;
+        }
+        self.reads = self.has_room_for_requests() && !self.link.is_clogged();
+        self.keep_alive.reading(self.reads, now);
+        match self.keep_alive.due(now, self.link.last_sent, self.link.last_heard) {
+            Due::Nothing => {}
+            Due::Ping => self.link.out.extend_from_slice(&outgoing::PINGREQ),
+            Due::GiveUp => return Err(lost("the broker answered no PINGREQ within mqtt.keep_alive")),
+        }
+        if self.refused_again_at.is_some_and(|at| now >= at) {
+            self.reconcile();
+        }
+        Ok(())
+    }
+
+    /// Encodes what may go out now: answers first, then batches.
+    fn fill(&mut self) {
+        self.wants_room = false;
+        loop {
+            if self.link.out.len() >= AHEAD_BYTES {
+                self.wants_room = true;
+                return;
+            }
+            if self.answer.is_none() {
+                self.answer = self.shared.answers.try_recv().ok();
+            }
+            let has_sent = match self.answer {
+                Some(_) => self.send_answer(),
+                None => false,
+            };
+            if has_sent || self.send_of_batch() {
+                continue;
+            }
+            let Shared { unsettled, batches, .. } = &mut *self.shared;
+            if unsettled.next().is_some() || !unsettled.has_room() {
+                return;
+            }
+            match batches.try_recv() {
+                Ok(queued) => unsettled.add(queued),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Returns whether the waiting answer is done with.
+    fn send_answer(&mut self) -> bool {
+        let Some(answer) = self.answer.take() else { return false };
+        let Some(packet) = answer.message.packet(0) else { return true };
+        if answer.queued.elapsed() >= ANSWER_AGE_MAX {
+            self.shared.events.answers_lost(1);
+            return true;
+        }
+        let cause = || Cause::Answer(packet.topic().into());
+        let out = &mut self.link.out;
+        match put(packet, &self.limits, &mut self.window, &mut self.lowered, out, cause) {
+            Put::Sent { is_open: true } => {}
+            Put::Sent { is_open: false } => self.shared.events.answered(),
+            Put::NoRoom => {
+                self.answer = Some(answer);
+                return false;
+            }
+            Put::TooLarge(why) => self.shared.events.refused_answer(packet.topic(), &why),
+        }
+        true
+    }
+
+    /// Returns whether the next message of the batches is done with.
+    fn send_of_batch(&mut self) -> bool {
+        let Shared { unsettled, events, .. } = &mut *self.shared;
+        let Some((batch, index, packet)) = unsettled.next() else { return false };
+        let cause = || Cause::Batch(batch, index);
+        let out = &mut self.link.out;
+        match put(packet, &self.limits, &mut self.window, &mut self.lowered, out, cause) {
+            Put::Sent { is_open } => unsettled.sent(is_open),
+            Put::NoRoom => return false,
+            Put::TooLarge(why) => {
+                events.refused_message(Some(packet.topic()), &why);
+                unsettled.pass_over(why);
+            }
+        }
+        true
+    }
+
+    /// When the loop must look around again, if nothing happens before.
+    fn deadline(&self) -> Instant {
+        [self.keep_alive.deadline(self.link.last_sent, self.link.last_heard), self.refused_again_at, self.stop_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + IDLE)
+    }
+}
+
+/// What became of a message.
+enum Put {
+    /// `is_open`: the broker will answer.
+    Sent { is_open: bool },
+    /// It must wait until the broker has answered for others.
+    NoRoom,
+    /// The broker does not take it.
+    TooLarge(String),
+}
+
+/// Appends a packet to `out`, within what the broker takes: with a lower QoS, not retained.
+fn put(
+    packet: Encoded<'_>,
+    limits: &Limits,
+    window: &mut Window,
+    lowered: &mut Vec<u8>,
+    out: &mut BytesMut,
+    cause: impl FnOnce() -> Cause,
+) -> Put {
+    if packet.bytes.len() > limits.packet_bytes_max as usize {
+        let (bytes, bytes_max) = (packet.bytes.len(), limits.packet_bytes_max);
+        return Put::TooLarge(format!(
+            "the message has {bytes} bytes and the broker takes packets of {bytes_max} at most; raise its limit"
+        ));
+    }
+    let qos = packet.qos().min(limits.qos_max);
+    if !window.has_room(qos) {
+        return Put::NoRoom;
+    }
+    let start = out.len();
+    if qos == Qos::AtMostOnce && packet.qos() != qos {
+        lowered.clear();
+        append_at_most_once(packet.bytes, packet.id_at, lowered);
+        out.extend_from_slice(lowered);
+    } else {
+        out.extend_from_slice(packet.bytes);
+    }
+    let first = &mut out[start];
+    *first = *first & !0b110 | qos.level() << 1;
+    if !limits.retained_messages {
+        *first &= !1;
+    }
+    let is_open = qos != Qos::AtMostOnce;
+    if is_open {
+        let id_at = start + packet.id_at;
+        out[id_at..id_at + 2].copy_from_slice(&window.sent(qos, cause()).to_be_bytes());
+    }
+    Put::Sent { is_open }
+}
