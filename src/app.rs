@@ -216,11 +216,11 @@ impl Running {
             source_shutdown,
         ));
         let state = Arc::clone(&self.overview.reloads);
-        let file = self.config.file.clone();
+        let watched = LoadRequest { file: self.config.file.clone(), ..self.request.clone() };
         let (reloader, trigger) = Reloader::new(self.request, self.config, self.rules, plans, state);
         let reloader = tokio::spawn(reloader.run());
-        if let (true, Some(file)) = (self.watch_config, file) {
-            tokio::spawn(reload::watch_file(file, trigger.clone()));
+        if self.watch_config {
+            tokio::spawn(reload::watch_files(watched, trigger.clone()));
         }
         let heartbeat = tokio::spawn(heartbeat());
         let observer = tokio::spawn(admin::observe(Arc::clone(&self.overview)));

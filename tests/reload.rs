@@ -234,3 +234,26 @@ fn with_watch_config_a_changed_file_is_taken_up() {
     bridge.wait_alive("the filters are others", |bridge| (filters(bridge) == ["b/#"]).then_some(()));
     assert!(bridge.log().contains("--watch-config"));
 }
+
+#[test]
+fn files_of_rules_that_appear_change_and_go_are_taken_up() {
+    let broker = Mosquitto::start();
+    let mut bridge =
+        Bridge::new(broker.port(), &format!("{}rules_from: [rules.d/*.yaml]\n", body(&[rule("a", "a/#", 1)])));
+    bridge.start_by(["sh", "-c", "exec \"$@\" --watch-config", "sh"].map(str::to_owned).to_vec());
+    bridge.start();
+    let folder = bridge.config().parent().unwrap().join("rules.d");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("b.yaml");
+    std::fs::write(&file, format!("rules:\n{}", rule("b", "b/#", 1))).unwrap();
+    bridge.wait_alive("the file's rules are there", |bridge| (filters(bridge) == ["a/#", "b/#"]).then_some(()));
+    std::fs::write(&file, rule("b", "c/#", 1)).unwrap();
+    bridge.wait_alive("they are others", |bridge| (filters(bridge) == ["a/#", "c/#"]).then_some(()));
+    // A file with a mistake changes nothing, and is told with its place.
+    std::fs::write(folder.join("c.yaml"), "- topic: d/#\n").unwrap();
+    bridge.wait_alive("the mistake is told", |bridge| bridge.log().contains("rules.d/c.yaml:1:3").then_some(()));
+    assert_eq!(filters(&bridge), ["a/#", "c/#"]);
+    std::fs::remove_file(folder.join("c.yaml")).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    bridge.wait_alive("they are gone", |bridge| (filters(bridge) == ["a/#"]).then_some(()));
+}

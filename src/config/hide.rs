@@ -10,12 +10,12 @@ use super::tree::{Kind, Node, Tree};
 use super::vocabulary::is_known_key;
 
 /// Takes the file's secrets, and those of the layers above it, out of what the findings say.
-pub(super) fn secrets(findings: &mut [Finding], tree: &Tree, request: &LoadRequest) {
+pub(super) fn secrets(findings: &mut [Finding], trees: &[&Tree], request: &LoadRequest) {
     if findings.is_empty() {
         return;
     }
     let mut found = Found::default();
-    if let Some(root) = tree.root() {
+    for root in trees.iter().filter_map(|tree| tree.root()) {
         found.look(root, Held::Nothing);
     }
     let variables = request.environment.iter().filter(|(name, _)| name.starts_with("ROWBRIDGE__"));

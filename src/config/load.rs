@@ -1,6 +1,6 @@
 //! From files, variables and flags to one valid [`Config`], or to every mistake in them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::needs::{Needs, SecretNeed};
 use super::report::{Finding, Place, Position, Report};
 use super::substitute::{self, SubstituteError, substitute};
 use super::tree::{Entries, Kind, Node, Tree};
+use super::wildcard::RuleFiles;
 use super::yaml_core::Core;
 use super::{Config, environment, hide, syntax, yaml};
 
@@ -78,10 +79,31 @@ pub(crate) fn load_text(request: &LoadRequest, text: &str) -> Result<Config, Rep
 }
 
 fn load_from(request: &LoadRequest, path: &Path, text: String) -> Result<Config, Report> {
+    let (config, findings) = read(request, path, text, decode::decode)?;
+    if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
+}
+
+/// What `rules_from` names, as far as the file tells; its mistakes are not told.
+pub fn rule_files(request: &LoadRequest) -> RuleFiles {
+    let patterns = || {
+        let path = find_file(request)?;
+        let text = read_file(&path)?;
+        read(request, &path, text, decode::rules_from::paths)
+    };
+    RuleFiles { patterns: patterns().map(|(patterns, _)| patterns).unwrap_or_default() }
+}
+
+/// Lays the layers over one another, for `decode` to make of them what it wants; what is wrong with them beside it.
+fn read<T>(
+    request: &LoadRequest,
+    path: &Path,
+    text: String,
+    decode: impl FnOnce(&Context<'_>, &config::Map<String, config::Value>) -> T,
+) -> Result<(T, Vec<Finding>), Report> {
     let mut findings = Vec::new();
     let mut tree = read_tree(path, &text, &mut findings)?;
     drop(text);
-    fill(&mut tree, request, path, &mut findings);
+    fill(&mut tree, (&request.environment, request.needs.secrets), &mut findings);
     let mut provenances = Provenances::new();
     let file = layer::file_layer(&tree, &mut provenances);
     let merged = lay_over(request, file, &mut provenances, &mut findings)?;
@@ -91,32 +113,40 @@ fn load_from(request: &LoadRequest, path: &Path, text: String) -> Result<Config,
         hostname: &request.hostname,
         secrets: request.needs.secrets,
         tree: &tree,
+        rule_files: OnceCell::new(),
+        needs_rules: request.needs.use_section("rules"),
         provenances,
         findings: RefCell::new(findings),
     };
-    let config = decode::decode(&cx, &merged);
+    let decoded = decode(&cx, &merged);
     let mut findings = cx.findings.into_inner();
     findings.retain(|finding| request.needs.concern(finding));
-    name_variables(&mut findings, &tree, &request.environment);
-    hide::secrets(&mut findings, &tree, request);
-    if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
+    let trees: Vec<&Tree> = std::iter::once(&tree).chain(cx.rule_files.get().into_iter().flatten()).collect();
+    name_variables(&mut findings, &trees, &request.environment);
+    hide::secrets(&mut findings, &trees, request);
+    Ok((decoded, findings))
+}
+
+/// A file of rules as a tree, its variables filled in; `None` if it is empty or no YAML, which is a finding then.
+pub(super) fn read_rules(path: &Path, text: &str, cx: &Context<'_>) -> Option<Tree> {
+    let (mut tree, mut findings) = parse(path, text);
+    // Where a file is a list, its rules stand under `rules` all the same.
+    for finding in findings.iter_mut().filter(|finding| finding.key.starts_with('[')) {
+        finding.key.insert_str(0, "rules");
+    }
+    if let Some(tree) = &mut tree {
+        fill(tree, (cx.environment, cx.secrets), &mut findings);
+    }
+    cx.findings.borrow_mut().append(&mut findings);
+    tree
 }
 
 /// The file's text as a tree, which is empty or a mapping. What is wrong with it and leaves a tree is among the findings.
 fn read_tree(path: &Path, text: &str, findings: &mut Vec<Finding>) -> Result<Tree, Report> {
-    let (tree, faults) = yaml::parse(text);
+    let (tree, found) = parse(path, text);
     let at = |position| Place::File { file: path.to_owned(), position };
-    let is_syntax_error = tree.is_none() && !faults.is_empty();
-    for fault in faults {
-        findings.push(Finding {
-            place: at(fault.position),
-            key: fault.path,
-            problem: fault.problem,
-            excerpt: if fault.is_syntax { syntax::excerpt(text, fault.position) } else { None },
-            accepted: fault.accepted.map(str::to_owned),
-            suggestion: None,
-        });
-    }
+    let is_syntax_error = tree.is_none() && !found.is_empty();
+    findings.extend(found);
     if is_syntax_error {
         return Err(Report::new(std::mem::take(findings)));
     }
@@ -133,9 +163,26 @@ fn read_tree(path: &Path, text: &str, findings: &mut Vec<Finding>) -> Result<Tre
     }
 }
 
+/// A document, and what is wrong with it as YAML.
+fn parse(path: &Path, text: &str) -> (Option<Tree>, Vec<Finding>) {
+    let (mut tree, faults) = yaml::parse(text);
+    if let Some(tree) = &mut tree {
+        tree.file = path.to_owned();
+    }
+    let finding = |fault: yaml::Fault| Finding {
+        place: Place::File { file: path.to_owned(), position: fault.position },
+        key: fault.path,
+        problem: fault.problem,
+        excerpt: if fault.is_syntax { syntax::excerpt(text, fault.position) } else { None },
+        accepted: fault.accepted.map(str::to_owned),
+        suggestion: None,
+    };
+    (tree, faults.into_iter().map(finding).collect())
+}
+
 /// Where findings tell what a variable filled in, its name takes the place: what it holds may be a secret.
-fn name_variables(findings: &mut [Finding], tree: &Tree, environment: &BTreeMap<String, String>) {
-    let names: BTreeSet<&str> = tree.written().flat_map(substitute::names).collect();
+fn name_variables(findings: &mut [Finding], trees: &[&Tree], environment: &BTreeMap<String, String>) {
+    let names: BTreeSet<&str> = trees.iter().flat_map(|tree| tree.written()).flat_map(substitute::names).collect();
     let filled: Vec<(&str, &str)> =
         names.into_iter().filter_map(|name| Some((name, environment.get(name)?.as_str()))).collect();
     for finding in findings {
@@ -191,7 +238,7 @@ pub fn find_file(request: &LoadRequest) -> Result<PathBuf, Report> {
     ))
 }
 
-fn read_file(path: &Path) -> Result<String, Report> {
+pub(super) fn read_file(path: &Path) -> Result<String, Report> {
     let fail = |problem: String| Report::of(Place::Nowhere, format!("{}: {problem}", path.display()), None);
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -218,11 +265,13 @@ fn read_file(path: &Path) -> Result<String, Report> {
 }
 
 /// Fills variables into the scalars of the tree.
-fn fill(tree: &mut Tree, request: &LoadRequest, file: &Path, findings: &mut Vec<Finding>) {
-    let secrets = request.needs.secrets;
-    let mut filling = Filling { environment: &request.environment, secrets, filled: Vec::new() };
-    if let Some(Kind::Mapping(entries)) = tree.root().map(Node::kind) {
-        filling.entries(entries, &Trail::Root);
+fn fill(tree: &mut Tree, (environment, secrets): (&BTreeMap<String, String>, SecretNeed), findings: &mut Vec<Finding>) {
+    let mut filling = Filling { environment, secrets, filled: Vec::new() };
+    match tree.root().map(Node::kind) {
+        Some(Kind::Mapping(entries)) => filling.entries(entries, &Trail::Root),
+        // A file of rules, which stand under `rules` in messages.
+        Some(Kind::Sequence(_)) => filling.value(tree.node(0), &Trail::Key(&Trail::Root, "rules")),
+        _ => {}
     }
     for (index, result) in filling.filled {
         match result {
@@ -231,7 +280,7 @@ fn fill(tree: &mut Tree, request: &LoadRequest, file: &Path, findings: &mut Vec<
             Err((path, error)) => {
                 tree.leave_unfilled(index);
                 findings.push(Finding {
-                    place: Place::File { file: file.to_owned(), position: tree.node(index).position() },
+                    place: Place::File { file: tree.file.clone(), position: tree.node(index).position() },
                     key: path.to_string(),
                     problem: error.to_string(),
                     excerpt: None,

@@ -25,6 +25,7 @@ mod tests;
 mod tree;
 mod units;
 mod vocabulary;
+mod wildcard;
 mod yaml;
 mod yaml_core;
 
@@ -34,7 +35,7 @@ pub use format::{
     Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
 };
 pub(crate) use load::load_text;
-pub use load::{LoadRequest, find_file, load};
+pub use load::{LoadRequest, find_file, load, rule_files};
 pub use model::{
     AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability,
     ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
@@ -47,6 +48,7 @@ pub use report::{Finding, Place, Position, Report};
 pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 pub use shaping::Shaping;
+pub use wildcard::RuleFiles;
 
 /// YAML as bridge.yaml is read: a tree in which every value knows its place.
 pub(crate) mod document {

@@ -56,6 +56,11 @@ impl Needs {
         self
     }
 
+    /// Whether anything of `section` is used.
+    pub(super) fn use_section(&self, section: &str) -> bool {
+        self.parts.as_ref().is_none_or(|parts| parts.iter().any(|part| is_within(part, section)))
+    }
+
     /// Whether a mistake concerns what is used. What has no key concerns the file as a whole.
     pub(super) fn concern(&self, finding: &Finding) -> bool {
         let Some(parts) = &self.parts else { return true };

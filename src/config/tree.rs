@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use super::report::Position;
 use super::yaml_core::{Core, resolve_plain};
@@ -20,6 +21,8 @@ pub(crate) struct Tree {
     texts: String,
     /// What variables made of scalars, by slot; the text that asked for them stays where it is.
     filled: HashMap<usize, String>,
+    /// Where it was read from.
+    pub(super) file: PathBuf,
 }
 
 /// One key or value.
@@ -256,6 +259,11 @@ impl<'t> Node<'t> {
 
     pub(crate) fn position(self) -> Position {
         self.slot().position()
+    }
+
+    /// The file that it stands in.
+    pub(super) fn file(self) -> &'t Path {
+        &self.tree.file
     }
 
     pub(crate) fn kind(self) -> Kind<'t> {

@@ -1,7 +1,7 @@
-//! Another configuration while the bridge runs: on SIGHUP, on `rowbridge reload`, and with `--watch-config` when the file
-//! changes.
+//! Another configuration while the bridge runs: on SIGHUP, on `rowbridge reload`, and with `--watch-config` when a file
+//! of it changes.
 //!
-//! A reload is all or nothing. The file is read and checked as at a start, beside the event loop. If there is one mistake in
+//! A reload is all or nothing. The files are read and checked as at a start, beside the event loop. If there is one mistake in
 //! it, or it changes a key that only a start reads ([`fixed`]), nothing changes, and the mistakes are logged and shown in
 //! `status`. Otherwise:
 //!
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch as channel};
 
 pub use state::{ReloadReport, ReloadState};
-pub use watch::watch_file;
+pub use watch::watch_files;
 
 use crate::config::{self, Config, LoadRequest};
 use crate::delivery::{RuleSet, RuleSets};

@@ -1,4 +1,4 @@
-//! `--watch-config`: notices that the file was changed.
+//! `--watch-config`: notices that bridge.yaml, or a file of its `rules_from`, was changed, added or removed.
 //!
 //! By looking, not by inotify: editors and configuration managers replace a file, or a link to a folder above it, and some
 //! file systems tell nothing of what another machine writes.
@@ -8,44 +8,79 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::ReloadTrigger;
+use crate::config::{self, LoadRequest, RuleFiles};
 
-/// How often the file is looked at. A change is taken up when it looks the same twice: an editor may be at it.
+/// How often the files are looked at. A change is taken up when they look the same twice: an editor may be at it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What tells that a file may be another: device, inode, size, time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// Looks for ever, and asks for a reload when the file holds something else than before.
-pub async fn watch_file(file: PathBuf, trigger: ReloadTrigger) {
+/// Looks for ever, and asks for a reload when the files hold something else than before.
+pub async fn watch_files(request: LoadRequest, trigger: ReloadTrigger) {
+    let Some(file) = request.file.clone() else { return };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut stamp, mut content) = look(&file).unzip();
+    let mut watched = Watched { rules: config::rule_files(&request), request, file };
+    let mut stamps = watched.stamps();
+    let mut content = stamps.as_deref().map(content_of);
     let mut is_settled = true;
     loop {
         ticks.tick().await;
         // A file that is away for a moment is being replaced.
-        let Some(now) = stamp_of(&file) else { continue };
-        if stamp != Some(now) {
-            (stamp, is_settled) = (Some(now), false);
+        let Some(mut now) = watched.stamps() else { continue };
+        if stamps.as_ref() != Some(&now) {
+            if stamps.as_ref().and_then(|stamps| stamps.first()) != now.first() {
+                watched.rules = config::rule_files(&watched.request);
+                let Some(others) = watched.stamps() else { continue };
+                now = others;
+            }
+            (stamps, is_settled) = (Some(now), false);
             continue;
         }
         if is_settled {
             continue;
         }
         is_settled = true;
-        let held = look(&file).map(|(_, content)| content);
-        if held.is_some() && held != content {
-            content = held;
+        let held = content_of(&now);
+        if content != Some(held) {
+            content = Some(held);
             trigger.ask("the file changed (--watch-config)");
         }
     }
 }
 
-fn look(file: &Path) -> Option<(Stamp, u64)> {
-    Some((stamp_of(file)?, xxh3_64(&fs::read(file).ok()?)))
+struct Watched {
+    request: LoadRequest,
+    /// bridge.yaml.
+    file: PathBuf,
+    /// As bridge.yaml names them.
+    rules: RuleFiles,
+}
+
+impl Watched {
+    /// Of all files that there are, bridge.yaml first; `None` while that one is away.
+    fn stamps(&self) -> Option<Vec<(PathBuf, Stamp)>> {
+        let own = (self.file.clone(), stamp_of(&self.file)?);
+        let others = self.rules.list().into_iter().filter_map(|file| stamp_of(&file).map(|stamp| (file, stamp)));
+        Some(std::iter::once(own).chain(others).collect())
+    }
+}
+
+/// A hash of what the files are called and hold.
+fn content_of(files: &[(PathBuf, Stamp)]) -> u64 {
+    let mut hash = Xxh3Default::new();
+    for (file, _) in files {
+        let content = fs::read(file).unwrap_or_default();
+        for part in [file.as_os_str().as_encoded_bytes(), &content] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hash.digest()
 }
 
 fn stamp_of(file: &Path) -> Option<Stamp> {

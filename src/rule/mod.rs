@@ -23,6 +23,7 @@ pub use declared_type::DeclaredType;
 pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};
 pub use exact::Exact;
 pub use root::Root;
+pub(crate) use routing::fits as fits_stars;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use source::{ColumnSource, ExpressionError, Source, Step};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;

@@ -51,8 +51,8 @@ impl TablePattern {
     }
 }
 
-/// Whether `text` is `pattern`, whose stars stand for anything.
-fn fits(pattern: &str, text: &str) -> bool {
+/// Whether `text` is `pattern`, whose stars stand for any number of characters, also none.
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut left) = text.strip_prefix(first) else { return false };
     let parts: Vec<&str> = rest.split('*').collect();

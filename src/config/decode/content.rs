@@ -14,7 +14,7 @@ use crate::config::yaml_core::Core;
 pub(crate) enum Given<'a> {
     /// What is known of it besides lies in the provenances, by its path.
     Merged(&'a Merged),
-    /// In a list of the file, on which no other layer lies.
+    /// In a list of the file, or in a file of rules, on which no other layer lies.
     Listed {
         node: Node<'a>,
         /// Where its key stands; where itself does, if it is an item.
@@ -98,7 +98,7 @@ impl<'a> Given<'a> {
             Given::Merged(_) => cx.place(path, at_key),
             Given::Listed { node, key } => {
                 let position = if at_key || self.is_null() { key } else { node.position() };
-                Place::File { file: cx.file.to_owned(), position }
+                Place::File { file: node.file().to_owned(), position }
             }
         }
     }

@@ -18,6 +18,7 @@ mod mqtt;
 mod postgres;
 mod roots;
 mod rule;
+pub(super) mod rules_from;
 mod secret;
 mod table;
 mod value;

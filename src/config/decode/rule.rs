@@ -11,6 +11,7 @@ use super::format::Formats;
 use super::jq;
 use super::mode;
 use super::roots;
+use super::rules_from;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
@@ -35,24 +36,13 @@ pub(super) const ON_ERROR: [(&str, OnError); 3] =
 const CONVENTIONS: [(&str, Convention); 2] = [("joinbase", Convention::Joinbase), ("machbase", Convention::Machbase)];
 
 pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Database]) -> Vec<Rule> {
-    const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
-    let Some(section) = root.get("rules") else {
-        root.miss("rules", EXAMPLE);
-        return Vec::new();
-    };
-    if !section.is_list() {
-        section.refuse(format!("found {}; each rule begins with `-`", section.shown()), EXAMPLE);
-        return Vec::new();
-    }
-    if section.list().next().is_none() {
-        section.refuse("is empty", EXAMPLE);
-    }
+    let sections = sections(root);
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut created = Created::new();
     let mut alike = Alike::default();
     let mut formats = Formats::default();
     let mut rules = Vec::new();
-    for (index, value) in section.list().enumerate() {
+    for (index, value) in sections.iter().flat_map(Value::list).enumerate() {
         let table = value.table();
         let named = table.get("name");
         let name = named.as_ref().and_then(name).unwrap_or_else(|| format!("rule-{}", index + 1).into());
@@ -71,6 +61,33 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
         table.finish();
     }
     rules
+}
+
+/// The lists of rules: that of the file, then those of the files that it names.
+fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
+    const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
+    let own = root.get("rules");
+    let further = rules_from::decode(root);
+    let names_files = further.is_some();
+    let mut sections: Vec<Value<'a>> = own.into_iter().chain(further.into_iter().flatten()).collect();
+    sections.retain(|section| {
+        if !section.is_list() {
+            section.refuse(format!("found {}; each rule begins with `-`", section.shown()), EXAMPLE);
+        }
+        section.is_list()
+    });
+    let has_findings = !root.cx.findings.borrow().is_empty();
+    let is_empty = sections.iter().all(|section| section.list().next().is_none());
+    match (root.get("rules"), root.get("rules_from")) {
+        (Some(section), None) if is_empty && section.is_list() => section.refuse("is empty", EXAMPLE),
+        (None, None) => root.miss("rules", EXAMPLE),
+        // Whatever is wrong with the files may be why.
+        (_, Some(files)) if names_files && is_empty && !has_findings && root.cx.needs_rules => {
+            files.refuse("there is no rule: neither under `rules` nor in any of these files", EXAMPLE);
+        }
+        _ => {}
+    }
+    sections
 }
 
 /// The types of columns that rules create: by database and table, then by column.

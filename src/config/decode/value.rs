@@ -1,7 +1,7 @@
 //! One merged value and its place. Every mistake in it is noted; whoever asked goes on without it, so that one run finds
 //! all mistakes.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -27,6 +27,10 @@ pub(crate) struct Context<'a> {
     pub secrets: SecretNeed,
     /// The file, for the lists in it.
     pub tree: &'a Tree,
+    /// The files that `rules_from` names, once they are read.
+    pub rule_files: OnceCell<Vec<Tree>>,
+    /// Whether whoever asked uses the rules.
+    pub needs_rules: bool,
     pub provenances: Provenances,
     pub findings: RefCell<Vec<Finding>>,
 }

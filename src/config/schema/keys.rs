@@ -39,10 +39,14 @@ pub(in crate::config) const ROOT: Section = Section {
         .required(),
         Key::new(
             "rules",
-            List { item: &Mapping(&RULE), items_min: 1, single: false },
+            List { item: &Mapping(&RULE), items_min: 0, single: false },
             "Rules from messages to rows. Every rule that matches takes the message.",
-        )
-        .required(),
+        ),
+        Key::new(
+            "rules_from",
+            List { item: &Scalar(PATH), items_min: 0, single: true },
+            "Files with more rules, such as rules.d/*.yaml, in the order of their names. Relative to this file.",
+        ),
         Key::new("unmatched", Choice(&["ignore", "dead_letter"]), "What becomes of messages that no rule takes.")
             .default("ignore"),
         Key::new("dead_letters", Mapping(&DEAD_LETTERS), "Messages that could not become rows."),
@@ -53,7 +57,7 @@ pub(in crate::config) const ROOT: Section = Section {
         ),
         Key::new("log", Mapping(&LOG), "The log, on standard error."),
     ],
-    between: &[],
+    between: &[AnyOf(&["rules", "rules_from"])],
 };
 
 const BROKER: Takes =

@@ -87,6 +87,8 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("shutdown_grace: 0s", "1:17 shutdown_grace: found `0s`, which is out of range"),
         ("bridge: ''", "1:9 bridge: found ``"),
         ("data_dir: ''", "1:11 data_dir: found ``, which is not a path"),
+        ("rules_from: {a: b}", "1:13 rules_from: found a mapping"),
+        ("rules_from: ['']", "1:14 rules_from[0]: found ``, which is not a path"),
         ("mqqt: {url: x}", "1:1 mqqt: this key is not known"),
         ("a.b: 1", "1:1 [\"a.b\"]: this key is not known"),
         ("data_dir: x\ndata_dir: y", "2:1 data_dir: the key `data_dir` was given before, at 1:1"),
