@@ -83,7 +83,7 @@ pub(super) fn open(
     prepare(&mut connection)?;
     // From here on the index tells of every write to the file.
     checkpoint(&connection, &path, "PASSIVE")?;
-    let watch = Watch::begin(&path, file);
+    let watch = Watch::begin(&path, file).map_err(|error| room::companion_error(&path, &error))?;
     Ok(OpenDatabase { connection, foreign_keys: ForeignKeys::default(), path, watch, fault: None })
 }
 

@@ -30,20 +30,25 @@ pub(super) fn companion(database: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The index of an open database; `None` if it has none.
-pub(super) fn open(database: &Path) -> Option<Arc<File>> {
+/// The index of an open database; `None` if it has none. Without it nobody would notice a file that others write to, so
+/// one that cannot be opened is an error.
+pub(super) fn open(database: &Path) -> io::Result<Option<Arc<File>>> {
     let path = companion(database, "-shm");
-    let wanted = path.metadata().ok()?;
+    let wanted = match path.metadata() {
+        Ok(wanted) => wanted,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut kept = KEPT_OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     kept.retain(|file| file.metadata().is_ok_and(|file| file.nlink() > 0));
     let is_wanted =
         |file: &File| file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (wanted.dev(), wanted.ino()));
     if let Some(file) = kept.iter().find(|file| is_wanted(file)) {
-        return Some(Arc::clone(file));
+        return Ok(Some(Arc::clone(file)));
     }
-    let file = Arc::new(OpenOptions::new().read(true).write(true).open(&path).ok()?);
+    let file = Arc::new(OpenOptions::new().read(true).write(true).open(&path)?);
     kept.push(Arc::clone(&file));
-    Some(file)
+    Ok(Some(file))
 }
 
 /// What the index says at one moment.
@@ -150,7 +155,7 @@ mod tests {
             connection
                 .execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a)")
                 .unwrap();
-            let index = open(&path).unwrap();
+            let index = open(&path).unwrap().unwrap();
             let created = state(&index);
             assert_eq!((created.page_bytes, created.pages, created.frames), (page_bytes, 2, 2));
             assert_eq!((created.database_bytes_min(), created.log_bytes()), (0, 2 * (page_bytes + 24)));

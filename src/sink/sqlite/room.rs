@@ -5,6 +5,7 @@
 //! (ext4 takes 1 KiB on partitions below 512 MiB) three quarters have none. So there they are asked for here; and nothing
 //! is opened, which makes a new index, on a disk that is all but full.
 
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, StatVfs};
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 
 use super::codes::ADVICE_FULL;
 use super::log_index;
+use crate::remedy;
 use crate::sink::{Class, SinkError};
 
 /// What SQLite takes for the size of a block.
@@ -38,7 +40,8 @@ pub(super) fn reserve_index(database: &Path) -> Result<(), SinkError> {
     if disk_of(database).is_none_or(|state| state.f_frsize >= PAGE_BYTES) {
         return Ok(());
     }
-    let Some(index) = log_index::open(database) else { return Ok(()) };
+    let index = log_index::open(database).map_err(|error| companion_error(database, &error))?;
+    let Some(index) = index else { return Ok(()) };
     match rustix::fs::fallocate(&*index, FallocateFlags::KEEP_SIZE, 0, INDEX_BYTES) {
         Err(Errno::NOSPC | Errno::DQUOT) => Err(full(database, "its disk has no room for its log's index")),
         // A file system that cannot promise blocks is no reason to do without the database.
@@ -48,6 +51,16 @@ pub(super) fn reserve_index(database: &Path) -> Result<(), SinkError> {
 
 fn disk_of(database: &Path) -> Option<StatVfs> {
     rustix::fs::statvfs(database.parent()?).ok()
+}
+
+/// What SQLite itself has opened a moment ago cannot be opened or looked at: so it may be tried again.
+pub(super) fn companion_error(database: &Path, error: &io::Error) -> SinkError {
+    SinkError {
+        class: Class::Transient,
+        code: "SQLITE_IOERR".to_owned(),
+        message: format!("cannot watch the write-ahead log of {} (-wal, -shm): {error}", database.display()),
+        advice: remedy::of_file(error),
+    }
 }
 
 fn full(database: &Path, why: &str) -> SinkError {

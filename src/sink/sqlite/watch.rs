@@ -113,10 +113,10 @@ impl Stamp {
 }
 
 impl Companion {
-    fn beside(database: &Path, suffix: &str) -> Companion {
+    fn beside(database: &Path, suffix: &str) -> io::Result<Companion> {
         let path = log_index::companion(database, suffix);
-        let id = FileId::of(&path).ok().flatten();
-        Companion { path, id }
+        let id = FileId::of(&path)?;
+        Ok(Companion { path, id })
     }
 
     /// The file's size, or `None` if it is not the one that it was.
@@ -129,17 +129,17 @@ impl Companion {
 
 impl Watch {
     /// Of a database that is open and was read from, which makes the log and its index.
-    pub(super) fn begin(database: &Path, file: FileId) -> Watch {
+    pub(super) fn begin(database: &Path, file: FileId) -> io::Result<Watch> {
         let mut watch = Watch {
-            log: Companion::beside(database, "-wal"),
-            index: Companion::beside(database, "-shm"),
-            index_file: log_index::open(database),
+            log: Companion::beside(database, "-wal")?,
+            index: Companion::beside(database, "-shm")?,
+            index_file: log_index::open(database)?,
             database: database.to_owned(),
             file,
             seen: None,
         };
         watch.note();
-        watch
+        Ok(watch)
     }
 
     /// The size of the log's file, if all is in order. Four system calls.
