@@ -15,7 +15,7 @@ use crate::config::{Config, Database, DatabaseUrl, Http, LoadRequest};
 use crate::delivery::{RuleFeed, RuleSet, RuleSets, Setup, SharedState, Worker};
 use crate::descriptors;
 use crate::identity;
-use crate::journal::{Intake, Journal, JournalHandle, OpenError, RealFs};
+use crate::journal::{Intake, Journal, JournalHandle, OpenError, Places, Storage};
 use crate::jq;
 use crate::outbound::{self, Connection};
 use crate::reload::{self, ReloadState, Reloader};
@@ -56,10 +56,14 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start("the event loop"))?;
     let metrics = Arc::new(Metrics::new());
-    let journal =
-        Journal::open(RealFs, &config.data_dir, &config.journal, config.databases.len(), Arc::clone(&metrics))?;
-    identity::settle(&RealFs, &mut config);
-    let file = SubscriptionsFile::new(RealFs, config.data_dir.clone());
+    let places = Places::choose(&config.data_dir, &config.journal)?;
+    let (storage, databases) = (places.journal.clone(), config.databases.len());
+    let journal = Journal::open(storage, &config.data_dir, &config.journal, databases, Arc::clone(&metrics))?;
+    identity::settle(&places.state, &mut config);
+    let file = match &places.state {
+        Storage::Disk => SubscriptionsFile::new(Storage::Disk, config.data_dir.clone()),
+        Storage::Memory(_) => SubscriptionsFile::in_memory(config.data_dir.clone()),
+    };
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
     let (_outbound, connection, _requests) = outbound::channel(&config.mqtt, &metrics);
@@ -98,6 +102,8 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     let result = runtime.block_on(running.run(delivery.threads, started));
     // A thread that outlived the grace must not hold the process back.
     runtime.shutdown_background();
+    // Until here no other process may use the directory.
+    drop(places);
     result
 }
 
@@ -110,7 +116,7 @@ struct Delivery {
 impl Delivery {
     fn start(
         config: &Config,
-        journal: &JournalHandle<RealFs>,
+        journal: &JournalHandle<Storage>,
         rules: &RuleFeed,
         metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
@@ -140,14 +146,14 @@ struct Common<'a> {
     index: usize,
     database: &'a Database,
     rules: &'a RuleFeed,
-    journal: &'a JournalHandle<RealFs>,
+    journal: &'a JournalHandle<Storage>,
     state: &'a Arc<SharedState>,
     metrics: &'a Arc<Metrics>,
     shutdown: &'a Shutdown,
 }
 
 impl Common<'_> {
-    fn setup<S: Sink>(self, sink: S) -> Setup<S, RealFs> {
+    fn setup<S: Sink>(self, sink: S) -> Setup<S, Storage> {
         Setup {
             sink,
             bridge: Arc::clone(&self.config.bridge),
@@ -164,7 +170,7 @@ impl Common<'_> {
 }
 
 /// A thread with an event loop of its own, so that a slow database delays nobody else.
-fn spawn<S: Sink + Send + 'static>(setup: Setup<S, RealFs>) -> io::Result<JoinHandle<()>> {
+fn spawn<S: Sink + Send + 'static>(setup: Setup<S, Storage>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let name = format!("db-{}", setup.database.name);
     // Room for jq programs; what is not used is only addresses.
@@ -179,12 +185,12 @@ struct Running {
     config: Config,
     request: LoadRequest,
     watch_config: bool,
-    intake: Intake<RealFs>,
+    intake: Intake<Storage>,
     file: SubscriptionsFile,
     subscriptions: Subscriptions,
     rules: RuleSets,
-    overview: Arc<Overview<RealFs>>,
-    handle: JournalHandle<RealFs>,
+    overview: Arc<Overview<Storage>>,
+    handle: JournalHandle<Storage>,
     writer: JoinHandle<()>,
     stop_delivery: ShutdownTrigger,
     /// The second MQTT connection, if something uses it.
@@ -266,7 +272,7 @@ impl Running {
 }
 
 /// One line that says what runs, and one for each promise that the configuration gives up.
-fn announce(config: &Config, journal: &JournalHandle<RealFs>, started: Instant) {
+fn announce(config: &Config, journal: &JournalHandle<Storage>, started: Instant) {
     let status = journal.status();
     let databases: Vec<&str> = config.databases.iter().map(|database| database.name.as_ref()).collect();
     tracing::info!(
@@ -280,7 +286,7 @@ fn announce(config: &Config, journal: &JournalHandle<RealFs>, started: Instant) 
         start_ms = started.elapsed().as_millis() as u64,
         "rowbridge runs"
     );
-    // That of journal.durability was logged when the journal was opened.
+    // Those of journal.durability were logged when the journal was opened.
     for promise in promises(config).into_iter().filter(|promise| promise.subject != "journal.durability") {
         let advice = promise.remedy.unwrap_or_default();
         tracing::warn!(key = promise.subject, advice, "{}", promise.finding);

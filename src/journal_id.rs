@@ -8,6 +8,22 @@ use std::str::FromStr;
 #[cfg_attr(test, derive(PartialOrd, Ord))]
 pub struct JournalId(pub [u8; 16]);
 
+/// The first bytes of a volatile id. One of 2^48 others begins so by chance.
+const VOLATILE: [u8; 6] = *b"memory";
+
+impl JournalId {
+    /// The same id, marked as that of a journal which ends with its process.
+    pub fn volatile(mut self) -> JournalId {
+        self.0[..VOLATILE.len()].copy_from_slice(&VOLATILE);
+        self
+    }
+
+    /// Whether the journal ended with its process: nobody will ever ask for its offset again.
+    pub fn is_volatile(&self) -> bool {
+        self.0.starts_with(&VOLATILE)
+    }
+}
+
 impl fmt::Display for JournalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -45,5 +61,8 @@ mod tests {
         let id = JournalId(*b"\x00\x01rowbridge-test");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!("xyz".parse::<JournalId>(), Err(JournalIdError));
+        assert!(!id.is_volatile());
+        assert_eq!(id.volatile().to_string(), "6d656d6f727972696467652d74657374");
+        assert!(id.volatile().is_volatile());
     }
 }

@@ -22,6 +22,7 @@ mod database_faults;
 mod database_rollback;
 mod dead_letters;
 mod defaults;
+mod delivered;
 mod discover;
 mod examples;
 mod explain;

@@ -108,6 +108,8 @@ pub enum Durability {
     Commit,
     /// Acknowledge at once, fdatasync at this interval: what arrived since is lost in a power cut.
     Interval(Duration),
+    /// The acknowledgement waits until every database has committed; the journal lies in memory.
+    Delivered,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -95,6 +95,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.tables.committed();
         self.parking.committed();
         self.setup.journal.set_delivered(self.setup.index, to);
+        self.committed_at = Instant::now();
         crash_point!("delivery.accounted");
         let mut was_held = false;
         self.setup.state.update(|state| {

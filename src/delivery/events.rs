@@ -238,6 +238,11 @@ pub(super) fn offset_begun(database: &str, journal: JournalId, from: Seq, rows_o
     }
 }
 
+/// The journal of an earlier start was in memory; this one's takes its row over.
+pub(super) fn offset_succeeded(database: &str, journal: JournalId, from: Seq) {
+    info!(database, %journal, %from, "delivery begins anew: the journal of the last start was in memory");
+}
+
 /// DESIGN J11.
 pub(super) fn journal_renewed(database: &str, old: JournalId, renewed: JournalId, stored: Seq, next_seq: Seq) {
     error!(

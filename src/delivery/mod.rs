@@ -24,6 +24,7 @@ mod schemas;
 mod state;
 mod stop;
 mod swallowed;
+mod window;
 mod worker;
 
 pub use account::{Tally, totals};

@@ -9,7 +9,7 @@ use crate::delivery::events;
 use crate::journal::Fs;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::sink::Sink;
+use crate::sink::{Sink, StoredOffset};
 
 /// Where one connection stands.
 pub(super) struct Place {
@@ -38,16 +38,44 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     return Ok(Place { journal, until });
                 }
                 Position::Begin { journal, from } => {
-                    if !stored.iter().any(|offset| ids.iter().any(|(id, _)| *id == offset.journal)) {
-                        self.refuse_known_elsewhere(&ids).await?;
+                    let from = self.beside_a_rival(journal, from, &stored);
+                    if let Some(gone) = self.find_predecessor(journal, &stored) {
+                        self.predecessor = Some(gone);
+                        self.setup.sink.succeed_offset(&bridge, gone, journal, from).await?;
+                        events::offset_succeeded(&self.setup.database.name, journal, from);
+                    } else {
+                        if !stored.iter().any(|offset| ids.iter().any(|(id, _)| *id == offset.journal)) {
+                            self.refuse_known_elsewhere(&ids).await?;
+                        }
+                        events::offset_begun(&self.setup.database.name, journal, from, stored.len());
+                        self.setup.sink.start_offset(&bridge, journal, from).await?;
                     }
-                    events::offset_begun(&self.setup.database.name, journal, from, stored.len());
-                    self.setup.sink.start_offset(&bridge, journal, from).await?;
+                    self.has_begun = true;
                     crash_point!("delivery.offset.begun");
                     self.known = self.known.max(from);
                 }
                 Position::Beyond { journal, stored } => self.begin_anew(journal, stored, &ids).await?,
             }
+        }
+    }
+
+    /// The volatile journal of an earlier process, whose row the present one takes over: each start has another journal, and
+    /// the rows would pile up. Of several the one that was left alone for the longest.
+    fn find_predecessor(&self, journal: JournalId, stored: &[StoredOffset]) -> Option<JournalId> {
+        let is_due = !self.has_begun && journal.is_volatile();
+        let gone = stored.iter().filter(|offset| is_due && offset.journal.is_volatile());
+        gone.min_by_key(|offset| offset.updated_at).map(|offset| offset.journal)
+    }
+
+    /// Where to begin if a younger process of the same name has taken the row over: what this one has committed is not
+    /// delivered again. Without such a process the database is an older copy of itself, and lacks it.
+    fn beside_a_rival(&self, journal: JournalId, from: Seq, stored: &[StoredOffset]) -> Seq {
+        let is_rival = |offset: &StoredOffset| offset.journal.is_volatile() && Some(offset.journal) != self.predecessor;
+        match self.setup.state.snapshot().next_seq {
+            Some(next_seq) if self.has_begun && journal.is_volatile() && stored.iter().any(is_rival) => {
+                next_seq.max(from)
+            }
+            _ => from,
         }
     }
 

@@ -26,11 +26,13 @@ use super::rules::{self, RuleFeed, RuleSet};
 use super::state::SharedState;
 use super::stop::Stop;
 use super::swallowed::SwallowLog;
+use super::window::Window;
 use crate::batch::OffsetMove;
 use crate::clock::{self, Evenness, Timestamp};
 use crate::config::{Bridge, Database, Rule};
 use crate::delivery::events::{self, DatabaseMetrics};
 use crate::journal::{Fs, JournalHandle, Reader, Watermark};
+use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
 use crate::sink::{Class, Sink};
@@ -75,9 +77,16 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) metrics: DatabaseMetrics,
     pub(super) backoff: Backoff,
     waiting: Waiting,
+    /// How much the broker keeps in flight, where acknowledgements wait for this database.
+    pub(super) window: Window,
+    pub(super) committed_at: Instant,
     purge_due: Instant,
     clock_evenness: Evenness,
     pub(super) contact: FirstContact,
+    /// This process has begun its offset's row, if its journal is volatile.
+    pub(super) has_begun: bool,
+    /// Of an earlier process's journal, whose row it took over.
+    pub(super) predecessor: Option<JournalId>,
     /// As far as this journal has ever been sent to this database; see [`FirstContact`].
     pub(super) known: Seq,
     /// Tallies of the batch that is being gathered, and of those whose commit was not answered.
@@ -134,6 +143,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),
             backoff: Backoff::new(setup.database.retry.min, setup.database.retry.max),
             waiting: Waiting::default(),
+            window: Window::default(),
+            committed_at: Instant::now(),
+            has_begun: false,
+            predecessor: None,
             // In this order, here and below: the clock has then run for an hour when the purge is due.
             clock_evenness: Evenness::begin(),
             purge_due: Instant::now() + PURGE_INTERVAL,
@@ -336,6 +349,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             None => self.waiting.begin(now, max_wait),
         };
         let enough = Seq(position.0 + max_rows as u64);
+        if self.setup.journal.unacknowledged().is_some() {
+            self.await_window(due, enough, max_wait).await;
+            return Company::Some;
+        }
         while self.watermark.borrow().next_seq < enough {
             let Some(pause) = company::glance(due, Instant::now()) else { break };
             tokio::select! {

@@ -105,6 +105,15 @@ impl Sink for FaultySink {
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         self.inner.start_offset(bridge, journal, next_seq).await
     }
+    async fn succeed_offset(
+        &mut self,
+        bridge: &str,
+        gone: JournalId,
+        journal: JournalId,
+        next_seq: Seq,
+    ) -> Result<(), SinkError> {
+        self.inner.succeed_offset(bridge, gone, journal, next_seq).await
+    }
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
         self.inner.describe(table).await
     }

@@ -27,6 +27,13 @@ pub(super) fn interval_durability(window: Duration) {
     );
 }
 
+pub(super) fn delivered_durability() {
+    warn!(
+        price = "while a database is away the broker queues, and a crash stores messages of QoS 2 that were under way twice",
+        "journal.durability is delivered: the journal lies in memory, and a message is acknowledged once every database has it"
+    );
+}
+
 /// Sequence numbers that no database will get.
 pub(super) fn messages_lost(metrics: &Metrics, from: Seq, to: Seq, why: &str) {
     let count = to.0.saturating_sub(from.0);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::awaited::Awaited;
 use super::recovery::{Recovered, Recovery};
 use super::rotation::segment_bytes;
 use super::shared::{Beginning, Shared, lock};
@@ -32,6 +33,13 @@ pub enum OpenError {
     Locked(PathBuf),
     #[error("the journal in {path}: {action} failed: {source}; {}", remedy::of_file(.source))]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    /// `durability: delivered`, and there is a journal on the disk whose messages may be in no database yet.
+    #[error(
+        "{0} holds a journal on disk, and with journal.durability: delivered it would not be delivered; set \
+         journal.durability: commit and run until `rowbridge status` shows nothing pending, then stop and remove that folder; \
+         or give another data_dir"
+    )]
+    OnDisk(PathBuf),
     /// `on_corruption: halt` and damage was found.
     #[error(
         "{path} is damaged at byte {offset}: {detail}; set journal.on_corruption to quarantine to go on without it"
@@ -121,8 +129,10 @@ impl<F: Fs> Journal<F> {
             crash_point!("journal.boot.unnoted");
             lock_file::note_boot(&fs, &lock_file, config.durability);
         }
-        if let Durability::Interval(window) = config.durability {
-            events::interval_durability(window);
+        match config.durability {
+            Durability::Commit => {}
+            Durability::Interval(window) => events::interval_durability(window),
+            Durability::Delivered => events::delivered_durability(),
         }
         let journal = Journal::start(fs, dir, lock_file, recovered, config, readers, metrics);
         let status = JournalHandle { shared: Arc::clone(&journal.writer.shared) }.status();
@@ -152,6 +162,7 @@ impl<F: Fs> Journal<F> {
             segments: segments.into_iter().map(Arc::new).collect(),
             next_seq,
             qos2,
+            awaited: (config.durability == Durability::Delivered).then(Awaited::default),
         });
         torn.iter().for_each(|torn| events::torn_tail_cut(&shared.metrics, torn));
         losses.iter().for_each(|lost| shared.report_lost(lost.from, lost.to, &lost.why));
@@ -211,6 +222,13 @@ impl<F: Fs> JournalHandle<F> {
         self.shared.watermark.subscribe()
     }
 
+    /// With `durability: delivered`: how many acknowledgements the session owes the broker just now, all of which wait for
+    /// the databases. `None` with any other.
+    pub fn unacknowledged(&self) -> Option<u64> {
+        let is_awaited = self.shared.awaited.is_some();
+        is_awaited.then(|| self.shared.unacknowledged.load(std::sync::atomic::Ordering::Acquire))
+    }
+
     /// A reader for one database, at the oldest message.
     pub fn reader(&self) -> Reader<F> {
         Reader::new(Arc::clone(&self.shared))
@@ -227,6 +245,7 @@ impl<F: Fs> JournalHandle<F> {
     pub fn set_delivered(&self, reader: usize, next_seq: Seq) {
         let before = self.shared.delivered_by_all();
         lock(&self.shared.delivered)[reader] = Some(next_seq);
+        self.shared.acknowledge_delivered();
         let segments_ahead = self.shared.segment_of(self.shared.delivered_by_all().unwrap_or_default());
         let segments_before = self.shared.segment_of(before.unwrap_or_default());
         // Only a whole segment can make room, so only its end is worth waking the writer for.
@@ -240,7 +259,10 @@ impl<F: Fs> JournalHandle<F> {
     /// id durable that covers everything from `next_seq` on, and returns it. Waits for the disk.
     pub fn renew_id(&self) -> Result<JournalId, JournalError> {
         let failed = |source| JournalError { path: self.shared.dir.join("id"), offset: 0, source };
-        let id = id_file::generate(&self.shared.fs).map_err(failed)?;
+        let mut id = id_file::generate(&self.shared.fs).map_err(failed)?;
+        if self.unacknowledged().is_some() {
+            id = id.volatile();
+        }
         // Held while the file is written: of two databases that ask at once, one comes after the other.
         let mut ids = lock(&self.shared.ids);
         let from = self.shared.next_seq();

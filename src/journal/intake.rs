@@ -18,8 +18,8 @@ const RELEASES_PER_RECORD_MAX: usize = 256;
 /// The session's side: stages records, hands them over in groups, learns what became durable.
 ///
 /// Every push (message, release, clear) has an ordinal, counted from 1 over the life of the process; [`Intake::durable`]
-/// is the highest ordinal whose record, and all before it, survived an fdatasync (or was dropped by `when_full`, or, in
-/// `durability: <interval>`, was written).
+/// is the highest ordinal whose record, and all before it, survived an fdatasync (or was dropped by `when_full`; or, in
+/// `durability: <interval>`, was written; or, in `durability: delivered`, is in every database).
 pub struct Intake<F: Fs> {
     shared: Arc<Shared<F>>,
     staged: Vec<u8>,
@@ -134,6 +134,25 @@ impl<F: Fs> Intake<F> {
     /// The highest durable ordinal. An atomic load.
     pub fn durable(&self) -> u64 {
         self.shared.durable_ordinal.load(Ordering::Acquire)
+    }
+
+    /// The highest ordinal that the journal has, as [`Intake::durable`] is where nothing waits for a database.
+    pub fn recorded(&self) -> u64 {
+        match self.shared.awaited {
+            Some(_) => self.shared.recorded_ordinal.load(Ordering::Acquire),
+            None => self.durable(),
+        }
+    }
+
+    /// Whether `durable` waits for the databases.
+    pub fn awaits_delivery(&self) -> bool {
+        self.shared.awaited.is_some()
+    }
+
+    /// So many acknowledgements are owed to the broker. To be said before [`Intake::submit`], so that whoever takes the
+    /// messages knows.
+    pub fn set_unacknowledged(&self, count: usize) {
+        self.shared.unacknowledged.store(count as u64, Ordering::Release);
     }
 
     /// Waits until `durable`, `generation` or `is_backlogged` may have changed. Cancel-safe.

@@ -7,6 +7,9 @@
 //! ("powersafe overwrite", which SQLite assumes too). Whatever else it does is detected by checksums, dense numbers, the
 //! files' lengths and the marks at their ends.
 //!
+//! With `durability: delivered` the same journal lies in memory ([`MemoryFs`]) and ends with the process; a message is then
+//! acknowledged once every database has it (`awaited.rs`).
+//!
 //! What can be known of messages that are gone without a damaged byte, in the newest segment alone:
 //! - A cut or missing newest segment is always noticed, and how much it held is a guess (one message at least), unless the
 //!   folder is as empty as a new one: with the id file gone too, only the databases' offset rows say so.
@@ -16,6 +19,7 @@
 //!   zeros, or an older copy of the newest file stands in its place, nothing is left to be told here. A database that
 //!   has the messages knows more (J11); no disk that holds one copy can.
 
+mod awaited;
 mod events;
 mod fs;
 mod handle;
@@ -23,6 +27,7 @@ mod id_file;
 pub mod inspect;
 mod intake;
 mod lock_file;
+mod memory_fs;
 mod numbering;
 mod pace;
 #[cfg(any(test, feature = "fault-injection"))]
@@ -42,6 +47,7 @@ mod segment;
 mod shared;
 #[cfg(any(test, feature = "fault-injection"))]
 mod sim_fs;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod trailer;
@@ -51,6 +57,7 @@ pub use fs::{Fs, FsFile};
 pub(crate) use fs::{read_file, replace_file};
 pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
 pub use intake::Intake;
+pub use memory_fs::MemoryFs;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use proof::fuzzing;
 pub use qos2::{Qos2Table, Qos2Verdict};
@@ -58,5 +65,6 @@ pub use reader::Reader;
 pub use real_fs::RealFs;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use sim_fs::{SimFault, SimFs};
+pub use storage::{Places, Storage};
 #[cfg(test)]
 pub(crate) use writer::{Step, Writer};

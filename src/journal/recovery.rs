@@ -158,7 +158,10 @@ impl<F: Fs> Recovery<'_, F> {
             let why = "its segments are gone, and only its id is left";
             return self.begin_behind(ids, Seq::FIRST, next, self.dir, why, Qos2Table::default());
         }
-        let id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+        let mut id = id_file::generate(self.fs).map_err(self.failed(self.dir, "making an id"))?;
+        if self.durability == Durability::Delivered {
+            id = id.volatile();
+        }
         let next = self.trusted.map_or(Seq::FIRST, |trusted| trusted.next_seq);
         let begun = self.begin_segment(vec![(id, Seq::FIRST)], next, Qos2Table::default())?;
         id_file::store(self.fs, self.dir, &begun.ids).map_err(self.failed(self.dir, "writing its id"))?;

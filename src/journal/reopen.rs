@@ -115,6 +115,7 @@ impl<F: Fs> Writer<F> {
     fn begin_generation(&mut self, next_seq: Seq, qos2: Qos2Table) {
         self.batch.clear();
         self.cursor = 0;
+        self.awaited.clear();
         self.next_seq = next_seq;
         self.broken = None;
         let mut queue = lock(&self.shared.queue);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::awaited::Awaited;
 use super::id_file::Ids;
 use super::pace::{COMPANY, Pace, WAIT_MAX};
 use super::segment::Segment;
@@ -54,6 +55,12 @@ pub(super) struct Shared<F: Fs> {
     /// Wakes the session: `durable`, `generation` or `paused` changed.
     pub(super) session: Notify,
     pub(super) durable_ordinal: AtomicU64,
+    /// With `durability: delivered`: up to here the journal has it.
+    pub(super) recorded_ordinal: AtomicU64,
+    /// With `durability: delivered`: what waits for the databases.
+    pub(super) awaited: Option<Awaited>,
+    /// Acknowledgements that the session owes, as it last said.
+    pub(super) unacknowledged: AtomicU64,
     /// Bytes submitted and not durable.
     pub(super) pending_bytes: AtomicU64,
     pub(super) paused: AtomicBool,
@@ -102,6 +109,7 @@ pub(super) struct Beginning<F: Fs> {
     pub(super) segments: VecDeque<Arc<Segment>>,
     pub(super) next_seq: Seq,
     pub(super) qos2: Qos2Table,
+    pub(super) awaited: Option<Awaited>,
 }
 
 /// Locks a mutex. A panic elsewhere while it was held ends the process (`panic = "abort"`) or a test; the data behind
@@ -131,6 +139,9 @@ impl<F: Fs> Shared<F> {
             wake: Condvar::new(),
             session: Notify::new(),
             durable_ordinal: AtomicU64::new(0),
+            recorded_ordinal: AtomicU64::new(0),
+            awaited: from.awaited,
+            unacknowledged: AtomicU64::new(0),
             pending_bytes: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             generation: AtomicU64::new(0),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::awaited::Mark as AwaitedMark;
 use super::fs::zero;
 use super::pace::Pace;
 use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
@@ -45,6 +46,8 @@ pub(crate) struct Writer<F: Fs> {
     pub(super) cursor: usize,
     /// Ordinal of the last record before `cursor`.
     ordinal: u64,
+    /// With `durability: delivered`: which ordinals the messages of the group have.
+    pub(super) awaited: Vec<AwaitedMark>,
     /// Messages dropped by `when_full: drop_newest` that no gap record tells of yet.
     pub(super) dropped: u64,
     /// The first dropped message that the log has not told of.
@@ -161,6 +164,7 @@ impl<F: Fs> Writer<F> {
             batch: Vec::new(),
             cursor: 0,
             ordinal: 0,
+            awaited: Vec::new(),
             dropped: 0,
             untold_drops: None,
             look_for_room_at: None,
@@ -299,6 +303,7 @@ impl<F: Fs> Writer<F> {
         // QoS 1 messages that the table has not been told of.
         let mut passed = 0;
         let mut at = self.active.end;
+        let is_awaited = self.shared.awaited.is_some();
         while self.cursor < self.batch.len() {
             let (len, kind) = record::staged(&self.batch[self.cursor..]);
             let distance = at - self.active.durable;
@@ -315,6 +320,10 @@ impl<F: Fs> Writer<F> {
                 table.apply(kind, record[17], record::body(record));
             }
             if kind == Kind::Message {
+                if is_awaited {
+                    AwaitedMark { seq: self.next_seq, ordinal: self.ordinal + ordinals + 1 }
+                        .append_to(&mut self.awaited);
+                }
                 self.next_seq = self.next_seq.next();
                 self.active.messages += 1;
             }
@@ -362,7 +371,7 @@ impl<F: Fs> Writer<F> {
     /// When the interval's sync is due; `None` in `durability: commit`, where it always is, or when nothing waits.
     fn sync_due_in(&self) -> Option<Duration> {
         match self.config.durability {
-            Durability::Commit => None,
+            Durability::Commit | Durability::Delivered => None,
             Durability::Interval(interval) => {
                 self.active.unsynced_since.map(|since| interval.saturating_sub(since.elapsed()))
             }
@@ -387,12 +396,19 @@ impl<F: Fs> Writer<F> {
         Ok(())
     }
 
-    /// Lets the session acknowledge everything before the cursor.
-    fn acknowledge(&self) {
+    /// Lets the session acknowledge everything before the cursor, once it is where it must be.
+    fn acknowledge(&mut self) {
         let queue = lock(&self.shared.queue);
         let left = self.batch.len() - self.cursor + queue.records.len();
         self.shared.pending_bytes.store(left as u64, Ordering::Release);
         drop(queue);
+        if let Some(awaited) = &self.shared.awaited {
+            self.shared.recorded_ordinal.store(self.ordinal, Ordering::Release);
+            awaited.recorded(&mut self.awaited, AwaitedMark { seq: self.next_seq, ordinal: self.ordinal + 1 });
+            self.shared.acknowledge_delivered();
+            // The session may wait for no more than the record.
+            return self.shared.session.notify_one();
+        }
         if self.shared.durable_ordinal.swap(self.ordinal, Ordering::AcqRel) != self.ordinal {
             self.shared.session.notify_one();
         }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::inbox::Inbox;
@@ -14,6 +14,9 @@ use super::transport::Transport;
 
 /// Unwritten bytes past which nothing is read: a broker that sends but does not read cannot make us grow.
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+
+/// Read at a time of what nobody wants any more.
+const LINGER_BYTES: usize = 4096;
 
 /// A connection to the broker, able to read and write at once without splitting or locking.
 pub(crate) struct Link {
@@ -75,6 +78,13 @@ impl Link {
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_write_out(cx)).await?;
         self.transport.shutdown().await
+    }
+
+    /// After [`Link::close`]: takes no notice of what the broker had sent, until it closes as well. A socket that is closed
+    /// with something unread resets the connection, and a broker may then miss the acknowledgements before the farewell.
+    pub(crate) async fn linger(&mut self) {
+        let mut unread = [0; LINGER_BYTES];
+        while matches!(self.transport.read(&mut unread).await, Ok(len) if len > 0) {}
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

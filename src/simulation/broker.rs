@@ -10,12 +10,15 @@ use std::sync::Arc;
 use super::link::{End, Network, Wire};
 use super::messages::{Messages, Number, payload_of, topic_of};
 use super::packets::{self, FromClient};
+use super::process::is_delivered;
 use super::random::Random;
 use super::trace::Trace;
-use crate::config::MqttVersion;
+use crate::config::{Config, MqttVersion};
 
 pub(super) struct Broker {
     version: MqttVersion,
+    /// A PUBCOMP may overtake acknowledgements of messages.
+    completes_early: bool,
     pub(super) network: Arc<Network>,
     random: Random,
     session: Option<Session>,
@@ -68,9 +71,10 @@ struct Connection {
 }
 
 impl Broker {
-    pub(super) fn new(version: MqttVersion, network: Arc<Network>, mut random: Random) -> Broker {
+    pub(super) fn new(config: &Config, network: Arc<Network>, mut random: Random) -> Broker {
         Broker {
-            version,
+            version: config.mqtt.version,
+            completes_early: is_delivered(config),
             network,
             session: None,
             connection: None,
@@ -271,7 +275,8 @@ impl Broker {
 
     fn acknowledged(&mut self, first: u8, id: u16, messages: &mut Messages) {
         let on = self.connection.as_mut().expect("the packet came on it");
-        let owed = on.owed.pop_front();
+        let is_same = |&(other, _): &(u8, u16)| !self.completes_early || (other == 0x70) == (first == 0x70);
+        let owed = on.owed.iter().position(is_same).and_then(|at| on.owed.remove(at));
         assert_eq!(owed, Some((first, id)), "an acknowledgement that is not due next on this connection");
         let session = self.session.as_mut().expect("CONNECT made a session");
         let Some(at) = session.in_flight.iter().position(|message| message.id == id) else {

@@ -4,7 +4,7 @@
 //! At every transaction it checks that no message is in it twice (I6), that the offset only moves forward and says what
 //! is in it (I5), and that rows hold what was published (I3, I4).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use super::messages::{Kind, Number, extra_of, kind_of, number_in, pad_of, topic_of};
@@ -21,8 +21,8 @@ pub(super) struct State {
     pub(super) held: BTreeMap<(JournalId, u64), Held>,
     /// By id: the dead letters of parked messages.
     pub(super) parked: BTreeMap<i64, ParkedMessage>,
-    /// By topic: the last message that became a row.
-    last_rows: BTreeMap<String, u64>,
+    /// By topic: the last message that became a row, after which journal.
+    last_rows: BTreeMap<String, (usize, u64)>,
     /// Reported as lost: from, to (exclusive).
     pub(super) lost: BTreeSet<(JournalId, u64, u64)>,
 }
@@ -95,6 +95,8 @@ pub(super) struct Server {
     random: Random,
     /// Every message that ever was in it, whatever became of that copy.
     pub(super) ever: BTreeMap<(JournalId, u64), Number>,
+    /// The journals that it has met, in that order.
+    pub(super) journals: Vec<JournalId>,
     /// By process: messages that its transactions brought, and whether it may rightly not know of some.
     pub(super) brought: BTreeMap<u64, (u64, bool)>,
     /// Nobody can rightly know what it brought.
@@ -129,6 +131,7 @@ impl Server {
             zombie: 0,
             random,
             ever: BTreeMap::new(),
+            journals: Vec::new(),
             brought: BTreeMap::new(),
             is_unsure: false,
             highest: 0,
@@ -182,34 +185,45 @@ impl Server {
             from < to || (is_replay && from == to),
             "a transaction moves the offset forward, not from {from} to {to}"
         );
-        let released: BTreeMap<u64, ParkedMessage> = (transaction.released.iter())
-            .map(|id| self.state.parked.remove(id).expect("it was there just now"))
-            .map(|parked| (parked.seq, parked))
-            .collect();
-        self.replayed += released.len() as u64;
+        // Letters of several journals may have the same number.
+        let mut released: BTreeMap<(u64, Number), VecDeque<ParkedMessage>> = BTreeMap::new();
+        for id in &transaction.released {
+            let parked = self.state.parked.remove(id).expect("it was there just now");
+            let number = number_in(&parked.payload).expect("a message of this world");
+            released.entry((parked.seq, number)).or_default().push_back(parked);
+        }
+        self.replayed += transaction.released.len() as u64;
         for &(seq, held) in &transaction.held {
-            let parked = released.get(&seq).filter(|_| is_replay);
+            let parked = released.get_mut(&(seq, held.number())).and_then(VecDeque::pop_front);
             assert!(
                 parked.is_some() || (from <= seq && seq < to),
                 "message {seq} in a transaction from {from} to {to}"
             );
-            let journal = parked.map_or(journal, |parked| parked.journal);
+            let journal = parked.as_ref().map_or(journal, |parked| parked.journal);
             let before = self.state.held.insert((journal, seq), held);
             assert_eq!(
                 before,
                 parked.map(|_| Held::Parked(held.number())),
                 "message {seq} was in the database: {held:?}"
             );
+            let rank = self.rank(journal);
             let ever = *self.ever.entry((journal, seq)).or_insert(held.number());
             assert_eq!(ever, held.number(), "message {seq} is another one than before");
             if let Held::Row(number) = held {
-                let last = self.state.last_rows.insert(topic_of(number), seq);
-                assert!(last.is_none_or(|last| last < seq), "message {seq} became a row after {last:?} of its topic");
+                let last = self.state.last_rows.insert(topic_of(number), (rank, seq));
+                assert!(
+                    last.is_none_or(|last| last < (rank, seq)),
+                    "message {seq} became a row after {last:?} of its topic"
+                );
             }
         }
-        assert!(!is_replay || transaction.held.len() == released.len(), "each parked message has an outcome");
+        assert!(
+            !is_replay || transaction.held.len() == transaction.released.len(),
+            "each parked message has an outcome"
+        );
         for parked in &transaction.parked {
             let number = number_in(&parked.payload).expect("a message of this world");
+            self.rank(journal);
             self.ever.entry((journal, parked.seq)).or_insert(number);
             let before = self.state.held.insert((journal, parked.seq), Held::Parked(number));
             assert!(before.is_none(), "message {} is parked and was there: {before:?}", parked.seq);
@@ -233,6 +247,22 @@ impl Server {
             self.copies.push(self.state.clone());
         }
         Ok(())
+    }
+
+    /// The offset's row of a journal that is gone becomes that of another.
+    pub(super) fn succeed(&mut self, gone: JournalId, journal: JournalId, next_seq: u64) {
+        let offsets = &mut self.state.offsets;
+        if !offsets.contains_key(&journal) && offsets.remove(&gone).is_some() {
+            offsets.insert(journal, next_seq);
+        }
+    }
+
+    /// Which of the journals it is that the database has met.
+    fn rank(&mut self, journal: JournalId) -> usize {
+        self.journals.iter().position(|&known| known == journal).unwrap_or_else(|| {
+            self.journals.push(journal);
+            self.journals.len() - 1
+        })
     }
 
     /// Counts of this process may rightly differ from what it brought.

@@ -21,6 +21,7 @@ pub(super) struct Figures {
     pub(super) lost_ranges: u64,
     pub(super) deduplicated: u64,
     pub(super) reloads: u64,
+    pub(super) volatile_starts: u64,
 }
 
 impl Figures {
@@ -43,10 +44,11 @@ impl Figures {
         self.lost_ranges += other.lost_ranges;
         self.deduplicated += other.deduplicated;
         self.reloads += other.reloads;
+        self.volatile_starts += other.volatile_starts;
     }
 
     /// Each with its name.
-    pub(super) fn told(&self) -> [(&'static str, u64); 18] {
+    pub(super) fn told(&self) -> [(&'static str, u64); 19] {
         [
             ("messages", self.messages),
             ("rows", self.rows),
@@ -66,6 +68,7 @@ impl Figures {
             ("lost_ranges", self.lost_ranges),
             ("deduplicated", self.deduplicated),
             ("reloads", self.reloads),
+            ("volatile_starts", self.volatile_starts),
         ]
     }
 }

@@ -91,6 +91,8 @@ pub(super) struct Message {
     pub(super) is_repeated: bool,
     /// The bridge has acknowledged it.
     pub(super) is_acknowledged: bool,
+    /// It was acknowledged, and found in every database.
+    pub(super) is_found: bool,
 }
 
 /// All that was published, by number.

@@ -14,6 +14,9 @@
 //! at all, and what may change another row is written in the journal's order (`SimSink::number_of`,
 //! `check_writing_order`).
 //!
+//! In one of four worlds `journal.durability` is `delivered`: each process begins with an empty journal, and every
+//! acknowledgement is compared with the databases as it arrives (`check_acknowledged`).
+//!
 //! | invariant | where it is checked |
 //! |---|---|
 //! | I1 what was acknowledged is not lost | `check_counts`, after the drain |

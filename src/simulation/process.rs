@@ -10,7 +10,7 @@ use super::database::Server;
 use super::messages::PACKET_BYTES_MAX;
 use super::random::Random;
 use super::sink::SimSink;
-use crate::config::{self, Config, LoadRequest, MqttVersion};
+use crate::config::{self, Config, Durability, LoadRequest, MqttVersion};
 use crate::delivery::{RuleSet, RuleSets, Setup, SharedState, Worker};
 use crate::journal::{Journal, JournalHandle, OpenError, SimFs, Step, Writer};
 use crate::message::Qos;
@@ -45,7 +45,9 @@ impl Process {
     ) -> Result<Process, OpenError> {
         let metrics = Arc::new(Metrics::new());
         let databases = config.databases.len();
-        let journal = Journal::open(fs.clone(), &config.data_dir, &config.journal, databases, Arc::clone(&metrics))?;
+        // In memory it is another one each time.
+        let journal_fs = if is_delivered(config) { SimFs::new(number) } else { fs.clone() };
+        let journal = Journal::open(journal_fs, &config.data_dir, &config.journal, databases, Arc::clone(&metrics))?;
         let (handle, intake, writer) = journal.into_parts();
         let file = SubscriptionsFile::new(fs.clone(), config.data_dir.clone());
         let plan = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
@@ -151,11 +153,19 @@ fn base_config(databases: usize, names_tables: bool) -> &'static Config {
     })
 }
 
+/// Whether acknowledgements wait for the databases.
+pub(super) fn is_delivered(config: &Config) -> bool {
+    config.journal.durability == Durability::Delivered
+}
+
 /// The configuration of one world.
 pub(super) fn config(random: &mut Random) -> Config {
     let mut config = base_config(if random.once_in(3) { 2 } else { 1 }, random.once_in(2)).clone();
     config.mqtt.version = random.pick(&[MqttVersion::V3, MqttVersion::V5]);
     config.mqtt.max_packet_size = PACKET_BYTES_MAX;
+    if random.once_in(4) {
+        config.journal.durability = Durability::Delivered;
+    }
     config.journal.segment_size = random.pick(&[1024, 4096, 20_000]);
     config.journal.max_size = random.pick(&[12, 200]) * config.journal.segment_size;
     config.journal.keep = random.pick(&[Duration::ZERO, Duration::from_secs(20), KEEP_LONG]);

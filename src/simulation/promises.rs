@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::database::{Held, Server};
 use super::figures::Figures;
 use super::messages::{Kind, Number, kind_of};
-use super::process::{KEEP_LONG, Process};
+use super::process::{KEEP_LONG, Process, is_delivered};
 use super::world::World;
 use crate::delivery::totals;
 
@@ -81,6 +81,21 @@ impl World<'_> {
         );
     }
 
+    /// With `durability: delivered`, what was acknowledged is in every database by then (I1).
+    pub(super) fn check_acknowledged(&mut self) {
+        let servers: Vec<_> = self.servers.iter().map(|server| server.lock().unwrap()).collect();
+        let unseen =
+            self.messages.iter_mut().enumerate().filter(|(_, message)| message.is_acknowledged && !message.is_found);
+        for (number, message) in unseen {
+            for (index, server) in servers.iter().enumerate() {
+                let is_due = index == 0 || message.topic.starts_with("t/");
+                let is_there = !is_due || server.ever.values().any(|&there| there == number as Number);
+                assert!(is_there, "message {number} is acknowledged, and database {index} does not have it");
+            }
+            message.is_found = true;
+        }
+    }
+
     fn check_database(&self, index: usize, server: &Server) {
         let lost = |seq: u64| server.state.lost.iter().any(|&(_, from, to)| from <= seq && seq < to);
         // I2: what is reported lost is lost for a reason.
@@ -103,6 +118,11 @@ impl World<'_> {
         }
         self.check_counts(index, server, lost);
         self.check_order(server);
+    }
+
+    /// Whether a process has ended that had its journal in memory.
+    fn forgets_qos_2(&self) -> bool {
+        is_delivered(&self.config) && self.figures.starts > 1
     }
 
     /// Whether nothing is ever trimmed.
@@ -134,7 +154,7 @@ impl World<'_> {
             let most = match message.due {
                 None => 0,
                 Some(1) => u64::MAX,
-                Some(_) if message.is_repeated => u64::MAX,
+                Some(_) if message.is_repeated || self.forgets_qos_2() => u64::MAX,
                 Some(_) => 1,
             };
             assert!(
@@ -150,7 +170,11 @@ impl World<'_> {
     fn check_order(&self, server: &Server) {
         let mut seen = BTreeSet::new();
         let mut last: BTreeMap<(&str, u8), Number> = BTreeMap::new();
-        for &number in server.ever.values() {
+        let rank = |journal| server.journals.iter().position(|known| known == journal);
+        let mut ever: Vec<_> =
+            server.ever.iter().map(|((journal, seq), &number)| (rank(journal), *seq, number)).collect();
+        ever.sort_unstable();
+        for (_, _, number) in ever {
             if !seen.insert(number) {
                 continue;
             }

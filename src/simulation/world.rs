@@ -81,7 +81,8 @@ impl<'r> World<'r> {
             disk: random.once_in(2),
             network: random.once_in(2),
             database: random.once_in(2),
-            restores: random.once_in(4),
+            // What an older copy lacks may be in no journal any more.
+            restores: random.once_in(4) && !process::is_delivered(&config),
             sessions_lost: random.once_in(4),
         };
         let servers: Vec<_> = (0..config.databases.len()).map(server).collect();
@@ -93,7 +94,7 @@ impl<'r> World<'r> {
             }
         }
         World {
-            broker: Broker::new(config.mqtt.version, network, Random::new(seed, 2)),
+            broker: Broker::new(&config, network, Random::new(seed, 2)),
             fs: SimFs::new(seed),
             disk_was_full: false,
             reads_to_fail: 4,
@@ -205,6 +206,7 @@ impl<'r> World<'r> {
             is_excused: false,
             is_repeated: false,
             is_acknowledged: false,
+            is_found: false,
         });
         self.broker.publish(number, &mut self.messages);
     }
@@ -314,6 +316,10 @@ impl<'r> World<'r> {
         self.note("start", self.figures.starts, u64::from(begun.is_ok()));
         match begun {
             Ok(process) => {
+                if process::is_delivered(&self.config) {
+                    self.figures.volatile_starts += 1;
+                    self.promises = Promises::default();
+                }
                 self.promises.started(&process);
                 if !self.zombies.is_empty() {
                     self.servers.iter().for_each(|server| server.lock().unwrap().is_unsure_of(process.number));
@@ -397,6 +403,9 @@ impl<'r> World<'r> {
     fn observe(&mut self) {
         if let Some(process) = &self.process {
             self.promises.observe(process, &mut self.figures);
+        }
+        if process::is_delivered(&self.config) {
+            self.check_acknowledged();
         }
     }
 

@@ -126,6 +126,16 @@ pub trait Sink {
     /// Adds the offset row if there is none for this bridge and journal; an existing one is left alone.
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError>;
 
+    /// Makes the offset row of a journal that is gone that of `journal`, from `next_seq` on. Does nothing if there is no such
+    /// row, or if `journal` has one.
+    async fn succeed_offset(
+        &mut self,
+        bridge: &str,
+        gone: JournalId,
+        journal: JournalId,
+        next_seq: Seq,
+    ) -> Result<(), SinkError>;
+
     /// The live table, or `None` if there is no such table.
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError>;
 

@@ -24,8 +24,18 @@ pub trait Journal: Send + Sync + 'static {
     fn discard(&mut self);
     /// Whether the session should stop reading.
     fn is_backlogged(&self) -> bool;
-    /// The highest durable ordinal.
+    /// The highest ordinal that may be acknowledged.
     fn durable(&self) -> u64;
+    /// The highest ordinal that the journal has.
+    fn recorded(&self) -> u64 {
+        self.durable()
+    }
+    /// Whether an acknowledgement waits for more than the journal.
+    fn awaits_delivery(&self) -> bool {
+        false
+    }
+    /// So many acknowledgements are owed. To be said before `submit`.
+    fn set_unacknowledged(&self, _count: usize) {}
     /// Waits until one of the three above may have changed. Cancel-safe.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 }
@@ -65,6 +75,18 @@ impl<F: Fs> Journal for Intake<F> {
 
     fn durable(&self) -> u64 {
         Intake::durable(self)
+    }
+
+    fn recorded(&self) -> u64 {
+        Intake::recorded(self)
+    }
+
+    fn awaits_delivery(&self) -> bool {
+        Intake::awaits_delivery(self)
+    }
+
+    fn set_unacknowledged(&self, count: usize) {
+        Intake::set_unacknowledged(self, count);
     }
 
     fn changed(&self) -> impl Future<Output = ()> + Send {

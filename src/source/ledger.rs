@@ -1,6 +1,8 @@
 //! Which acknowledgements are owed on this connection, and which of them may go out.
 //!
-//! Entries leave in the order their packets arrived, each only once the journal has made its record durable. A ledger
+//! Entries leave in the order their packets arrived, each only once the journal has made its record durable. With
+//! `durability: delivered` a PUBCOMP waits for its record alone, as nothing of a message is in it: behind messages that wait
+//! for a database, it would hold the broker's window up. MQTT orders PUBACK and PUBREC, each by PUBLISH. A ledger
 //! lives and dies with one connection: an acknowledgement can never reach another one, where its packet identifier may
 //! already mean a message that is not stored.
 
@@ -13,7 +15,10 @@ use crate::mqtt::outgoing::{self, AckKind};
 /// Acknowledgements owed, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct AckLedger {
+    /// PUBACK and PUBREC.
     owed: VecDeque<Owed>,
+    /// PUBCOMP.
+    completions: VecDeque<Owed>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,26 +36,44 @@ impl AckLedger {
 
     /// Owes an acknowledgement for the packet just read. Ordinals never go back.
     pub(super) fn owe(&mut self, ordinal: u64, kind: AckKind, packet_id: u16) {
-        debug_assert!(self.owed.back().is_none_or(|last| last.ordinal <= ordinal), "ordinals never go back");
-        self.owed.push_back(Owed { ordinal, kind, packet_id });
+        let queue = if kind == AckKind::PubComp { &mut self.completions } else { &mut self.owed };
+        debug_assert!(queue.back().is_none_or(|last| last.ordinal <= ordinal), "ordinals never go back");
+        queue.push_back(Owed { ordinal, kind, packet_id });
     }
 
-    /// Appends every acknowledgement that `durable` covers to `out`.
-    pub(super) fn release(&mut self, durable: u64, out: &mut BytesMut) {
-        while let Some(owed) = self.owed.front().filter(|owed| owed.ordinal <= durable) {
+    /// Appends every acknowledgement that is due to `out`: PUBACK and PUBREC as far as `durable`, PUBCOMP as far as
+    /// `recorded`, which is the same or further.
+    pub(super) fn release(&mut self, durable: u64, recorded: u64, out: &mut BytesMut) {
+        while let Some(owed) = self.take_due(durable, recorded) {
             crash_point!("source.acknowledgement.due");
             outgoing::acknowledge(owed.kind, owed.packet_id, out);
-            self.owed.pop_front();
             crash_point!("source.acknowledgement.queued");
         }
     }
 
+    /// A PUBREL has an ordinal of its own, which only second copies of messages behind it share.
+    fn take_due(&mut self, durable: u64, recorded: u64) -> Option<Owed> {
+        let message = self.owed.front().filter(|owed| owed.ordinal <= durable).map(|owed| owed.ordinal);
+        let completion = self.completions.front().filter(|owed| owed.ordinal <= recorded).map(|owed| owed.ordinal);
+        match (message, completion) {
+            (Some(message), Some(completion)) if message < completion => self.owed.pop_front(),
+            (_, Some(_)) => self.completions.pop_front(),
+            (Some(_), None) => self.owed.pop_front(),
+            (None, None) => None,
+        }
+    }
+
+    /// Messages whose acknowledgement is owed.
+    pub(super) fn messages(&self) -> usize {
+        self.owed.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.owed.is_empty()
+        self.owed.is_empty() && self.completions.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.owed.len() >= Self::OWED_MAX
+        self.owed.len() + self.completions.len() >= Self::OWED_MAX
     }
 }
 
@@ -79,19 +102,33 @@ mod tests {
             let mut released = 0;
             let mut ordinals = Vec::new();
             for (step, choice, id) in packets {
-                ordinal += step;
+                // A release always has an ordinal of its own.
+                ordinal += step.max(u64::from(kind(choice) == AckKind::PubComp));
                 ledger.owe(ordinal, kind(choice), id);
                 ordinals.push(ordinal);
                 expected.extend([kind(choice) as u8, 2, (id >> 8) as u8, id as u8]);
                 durable += advances.next().unwrap_or(0);
-                ledger.release(durable, &mut out);
+                ledger.release(durable, durable, &mut out);
                 released = ordinals.iter().filter(|&&o| o <= durable).count();
                 prop_assert_eq!(&out[..], &expected[..4 * released]);
             }
-            ledger.release(u64::MAX, &mut out);
-            prop_assert!(ledger.owed.is_empty());
+            ledger.release(u64::MAX, u64::MAX, &mut out);
+            prop_assert!(ledger.is_empty());
             prop_assert_eq!(&out[..], &expected[..]);
             prop_assert!(released <= ordinals.len());
         }
+    }
+
+    #[test]
+    fn a_completion_waits_for_no_message_before_it() {
+        let mut ledger = AckLedger::default();
+        let mut out = BytesMut::new();
+        ledger.owe(1, AckKind::PubRec, 1);
+        ledger.owe(2, AckKind::PubAck, 2);
+        ledger.owe(3, AckKind::PubComp, 3);
+        ledger.release(1, 3, &mut out);
+        assert_eq!((&out[..], ledger.messages()), (&[0x50, 2, 0, 1, 0x70, 2, 0, 3][..], 1));
+        ledger.release(2, 3, &mut out);
+        assert!(ledger.is_empty());
     }
 }

@@ -327,7 +327,7 @@ impl<J: Journal> Source<J> {
     /// After a read was discarded: once the disk has all that was taken before, goes on from what the disk has.
     async fn forget_discarded(&mut self) {
         let Shared { store, shutdown, .. } = &mut self.shared;
-        while !store.is_settled() && !store.is_stale() {
+        while !store.is_recorded() && !store.is_stale() {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,

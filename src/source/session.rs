@@ -231,7 +231,7 @@ impl<'a, J: Journal> Session<'a, J> {
         crash_point!("source.session.clearing");
         let Shared { store, stored, file, .. } = &mut *self.shared;
         // In this order, see `Store::is_stale`.
-        if ordinal > store.journal.durable() || store.is_stale() {
+        if ordinal > store.journal.recorded() || store.is_stale() {
             return true;
         }
         if std::mem::take(&mut stored.qos2_clear_pending) {
@@ -268,6 +268,7 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         if received_at.is_some() {
             crash_point!("source.staged");
+            self.shared.store.journal.set_unacknowledged(self.ledger.messages());
             self.shared.store.submit(&self.shared.events.metrics);
         }
         if self.shared.store.copies.take_found() {
@@ -420,12 +421,13 @@ impl<'a, J: Journal> Session<'a, J> {
 
     /// Everything that is due apart from what was read: acknowledgements, subscriptions, timers, the end.
     fn advance(&mut self) -> Option<Ended> {
-        let durable = self.shared.store.journal.durable();
-        // Asked after `durable`, see `Store::is_stale`.
+        let (durable, recorded) = (self.shared.store.journal.durable(), self.shared.store.journal.recorded());
+        // Asked after both, see `Store::is_stale`.
         if self.shared.store.is_stale() {
             return Some(Ended::JournalReopened);
         }
-        self.ledger.release(durable, &mut self.link.out);
+        self.ledger.release(durable, recorded, &mut self.link.out);
+        self.shared.store.journal.set_unacknowledged(self.ledger.messages());
         if self.shared.shutdown.is_requested() {
             return Some(Ended::Shutdown);
         }
@@ -520,11 +522,11 @@ impl<'a, J: Journal> Session<'a, J> {
             loop {
                 // In this order: what is durable by now is acknowledged before this ends, see also `Store::is_stale`.
                 let is_settled = self.shared.store.is_settled();
-                let durable = self.shared.store.journal.durable();
+                let (durable, recorded) = (self.shared.store.journal.durable(), self.shared.store.journal.recorded());
                 if self.shared.store.is_stale() {
                     break;
                 }
-                self.ledger.release(durable, &mut self.link.out);
+                self.ledger.release(durable, recorded, &mut self.link.out);
                 if is_settled {
                     break;
                 }
@@ -540,7 +542,13 @@ impl<'a, J: Journal> Session<'a, J> {
             self.link.out.extend_from_slice(&outgoing::DISCONNECT);
         }
         // Whether the farewell arrives changes nothing: what is not acknowledged comes again.
-        let _ = timeout(FAREWELL_WAIT, self.link.close()).await;
+        let is_shutdown = ended == Ended::Shutdown;
+        let farewell = async {
+            if self.link.close().await.is_ok() && is_shutdown {
+                self.link.linger().await;
+            }
+        };
+        let _ = timeout(FAREWELL_WAIT, farewell).await;
         ended
     }
 }

@@ -4,6 +4,7 @@
 //! journal loses what was not durable (its generation changes), the copy is thrown away together with the connection.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -31,6 +32,8 @@ pub(super) struct Store<J> {
     pub(super) sieve: Option<Sieve>,
     pub(super) copies: Copies,
     qos2: Qos2Table,
+    /// Where acknowledgements wait for the databases: the last QoS 1 message of each packet identifier.
+    waiting: Option<HashMap<u16, Waiting>>,
     generation: u64,
     /// The ordinal of what was pushed last; 0 = everything before is durable.
     last_ordinal: u64,
@@ -45,6 +48,13 @@ pub(super) struct Store<J> {
     unrecorded: u64,
 }
 
+/// A QoS 1 message on its way into the databases. As long as it is, its identifier means no other message, and a broker
+/// that reconnects in between sends it again with DUP; during an outage of a database, once for each connection.
+struct Waiting {
+    content_hash: u64,
+    ordinal: u64,
+}
+
 /// A message's outcome: what is to be acknowledged, after which ordinal.
 pub(super) type Owed = (u64, AckKind, u16);
 
@@ -53,6 +63,7 @@ impl<J: Journal> Store<J> {
         Store {
             generation: journal.generation(),
             qos2: journal.qos2(),
+            waiting: journal.awaits_delivery().then(HashMap::new),
             journal,
             sieve: None,
             copies: Copies::default(),
@@ -78,6 +89,7 @@ impl<J: Journal> Store<J> {
         // In this order: should the generation change in between, the store is stale at once and renewed again.
         self.generation = self.journal.generation();
         self.qos2 = self.journal.qos2();
+        self.waiting.iter_mut().for_each(HashMap::clear);
         (self.last_ordinal, self.submitted_ordinal) = (0, 0);
     }
 
@@ -89,9 +101,14 @@ impl<J: Journal> Store<J> {
         (self.received, self.deduplicated, self.unwanted) = ([0; 3], 0, 0);
     }
 
-    /// Whether everything pushed is durable.
+    /// Whether everything pushed may be acknowledged.
     pub(super) fn is_settled(&self) -> bool {
         self.journal.durable() >= self.last_ordinal
+    }
+
+    /// Whether the journal has everything pushed.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.journal.recorded() >= self.last_ordinal
     }
 
     /// Stages a message. `None` = nothing is owed for it (QoS 0).
@@ -144,12 +161,21 @@ impl<J: Journal> Store<J> {
                 None
             }
             Qos::AtLeastOnce => {
+                let hash = self.waiting.as_ref().map(|_| content_hash(topic_bytes, publish.payload));
+                if publish.dup && self.is_waiting(packet_id, hash) {
+                    self.deduplicated += 1;
+                    // Whatever was pushed last covers it.
+                    return Ok(Some((self.last_ordinal, AckKind::PubAck, packet_id)));
+                }
                 self.last_ordinal = self.journal.push_message(&message, None);
                 self.qos2.pass(1);
+                if let (Some(waiting), Some(content_hash)) = (&mut self.waiting, hash) {
+                    waiting.insert(packet_id, Waiting { content_hash, ordinal: self.last_ordinal });
+                }
                 Some((self.last_ordinal, AckKind::PubAck, packet_id))
             }
             Qos::ExactlyOnce => {
-                let hash = xxh3_64_with_seed(publish.payload, xxh3_64(topic_bytes));
+                let hash = content_hash(topic_bytes, publish.payload);
                 match self.qos2.verdict(packet_id, publish.dup, hash) {
                     Qos2Verdict::New => {
                         self.last_ordinal = self.journal.push_message(&message, Some((packet_id, hash)));
@@ -165,6 +191,12 @@ impl<J: Journal> Store<J> {
                 Some((self.last_ordinal, AckKind::PubRec, packet_id))
             }
         })
+    }
+
+    /// Whether this is the message that has the identifier, and it is not acknowledged: it may be in no database yet.
+    fn is_waiting(&self, packet_id: u16, hash: Option<u64>) -> bool {
+        let Some(waiting) = self.waiting.as_ref().and_then(|waiting| waiting.get(&packet_id)) else { return false };
+        Some(waiting.content_hash) == hash && waiting.ordinal > self.journal.durable()
     }
 
     /// A message of QoS 1 or 2 is not recorded, though it uses up an identifier.
@@ -203,6 +235,7 @@ impl<J: Journal> Store<J> {
     pub(super) fn clear(&mut self) -> u64 {
         self.last_ordinal = self.journal.push_clear();
         self.qos2.clear();
+        self.waiting.iter_mut().for_each(HashMap::clear);
         self.journal.submit();
         self.submitted_ordinal = self.last_ordinal;
         self.last_ordinal
@@ -224,6 +257,10 @@ impl<J: Journal> Store<J> {
             metrics.messages_unwanted.inc_by(std::mem::take(&mut self.unwanted));
         }
     }
+}
+
+fn content_hash(topic: &[u8], payload: &[u8]) -> u64 {
+    xxh3_64_with_seed(payload, xxh3_64(topic))
 }
 
 /// The topic as text, and what is wrong with it. An empty one is an alias that did not hold.

@@ -24,7 +24,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::journal::{self, Fs};
+use crate::journal::{self, Fs, MemoryFs};
 use crate::remedy;
 
 const FILE_NAME: &str = "subscriptions.json";
@@ -159,6 +159,11 @@ impl StoredSubscriptions {
     /// The identifiers that were given are not known any more: go on far away from them.
     fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> StoredSubscriptions {
         tracing::warn!(path = %path.display(), %error, "cannot read the stored subscriptions; subscribing to all again");
+        Self::forgotten()
+    }
+
+    /// Nothing is known, and identifiers were given.
+    fn forgotten() -> StoredSubscriptions {
         let random = getrandom::u32().unwrap_or(0x5EED);
         StoredSubscriptions { next_identifier: (1 << 20) + random % (1 << 26), ..StoredSubscriptions::empty("") }
     }
@@ -264,6 +269,15 @@ impl SubscriptionsFile {
         // A process that was killed may have left a file whose name a power cut still takes back: what is read here is
         // not built on before it has been written again.
         SubscriptionsFile { path, disk, writing: None, waiting: None, is_behind: true }
+    }
+
+    /// A file in memory, of a client of which the broker may know more: messages that it queues have the identifiers of an
+    /// earlier process.
+    pub fn in_memory(data_dir: PathBuf) -> SubscriptionsFile {
+        let fs = MemoryFs::default();
+        // Memory takes it.
+        let _ = StoredSubscriptions::forgotten().save(&fs, &data_dir);
+        SubscriptionsFile::new(fs, data_dir)
     }
 
     /// What it holds; `None` on a first start.

@@ -13,6 +13,8 @@ const MIB: u64 = 1 << 20;
 const SEGMENT_SIZE: u64 = 16 * MIB;
 /// An hour of outage at 1,000 messages of 250 bytes per second.
 const MAX_SIZE: u64 = 1 << 30;
+/// Of a journal in memory: 65,535 messages in flight, which MQTT allows at most, of 1,000 bytes.
+const MAX_SIZE_IN_MEMORY: u64 = 64 * MIB;
 /// Covers the failover of a database cluster that takes minutes.
 const KEEP: Duration = Duration::from_secs(600);
 
@@ -28,19 +30,28 @@ const SEGMENTS_WANTED: u64 = 8;
 
 pub(super) fn decode(table: Table<'_>) -> Journal {
     let durability = table.get("durability").and_then(|value| durability(&value)).unwrap_or(Durability::Commit);
-    let max_size = table.size("max_size", MAX_SIZE, SEGMENTS_MIN * SEGMENT_SIZE_MIN..=MAX_SIZE_MAX);
+    let is_in_memory = durability == Durability::Delivered;
+    let max_size = if is_in_memory { MAX_SIZE_IN_MEMORY } else { MAX_SIZE };
+    let max_size = table.size("max_size", max_size, SEGMENTS_MIN * SEGMENT_SIZE_MIN..=MAX_SIZE_MAX);
     let segment_size = SEGMENT_SIZE.min(max_size / SEGMENTS_WANTED).max(SEGMENT_SIZE_MIN);
     let segment_size = table.size("segment_size", segment_size, SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX);
     check_sizes(&table, segment_size, max_size);
+    let when_full = table.choice(
+        "when_full",
+        WhenFull::Pause,
+        &[("pause", WhenFull::Pause), ("drop_oldest", WhenFull::DropOldest), ("drop_newest", WhenFull::DropNewest)],
+    );
+    if let Some(value) = table.get("when_full").filter(|_| is_in_memory && when_full != WhenFull::Pause) {
+        value.refuse(
+            "a full journal would drop messages that no database has",
+            "`pause` beside `durability: delivered`, or another durability",
+        );
+    }
     let journal = Journal {
         durability,
         segment_size,
         max_size,
-        when_full: table.choice(
-            "when_full",
-            WhenFull::Pause,
-            &[("pause", WhenFull::Pause), ("drop_oldest", WhenFull::DropOldest), ("drop_newest", WhenFull::DropNewest)],
-        ),
+        when_full,
         keep: table.duration("keep", KEEP, Duration::ZERO..=Duration::from_secs(365 * 86_400)),
         on_corruption: table.choice(
             "on_corruption",
@@ -56,16 +67,18 @@ fn durability(value: &Value<'_>) -> Option<Durability> {
     // What a power cut may cost should stay within what a person would call a moment.
     const INTERVAL_MAX: Duration = Duration::from_secs(60);
     let text = value.text()?;
-    if text == "commit" {
-        return Some(Durability::Commit);
+    match &*text {
+        "commit" => return Some(Durability::Commit),
+        "delivered" => return Some(Durability::Delivered),
+        _ => {}
     }
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return value.duration(Duration::from_millis(1)..=INTERVAL_MAX).map(Durability::Interval);
     }
-    let suggestion = nearest(&text, ["commit"]);
+    let suggestion = nearest(&text, ["commit", "delivered"]);
     value.refuse_with(
         format!("found {}", value.shown()),
-        Some(format!("`commit`, or {DURATION_FORMS}: what a power cut may lose")),
+        Some(format!("`commit`, `delivered`, or {DURATION_FORMS}: what a power cut may lose")),
         suggestion,
     );
     None

@@ -177,9 +177,9 @@ const JOURNAL: Section = Section {
     keys: &[
         Key::new(
             "durability",
-            WordOr(&["commit"], &Duration("1ms", "1m")),
-            "`commit`: on disk (fdatasync) before the broker gets its acknowledgement. Or a duration, e.g. 100ms: a power cut \
-             then loses up to that much.",
+            WordOr(&["commit", "delivered"], &Duration("1ms", "1m")),
+            "`commit`: on disk (fdatasync) before the broker gets its acknowledgement. `delivered`: in every database before \
+             that, and the journal is in memory. Or a duration, e.g. 100ms: a power cut then loses up to that much.",
         )
         .default("commit"),
         Key::new(
@@ -188,7 +188,7 @@ const JOURNAL: Section = Section {
             "Size of one file of the journal. Space comes back file by file. Default: 16MiB, less if max_size is small.",
         )
         .default("16MiB"),
-        Key::new("max_size", Size { min: 8 << 10, max: 1 << 44 }, "Size of the whole journal, at least two segments.")
+        Key::new("max_size", Size { min: 8 << 10, max: 1 << 44 }, "Size of the whole journal, at least two segments. Default: 1GiB, with `durability: delivered` 64MiB.")
             .default("1GiB"),
         Key::new(
             "when_full",

@@ -65,6 +65,11 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ),
         ("http: {hosts: ['http://a:1']}", "1:16 http.hosts[0]: found `http://a:1`"),
         ("journal: {durability: comit}", "1:23 journal.durability: found `comit`"),
+        ("journal: {durability: delivred}", "1:23 journal.durability: found `delivred`"),
+        (
+            "journal: {durability: delivered, when_full: drop_oldest}",
+            "1:45 journal.when_full: a full journal would drop messages that no database has",
+        ),
         ("journal: {durability: 5h}", "1:23 journal.durability: found `5h`, which is out of range"),
         ("journal: {segment_size: 1}", "1:25 journal.segment_size: found `1`, which is out of range"),
         (

@@ -200,6 +200,19 @@ impl Sink for PostgresSink {
         rename_bridge_sql(&self.sql.offsets, &self.sql.dead_letters, from, to, journals)
     }
 
+    async fn succeed_offset(
+        &mut self,
+        bridge: &str,
+        gone: JournalId,
+        journal: JournalId,
+        next_seq: Seq,
+    ) -> Result<(), SinkError> {
+        let succeeded =
+            self.run(async |session, sql| offsets::succeed(session, sql, bridge, gone, journal, next_seq).await).await;
+        let Err(refused) = succeeded else { return succeeded };
+        Err(self.with_rights(refused, &[]).await)
+    }
+
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         let started =
             self.run(async |session, sql| offsets::start(session, sql, bridge, journal, next_seq).await).await;

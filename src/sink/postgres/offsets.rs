@@ -104,6 +104,36 @@ pub(super) async fn start(
     session.wait(3, "starting the offset", work).await.map(drop)
 }
 
+/// Makes the row of a journal that is gone that of another, which has none.
+pub(super) async fn succeed(
+    session: &Session,
+    sql: &Sql,
+    bridge: &str,
+    gone: JournalId,
+    journal: JournalId,
+    next_seq: Seq,
+) -> Result<(), SinkError> {
+    let update = format!(
+        "UPDATE {0} AS o SET journal_id = $2::pg_catalog.uuid, next_seq = $3, updated_at = pg_catalog.clock_timestamp() \
+         WHERE o.bridge OPERATOR(pg_catalog.=) $1 AND o.journal_id OPERATOR(pg_catalog.=) $4::pg_catalog.uuid \
+         AND NOT EXISTS (SELECT 1 FROM {0} AS there WHERE there.bridge OPERATOR(pg_catalog.=) $1 \
+         AND there.journal_id OPERATOR(pg_catalog.=) $2::pg_catalog.uuid)",
+        sql.offsets
+    );
+    session.settle_bridge(bridge).await?;
+    let bridge = session.bridge(bridge);
+    let (gone, journal, next_seq) = (gone.to_string(), journal.to_string(), number(next_seq));
+    let parameters = [
+        (&bridge as &(dyn ToSql + Sync), Type::TEXT),
+        (&journal, Type::TEXT),
+        (&next_seq, Type::INT8),
+        (&gone, Type::TEXT),
+    ];
+    let client = session.client();
+    let work = around(client, &sql.begin, client.execute_typed(&update, &parameters));
+    session.wait(3, "starting the offset", work).await.map(drop)
+}
+
 /// What the batch counts on: the compare-and-swap, or nothing where [`settle`](super::parked::settle) sees to it.
 pub(super) async fn check_guard(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), Error> {
     match batch.guard {

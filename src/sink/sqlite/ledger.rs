@@ -96,6 +96,28 @@ pub(super) fn start_offset(
         .map_err(failed)
 }
 
+/// Makes the row of a journal that is gone that of another.
+pub(super) fn succeed_offset(
+    connection: &Connection,
+    bridge: &str,
+    gone: JournalId,
+    journal: JournalId,
+    next_seq: Seq,
+) -> Result<(), SinkError> {
+    let failed = |error: rusqlite::Error| sink_error("cannot write rowbridge_offsets", &error, Moment::Elsewhere);
+    connection
+        .prepare(
+            "UPDATE OR IGNORE rowbridge_offsets SET journal_id = ?1, next_seq = ?2, updated_at = ?3
+             WHERE bridge = ?4 AND journal_id = ?5",
+        )
+        .and_then(|mut statement| {
+            let now = own_timestamp(clock::now());
+            statement.execute(params![journal.to_string(), stored_seq(next_seq)?, now, bridge, gone.to_string()])
+        })
+        .map(drop)
+        .map_err(failed)
+}
+
 /// What the batch counts on, with its compare-and-swap. Letters are seen to by [`settle`](super::parked::settle).
 pub(super) fn check_guard(connection: &Connection, batch: &Batch) -> Result<(), SinkError> {
     match batch.guard {

@@ -207,6 +207,16 @@ impl Sink for SqliteSink {
         rename_bridge_sql("rowbridge_offsets", "rowbridge_dead_letters", from, to, journals)
     }
 
+    async fn succeed_offset(
+        &mut self,
+        bridge: &str,
+        gone: JournalId,
+        journal: JournalId,
+        next_seq: Seq,
+    ) -> Result<(), SinkError> {
+        self.with_connection(|connection| ledger::succeed_offset(connection, bridge, gone, journal, next_seq))
+    }
+
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         self.with_connection(|connection| ledger::start_offset(connection, bridge, journal, next_seq))
     }

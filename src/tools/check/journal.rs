@@ -26,6 +26,9 @@ const MESSAGE_BYTES: u64 = 250;
 const SUBJECT: &str = "data_dir";
 
 pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
+    if config.journal.durability == Durability::Delivered {
+        return in_memory(config);
+    }
     let place = existing(&config.data_dir);
     let is_there = place == config.data_dir;
     let mut findings = vec![of_file_system(&place)];
@@ -51,6 +54,23 @@ pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
     }
     findings.extend(room(config, &place));
     findings.push(reserve(config, rate, sync));
+    findings
+}
+
+/// No disk is needed, but one that a journal was left on would be forgotten.
+fn in_memory(config: &Config) -> Vec<Finding> {
+    let what = format!("the journal lies in memory, and takes {} at most", mib(config.journal.max_size));
+    let mut findings = vec![Finding::ok("journal.max_size", what)];
+    if let Ok(left) = inspect::status(&RealFs, &config.data_dir)
+        && !left.segments.is_empty()
+    {
+        let dir = config.data_dir.display();
+        findings.push(Finding::problem(
+            SUBJECT,
+            format!("{dir} holds a journal on disk, which is not delivered with journal.durability: delivered"),
+            "run with journal.durability: commit until nothing is pending, then remove its folder `journal`",
+        ));
+    }
     findings
 }
 
@@ -129,7 +149,7 @@ fn reserve(config: &Config, rate: u64, sync: Duration) -> Finding {
     let per_second = rate.saturating_mul(bytes).max(1);
     let hours = config.journal.max_size as f64 / per_second as f64 / 3600.0;
     let pause = match config.journal.durability {
-        Durability::Commit => sync,
+        Durability::Commit | Durability::Delivered => sync,
         Durability::Interval(pause) => pause,
     };
     let gib_per_day = written_per_second(rate, bytes, pause) * 86_400.0 / (1u64 << 30) as f64;

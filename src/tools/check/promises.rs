@@ -75,6 +75,25 @@ fn of_journal(config: &Config) -> Vec<Finding> {
             "set journal.durability: commit",
         ));
     }
+    if config.journal.durability == Durability::Delivered {
+        findings.push(Finding::warning(
+            "journal.durability",
+            "journal.durability is delivered: while a database is away the broker queues, up to its own limit, and a crash \
+             stores messages of QoS 2 that were under way a second time, as at QoS 1",
+            "set journal.durability: commit and give data_dir a disk, if the bridge shall hold an outage itself",
+        ));
+        if !config.named.client_id {
+            findings.push(Finding::warning(
+                "mqtt.client_id",
+                format!(
+                    "the client id, {}, comes from the host name: a container that is made anew without its data_dir has \
+                     another one, and leaves what the broker queues behind",
+                    config.mqtt.client_id
+                ),
+                "set mqtt.client_id",
+            ));
+        }
+    }
     let dropped = match config.journal.when_full {
         WhenFull::Pause => return findings,
         WhenFull::DropOldest => "oldest",

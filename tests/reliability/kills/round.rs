@@ -54,6 +54,8 @@ impl Services {
 pub(crate) struct Plan {
     pub(crate) engine: Engine,
     pub(crate) qos: u8,
+    /// `journal.durability: delivered`.
+    pub(crate) is_delivered: bool,
     pub(crate) segment_kib: u64,
     pub(crate) journal_kib: u64,
     /// Keys of the database beside its address.
@@ -86,10 +88,11 @@ impl Round {
         let client_id = client_id("kill");
         let place = format!("kills/{client_id}");
         let Plan { qos, segment_kib, journal_kib, database_keys, .. } = plan;
+        let durability = if plan.is_delivered { "delivered" } else { "commit" };
         let configuration = format!(
             "bridge: {client_id}
 shutdown_grace: 1s
-journal: {{ segment_size: {segment_kib}KiB, max_size: {journal_kib}KiB, keep: 0s }}
+journal: {{ durability: {durability}, segment_size: {segment_kib}KiB, max_size: {journal_kib}KiB, keep: 0s }}
 databases:
   target: {{ ADDRESS{database_keys} }}
 rules:
@@ -122,7 +125,8 @@ rules:
                 qos: plan.qos,
                 lost_by_broker_below: 0,
                 repeats_excused: 0,
-                is_renumbered: false,
+                is_renumbered: plan.is_delivered,
+                forgets_qos_2: plan.is_delivered,
             },
             random,
             client_id,
