@@ -17,7 +17,7 @@ use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, Places, Storage};
 use crate::jq;
-use crate::outbound::{self, Connection};
+use crate::outbound::{self, Connection, Publishing};
 use crate::reload::{self, ReloadState, Reloader};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
@@ -66,19 +66,22 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     };
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
-    let (_outbound, connection, _requests) = outbound::channel(&config.mqtt, &metrics);
+    let (outbound, connection, _requests) = outbound::channel(&config.mqtt, &metrics);
     let connection = outbound::is_used(&config).then_some(connection);
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
     let set = RuleSet::new(1, &config, subscriptions.identifiers(), subscriptions.retired());
     let (rules, feed) = tokio::sync::watch::channel(Arc::new(set));
     let delivery =
         Delivery::start(&config, &handle, &feed, &metrics, &delivery_shutdown).map_err(start("a database's thread"))?;
+    let publishing = Publishing::start(&config, &outbound, &metrics, &delivery_shutdown)
+        .map_err(start("a thread that publishes"))?;
     let overview = Arc::new(Overview {
         bridge: Arc::clone(&config.bridge),
         started,
         source: Arc::new(SourceStatus::default()),
         journal: handle.clone(),
         databases: delivery.handles,
+        publish: publishing.states,
         rules: feed,
         reloads: Arc::new(ReloadState::default()),
         metrics,
@@ -99,7 +102,8 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
         stop_delivery,
         connection,
     };
-    let result = runtime.block_on(running.run(delivery.threads, started));
+    let threads = delivery.threads.into_iter().chain(publishing.threads).collect();
+    let result = runtime.block_on(running.run(threads, started));
     // A thread that outlived the grace must not hold the process back.
     runtime.shutdown_background();
     // Until here no other process may use the directory.

@@ -40,4 +40,4 @@ mod registry;
 #[cfg(feature = "fault-injection")]
 pub use armed::{cut, die, is_due};
 #[cfg(any(test, feature = "fault-injection"))]
-pub use registry::{COVERED_ELSEWHERE, CrashPoint, POINTS};
+pub use registry::{COVERED_ELSEWHERE, CrashPoint, POINTS, PUBLISH_POINTS};

@@ -51,6 +51,7 @@ mod page;
 mod parking;
 mod postgres_sink;
 mod postgres_versions;
+mod publish;
 mod refusals;
 mod refused_rows;
 #[cfg(feature = "fault-injection")]

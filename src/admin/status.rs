@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, Parked, RuleFeed, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
+use crate::outbound::PublishState;
 use crate::reload::{ReloadReport, ReloadState};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 use crate::telemetry::{
@@ -28,6 +29,8 @@ pub struct Overview<F: Fs> {
     pub journal: JournalHandle<F>,
     /// In the order of the configuration.
     pub databases: Vec<DatabaseHandle>,
+    /// In the order of the configuration.
+    pub publish: Vec<Arc<PublishState>>,
     /// The rules, as they change.
     pub rules: RuleFeed,
     pub reloads: Arc<ReloadState>,
@@ -51,6 +54,7 @@ pub struct Status {
     pub journal: JournalPart,
     pub databases: IndexMap<String, DatabasePart>,
     pub rules: Vec<RulePart>,
+    pub publish: Vec<PublishPart>,
     pub unmatched: u64,
     /// Which configuration it runs with, and what came of the last reload.
     pub config: ReloadReport,
@@ -149,6 +153,34 @@ pub struct RulePart {
     pub last_error: Option<Refusal>,
 }
 
+/// What is published of one table.
+#[derive(Debug, Serialize)]
+pub struct PublishPart {
+    pub name: String,
+    /// Since the start.
+    pub published: u64,
+    /// Since the start: changes that no message could be made of, or that the broker refused for good.
+    pub skipped: u64,
+    /// Changes that wait in the database, as last counted.
+    pub pending: u64,
+    /// Of the oldest change that waits.
+    pub next_offset: u64,
+    pub error: Option<String>,
+}
+
+impl PublishPart {
+    fn of(state: &PublishState) -> PublishPart {
+        PublishPart {
+            name: state.name.to_string(),
+            published: state.published(),
+            skipped: state.skipped(),
+            pending: state.pending(),
+            next_offset: state.next_offset(),
+            error: state.error(),
+        }
+    }
+}
+
 /// The answer of `/readyz`.
 #[derive(Debug, Serialize)]
 pub struct Readiness {
@@ -192,6 +224,7 @@ impl<F: Fs> Overview<F> {
             mqtt,
             databases: databases.collect(),
             rules: Vec::new(),
+            publish: self.publish.iter().map(|state| PublishPart::of(state)).collect(),
             unmatched: self.metrics.messages_unmatched.get(),
             config: self.reloads.report(),
             paths: self.paths.clone(),

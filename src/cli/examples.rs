@@ -86,6 +86,18 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("Messages that the databases do not have yet", "rowbridge status --json | jq '.databases[].pending'"),
         ],
     ),
+    ("publish", &[("How far each entry of `publish` is", "rowbridge publish status")]),
+    (
+        "publish status",
+        &[
+            ("What is published, and what waits", "rowbridge publish status"),
+            ("Entries with changes that wait", "rowbridge publish status --json | jq '.[] | select(.pending > 0)'"),
+        ],
+    ),
+    (
+        "publish remove",
+        &[("Drop the triggers of an entry that is in the configuration no longer", "rowbridge publish remove meters")],
+    ),
     (
         "tap",
         &[

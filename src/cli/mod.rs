@@ -18,6 +18,7 @@ mod http;
 mod installation;
 mod journal;
 mod man;
+mod publish;
 mod reload;
 mod run;
 mod schema;
@@ -90,6 +91,9 @@ enum Command {
     /// Look at the journal; works with the bridge stopped or running
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Look at what is published of tables, and stop capturing
+    #[command(subcommand)]
+    Publish(publish::PublishCommand),
     /// Print completions of commands and options for a shell
     Completions(completions::CompletionsArgs),
     /// Print the man page, or write the pages of all commands
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(&cli.layers, &arguments),
         Command::DeadLetters(command) => dead_letters::run(&cli.layers, &command),
         Command::Journal(command) => journal::run(&cli.layers, &command),
+        Command::Publish(command) => publish::run(&cli.layers, &command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Schema(command) => schema::run(&cli.layers, &command),

@@ -27,6 +27,7 @@ impl Looks<'_> {
             self.database(name, database, &mut lines);
         }
         self.rules(&mut lines);
+        self.publications(&mut lines);
         lines
     }
 
@@ -165,6 +166,24 @@ impl Looks<'_> {
         if rules.len() > LISTED_MAX {
             let quiet = rules.iter().filter(|rule| !has_refusals(rule)).count() as u64;
             lines.push(format!("rule      {} more without dead letters; all with --json", count(quiet)));
+        }
+    }
+
+    fn publications(&self, lines: &mut Vec<String>) {
+        for (index, entry) in self.now["publish"].as_array().into_iter().flatten().enumerate() {
+            let figure = |key: &str| number(&entry[key]);
+            let rate = self.rate(&format!("/publish/{index}/published")).filter(|rate| *rate > 0.0);
+            let rate = rate.map_or_else(String::new, |published| format!(" at {}", self::rate(published)));
+            let skipped = match figure("skipped") {
+                0 => String::new(),
+                skipped => format!(", {} skipped", count(skipped)),
+            };
+            lines.push(format!(
+                "publish   {}: {} published{rate}{skipped}, {} waiting",
+                text(&entry["name"]),
+                counted(figure("published"), "row"),
+                counted(figure("pending"), "change")
+            ));
         }
     }
 

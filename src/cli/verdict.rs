@@ -16,6 +16,7 @@ pub(super) fn problems(status: &Value) -> Vec<String> {
     for (name, database) in status["databases"].as_object().into_iter().flatten() {
         self::database(&plain(name), database, &mut problems);
     }
+    publications(status, &mut problems);
     losses(status, &mut problems);
     problems
 }
@@ -114,6 +115,16 @@ fn database(name: &str, database: &Value, problems: &mut Vec<String>) {
             first_line(&text(&parked["reason"])),
             text(&parked["table"])
         ));
+    }
+}
+
+fn publications(status: &Value, problems: &mut Vec<String>) {
+    for entry in status["publish"].as_array().into_iter().flatten() {
+        if let Some(error) = entry["error"].as_str() {
+            let waiting = counted(entry["pending"].as_u64().unwrap_or_default(), "change");
+            let why = first_line(&plain(error));
+            problems.push(format!("publish {} WAITS: {why}; {waiting} waiting in its database", text(&entry["name"])));
+        }
     }
 }
 

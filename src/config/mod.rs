@@ -14,6 +14,7 @@ mod model;
 mod needs;
 mod passfile;
 mod percent;
+mod publication;
 mod report;
 mod schema;
 mod secret;
@@ -43,6 +44,7 @@ pub use model::{
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};
+pub use publication::{Events, Publication, PublishFormat, TimeForm};
 pub(crate) use report::nearest;
 pub use report::{Finding, Place, Position, Report};
 pub use schema::schema as json_schema;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Format, Passfile, SecretSource, Shaping};
+use super::{Format, Passfile, Publication, SecretSource, Shaping};
 use crate::message::Qos;
 use crate::rule::{Adjustments, ColumnSource, DeclaredType, Routing, Source, TableName, TimeFormat, TopicPattern};
 
@@ -23,6 +23,7 @@ pub struct Config {
     /// In the order of the file: the first takes the dead letters that no rule claims. Never empty.
     pub databases: Vec<Database>,
     pub rules: Vec<Arc<Rule>>,
+    pub publish: Vec<Publication>,
     pub unmatched: Unmatched,
     pub dead_letters: DeadLetters,
     pub http: Http,

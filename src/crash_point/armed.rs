@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::POINTS;
+use super::{POINTS, PUBLISH_POINTS};
 
 const VARIABLE: &str = "ROWBRIDGE_CRASH_AT";
 
@@ -26,7 +26,8 @@ fn armed() -> Option<&'static Armed> {
 fn parse(text: &str) -> Armed {
     let mut parts = text.split(':');
     let name = parts.next().unwrap_or_default().to_owned();
-    assert!(POINTS.iter().any(|point| point.name == name), "{VARIABLE}={text}: there is no such crash point");
+    let mut known = POINTS.iter().map(|point| point.name).chain(PUBLISH_POINTS.iter().copied());
+    assert!(known.any(|known| known == name), "{VARIABLE}={text}: there is no such crash point");
     let mut number = |default| match parts.next() {
         None => default,
         Some(part) => part.parse().unwrap_or_else(|_| panic!("{VARIABLE}={text}: {part} is no number")),

@@ -115,6 +115,20 @@ pub const POINTS: &[CrashPoint] = &[
     point("stop.second_signal", &[40], 1),
 ];
 
+/// Points of what is published, which no message meets: tests/publish/crashes.rs dies at each.
+pub const PUBLISH_POINTS: &[&str] = &[
+    "postgres.publish.triggers",
+    "postgres.publish.captures",
+    "postgres.publish.copied",
+    "sqlite.publish.settled",
+    "publish.read",
+    "publish.handed_over",
+    "publish.acknowledged",
+    "postgres.publish.deleted",
+    "sqlite.publish.deleted",
+    "publish.finished",
+];
+
 /// Instants that are no places in the source, or that need another fault than a killed process.
 pub const COVERED_ELSEWHERE: &[(u8, &str)] =
     &[(5, "a failed fdatasync: the journal's simulated disk, and the campaigns that refuse system calls")];
@@ -149,7 +163,8 @@ mod tests {
         // The texts of this test itself.
         found.retain(|name| name.contains('.'));
         found.sort_unstable();
-        let mut registered: Vec<_> = POINTS.iter().map(|point| point.name.to_owned()).collect();
+        let of_messages = POINTS.iter().map(|point| point.name);
+        let mut registered: Vec<_> = of_messages.chain(PUBLISH_POINTS.iter().copied()).map(str::to_owned).collect();
         registered.sort_unstable();
         assert_eq!(found, registered);
     }

@@ -21,6 +21,7 @@ use crate::config::Config;
 mod batch;
 mod events;
 mod handle;
+mod publish;
 mod request;
 mod run;
 mod session;
@@ -30,6 +31,7 @@ mod window;
 
 pub use batch::{Batch, Published, RefusedMessage, Ticket, Unknown};
 pub use handle::{Connection, NotQueued, Outbound, channel};
+pub use publish::{PublishState, Publishing};
 pub use request::Request;
 pub use status::{OutboundSnapshot, OutboundStatus};
 
@@ -42,8 +44,8 @@ pub const REQUEST_BYTES_MAX: u32 = 64 * 1024;
 pub const STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// Whether anything in the configuration needs the second connection; else it is not opened.
-pub fn is_used(_config: &Config) -> bool {
-    false
+pub fn is_used(config: &Config) -> bool {
+    !config.publish.is_empty()
 }
 
 /// Why `topic` is none that an answer may go to: a client chose it. `prefix` is the configured `reply_prefix`: the topic

@@ -39,6 +39,9 @@ pub(super) fn changed(running: &Config, new: &Config) -> Vec<String> {
     if (running.http, &running.http_access) != (new.http, &new.http_access) {
         keys.push("http".to_owned());
     }
+    if running.publish != new.publish {
+        keys.push("publish".to_owned());
+    }
     if running.log.format != new.log.format {
         keys.push("log.format".to_owned());
     }

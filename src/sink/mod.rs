@@ -1,5 +1,6 @@
 //! Databases: one trait, one file or folder each.
 
+mod changes;
 mod dead_letters;
 mod error;
 pub mod escape;
@@ -13,13 +14,17 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use changes::{
+    Capture, Change, ChangeFeed, ChangeKey, ChangeKind, Done, News, Overflow, Settled, StoredPublication, fields,
+    push_string,
+};
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, StoredDeadLetter};
 pub use error::{Class, IN_USE, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
-pub use postgres::{PostgresEncoder, PostgresSink};
+pub use postgres::{PostgresChanges, PostgresEncoder, PostgresSink};
 pub use preview::{Held, Preview, Unheld};
 pub use series::Series;
-pub use sqlite::{SqliteEncoder, SqliteSink};
+pub use sqlite::{SqliteChanges, SqliteEncoder, SqliteSink};
 pub use written::{Swallowed, Written};
 
 use crate::batch::{Batch, RowEncoder};

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::outbound::OutboundMetrics;
+use super::publish::PublishMetrics;
 use super::tap::Taps;
 use super::{Exposition, process};
 use crate::clock::{self, Timestamp};
@@ -110,6 +111,7 @@ pub struct Metrics {
     pub subscription_granted_qos: Family<FilterLabels, Gauge>,
     pub session_lost: Counter,
     pub outbound: OutboundMetrics,
+    pub publish: PublishMetrics,
     /// Those who follow the messages; no metric.
     pub taps: Arc<Taps>,
 }
@@ -158,6 +160,7 @@ impl Metrics {
             subscription_granted_qos: Family::default(),
             session_lost: Counter::default(),
             outbound: OutboundMetrics::default(),
+            publish: PublishMetrics::default(),
             taps: Arc::default(),
         };
         metrics.register(received, build);
@@ -250,6 +253,7 @@ impl Metrics {
         );
         registry.register("session_lost", "Times the broker had lost the session", self.session_lost.clone());
         self.outbound.register(registry);
+        self.publish.register(registry);
         registry.register("build_info", "The version that runs", build);
     }
 }

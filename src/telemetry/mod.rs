@@ -5,6 +5,7 @@ pub mod log;
 mod metrics;
 mod outbound;
 mod process;
+mod publish;
 pub mod refusals;
 pub mod tap;
 

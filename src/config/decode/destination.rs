@@ -140,7 +140,7 @@ fn decode_aliases_without_schema(value: &Value<'_>) -> BTreeMap<String, TableNam
     aliases
 }
 
-fn name(value: &Value<'_>, text: &str, is_sqlite: bool) -> Option<TableName> {
+pub(super) fn name(value: &Value<'_>, text: &str, is_sqlite: bool) -> Option<TableName> {
     let Ok(name) = TableName::parse(text) else {
         value.refuse(format!("found {}", value.shown()), FORMS);
         return None;

@@ -16,6 +16,7 @@ mod libpq;
 mod mode;
 mod mqtt;
 mod postgres;
+mod publish;
 mod roots;
 mod rule;
 pub(super) mod rules_from;
@@ -55,6 +56,8 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
     let journal = journal::decode(root.table("journal"));
     let databases = database::decode(&root);
     let rules = rule::decode(&root, mqtt.version, &databases);
+    let around = publish::Around { version: mqtt.version, bridge: &bridge, databases: &databases, rules: &rules };
+    let publish = publish::decode(&root, &around);
     let unmatched = root.choice(
         "unmatched",
         Unmatched::Ignore,
@@ -75,6 +78,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
         journal,
         databases,
         rules: rules.into_iter().map(Arc::new).collect(),
+        publish,
         unmatched,
         dead_letters,
         http,

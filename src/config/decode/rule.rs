@@ -28,7 +28,7 @@ const NAME_BYTES_MAX: usize = 100;
 const ROWS_MAX: u64 = 100_000;
 const ROWS_MOST: u64 = 10_000_000;
 
-const QOS: [(&str, Qos); 3] = [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
+pub(super) const QOS: [(&str, Qos); 3] = [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
 
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
@@ -80,6 +80,8 @@ fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
     let is_empty = sections.iter().all(|section| section.list().next().is_none());
     match (root.get("rules"), root.get("rules_from")) {
         (Some(section), None) if is_empty && section.is_list() => section.refuse("is empty", EXAMPLE),
+        // A bridge may do nothing but publish.
+        (None, None) if root.get("publish").is_some() => {}
         (None, None) => root.miss("rules", EXAMPLE),
         // Whatever is wrong with the files may be why.
         (_, Some(files)) if names_files && is_empty && !has_findings && root.cx.needs_rules => {
@@ -112,7 +114,7 @@ fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
     }
 }
 
-fn name(value: &Value<'_>) -> Option<Arc<str>> {
+pub(super) fn name(value: &Value<'_>) -> Option<Arc<str>> {
     let text = value.text()?;
     if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains('\0') {
         value.refuse(format!("found {}", value.shown()), "1 to 100 bytes");
@@ -340,7 +342,7 @@ fn unmapped(table: &Table<'_>, has_fields: bool, columns: Option<Columns>) -> (U
 }
 
 /// Index of the rule's database.
-fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
+pub(super) fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
     let names = || databases.iter().map(|database| &*database.name);
     let accepted = names().collect::<Vec<_>>().join(", ");
     let Some(value) = table.get("database") else {

@@ -5,6 +5,7 @@ mod layers;
 mod mistakes;
 mod needs;
 mod postgres;
+mod publish;
 mod rules_from;
 mod schema;
 mod secrets;

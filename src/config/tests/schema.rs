@@ -14,6 +14,7 @@ fn base() -> Value {
     json!({
         "databases": { "d": { "url": "postgres://h/d" } },
         "rules": [{ "topic": "a", "table": "t", "columns": { "c": { "from": "payload" } } }],
+        "publish": [{ "table": "t", "topic": "b" }],
     })
 }
 

@@ -16,6 +16,7 @@
 //! a call that is dropped half-way, and every transient error, leaves a sink without a session: `connect` comes next.
 
 mod absent;
+mod changes;
 mod connect;
 mod copy;
 mod dead_letters;
@@ -43,6 +44,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use changes::PostgresChanges;
 pub use encode::PostgresEncoder;
 use futures_util::future::join_all;
 

@@ -4,14 +4,15 @@
 //! was sent to COMMIT may or may not be applied, which is why the offset is read again after every reconnect.
 
 use std::borrow::Cow;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::tls::TlsStream;
-use tokio_postgres::{Client, Connection, Error, Socket};
+use tokio_postgres::{AsyncMessage, Client, Connection, Error, Socket};
 
 use super::failure::{explain, explain_rows, own};
 use super::server::{self, Repertoire, Server};
@@ -35,6 +36,8 @@ pub(super) struct Session {
     task: OwnedTask,
     /// Why the task ended, if by an error: requests that it leaves behind only see "connection closed".
     end: Arc<OnceLock<Error>>,
+    /// Of a NOTIFY.
+    notified: Arc<Notify>,
     /// Host, port and database, for messages.
     at: String,
     server: Server,
@@ -48,7 +51,7 @@ impl Session {
     /// Takes over a connection; must be called on the runtime that is to drive it.
     pub(super) fn start<S>(
         client: Client,
-        connection: Connection<Socket, S>,
+        mut connection: Connection<Socket, S>,
         at: String,
         statement_timeout: Duration,
     ) -> Session
@@ -56,15 +59,23 @@ impl Session {
         S: TlsStream + Unpin + Send + 'static,
     {
         let end = Arc::new(OnceLock::new());
-        let slot = Arc::clone(&end);
+        let notified = Arc::new(Notify::new());
+        let (slot, notify) = (Arc::clone(&end), Arc::clone(&notified));
         let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                // Set once, here alone.
-                let _ = slot.set(error);
+            while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+                match message {
+                    Ok(AsyncMessage::Notification(_)) => notify.notify_one(),
+                    Ok(_) => {}
+                    Err(error) => {
+                        // Set once, here alone.
+                        let _ = slot.set(error);
+                        break;
+                    }
+                }
             }
         });
         let (server, bridge) = (Server::default(), OnceLock::new());
-        Session { client, task: OwnedTask(task), end, at, server, bridge, statement_timeout }
+        Session { client, task: OwnedTask(task), end, notified, at, server, bridge, statement_timeout }
     }
 
     /// Asks the server what it is; before anything else.
@@ -98,6 +109,11 @@ impl Session {
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Waits for a NOTIFY on a channel that was asked for.
+    pub(super) async fn notified(&self) {
+        self.notified.notified().await;
     }
 
     /// Host, port and database.

@@ -4,6 +4,7 @@
 //! long as `statement_timeout`, at most [`BUSY_TIMEOUT_MAX`], then reported as transient. What each column type holds
 //! stands at [`schema`].
 
+mod changes;
 mod codes;
 mod connect;
 mod encode;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use rusqlite::Connection;
 
+pub use self::changes::SqliteChanges;
 use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;

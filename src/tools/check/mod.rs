@@ -12,6 +12,7 @@ mod journal;
 mod mounts;
 mod postgres;
 mod promises;
+mod publish;
 mod silent_journal;
 mod sqlite;
 

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::Finding;
 use super::database::{self, Tables, subject};
+use super::publish;
 use crate::config::{Config, PostgresUrl};
 use crate::rule::{TableName, quote};
 use crate::sink::{PostgresSink, Sink, SinkError};
@@ -53,14 +54,20 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     }
     let mut findings = Vec::new();
     let tables = database::tables(&mut sink, config, index, |_| false).await;
+    let published = publish::tables(&mut sink, config, index).await;
     match sink.client() {
         Some(client) => match ask(client, url, &tables, &mut findings, &subject).await {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Err(error) = publish::rights(client, config, (index, url), &mut findings).await {
+                    findings.push(unanswered(&subject, &error.to_string()));
+                }
+            }
             Err(error) => findings.push(unanswered(&subject, &error.to_string())),
         },
         None => findings.push(unanswered(&subject, "the connection was lost meanwhile")),
     }
     findings.extend(tables.findings);
+    findings.extend(published);
     // Nothing is open.
     let _ = sink.close().await;
     findings

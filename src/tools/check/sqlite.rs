@@ -9,6 +9,7 @@ use rustix::fs::Access;
 use super::Finding;
 use super::database::{self, subject};
 use super::journal::{free_bytes, mib};
+use super::publish;
 use crate::config::Config;
 use crate::remedy;
 use crate::sink::Sink;
@@ -35,6 +36,7 @@ pub(super) async fn look(config: &Config, index: usize, path: &Path) -> Vec<Find
     }
     let tables = database::tables(&mut sink, config, index, |table| copy.is_unknown(table)).await;
     findings.extend(tables.findings);
+    findings.extend(publish::tables(&mut sink, config, index).await);
     for name in copy.unknown() {
         let what = format!("table {name} needs an extension that Rowbridge does not have: not compared");
         findings.push(Finding::warning(&subject, what, "write into an ordinary table"));

@@ -1,0 +1,404 @@
+//! The loop of one publication.
+//!
+//! | step | what happens if the process dies behind it |
+//! |---|---|
+//! | a unit of changes is read and composed | nothing has happened |
+//! | its batch is handed over and sent | the broker may have some of it; all of it is published again |
+//! | the broker has acknowledged all of it | the same |
+//! | its changes are deleted and the offset is moved, one transaction | it happened or it did not |
+//!
+//! Two units are under way, so that the broker does not wait for the database. A lost database connection leaves them as they
+//! are: what was acknowledged meanwhile is finished on the next one, and is not published again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::compose::{Composed, Composer};
+use super::events;
+use super::state::PublishState;
+use super::unit::{Fate, Mark, Unit, Verdict};
+use crate::config::Retry;
+use crate::mqtt::backoff::Backoff;
+use crate::outbound::{Outbound, Published, Unknown};
+use crate::shutdown::Shutdown;
+use crate::sink::{Change, ChangeFeed, ChangeKey, Class, Done, SinkError};
+
+/// Changes read at once. With 1,000 the transaction that finishes them costs little beside publishing them.
+const READ_MAX: usize = 1_000;
+/// And about so many bytes of rows, which are in memory twice.
+const READ_BYTES_MAX: usize = 4 << 20;
+/// Units under way.
+const UNITS_MAX: usize = 3;
+/// How often the table is compared with what is known of it.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the changes that wait are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a stop waits for acknowledgements; what comes later is published again at the next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// A skipped change is logged at most so often.
+const SKIP_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) struct Publisher<F> {
+    feed: F,
+    composer: Composer,
+    outbound: Outbound,
+    state: Arc<PublishState>,
+    backoff: Backoff,
+    shutdown: Shutdown,
+    units: VecDeque<Unit>,
+    /// The last change that was read.
+    cursor: ChangeKey,
+    /// The offset of the next change that is published.
+    next_offset: u64,
+    count_due: Instant,
+    skip_told: Option<Instant>,
+}
+
+/// Why a connection's work ends.
+enum Stop {
+    /// A stop was asked for.
+    Shutdown,
+    Database(SinkError),
+    /// The broker did not take a message; from there on all is read again.
+    Refused {
+        wait: Duration,
+    },
+}
+
+impl From<SinkError> for Stop {
+    fn from(error: SinkError) -> Stop {
+        Stop::Database(error)
+    }
+}
+
+impl From<Unknown> for Stop {
+    fn from(Unknown: Unknown) -> Stop {
+        Stop::Shutdown
+    }
+}
+
+impl<F: ChangeFeed> Publisher<F> {
+    pub(super) fn new(
+        feed: F,
+        composer: Composer,
+        outbound: Outbound,
+        state: Arc<PublishState>,
+        retry: Retry,
+        shutdown: Shutdown,
+    ) -> Publisher<F> {
+        Publisher {
+            feed,
+            composer,
+            outbound,
+            state,
+            backoff: Backoff::new(retry),
+            shutdown,
+            units: VecDeque::new(),
+            cursor: ChangeKey::FIRST,
+            next_offset: 1,
+            count_due: Instant::now(),
+            skip_told: None,
+        }
+    }
+
+    /// Until a stop is asked for.
+    pub(super) async fn run(mut self) {
+        loop {
+            let begun = Instant::now();
+            let wait = match self.connected().await {
+                Stop::Shutdown => break,
+                Stop::Refused { wait } => wait,
+                Stop::Database(error) if error.class == Class::OffsetMoved => {
+                    events::moved(&self.state, &error);
+                    self.start_over();
+                    self.next_wait(begun)
+                }
+                Stop::Database(error) => {
+                    let wait = self.next_wait(begun);
+                    events::stopped(&self.state, &error, wait);
+                    wait
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.shutdown.requested() => break,
+            }
+        }
+        self.leave().await;
+    }
+
+    fn next_wait(&mut self, begun: Instant) -> Duration {
+        self.backoff.was_up(begun.elapsed());
+        // Without randomness only the jitter is missing.
+        self.backoff.next(getrandom::u32().unwrap_or(u32::MAX))
+    }
+
+    /// Forgets what is under way: it is read again.
+    fn start_over(&mut self) {
+        self.units.clear();
+        self.cursor = ChangeKey::FIRST;
+    }
+
+    /// Finishes what the broker acknowledges within a moment.
+    async fn leave(&mut self) {
+        let finishing = async {
+            while let Some(unit) = self.units.front_mut() {
+                let published = match &mut unit.fate {
+                    Fate::Waiting(settling) => settling.await?,
+                    Fate::Settled => Published::default(),
+                };
+                self.settle_front(published).await?;
+            }
+            Ok::<(), Stop>(())
+        };
+        // What is left is published again at the next start.
+        let _ = tokio::time::timeout(STOP_PATIENCE, finishing).await;
+        self.feed.close().await;
+    }
+
+    /// One database connection, until it ends.
+    async fn connected(&mut self) -> Stop {
+        match self.work().await {
+            Ok(()) => Stop::Shutdown,
+            Err(stop) => stop,
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), Stop> {
+        self.feed.connect().await?;
+        let mut settle_due = Instant::now();
+        let mut is_missing = false;
+        while !self.shutdown.is_requested() {
+            if Instant::now() >= settle_due {
+                is_missing = self.look_at_table().await?;
+                settle_due = Instant::now() + SETTLE_INTERVAL;
+            }
+            self.count_when_due().await?;
+            let is_idle = self.fill().await?;
+            if is_idle && self.units.is_empty() && !is_missing {
+                self.state.set_error(None);
+            }
+            let is_settled = self.units.front().is_some_and(Unit::is_settled);
+            let published =
+                if is_settled { Some(Published::default()) } else { self.wait(is_idle, settle_due).await? };
+            if let Some(published) = published {
+                self.settle_front(published).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the table is missing.
+    async fn look_at_table(&mut self) -> Result<bool, Stop> {
+        let settled = self.feed.settle().await?;
+        let table = self.composer.publication.table.to_string();
+        for news in settled.news {
+            events::news(&self.state, &table, news);
+            if news == crate::sink::News::Begun {
+                self.start_over();
+            }
+        }
+        if settled.is_missing {
+            events::missing(&self.state, &table);
+        }
+        // A transaction whose COMMIT was not answered may have been applied.
+        let is_applied = |unit: &Unit| {
+            let done = unit.done;
+            unit.is_settled() && done.from != done.to && done.to == settled.next_offset
+        };
+        if self.units.front().is_some_and(is_applied) {
+            self.units.pop_front();
+        }
+        match self.units.front() {
+            Some(unit) if unit.done.from != settled.next_offset => self.start_over(),
+            _ => {}
+        }
+        if self.units.is_empty() {
+            self.next_offset = settled.next_offset;
+        }
+        self.state.set_next_offset(settled.next_offset);
+        Ok(settled.is_missing)
+    }
+
+    async fn count_when_due(&mut self) -> Result<(), Stop> {
+        if Instant::now() < self.count_due {
+            return Ok(());
+        }
+        self.count_due = Instant::now() + COUNT_INTERVAL;
+        let max_pending = self.composer.publication.max_pending;
+        let pending = self.feed.pending(max_pending.saturating_add(1)).await?;
+        self.state.set_pending(pending);
+        if pending > max_pending
+            && let Some(overflow) = self.feed.drop_oldest(max_pending).await?
+        {
+            events::overflown(&self.state, overflow);
+            // What of it is under way cannot be finished; the rest has other offsets than before.
+            self.start_over();
+            self.next_offset = overflow.last_offset + 1;
+            self.state.set_pending(max_pending);
+        }
+        Ok(())
+    }
+
+    /// Reads and publishes as much as may be under way; whether there is no more.
+    async fn fill(&mut self) -> Result<bool, Stop> {
+        while self.units.len() < UNITS_MAX {
+            let changes = self.feed.read(self.cursor, READ_MAX, READ_BYTES_MAX).await?;
+            if changes.is_empty() {
+                return Ok(true);
+            }
+            crash_point!("publish.read");
+            self.publish(changes).await?;
+        }
+        Ok(false)
+    }
+
+    /// Hands the changes over, in as many units as the batches are.
+    async fn publish(&mut self, changes: Vec<Change>) -> Result<(), Stop> {
+        let mut batch = self.outbound.batch();
+        let mut marks: Vec<Mark> = Vec::new();
+        let mut done: Option<Done> = None;
+        for change in changes {
+            let from = self.next_offset;
+            let mut so_far =
+                done.unwrap_or(Done { from, to: from, last: change.key, changes: 0, published: 0, skipped: 0 });
+            let composed = match self.composer.compose(&change, self.next_offset) {
+                Composed::Message => match batch.push(&self.composer.message()) {
+                    Ok(()) => Composed::Message,
+                    Err(error) => Composed::Skipped(error.to_string()),
+                },
+                composed => composed,
+            };
+            match composed {
+                Composed::Message => {
+                    marks.push(Mark {
+                        offset: self.next_offset,
+                        before: (so_far.changes > 0).then_some(so_far.last),
+                        changes_before: so_far.changes,
+                        skipped_before: so_far.skipped,
+                    });
+                    self.next_offset += 1;
+                    so_far.published += 1;
+                }
+                Composed::Unwanted => {}
+                Composed::Skipped(why) => {
+                    so_far.skipped += 1;
+                    self.tell_skipped(&why);
+                }
+            }
+            so_far.to = self.next_offset;
+            so_far.last = change.key;
+            so_far.changes += 1;
+            self.cursor = change.key;
+            done = Some(so_far);
+            if batch.is_full() {
+                let full = std::mem::replace(&mut batch, self.outbound.batch());
+                let ticket = self.outbound.publish(full).await?;
+                self.units.push_back(Unit::new(so_far, std::mem::take(&mut marks), Some(ticket)));
+                done = None;
+            }
+        }
+        if let Some(done) = done {
+            let ticket = if batch.is_empty() { None } else { Some(self.outbound.publish(batch).await?) };
+            self.units.push_back(Unit::new(done, marks, ticket));
+        }
+        crash_point!("publish.handed_over");
+        Ok(())
+    }
+
+    fn tell_skipped(&mut self, why: &str) {
+        if self.skip_told.is_none_or(|told| told.elapsed() >= SKIP_LOG_INTERVAL) {
+            self.skip_told = Some(Instant::now());
+            events::skipped(&self.state, why);
+        }
+    }
+
+    /// Waits for the broker's word on the first unit, which it returns, or for a reason to look round.
+    async fn wait(&mut self, is_idle: bool, until: Instant) -> Result<Option<Published>, Stop> {
+        let patience = until.saturating_duration_since(Instant::now());
+        let (feed, shutdown) = (&mut self.feed, &mut self.shutdown);
+        let looking = async { if is_idle { feed.changed(patience).await } else { tokio::time::sleep(patience).await } };
+        match self.units.front_mut().map(|unit| &mut unit.fate) {
+            Some(Fate::Waiting(settling)) => tokio::select! {
+                biased;
+                published = settling => Ok(Some(published?)),
+                () = shutdown.requested() => Ok(None),
+                () = looking => Ok(None),
+            },
+            _ => tokio::select! {
+                biased;
+                () = shutdown.requested() => Ok(None),
+                () = looking => Ok(None),
+            },
+        }
+    }
+
+    /// The first unit is through, as far as the broker said: it is finished, with those behind it that are through as well.
+    async fn settle_front(&mut self, published: Published) -> Result<(), Stop> {
+        crash_point!("publish.acknowledged");
+        let Some(front) = self.units.front_mut() else { return Ok(()) };
+        match front.judge(published) {
+            Verdict::Whole(refused) => {
+                for refused in &refused {
+                    events::refused(&self.state, refused, front.marks[refused.index].offset);
+                }
+                front.done.published -= refused.len() as u64;
+                front.done.skipped += refused.len() as u64;
+                front.fate = Fate::Settled;
+            }
+            Verdict::Part(refused, part) => {
+                let offset = front.marks[refused.index].offset;
+                if let Some(part) = part {
+                    self.finish(&part).await?;
+                }
+                let wait = self.next_wait(Instant::now());
+                events::held(&self.state, &refused, offset, wait);
+                self.start_over();
+                return Err(Stop::Refused { wait });
+            }
+        }
+        self.absorb_settled();
+        let Some(done) = self.units.front().map(|unit| unit.done) else { return Ok(()) };
+        self.finish(&done).await?;
+        crash_point!("publish.finished");
+        self.units.pop_front();
+        Ok(())
+    }
+
+    /// Takes the units behind the first into it that are through without a refusal.
+    fn absorb_settled(&mut self) {
+        while let Some(next) = self.units.get_mut(1) {
+            if let Fate::Waiting(settling) = &mut next.fate {
+                match settling.now_or_never() {
+                    Some(Ok(published)) if published.refused.is_empty() => next.fate = Fate::Settled,
+                    Some(Ok(published)) => {
+                        // Judged when it is the first.
+                        next.fate = Fate::Waiting(Box::pin(std::future::ready(Ok(published))));
+                        return;
+                    }
+                    Some(Err(unknown)) => {
+                        next.fate = Fate::Waiting(Box::pin(std::future::ready(Err(unknown))));
+                        return;
+                    }
+                    None => return,
+                }
+            }
+            if let Some(next) = self.units.remove(1)
+                && let Some(front) = self.units.front_mut()
+            {
+                front.absorb(&next);
+            }
+        }
+    }
+
+    async fn finish(&mut self, done: &Done) -> Result<(), Stop> {
+        self.feed.finish(done).await?;
+        self.state.finished(done.published, done.skipped, done.to);
+        self.state.set_error(None);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! Changes of a table, captured by triggers where they commit, and read in an order that never changes.
+//!
+//! The triggers write each change into `rowbridge_changes` within the transaction that makes it: a change that is rolled back
+//! leaves nothing, one that is committed is there. A reader gets them in one total order, into which nothing is inserted
+//! later. `rowbridge_publications` holds the offset of the oldest change that is still there. So the offset of every change
+//! follows from its place, and is the same for everybody who counts: a process that dies between publishing and
+//! [`ChangeFeed::finish`] leaves both tables as they were, and the next one gives the same changes the same offsets.
+//! `finish` deletes a prefix and moves the offset by as many, in one transaction.
+
+mod json;
+mod time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::json::{fields, push_string};
+pub(super) use self::json::{object, push_base64};
+pub(super) use self::time::push_timestamp;
+
+use super::SinkError;
+use crate::config::{Events, TimeForm};
+use crate::rule::TableName;
+
+/// After `where` or `topic` was changed, other changes than before may be published, and a change that was on its way when
+/// the last process died would come again under another offset. The offset then goes on so far ahead: more than are ever
+/// on their way at once.
+pub(super) const OFFSET_JUMP: u64 = 100_000;
+
+/// What is to be captured.
+#[derive(Debug, Clone)]
+pub struct Capture {
+    pub bridge: Arc<str>,
+    pub name: Arc<str>,
+    pub table: TableName,
+    pub events: Events,
+    pub with_existing: bool,
+    /// What decides which changes are published, in any form.
+    pub settings: String,
+    /// Whether changes of the definition are among the changes.
+    pub tells_definition: bool,
+    pub time: TimeForm,
+}
+
+impl Capture {
+    /// The name of the trigger for an event. Within one table no other publication's triggers have it, whichever bridge or
+    /// schema they are of.
+    pub(super) fn trigger(&self, schema: &str, event: &str) -> String {
+        trigger_name(schema, &self.bridge, &self.name, event)
+    }
+}
+
+/// See [`Capture::trigger`].
+pub(super) fn trigger_name(schema: &str, bridge: &str, name: &str, event: &str) -> String {
+    let whose = format!("{schema}\0{bridge}\0{name}");
+    format!("rowbridge_{:016x}_{event}", xxhash_rust::xxh3::xxh3_64(whose.as_bytes()))
+}
+
+/// The place of a change in the order in which all are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangeKey {
+    pub(super) xact: i64,
+    pub(super) number: i64,
+}
+
+impl ChangeKey {
+    /// Before every change.
+    pub const FIRST: ChangeKey = ChangeKey { xact: i64::MIN, number: i64::MIN };
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Insert,
+    Update,
+    Delete,
+    /// The table is there, or there again.
+    Create,
+    Alter,
+    Drop,
+}
+
+impl ChangeKind {
+    const ALL: [(&'static str, ChangeKind); 6] = [
+        ("insert", ChangeKind::Insert),
+        ("update", ChangeKind::Update),
+        ("delete", ChangeKind::Delete),
+        ("create", ChangeKind::Create),
+        ("alter", ChangeKind::Alter),
+        ("drop", ChangeKind::Drop),
+    ];
+
+    pub fn name(self) -> &'static str {
+        ChangeKind::ALL[self as usize].0
+    }
+
+    /// A name that only a newer Rowbridge writes is taken for a change that nobody hears of.
+    pub(super) fn of_name(name: &str) -> ChangeKind {
+        ChangeKind::ALL.iter().find(|(known, _)| *known == name).map_or(ChangeKind::Alter, |(_, kind)| *kind)
+    }
+
+    /// Whether it is of the table's definition and not of a row.
+    pub fn is_meta(self) -> bool {
+        matches!(self, ChangeKind::Create | ChangeKind::Alter | ChangeKind::Drop)
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub key: ChangeKey,
+    pub kind: ChangeKind,
+    /// The row as it is now, a JSON object; of a change of the definition, the columns as a JSON array. `None`: deleted.
+    pub row: Option<String>,
+    /// The row as it was.
+    pub old: Option<String>,
+}
+
+/// What is finished: a prefix of the changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// The offset before and after it.
+    pub from: u64,
+    pub to: u64,
+    /// The last change, and how many changes there are with it.
+    pub last: ChangeKey,
+    pub changes: u64,
+    pub published: u64,
+    pub skipped: u64,
+}
+
+/// What [`ChangeFeed::settle`] found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The publication is new, and captures from now on.
+    Begun,
+    Dropped,
+    /// There was no such table so far; its rows are among the changes.
+    Appeared,
+    /// A table of that name is there again; its rows are among the changes.
+    Recreated,
+    Altered,
+    /// Triggers were missing or switched off; changes in the meantime are not among the changes.
+    TriggersPutBack,
+    /// See [`OFFSET_JUMP`].
+    OffsetJumped,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, Default)]
+pub struct Settled {
+    /// Of the oldest change that is there.
+    pub next_offset: u64,
+    pub news: Vec<News>,
+    /// There is no such table at present.
+    pub is_missing: bool,
+}
+
+/// Dropped by `max_pending`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow {
+    pub first_offset: u64,
+    pub last_offset: u64,
+}
+
+/// A row of `rowbridge_publications`, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPublication {
+    pub name: String,
+    pub table: String,
+    pub next_offset: u64,
+    pub published: u64,
+    pub skipped: u64,
+    pub pending: u64,
+}
+
+/// A connection that one publication has for itself. After an `Err` of class Transient `connect` comes next; what was given to
+/// `finish` may then be finished or not.
+#[allow(async_fn_in_trait)]
+pub trait ChangeFeed {
+    /// Opens a fresh connection and makes the tables that are missing.
+    async fn connect(&mut self) -> Result<(), SinkError>;
+
+    /// Compares the table and its triggers with what was known of them, and puts right what differs. Cheap if nothing does.
+    async fn settle(&mut self) -> Result<Settled, SinkError>;
+
+    /// The next changes behind `after`, in order: at most `limit`, and not many more than `bytes_max` bytes; at least one if
+    /// there is one.
+    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Vec<Change>, SinkError>;
+
+    /// Deletes the changes and moves the offset, in one transaction. [`super::Class::OffsetMoved`] if they are not there any
+    /// more, or the offset is another: somebody else was here.
+    async fn finish(&mut self, done: &Done) -> Result<(), SinkError>;
+
+    /// How many changes wait, counted up to `limit`.
+    async fn pending(&mut self, limit: u64) -> Result<u64, SinkError>;
+
+    /// Deletes the oldest changes beyond `max_pending`; not while rows wait that were there at the start.
+    async fn drop_oldest(&mut self, max_pending: u64) -> Result<Option<Overflow>, SinkError>;
+
+    /// Waits until there may be something new, at most so long.
+    async fn changed(&mut self, at_most: Duration);
+
+    async fn close(&mut self);
+}

@@ -1,0 +1,50 @@
+//! The table of a publication, as the catalogue has it.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+/// A table that is there.
+#[derive(Debug, Clone)]
+pub(super) struct LiveTable {
+    pub(super) oid: i64,
+    /// Why no statement trigger with transition tables can be put on it.
+    pub(super) unfit: Option<&'static str>,
+    /// `[{"name":…,"type":…},…]`
+    pub(super) definition: String,
+    /// Names of the triggers of ours that are switched on, of whichever publication, each with its arguments behind a space.
+    pub(super) triggers: Vec<String>,
+    /// The primary key's columns.
+    pub(super) key: Vec<String>,
+}
+
+const TABLE: &str = "SELECT c.oid::int8, c.relkind::text, \
+    (SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum) \
+     FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)::text, \
+    ARRAY(SELECT t.tgname || ' ' || encode(t.tgargs, 'escape') FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal \
+          AND t.tgname LIKE 'rowbridge\\_%' AND t.tgenabled <> 'D'), \
+    ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place) \
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+          WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.place) \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+
+/// The table, in a transaction that reads the catalogue.
+pub(super) async fn table(client: &Client, schema: &str, name: &str) -> Result<Option<LiveTable>, Error> {
+    let rows = client.query_typed(TABLE, &[(&schema, Type::TEXT), (&name, Type::TEXT)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let kind: String = row.try_get(1)?;
+    let unfit = match kind.as_str() {
+        "r" | "p" => None,
+        "v" => Some("it is a view: publish the table behind it"),
+        "m" => Some("it is a materialized view: publish the tables behind it"),
+        "f" => Some("it is a foreign table: publish it where it is stored"),
+        _ => Some("it is no table"),
+    };
+    let definition: Option<String> = row.try_get(2)?;
+    Ok(Some(LiveTable {
+        oid: row.try_get(0)?,
+        unfit,
+        definition: definition.unwrap_or_else(|| "[]".to_owned()),
+        triggers: row.try_get(3)?,
+        key: row.try_get(4)?,
+    }))
+}

@@ -1,0 +1,147 @@
+//! Changes of a Postgres table: statement-level triggers, read in the order of transactions.
+//!
+//! Neither numbers of a sequence nor transaction ids are given in the order of commits. So only changes of transactions below
+//! the snapshot's `xmin` are read: each of those has ended, and no change of theirs can appear any more. They are read by
+//! (transaction, number), which keeps the order of every session: its transactions have growing ids. A transaction that
+//! stays open, in whichever database of the server, holds up what came after it; it never gets passed.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `capture` | the function and the triggers |
+//! | `catalogue` | the table as it is |
+//! | `settle` | puts both together: begins, notices what was dropped, altered or made anew |
+//! | `queue` | reading changes and finishing them |
+//! | `decode` | the published form of a row |
+
+mod capture;
+mod catalogue;
+mod decode;
+mod queue;
+mod settle;
+mod tables;
+
+use std::time::Duration;
+
+use super::PostgresSink;
+use super::connect;
+use crate::config::Database;
+use crate::rule::TableName;
+use crate::sink::changes::{Capture, Change, ChangeFeed, ChangeKey, Done, Overflow, Settled, StoredPublication};
+use crate::sink::{Sink, SinkError};
+
+/// How long nothing is heard before it is looked all the same: NOTIFY does not come through a pooler, and not of a transaction
+/// that merely ended.
+const POLL: Duration = Duration::from_secs(1);
+/// While changes lie there that wait for an older transaction to end.
+const POLL_WAITING: Duration = Duration::from_millis(20);
+
+/// The changes of one publication.
+pub struct PostgresChanges {
+    sink: PostgresSink,
+    capture: Capture,
+    /// The table with its schema.
+    table: TableName,
+    /// Its row in `rowbridge_publications`.
+    id: Option<i64>,
+    is_waiting: bool,
+    /// This connection has looked at what only a start looks at.
+    is_begun: bool,
+}
+
+impl PostgresChanges {
+    /// Connects to nothing yet.
+    pub fn new(database: &Database, capture: Capture) -> PostgresChanges {
+        let sink = PostgresSink::new(database);
+        let (schema, name) = sink.qualified(&capture.table);
+        let table = TableName { schema: Some(schema.to_owned()), name: name.to_owned() };
+        PostgresChanges { sink, capture, table, id: None, is_waiting: false, is_begun: false }
+    }
+
+    /// Those of a bridge, as they stand in the database.
+    pub async fn stored(database: &Database, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
+        let mut sink = PostgresSink::new(database);
+        sink.connect_to_read().await?;
+        let stored = sink.run(async |session, sql| tables::stored(session, sql, bridge).await).await;
+        let _ = sink.close().await;
+        stored
+    }
+
+    /// Drops the triggers and the changes of one; false if there is none of that name.
+    pub async fn remove(database: &Database, bridge: &str, name: &str) -> Result<bool, SinkError> {
+        let mut sink = PostgresSink::new(database);
+        sink.connect_to_read().await?;
+        let removed = sink.run(async |session, sql| tables::remove(session, sql, bridge, name).await).await;
+        let _ = sink.close().await;
+        removed
+    }
+}
+
+impl ChangeFeed for PostgresChanges {
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        (self.is_begun, self.is_waiting) = (false, false);
+        self.sink.connect().await?;
+        self.sink.run(async |session, sql| tables::make(session, sql).await).await?;
+        self.sink
+            .run(async |session, _| {
+                let listen = session.client().batch_execute("LISTEN rowbridge_changes");
+                session.wait(1, "asking to be told of changes", listen).await
+            })
+            .await
+    }
+
+    async fn settle(&mut self) -> Result<Settled, SinkError> {
+        let (capture, table, url, timeout) =
+            (&self.capture, &self.table, self.sink.url.clone(), self.sink.statement_timeout);
+        let is_first = !self.is_begun;
+        let open = async || connect::open(&url, timeout).await;
+        let settled = self
+            .sink
+            .run(async |session, sql| {
+                Box::pin(settle::Settling { session, sql, capture, table, is_first }.run(open)).await
+            })
+            .await;
+        let (id, settled) = settled?;
+        self.id = Some(id);
+        self.is_begun = true;
+        Ok(settled)
+    }
+
+    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Vec<Change>, SinkError> {
+        let Some(id) = self.id else { return Ok(Vec::new()) };
+        let time = self.capture.time;
+        let (changes, is_waiting) = self
+            .sink
+            .run(async |session, sql| queue::read(session, sql, id, after, (limit, bytes_max), time).await)
+            .await?;
+        self.is_waiting = is_waiting;
+        Ok(changes)
+    }
+
+    async fn finish(&mut self, done: &Done) -> Result<(), SinkError> {
+        let id = self.id.expect("what is finished was read under its id");
+        self.sink.run(async |session, sql| queue::finish(session, sql, id, done).await).await
+    }
+
+    async fn pending(&mut self, limit: u64) -> Result<u64, SinkError> {
+        let Some(id) = self.id else { return Ok(0) };
+        self.sink.run(async |session, sql| queue::pending(session, sql, id, limit).await).await
+    }
+
+    async fn drop_oldest(&mut self, max_pending: u64) -> Result<Option<Overflow>, SinkError> {
+        let Some(id) = self.id else { return Ok(None) };
+        self.sink.run(async |session, sql| queue::drop_oldest(session, sql, id, max_pending).await).await
+    }
+
+    async fn changed(&mut self, at_most: Duration) {
+        let patience = at_most.min(if self.is_waiting { POLL_WAITING } else { POLL });
+        match &self.sink.session {
+            Some(session) => drop(tokio::time::timeout(patience, session.notified()).await),
+            None => tokio::time::sleep(patience).await,
+        }
+    }
+
+    async fn close(&mut self) {
+        // What was finished is committed.
+        let _ = self.sink.close().await;
+    }
+}

@@ -1,0 +1,174 @@
+//! Reading changes in their order, and finishing them.
+
+use std::pin::pin;
+
+use futures_util::TryStreamExt as _;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Row};
+
+use super::decode::decode;
+use crate::config::TimeForm;
+use crate::rule::quote;
+use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow};
+use crate::sink::postgres::failure::own;
+use crate::sink::postgres::session::Session;
+use crate::sink::postgres::transaction::{Sql, commit};
+use crate::sink::{Class, SinkError};
+
+const READING: &str = "reading rowbridge_changes";
+const FINISHING: &str = "deleting published changes";
+
+/// Everything below has ended, as of the statement's own snapshot. These functions are in every version from 12 on.
+const XMIN: &str = "pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())";
+
+/// The next changes; and, if there are none, whether some wait for an older transaction.
+pub(super) async fn read(
+    session: &Session,
+    sql: &Sql,
+    id: i64,
+    after: ChangeKey,
+    (limit, bytes_max): (usize, usize),
+    time: TimeForm,
+) -> Result<(Vec<Change>, bool), SinkError> {
+    let changes = format!("{}.rowbridge_changes", quote(&sql.schema));
+    let query = format!(
+        "SELECT xact, number, event, columns, new_row, old_row FROM {changes} \
+         WHERE publication = $1 AND (xact, number) > ($2, $3) AND xact < {XMIN} ORDER BY xact, number LIMIT $4"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let parameters = [
+        (&id as &(dyn tokio_postgres::types::ToSql + Sync), Type::INT8),
+        (&after.xact, Type::INT8),
+        (&after.number, Type::INT8),
+        (&limit, Type::INT8),
+    ];
+    let reading = async {
+        let mut rows = pin!(session.client().query_typed_raw(&query, parameters).await?);
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await? {
+            let change = change(&row, time)?;
+            bytes += change.row.as_ref().map_or(0, String::len) + change.old.as_ref().map_or(0, String::len);
+            changes.push(change);
+            // The rest is thrown away unread.
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok::<_, Error>(changes)
+    };
+    let read = session.wait(1, READING, reading).await?;
+    if !read.is_empty() {
+        return Ok((read, false));
+    }
+    let query = format!("SELECT 1 FROM {changes} WHERE publication = $1 AND xact >= {XMIN} AND xact > $2 LIMIT 1");
+    let parameters = [(&id as _, Type::INT8), (&after.xact as _, Type::INT8)];
+    let waiting = session.wait(1, READING, session.client().query_typed(&query, &parameters)).await?;
+    Ok((read, !waiting.is_empty()))
+}
+
+fn change(row: &Row, time: TimeForm) -> Result<Change, Error> {
+    let key = ChangeKey { xact: row.try_get(0)?, number: row.try_get(1)? };
+    let event: &str = row.try_get(2)?;
+    let forms: Option<&str> = row.try_get(3)?;
+    let (new, old): (Option<String>, Option<String>) = (row.try_get(4)?, row.try_get(5)?);
+    let [row, old] = [new, old].map(|row| row.map(|row| decode(row, forms, time)));
+    Ok(Change { key, kind: ChangeKind::of_name(event), row, old })
+}
+
+/// The DELETE and the offset's compare-and-swap; any difference leaves nothing behind.
+pub(super) async fn finish(session: &Session, sql: &Sql, id: i64, done: &Done) -> Result<(), SinkError> {
+    let schema = quote(&sql.schema);
+    let delete = format!(
+        "WITH gone AS (DELETE FROM {schema}.rowbridge_changes WHERE publication = $1 AND (xact, number) <= ($2, $3) \
+         RETURNING 1) SELECT pg_catalog.count(*) FROM gone"
+    );
+    let swap = format!(
+        "UPDATE {schema}.rowbridge_publications SET next_offset = $3, published = published + $4, skipped = skipped + $5, \
+         updated_at = pg_catalog.now() WHERE id = $1 AND next_offset = $2 RETURNING 1"
+    );
+    let [from, to, published, skipped, changes] =
+        [done.from, done.to, done.published, done.skipped, done.changes].map(as_bigint);
+    let client = session.client();
+    let deleting = [(&id as _, Type::INT8), (&done.last.xact as _, Type::INT8), (&done.last.number as _, Type::INT8)];
+    let numbers = [&id, &from, &to, &published, &skipped];
+    let swapping = numbers.map(|number| (number as _, Type::INT8));
+    let work = async {
+        let (begun, swapped, deleted) = tokio::join!(biased;
+            client.batch_execute(&sql.begin),
+            client.query_typed(&swap, &swapping),
+            client.query_typed(&delete, &deleting),
+        );
+        begun?;
+        let (swapped, deleted) = (swapped?, deleted?);
+        let deleted: i64 = deleted.first().map_or(Ok(0), |row| row.try_get(0))?;
+        Ok::<_, Error>(swapped.len() == 1 && deleted == changes)
+    };
+    if !session.wait(3, FINISHING, work).await? {
+        session.rollback().await?;
+        return Err(own(
+            Class::OffsetMoved,
+            "offset_moved",
+            format!("{FINISHING} ({}): they are not there any more, or the offset is another", session.at()),
+            "another bridge of this name serves the publication, or somebody changed its tables: it is read again",
+        ));
+    }
+    crash_point!("postgres.publish.deleted");
+    session.committing(1, commit(client)).await?.map_err(|error| session.explain(&error, FINISHING))
+}
+
+/// Offsets and counts are far below.
+fn as_bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn pending(session: &Session, sql: &Sql, id: i64, limit: u64) -> Result<u64, SinkError> {
+    let query = format!(
+        "SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {}.rowbridge_changes WHERE publication = $1 LIMIT $2) c",
+        quote(&sql.schema)
+    );
+    let limit = as_bigint(limit);
+    let parameters = [(&id as _, Type::INT8), (&limit as _, Type::INT8)];
+    let counting = session.client().query_typed(&query, &parameters);
+    let rows = session.wait(1, "counting rowbridge_changes", counting).await?;
+    let count: i64 = rows.first().map_or(0, |row| row.try_get(0).unwrap_or(0));
+    Ok(count.max(0).unsigned_abs())
+}
+
+/// See [`crate::sink::changes::ChangeFeed::drop_oldest`].
+pub(super) async fn drop_oldest(
+    session: &Session,
+    sql: &Sql,
+    id: i64,
+    max_pending: u64,
+) -> Result<Option<Overflow>, SinkError> {
+    const DROPPING: &str = "dropping changes beyond max_pending";
+    let schema = quote(&sql.schema);
+    // The last of the oldest: as many are left as may wait. Rows of the start go before all others.
+    let delete = format!(
+        "WITH last AS (SELECT xact, number FROM {schema}.rowbridge_changes WHERE publication = $1 \
+         ORDER BY xact DESC, number DESC OFFSET $2 LIMIT 1), \
+         gone AS (DELETE FROM {schema}.rowbridge_changes c USING last WHERE c.publication = $1 \
+         AND (c.xact, c.number) <= (last.xact, last.number) AND c.xact < {XMIN} \
+         AND NOT EXISTS (SELECT 1 FROM {schema}.rowbridge_changes WHERE publication = $1 AND xact = 0) RETURNING 1) \
+         SELECT pg_catalog.count(*) FROM gone"
+    );
+    let swap = format!(
+        "UPDATE {schema}.rowbridge_publications SET next_offset = next_offset + $2 WHERE id = $1 RETURNING next_offset"
+    );
+    let client = session.client();
+    let max_pending = as_bigint(max_pending);
+    let work = async {
+        let deleting = [(&id as _, Type::INT8), (&max_pending as _, Type::INT8)];
+        let (begun, deleted) =
+            tokio::join!(biased; client.batch_execute(&sql.begin), client.query_typed(&delete, &deleting));
+        begun?;
+        let deleted: i64 = deleted?.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let swapping = [(&id as _, Type::INT8), (&deleted as _, Type::INT8)];
+        let rows = client.query_typed(&swap, &swapping).await?;
+        let next: i64 = rows.first().map_or(Ok(1), |row| row.try_get(0))?;
+        commit(client).await?;
+        Ok::<_, Error>((deleted.max(0).unsigned_abs(), next.max(1).unsigned_abs()))
+    };
+    let (deleted, next) = session.wait(4, DROPPING, work).await?;
+    Ok((deleted > 0).then(|| Overflow { first_offset: next - deleted, last_offset: next - 1 }))
+}

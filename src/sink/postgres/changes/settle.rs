@@ -1,0 +1,411 @@
+//! Brings a publication and its table together.
+//!
+//! A publication begins in two steps. Its row is made first, not ready. Then one transaction makes the triggers, which takes
+//! a lock that waits for all writers; while it holds the lock, a second connection takes its snapshot. So that snapshot has
+//! exactly the rows that no trigger saw. The lock is let go, and the second connection copies the rows of its snapshot, in
+//! the order of the primary key and before all captured changes, while others write; with that the publication is ready, in
+//! one transaction. *Dies in between:* nothing was published yet. The next start takes the lock again, throws away what was
+//! captured, all of which its new snapshot has, and copies anew.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use super::capture::{self, FORMS, SETTINGS};
+use super::catalogue::{self, LiveTable};
+use crate::config::Events;
+use crate::rule::{TableName, quote};
+use crate::sink::changes::{Capture, News, OFFSET_JUMP, Settled};
+use crate::sink::postgres::failure::own;
+use crate::sink::postgres::session::Session;
+use crate::sink::postgres::transaction::{CATALOGUE_FIRST, Sql, around, commit};
+use crate::sink::{Class, SinkError};
+
+const DOING: &str = "preparing to publish";
+
+/// Everybody who writes into the table waits behind us.
+const LOCK_MILLIS: u64 = 2_000;
+
+/// Of another cluster, from which the tables were restored: its transactions come before ours, in their own order.
+const FOREIGN: i64 = 1 << 62;
+
+pub(super) struct Settling<'a> {
+    pub(super) session: &'a Session,
+    pub(super) sql: &'a Sql,
+    pub(super) capture: &'a Capture,
+    /// With its schema.
+    pub(super) table: &'a TableName,
+    /// Whether this connection has not looked yet.
+    pub(super) is_first: bool,
+}
+
+/// The row in `rowbridge_publications`.
+struct Stored {
+    id: i64,
+    table_id: Option<i64>,
+    definition: String,
+    settings: String,
+    is_ready: bool,
+    next_offset: i64,
+}
+
+impl Settling<'_> {
+    /// The publication's id, and how things stand. `open` makes a second connection.
+    pub(super) async fn run(
+        &self,
+        open: impl AsyncFn() -> Result<Session, SinkError>,
+    ) -> Result<(i64, Settled), SinkError> {
+        let stored = match self.stored().await? {
+            Some(stored) => stored,
+            None => {
+                self.insert().await?;
+                self.stored().await?.ok_or_else(|| self.error("gone", "its row was deleted just now".to_owned()))?
+            }
+        };
+        let mut settled = Settled { next_offset: stored.next_offset.max(1).unsigned_abs(), ..Settled::default() };
+        if self.is_first {
+            settled.news.extend(self.begin_connection(&stored).await?);
+            if settled.news.contains(&News::OffsetJumped) {
+                settled.next_offset += OFFSET_JUMP;
+            }
+        }
+        let live = self.live().await?;
+        let news = match (live, stored.table_id) {
+            (None, None) => {
+                settled.is_missing = true;
+                // Whatever is in the table when it comes will have come later.
+                if !stored.is_ready {
+                    self.set(&stored, "is_ready = true").await?;
+                }
+                None
+            }
+            (None, Some(_)) => {
+                settled.is_missing = true;
+                self.dropped(&stored).await?;
+                Some(News::Dropped)
+            }
+            (Some(live), _) if !stored.is_ready => {
+                self.begin(&stored, &live, open).await?;
+                Some(News::Begun)
+            }
+            (Some(live), table_id) if table_id != Some(live.oid) => {
+                self.recreated(&stored, &live).await?;
+                Some(if table_id.is_none() { News::Appeared } else { News::Recreated })
+            }
+            (Some(live), _) => self.compare(&stored, &live).await?,
+        };
+        settled.news.extend(news);
+        Ok((stored.id, settled))
+    }
+
+    fn client(&self) -> &Client {
+        self.session.client()
+    }
+
+    fn publications(&self) -> String {
+        format!("{}.rowbridge_publications", quote(&self.sql.schema))
+    }
+
+    fn changes(&self) -> String {
+        format!("{}.rowbridge_changes", quote(&self.sql.schema))
+    }
+
+    fn error(&self, code: &str, what: String) -> SinkError {
+        own(
+            Class::Table,
+            code,
+            format!("{DOING} table {} ({}): {what}", self.table, self.session.at()),
+            "mend it, or take the entry out of `publish`; it is tried again",
+        )
+    }
+
+    async fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, SinkError> {
+        let doing = format!("{DOING} table {}", self.table);
+        self.session.wait(6, &doing, work).await.map_err(|error| self.with_remedy(error))
+    }
+
+    /// What a role without the right has to be given.
+    fn with_remedy(&self, error: SinkError) -> SinkError {
+        const MISSING_RIGHT: &str = "42501";
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        let role = quote(&self.sql.role);
+        match error.code.as_str() {
+            MISSING_RIGHT => SinkError {
+                class: Class::Table,
+                message: format!(
+                    "{}\nGRANT SELECT, TRIGGER ON {} TO {role}; -- to remove triggers again, the role must own the table",
+                    error.message,
+                    self.table.quoted()
+                ),
+                advice: "give the role the right to make triggers on the table",
+                ..error
+            },
+            LOCK_NOT_AVAILABLE => SinkError {
+                class: Class::Table,
+                advice: "somebody holds the table in an open transaction; it is tried again",
+                ..error
+            },
+            _ => error,
+        }
+    }
+
+    async fn stored(&self) -> Result<Option<Stored>, SinkError> {
+        let query = format!(
+            "SELECT id, table_id, definition, settings, is_ready, next_offset FROM {} WHERE bridge = $1 AND name = $2",
+            self.publications()
+        );
+        let (bridge, name) = (&*self.capture.bridge, &*self.capture.name);
+        let parameters = [(&bridge as _, Type::TEXT), (&name as _, Type::TEXT)];
+        self.wait(async {
+            let rows = self.client().query_typed(&query, &parameters).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            Ok(Some(Stored {
+                id: row.try_get(0)?,
+                table_id: row.try_get(1)?,
+                definition: row.try_get(2)?,
+                settings: row.try_get(3)?,
+                is_ready: row.try_get(4)?,
+                next_offset: row.try_get(5)?,
+            }))
+        })
+        .await
+    }
+
+    async fn insert(&self) -> Result<(), SinkError> {
+        let insert = format!(
+            "INSERT INTO {} (bridge, name, table_name, settings) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            self.publications()
+        );
+        let (bridge, name, settings) = (&*self.capture.bridge, &*self.capture.name, self.capture.settings.as_str());
+        let table = self.table.to_string();
+        let parameters = [&bridge as &(dyn tokio_postgres::types::ToSql + Sync), &name, &table, &settings];
+        let parameters = parameters.map(|parameter| (parameter, Type::TEXT));
+        let inserting = self.client().query_typed(&insert, &parameters);
+        self.wait(around(self.client(), &self.sql.begin, inserting)).await.map(drop)
+    }
+
+    /// Changes columns of its row.
+    async fn set(&self, stored: &Stored, what: &str) -> Result<(), SinkError> {
+        let update = format!("UPDATE {} SET {what} WHERE id = {}", self.publications(), stored.id);
+        self.wait(around(self.client(), &self.sql.begin, self.client().batch_execute(&update))).await
+    }
+
+    /// What only has to be looked at once.
+    async fn begin_connection(&self, stored: &Stored) -> Result<Option<News>, SinkError> {
+        let foreign = format!(
+            "UPDATE {} SET xact = xact - {FOREIGN} WHERE publication = {} \
+             AND xact >= pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())",
+            self.changes(),
+            stored.id
+        );
+        self.wait(around(self.client(), &self.sql.begin, self.client().batch_execute(&foreign))).await?;
+        if stored.settings == self.capture.settings {
+            return Ok(None);
+        }
+        let update = format!(
+            "UPDATE {} SET settings = $1, next_offset = next_offset + {OFFSET_JUMP} WHERE id = {}",
+            self.publications(),
+            stored.id
+        );
+        let settings = self.capture.settings.as_str();
+        let parameters = [(&settings as _, Type::TEXT)];
+        let updating = self.client().query_typed(&update, &parameters);
+        self.wait(around(self.client(), &self.sql.begin, updating)).await?;
+        Ok(Some(News::OffsetJumped))
+    }
+
+    async fn live(&self) -> Result<Option<LiveTable>, SinkError> {
+        let (client, schema) = (self.client(), self.table.schema.as_deref().unwrap_or_default());
+        let reading = Box::pin(catalogue::table(client, schema, &self.table.name));
+        let live = self.wait(around(client, &self.sql.begin_read, reading)).await?;
+        match live.as_ref().and_then(|live| live.unfit) {
+            Some(why) => Err(self.error("no_table", why.to_owned())),
+            None => Ok(live),
+        }
+    }
+
+    /// Whether this trigger is on the table, calls for this publication, and is switched on.
+    fn has_trigger(&self, stored: &Stored, live: &LiveTable, name: &str) -> bool {
+        live.triggers.contains(&format!("{name} {}\\000", stored.id))
+    }
+
+    fn trigger(&self, event: &str) -> String {
+        self.capture.trigger(&self.sql.schema, event)
+    }
+
+    /// SQL that makes the triggers that are wanted, and takes away the others.
+    fn make_triggers(&self, stored: &Stored, live: &LiveTable) -> String {
+        let mut statements = String::new();
+        for event in Events::NAMES {
+            let name = self.trigger(event);
+            let is_wanted = self.capture.events.wanted().any(|wanted| wanted == event);
+            let is_there = self.has_trigger(stored, live, &name);
+            if is_there && !is_wanted {
+                statements += &capture::drop_trigger(&name, &self.table.quoted());
+            }
+            if is_wanted && !is_there {
+                // One that is switched off, or of a publication that was removed, is in the way. Only an owner may drop one.
+                statements += &format!(
+                    "DO $do$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND tgname = '{name}') \
+                     THEN DROP TRIGGER {} ON {}; END IF; END $do$;",
+                    live.oid,
+                    quote(&name),
+                    self.table.quoted()
+                );
+                statements += &capture::create_trigger(self.capture, &self.sql.schema, self.table, stored.id, event);
+            }
+        }
+        statements
+    }
+
+    fn begin_with_lock(&self) -> String {
+        format!("{}; SET LOCAL lock_timeout = {LOCK_MILLIS}; {CATALOGUE_FIRST};", self.sql.begin)
+    }
+
+    /// SQL that puts a change of the definition among the changes.
+    fn tell(&self, stored: &Stored, event: &str, xact: &str, definition: &str) -> String {
+        if !self.capture.tells_definition {
+            return String::new();
+        }
+        let (changes, definition) = (self.changes(), literal(&compact(definition)));
+        format!(
+            "INSERT INTO {changes} (publication, xact, event, new_row) VALUES ({}, {xact}, '{event}', {definition});",
+            stored.id
+        )
+    }
+
+    /// SQL for the publication's row: this is its table now.
+    fn adopt(&self, stored: &Stored, live: &LiveTable) -> String {
+        format!(
+            "UPDATE {} SET is_ready = true, table_id = {}, table_name = {}, definition = {} WHERE id = {};",
+            self.publications(),
+            live.oid,
+            literal(&self.table.to_string()),
+            literal(&live.definition),
+            stored.id
+        )
+    }
+
+    /// SQL that copies the table's rows to the changes.
+    fn copy(&self, stored: &Stored, live: &LiveTable, xact: &str) -> String {
+        let settings: String = SETTINGS.iter().map(|(name, value)| format!("SET LOCAL {name} = '{value}';")).collect();
+        let forms = FORMS.replace("$relation", &live.oid.to_string());
+        let key: Vec<String> = live.key.iter().map(|column| format!("t.{}", quote(column))).collect();
+        let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", key.join(", ")) };
+        format!(
+            "SET LOCAL statement_timeout = 0; {settings} \
+             INSERT INTO {} (publication, xact, event, columns, new_row) \
+             SELECT {}, {xact}, 'insert', ({forms}), pg_catalog.row_to_json(t.*)::pg_catalog.text FROM {} t{order};",
+            self.changes(),
+            stored.id,
+            self.table.quoted()
+        )
+    }
+
+    /// See the module's head.
+    async fn begin(
+        &self,
+        stored: &Stored,
+        live: &LiveTable,
+        open: impl AsyncFn() -> Result<Session, SinkError>,
+    ) -> Result<(), SinkError> {
+        let mut triggers = self.make_triggers(stored, live);
+        if triggers.is_empty() {
+            // Those of a start that was cut short.
+            triggers = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE;", self.table.quoted());
+        }
+        let statements = format!(
+            "{}{triggers} DELETE FROM {} WHERE publication = {}; {}",
+            self.begin_with_lock(),
+            self.changes(),
+            stored.id,
+            self.tell(stored, "create", "0", &live.definition)
+        );
+        let client = self.client();
+        if !self.capture.with_existing {
+            let statements = statements + &self.adopt(stored, live);
+            let work = async {
+                client.batch_execute(&statements).await?;
+                commit(client).await
+            };
+            return self.wait(work).await;
+        }
+        let copier = open().await?;
+        self.wait(client.batch_execute(&statements)).await?;
+        crash_point!("postgres.publish.triggers");
+        let begin = self.sql.begin.replacen("READ COMMITTED", "REPEATABLE READ", 1);
+        self.wait(copier.client().batch_execute(&begin)).await?;
+        self.wait(commit(client)).await?;
+        crash_point!("postgres.publish.captures");
+        let statements = format!("{CATALOGUE_FIRST}; {}{}", self.copy(stored, live, "0"), self.adopt(stored, live));
+        // As long as it takes: the table may be large.
+        let copying = async {
+            copier.client().batch_execute(&statements).await?;
+            crash_point!("postgres.publish.copied");
+            commit(copier.client()).await
+        };
+        let copied = copying.await.map_err(|error| copier.explain(&error, &format!("copying table {}", self.table)));
+        copied.map_err(|error| self.with_remedy(error))?;
+        copier.close().await;
+        Ok(())
+    }
+
+    async fn dropped(&self, stored: &Stored) -> Result<(), SinkError> {
+        let statements = format!(
+            "UPDATE {} SET is_ready = true, table_id = NULL, definition = '' WHERE id = {}; {}",
+            self.publications(),
+            stored.id,
+            self.tell(stored, "drop", "pg_catalog.txid_current()", &stored.definition)
+        );
+        self.wait(around(self.client(), &self.sql.begin, self.client().batch_execute(&statements))).await
+    }
+
+    /// Another table under the name: all of its rows are new. It is young, so they are copied under the lock.
+    async fn recreated(&self, stored: &Stored, live: &LiveTable) -> Result<(), SinkError> {
+        let xact = "pg_catalog.txid_current()";
+        let statements = format!(
+            "{}{}{}{}{}",
+            self.begin_with_lock(),
+            self.make_triggers(stored, live),
+            self.tell(stored, "create", xact, &live.definition),
+            self.copy(stored, live, xact),
+            self.adopt(stored, live),
+        );
+        let client = self.client();
+        let work = async {
+            client.batch_execute(&statements).await?;
+            commit(client).await
+        };
+        self.wait(work).await
+    }
+
+    /// The table that is known: are its triggers in place, and its columns the same?
+    async fn compare(&self, stored: &Stored, live: &LiveTable) -> Result<Option<News>, SinkError> {
+        let triggers = self.make_triggers(stored, live);
+        let is_altered = stored.definition != live.definition;
+        if triggers.is_empty() && !is_altered {
+            return Ok(None);
+        }
+        let told = match is_altered {
+            true => self.tell(stored, "alter", "pg_catalog.txid_current()", &live.definition),
+            false => String::new(),
+        };
+        let statements = format!("{}{triggers}{told}{}", self.begin_with_lock(), self.adopt(stored, live));
+        let client = self.client();
+        let work = async {
+            client.batch_execute(&statements).await?;
+            commit(client).await
+        };
+        self.wait(work).await?;
+        Ok(Some(if triggers.is_empty() { News::Altered } else { News::TriggersPutBack }))
+    }
+}
+
+/// A string in SQL, whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// JSON without what lies between its parts.
+fn compact(json: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| json.to_owned(), |value| value.to_string())
+}

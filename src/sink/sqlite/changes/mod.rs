@@ -1,0 +1,175 @@
+//! Changes of a SQLite table: row triggers, read in the order of their numbers.
+//!
+//! SQLite has one writer at a time, so numbers are given in the order of commits, and whatever must happen together happens
+//! in one transaction: making triggers and copying the rows that are there. *Dies anywhere:* it happened or it did not.
+//! Whether there is something new tells `PRAGMA data_version`, which costs no disk access.
+
+mod capture;
+mod queue;
+mod settle;
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use self::capture::Encoding;
+use super::SqliteSink;
+use super::codes::{Moment, sink_error};
+use crate::config::Database;
+use crate::sink::changes::{Capture, Change, ChangeFeed, ChangeKey, Done, Overflow, Settled, StoredPublication};
+use crate::sink::{Sink, SinkError};
+
+/// How often it is asked whether somebody wrote.
+const POLL: Duration = Duration::from_millis(50);
+
+const STEP: &str = include_str!("../../../../migrations/sqlite/publish/0001_changes.sql");
+
+/// The changes of one publication.
+pub struct SqliteChanges {
+    sink: SqliteSink,
+    capture: Capture,
+    /// Its row in `rowbridge_publications`.
+    id: Option<i64>,
+    encoding: Encoding,
+    /// As it was when last asked.
+    data_version: i64,
+    /// This connection has looked at what only a start looks at.
+    is_begun: bool,
+}
+
+impl SqliteChanges {
+    /// Opens nothing yet.
+    pub fn new(database: &Database, capture: Capture) -> SqliteChanges {
+        let sink = SqliteSink::new(database);
+        SqliteChanges { sink, capture, id: None, encoding: Encoding::Utf8, data_version: 0, is_begun: false }
+    }
+
+    /// Those of a bridge, as they stand in the file.
+    pub async fn stored(database: &Database, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
+        let mut sink = SqliteSink::new(database);
+        sink.connect().await?;
+        let stored = sink.with_connection(|connection| {
+            queue::stored(connection, bridge).map_err(|error| failed("cannot read rowbridge_publications", &error))
+        });
+        let _ = sink.close().await;
+        stored
+    }
+
+    /// Drops the triggers and the changes of one; false if there is none of that name.
+    pub async fn remove(database: &Database, bridge: &str, name: &str) -> Result<bool, SinkError> {
+        let mut sink = SqliteSink::new(database);
+        sink.connect().await?;
+        let removed = sink.with_connection(|connection| {
+            queue::remove(connection, bridge, name).map_err(|error| failed("cannot remove the publication", &error))
+        });
+        let _ = sink.close().await;
+        removed
+    }
+
+    fn data_version(&mut self) -> Option<i64> {
+        self.sink
+            .with_connection(|connection| {
+                let mut statement =
+                    connection.prepare_cached("PRAGMA data_version").map_err(|error| failed("", &error))?;
+                statement.query_row([], |row| row.get(0)).map_err(|error| failed("", &error))
+            })
+            .ok()
+    }
+}
+
+fn failed(what: &str, error: &rusqlite::Error) -> SinkError {
+    sink_error(what, error, Moment::Elsewhere)
+}
+
+/// Makes the tables that are missing.
+fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
+    let count: i64 = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('rowbridge_publications', 'rowbridge_changes_of')",
+        [],
+        |row| row.get(0),
+    )?;
+    if count == 2 {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {STEP} COMMIT;")).inspect_err(|_| {
+        // What is open is not committed by whoever comes next.
+        let _ = connection.execute_batch("ROLLBACK");
+    })
+}
+
+impl ChangeFeed for SqliteChanges {
+    async fn connect(&mut self) -> Result<(), SinkError> {
+        self.is_begun = false;
+        self.sink.connect().await?;
+        self.encoding = self.sink.with_connection(|connection| {
+            const DOING: &str = "cannot make the tables of `publish`";
+            make_tables(connection).map_err(|error| failed(DOING, &error))?;
+            let encoding: String =
+                connection.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(|error| failed(DOING, &error))?;
+            Ok(Encoding::of_name(&encoding))
+        })?;
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<Settled, SinkError> {
+        let (capture, is_first) = (&self.capture, !self.is_begun);
+        let doing = format!("cannot prepare to publish table {}", capture.table);
+        let (id, settled) = self.sink.with_connection(|connection| {
+            settle::settle(connection, capture, is_first).map_err(|error| failed(&doing, &error))
+        })?;
+        self.id = Some(id);
+        self.is_begun = true;
+        Ok(settled)
+    }
+
+    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Vec<Change>, SinkError> {
+        let Some(id) = self.id else { return Ok(Vec::new()) };
+        let (encoding, time) = (self.encoding, self.capture.time);
+        // Asked before: what comes while it is read is asked for again.
+        if let Some(version) = self.data_version() {
+            self.data_version = version;
+        }
+        self.sink.with_connection(|connection| {
+            queue::read(connection, id, after, (limit, bytes_max), (encoding, time))
+                .map_err(|error| failed("cannot read rowbridge_changes", &error))
+        })
+    }
+
+    async fn finish(&mut self, done: &Done) -> Result<(), SinkError> {
+        let id = self.id.expect("what is finished was read under its id");
+        self.sink.with_connection(|connection| queue::finish(connection, id, done))
+    }
+
+    async fn pending(&mut self, limit: u64) -> Result<u64, SinkError> {
+        let Some(id) = self.id else { return Ok(0) };
+        self.sink.with_connection(|connection| {
+            queue::pending(connection, id, limit).map_err(|error| failed("cannot count rowbridge_changes", &error))
+        })
+    }
+
+    async fn drop_oldest(&mut self, max_pending: u64) -> Result<Option<Overflow>, SinkError> {
+        let Some(id) = self.id else { return Ok(None) };
+        self.sink.with_connection(|connection| {
+            queue::drop_oldest(connection, id, max_pending)
+                .map_err(|error| failed("cannot drop changes beyond max_pending", &error))
+        })
+    }
+
+    async fn changed(&mut self, at_most: Duration) {
+        let mut left = at_most;
+        loop {
+            let pause = POLL.min(left);
+            tokio::time::sleep(pause).await;
+            left = left.saturating_sub(pause);
+            // What is wrong is told by whoever reads next.
+            if left.is_zero() || self.data_version().is_none_or(|version| version != self.data_version) {
+                return;
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        // What was finished is committed.
+        let _ = self.sink.close().await;
+    }
+}
