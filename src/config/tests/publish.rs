@@ -32,7 +32,7 @@ fn what_is_wrong_in_an_entry_is_found_with_its_place() {
         ),
         (
             "meta_topic: '{tabel}'",
-            "3:46 publish[0].meta_topic: in `{tabel}`: `tabel` is not known here; there is bridge, database, schema, table, event, offset, row.COLUMN",
+            "3:46 publish[0].meta_topic: in the template `{tabel}`: `tabel` is not known here; there is bridge, database, schema, table, event, offset, row.COLUMN",
         ),
         ("database: other", "3:44 publish[0].database: found `other`, which is not under `databases`"),
         ("wherre: .a", "3:34 publish[0].wherre: this key is not known"),
