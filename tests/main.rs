@@ -58,6 +58,7 @@ mod refused_rows;
 mod reliability;
 mod reload;
 mod resolution;
+mod retained;
 mod retry;
 mod rows_by_key;
 mod rules;

@@ -68,6 +68,8 @@ macro_rules! sink_contract {
             crate::sink_contract::sink_contract!(@tests promises, $database;
                 a_new_database_has_no_offset,
                 an_offset_row_is_added_once_and_then_left_alone,
+                the_offset_row_of_a_journal_that_is_gone_becomes_that_of_another,
+                what_was_stored_last_is_remembered_with_the_rows_that_are_kept,
                 a_journal_under_another_name_is_found_and_handed_over_by_the_sql_that_is_shown,
                 rows_dead_letters_and_offset_commit_together,
                 a_batch_from_another_offset_leaves_nothing_behind,

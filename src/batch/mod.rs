@@ -2,12 +2,14 @@
 
 mod encoder;
 mod order;
+mod retained;
 mod rows;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use encoder::RowEncoder;
+pub use retained::{Remembered, last_of};
 pub use rows::{Owner, Portion, Run, Target, Verb};
 
 use crate::clock::Timestamp;
@@ -91,6 +93,8 @@ pub struct Batch {
     /// Units that are not to be written: sorted indexes into `units`.
     pub excluded: Vec<usize>,
     pub dead_letters: Vec<DeadLetter>,
+    /// For rules with `retained: changed`.
+    pub remembered: Vec<Remembered>,
     /// Tables for which a message gave no row because of how they are: of each it must be sure that it still is so.
     pub judged: Vec<Arc<TableSchema>>,
     /// Dead letters whose messages are in this batch: their ids in the dead-letter table, from which they are taken out with
@@ -120,6 +124,7 @@ impl Batch {
             units: Vec::new(),
             excluded: Vec::new(),
             dead_letters: Vec::new(),
+            remembered: Vec::new(),
             judged: Vec::new(),
             released: Vec::new(),
             amended: Vec::new(),
@@ -209,6 +214,11 @@ impl Batch {
     /// All rows, those of excluded units too.
     pub fn row_count_of_all(&self) -> usize {
         self.rows
+    }
+
+    /// What is to be remembered of the units that are written, each place once.
+    pub fn to_remember(&self) -> Vec<&Remembered> {
+        last_of(self.remembered.iter().filter(|one| one.unit.is_none_or(|unit| !self.is_excluded(unit))))
     }
 
     /// Bytes of all rows.
@@ -301,6 +311,7 @@ impl Batch {
         self.units.clear();
         self.excluded.clear();
         self.dead_letters.clear();
+        self.remembered.clear();
         self.released.clear();
         self.amended.clear();
         self.judged.clear();

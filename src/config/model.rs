@@ -212,6 +212,8 @@ pub struct Retry {
 pub enum Retained {
     Store,
     Skip,
+    /// Those that equal the message of their topic that the rule stored last are skipped.
+    Changed,
 }
 
 /// How rows go into their table. A key is the columns that tell rows apart, each once; empty: the table's primary key.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::gather::{Gatherer, Halt};
 use super::rules::{self, RuleFeed};
-use crate::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder};
+use crate::batch::{Batch, DeadLetter, OffsetMove, Portion, Remembered, RowEncoder};
 use crate::clock::Timestamp;
 use crate::journal::{Entry, Fs, JournalError, Reader, Watermark};
 use crate::message::Seq;
@@ -39,6 +39,9 @@ const PORTION_ROWS: usize = 1_000;
 /// Dead letters, and bytes of their payloads, that wait in memory for the end of a series; with more it ends.
 const LETTERS_MAX: usize = 1_000;
 const LETTER_BYTES_MAX: usize = 1 << 20;
+
+/// What waits in memory to be remembered at the end of a series; with more it ends.
+const REMEMBERED_MAX: usize = 100_000;
 
 /// How many messages may go into one transaction: learnt from how the last ones went.
 #[derive(Debug)]
@@ -163,6 +166,7 @@ pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     earlier_rows: usize,
     earlier_letters: Vec<DeadLetter>,
     earlier_letter_bytes: usize,
+    earlier_remembered: Vec<Remembered>,
     /// Whether more than the batch at hand was given out, or its rows were taken.
     is_series: bool,
     /// Tables that rows of the batch at hand were taken for.
@@ -196,6 +200,7 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             earlier_rows: 0,
             earlier_letters: Vec::new(),
             earlier_letter_bytes: 0,
+            earlier_remembered: Vec::new(),
             is_series: false,
             tables_taken: 0,
             waiting: watermark.borrow().next_seq,
@@ -251,6 +256,7 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
             && !self.gatherer.has_wants()
             && self.watermark.borrow().next_seq >= enough
             && self.letters_fit()
+            && self.earlier_remembered.len() < REMEMBERED_MAX
             && !self.shutdown.is_requested()
             && !rules::has_newer(self.filling.rules)
             && self.due.is_none_or(|due| Instant::now() < due)
@@ -266,6 +272,7 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         let letters = &mut self.gatherer.batch.dead_letters;
         self.earlier_letter_bytes += letters.iter().map(|letter| letter.payload.len()).sum::<usize>();
         self.earlier_letters.append(letters);
+        self.earlier_remembered.append(&mut self.gatherer.batch.remembered);
         // Whatever the series was judged by so far is compared at its end.
         let judged = std::mem::take(&mut self.gatherer.batch.judged);
         self.gatherer.clear(self.filling.reader.position());
@@ -288,6 +295,10 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
 
     fn earlier_dead_letters(&self) -> &[DeadLetter] {
         &self.earlier_letters
+    }
+
+    fn earlier_remembered(&self) -> &[Remembered] {
+        &self.earlier_remembered
     }
 
     fn offset(&self) -> OffsetMove {

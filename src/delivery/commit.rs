@@ -92,6 +92,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         crash_point!("delivery.committed");
         self.account.swallow(&written.swallowed);
         self.account.commit();
+        gatherer.committed();
         self.tables.committed();
         self.parking.committed();
         self.setup.journal.set_delivered(self.setup.index, to);

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::dead_letter::{self, Reason};
 use super::refusals::Fate;
-use crate::batch::{Batch, DeadLetter, OffsetMove, RowEncoder};
-use crate::config::{OnError, Rule, Unmatched};
+use super::retained::{Hashes, LastStored, Place, Verdict};
+use crate::batch::{Batch, DeadLetter, OffsetMove, Remembered, RowEncoder};
+use crate::config::{OnError, Retained, Rule, Unmatched};
 use crate::journal::Lost;
 use crate::mapping::{Mapper, Outcome, Router, Want};
 use crate::message::{Message, Seq};
 use crate::rule::TableName;
 use crate::schema::TableSchema;
-use crate::sink::{ParkedLetter, Refusal};
+use crate::sink::{ParkedLetter, Refusal, RetainedPlace};
 use crate::telemetry::tap;
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
@@ -70,6 +71,8 @@ pub(super) struct Gatherer<R: RowEncoder> {
     rules: Arc<[Arc<Rule>]>,
     unmatched: Option<UnmatchedPolicy>,
     outcomes: Vec<(usize, Outcome)>,
+    /// Where a rule says `retained: changed`.
+    last_stored: Option<LastStored>,
     /// Rules whose messages are put aside, and why.
     parked: HashMap<usize, Arc<str>>,
     /// When tables that are not there were last forgotten.
@@ -89,7 +92,9 @@ impl<R: RowEncoder> Gatherer<R> {
         offset: OffsetMove,
     ) -> Gatherer<R> {
         let awaits_tables = mapper.absent_tables().next().is_some();
+        let remembers = rules.iter().any(|rule| rule.retained == Retained::Changed);
         Gatherer {
+            last_stored: remembers.then(LastStored::default),
             mapper,
             awaits_tables,
             rules,
@@ -101,6 +106,18 @@ impl<R: RowEncoder> Gatherer<R> {
             bytes: 0,
             batch: Batch::new(offset),
         }
+    }
+
+    /// Begins the next batch at `from`, with nothing in the same transaction before it.
+    pub(super) fn begin(&mut self, from: Seq) {
+        self.last_stored.iter_mut().for_each(LastStored::forget_pending);
+        self.clear(from);
+    }
+
+    /// All that was gathered since [`Gatherer::begin`] is committed.
+    pub(super) fn committed(&mut self) {
+        let is_whole = self.batch.excluded.is_empty();
+        self.last_stored.iter_mut().for_each(|last_stored| last_stored.committed(is_whole));
     }
 
     /// Begins the next batch at `from`.
@@ -140,6 +157,9 @@ impl<R: RowEncoder> Gatherer<R> {
             self.add_faulty(message, dead_letter::reason_of_fault(fault), account);
             return Ok(true);
         }
+        if self.last_stored.is_some() && !self.compare_retained(message) {
+            return Ok(false);
+        }
         let units_before = self.batch.units.len();
         if !self.mapper.map(message, &mut self.batch, &mut self.outcomes) {
             return Ok(false);
@@ -152,6 +172,9 @@ impl<R: RowEncoder> Gatherer<R> {
         if self.outcomes.is_empty() {
             self.add_unmatched(message, account);
         }
+        if self.last_stored.is_some() {
+            self.remember(message, units_before);
+        }
         let mut unit = units_before;
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for (rule, outcome) in outcomes.drain(..) {
@@ -162,13 +185,78 @@ impl<R: RowEncoder> Gatherer<R> {
         Ok(true)
     }
 
-    /// Looks which tables a message that comes later will want. `false` if there are enough to be looked up together.
+    /// Has the mapper pass over the rules that stored just this as the last message of its topic. `false` if the database
+    /// has to be asked first.
+    fn compare_retained(&mut self, message: &Message<'_>) -> bool {
+        let Some(last_stored) = self.last_stored.as_mut().filter(|_| message.retain) else { return true };
+        let hashes = Hashes::of(message);
+        let mut same = Vec::new();
+        for rule in self.mapper.takers(message) {
+            if self.rules[rule].retained == Retained::Changed {
+                match last_stored.verdict(rule, hashes) {
+                    Verdict::Same => same.push(rule),
+                    Verdict::Another => {}
+                    Verdict::Unknown => last_stored.want(rule, hashes),
+                }
+            }
+        }
+        self.mapper.pass_over(same);
+        !last_stored.has_wants()
+    }
+
+    /// Remembers a message under the rules that store it, or put it aside. Its first unit is the one at `unit`.
+    fn remember(&mut self, message: &Message<'_>, mut unit: usize) {
+        let Some(last_stored) = &mut self.last_stored else { return };
+        let mut hashes = None;
+        for (rule, outcome) in &self.outcomes {
+            let place = match outcome {
+                Outcome::Written => {
+                    unit += 1;
+                    Some(unit - 1)
+                }
+                Outcome::Parked => None,
+                Outcome::Filtered | Outcome::Refused(_) => continue,
+            };
+            if self.rules[*rule].retained != Retained::Changed {
+                continue;
+            }
+            let hashes = *hashes.get_or_insert_with(|| Hashes::of(message));
+            if last_stored.store(*rule, hashes) {
+                let (rule, Hashes { topic: topic_hash, content: content_hash }) =
+                    (Arc::clone(&self.rules[*rule].name), hashes);
+                self.batch.remembered.push(Remembered { unit: place, rule, topic_hash, content_hash });
+            }
+        }
+    }
+
+    /// Looks what a message that comes later will want. `false` if there is enough to be looked up together.
     pub(super) fn scan(&mut self, message: &Message<'_>) -> bool {
-        self.mapper.scan(message)
+        let is_compared = message.fault.is_some() || self.compare_retained(message);
+        let has_enough = !is_compared && self.last_stored.as_ref().is_some_and(LastStored::has_enough_wants);
+        self.mapper.scan(message) && !has_enough
     }
 
     pub(super) fn has_wants(&self) -> bool {
-        self.mapper.has_wants()
+        self.mapper.has_wants() || self.last_stored.as_ref().is_some_and(LastStored::has_wants)
+    }
+
+    /// The topics of which the database is to be asked what it stored last.
+    pub(super) fn take_retained_wants(&mut self) -> Vec<Place> {
+        self.last_stored.as_mut().map_or(Vec::new(), LastStored::take_wants)
+    }
+
+    /// As the database names it.
+    pub(super) fn retained_place(&self, (rule, topic_hash): Place) -> RetainedPlace {
+        (Arc::clone(&self.rules[rule].name), topic_hash)
+    }
+
+    /// What the database says of places that were wanted.
+    pub(super) fn learn_last_stored(&mut self, wanted: &[Place], found: &HashMap<RetainedPlace, i64>) {
+        let contents: Vec<Option<i64>> =
+            wanted.iter().map(|place| found.get(&self.retained_place(*place)).copied()).collect();
+        if let Some(last_stored) = &mut self.last_stored {
+            wanted.iter().zip(contents).for_each(|(place, content)| last_stored.learn(*place, content));
+        }
     }
 
     pub(super) fn take_wants(&mut self) -> Vec<Want> {

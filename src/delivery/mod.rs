@@ -17,6 +17,7 @@ mod position;
 mod prepare;
 mod refusals;
 mod replay;
+mod retained;
 mod retried;
 mod retry;
 mod rules;

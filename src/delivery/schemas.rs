@@ -15,11 +15,17 @@ use crate::mapping::Want;
 use crate::message::Seq;
 use crate::rule::TableName;
 use crate::schema::TableSchema;
-use crate::sink::Sink;
+use crate::sink::{RetainedPlace, Sink};
 
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Looks up what messages want, or makes it, see [`Worker::grow`]. What is not there, and is not to be made, is known as missing for a moment.
     pub(super) async fn look_up_wanted(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
+        let places = gatherer.take_retained_wants();
+        if !places.is_empty() {
+            let named: Vec<RetainedPlace> = places.iter().map(|place| gatherer.retained_place(*place)).collect();
+            let found = self.setup.sink.last_stored(&self.setup.bridge, &named).await?;
+            gatherer.learn_last_stored(&places, &found);
+        }
         let (wants, growing): (Vec<Want>, Vec<Want>) =
             gatherer.take_wants().into_iter().partition(|want| want.columns.is_empty());
         if !growing.is_empty() {

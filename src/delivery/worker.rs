@@ -280,7 +280,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             if !is_idle && self.has_come(gatherer).await? {
                 return Ok(false);
             }
-            gatherer.clear(self.reader.position());
+            gatherer.begin(self.reader.position());
             self.account.clear();
             let end_before = self.end_before.filter(|seq| *seq > self.reader.position());
             let until = until.into_iter().chain(end_before).min();

@@ -21,7 +21,8 @@ use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
 use crate::shutdown::{self, ShutdownTrigger};
 use crate::sink::{
-    ParkedLetter, ParkedRule, Refusals, Series, SinkError, SqliteEncoder, SqliteSink, StoredOffset, Written,
+    ParkedLetter, ParkedRule, Refusals, RetainedPlace, Series, SinkError, SqliteEncoder, SqliteSink, StoredOffset,
+    Written,
 };
 
 /// What the next calls of `write` do; the last one repeats.
@@ -104,6 +105,13 @@ impl Sink for FaultySink {
     }
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         self.inner.start_offset(bridge, journal, next_seq).await
+    }
+    async fn last_stored(
+        &mut self,
+        bridge: &str,
+        places: &[RetainedPlace],
+    ) -> Result<HashMap<RetainedPlace, i64>, SinkError> {
+        self.inner.last_stored(bridge, places).await
     }
     async fn succeed_offset(
         &mut self,

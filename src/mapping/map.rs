@@ -41,6 +41,8 @@ pub struct Mapper<R: RowEncoder> {
     plan_of_rule: Vec<usize>,
     /// By rule: whether its messages are put aside. Empty while none is.
     parked: Vec<bool>,
+    /// Rules that are passed over for the message at hand.
+    passed_over: Vec<usize>,
     /// Those of rules with one table, then those of tables that messages named.
     plans: Vec<Plan>,
     /// How many of the first kind.
@@ -138,6 +140,7 @@ impl<R: RowEncoder> Mapper<R> {
             rules: rules.to_vec(),
             plan_of_rule,
             parked,
+            passed_over: Vec::new(),
             fixed_plans: plans.len(),
             plans,
             parts,
@@ -278,6 +281,11 @@ impl<R: RowEncoder> Mapper<R> {
         self.parked[rule] = is_parked || self.plan_of_rule[rule] == NO_PLAN;
     }
 
+    /// Which rules filter the next message, if that is a retained one.
+    pub fn pass_over(&mut self, rules: Vec<usize>) {
+        self.passed_over = rules;
+    }
+
     /// To be called with the cleared batch before the next one is filled. Makes room if the last one was crowded.
     pub fn begin_batch(&mut self, batch: &Batch) {
         self.targets.forget(batch);
@@ -376,6 +384,10 @@ impl<R: RowEncoder> Mapper<R> {
         let units_before = batch.units.len();
         for matched in self.router.route(message.topic) {
             if !self.subscriptions.take(matched) || only.is_some_and(|only| only != matched.rule) {
+                continue;
+            }
+            if only.is_none() && message.retain && self.passed_over.contains(&matched.rule) {
+                outcomes.push((matched.rule, Outcome::Filtered));
                 continue;
             }
             if only.is_none() && self.parked.get(matched.rule) == Some(&true) {

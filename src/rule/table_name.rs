@@ -23,8 +23,13 @@ impl fmt::Display for TableName {
 pub(crate) const IDENTIFIER_BYTES_MAX: usize = 63;
 
 /// The tables that Rowbridge keeps for itself.
-const OWN_TABLES: [&str; 4] =
-    ["rowbridge_offsets", "rowbridge_dead_letters", "rowbridge_changes", "rowbridge_publications"];
+const OWN_TABLES: [&str; 5] = [
+    "rowbridge_offsets",
+    "rowbridge_dead_letters",
+    "rowbridge_retained",
+    "rowbridge_changes",
+    "rowbridge_publications",
+];
 
 impl TableName {
     /// Whether it is a table of Rowbridge's own, or of SQLite's.

@@ -1,6 +1,6 @@
 //! The bridge's side of a simulated database: one connection of one process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::message::Seq;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::{Cell, Column, ColumnType, Keys, Parameter, SqliteDialect, TableSchema, Witness};
 use crate::sink::{
-    Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, Series, Sink, SinkError, StoredOffset, Written,
+    Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, RetainedPlace, Series, Sink, SinkError,
+    StoredOffset, Written,
 };
 
 /// What one call of `write` wants to happen together.
@@ -270,6 +271,10 @@ impl Sink for SimSink {
         self.server().note("start offset", next_seq.0, 0);
         self.server().state.offsets.entry(journal).or_insert(next_seq.0);
         if fate == Fate::AnswerLost { Err(self.broken()) } else { Ok(()) }
+    }
+
+    async fn last_stored(&mut self, _: &str, _: &[RetainedPlace]) -> Result<HashMap<RetainedPlace, i64>, SinkError> {
+        unreachable!("no message is retained")
     }
 
     async fn succeed_offset(

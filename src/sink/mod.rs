@@ -11,6 +11,7 @@ mod series;
 mod sqlite;
 mod written;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub struct StoredOffset {
     pub next_seq: Seq,
     pub updated_at: Timestamp,
 }
+
+/// A topic of a rule with `retained: changed`: the rule's name and the topic's hash.
+pub type RetainedPlace = (Arc<str>, i64);
 
 /// See [`Sink::rename_bridge_sql`]; the tables as they stand in SQL.
 fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, journals: &[JournalId]) -> String {
@@ -140,6 +144,13 @@ pub trait Sink {
         journal: JournalId,
         next_seq: Seq,
     ) -> Result<(), SinkError>;
+
+    /// The hash of what was stored last at each of these places, see [`Batch::remembered`]; none where nothing was.
+    async fn last_stored(
+        &mut self,
+        bridge: &str,
+        places: &[RetainedPlace],
+    ) -> Result<HashMap<RetainedPlace, i64>, SinkError>;
 
     /// The live table, or `None` if there is no such table.
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError>;

@@ -1,6 +1,6 @@
 //! Several batches in one transaction, for a database that lags behind.
 
-use crate::batch::{Batch, DeadLetter, OffsetMove, Portion};
+use crate::batch::{Batch, DeadLetter, OffsetMove, Portion, Remembered};
 
 /// The batch at hand and what of the backlog may go in the same transaction behind it.
 ///
@@ -24,6 +24,9 @@ pub trait Series {
 
     /// Dead letters of the batches before the one at hand.
     fn earlier_dead_letters(&self) -> &[DeadLetter];
+
+    /// What batches before the one at hand have to remember.
+    fn earlier_remembered(&self) -> &[Remembered];
 
     /// From the beginning of the first batch to the end of the one at hand.
     fn offset(&self) -> OffsetMove;

@@ -1,12 +1,14 @@
 //! The promises, one function each.
 
-use rowbridge::batch::RowEncoder;
+use std::sync::Arc;
+
+use rowbridge::batch::{Remembered, RowEncoder};
 use rowbridge::clock::Timestamp;
 use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
 use rowbridge::rule::DeclaredType;
 use rowbridge::schema::{Cell, ColumnType, Dialect, Parameter};
-use rowbridge::sink::{Class, Sink};
+use rowbridge::sink::{Class, RetainedPlace, Sink, StoredOffset};
 
 use super::{
     BRIDGE, BatchBuilder, JOURNAL, TestDatabase, blames_no_row, connected, dead_letter, fails_as, next_seq, ready,
@@ -30,6 +32,50 @@ pub(crate) async fn an_offset_row_is_added_once_and_then_left_alone<D: TestDatab
     assert_eq!(offsets.len(), 1);
     assert_eq!((offsets[0].journal, offsets[0].next_seq), (JOURNAL, Seq(5)));
     assert!(offsets[0].updated_at > Timestamp(0));
+}
+
+pub(crate) async fn the_offset_row_of_a_journal_that_is_gone_becomes_that_of_another<D: TestDatabase>(database: &D) {
+    let mut sink = connected(database).await;
+    let next = JournalId([8; 16]);
+    sink.start_offset(BRIDGE, JOURNAL, Seq(5)).await.unwrap();
+    sink.start_offset("another", JOURNAL, Seq(3)).await.unwrap();
+    sink.succeed_offset(BRIDGE, JOURNAL, next, Seq(1)).await.unwrap();
+    // It is gone by now.
+    sink.succeed_offset(BRIDGE, JOURNAL, JournalId([9; 16]), Seq(1)).await.unwrap();
+    let rows = |offsets: Vec<StoredOffset>| -> Vec<(JournalId, Seq)> {
+        offsets.iter().map(|offset| (offset.journal, offset.next_seq)).collect()
+    };
+    assert_eq!(rows(sink.offsets(BRIDGE).await.unwrap()), [(next, Seq(1))]);
+    assert_eq!(rows(sink.offsets("another").await.unwrap()), [(JOURNAL, Seq(3))]);
+    // One that has a row keeps it, and so does the other.
+    sink.start_offset(BRIDGE, JOURNAL, Seq(7)).await.unwrap();
+    sink.succeed_offset(BRIDGE, JOURNAL, next, Seq(2)).await.unwrap();
+    let mut both = rows(sink.offsets(BRIDGE).await.unwrap());
+    both.sort_by_key(|row| row.1);
+    assert_eq!(both, [(next, Seq(1)), (JOURNAL, Seq(7))]);
+}
+
+pub(crate) async fn what_was_stored_last_is_remembered_with_the_rows_that_are_kept<D: TestDatabase>(database: &D) {
+    let (mut sink, _) = ready(database).await;
+    let rule: Arc<str> = "a 'rule' \u{e9}".into();
+    let one = |unit, topic_hash, content_hash| Remembered { unit, rule: Arc::clone(&rule), topic_hash, content_hash };
+    let places: Vec<RetainedPlace> = [i64::MIN, -1, 2, 3].map(|topic| (Arc::clone(&rule), topic)).into();
+    assert!(sink.last_stored(BRIDGE, &places).await.unwrap().is_empty());
+    let mut builder = BatchBuilder::new(sink.encoder(), 1, 5);
+    builder.batch.remembered =
+        vec![one(None, i64::MIN, 1), one(Some(0), -1, 2), one(None, i64::MIN, i64::MAX), one(Some(1), 2, 7)];
+    builder.batch.excluded = vec![1];
+    sink.write(&builder.batch).await.unwrap();
+    let found = sink.last_stored(BRIDGE, &places).await.unwrap();
+    let hashes: Vec<Option<&i64>> = places.iter().map(|place| found.get(place)).collect();
+    assert_eq!(hashes, [Some(&i64::MAX), Some(&2), None, None]);
+    assert!(sink.last_stored("another", &places).await.unwrap().is_empty());
+    // From an offset that moved, nothing is remembered.
+    let mut builder = BatchBuilder::new(sink.encoder(), 1, 9);
+    builder.batch.remembered = vec![one(None, -1, 3)];
+    sink.write(&builder.batch).await.unwrap_err();
+    let mut sink = connected(database).await;
+    assert_eq!(sink.last_stored(BRIDGE, &places).await.unwrap().get(&places[1]), Some(&2));
 }
 
 pub(crate) async fn a_journal_under_another_name_is_found_and_handed_over_by_the_sql_that_is_shown<D: TestDatabase>(

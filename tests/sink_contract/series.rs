@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, RowEncoder};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, Remembered, RowEncoder};
 use rowbridge::clock::Timestamp;
 use rowbridge::schema::{Cell, TableSchema};
 use rowbridge::sink::{Class, Series, Sink};
@@ -14,11 +14,12 @@ pub(crate) struct Made {
     batches: Vec<Batch>,
     at: usize,
     earlier_letters: Vec<DeadLetter>,
+    earlier_remembered: Vec<Remembered>,
 }
 
 impl Made {
     pub(crate) fn of(batches: Vec<Batch>) -> Made {
-        Made { batches, at: 0, earlier_letters: Vec::new() }
+        Made { batches, at: 0, earlier_letters: Vec::new(), earlier_remembered: Vec::new() }
     }
 }
 
@@ -36,6 +37,7 @@ impl Series for Made {
             return false;
         }
         self.earlier_letters.append(&mut self.batches[self.at].dead_letters);
+        self.earlier_remembered.append(&mut self.batches[self.at].remembered);
         self.at += 1;
         true
     }
@@ -46,6 +48,10 @@ impl Series for Made {
 
     fn earlier_dead_letters(&self) -> &[DeadLetter] {
         &self.earlier_letters
+    }
+
+    fn earlier_remembered(&self) -> &[Remembered] {
+        &self.earlier_remembered
     }
 
     fn offset(&self) -> OffsetMove {

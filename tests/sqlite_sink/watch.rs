@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prometheus_client::metrics::gauge::Gauge;
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, Remembered};
 use rowbridge::schema::Cell;
 use rowbridge::sink::{Class, Series, Sink, SinkError, SqliteSink, Written};
 use rusqlite::Connection;
@@ -57,6 +57,10 @@ impl<F: FnMut()> Series for Meddled<F> {
 
     fn earlier_dead_letters(&self) -> &[DeadLetter] {
         self.made.earlier_dead_letters()
+    }
+
+    fn earlier_remembered(&self) -> &[Remembered] {
+        self.made.earlier_remembered()
     }
 
     fn offset(&self) -> OffsetMove {

@@ -370,20 +370,8 @@ pub(super) fn database(table: &Table<'_>, databases: &[Database]) -> Option<usiz
 }
 
 fn retained(table: &Table<'_>) -> Retained {
-    let supported = [("store", Retained::Store), ("skip", Retained::Skip)];
-    later(table, "retained", Retained::Store, &supported, &["changed"])
-}
-
-/// A choice some of whose words are not supported yet.
-fn later<T: Copy>(table: &Table<'_>, key: &'static str, default: T, supported: &[(&str, T)], later: &[&str]) -> T {
-    if let Some(value) = table.get(key)
-        && value.as_text().is_some_and(|text| later.contains(&text.as_str()))
-    {
-        let names: Vec<&str> = supported.iter().map(|(name, _)| *name).collect();
-        value.refuse_unsupported(&value.shown(), &names.join(", "));
-        return default;
-    }
-    table.choice(key, default, supported)
+    let supported = [("store", Retained::Store), ("skip", Retained::Skip), ("changed", Retained::Changed)];
+    table.choice("retained", Retained::Store, &supported)
 }
 
 /// Keys that are accepted with their default and otherwise refused: silence would drop what they ask for.

@@ -408,8 +408,9 @@ const RULE: Section = Section {
         .default("[]"),
         Key::new(
             "retained",
-            Choice(&["store", "skip"]),
-            "What to do with messages that the broker had retained.",
+            Choice(&["store", "skip", "changed"]),
+            "What to do with messages that the broker had retained. `changed`: stored only if they differ from the last message of \
+             their topic that the rule stored.",
         )
         .default("store"),
         Key::new(

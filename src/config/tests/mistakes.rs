@@ -348,8 +348,8 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         ),
         ("topic: a, table: t, format: jsn, columns: {x: qos}", "2:38 rules[0].format: found `jsn`".to_owned()),
         (
-            "topic: a, table: t, retained: changed, columns: {x: qos}",
-            "2:40 rules[0].retained: `changed` is not supported yet".to_owned(),
+            "topic: a, table: t, retained: change, columns: {x: qos}",
+            "2:40 rules[0].retained: found `change`".to_owned(),
         ),
         ("topic: a, table: t, mode: merge, columns: {x: qos}", "2:36 rules[0].mode: found `merge`".to_owned()),
         (

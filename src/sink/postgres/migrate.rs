@@ -17,13 +17,15 @@ use crate::sink::{Class, SinkError};
 pub(super) const STEPS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_offsets_and_dead_letters.sql"),
     include_str!("../../../migrations/postgres/0002_parked_messages.sql"),
+    include_str!("../../../migrations/postgres/0003_retained.sql"),
 ];
 
 /// First key of the advisory lock ("rowb"); the second is the schema's hash.
 const LOCK: i32 = 0x726f_7762;
 
 const VERSION_TABLE: &str = "rowbridge_schema_version";
-const OWN_TABLES: [&str; 2] = ["rowbridge_offsets", "rowbridge_dead_letters"];
+/// The first two are those of the first step.
+const OWN_TABLES: [&str; 3] = ["rowbridge_offsets", "rowbridge_dead_letters", "rowbridge_retained"];
 
 /// Of the dead letters: tells whether tables that were made by hand are of the last step.
 const NEWEST_COLUMN: &str = "envelope";
@@ -74,14 +76,15 @@ async fn standing(session: &Session, sql: &Sql) -> Result<Standing, SinkError> {
         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
         WHERE n.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=) 'rowbridge_dead_letters' \
         AND a.attname OPERATOR(pg_catalog.=) 'envelope'";
-    let names = [VERSION_TABLE, OWN_TABLES[0], OWN_TABLES[1]];
+    let names = [VERSION_TABLE, OWN_TABLES[0], OWN_TABLES[1], OWN_TABLES[2]];
     let (schema, names) = (sql.schema.as_str(), names.as_slice());
     let parameters = [(&schema as _, Type::TEXT), (&names as _, Type::TEXT_ARRAY)];
     let rows = session.wait(1, DOING, session.client().query_typed(STANDING, &parameters)).await?;
     let standing: Vec<&str> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
     if !standing.contains(&VERSION_TABLE) {
-        let has_tables = OWN_TABLES.iter().all(|table| standing.contains(table));
-        return Ok(match (has_tables, standing.contains(&NEWEST_COLUMN)) {
+        let has_tables = OWN_TABLES[..2].iter().all(|table| standing.contains(table));
+        let has_later = standing.contains(&NEWEST_COLUMN) && standing.contains(&OWN_TABLES[2]);
+        return Ok(match (has_tables, has_later) {
             (true, true) => Standing::Current,
             (true, false) => Standing::MadeByHand,
             (false, _) => Standing::Behind,
@@ -99,7 +102,7 @@ async fn standing(session: &Session, sql: &Sql) -> Result<Standing, SinkError> {
             "a newer Rowbridge has been here: run that one",
         ));
     }
-    let is_current = version == STEPS.len() && standing.contains(&OWN_TABLES[1]);
+    let is_current = version == STEPS.len() && OWN_TABLES[1..].iter().all(|table| standing.contains(table));
     Ok(if is_current { Standing::Current } else { Standing::Behind })
 }
 
@@ -116,15 +119,17 @@ async fn version(session: &Session, sql: &Sql) -> Result<usize, Error> {
 
 async fn apply(session: &Session, sql: &Sql) -> Result<(), SinkError> {
     let client = session.client();
-    // The lock first; only then the version, which a rival may just have changed. A table of dead letters that was dropped
+    // The lock first; only then the version, which a rival may just have changed. A table that was dropped
     // is made again by all steps: they leave alone what stands.
     let begin = format!(
         "{}; SELECT pg_catalog.pg_advisory_xact_lock({LOCK}, pg_catalog.hashtext(pg_catalog.current_setting(\
          'search_path'))); CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version integer PRIMARY KEY, \
          applied_at timestamptz NOT NULL DEFAULT now()); \
-         DELETE FROM {VERSION_TABLE} WHERE pg_catalog.to_regclass('{}') IS NULL",
+         DELETE FROM {VERSION_TABLE} WHERE pg_catalog.to_regclass('{}') IS NULL \
+         OR pg_catalog.to_regclass('{}') IS NULL",
         sql.begin.clone() + "; SET LOCAL search_path = " + &quote(&sql.schema),
         OWN_TABLES[1],
+        OWN_TABLES[2],
     );
     let reading = async { tokio::try_join!(biased; client.batch_execute(&begin), version(session, sql)) };
     let ((), done) = session.wait(4, DOING, reading).await?;

@@ -29,6 +29,7 @@ mod migrate;
 mod offsets;
 mod parked;
 mod preview;
+mod retained;
 mod rights;
 mod schema;
 mod series;
@@ -41,6 +42,7 @@ mod walk;
 mod witness;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +56,7 @@ use self::session::Session;
 use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
     Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, LetterPlace, ParkedLetter, ParkedRule,
-    Refusals, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -200,6 +202,18 @@ impl Sink for PostgresSink {
 
     fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String {
         rename_bridge_sql(&self.sql.offsets, &self.sql.dead_letters, from, to, journals)
+    }
+
+    async fn last_stored(
+        &mut self,
+        bridge: &str,
+        places: &[RetainedPlace],
+    ) -> Result<HashMap<RetainedPlace, i64>, SinkError> {
+        let found = self.run(async |session, sql| retained::last_stored(session, sql, bridge, places).await).await;
+        match found {
+            Err(refused) => Err(self.with_rights(refused, &[]).await),
+            found => found,
+        }
     }
 
     async fn succeed_offset(

@@ -11,7 +11,7 @@ use crate::schema::TableSchema;
 use crate::sink::SinkError;
 
 /// The GRANTs that are missing on the tables `$1.$2` that rows go into, which takes the rights `$4`, on the sequences that their defaults draw from, on
-/// Rowbridge's own tables in schema `$3`, and on the schemas of all of them.
+/// Rowbridge's own tables `$5` in schema `$3`, and on the schemas of all of them.
 const MISSING: &str = include_str!("rights.sql");
 
 /// The rights that the rows of a batch take on one of its tables. The arbiter's columns are read, and a row that goes in
@@ -40,11 +40,15 @@ pub(super) async fn name_missing(
         tables.iter().map(|(table, _)| table.name.schema.as_deref().unwrap_or(&sql.schema)).collect();
     let names: Vec<&str> = tables.iter().map(|(table, _)| table.name.name.as_str()).collect();
     let rights: Vec<&str> = tables.iter().map(|(_, rights)| *rights).collect();
+    let mut own = vec!["rowbridge_offsets", "rowbridge_dead_letters"];
+    // Only rules with `retained: changed` need it.
+    own.extend(["rowbridge_retained"].into_iter().filter(|table| refused.message.contains(table)));
     let parameters = [
         (&schemas as _, Type::TEXT_ARRAY),
         (&names as _, Type::TEXT_ARRAY),
         (&sql.schema as _, Type::TEXT),
         (&rights as _, Type::TEXT_ARRAY),
+        (&own as _, Type::TEXT_ARRAY),
     ];
     let client = session.client();
     let asking = around(client, &sql.begin_read, Box::pin(client.query_typed(MISSING, &parameters)));

@@ -10,7 +10,7 @@ WITH targets AS (
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $3
-      AND c.relname = ANY (ARRAY['rowbridge_offsets', 'rowbridge_dead_letters']::name[])
+      AND c.relname = ANY ($5::text[])
 ), missing AS (
     SELECT t.rights, t.oid AS object FROM targets t
     WHERE EXISTS (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array(t.rights, ', ')) AS r (name)

@@ -20,12 +20,13 @@ use futures_util::future::join_all;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::copy::{self, Rows};
+use super::retained::REMEMBERING;
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::write::{BEGINNING, DEAD_LETTERS};
-use super::{dead_letters, offsets};
-use crate::batch::{Batch, Owner, Target};
+use super::{dead_letters, offsets, retained};
+use crate::batch::{Batch, Owner, Target, last_of};
 use crate::sink::{Series, SinkError, Written};
 
 /// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
@@ -191,19 +192,22 @@ impl Lane<'_> {
         // Closes the statements, ahead of COMMIT.
         self.prepared.clear();
         let bridge = &offset.bridge;
+        let remembered = last_of(series.earlier_remembered().iter().chain(&batch.remembered));
         let all = async {
             tokio::join!(
                 biased;
                 dead_letters::insert(session, sql, bridge, series.earlier_dead_letters()),
                 dead_letters::insert(session, sql, bridge, &batch.dead_letters),
+                retained::remember(session, sql, bridge, &remembered),
                 offsets::compare_and_swap(session, sql, &offset),
                 expected.commit(client),
             )
         };
         // Boxed: all of this together is large, and a series is a second's work.
-        let ending = Box::pin(self.behind_the_open_copy(5, all));
-        let (earlier, inserted, moved, closing) = session.committing(5, ending).await??;
+        let ending = Box::pin(self.behind_the_open_copy(6, all));
+        let (earlier, inserted, kept, moved, closing) = session.committing(6, ending).await??;
         earlier.and(inserted).map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+        kept.map_err(|error| offsets::ours(session.explain(&error, REMEMBERING)))?;
         moved.map_err(|error| offsets::moved_or_failed(session, &offset, &error))?;
         closing.explain(session)?;
         Ok(self.written)

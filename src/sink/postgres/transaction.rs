@@ -49,6 +49,7 @@ pub(super) struct Sql {
     /// Rowbridge's own tables, quoted.
     pub(super) offsets: String,
     pub(super) dead_letters: String,
+    pub(super) retained: String,
     /// The configured schema as it is.
     pub(super) schema: String,
     /// The role of the URL, for the SQL that an administrator is shown.
@@ -70,6 +71,7 @@ impl Sql {
             ),
             offsets: table("rowbridge_offsets"),
             dead_letters: table("rowbridge_dead_letters"),
+            retained: table("rowbridge_retained"),
             schema: schema.to_owned(),
             role: role.to_owned(),
         }

@@ -22,10 +22,11 @@ use futures_util::future::join_all;
 use tokio_postgres::Statement;
 
 use super::copy::{self, Rows, Start};
+use super::retained::REMEMBERING;
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
-use super::{dead_letters, offsets, parked};
+use super::{dead_letters, offsets, parked, retained};
 use crate::batch::Batch;
 use crate::sink::{SinkError, Written};
 
@@ -67,20 +68,23 @@ pub(super) async fn begin(
 ) -> Result<Vec<Option<Statement>>, SinkError> {
     let client = session.client();
     let letters = if with_letters { batch.dead_letters.as_slice() } else { &[] };
+    let remembered = if with_letters { batch.to_remember() } else { Vec::new() };
     let all = async {
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
             offsets::check_guard(session, sql, batch),
             dead_letters::insert(session, sql, &batch.offset.bridge, letters),
+            retained::remember(session, sql, &batch.offset.bridge, &remembered),
             parked::settle(session, sql, batch, with_letters),
             join_all(tables.iter().map(|rows| rows.prepare(client))),
         )
     };
-    let (begun, moved, inserted, settled, prepared) = session.patience(5, BEGINNING, all).await?;
+    let (begun, moved, inserted, kept, settled, prepared) = session.patience(6, BEGINNING, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+    kept.map_err(|error| offsets::ours(session.explain(&error, REMEMBERING)))?;
     settled.map_err(|error| parked::moved_or_failed(session, &error))?;
     let named = prepared.into_iter().zip(tables);
     named.map(|(statement, rows)| statement.map_err(|error| session.explain(&error, &rows.doing()))).collect()
@@ -89,20 +93,23 @@ pub(super) async fn begin(
 async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
     let client = session.client();
     let expected = Expected::of(batch.tables_at_stake());
+    let remembered = batch.to_remember();
     let all = async {
         tokio::join!(
             biased;
             client.batch_execute(&sql.begin),
             offsets::check_guard(session, sql, batch),
             dead_letters::insert(session, sql, &batch.offset.bridge, &batch.dead_letters),
+            retained::remember(session, sql, &batch.offset.bridge, &remembered),
             parked::settle(session, sql, batch, true),
             expected.commit(client),
         )
     };
-    let (begun, moved, inserted, settled, closing) = session.committing(6, pin!(all)).await?;
+    let (begun, moved, inserted, kept, settled, closing) = session.committing(7, pin!(all)).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
+    kept.map_err(|error| offsets::ours(session.explain(&error, REMEMBERING)))?;
     settled.map_err(|error| parked::moved_or_failed(session, &error))?;
     closing.explain(session)
 }

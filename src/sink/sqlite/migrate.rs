@@ -13,6 +13,7 @@ use crate::sink::{Class, SinkError};
 pub(super) const STEPS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_offsets_and_dead_letters.sql"),
     include_str!("../../../migrations/sqlite/0002_parked_messages.sql"),
+    include_str!("../../../migrations/sqlite/0003_retained.sql"),
 ];
 
 /// Brings the database to this program's version.

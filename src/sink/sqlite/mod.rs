@@ -17,6 +17,7 @@ mod migrate;
 mod number;
 mod parked;
 mod preview;
+mod retained;
 mod room;
 mod schema;
 mod series;
@@ -26,6 +27,7 @@ mod watch;
 mod witness;
 mod write;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,7 @@ use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 use super::{
     Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, ParkedLetter, ParkedRule, Refusals,
-    Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -207,6 +209,14 @@ impl Sink for SqliteSink {
 
     fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String {
         rename_bridge_sql("rowbridge_offsets", "rowbridge_dead_letters", from, to, journals)
+    }
+
+    async fn last_stored(
+        &mut self,
+        bridge: &str,
+        places: &[RetainedPlace],
+    ) -> Result<HashMap<RetainedPlace, i64>, SinkError> {
+        self.with_connection(|connection| retained::last_stored(connection, bridge, places))
     }
 
     async fn succeed_offset(

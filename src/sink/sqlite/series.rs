@@ -15,8 +15,8 @@ use rusqlite::Transaction;
 use super::codes::{Moment, sink_error};
 use super::connect::OpenDatabase;
 use super::write::{InsertError, Inserter, begin};
-use super::{ledger, witness};
-use crate::batch::{self, DeadLetter, OffsetMove};
+use super::{ledger, retained, witness};
+use crate::batch::{self, DeadLetter, OffsetMove, Remembered, last_of};
 use crate::schema::TableSchema;
 use crate::sink::{Class, Series, SinkError, Written};
 
@@ -35,6 +35,7 @@ enum Portion {
     /// Nothing more comes: the rest of the transaction.
     End {
         letters: Vec<DeadLetter>,
+        remembered: Vec<Remembered>,
         judged: Vec<Arc<TableSchema>>,
         offset: OffsetMove,
     },
@@ -60,8 +61,9 @@ pub(super) fn write(open: &mut OpenDatabase, series: &mut impl Series) -> Result
             }
             if begun.elapsed() >= SERIES_TIME_MAX || bytes >= SERIES_BYTES_MAX || !series.advance() {
                 let letters = [series.earlier_dead_letters(), &series.batch().dead_letters].concat();
+                let remembered = [series.earlier_remembered(), &series.batch().remembered].concat();
                 let judged = series.batch().judged.clone();
-                let _ = portions.send(Portion::End { letters, judged, offset: series.offset() });
+                let _ = portions.send(Portion::End { letters, remembered, judged, offset: series.offset() });
                 break;
             }
         }
@@ -85,9 +87,10 @@ fn transact(open: &mut OpenDatabase, from: &OffsetMove, given: &Receiver<Portion
                 insert(&transaction, &rows, &mut written)?;
                 crash_point!("sqlite.series.inserted");
             }
-            Portion::End { letters, judged, offset } => {
+            Portion::End { letters, remembered, judged, offset } => {
                 witness::check(version, judged.iter().map(|table| &**table))?;
                 ledger::add_dead_letters(&transaction, &offset.bridge, &letters)?;
+                retained::remember(&transaction, &offset.bridge, &last_of(remembered.iter()))?;
                 ledger::move_offset(&transaction, &offset)?;
                 transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
                 crash_point!("sqlite.series.committed");

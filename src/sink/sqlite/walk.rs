@@ -17,7 +17,7 @@ use rusqlite::{Connection, Transaction, ffi};
 
 use super::codes::{Moment, code_and_words, refusal_reason, sink_error};
 use super::write::{InsertError, Inserter, Refused, begin, put_off_foreign_keys};
-use super::{ledger, parked, witness};
+use super::{ledger, parked, retained, witness};
 use crate::batch::Batch;
 use crate::rule::TableName;
 use crate::schema::TableSchema;
@@ -40,6 +40,7 @@ pub(super) fn write_in_order(connection: &mut Connection, batch: &Batch) -> Resu
     witness::check(witness::current(&transaction)?, batch.tables_at_stake())?;
     ledger::check_guard(&transaction, batch)?;
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
+    retained::remember(&transaction, &batch.offset.bridge, &batch.to_remember())?;
     parked::settle(&transaction, batch)?;
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
     let walked = walk(&transaction, batch, kept)?;

@@ -12,7 +12,7 @@ use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::merge::on_conflict;
-use super::{ledger, parked, witness};
+use super::{ledger, parked, retained, witness};
 use crate::batch::{Batch, Portion, Target};
 use crate::rule::quote;
 use crate::schema::TableSchema;
@@ -71,6 +71,7 @@ pub(super) fn write(open: &mut OpenDatabase, batch: &Batch) -> Result<Written, S
     }
     crash_point!("sqlite.rows.written");
     ledger::add_dead_letters(&transaction, &batch.offset.bridge, &batch.dead_letters)?;
+    retained::remember(&transaction, &batch.offset.bridge, &batch.to_remember())?;
     crash_point!("sqlite.letters.written");
     transaction.commit().map_err(|error| sink_error("cannot commit the batch", &error, Moment::Commit))?;
     crash_point!("sqlite.committed");
