@@ -138,8 +138,11 @@ impl Watch {
             file,
             seen: None,
         };
-        watch.note();
-        Ok(watch)
+        match watch.note() {
+            // A checkpoint that others hinder leaves a file that cannot be read without its log.
+            Err(error) if is_of_the_disk(&error) => Err(io::Error::other(error)),
+            _ => Ok(watch),
+        }
     }
 
     /// The size of the log's file, if all is in order. Four system calls.
@@ -177,7 +180,7 @@ impl Watch {
         {
             return Err(Fault::Overwritten);
         }
-        self.note();
+        let _ = self.note();
         Ok(())
     }
 
@@ -189,10 +192,12 @@ impl Watch {
             return Err(Fault::Overwritten);
         }
         if log.may_have_copied_since(&seen.log) {
-            self.note();
+            let _ = self.note();
             return Ok(());
         }
-        let is_the_same = stamp.bytes == seen.stamp.bytes && Content::read(&self.database).ok() == seen.content;
+        let is_the_same = stamp.bytes == seen.stamp.bytes
+            && seen.content.is_some()
+            && Content::read(&self.database).ok() == seen.content;
         if !is_the_same {
             return Err(Fault::Overwritten);
         }
@@ -215,13 +220,16 @@ impl Watch {
         None
     }
 
-    /// Takes the file as it is for being in order.
-    fn note(&mut self) {
+    /// Takes the file as it is for being in order. After an error it is not known what it holds: then any change of the
+    /// file that is not SQLite's own is a fault.
+    fn note(&mut self) -> rusqlite::Result<()> {
+        self.seen = None;
         // In this order, as in `check`.
-        self.seen = self.log().and_then(|log| {
-            let stamp = Stamp::of(&fs::metadata(&self.database).ok()?);
-            Some(Seen { stamp, log, content: Content::read(&self.database).ok() })
-        });
+        let Some(log) = self.log() else { return Ok(()) };
+        let Ok(found) = fs::metadata(&self.database) else { return Ok(()) };
+        let seen = self.seen.insert(Seen { stamp: Stamp::of(&found), log, content: None });
+        seen.content = Some(Content::read(&self.database)?);
+        Ok(())
     }
 
     /// Removes the log and its index, where they are still the ones of the database that was open. What stays is empty.
@@ -272,6 +280,10 @@ impl Content {
         }
         Ok(Content { numbers, offsets })
     }
+}
+
+fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::SystemIoFailure))
 }
 
 /// `immutable`: SQLite reads the file alone, without log and locks.
