@@ -129,6 +129,8 @@ pub enum Corruption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
     pub durability: Durability,
+    /// With [`Durability::Commit`]: how long a message waits at most for others that are synced together with it.
+    pub sync_interval: Duration,
     /// Bytes. 16 MiB: small enough to trim soon, large enough that a rotation is rare.
     pub segment_size: u64,
     /// Bytes of all segments together.

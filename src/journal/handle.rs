@@ -156,6 +156,7 @@ impl<F: Fs> Journal<F> {
             dir,
             metrics,
             max_size: config.max_size,
+            sync_interval: config.sync_interval,
             on_corruption: config.on_corruption,
             readers,
             ids,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::record::{self, Kind};
 use super::shared::{Shared, lock};
@@ -46,6 +47,11 @@ impl<F: Fs> Intake<F> {
             staged_generation: 0,
             adopted: AtomicU64::new(0),
         }
+    }
+
+    /// How long what is pushed may wait before [`Intake::submit`], for others that are synced together with it.
+    pub fn sync_interval(&self) -> Duration {
+        self.shared.sync_interval
     }
 
     /// The QoS 2 table as the disk has it now: the session copies it at start and again whenever `generation` changed.

@@ -49,6 +49,16 @@ impl Link {
         self.out.len() > UNWRITTEN_BYTES_MAX
     }
 
+    /// Has the kernel acknowledge at once what was received: a sender whose kernel holds small packets back until then
+    /// (Nagle's algorithm) sends the rest of a burst.
+    pub(crate) fn acknowledge_segments(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(tcp) = self.transport.tcp() {
+            // Without it the rest comes later.
+            let _ = tcp.set_quickack(true);
+        }
+    }
+
     /// Writes what is waiting and, if `read`, returns as soon as something was read into the inbox. Without `read` it
     /// returns only with an error. Cancel-safe. The end of the stream is an error of kind `UnexpectedEof`.
     pub(crate) async fn exchange(&mut self, read: bool) -> io::Result<()> {

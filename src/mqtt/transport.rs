@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite;
 
 use super::tls::{self, TlsSetupError};
@@ -16,8 +17,28 @@ use crate::config::{self, MqttUrl, Scheme};
 use crate::remedy;
 
 /// What a session runs on.
-pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The connection below; `None` in a simulation.
+    fn tcp(&self) -> Option<&TcpStream>;
+}
+
+impl ByteStream for TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl ByteStream for TlsStream<TcpStream> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}
+
+impl<S: ByteStream> ByteStream for WebSocket<S> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.below().tcp()
+    }
+}
 
 pub(crate) type Transport = Box<dyn ByteStream>;
 
@@ -57,7 +78,7 @@ async fn encrypt(
     url: &MqttUrl,
     config: &config::Mqtt,
     tcp: TcpStream,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, TransportError> {
+) -> Result<TlsStream<TcpStream>, TransportError> {
     let settings = config.tls.clone();
     let tls = tokio::task::spawn_blocking(move || tls::client_config(&settings))
         .await

@@ -39,6 +39,13 @@ impl<S: ByteStream> WebSocket<S> {
     }
 }
 
+impl<S: ByteStream> WebSocket<S> {
+    /// The stream that it runs on.
+    pub(super) fn below(&self) -> &S {
+        self.inner.get_ref()
+    }
+}
+
 impl<S: ByteStream> AsyncRead for WebSocket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // Several messages may be waiting: take as many as fit, so that one wake-up handles them all.

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::mqtt::transport::ByteStream;
 
 /// Connections on their way to the broker.
 #[derive(Default)]
@@ -118,6 +121,12 @@ pub(crate) struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.wire.lock().is_left = true;
+    }
+}
+
+impl ByteStream for Link {
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
     }
 }
 

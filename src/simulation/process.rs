@@ -168,6 +168,7 @@ pub(super) fn config(random: &mut Random) -> Config {
     }
     config.journal.segment_size = random.pick(&[1024, 4096, 20_000]);
     config.journal.max_size = random.pick(&[12, 200]) * config.journal.segment_size;
+    config.journal.sync_interval = Duration::from_millis(random.pick(&[0, 10, 250]));
     config.journal.keep = random.pick(&[Duration::ZERO, Duration::from_secs(20), KEEP_LONG]);
     let qos = random.pick(&[Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce]);
     for rule in &mut config.rules {

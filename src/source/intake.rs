@@ -2,6 +2,7 @@
 //! the disk.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::journal::{Fs, Intake, Qos2Table};
 use crate::message::Message;
@@ -18,6 +19,10 @@ pub trait Journal: Send + Sync + 'static {
     fn push_release(&mut self, packet_id: u16) -> u64;
     /// Stages "the broker lost the session".
     fn push_clear(&mut self) -> u64;
+    /// How long a message may wait before [`Journal::submit`] for others that are synced together with it.
+    fn sync_interval(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Hands what is staged to the writer; never blocks.
     fn submit(&mut self);
     /// Forgets what is staged and not submitted, as though it had never been pushed.
@@ -59,6 +64,10 @@ impl<F: Fs> Journal for Intake<F> {
 
     fn push_clear(&mut self) -> u64 {
         Intake::push_clear(self)
+    }
+
+    fn sync_interval(&self) -> Duration {
+        Intake::sync_interval(self)
     }
 
     fn submit(&mut self) {

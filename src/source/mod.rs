@@ -16,6 +16,7 @@
 //! rumqttc's event loop cannot keep the first two; its packet encoders are what is used of it.
 
 mod caution;
+mod company;
 mod copies;
 mod cover;
 mod events;

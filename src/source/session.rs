@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::caution::{Caution, Evidence};
+use super::company::{Company, Read};
 use super::events::Events;
 use super::intake::Journal;
 use super::ledger::AckLedger;
@@ -138,6 +139,19 @@ pub(super) struct Session<'a, J> {
     retry_at: Option<Instant>,
     refusals: RefusalWait,
     reads: bool,
+    company: Company,
+    /// What was taken since the company was last asked.
+    taken: Taken,
+}
+
+/// Packets taken out of the inbox.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    messages: usize,
+    /// Of their payloads.
+    bytes: usize,
+    /// A PUBREL was among them.
+    has_releases: bool,
 }
 
 impl<'a, J: Journal> Session<'a, J> {
@@ -175,6 +189,8 @@ impl<'a, J: Journal> Session<'a, J> {
             retry_at: None,
             refusals: RefusalWait::default(),
             reads: true,
+            company: Company::new(shared.store.journal.sync_interval(), Instant::now()),
+            taken: Taken::default(),
             link,
             shared,
         }
@@ -210,12 +226,14 @@ impl<'a, J: Journal> Session<'a, J> {
             tokio::select! {
                 biased;
                 result = self.link.exchange(self.reads) => if let Err(error) = result {
+                    self.hand_over();
                     return Ended::Cut(cut_words(&error));
                 },
                 () = self.shared.store.journal.changed() => {}
                 () = &mut timer => {}
                 () = self.shared.shutdown.requested() => {}
                 result = self.shared.file.settled(), if self.shared.file.is_busy() => match result {
+                    // While something is to be cleared nothing was taken.
                     Err(error) if self.clearing.is_some() => return Ended::Unwritten(error.to_string()),
                     Err(error) => self.shared.events.not_stored(&error),
                     Ok(()) => {}
@@ -269,12 +287,35 @@ impl<'a, J: Journal> Session<'a, J> {
         if received_at.is_some() {
             crash_point!("source.staged");
             self.shared.store.journal.set_unacknowledged(self.ledger.messages());
-            self.shared.store.submit(&self.shared.events.metrics);
+            self.hand_over_or_wait(ended.is_some());
         }
         if self.shared.store.copies.take_found() {
             self.do_without_identifiers();
         }
         ended
+    }
+
+    /// Hands what is staged to the journal, if it need not wait for company.
+    fn hand_over_or_wait(&mut self, is_over: bool) {
+        let Taken { messages, bytes, has_releases } = std::mem::take(&mut self.taken);
+        if messages == 0 && !has_releases && !is_over {
+            return;
+        }
+        let read = Read { messages, bytes, unacknowledged: self.ledger.messages(), is_urgent: has_releases || is_over };
+        if self.company.is_due_after(read, Instant::now()) {
+            self.shared.store.submit(&self.shared.events.metrics);
+        } else {
+            // The rest of a burst may lie in a sender's kernel that waits for this (Nagle).
+            self.link.acknowledge_segments();
+        }
+    }
+
+    /// The connection is over: what waits for company goes.
+    fn hand_over(&mut self) {
+        if self.company.until().is_some() {
+            self.company.go();
+            self.shared.store.submit(&self.shared.events.metrics);
+        }
     }
 
     /// Identifiers do not tell this broker's copies apart: from now on no two filters shall overlap.
@@ -307,12 +348,15 @@ impl<'a, J: Journal> Session<'a, J> {
                 self.shared.skipped.saw(packet_id);
             }
         }
+        self.taken.messages += 1;
+        self.taken.bytes += publish.payload.len();
         Ok(Step::Taken)
     }
 
     fn on_control(&mut self, control: Control) -> Result<Option<Ended>, Malformed> {
         match control {
             Control::PubRel { packet_id } => {
+                self.taken.has_releases = true;
                 let (ordinal, kind, packet_id) = self.shared.store.release(packet_id);
                 self.ledger.owe(ordinal, kind, packet_id);
             }
@@ -432,6 +476,9 @@ impl<'a, J: Journal> Session<'a, J> {
             return Some(Ended::Shutdown);
         }
         let now = Instant::now();
+        if self.company.is_due(now) {
+            self.shared.store.submit(&self.shared.events.metrics);
+        }
         if self.ledger.is_empty()
             && let Some(count) = self.shared.skipped.take_due(now, self.link.last_heard)
         {
@@ -489,6 +536,7 @@ impl<'a, J: Journal> Session<'a, J> {
             self.keep_alive.deadline(self.link.last_sent, self.link.last_heard),
             self.asked_at.map(|asked_at| asked_at + ANSWER_WAIT),
             self.retry_at,
+            self.company.until(),
             self.shared.skipped.deadline(self.link.last_heard).filter(|_| self.ledger.is_empty()),
         ]
         .into_iter()
@@ -507,6 +555,7 @@ impl<'a, J: Journal> Session<'a, J> {
 
     /// The broker used an alias that does not hold: whatever else came with it is not taken either, and comes again.
     fn refuse_alias(&mut self, alias: u16) -> Ended {
+        self.company.go();
         self.shared.store.discard();
         self.link.out.extend_from_slice(&outgoing::DISCONNECT_ALIAS);
         Ended::AliasMisused(alias)
@@ -515,6 +564,7 @@ impl<'a, J: Journal> Session<'a, J> {
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
     /// how long that may take. What a full journal cannot take stays with the broker, and so does the session.
     async fn leave(&mut self, ended: Ended) -> Ended {
+        self.hand_over();
         if let Ended::Skipped(_) = ended {
             self.link.out.extend_from_slice(&outgoing::DISCONNECT);
         }

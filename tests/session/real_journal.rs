@@ -15,6 +15,7 @@ use super::source::{Client, eventually};
 fn open(client: &Client) -> (JournalHandle<RealFs>, Intake<RealFs>, JoinHandle<()>) {
     let config = config::Journal {
         durability: Durability::Commit,
+        sync_interval: Duration::ZERO,
         segment_size: 1 << 20,
         max_size: 16 << 20,
         when_full: WhenFull::Pause,

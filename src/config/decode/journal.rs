@@ -28,8 +28,14 @@ const SEGMENTS_MIN: u64 = 2;
 /// A small `max_size` shrinks the segments, unless `segment_size` is given too: space comes back segment by segment.
 const SEGMENTS_WANTED: u64 = 8;
 
+/// `sync_interval: auto`. Not felt by people, and most of what groups can save.
+const SYNC_INTERVAL: Duration = Duration::from_millis(10);
+/// As long as a client may well be kept waiting for an acknowledgement.
+const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(10);
+
 pub(super) fn decode(table: Table<'_>) -> Journal {
     let durability = table.get("durability").and_then(|value| durability(&value)).unwrap_or(Durability::Commit);
+    let sync_interval = sync_interval(&table, durability);
     let is_in_memory = durability == Durability::Delivered;
     let max_size = if is_in_memory { MAX_SIZE_IN_MEMORY } else { MAX_SIZE };
     let max_size = table.size("max_size", max_size, SEGMENTS_MIN * SEGMENT_SIZE_MIN..=MAX_SIZE_MAX);
@@ -49,6 +55,7 @@ pub(super) fn decode(table: Table<'_>) -> Journal {
     }
     let journal = Journal {
         durability,
+        sync_interval,
         segment_size,
         max_size,
         when_full,
@@ -82,6 +89,29 @@ fn durability(value: &Value<'_>) -> Option<Durability> {
         suggestion,
     );
     None
+}
+
+/// Zero where nothing waits for an fdatasync.
+fn sync_interval(table: &Table<'_>, durability: Durability) -> Duration {
+    let by_default = if durability == Durability::Commit { SYNC_INTERVAL } else { Duration::ZERO };
+    let Some(value) = table.get("sync_interval") else { return by_default };
+    let Some(text) = value.text() else { return by_default };
+    if text == "auto" {
+        return by_default;
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        let accepted = format!("`auto`, or {DURATION_FORMS}: how long a message waits for others to be synced with it");
+        value.refuse_with(format!("found {}", value.shown()), Some(accepted), nearest(&text, ["auto"]));
+        return by_default;
+    }
+    let interval = value.duration(Duration::ZERO..=SYNC_INTERVAL_MAX);
+    if durability != Durability::Commit {
+        value.refuse(
+            "only with durability: commit does an acknowledgement wait for an fdatasync".to_owned(),
+            "no sync_interval, or durability: commit".to_owned(),
+        );
+    }
+    interval.unwrap_or(by_default)
 }
 
 fn check_sizes(table: &Table<'_>, segment_size: u64, max_size: u64) {

@@ -188,6 +188,13 @@ const JOURNAL: Section = Section {
         )
         .default("commit"),
         Key::new(
+            "sync_interval",
+            WordOr(&["auto"], &Duration("0s", "10s")),
+            "How long a message waits at most for others that are written, synced and acknowledged together with it. `auto`: \
+             10ms. It never waits once the broker has sent all it may, nor alone in a quiet stream.",
+        )
+        .default("auto"),
+        Key::new(
             "segment_size",
             Size { min: 4 << 10, max: 1 << 30 },
             "Size of one file of the journal. Space comes back file by file. Default: 16MiB, less if max_size is small.",

@@ -38,6 +38,7 @@ pub(super) struct Life {
 pub(super) fn config() -> config::Journal {
     config::Journal {
         durability: Durability::Commit,
+        sync_interval: Duration::ZERO,
         segment_size: 4096,
         max_size: 1024 * 1024,
         when_full: WhenFull::Pause,

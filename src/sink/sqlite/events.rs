@@ -24,6 +24,15 @@ pub(super) fn sqlite_becomes_wal(file: &Path, former: &str) {
     );
 }
 
+/// What the file holds without its log could not be read.
+pub(super) fn sqlite_content_unread(file: &Path, error: &rusqlite::Error) {
+    warn!(
+        file = %file.display(), %error,
+        "the database file could not be read to watch it; look at the disk and the kernel's log. Until the next checkpoint \
+         any change of the file that is not SQLite's own counts as damage"
+    );
+}
+
 /// What the log held goes with what the file held. `error`: why the log could not be kept beside it.
 pub(super) fn sqlite_overwritten(file: &Path, error: Option<io::Error>) {
     let error = error.map(|error| error.to_string());

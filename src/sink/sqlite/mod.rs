@@ -173,12 +173,13 @@ impl SqliteSink {
     }
 }
 
-/// The disk's trouble is told with the file, so that whoever reads of it knows which disk.
+/// The disk's trouble, and the file's, is told with the file, so that whoever reads of it knows which one.
 fn located(mut error: SinkError, path: &Path) -> SinkError {
-    let of_the_disk = ["SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY"];
-    let is_of_the_disk = of_the_disk.iter().any(|code| error.code.starts_with(code));
+    let of_the_file =
+        ["SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB"];
+    let is_of_the_file = of_the_file.iter().any(|code| error.code.starts_with(code));
     let path = path.display().to_string();
-    if is_of_the_disk && !error.message.contains(&path) {
+    if is_of_the_file && !error.message.contains(&path) {
         error.message = format!("{}, in {path}", error.message);
     }
     error

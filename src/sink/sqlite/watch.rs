@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::events;
 use super::log_index::{self, LogState};
 use crate::sink::{Class, SinkError};
 
@@ -180,7 +181,7 @@ impl Watch {
         {
             return Err(Fault::Overwritten);
         }
-        let _ = self.note();
+        self.note_or_tell();
         Ok(())
     }
 
@@ -192,7 +193,7 @@ impl Watch {
             return Err(Fault::Overwritten);
         }
         if log.may_have_copied_since(&seen.log) {
-            let _ = self.note();
+            self.note_or_tell();
             return Ok(());
         }
         let is_the_same = stamp.bytes == seen.stamp.bytes
@@ -218,6 +219,14 @@ impl Watch {
             before = after;
         }
         None
+    }
+
+    fn note_or_tell(&mut self) {
+        if let Err(error) = self.note()
+            && is_of_the_disk(&error)
+        {
+            events::sqlite_content_unread(&self.database, &error);
+        }
     }
 
     /// Takes the file as it is for being in order. After an error it is not known what it holds: then any change of the
