@@ -74,11 +74,7 @@ pub(crate) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transpo
     }
 }
 
-async fn encrypt(
-    url: &MqttUrl,
-    config: &config::Mqtt,
-    tcp: TcpStream,
-) -> Result<TlsStream<TcpStream>, TransportError> {
+async fn encrypt(url: &MqttUrl, config: &config::Mqtt, tcp: TcpStream) -> Result<TlsStream<TcpStream>, TransportError> {
     let settings = config.tls.clone();
     let tls = tokio::task::spawn_blocking(move || tls::client_config(&settings))
         .await

@@ -112,8 +112,7 @@ impl Company {
             Attempt::No => enough_of(seen_before),
             Attempt::Open | Attempt::Paid => 2 * seen_before.max(1),
         };
-        let has_enough =
-            self.messages >= MESSAGES_MAX || self.bytes >= BYTES_MAX || read.unacknowledged >= limit;
+        let has_enough = self.messages >= MESSAGES_MAX || self.bytes >= BYTES_MAX || read.unacknowledged >= limit;
         let is_due = read.is_urgent || has_enough || !self.expects_company() || now >= until;
         if is_due {
             self.go();
@@ -318,7 +317,12 @@ mod tests {
         line.window = 10;
         line.run(Duration::from_secs(3));
         line.run(Duration::from_secs(1));
-        assert!(line.acknowledged * 100 >= straight.acknowledged * 97, "{} {}", line.acknowledged, straight.acknowledged);
+        assert!(
+            line.acknowledged * 100 >= straight.acknowledged * 97,
+            "{} {}",
+            line.acknowledged,
+            straight.acknowledged
+        );
         line.window = 1_000;
         line.run(Duration::from_secs(3));
         line.run(Duration::from_secs(1));

@@ -70,6 +70,12 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
             "journal: {durability: delivered, when_full: drop_oldest}",
             "1:45 journal.when_full: a full journal would drop messages that no database has",
         ),
+        ("journal: {sync_interval: aut}", "1:26 journal.sync_interval: found `aut`"),
+        ("journal: {sync_interval: 1m}", "1:26 journal.sync_interval: found `1m`, which is out of range"),
+        (
+            "journal: {durability: 1s, sync_interval: 5ms}",
+            "1:42 journal.sync_interval: only with durability: commit does an acknowledgement wait for an fdatasync",
+        ),
         ("journal: {durability: 5h}", "1:23 journal.durability: found `5h`, which is out of range"),
         ("journal: {segment_size: 1}", "1:25 journal.segment_size: found `1`, which is out of range"),
         (
