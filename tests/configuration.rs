@@ -68,19 +68,6 @@ fn a_good_configuration_passes_the_check_without_a_broker_or_a_database() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_and_not_ignored() {
-    let keys = ["statement: INSERT INTO t VALUES (:a)"];
-    for key in keys {
-        let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
-        bridge.edit("    create: true\n", &format!("    create: true\n    {key}\n"));
-        let output = bridge.command(&["check", "--offline"]);
-        let text = text(&output);
-        assert_eq!(output.status.code(), Some(2), "{key}: {text}");
-        assert!(text.contains("not supported yet"), "{key}: {text}");
-    }
-}
-
-#[test]
 fn the_environment_wins_over_the_file_and_its_mistakes_are_reported_too() {
     let mut bridge = Bridge::new(1, &crate::support::bridge::readings(1));
     bridge.set_environment("ROWBRIDGE__JOURNAL__WHEN_FULL", "sometimes");

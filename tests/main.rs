@@ -68,6 +68,7 @@ mod session;
 mod sink_contract;
 mod sqlite_files;
 mod sqlite_sink;
+mod statements;
 mod tap;
 mod transports;
 mod values;

@@ -176,6 +176,7 @@ impl Mappers {
                 columns: Columns::named(columns),
                 create: false,
                 routing: None,
+                statement: None,
                 for_each: rowbridge::config::ForEach::NONE,
                 times: None,
                 unmapped: rowbridge::config::Unmapped::Ignore,

@@ -232,13 +232,14 @@ impl Batch {
         self.row_count_of_all() - excluded
     }
 
-    /// The portions that hold rows, in the order in which they are to be written: table by table, as the rules name them.
-    /// Those of a table whose rows must keep their order are in that of the journal.
+    /// The portions that hold rows, in the order in which they are to be written: table by table, as the rules name them,
+    /// then the rules' own statements. Those of a table whose rows must keep their order are in that of the journal, and
+    /// so are all statements.
     pub fn writing_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.portions.len()).filter(|&at| !self.portions[at].ends.is_empty()).collect();
         order.sort_by_key(|&at| {
             let target = &self.portions[at].target;
-            (target.table_id, if target.in_order { 0 } else { target.id })
+            (target.has_statement(), target.table_id, if target.in_order { 0 } else { target.id })
         });
         order
     }

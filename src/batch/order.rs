@@ -2,6 +2,9 @@
 //!
 //! A row may be refused at first and go in behind later ones, which it refers to. If it is put in place of what its key has,
 //! it must not undo what came after it: the later ones are written once more behind it. That changes nothing but the order.
+//!
+//! A rule's own statement may do anything, twice if it is repeated. So it is not, and one that is refused does not go in
+//! behind a later one.
 
 use super::{Batch, Verb};
 
@@ -22,6 +25,11 @@ impl Batch {
         let comes_after =
             |unit: usize, table: usize| first_of_table.iter().any(|&(known, first)| known == table && first < unit);
         taken.filter(|&unit| self.upserted_tables(unit).any(|table| comes_after(unit, table))).collect()
+    }
+
+    /// Whether the unit at `index` runs a statement of its rule's own.
+    pub fn has_statement(&self, index: usize) -> bool {
+        self.runs_of(index).iter().any(|run| self.portions[run.portion].target.has_statement())
     }
 
     /// By [`Target::table_id`](super::Target::table_id).

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::rule::Statement;
 use crate::schema::TableSchema;
 
 /// Where rows go: a table, the columns they fill, and what is done with them there.
@@ -27,6 +28,8 @@ pub enum Verb {
     Ignore(Arc<[usize]>),
     /// Inserted, or put in place of the row with the same values in these columns.
     Upsert(Arc<[usize]>),
+    /// Its values are the statement's binds, in their order; the table stands for these.
+    Statement(Arc<Statement>),
 }
 
 /// Rows of one target, one after the other.
@@ -62,6 +65,11 @@ impl Target {
     /// One into which rows are inserted, the only one of its table.
     pub fn insert(id: usize, table: Arc<TableSchema>, columns: Arc<[usize]>) -> Target {
         Target { id, table_id: id, table, columns, verb: Verb::Insert, in_order: false }
+    }
+
+    /// Whether a statement of the rule's own runs for each row.
+    pub fn has_statement(&self) -> bool {
+        matches!(self.verb, Verb::Statement(_))
     }
 
     /// Whether rows of the two can go into one statement.

@@ -100,7 +100,11 @@ fn summarize(config: &Config, configured: &(String, String)) {
     for rule in &config.rules {
         let topics: Vec<&str> = rule.topics.iter().map(|topic| topic.as_str()).collect();
         let database = &config.databases[rule.database].name;
-        say!("  rule      {}: {} → {database}, table {}", rule.name, topics.join(", "), rule.table);
+        let goal = match rule.statement {
+            Some(_) => "a statement".to_owned(),
+            None => format!("table {}", rule.table),
+        };
+        say!("  rule      {}: {} → {database}, {goal}", rule.name, topics.join(", "));
     }
 }
 

@@ -1,12 +1,23 @@
 //! What `create: true` knows about a column's type without being told.
 
-use super::{Column, Format, Rule, Syntax};
+use std::sync::Arc;
+
+use super::{Column, Columns, Format, Rule, Syntax};
 use crate::rule::{ColumnSource, DeclaredType, Decode, Source};
 
 /// The primary key of a table made for these rules, which all write to it: what the first of them goes by that names a key.
 pub fn create_key<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<&'r str> {
     let named = rules.into_iter().filter_map(|rule| rule.mode.key());
     named.filter(|key| !key.is_empty()).map(|key| key.iter().map(AsRef::as_ref).collect()).next().unwrap_or_default()
+}
+
+impl Rule {
+    /// The types of its statement's binds, in their order, as far as the configuration tells them.
+    pub fn bind_types(&self) -> Vec<Option<DeclaredType>> {
+        let (Some(statement), Columns::Named(columns)) = (&self.statement, &self.columns) else { return Vec::new() };
+        let column = |bind: &Arc<str>| columns.iter().find(|column| column.name == *bind);
+        statement.binds().iter().map(|bind| column(bind)?.create_type(&self.format)).collect()
+    }
 }
 
 impl Column {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::{Format, Passfile, Publication, SecretSource, Shaping};
 use crate::message::Qos;
-use crate::rule::{Adjustments, ColumnSource, DeclaredType, Routing, Source, TableName, TimeFormat, TopicPattern};
+use crate::rule::{
+    Adjustments, ColumnSource, DeclaredType, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
+};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -259,10 +261,13 @@ pub struct Rule {
     pub subscribe_properties: Vec<(String, String)>,
     /// Index into [`Config::databases`].
     pub database: usize,
-    /// With `routing`, the template's text: what people know the rule's tables by.
+    /// With `routing`, the template's text: what people know the rule's tables by. With `statement`,
+    /// [`TableName::of_statement`].
     pub table: TableName,
     /// Where each message names its table.
     pub routing: Option<Arc<Routing>>,
+    /// Runs once for each row, in place of an INSERT into the table. Its binds are the rule's columns.
+    pub statement: Option<Arc<Statement>>,
     pub format: Format,
     pub shaping: Shaping,
     pub for_each: ForEach,

@@ -29,7 +29,10 @@ pub(super) async fn compile<S: Sink>(
             Err(found) => {
                 for fault in found {
                     let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
-                    let reason = format!("rule {}, table {}: {}", fault.rule, fault.table, fault.message);
+                    let reason = match rule.statement {
+                        Some(_) => format!("{}: {}", fault.table, fault.message),
+                        None => format!("rule {}, table {}: {}", fault.rule, fault.table, fault.message),
+                    };
                     faults.add(&rule.table, reason, fault.mend);
                     schemas.remove(&rule.table);
                 }
@@ -60,7 +63,8 @@ impl Faults {
     }
 }
 
-/// The live tables of the rules; those that are missing are made where that is asked for.
+/// The live tables of the rules; those that are missing are made where that is asked for. What stands for the table of a rule
+/// with a statement is what the database says of the statement.
 async fn look_up<S: Sink>(
     sink: &mut S,
     rules: &[Arc<Rule>],
@@ -68,7 +72,7 @@ async fn look_up<S: Sink>(
 ) -> Result<HashMap<TableName, Arc<TableSchema>>, Stop> {
     let mut schemas = HashMap::new();
     let mut seen = HashSet::new();
-    let fixed = rules.iter().filter(|rule| rule.routing.is_none());
+    let fixed = rules.iter().filter(|rule| rule.routing.is_none() && rule.statement.is_none());
     let first_rules: Vec<&Arc<Rule>> = fixed.filter(|rule| seen.insert(&rule.table)).collect();
     let tables: Vec<&TableName> = first_rules.iter().map(|rule| &rule.table).collect();
     let found = describe(sink, &tables).await?;
@@ -91,6 +95,18 @@ async fn look_up<S: Sink>(
                 schemas.insert(rule.table.clone(), Arc::new(schema));
             }
             Err((reason, mend)) => faults.add(&rule.table, reason, mend),
+        }
+    }
+    for (rule, statement) in rules.iter().filter_map(|rule| Some((rule, rule.statement.as_ref()?))) {
+        match sink.describe_statement(&rule.table, statement, &rule.bind_types()).await {
+            Ok(schema) => {
+                schemas.insert(rule.table.clone(), Arc::new(schema));
+            }
+            Err(error) if error.class == Class::Table => {
+                let reason = format!("{} ({})", in_one_line(&error), rule.position);
+                faults.add(&rule.table, reason, Some(mend(&error)));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(schemas)

@@ -195,6 +195,13 @@ impl<R: RowEncoder> Compilation<'_, R> {
     /// `else_do` is what the rule can do about it.
     fn unsupported(&mut self, live: &Column, else_do: &str) {
         let Column { name, type_name, .. } = live;
+        if self.rule.statement.is_some() {
+            let why = format!(
+                "the bind :{name} has the type {type_name}, which Rowbridge does not write: put a cast behind it, as in \
+                 :{name}::text"
+            );
+            return self.fault(why, None);
+        }
         let why = format!(
             "column `{name}` has the type {type_name}, which Rowbridge does not write: {else_do}, write into a view that \
              leaves it out, or make it text"
@@ -505,10 +512,11 @@ impl<R: RowEncoder> Compilation<'_, R> {
             needs_field: has_fields && self.needs_field,
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };
-        let verb = match self.rule.mode {
-            Mode::Insert => Verb::Insert,
-            Mode::Ignore { .. } => Verb::Ignore(self.key.into()),
-            Mode::Upsert { .. } => Verb::Upsert(self.key.into()),
+        let verb = match (&self.rule.statement, &self.rule.mode) {
+            (Some(statement), _) => Verb::Statement(Arc::clone(statement)),
+            (None, Mode::Insert) => Verb::Insert,
+            (None, Mode::Ignore { .. }) => Verb::Ignore(self.key.into()),
+            (None, Mode::Upsert { .. }) => Verb::Upsert(self.key.into()),
         };
         Ok((plan, indexes, verb))
     }

@@ -6,7 +6,8 @@
 //! others come when they first occur.
 //!
 //! Within a shape rows go in the order of the journal, shape by shape within a table; a serial column counts so. Where a
-//! rule changes rows that are there (`mode: upsert`), all rows of that table keep the journal's order.
+//! rule changes rows that are there (`mode: upsert`), all rows of that table keep the journal's order; so do those of all
+//! rules with a `statement`.
 //!
 //! Every shape of a batch is a statement, to a far database a round trip. When a plan has [`SHAPES_MAX`] of them the
 //! batch should end; [`Targets::forget`] then makes room, so no message is refused for its choice of fields.
@@ -28,7 +29,8 @@ pub(super) struct Targets {
     all: Vec<Arc<Target>>,
     /// Where in `all` a table, a column list and what is done there are.
     known: HashMap<(TableName, Arc<[usize]>, Verb), usize>,
-    table_ids: HashMap<TableName, usize>,
+    /// `None`: all statements, which may be about the same rows.
+    table_ids: HashMap<Option<TableName>, usize>,
     /// So many of them, from the first, are full shapes.
     full_count: usize,
     plans: Vec<Shapes>,
@@ -141,7 +143,8 @@ impl Targets {
         let target = *self.known.entry((table.name.clone(), Arc::clone(&columns), verb.clone())).or_insert(id);
         if target == id {
             let next_table = self.table_ids.len();
-            let table_id = *self.table_ids.entry(table.name.clone()).or_insert(next_table);
+            let ordered_by = (!matches!(verb, Verb::Statement(_))).then(|| table.name.clone());
+            let table_id = *self.table_ids.entry(ordered_by).or_insert(next_table);
             let in_order = self.all.iter().any(|other| other.table_id == table_id && other.in_order);
             self.all.push(Arc::new(Target { id, table_id, table: Arc::clone(table), columns, verb, in_order }));
         }

@@ -13,7 +13,7 @@ use super::plan::PlanColumn;
 use super::programs::use_variable;
 use crate::config::{Columns, ForEach, Format, Mode, OnError, Retained, Rule, Shaping, Unmapped};
 use crate::jq::Variable;
-use crate::rule::{Source, TimeFormat};
+use crate::rule::{Source, Statement, TimeFormat};
 use crate::schema::TableSchema;
 
 /// The parts of the plans compiled so far.
@@ -62,6 +62,7 @@ pub(super) struct Likeness<'r> {
     times: Option<(&'r TimeFormat, String)>,
     rows_max: usize,
     mode: &'r Mode,
+    statement: Option<&'r Statement>,
     retained: Retained,
     on_error: OnError,
     /// The captures of each pattern, if a column takes one.
@@ -93,6 +94,7 @@ impl<'r> Likeness<'r> {
             times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
             rows_max: rule.rows_max,
             mode: &rule.mode,
+            statement: rule.statement.as_deref(),
             retained: rule.retained,
             on_error: rule.on_error,
             captures: match takes_captures {

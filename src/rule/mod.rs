@@ -2,7 +2,7 @@
 //!
 //! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
 //! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types,
-//! `declared_type`.
+//! `declared_type`; SQL with binds, `statement`.
 
 mod adjust;
 mod convention;
@@ -13,6 +13,7 @@ mod root;
 mod routing;
 mod row_source;
 mod source;
+mod statement;
 mod table_name;
 mod template;
 mod time;
@@ -28,6 +29,7 @@ pub(crate) use routing::fits as fits_stars;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};
 pub use row_source::RowSource;
 pub use source::{ColumnSource, ExpressionError, Source, Step};
+pub use statement::{Statement, StatementError};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
 pub use table_name::{TableName, primary_key_sql, quote};
 pub use template::{Piece, Template};

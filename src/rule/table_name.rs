@@ -23,7 +23,7 @@ impl fmt::Display for TableName {
 pub(crate) const IDENTIFIER_BYTES_MAX: usize = 63;
 
 /// The tables that Rowbridge keeps for itself.
-const OWN_TABLES: [&str; 5] = [
+pub(super) const OWN_TABLES: [&str; 5] = [
     "rowbridge_offsets",
     "rowbridge_dead_letters",
     "rowbridge_retained",
@@ -31,11 +31,26 @@ const OWN_TABLES: [&str; 5] = [
     "rowbridge_publications",
 ];
 
+/// What stands in a rule's table where it has a statement begins so. No table may.
+const OF_STATEMENT: &str = "statement of rule ";
+
 impl TableName {
+    /// What stands in for the table of a rule that has a statement: rows of each such rule are held and parked by themselves.
+    pub fn of_statement(rule: &str) -> TableName {
+        TableName { schema: None, name: format!("{OF_STATEMENT}{rule}") }
+    }
+
+    /// For messages: "table readings" or "statement of rule readings".
+    pub fn described(&self) -> String {
+        if self.name.starts_with(OF_STATEMENT) { self.name.clone() } else { format!("table {self}") }
+    }
+
     /// Whether it is a table of Rowbridge's own, or of SQLite's.
     pub fn is_reserved(&self, is_sqlite: bool) -> bool {
         let lower = self.name.to_ascii_lowercase();
-        OWN_TABLES.contains(&lower.as_str()) || (is_sqlite && lower.starts_with("sqlite_"))
+        OWN_TABLES.contains(&lower.as_str())
+            || (is_sqlite && lower.starts_with("sqlite_"))
+            || lower.starts_with(OF_STATEMENT)
     }
 
     /// Quoted for SQL, for both engines.

@@ -15,7 +15,7 @@ pub use dialect::{Dialect, PostgresDialect, SqliteDialect};
 pub use keys::Keys;
 pub use resolution::{IntervalUnit, SecondDigits};
 
-use crate::rule::TableName;
+use crate::rule::{Statement, TableName};
 
 /// A live column's type, as far as coercion and encoding need to know it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -135,6 +135,8 @@ pub enum Witness {
     Catalogue { table: u32, sum: i128, types: Box<[(u32, i64)]> },
     /// SQLite: the version of the file's whole schema.
     SchemaVersion(i64),
+    /// Postgres: this is no table but a statement's binds, with the types that the server gives them.
+    Statement(Arc<Statement>),
 }
 
 impl TableSchema {

@@ -32,7 +32,7 @@ use crate::batch::{Batch, RowEncoder};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, TableName};
+use crate::rule::{DeclaredType, Statement, TableName};
 use crate::schema::TableSchema;
 
 /// Refusals that one call of [`Sink::refused_units`] gives at most, where each costs time. On Postgres that is about four
@@ -162,6 +162,23 @@ pub trait Sink {
             described.push(self.describe(table).await?);
         }
         Ok(described)
+    }
+
+    /// What the binds of a rule's own statement take: a column for each, in their order, in the place of `name`. `declared` are
+    /// the binds' types as far as the configuration tells them, for an engine that does not. An error of class Table says
+    /// why the database does not take the statement.
+    async fn describe_statement(
+        &mut self,
+        name: &TableName,
+        _statement: &Arc<Statement>,
+        _declared: &[Option<DeclaredType>],
+    ) -> Result<TableSchema, SinkError> {
+        Err(SinkError {
+            class: Class::Table,
+            code: "statement".to_owned(),
+            message: format!("{}: this database takes no statements", name.described()),
+            advice: "name a table in the rule",
+        })
     }
 
     /// Of a table that is described as `None`: what stands in its place or near it, and what to write in the configuration,

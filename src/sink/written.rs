@@ -25,13 +25,14 @@ pub struct Written {
 
 impl Written {
     /// Notes that of `sent` rows for a target the database counted `taken`. Where a rule of the table's own puts rows
-    /// elsewhere, the count says nothing; nor does it of rows that were to be passed over where their key is there.
+    /// elsewhere, the count says nothing; nor does it of rows that were to be passed over where their key is there, or of a
+    /// statement of the rule's own.
     pub fn note(&mut self, target: &Target, rule: Option<usize>, sent: u64, taken: u64) {
         let table = &target.table;
         let rows = sent.saturating_sub(taken);
         let is_told = match target.verb {
             Verb::Insert => true,
-            Verb::Ignore(_) => false,
+            Verb::Ignore(_) | Verb::Statement(_) => false,
             // Rows of one key may count as one; but one of them at least must have gone in.
             Verb::Upsert(_) => taken == 0,
         };

@@ -17,6 +17,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         columns: Columns::Auto,
         create: false,
         routing: None,
+        statement: None,
         for_each: crate::config::ForEach::NONE,
         times: None,
         unmapped: crate::config::Unmapped::Ignore,

@@ -18,7 +18,7 @@ pub fn tables(config: &Config, index: usize) -> String {
     let database = &config.databases[index];
     let rules: Vec<&Rule> = config.rules.iter().map(AsRef::as_ref).filter(|rule| rule.database == index).collect();
     let mut tables: Vec<&TableName> = Vec::new();
-    for rule in &rules {
+    for rule in rules.iter().filter(|rule| rule.statement.is_none()) {
         if !tables.contains(&&rule.table) {
             tables.push(&rule.table);
         }
@@ -35,6 +35,11 @@ pub fn tables(config: &Config, index: usize) -> String {
             sql += &postgres_own(&url.schema);
             add_rule_tables(&mut sql, &PostgresSink::new(database), &rules, &tables);
         }
+    }
+    for rule in rules.iter().filter(|rule| rule.statement.is_some()) {
+        let name = in_comment(&rule.name);
+        let _ =
+            writeln!(sql, "\n-- Rule {name} has a statement of its own: the tables that it names are yours to make.");
     }
     sql + "COMMIT;\n"
 }

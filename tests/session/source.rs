@@ -174,6 +174,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             columns: Columns::Auto,
             create: false,
             routing: None,
+            statement: None,
             for_each: rowbridge::config::ForEach::NONE,
             times: None,
             unmapped: rowbridge::config::Unmapped::Ignore,

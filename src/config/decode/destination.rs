@@ -119,7 +119,7 @@ pub(super) fn into(
 }
 
 /// Keys that say what another key says already.
-fn refuse_beside(table: &Table<'_>, key: &str, others: &[&'static str]) {
+pub(super) fn refuse_beside(table: &Table<'_>, key: &str, others: &[&'static str]) {
     for other in others {
         if let Some(value) = table.get(other) {
             value.refuse(format!("`{key}` says it already"), format!("one of `{key}` and `{other}`"));

@@ -21,6 +21,7 @@ mod roots;
 mod rule;
 pub(super) mod rules_from;
 mod secret;
+mod statement;
 mod table;
 mod value;
 

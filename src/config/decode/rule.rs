@@ -12,15 +12,16 @@ use super::jq;
 use super::mode;
 use super::roots;
 use super::rules_from;
+use super::statement;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{
-    Column, Columns, Database, DatabaseUrl, ForEach, Format, MqttVersion, OnError, Retained, Rule, Shaping, Unmapped,
-    rule_of_form,
+    Column, Columns, Database, DatabaseUrl, ForEach, Format, Mode, MqttVersion, OnError, Retained, Rule, Shaping,
+    Unmapped, rule_of_form,
 };
 use crate::message::Qos;
-use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, TableName, TopicPattern};
+use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, Statement, TableName, TopicPattern};
 
 /// A rule's name appears in metrics and messages.
 const NAME_BYTES_MAX: usize = 100;
@@ -148,14 +149,16 @@ fn decode_one(
             others_words(table, &mut shaping);
             What { table: target, into: Some((descriptor.form, value)), ..What::named() }
         }),
-        (None, None) => own_words(table, topics.as_deref(), sink, &mut shaping, formats, alike),
+        (None, None) => own_words(&name, table, topics.as_deref(), sink, &mut shaping, formats, alike),
     };
     let is_created = what.as_ref().is_some_and(|what| what.create);
-    let mode = mode::decode(table, what.as_ref().map(|what| &what.columns), is_created, sink);
+    let mode = match table.get("statement") {
+        Some(_) => Mode::Insert,
+        None => mode::decode(table, what.as_ref().map(|what| &what.columns), is_created, sink),
+    };
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
-    unsupported(table);
-    let What { table, routing, format, for_each, columns, create, unmapped, into } = what?;
+    let What { table, routing, statement, format, for_each, columns, create, unmapped, into } = what?;
     let rule = Rule {
         name,
         topics: topics?.into(),
@@ -165,6 +168,7 @@ fn decode_one(
         database: database?,
         table,
         routing,
+        statement,
         format,
         shaping,
         for_each,
@@ -192,6 +196,7 @@ fn decode_one(
 struct What<'v> {
     table: TableName,
     routing: Option<Arc<Routing>>,
+    statement: Option<Arc<Statement>>,
     format: Format,
     for_each: ForEach,
     columns: Columns,
@@ -207,6 +212,7 @@ impl What<'_> {
         What {
             table: TableName { schema: None, name: String::new() },
             routing: None,
+            statement: None,
             format: Format::Json,
             for_each: ForEach::NONE,
             columns: Columns::Auto,
@@ -223,8 +229,9 @@ fn others_words(table: &Table<'_>, shaping: &mut Shaping) {
     roots::check_elements(table, shaping, &ForEach::Auto);
 }
 
-/// In our own words: `table`, `format`, `for_each`, `columns`.
+/// In our own words: `table` or `statement`, `format`, `for_each`, `columns`.
 fn own_words<'v>(
+    name: &str,
     table: &Table<'v>,
     topics: Option<&[TopicPattern]>,
     sink: Option<&DatabaseUrl>,
@@ -232,15 +239,26 @@ fn own_words<'v>(
     formats: &mut Formats,
     alike: &mut Alike,
 ) -> Option<What<'v>> {
-    let destination = destination::decode(table, sink, topics);
+    let given = table.get("statement");
+    let statement = given.as_ref().map(|value| statement::decode(table, value, sink));
+    let destination = match statement {
+        Some(_) => Some((TableName::of_statement(name), None)),
+        None => destination::decode(table, sink, topics),
+    };
     let format = formats.decode(table);
     shaping.roots = roots::decode(table, &format);
     let has_fields = shaping.has_fields(&format);
     let for_each = for_each::decode(table.get("for_each"), has_fields);
     roots::check_elements(table, shaping, &for_each);
-    let create = table.flag("create", false);
+    let create = statement.is_none() && table.flag("create", false);
     let columns = columns(table, topics, (&format, shaping), for_each.depth(), create, sink, alike);
-    let (unmapped, columns) = unmapped(table, has_fields, columns);
+    let (unmapped, columns) = match statement {
+        Some(_) => (Unmapped::Ignore, columns),
+        None => unmapped(table, has_fields, columns),
+    };
+    if let (Some(value), Some(Some(statement)), Some(columns)) = (&given, &statement, &columns) {
+        statement::check_columns(table, value, statement, columns);
+    }
     if shaping.transform.is_none() && !format.has_names() {
         // What is made of fields takes its columns' names from them.
         const FORMS: &str = "csv: { header: columns } or csv: { columns: [names] }";
@@ -252,7 +270,9 @@ fn own_words<'v>(
         }
     }
     let (target, routing) = destination?;
-    Some(What { unmapped, table: target, routing, format, for_each, columns: columns?, create, into: None })
+    // One that cannot be read is no statement, and there is a finding.
+    let statement = statement.map_or(Some(None), |statement| statement.map(Some))?;
+    Some(What { unmapped, table: target, routing, statement, format, for_each, columns: columns?, create, into: None })
 }
 
 /// The patterns, and the QoS that each says for itself, as taosX writes it: `filter::1`.
@@ -372,15 +392,6 @@ pub(super) fn database(table: &Table<'_>, databases: &[Database]) -> Option<usiz
 fn retained(table: &Table<'_>) -> Retained {
     let supported = [("store", Retained::Store), ("skip", Retained::Skip), ("changed", Retained::Changed)];
     table.choice("retained", Retained::Store, &supported)
-}
-
-/// Keys that are accepted with their default and otherwise refused: silence would drop what they ask for.
-fn unsupported(table: &Table<'_>) {
-    for key in ["statement"] {
-        if let Some(value) = table.get_later(key) {
-            value.refuse_unsupported(&format!("`{key}`"), "null, or leave it out");
-        }
-    }
 }
 
 fn columns(

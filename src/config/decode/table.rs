@@ -23,8 +23,6 @@ pub(crate) struct Table<'a> {
     entries: Option<Entries<'a>>,
     /// The keys that were asked for: exactly those are accepted.
     asked: RefCell<Vec<&'static str>>,
-    /// Keys that only have an effect in a later version.
-    later: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Table<'a> {
@@ -38,7 +36,7 @@ impl<'a> Table<'a> {
         given: Option<Given<'a>>,
         entries: Option<Entries<'a>>,
     ) -> Table<'a> {
-        Table { cx, path, given, entries, asked: RefCell::default(), later: RefCell::default() }
+        Table { cx, path, given, entries, asked: RefCell::default() }
     }
 
     /// The value under a key, unless it is absent or null.
@@ -46,12 +44,6 @@ impl<'a> Table<'a> {
         if !self.asked.borrow().contains(&key) {
             self.asked.borrow_mut().push(key);
         }
-        self.find(key)
-    }
-
-    /// Like `get`, for a key whose only accepted value is the default: it is not offered to whoever misspells another.
-    pub(crate) fn get_later(&self, key: &'static str) -> Option<Value<'a>> {
-        self.later.borrow_mut().push(key);
         self.find(key)
     }
 
@@ -150,8 +142,8 @@ impl<'a> Table<'a> {
 
     /// Notes every key that nobody asked for. Their values are not shown: the key may be a misspelt `password`.
     pub(crate) fn finish(self) {
-        let (asked, later) = (self.asked.borrow().clone(), self.later.borrow().clone());
-        let known = || asked.iter().chain(&later).copied();
+        let asked = self.asked.borrow().clone();
+        let known = || asked.iter().copied();
         let has_secret = self.entries.iter().flat_map(Entries::iter).any(|(key, _)| names_a_secret(key));
         for (key, given) in self.entries.iter().flat_map(Entries::iter) {
             if known().any(|known| known == key) {

@@ -57,7 +57,6 @@ fn takes(takes: &Takes) -> Value {
         Takes::Size { min, max } => quantity(*min, *max, patterns::SIZE),
         Takes::Duration(..) => json!({ "type": "string", "pattern": or_variable(patterns::DURATION) }),
         Takes::Choice(words) => json!({ "anyOf": [one_of(words), variable()] }),
-        Takes::Only(words) => one_of(words),
         Takes::Mapping(below) => section(below),
         Takes::Named { name, value, entries_min } => {
             let mut names = match name.pattern {

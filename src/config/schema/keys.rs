@@ -2,7 +2,7 @@
 
 use super::Between::{AnyOf, Exclusive, Together, Unless, Without};
 use super::Takes::{
-    Choice, Duration, Flag, Integer, List, Literal, Mapping, Named, Only, Size, SourceOr, Text as Scalar, WordOr,
+    Choice, Duration, Flag, Integer, List, Literal, Mapping, Named, Size, SourceOr, Text as Scalar, WordOr,
 };
 use super::{Key, Section, Takes, Text, patterns};
 
@@ -426,7 +426,11 @@ const RULE: Section = Section {
             "What becomes of a message that does not fit: kept as a dead letter, dropped and counted, or the database halts.",
         )
         .default("dead_letter"),
-        Key::new("statement", Only(&[]), LATER),
+        Key::new(
+            "statement",
+            Scalar(Text::NOT_EMPTY.examples(&["INSERT INTO readings (device, temp) VALUES (:device, :temp)"])),
+            "In place of table, mode and key: one SQL statement, which runs once for each row, with a bind :name for each column.",
+        ),
         Key::new(
             "unmapped",
             Scalar(Text::NOT_EMPTY.examples(&["ignore", "error", "add", "extra"])),
@@ -436,7 +440,12 @@ const RULE: Section = Section {
         .default("ignore"),
     ],
     between: &[
-        AnyOf(&["table", "convention", "into"]),
+        AnyOf(&["table", "convention", "into", "statement"]),
+        Without(
+            "statement",
+            patterns::NOT_EMPTY,
+            &["table", "tables", "table_aliases", "mode", "key", "create", "unmapped", "convention", "into"],
+        ),
         AnyOf(&["columns", "convention", "into"]),
         Unless("format", &["\"text\"", "\"bytes\"", "\"hex\"", "\"base64\""], "columns", "\"auto\""),
     ],
@@ -520,8 +529,6 @@ const PUBLISH: Section = Section {
     ],
     between: &[],
 };
-
-const LATER: &str = "Not supported yet: leave it out.";
 
 const FORMATS: &[&str] = &[
     "json", "ndjson", "csv", "text", "bytes", "hex", "base64", "regex", "msgpack", "cbor", "protobuf", "influx", "auto",

@@ -45,8 +45,6 @@ pub(super) enum Takes {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Nothing but this (as YAML writes it, null always): what it asks for comes in a later version.
-    Only(&'static [&'static str]),
     Mapping(&'static Section),
     /// A mapping whose keys the user chooses.
     Named {
@@ -114,16 +112,6 @@ impl Key {
 
     const fn required(self) -> Key {
         Key { required: true, ..self }
-    }
-
-    /// Whether it has no effect in this version.
-    #[cfg(test)]
-    pub(super) fn is_later(&self) -> bool {
-        match &self.takes {
-            Takes::Only(_) => true,
-            Takes::Mapping(section) => section.keys.iter().all(Key::is_later),
-            _ => false,
-        }
     }
 }
 

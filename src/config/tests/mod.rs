@@ -9,6 +9,7 @@ mod publish;
 mod rules_from;
 mod schema;
 mod secrets;
+mod statement;
 mod values;
 
 use std::collections::BTreeMap;

@@ -116,6 +116,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         columns: Columns::named(columns),
         create: false,
         routing: None,
+        statement: None,
         for_each: crate::config::ForEach::NONE,
         times: None,
         unmapped: crate::config::Unmapped::Ignore,

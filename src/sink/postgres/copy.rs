@@ -93,7 +93,11 @@ impl<'a> Rows<'a> {
 
     /// For messages.
     pub(super) fn doing(&self) -> String {
-        format!("writing to table {}", self.portion.target.table.name)
+        let Target { table, .. } = &*self.portion.target;
+        match self.portion.target.has_statement() {
+            true => table.name.described(),
+            false => format!("writing to table {}", table.name),
+        }
     }
 
     fn statement(&self) -> String {
@@ -209,6 +213,8 @@ pub(super) struct CopyError {
     pub(super) error: Error,
     /// Before any row was sent: then no row is at fault, whatever the code says.
     pub(super) at_start: bool,
+    /// The row, from 1, where that is known beside the server's words.
+    pub(super) line: Option<usize>,
 }
 
 impl CopyError {
@@ -257,8 +263,8 @@ pub(super) async fn run<T>(
     last: impl Future<Output = T>,
     written: &mut Written,
 ) -> Result<T, CopyError> {
-    let starting = |table| move |error| CopyError { table, error, at_start: true };
-    let sending = |table| move |error| CopyError { table, error, at_start: false };
+    let starting = |table| move |error| CopyError { table, error, at_start: true, line: None };
+    let sending = |table| move |error| CopyError { table, error, at_start: false, line: None };
     assert_eq!(tables.len(), statements.len(), "each table's COPY is prepared");
     let mut last = Some(last);
     let mut statements = statements.into_iter();

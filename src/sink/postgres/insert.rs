@@ -94,7 +94,7 @@ pub(super) fn portions<'a>(rows: &Rows<'a>, column_count: usize) -> Vec<Vec<Para
 }
 
 /// The cells of the first of these rows in COPY's form, and what follows it; `None` at the end.
-fn take_row(bytes: &[u8]) -> Option<(Vec<Parameter<'_>>, &[u8])> {
+pub(super) fn take_row(bytes: &[u8]) -> Option<(Vec<Parameter<'_>>, &[u8])> {
     let (count, mut rest) = bytes.split_first_chunk::<2>()?;
     let count = usize::try_from(i16::from_be_bytes(*count)).ok()?;
     let mut row = Vec::with_capacity(count);

@@ -32,7 +32,7 @@ use crate::schema::{Column, ColumnType};
 
 /// Whether rows go in this way.
 pub(super) fn takes(target: &Target) -> bool {
-    target.verb != Verb::Insert || casts(target)
+    !target.has_statement() && (target.verb != Verb::Insert || casts(target))
 }
 
 /// Inserts the rows within the transaction that `client` is in; how many the server counted.
@@ -109,7 +109,7 @@ fn is_laid_out(target: &Target) -> bool {
 }
 
 /// A type that only its OID tells: the driver asks for no more where a statement has no result.
-fn typed(oid: u32) -> Type {
+pub(super) fn typed(oid: u32) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| Type::new(String::new(), oid, Kind::Simple, String::new()))
 }
 
@@ -119,7 +119,7 @@ fn statement(target: &Target, from: &str) -> String {
     let values = values(target);
     let mut sql = format!("INSERT INTO {} ({}) SELECT ", target.table.name.quoted(), names.join(", "));
     let key = match &target.verb {
-        Verb::Insert => None,
+        Verb::Insert | Verb::Statement(_) => None,
         Verb::Ignore(key) | Verb::Upsert(key) => Some(key),
     };
     let key_names = || {

@@ -36,6 +36,7 @@ mod series;
 mod server;
 mod session;
 mod sqlstate;
+mod statements;
 mod tls;
 mod transaction;
 mod walk;
@@ -63,7 +64,7 @@ use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, TableName, primary_key_sql, quote};
+use crate::rule::{DeclaredType, Statement, TableName, primary_key_sql, quote};
 use crate::schema::{Dialect, PostgresDialect, TableSchema};
 
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
@@ -271,6 +272,15 @@ impl Sink for PostgresSink {
             Ok(described)
         })
         .await
+    }
+
+    async fn describe_statement(
+        &mut self,
+        name: &TableName,
+        statement: &Arc<Statement>,
+        _: &[Option<DeclaredType>],
+    ) -> Result<TableSchema, SinkError> {
+        self.run(async |session, sql| statements::describe(session, sql, name, statement).await).await
     }
 
     async fn instead_of(&mut self, table: &TableName) -> Result<Option<String>, SinkError> {

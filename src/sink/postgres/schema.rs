@@ -5,12 +5,15 @@
 //! tables and views are all tables here: what a view does not take, the server says on the first write. Which of them take
 //! rows by INSERT only is told in [`Intake`].
 
+mod binds;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
+pub(super) use self::binds::columns as columns_of_binds;
 use super::witness::{column_hash, table_hash};
 use crate::rule::{TableName, quote};
 use crate::schema::{

@@ -25,13 +25,13 @@ use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::write::{BEGINNING, DEAD_LETTERS};
-use super::{dead_letters, offsets, retained};
+use super::{dead_letters, offsets, retained, statements};
 use crate::batch::{Batch, Owner, Target, last_of};
 use crate::sink::{Series, SinkError, Written};
 
 /// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
 pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<Written, SinkError> {
-    let mut lane = Lane { session, prepared: Vec::new(), open: None, written: Written::default() };
+    let mut lane = Lane { session, prepared: Vec::new(), own: Vec::new(), open: None, written: Written::default() };
     lane.begin(sql, series.batch()).await?;
     crash_point!("postgres.series.begun");
     loop {
@@ -51,6 +51,8 @@ pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series
 struct Lane<'a> {
     session: &'a Session,
     prepared: Vec<Prepared>,
+    /// Rules' own statements that were run, each once.
+    own: Vec<Arc<Target>>,
     open: Option<OpenCopy>,
     written: Written,
 }
@@ -76,7 +78,8 @@ impl Lane<'_> {
     /// The first round trip.
     async fn begin(&mut self, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
         let (session, client) = (self.session, self.session.client());
-        let tables = rows_of(batch);
+        let rows = rows_of(batch);
+        let (tables, _) = statements::split(&rows);
         let all = async {
             tokio::join!(
                 biased;
@@ -88,14 +91,15 @@ impl Lane<'_> {
         let (begun, locked, prepared) = session.patience(3, BEGINNING, all).await?;
         begun.map_err(|error| session.explain(&error, BEGINNING))?;
         locked.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
-        self.keep(&tables, prepared)
+        self.keep(tables, prepared)
     }
 
-    /// Sends the rows of a batch, table after table.
+    /// Sends the rows of a batch, table after table, then runs rules' own statements.
     async fn send(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let tables = rows_of(batch);
-        self.prepare(&tables).await?;
-        for rows in &tables {
+        let rows = rows_of(batch);
+        let (tables, own) = statements::split(&rows);
+        self.prepare(tables).await?;
+        for rows in tables {
             let session = self.session;
             if rows.by_insert() {
                 self.insert(rows).await?;
@@ -106,7 +110,17 @@ impl Lane<'_> {
             open.owner = open.owner.and(rows.owner());
             session.wait(1, &open.doing, rows.feed(open.copy.as_mut())).await?;
         }
-        Ok(())
+        if own.is_empty() {
+            return Ok(());
+        }
+        for rows in own {
+            if !self.own.iter().any(|known| known.is_like(rows.target())) {
+                self.own.push(Arc::clone(rows.target()));
+            }
+        }
+        let session = self.session;
+        let running = Box::pin(statements::run(session, own, async {}));
+        self.behind_the_open_copy(2, running).await?.map_err(|failed| failed.explain(session, own))
     }
 
     /// Sends the rows of a table that takes them by INSERT only, behind those of the COPY that is open.
@@ -188,6 +202,7 @@ impl Lane<'_> {
         let (batch, offset) = (series.batch(), series.offset());
         // A table of an earlier batch is among the targets, those that earlier batches were judged by are with this one.
         let written = self.prepared.iter().map(|prepared| &*prepared.target.table);
+        let written = written.chain(self.own.iter().map(|target| &*target.table));
         let expected = Expected::of(written.chain(batch.tables_at_stake()));
         // Closes the statements, ahead of COMMIT.
         self.prepared.clear();

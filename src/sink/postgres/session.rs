@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) struct Session {
     bridge: OnceLock<(String, String)>,
     /// Zero means without limit, as in Postgres.
     statement_timeout: Duration,
+    /// Of statements of which many are under way at once.
+    answers: AtomicU64,
 }
 
 impl Session {
@@ -74,8 +77,8 @@ impl Session {
                 }
             }
         });
-        let (server, bridge) = (Server::default(), OnceLock::new());
-        Session { client, task: OwnedTask(task), end, notified, at, server, bridge, statement_timeout }
+        let (server, bridge, answers) = (Server::default(), OnceLock::new(), AtomicU64::new(0));
+        Session { client, task: OwnedTask(task), end, notified, at, server, bridge, statement_timeout, answers }
     }
 
     /// Asks the server what it is; before anything else.
@@ -143,6 +146,11 @@ impl Session {
         explained
     }
 
+    /// One of many statements was answered: the others are given as much time again, see [`Session::patience`].
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Waits for `work`, in which the server runs `statements` statements one after the other.
     pub(super) async fn wait<T>(
         &self,
@@ -153,7 +161,8 @@ impl Session {
         self.patience(statements, doing, work).await?.map_err(|error| self.explain(&error, doing))
     }
 
-    /// As [`Session::wait`], for work that has several results.
+    /// As [`Session::wait`], for work that has several results. The patience begins anew while statements are answered of
+    /// which the work has too many to count the time of each.
     pub(super) async fn patience<T>(
         &self,
         statements: u32,
@@ -164,14 +173,21 @@ impl Session {
             return Ok(work.await);
         }
         let patience = self.statement_timeout.saturating_mul(statements).saturating_add(NETWORK_PATIENCE);
-        tokio::time::timeout(patience, work).await.map_err(|_| {
-            own(
-                Class::Transient,
-                "timeout",
-                format!("{doing} ({}): no answer within {} s", self.at, patience.as_secs()),
-                "the server or the network does not answer; Rowbridge reconnects by itself",
-            )
-        })
+        let mut work = pin!(work);
+        loop {
+            let before = self.answers.load(Ordering::Relaxed);
+            if let Ok(done) = tokio::time::timeout(patience, &mut work).await {
+                return Ok(done);
+            }
+            if self.answers.load(Ordering::Relaxed) == before {
+                return Err(own(
+                    Class::Transient,
+                    "timeout",
+                    format!("{doing} ({}): no answer within {} s", self.at, patience.as_secs()),
+                    "the server or the network does not answer; Rowbridge reconnects by itself",
+                ));
+            }
+        }
     }
 
     /// As [`Session::patience`], for work that ends with COMMIT. Where COMMIT waits for a standby, that is told soon.

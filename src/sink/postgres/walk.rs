@@ -28,6 +28,7 @@ use tokio_postgres::Error;
 use super::copy::{self, CopyError, Rows, Start};
 use super::failure::{copy_line, judge, own, words};
 use super::session::Session;
+use super::statements::{self, Failed};
 use super::transaction::Sql;
 use super::witness::Expected;
 use super::write;
@@ -116,6 +117,8 @@ struct Walk<'a> {
     closed: Vec<ClosedTable>,
     /// The last unit of each table that is known to go in.
     passed: HashMap<TableName, usize>,
+    /// The last unit with a statement of its rule's own that is in.
+    last_statement: Option<usize>,
     written: Written,
     begun: Instant,
 }
@@ -131,6 +134,7 @@ impl<'a> Walk<'a> {
             refused: Vec::new(),
             closed: Vec::new(),
             passed: HashMap::new(),
+            last_statement: None,
             written: Written::default(),
             begun: Instant::now(),
         }
@@ -182,8 +186,16 @@ impl<'a> Walk<'a> {
         self.passed.get(table).is_some_and(|&passed| passed > unit)
     }
 
+    /// Whether the unit has a statement and one of a later unit is in: it does not go in behind that.
+    fn is_late(&self, unit: usize) -> bool {
+        self.last_statement.is_some_and(|last| unit < last) && self.batch.has_statement(unit)
+    }
+
     fn pass(&mut self, units: &[usize]) {
         for &unit in units {
+            if self.batch.has_statement(unit) {
+                self.last_statement = self.last_statement.max(Some(unit));
+            }
             for table in self.batch.tables_of(unit) {
                 match self.passed.get_mut(&table.name) {
                     Some(passed) => *passed = unit.max(*passed),
@@ -240,7 +252,20 @@ impl<'a> Walk<'a> {
     /// Tries the refused units again until none of them moves; keeps those that are still refused. `false` if the session is
     /// over.
     async fn further_chances(&mut self) -> Result<bool, SinkError> {
+        let mut late = Vec::new();
+        let goes_on = self.chances_of_others(&mut late).await;
+        self.refused.append(&mut late);
+        self.refused.sort_by_key(|offender| offender.unit);
+        goes_on
+    }
+
+    /// As [`Walk::further_chances`]; those that are too late for one are put into `late`.
+    async fn chances_of_others(&mut self, late: &mut Vec<Offender>) -> Result<bool, SinkError> {
         loop {
+            let (too_late, others): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.refused).into_iter().partition(|offender| self.is_late(offender.unit));
+            late.extend(too_late);
+            self.refused = others;
             // What a closed table did not take says nothing more.
             let units = self.refused.iter().map(|offender| offender.unit);
             let units: Vec<usize> = units.filter(|&unit| !self.is_closed(unit)).collect();
@@ -295,7 +320,8 @@ impl<'a> Walk<'a> {
         let session = self.session;
         let mut written = Written::default();
         let tables = Rows::collect(self.batch, units.iter().copied());
-        let steps = tables.iter().map(|rows| rows.statement_count().saturating_add(1)).fold(2, u32::saturating_add);
+        let (plain, _) = statements::split(&tables);
+        let steps = plain.iter().map(|rows| rows.statement_count().saturating_add(1)).fold(3, u32::saturating_add);
         let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables, &mut written)).await?;
         let failed = match tried {
             Ok(Ok(())) => {
@@ -317,7 +343,7 @@ impl<'a> Walk<'a> {
         }
         const BACK: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
         session.wait(2, DOING, session.client().batch_execute(BACK)).await?;
-        let line = refusal.where_().and_then(copy_line);
+        let line = failed.line.or_else(|| refusal.where_().and_then(copy_line));
         let suspect = line.and_then(|line| tables[failed.table].unit_of_line(line));
         let verdict = judge(refusal);
         let mut reason = if verdict.class == Class::Row { verdict.reason } else { "constraint" };
@@ -351,6 +377,7 @@ async fn write_under_savepoint(
     written: &mut Written,
 ) -> Result<Result<(), Error>, CopyError> {
     let client = session.client();
+    let (tables, own) = statements::split(tables);
     let (saved, prepared) = tokio::join!(
         biased;
         client.batch_execute("SAVEPOINT attempt"),
@@ -359,12 +386,18 @@ async fn write_under_savepoint(
     if let Err(error) = saved {
         return Ok(Err(error));
     }
-    let mut statements = Vec::with_capacity(tables.len());
+    let mut copies = Vec::with_capacity(tables.len());
     for (table, prepared) in prepared.into_iter().enumerate() {
-        statements.push(prepared.map_err(|error| CopyError { table, error, at_start: true })?);
+        copies.push(prepared.map_err(|error| CopyError { table, error, at_start: true, line: None })?);
     }
-    let release = client.batch_execute("RELEASE SAVEPOINT attempt");
-    copy::run(client, tables, statements, Start::InTurn, release, written).await
+    let last = Box::pin(statements::run(session, own, client.batch_execute("RELEASE SAVEPOINT attempt")));
+    let failed = |Failed { portion, line, error }| CopyError {
+        table: tables.len() + portion,
+        error,
+        at_start: false,
+        line: Some(line),
+    };
+    copy::run(client, tables, copies, Start::InTurn, last, written).await?.map_err(failed)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //!            2   start of the first COPY
 //!            3   its data · comparison of the tables · COMMIT       (one more for each further table)
 //! ```
-//! A table that takes rows by INSERT only has nothing to start; its statements are sent where its data would be.
+//! A table that takes rows by INSERT only has nothing to start; its statements are sent where its data would be. Rules' own
+//! statements go behind all tables, without a round trip between them and COMMIT.
 //!
 //! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT travels with the rest.
 //!
@@ -26,7 +27,7 @@ use super::retained::REMEMBERING;
 use super::session::Session;
 use super::transaction::Sql;
 use super::witness::Expected;
-use super::{dead_letters, offsets, parked, retained};
+use super::{dead_letters, offsets, parked, retained, statements};
 use crate::batch::Batch;
 use crate::sink::{SinkError, Written};
 
@@ -42,16 +43,20 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
         return write_without_rows(session, sql, batch).await.map(|()| Written::default());
     }
     let client = session.client();
-    let statements = begin(session, sql, batch, &tables, true).await?;
+    let (tables, own) = statements::split(&tables);
+    let prepared = begin(session, sql, batch, tables, true).await?;
     crash_point!("postgres.begun");
     let mut written = Written::default();
     let expected = Expected::of(batch.tables_at_stake());
-    let copies = copy::run(client, &tables, statements, Start::Ahead, expected.commit(client), &mut written);
-    // Each table's statements, the comparison and COMMIT, each with the server's own limit.
-    let steps = tables.iter().map(Rows::statement_count).fold(2, u32::saturating_add);
+    // Boxed: it is part of several futures.
+    let last = Box::pin(statements::run(session, own, expected.commit(client)));
+    let copies = copy::run(client, tables, prepared, Start::Ahead, last, &mut written);
+    // Each table's statements, one of the rules', the comparison and COMMIT, each with the server's own limit.
+    let steps = tables.iter().map(Rows::statement_count).fold(3, u32::saturating_add);
     match session.committing(steps, pin!(copies)).await? {
-        Ok(closing) => closing.explain(session)?,
-        Err(failed) => return Err(failed.explain(session, &tables)),
+        Ok(Ok(closing)) => closing.explain(session)?,
+        Ok(Err(failed)) => return Err(failed.explain(session, own)),
+        Err(failed) => return Err(failed.explain(session, tables)),
     }
     crash_point!("postgres.committed");
     Ok(written)

@@ -11,7 +11,7 @@ use crate::schema::TableSchema;
 pub(super) fn on_conflict(table: &TableSchema, columns: &[usize], verb: &Verb) -> Option<String> {
     let name = |column: &usize| quote(&table.columns[*column].name);
     let (key, updated): (_, Vec<&usize>) = match verb {
-        Verb::Insert => return None,
+        Verb::Insert | Verb::Statement(_) => return None,
         Verb::Ignore(key) => (key, Vec::new()),
         Verb::Upsert(key) => (key, columns.iter().filter(|column| !key.contains(column)).collect()),
     };

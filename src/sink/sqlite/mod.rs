@@ -21,6 +21,7 @@ mod retained;
 mod room;
 mod schema;
 mod series;
+mod statements;
 mod time_text;
 mod walk;
 mod watch;
@@ -48,7 +49,7 @@ use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, TableName};
+use crate::rule::{DeclaredType, Statement, TableName};
 use crate::schema::TableSchema;
 
 /// Half of the default `shutdown_grace`: a stop that comes while another process holds the database is still in time.
@@ -236,6 +237,15 @@ impl Sink for SqliteSink {
 
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
         self.with_connection(|connection| schema::describe(connection, table))
+    }
+
+    async fn describe_statement(
+        &mut self,
+        name: &TableName,
+        statement: &Arc<Statement>,
+        declared: &[Option<DeclaredType>],
+    ) -> Result<TableSchema, SinkError> {
+        self.with_connection(|connection| statements::describe(connection, name, statement, declared))
     }
 
     fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {

@@ -73,6 +73,7 @@ enum End {
 fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -> Result<Walked, SinkError> {
     let mut walked = Walked { refused: Vec::new(), written: Written::default(), end: End::Whole };
     let mut taken: Vec<usize> = Vec::with_capacity(waiting.len());
+    let mut last_statement = 0;
     loop {
         let mut lacking = Vec::new();
         for &unit in &waiting {
@@ -85,6 +86,9 @@ fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -
                 Ok(written) => {
                     walked.written.swallowed.extend(written.swallowed);
                     taken.insert(taken.partition_point(|&other| other < unit), unit);
+                    if batch.has_statement(unit) {
+                        last_statement = unit.max(last_statement);
+                    }
                     continue;
                 }
                 Err(refused) => refused,
@@ -105,6 +109,10 @@ fn walk(transaction: &Transaction<'_>, batch: &Batch, mut waiting: Vec<usize>) -
             walked.refused.extend(lacking);
             return Ok(walked);
         }
+        // A statement does not go in behind a later one.
+        let is_late = |(unit, _): &(usize, Refused)| *unit < last_statement && batch.has_statement(*unit);
+        let (late, lacking): (Vec<_>, Vec<_>) = lacking.into_iter().partition(is_late);
+        walked.refused.extend(late);
         waiting = lacking.into_iter().map(|(unit, _)| unit).collect();
     }
 }

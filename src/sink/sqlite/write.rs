@@ -12,8 +12,8 @@ use super::codes::{Moment, code_and_words, name, refusal_reason, sink_error};
 use super::connect::OpenDatabase;
 use super::encode::{Malformed, Unfit, Value, take_value};
 use super::merge::on_conflict;
-use super::{ledger, parked, retained, witness};
-use crate::batch::{Batch, Portion, Target};
+use super::{ledger, parked, retained, statements, witness};
+use crate::batch::{Batch, Portion, Target, Verb};
 use crate::rule::quote;
 use crate::schema::TableSchema;
 use crate::sink::{Class, SinkError, Written};
@@ -130,8 +130,10 @@ pub(super) struct Inserter<'a> {
 impl<'a> Inserter<'a> {
     pub(super) fn new(connection: &'a Connection, rows: &'a Portion) -> Inserter<'a> {
         let target = &rows.target;
-        let rows_per_statement =
-            if target.table.intake.by_insert { 1 } else { rows_per_statement(target.columns.len()) };
+        let rows_per_statement = match target.table.intake.by_insert || target.has_statement() {
+            true => 1,
+            false => rows_per_statement(target.columns.len()),
+        };
         Inserter {
             connection,
             rows,
@@ -173,7 +175,11 @@ impl<'a> Inserter<'a> {
                 self.bind(&mut statement, &mut parameter, self.rows.row(index))?;
             }
             let before = self.connection.total_changes();
-            let counted = statement.raw_execute().map_err(|error| self.insert_error(sql, &error))?;
+            let run = match self.rows.target.has_statement() {
+                true => run_to_the_end(&mut statement),
+                false => statement.raw_execute(),
+            };
+            let counted = run.map_err(|error| self.insert_error(sql, &error))?;
             taken += match self.rows.target.table.intake.by_insert {
                 false => counted as u64,
                 // Rows of a view do not count. Its trigger has taken the row if it changed anything.
@@ -213,7 +219,7 @@ impl<'a> Inserter<'a> {
             return InsertError::Failed(sink_error(&self.what(), &error, Moment::Elsewhere));
         }
         let mut found = sink_error(&self.what(), error, Moment::Row);
-        if code == ffi::SQLITE_FULL && self.is_out_of_rowids() {
+        if code == ffi::SQLITE_FULL && !self.rows.target.has_statement() && self.is_out_of_rowids() {
             found = self.out_of_rowids();
         }
         if !found.class.may_be_a_row() {
@@ -272,7 +278,11 @@ impl<'a> Inserter<'a> {
     }
 
     fn what(&self) -> String {
-        format!("cannot write into table {}", self.rows.target.table.name)
+        let name = &self.rows.target.table.name;
+        match self.rows.target.has_statement() {
+            true => name.described(),
+            false => format!("cannot write into table {name}"),
+        }
     }
 }
 
@@ -308,6 +318,14 @@ impl InsertError {
     }
 }
 
+/// Runs a statement of a rule's own, passing over rows that it gives (`RETURNING`). How many rows it changed is its own affair:
+/// it counts as one.
+fn run_to_the_end(statement: &mut Statement<'_>) -> rusqlite::Result<usize> {
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(1)
+}
+
 /// How many rows go into one INSERT.
 fn rows_per_statement(column_count: usize) -> usize {
     match column_count {
@@ -321,6 +339,9 @@ fn rows_per_statement(column_count: usize) -> usize {
 /// `OR REPLACE` would do more: pass over rows that break NOT NULL or CHECK, delete others that share a second key.
 fn insert_sql(rows: &Portion, row_count: usize) -> String {
     let Target { table: schema, columns, verb, .. } = &*rows.target;
+    if let Verb::Statement(statement) = verb {
+        return statements::sql(statement);
+    }
     let table = schema.name.quoted();
     if columns.is_empty() {
         return format!("INSERT INTO {table} DEFAULT VALUES");

@@ -59,7 +59,7 @@ pub(super) async fn tables<S: Sink>(
     }
     let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
     let mut seen = HashSet::new();
-    for rule in rules.iter().filter(|rule| seen.insert(&rule.table)) {
+    for rule in rules.iter().filter(|rule| rule.statement.is_none() && seen.insert(&rule.table)) {
         match sink.describe(&rule.table).await {
             Ok(Some(schema)) => {
                 schemas.insert(rule.table.clone(), Arc::new(schema));
@@ -74,6 +74,19 @@ pub(super) async fn tables<S: Sink>(
     }
     found.live = schemas.iter().map(|(name, table)| (name.clone(), Arc::clone(table))).collect();
     found.live.sort_by_key(|(name, _)| name.to_string());
+    for (rule, statement) in rules.iter().filter_map(|rule| Some((rule, rule.statement.as_ref()?))) {
+        match sink.describe_statement(&rule.table, statement, &rule.bind_types()).await {
+            Ok(schema) => {
+                schemas.insert(rule.table.clone(), Arc::new(schema));
+            }
+            Err(error) => found.findings.push(Finding::of_sink(&format!("{subject}, {}", rule.position), &error)),
+        }
+    }
+    let statements: Vec<TableName> = rules
+        .iter()
+        .filter(|rule| rule.statement.is_some() && schemas.contains_key(&rule.table))
+        .map(|rule| rule.table.clone())
+        .collect();
     let mut unfit = HashSet::new();
     loop {
         let in_order: Vec<_> = rules.iter().map(|rule| schemas.get(&rule.table).cloned()).collect();
@@ -85,13 +98,21 @@ pub(super) async fn tables<S: Sink>(
             let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
             unfit.insert(rule.table.clone());
             schemas.remove(&rule.table);
-            let what = format!("rule {} ({}), table {}: {}", fault.rule, rule.position, fault.table, fault.message);
+            let place = match rule.statement {
+                Some(_) => String::new(),
+                None => format!(", table {}", fault.table),
+            };
+            let what = format!("rule {} ({}){place}: {}", fault.rule, rule.position, fault.message);
             let remedy = fault.mend.unwrap_or_else(|| "change the rule or the table, so that they fit".to_owned());
             found.findings.push(Finding::problem(&subject, what, remedy));
         }
     }
     for (name, table) in found.live.iter().filter(|(name, _)| !unfit.contains(name)) {
         let what = format!("table {name}: {} columns, every rule fits", table.columns.len());
+        found.findings.push(Finding::ok(&subject, what));
+    }
+    for name in statements.iter().filter(|name| !unfit.contains(name)) {
+        let what = format!("{}: the database takes it, and every column fits its bind", name.described());
         found.findings.push(Finding::ok(&subject, what));
     }
     for table in &found.to_be_made {

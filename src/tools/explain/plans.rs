@@ -309,7 +309,10 @@ impl Mapping<'_> {
             let held = cell.map_err(|(reason, why)| RowError {
                 reason,
                 column: Some(name.clone()),
-                message: format!("cannot write into table {}: column {name}: {why}", target.table.name),
+                message: match target.has_statement() {
+                    true => format!("{}: bind :{name}: {why}", target.table.name.described()),
+                    false => format!("cannot write into table {}: column {name}: {why}", target.table.name),
+                },
             })?;
             let is_assumed = assumed.is_some_and(|assumed| assumed.contains(name));
             let held = if is_assumed { document(held) } else { held };
@@ -339,6 +342,9 @@ impl Mapping<'_> {
 impl Mapping<'_> {
     /// As a rule writes it: without the schema that goes without saying.
     fn table_text(&self, rule: &Rule, name: &TableName) -> String {
+        if rule.statement.is_some() {
+            return "statement".to_owned();
+        }
         if rule.routing.is_none() {
             return rule.table.to_string();
         }
@@ -408,7 +414,7 @@ fn with_roots(source: &Source, rule: &Rule) -> String {
     if around.is_empty() { source.to_string() } else { format!("{source} ({})", around.join("; ")) }
 }
 
-/// The statement for one row; Postgres' sink may send the same row by COPY or through `unnest`.
+/// The statement for one row, the rule's own with its values if it has one; Postgres' sink may send the same row by COPY or through `unnest`.
 fn insert_sql(target: &Target, values: &[ShownValue]) -> String {
     let names: Vec<String> = values.iter().map(|value| quote(&value.column)).collect();
     let literals: Vec<&str> = values.iter().map(|value| value.held.sql.as_str()).collect();
@@ -418,6 +424,13 @@ fn insert_sql(target: &Target, values: &[ShownValue]) -> String {
     };
     let conflict = match &target.verb {
         Verb::Insert => String::new(),
+        Verb::Statement(statement) => {
+            let bound = |bind: usize| values.iter().find(|value| *value.column == *statement.binds()[bind]);
+            let sql = statement.with(|bind| bound(bind).map_or("NULL", |value| value.held.sql.as_str()).to_owned());
+            // Behind a comment it would be a part of that.
+            let has_comment = sql.lines().last().is_some_and(|line| line.contains("--"));
+            return format!("{sql}{};", if has_comment { "\n" } else { "" });
+        }
         Verb::Ignore(key) => format!(" ON CONFLICT ({}) DO NOTHING", key_names(key)),
         Verb::Upsert(key) => {
             let others = target.columns.iter().filter(|column| !key.contains(column));

@@ -169,7 +169,9 @@ fn unknown(name: &str) -> Column {
 async fn ask(config: &Config, index: usize, message: &Message<'_>) -> Result<HashMap<TableName, Found>, String> {
     let database = &config.databases[index];
     let mut tables = plans::named(config, index, message);
-    for rule in config.rules.iter().filter(|rule| rule.database == index && rule.routing.is_none()) {
+    let rules: Vec<&Arc<Rule>> =
+        config.rules.iter().filter(|rule| rule.database == index && rule.routing.is_none()).collect();
+    for rule in rules.iter().filter(|rule| rule.statement.is_none()) {
         if !tables.contains(&rule.table) {
             tables.push(rule.table.clone());
         }
@@ -179,7 +181,7 @@ async fn ask(config: &Config, index: usize, message: &Message<'_>) -> Result<Has
             let copy = TablesCopy::of(path)?;
             let mut sink = copy.sink(database);
             sink.connect().await.map_err(words)?;
-            let mut found = describe(&mut sink, &tables).await?;
+            let mut found = describe(&mut sink, &tables, &rules).await?;
             for table in tables.iter().filter(|table| copy.is_unknown(table)) {
                 found.insert(
                     table.clone(),
@@ -193,7 +195,7 @@ async fn ask(config: &Config, index: usize, message: &Message<'_>) -> Result<Has
         DatabaseUrl::Postgres(url) => {
             let mut sink = PostgresSink::new(&live::read_only(database, url));
             sink.connect_to_read().await.map_err(words)?;
-            let found = describe(&mut sink, &tables).await?;
+            let found = describe(&mut sink, &tables, &rules).await?;
             // Nothing is open.
             let _ = sink.close().await;
             Ok(found)
@@ -201,7 +203,12 @@ async fn ask(config: &Config, index: usize, message: &Message<'_>) -> Result<Has
     }
 }
 
-async fn describe<S: Sink>(sink: &mut S, tables: &[TableName]) -> Result<HashMap<TableName, Found>, String> {
+/// The tables, and what stands for them where `rules` have statements.
+async fn describe<S: Sink>(
+    sink: &mut S,
+    tables: &[TableName],
+    rules: &[&Arc<Rule>],
+) -> Result<HashMap<TableName, Found>, String> {
     let mut found = HashMap::new();
     for table in tables {
         let described = match sink.describe(table).await {
@@ -214,6 +221,14 @@ async fn describe<S: Sink>(sink: &mut S, tables: &[TableName]) -> Result<HashMap
             Err(error) => Err(words(error)),
         };
         found.insert(table.clone(), described);
+    }
+    for (rule, statement) in rules.iter().filter_map(|rule| Some((rule, rule.statement.as_ref()?))) {
+        let described = match sink.describe_statement(&rule.table, statement, &rule.bind_types()).await {
+            Ok(schema) => Ok(Some(Arc::new(schema))),
+            Err(error) if error.class == crate::sink::Class::Transient => return Err(words(error)),
+            Err(error) => Err(words(error)),
+        };
+        found.insert(rule.table.clone(), described);
     }
     Ok(found)
 }

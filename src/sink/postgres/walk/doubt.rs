@@ -69,7 +69,7 @@ impl Walk<'_> {
     /// Tries a unit ahead of its turn, and takes it back; that it went in is remembered.
     async fn probe(&mut self, unit: usize) -> Result<Attempt, SinkError> {
         let client = self.session.client();
-        let swallowed = self.written.swallowed.len();
+        let (swallowed, last_statement) = (self.written.swallowed.len(), self.last_statement);
         self.session.wait(1, DOING, client.batch_execute("SAVEPOINT probe")).await?;
         let attempt = self.attempt(&[unit]).await?;
         if !matches!(attempt, Attempt::NotBegun(_)) {
@@ -77,6 +77,7 @@ impl Walk<'_> {
             self.session.wait(2, DOING, client.batch_execute(BACK)).await?;
         }
         self.written.swallowed.truncate(swallowed);
+        self.last_statement = last_statement;
         Ok(attempt)
     }
 

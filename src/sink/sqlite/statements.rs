@@ -1,0 +1,58 @@
+//! A rule's own statement: compiled to see whether the file takes it, and run once for each row.
+//!
+//! SQLite gives binds no types. A bind is what the rule's column says it is (`type`, or what its source always is), else it
+//! takes the value as it comes; what a table makes of it is the table's affair, as in any INSERT. A change of any table
+//! has the statement compiled again, by the version of the schema.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::codes::{Moment, sink_error};
+use super::witness;
+use crate::rule::{DeclaredType, Statement, TableName};
+use crate::schema::{Column, ColumnType, Dialect, Keys, Parameter, SqliteDialect, TableSchema, Witness};
+use crate::sink::{Class, SinkError};
+
+/// The statement as SQLite numbers its parameters.
+pub(super) fn sql(statement: &Statement) -> String {
+    statement.with(|bind| format!("?{}", bind + 1))
+}
+
+/// A column for each bind; or why the file does not take the statement.
+pub(super) fn describe(
+    connection: &Connection,
+    name: &TableName,
+    statement: &Statement,
+    declared: &[Option<DeclaredType>],
+) -> Result<TableSchema, SinkError> {
+    let what = name.described();
+    let failed = |error: rusqlite::Error| sink_error(&what, &error, Moment::Elsewhere);
+    // The version and what was compiled under it, of one moment.
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    let version = witness::schema_version(&transaction).map_err(failed)?;
+    let is_idle = transaction.prepare(&sql(statement)).map_err(failed)?.readonly();
+    if is_idle {
+        return Err(SinkError {
+            class: Class::Table,
+            code: "statement".to_owned(),
+            message: format!("{what}: it changes nothing in the database"),
+            advice: "write a statement that inserts, updates or deletes rows",
+        });
+    }
+    let column = |(at, bind): (usize, &Arc<str>)| match declared.get(at).and_then(Option::as_ref) {
+        Some(declared) => SqliteDialect::column(bind, declared),
+        None => Column {
+            name: bind.to_string(),
+            column_type: ColumnType::Any,
+            type_name: "any type".to_owned(),
+            not_null: false,
+            has_default: false,
+            generated: false,
+            parameter: Parameter::default(),
+        },
+    };
+    let columns = statement.binds().iter().enumerate().map(column).collect();
+    let keys = Keys::Never("is a statement");
+    Ok(TableSchema { keys, witness: Witness::SchemaVersion(version), ..TableSchema::new(name.clone(), columns) })
+}
