@@ -1,5 +1,6 @@
 //! Rows that appear in a table are published: the real binary, Mosquitto, Postgres and SQLite.
 
+#[cfg(feature = "fault-injection")]
 mod campaign;
 #[cfg(feature = "fault-injection")]
 mod crashes;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::bridge::Bridge;
 use crate::support::mosquitto::Mosquitto;
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
 use crate::support::subscriber::Subscriber;
 
@@ -186,4 +188,89 @@ fn updates_and_deletes_come_with_what_was_there_before() {
             assert_eq!((found, payload(json)), (topic, message), "{}", source.url());
         }
     });
+}
+
+#[test]
+fn a_row_that_the_broker_refuses_is_published_once_the_broker_takes_it() {
+    let broker = Mosquitto::with_files(
+        "acl_file FOLDER/acl\n",
+        &[("acl", "topic readwrite #\ntopic deny closed/#\n".to_owned())],
+    );
+    let source = Source::postgres();
+    source.run("CREATE TABLE t (id integer, place text)");
+    let subscriber = Subscriber::start(broker.port(), "open/#", "%p");
+    let entry = "  - table: t\n    topic: '{row.place}/x'\n    format: '[.offset, .row.id]'\n";
+    let mut bridge = publisher(&broker, &source, entry);
+    bridge.start();
+    wait_capturing(&mut bridge, &source, 1);
+    source.run("INSERT INTO t VALUES (1, 'open'), (2, 'closed'), (3, 'open')");
+    bridge.wait_alive("the refusal is told", |bridge| {
+        let error = bridge.status()["publish"][0]["error"].as_str()?.to_owned();
+        (error.contains("refuses") && error.contains("access rules")).then_some(())
+    });
+    // The first row is finished, the others wait.
+    assert_eq!(source.number("SELECT count(*) FROM rowbridge_changes"), 2);
+    assert_eq!(source.number("SELECT next_offset FROM rowbridge_publications"), 2);
+    std::fs::write(broker.path("acl"), "topic readwrite #\n").unwrap();
+    broker.read_again();
+    bridge.wait_alive("all is finished", |bridge| {
+        let state = &bridge.status()["publish"][0];
+        (state["error"].is_null() && source.number("SELECT count(*) FROM rowbridge_changes") == 0).then_some(())
+    });
+    let lines = subscriber.wait_for(3);
+    assert_eq!((&*lines[0], &**lines.last().unwrap()), ("[1,1]", "[3,3]"), "{lines:?}");
+}
+
+#[test]
+fn commands_show_and_remove_what_is_published() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        source.run("CREATE TABLE meters (ts timestamp, f1 integer, t1 text)");
+        let mut bridge = publisher(&broker, &source, WALK);
+        let text = |output: &std::process::Output| {
+            String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+        };
+        let checked = text(&bridge.command(&["check"]));
+        assert!(source.is_sqlite() || checked.contains("first start makes them"), "{checked}");
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 1);
+        source.run("INSERT INTO meters VALUES ('2026-11-28T22:10:00', 1, 'a')");
+        bridge.wait_alive("it is published", |bridge| (bridge.status()["publish"][0]["published"] == 1).then_some(()));
+        let checked = text(&bridge.command(&["check"]));
+        assert!(checked.contains("publish meters: rows of table meters can be published"), "{checked}");
+        let output = bridge.command(&["publish", "status", "--json"]);
+        let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        assert_eq!(shown[0]["name"], "meters");
+        assert_eq!(
+            (&shown[0]["published"], &shown[0]["pending"], &shown[0]["next_offset"]),
+            (&json!(1), &json!(0), &json!(2))
+        );
+        let said = text(&bridge.command(&["publish", "remove", "metres"]));
+        assert!(said.contains("did you mean `meters`?"), "{said}");
+        assert!(bridge.stop().success());
+        let said = text(&bridge.command(&["publish", "remove", "meters"]));
+        assert!(said.contains("meters is removed from database cloud"), "{said}");
+        assert_eq!(source.triggers(), 0);
+        assert_eq!(source.number("SELECT count(*) FROM rowbridge_publications"), 0);
+        // Writers do not miss the triggers, nor Rowbridge's tables.
+        source.run("DROP TABLE rowbridge_changes; INSERT INTO meters VALUES ('2026-11-28T22:10:00', 2, 'a')");
+    });
+}
+
+#[test]
+fn through_a_pooler_rows_are_found_by_looking() {
+    let source = Source::postgres();
+    let Source::Postgres(server, database) = &source else { unreachable!() };
+    let bouncer = PgBouncer::start(server, 2);
+    let broker = Mosquitto::start();
+    source.run("CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5)");
+    let subscriber = Subscriber::start(broker.port(), "t", "%p");
+    let entry = "  - table: t\n    topic: t\n    start: existing\n    format: row\n";
+    let mut bridge = publisher(&broker, &source, entry);
+    bridge.edit(&source.url(), &bouncer.url(database));
+    bridge.start();
+    subscriber.wait_for(5);
+    source.run("INSERT INTO t SELECT generate_series(6, 10)");
+    let expected: Vec<String> = (1..=10).map(|id| format!("{{\"id\":{id}}}")).collect();
+    assert_eq!(subscriber.wait_for(10), expected);
 }

@@ -94,7 +94,7 @@ async fn status(config: &Config, arguments: &StatusArgs) -> Result<ExitCode, Sin
         say!("nothing is published: no database has an entry of bridge {}", config.bridge);
     }
     for (database, stored) in &found {
-        let StoredPublication { name, table, next_offset, published, skipped, pending } = stored;
+        let StoredPublication { name, table, next_offset, published, skipped, pending, .. } = stored;
         let gone = match is_configured(config, database, name) {
             true => String::new(),
             false => format!("; NOT in the configuration, and captures on: rowbridge publish remove {}", plain(name)),

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use changes::{
-    Capture, Change, ChangeFeed, ChangeKey, ChangeKind, Done, News, Overflow, Settled, StoredPublication, fields,
-    push_string,
+    Capture, Change, ChangeFeed, ChangeKey, ChangeKind, Done, News, Overflow, Reading, Settled, StoredPublication,
+    fields, push_string,
 };
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, StoredDeadLetter};
 pub use error::{Class, IN_USE, SinkError};

@@ -112,3 +112,62 @@ fn values_of_every_type_have_one_form_whatever_the_session_says() {
     let expected = r#"{"big":9007199254740993,"num":12345678901234567890.0123456789,"f":0.1,"data":"AP8=","k":"AQ==","datas":["Ag==",null],"tz":"2026-11-28T22:10:00.123456Z","ts":"2026-11-28T22:10:00","d":"2026-11-28","u":"0190c0de-0000-7000-8000-000000000001","j":{"a": 1.0},"m":"ok","i":"P1DT2H","b":true,"tzs":["2026-11-28T22:10:00Z"],"n":"\\x00"}"#;
     assert_eq!(subscriber.wait_for(1), [expected]);
 }
+
+#[test]
+fn a_publication_that_nobody_serves_keeps_no_more_than_may_wait() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        source.run("CREATE TABLE t (id integer)");
+        let subscriber = Subscriber::start(broker.port(), "t", "%p");
+        let entry = "  - table: t\n    topic: t\n    max_pending: 500\n    format: '[.offset, .row.id]'\n";
+        let mut bridge = publisher(&broker, &source, entry);
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 1);
+        bridge.kill();
+        // Statements of 50 rows, in transactions of their own.
+        let insert = |first: u64| {
+            let rows: Vec<String> = (first..first + 50).map(|id| format!("({id})")).collect();
+            format!("BEGIN; INSERT INTO t VALUES {}; COMMIT;", rows.join(", "))
+        };
+        source.run(&(1..=6_000).step_by(50).map(insert).collect::<String>());
+        let left = source.number("SELECT count(*) FROM rowbridge_changes").unsigned_abs();
+        assert!((500..2_100).contains(&left), "{left} are left, {}", source.url());
+        bridge.start();
+        // More may be dropped at the start; what is published has the offset that it would have had.
+        let found = crate::support::wait_for("the last row is published", || {
+            let lines = subscriber.lines();
+            let found: Vec<(u64, u64)> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+            (found.last()?.1 == 6_000).then_some(found)
+        });
+        assert!(found.len() as u64 <= left, "{}", found.len());
+        let first = 6_001 - found.len() as u64;
+        assert!(found.iter().copied().eq((first..=6_000).map(|id| (id, id))), "{found:?}");
+        assert!(bridge.log().contains("more changes wait to be published than max_pending"), "{}", bridge.log());
+    });
+}
+
+#[test]
+fn rows_that_the_bridge_stores_are_published_too_and_a_plain_role_may_write() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        let subscriber = Subscriber::start(broker.port(), "out/#", "%t %p");
+        let rule = "rules:\n  - { topic: 'in/{site}', table: t, create: true, columns: { v: { from: payload.v, type: bigint }, \
+                    site: topic.site } }\n";
+        let entry = format!("  - table: t\n    topic: 'out/{{row.site}}'\n    format: row\n{rule}");
+        let mut bridge = publisher(&broker, &source, &entry);
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 1);
+        let mut publisher = crate::support::publisher::Publisher::new(broker.port());
+        for v in 1..=3 {
+            publisher.send("in/a", format!("{{\"v\":{v}}}"));
+        }
+        let expected: Vec<String> = (1..=3).map(|v| format!("out/a {{\"v\":{v},\"site\":\"a\"}}")).collect();
+        assert_eq!(subscriber.wait_for(3), expected);
+        if !source.is_sqlite() {
+            source.run("DROP ROLE IF EXISTS rowbridge_writer; CREATE ROLE rowbridge_writer; GRANT INSERT ON t TO rowbridge_writer");
+            source.run("SET ROLE rowbridge_writer; INSERT INTO t VALUES (4, 'b')");
+            assert_eq!(subscriber.wait_for(4)[3], "out/b {\"v\":4,\"site\":\"b\"}");
+            source.run("REVOKE ALL ON t FROM rowbridge_writer; DROP ROLE rowbridge_writer");
+        }
+    });
+}

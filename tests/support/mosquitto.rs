@@ -104,6 +104,11 @@ impl Mosquitto {
         assert!(process.wait(Duration::from_secs(20)).is_some(), "Mosquitto does not end");
     }
 
+    /// Has it read its password and access files again.
+    pub(crate) fn read_again(&self) {
+        self.process.as_ref().expect("the broker runs").signal(Signal::HUP);
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("the broker runs").kill();

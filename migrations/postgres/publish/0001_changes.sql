@@ -16,6 +16,9 @@ CREATE TABLE IF NOT EXISTS rowbridge_publications (
     published   bigint      NOT NULL DEFAULT 0,
     skipped     bigint      NOT NULL DEFAULT 0,
     updated_at  timestamptz NOT NULL DEFAULT now(),
+    max_pending   bigint    NOT NULL DEFAULT 1000000, -- changes that may wait
+    dropped_first bigint,                             -- offsets of changes that were dropped, until that is logged
+    dropped_last  bigint,
     PRIMARY KEY (bridge, name)
 ) WITH (fillfactor = 20);
 

@@ -13,6 +13,9 @@ CREATE TABLE IF NOT EXISTS rowbridge_publications (
     published   INTEGER NOT NULL DEFAULT 0,
     skipped     INTEGER NOT NULL DEFAULT 0,
     updated_at  TEXT    NOT NULL,            -- 2026-11-21T08:26:00.123Z
+    max_pending INTEGER NOT NULL DEFAULT 1000000, -- changes that may wait
+    dropped_first INTEGER,                   -- offsets of changes that were dropped, until that is logged
+    dropped_last INTEGER,
     UNIQUE (bridge, name)
 );
 

@@ -66,6 +66,7 @@ pub(super) fn news(state: &PublishState, table: &str, news: News) {
             "triggers of a published table were missing or not as they should be, and are put back: rows written in between are \
              not published"
         ),
+        News::Overflown(overflow) => overflown(state, overflow),
         News::OffsetJumped => {
             tracing::info!(
                 publish = name,

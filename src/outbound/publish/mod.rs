@@ -106,6 +106,7 @@ fn capture(bridge: &Arc<str>, publication: &Publication) -> Capture {
         events: publication.events,
         with_existing: publication.with_existing,
         settings: publication.settings(),
+        max_pending: publication.max_pending,
         tells_definition: publication.meta_topic.is_some(),
         time: publication.time,
     }

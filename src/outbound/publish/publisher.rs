@@ -25,7 +25,7 @@ use crate::config::Retry;
 use crate::mqtt::backoff::Backoff;
 use crate::outbound::{Outbound, Published, Unknown};
 use crate::shutdown::Shutdown;
-use crate::sink::{Change, ChangeFeed, ChangeKey, Class, Done, SinkError};
+use crate::sink::{Change, ChangeFeed, ChangeKey, Class, Done, Reading, SinkError};
 
 /// Changes read at once. With 1,000 the transaction that finishes them costs little beside publishing them.
 const READ_MAX: usize = 1_000;
@@ -109,7 +109,18 @@ impl<F: ChangeFeed> Publisher<F> {
     pub(super) async fn run(mut self) {
         loop {
             let begun = Instant::now();
-            let wait = match self.connected().await {
+            let mut shutdown = self.shutdown.clone();
+            let overdue = async {
+                shutdown.requested().await;
+                tokio::time::sleep(STOP_PATIENCE).await;
+            };
+            // A database that does not answer must not hold up the stop.
+            let stop = tokio::select! {
+                biased;
+                stop = self.connected() => stop,
+                () = overdue => Stop::Shutdown,
+            };
+            let wait = match stop {
                 Stop::Shutdown => break,
                 Stop::Refused { wait } => wait,
                 Stop::Database(error) if error.class == Class::OffsetMoved => {
@@ -247,9 +258,15 @@ impl<F: ChangeFeed> Publisher<F> {
     /// Reads and publishes as much as may be under way; whether there is no more.
     async fn fill(&mut self) -> Result<bool, Stop> {
         while self.units.len() < UNITS_MAX {
-            let changes = self.feed.read(self.cursor, READ_MAX, READ_BYTES_MAX).await?;
+            let Reading { changes, next_offset } = self.feed.read(self.cursor, READ_MAX, READ_BYTES_MAX).await?;
             if changes.is_empty() {
                 return Ok(true);
+            }
+            // A trigger may have dropped changes just now.
+            let expected = self.units.front().map_or(self.next_offset, |unit| unit.done.from);
+            if next_offset != Some(expected) {
+                self.look_at_table().await?;
+                return Ok(false);
             }
             crash_point!("publish.read");
             self.publish(changes).await?;

@@ -36,23 +36,17 @@ pub struct Capture {
     pub with_existing: bool,
     /// What decides which changes are published, in any form.
     pub settings: String,
+    /// Changes that may wait. The triggers drop the oldest beyond it, even if nobody ever reads them.
+    pub max_pending: u64,
     /// Whether changes of the definition are among the changes.
     pub tells_definition: bool,
     pub time: TimeForm,
 }
 
-impl Capture {
-    /// The name of the trigger for an event. Within one table no other publication's triggers have it, whichever bridge or
-    /// schema they are of.
-    pub(super) fn trigger(&self, schema: &str, event: &str) -> String {
-        trigger_name(schema, &self.bridge, &self.name, event)
-    }
-}
-
-/// See [`Capture::trigger`].
-pub(super) fn trigger_name(schema: &str, bridge: &str, name: &str, event: &str) -> String {
-    let whose = format!("{schema}\0{bridge}\0{name}");
-    format!("rowbridge_{:016x}_{event}", xxhash_rust::xxh3::xxh3_64(whose.as_bytes()))
+/// The name of the trigger for an event of a publication. Within one table no other publication's triggers have it, in whichever
+/// schema that is kept, and it stays when the bridge gets another name.
+pub(super) fn trigger_name(schema: &str, id: i64, event: &str) -> String {
+    format!("rowbridge_{:08x}_{id}_{event}", xxhash_rust::xxh3::xxh3_64(schema.as_bytes()) as u32)
 }
 
 /// The place of a change in the order in which all are read.
@@ -143,6 +137,17 @@ pub enum News {
     TriggersPutBack,
     /// See [`OFFSET_JUMP`].
     OffsetJumped,
+    /// The oldest changes were dropped.
+    Overflown(Overflow),
+}
+
+/// The next changes.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub changes: Vec<Change>,
+    /// Of the oldest change, at the moment of the reading. What is read under another offset than the reader counts with would
+    /// be published under a wrong one.
+    pub next_offset: Option<u64>,
 }
 
 /// How things stand.
@@ -165,6 +170,7 @@ pub struct Overflow {
 /// A row of `rowbridge_publications`, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPublication {
+    pub(super) id: i64,
     pub name: String,
     pub table: String,
     pub next_offset: u64,
@@ -185,7 +191,7 @@ pub trait ChangeFeed {
 
     /// The next changes behind `after`, in order: at most `limit`, and not many more than `bytes_max` bytes; at least one if
     /// there is one.
-    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Vec<Change>, SinkError>;
+    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError>;
 
     /// Deletes the changes and moves the offset, in one transaction. [`super::Class::OffsetMoved`] if they are not there any
     /// more, or the offset is another: somebody else was here.

@@ -5,11 +5,18 @@
 //! that decides how a value is written are its own. If Rowbridge's table was dropped it captures nothing: the user's writes
 //! must not fail for it.
 //!
+//! Now and then the function looks whether more changes wait than may, and drops the oldest: nobody else does where no bridge
+//! runs. It waits for nobody there, and does nothing in isolation levels in which its UPDATE could make the user's
+//! transaction fail.
+//!
 //! Of an UPDATE, the two transition tables hold the rows in the same order. Only a row that a trigger of a partition keeps from
 //! moving there is missing in one of them; then no row's old state is told rather than a wrong one.
 
 use crate::rule::{TableName, quote};
-use crate::sink::changes::Capture;
+use crate::sink::changes::trigger_name;
+
+/// Whether too many changes wait is looked at once in so many: it takes reading as many index entries as may wait.
+const LOOK_EVERY: u32 = 1024;
 
 pub(super) const FUNCTION: &str = "rowbridge_capture";
 
@@ -35,12 +42,17 @@ pub(super) const FORMS: &str = "SELECT pg_catalog.json_object_agg(a.attname::tex
 pub(super) fn body(schema: &str) -> String {
     let changes = format!("{}.rowbridge_changes", quote(schema));
     let literal = changes.replace('\'', "''");
+    let publications = format!("{}.rowbridge_publications", quote(schema));
+    let drop = drop_oldest(schema, "publication_id", "most");
     let forms = FORMS.replacen("::text FROM", "::text INTO forms FROM", 1).replace("$relation", "TG_RELID");
     format!(
         "
 DECLARE
     forms text;
     publication_id CONSTANT bigint := TG_ARGV[0];
+    written bigint;
+    most bigint;
+    dropped bigint;
 BEGIN
     IF to_regclass('{literal}') IS NULL THEN
         RETURN NULL;
@@ -60,12 +72,45 @@ BEGIN
         ON b.place = a.place AND (SELECT count(*) FROM rowbridge_old) = (SELECT count(*) FROM rowbridge_new)
         ORDER BY a.place;
     END IF;
-    IF FOUND THEN
-        PERFORM pg_notify('rowbridge_changes', TG_ARGV[0]);
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written = 0 THEN
+        RETURN NULL;
     END IF;
+    PERFORM pg_notify('rowbridge_changes', TG_ARGV[0]);
+    IF lastval() % {LOOK_EVERY} >= written OR current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN NULL;
+    END IF;
+    SELECT max_pending INTO most FROM {publications} WHERE id = publication_id;
+    PERFORM FROM {changes} WHERE publication = publication_id ORDER BY xact DESC, number DESC OFFSET most LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM {publications} WHERE id = publication_id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    {drop} INTO dropped;
+    UPDATE {publications} SET next_offset = next_offset + dropped,
+        dropped_first = coalesce(dropped_first, next_offset), dropped_last = next_offset + dropped - 1
+    WHERE id = publication_id AND dropped > 0;
     RETURN NULL;
 END
 "
+    )
+}
+
+/// Deletes the changes of a publication beyond those that may wait, the oldest, and selects how many those were. None while
+/// rows of the start wait, and none whose place is not settled yet.
+pub(super) fn drop_oldest(schema: &str, id: &str, most: &str) -> String {
+    let changes = format!("{}.rowbridge_changes", quote(schema));
+    format!(
+        "WITH last AS (SELECT c.xact, c.number FROM {changes} c WHERE c.publication = {id} \
+         ORDER BY c.xact DESC, c.number DESC OFFSET {most} LIMIT 1), \
+         gone AS (DELETE FROM {changes} c USING last WHERE c.publication = {id} \
+         AND (c.xact, c.number) <= (last.xact, last.number) \
+         AND c.xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) \
+         AND NOT EXISTS (SELECT 1 FROM {changes} s WHERE s.publication = {id} AND s.xact = 0) RETURNING 1) \
+         SELECT pg_catalog.count(*) FROM gone"
     )
 }
 
@@ -82,7 +127,7 @@ pub(super) fn create_function(schema: &str) -> String {
 }
 
 /// Makes the trigger for an event.
-pub(super) fn create_trigger(capture: &Capture, own_schema: &str, table: &TableName, id: i64, event: &str) -> String {
+pub(super) fn create_trigger(own_schema: &str, table: &TableName, id: i64, event: &str) -> String {
     let transition = match event {
         "insert" => "NEW TABLE AS rowbridge_new",
         "delete" => "OLD TABLE AS rowbridge_old",
@@ -91,7 +136,7 @@ pub(super) fn create_trigger(capture: &Capture, own_schema: &str, table: &TableN
     format!(
         "CREATE TRIGGER {} AFTER {event} ON {} REFERENCING {transition} FOR EACH STATEMENT \
          EXECUTE FUNCTION {}.{FUNCTION}('{id}');",
-        quote(&capture.trigger(own_schema, event)),
+        quote(&trigger_name(own_schema, id, event)),
         table.quoted(),
         quote(own_schema),
     )

@@ -26,14 +26,14 @@ use super::PostgresSink;
 use super::connect;
 use crate::config::Database;
 use crate::rule::TableName;
-use crate::sink::changes::{Capture, Change, ChangeFeed, ChangeKey, Done, Overflow, Settled, StoredPublication};
+use crate::sink::changes::{Capture, ChangeFeed, ChangeKey, Done, Overflow, Reading, Settled, StoredPublication};
 use crate::sink::{Sink, SinkError};
 
 /// How long nothing is heard before it is looked all the same: NOTIFY does not come through a pooler, and not of a transaction
 /// that merely ended.
 const POLL: Duration = Duration::from_secs(1);
-/// While changes lie there that wait for an older transaction to end.
-const POLL_WAITING: Duration = Duration::from_millis(20);
+/// While changes lie there that wait for an older transaction to end: at first, and twice as long each time up to [`POLL`].
+const POLL_WAITING: Duration = Duration::from_millis(10);
 
 /// The changes of one publication.
 pub struct PostgresChanges {
@@ -43,7 +43,8 @@ pub struct PostgresChanges {
     table: TableName,
     /// Its row in `rowbridge_publications`.
     id: Option<i64>,
-    is_waiting: bool,
+    /// How long to wait before it is looked again.
+    poll: Duration,
     /// This connection has looked at what only a start looks at.
     is_begun: bool,
 }
@@ -54,7 +55,7 @@ impl PostgresChanges {
         let sink = PostgresSink::new(database);
         let (schema, name) = sink.qualified(&capture.table);
         let table = TableName { schema: Some(schema.to_owned()), name: name.to_owned() };
-        PostgresChanges { sink, capture, table, id: None, is_waiting: false, is_begun: false }
+        PostgresChanges { sink, capture, table, id: None, poll: POLL, is_begun: false }
     }
 
     /// Those of a bridge, as they stand in the database.
@@ -78,7 +79,7 @@ impl PostgresChanges {
 
 impl ChangeFeed for PostgresChanges {
     async fn connect(&mut self) -> Result<(), SinkError> {
-        (self.is_begun, self.is_waiting) = (false, false);
+        (self.is_begun, self.poll) = (false, POLL);
         self.sink.connect().await?;
         self.sink.run(async |session, sql| tables::make(session, sql).await).await?;
         self.sink
@@ -106,15 +107,19 @@ impl ChangeFeed for PostgresChanges {
         Ok(settled)
     }
 
-    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Vec<Change>, SinkError> {
-        let Some(id) = self.id else { return Ok(Vec::new()) };
+    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError> {
+        let Some(id) = self.id else { return Ok(Reading::default()) };
         let time = self.capture.time;
-        let (changes, is_waiting) = self
+        let (reading, is_waiting) = self
             .sink
             .run(async |session, sql| queue::read(session, sql, id, after, (limit, bytes_max), time).await)
             .await?;
-        self.is_waiting = is_waiting;
-        Ok(changes)
+        self.poll = match (is_waiting, self.poll) {
+            (false, _) => POLL,
+            (true, POLL) => POLL_WAITING,
+            (true, poll) => (poll * 2).min(POLL - Duration::from_millis(1)),
+        };
+        Ok(reading)
     }
 
     async fn finish(&mut self, done: &Done) -> Result<(), SinkError> {
@@ -133,7 +138,7 @@ impl ChangeFeed for PostgresChanges {
     }
 
     async fn changed(&mut self, at_most: Duration) {
-        let patience = at_most.min(if self.is_waiting { POLL_WAITING } else { POLL });
+        let patience = at_most.min(self.poll);
         match &self.sink.session {
             Some(session) => drop(tokio::time::timeout(patience, session.notified()).await),
             None => tokio::time::sleep(patience).await,

@@ -6,10 +6,11 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
 
+use super::capture;
 use super::decode::decode;
 use crate::config::TimeForm;
 use crate::rule::quote;
-use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow};
+use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow, Reading};
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
 use crate::sink::postgres::transaction::{Sql, commit};
@@ -29,10 +30,11 @@ pub(super) async fn read(
     after: ChangeKey,
     (limit, bytes_max): (usize, usize),
     time: TimeForm,
-) -> Result<(Vec<Change>, bool), SinkError> {
-    let changes = format!("{}.rowbridge_changes", quote(&sql.schema));
+) -> Result<(Reading, bool), SinkError> {
+    let (changes, schema) = (format!("{}.rowbridge_changes", quote(&sql.schema)), quote(&sql.schema));
     let query = format!(
-        "SELECT xact, number, event, columns, new_row, old_row FROM {changes} \
+        "SELECT xact, number, event, columns, new_row, old_row, \
+         (SELECT next_offset FROM {schema}.rowbridge_publications WHERE id = $1) FROM {changes} \
          WHERE publication = $1 AND (xact, number) > ($2, $3) AND xact < {XMIN} ORDER BY xact, number LIMIT $4"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -44,20 +46,22 @@ pub(super) async fn read(
     ];
     let reading = async {
         let mut rows = pin!(session.client().query_typed_raw(&query, parameters).await?);
-        let (mut changes, mut bytes) = (Vec::new(), 0);
+        let (mut reading, mut bytes) = (Reading::default(), 0);
         while let Some(row) = rows.try_next().await? {
             let change = change(&row, time)?;
+            let next_offset: Option<i64> = row.try_get(6)?;
+            reading.next_offset = next_offset.map(|offset| offset.max(1).unsigned_abs());
             bytes += change.row.as_ref().map_or(0, String::len) + change.old.as_ref().map_or(0, String::len);
-            changes.push(change);
+            reading.changes.push(change);
             // The rest is thrown away unread.
             if bytes >= bytes_max {
                 break;
             }
         }
-        Ok::<_, Error>(changes)
+        Ok::<_, Error>(reading)
     };
     let read = session.wait(1, READING, reading).await?;
-    if !read.is_empty() {
+    if !read.changes.is_empty() {
         return Ok((read, false));
     }
     let query = format!("SELECT 1 FROM {changes} WHERE publication = $1 AND xact >= {XMIN} AND xact > $2 LIMIT 1");
@@ -143,15 +147,9 @@ pub(super) async fn drop_oldest(
 ) -> Result<Option<Overflow>, SinkError> {
     const DROPPING: &str = "dropping changes beyond max_pending";
     let schema = quote(&sql.schema);
-    // The last of the oldest: as many are left as may wait. Rows of the start go before all others.
-    let delete = format!(
-        "WITH last AS (SELECT xact, number FROM {schema}.rowbridge_changes WHERE publication = $1 \
-         ORDER BY xact DESC, number DESC OFFSET $2 LIMIT 1), \
-         gone AS (DELETE FROM {schema}.rowbridge_changes c USING last WHERE c.publication = $1 \
-         AND (c.xact, c.number) <= (last.xact, last.number) AND c.xact < {XMIN} \
-         AND NOT EXISTS (SELECT 1 FROM {schema}.rowbridge_changes WHERE publication = $1 AND xact = 0) RETURNING 1) \
-         SELECT pg_catalog.count(*) FROM gone"
-    );
+    let delete = capture::drop_oldest(&sql.schema, "$1", "$2");
+    // First, as the triggers do: who has it, waits for nobody else.
+    let lock = format!("SELECT 1 FROM {schema}.rowbridge_publications WHERE id = $1 FOR UPDATE");
     let swap = format!(
         "UPDATE {schema}.rowbridge_publications SET next_offset = next_offset + $2 WHERE id = $1 RETURNING next_offset"
     );
@@ -159,9 +157,14 @@ pub(super) async fn drop_oldest(
     let max_pending = as_bigint(max_pending);
     let work = async {
         let deleting = [(&id as _, Type::INT8), (&max_pending as _, Type::INT8)];
-        let (begun, deleted) =
-            tokio::join!(biased; client.batch_execute(&sql.begin), client.query_typed(&delete, &deleting));
+        let locking = [(&id as _, Type::INT8)];
+        let (begun, locked, deleted) = tokio::join!(biased;
+            client.batch_execute(&sql.begin),
+            client.query_typed(&lock, &locking),
+            client.query_typed(&delete, &deleting),
+        );
         begun?;
+        locked?;
         let deleted: i64 = deleted?.first().map_or(Ok(0), |row| row.try_get(0))?;
         let swapping = [(&id as _, Type::INT8), (&deleted as _, Type::INT8)];
         let rows = client.query_typed(&swap, &swapping).await?;

@@ -7,6 +7,8 @@
 //! one transaction. *Dies in between:* nothing was published yet. The next start takes the lock again, throws away what was
 //! captured, all of which its new snapshot has, and copies anew.
 
+use std::time::Duration;
+
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
@@ -14,7 +16,7 @@ use super::capture::{self, FORMS, SETTINGS};
 use super::catalogue::{self, LiveTable};
 use crate::config::Events;
 use crate::rule::{TableName, quote};
-use crate::sink::changes::{Capture, News, OFFSET_JUMP, Settled};
+use crate::sink::changes::{Capture, News, OFFSET_JUMP, Overflow, Settled, trigger_name};
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
 use crate::sink::postgres::transaction::{CATALOGUE_FIRST, Sql, around, commit};
@@ -24,6 +26,9 @@ const DOING: &str = "preparing to publish";
 
 /// Everybody who writes into the table waits behind us.
 const LOCK_MILLIS: u64 = 2_000;
+
+/// For one round trip of a connection that is open.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Of another cluster, from which the tables were restored: its transactions come before ours, in their own order.
 const FOREIGN: i64 = 1 << 62;
@@ -46,6 +51,8 @@ struct Stored {
     settings: String,
     is_ready: bool,
     next_offset: i64,
+    max_pending: i64,
+    dropped: Option<(i64, i64)>,
 }
 
 impl Settling<'_> {
@@ -68,6 +75,7 @@ impl Settling<'_> {
                 settled.next_offset += OFFSET_JUMP;
             }
         }
+        settled.news.extend(self.overflown(&stored).await?);
         let live = self.live().await?;
         let news = match (live, stored.table_id) {
             (None, None) => {
@@ -150,7 +158,8 @@ impl Settling<'_> {
 
     async fn stored(&self) -> Result<Option<Stored>, SinkError> {
         let query = format!(
-            "SELECT id, table_id, definition, settings, is_ready, next_offset FROM {} WHERE bridge = $1 AND name = $2",
+            "SELECT id, table_id, definition, settings, is_ready, next_offset, max_pending, dropped_first, dropped_last \
+             FROM {} WHERE bridge = $1 AND name = $2",
             self.publications()
         );
         let (bridge, name) = (&*self.capture.bridge, &*self.capture.name);
@@ -165,6 +174,8 @@ impl Settling<'_> {
                 settings: row.try_get(3)?,
                 is_ready: row.try_get(4)?,
                 next_offset: row.try_get(5)?,
+                max_pending: row.try_get(6)?,
+                dropped: row.try_get::<_, Option<i64>>(7)?.zip(row.try_get(8)?),
             }))
         })
         .await
@@ -213,6 +224,26 @@ impl Settling<'_> {
         Ok(Some(News::OffsetJumped))
     }
 
+    /// What the triggers dropped, told once; and how many changes may wait.
+    async fn overflown(&self, stored: &Stored) -> Result<Option<News>, SinkError> {
+        let max_pending = i64::try_from(self.capture.max_pending).unwrap_or(i64::MAX);
+        if stored.max_pending != max_pending {
+            self.set(stored, &format!("max_pending = {max_pending}")).await?;
+        }
+        let Some((first, last)) = stored.dropped else { return Ok(None) };
+        // More may have been dropped since it was read: from behind these on.
+        self.set(
+            stored,
+            &format!(
+                "dropped_first = CASE WHEN dropped_last > {last} THEN {last} + 1 END, \
+                 dropped_last = CASE WHEN dropped_last > {last} THEN dropped_last END"
+            ),
+        )
+        .await?;
+        let [first_offset, last_offset] = [first, last].map(|offset| offset.max(1).unsigned_abs());
+        Ok(Some(News::Overflown(Overflow { first_offset, last_offset })))
+    }
+
     async fn live(&self) -> Result<Option<LiveTable>, SinkError> {
         let (client, schema) = (self.client(), self.table.schema.as_deref().unwrap_or_default());
         let reading = Box::pin(catalogue::table(client, schema, &self.table.name));
@@ -228,15 +259,11 @@ impl Settling<'_> {
         live.triggers.contains(&format!("{name} {}\\000", stored.id))
     }
 
-    fn trigger(&self, event: &str) -> String {
-        self.capture.trigger(&self.sql.schema, event)
-    }
-
     /// SQL that makes the triggers that are wanted, and takes away the others.
     fn make_triggers(&self, stored: &Stored, live: &LiveTable) -> String {
         let mut statements = String::new();
         for event in Events::NAMES {
-            let name = self.trigger(event);
+            let name = trigger_name(&self.sql.schema, stored.id, event);
             let is_wanted = self.capture.events.wanted().any(|wanted| wanted == event);
             let is_there = self.has_trigger(stored, live, &name);
             if is_there && !is_wanted {
@@ -251,7 +278,7 @@ impl Settling<'_> {
                     quote(&name),
                     self.table.quoted()
                 );
-                statements += &capture::create_trigger(self.capture, &self.sql.schema, self.table, stored.id, event);
+                statements += &capture::create_trigger(&self.sql.schema, self.table, stored.id, event);
             }
         }
         statements
@@ -333,7 +360,15 @@ impl Settling<'_> {
         self.wait(client.batch_execute(&statements)).await?;
         crash_point!("postgres.publish.triggers");
         let begin = self.sql.begin.replacen("READ COMMITTED", "REPEATABLE READ", 1);
-        self.wait(copier.client().batch_execute(&begin)).await?;
+        // Others wait for the table meanwhile.
+        let snapshot = tokio::time::timeout(SNAPSHOT_PATIENCE, copier.client().batch_execute(&begin)).await;
+        let snapshot = snapshot.map_err(|_| {
+            self.error(
+                "snapshot",
+                "the second connection, which copies its rows, gets no answer: a pooler may have too few".to_owned(),
+            )
+        })?;
+        snapshot.map_err(|error| copier.explain(&error, DOING))?;
         self.wait(commit(client)).await?;
         crash_point!("postgres.publish.captures");
         let statements = format!("{CATALOGUE_FIRST}; {}{}", self.copy(stored, live, "0"), self.adopt(stored, live));

@@ -64,7 +64,7 @@ pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result
         return Ok(Vec::new());
     }
     let query = format!(
-        "SELECT name, table_name, next_offset, published, skipped, \
+        "SELECT name, table_name, id, next_offset, published, skipped, \
          (SELECT count(*) FROM {schema}.rowbridge_changes c WHERE c.publication = p.id) \
          FROM {schema}.rowbridge_publications p WHERE bridge = $1 ORDER BY name"
     );
@@ -76,10 +76,11 @@ pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result
         Ok(StoredPublication {
             name: row.try_get(0)?,
             table: row.try_get(1)?,
-            next_offset: number(2)?,
-            published: number(3)?,
-            skipped: number(4)?,
-            pending: number(5)?,
+            id: row.try_get(2)?,
+            next_offset: number(3)?,
+            published: number(4)?,
+            skipped: number(5)?,
+            pending: number(6)?,
         })
     });
     stored.collect::<Result<_, tokio_postgres::Error>>().map_err(|error| session.explain(&error, DOING))
@@ -88,12 +89,11 @@ pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result
 /// Drops the triggers, wherever they are, the changes and the row, in one transaction.
 pub(super) async fn remove(session: &Session, sql: &Sql, bridge: &str, name: &str) -> Result<bool, SinkError> {
     const DOING: &str = "removing a publication";
-    if !stored(session, sql, bridge).await?.iter().any(|stored| stored.name == name) {
-        return Ok(false);
-    }
+    let found = stored(session, sql, bridge).await?;
+    let Some(id) = found.iter().find(|stored| stored.name == name).map(|stored| stored.id) else { return Ok(false) };
     let client = session.client();
     let schema = quote(&sql.schema);
-    let names: Vec<String> = Events::NAMES.iter().map(|event| trigger_name(&sql.schema, bridge, name, event)).collect();
+    let names: Vec<String> = Events::NAMES.iter().map(|event| trigger_name(&sql.schema, id, event)).collect();
     let tables = "SELECT t.tgname::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_trigger t \
                   JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
                   WHERE t.tgname = ANY ($1)";

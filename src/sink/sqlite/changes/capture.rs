@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::config::TimeForm;
 use crate::rule::quote;
 use crate::schema::{ColumnType, SqliteDialect};
-use crate::sink::changes::{Capture, fields, object, push_base64, push_string, push_timestamp};
+use crate::sink::changes::{Capture, fields, object, push_base64, push_string, push_timestamp, trigger_name};
 
 /// The schema that stands in the names of triggers.
 pub(super) const SCHEMA: &str = "main";
@@ -96,11 +96,29 @@ pub(super) fn create_trigger(capture: &Capture, columns: &[LiveColumn], id: i64,
         .map(|(row, without)| if event == without { "NULL".to_owned() } else { expression(columns, row) });
     format!(
         "CREATE TRIGGER {} AFTER {} ON {} BEGIN INSERT INTO rowbridge_changes (publication, xact, event, columns, new_row, \
-         old_row) VALUES ({id}, 1, '{event}', {}, {new}, {old}); END",
-        quote(&capture.trigger(SCHEMA, event)),
+         old_row) VALUES ({id}, 1, '{event}', {}, {new}, {old}); {}END",
+        quote(&trigger_name(SCHEMA, id, event)),
         event.to_uppercase(),
         quote(&capture.table.name),
         literal(&forms(columns)),
+        drop_oldest(id),
+    )
+}
+
+/// Whether too many changes wait is looked at once in so many: it takes reading as many index entries as may wait.
+const LOOK_EVERY: u32 = 1_000;
+
+/// Statements of a trigger that drop the oldest changes beyond those that may wait: nobody else does where no bridge runs.
+fn drop_oldest(id: i64) -> String {
+    let due = format!("(SELECT {id} WHERE last_insert_rowid() % {LOOK_EVERY} = 0)");
+    format!(
+        "DELETE FROM rowbridge_changes WHERE publication = {due} AND number <= (SELECT number FROM rowbridge_changes \
+         WHERE publication = {due} ORDER BY number DESC \
+         LIMIT 1 OFFSET (SELECT max_pending FROM rowbridge_publications WHERE id = {id})) \
+         AND (SELECT xact FROM rowbridge_changes WHERE publication = {due} ORDER BY number LIMIT 1) <> 0; \
+         UPDATE rowbridge_publications SET dropped_first = coalesce(dropped_first, next_offset), \
+         dropped_last = next_offset + changes() - 1, next_offset = next_offset + changes() \
+         WHERE id = {due} AND changes() > 0; "
     )
 }
 
@@ -219,6 +237,7 @@ mod tests {
             with_existing: false,
             settings: String::new(),
             tells_definition: false,
+            max_pending: 1_000_000,
             time: TimeForm::Rfc3339,
         }
     }
@@ -254,6 +273,31 @@ mod tests {
         let values: Vec<String> = (0..1_500).map(|index| index.to_string()).collect();
         let row = published(&names.join(", "), &values.join(", "), TimeForm::Rfc3339);
         assert!(row.starts_with(r#"{"c0":0,"#) && row.ends_with(r#","c1499":1499}"#), "{row}");
+    }
+
+    #[test]
+    fn triggers_drop_the_oldest_beyond_what_may_wait_and_move_the_offset() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(include_str!("../../../../migrations/sqlite/publish/0001_changes.sql"))
+            .and_then(|()| {
+                connection.execute_batch(
+                    "INSERT INTO rowbridge_publications (id, bridge, name, table_name, updated_at, max_pending) \
+                     VALUES (1, 'b', 'p', 't', '', 500); CREATE TABLE t (a)",
+                )
+            })
+            .unwrap();
+        let columns = columns(&connection, "t").unwrap().unwrap();
+        connection.execute_batch(&create_trigger(&capture(), &columns, 1, "insert")).unwrap();
+        let insert = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3200) \
+                      INSERT INTO t SELECT i FROM n";
+        connection.execute_batch(insert).unwrap();
+        let query = "SELECT count(*), min(number), next_offset, dropped_first, dropped_last \
+                     FROM rowbridge_changes, rowbridge_publications";
+        let found: (i64, i64, i64, i64, i64) = connection
+            .query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+            .unwrap();
+        assert_eq!(found, (700, 2_501, 2_501, 1, 2_500));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use self::capture::Encoding;
 use super::SqliteSink;
 use super::codes::{Moment, sink_error};
 use crate::config::Database;
-use crate::sink::changes::{Capture, Change, ChangeFeed, ChangeKey, Done, Overflow, Settled, StoredPublication};
+use crate::sink::changes::{Capture, ChangeFeed, ChangeKey, Done, Overflow, Reading, Settled, StoredPublication};
 use crate::sink::{Sink, SinkError};
 
 /// How often it is asked whether somebody wrote.
@@ -122,8 +122,8 @@ impl ChangeFeed for SqliteChanges {
         Ok(settled)
     }
 
-    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Vec<Change>, SinkError> {
-        let Some(id) = self.id else { return Ok(Vec::new()) };
+    async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError> {
+        let Some(id) = self.id else { return Ok(Reading::default()) };
         let (encoding, time) = (self.encoding, self.capture.time);
         // Asked before: what comes while it is read is asked for again.
         if let Some(version) = self.data_version() {

@@ -7,7 +7,7 @@ use super::failed;
 use crate::clock;
 use crate::config::{Events, TimeForm};
 use crate::rule::quote;
-use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow, StoredPublication, trigger_name};
+use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow, Reading, StoredPublication, trigger_name};
 use crate::sink::sqlite::time_text::own_timestamp;
 use crate::sink::{Class, SinkError};
 
@@ -17,13 +17,14 @@ pub(super) fn read(
     after: ChangeKey,
     (limit, bytes_max): (usize, usize),
     (encoding, time): (Encoding, TimeForm),
-) -> rusqlite::Result<Vec<Change>> {
+) -> rusqlite::Result<Reading> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, event, columns, new_row, old_row FROM rowbridge_changes \
+        "SELECT number, event, columns, new_row, old_row, \
+         (SELECT next_offset FROM rowbridge_publications WHERE id = ?1) FROM rowbridge_changes \
          WHERE publication = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
     )?;
     let mut rows = statement.query(params![id, after.number, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let (mut changes, mut bytes) = (Vec::new(), 0);
+    let (mut reading, mut bytes) = (Reading::default(), 0);
     while let Some(row) = rows.next()? {
         let kind = ChangeKind::of_name(row.get_ref(1)?.as_str()?);
         let forms: Option<String> = row.get(2)?;
@@ -38,12 +39,13 @@ pub(super) fn read(
         let change =
             Change { key: ChangeKey { xact: 0, number: row.get(0)? }, kind, row: published(3)?, old: published(4)? };
         bytes += change.row.as_ref().map_or(0, String::len) + change.old.as_ref().map_or(0, String::len);
-        changes.push(change);
+        reading.changes.push(change);
+        reading.next_offset = row.get::<_, Option<i64>>(5)?.map(|offset| offset.max(1).unsigned_abs());
         if bytes >= bytes_max {
             break;
         }
     }
-    Ok(changes)
+    Ok(reading)
 }
 
 /// The DELETE and the offset's compare-and-swap; any difference leaves nothing behind.
@@ -122,7 +124,7 @@ pub(super) fn stored(connection: &Connection, bridge: &str) -> rusqlite::Result<
         return Ok(Vec::new());
     }
     let mut statement = connection.prepare(
-        "SELECT name, table_name, next_offset, published, skipped, \
+        "SELECT name, table_name, id, next_offset, published, skipped, \
          (SELECT count(*) FROM rowbridge_changes WHERE publication = p.id) \
          FROM rowbridge_publications p WHERE bridge = ?1 ORDER BY name",
     )?;
@@ -131,22 +133,22 @@ pub(super) fn stored(connection: &Connection, bridge: &str) -> rusqlite::Result<
         Ok(StoredPublication {
             name: row.get(0)?,
             table: row.get(1)?,
-            next_offset: number(2)?,
-            published: number(3)?,
-            skipped: number(4)?,
-            pending: number(5)?,
+            id: row.get(2)?,
+            next_offset: number(3)?,
+            published: number(4)?,
+            skipped: number(5)?,
+            pending: number(6)?,
         })
     })?;
     stored.collect()
 }
 
 pub(super) fn remove(connection: &mut Connection, bridge: &str, name: &str) -> rusqlite::Result<bool> {
-    if !stored(connection, bridge)?.iter().any(|stored| stored.name == name) {
-        return Ok(false);
-    }
+    let found = stored(connection, bridge)?;
+    let Some(id) = found.iter().find(|stored| stored.name == name).map(|stored| stored.id) else { return Ok(false) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for event in Events::NAMES {
-        let trigger = quote(&trigger_name(SCHEMA, bridge, name, event));
+        let trigger = quote(&trigger_name(SCHEMA, id, event));
         transaction.execute_batch(&format!("DROP TRIGGER IF EXISTS {trigger}"))?;
     }
     transaction.execute(

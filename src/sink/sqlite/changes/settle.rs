@@ -6,7 +6,7 @@ use super::capture::{self, LiveColumn, SCHEMA};
 use crate::clock;
 use crate::config::Events;
 use crate::rule::quote;
-use crate::sink::changes::{Capture, News, OFFSET_JUMP, Settled};
+use crate::sink::changes::{Capture, News, OFFSET_JUMP, Overflow, Settled, trigger_name};
 use crate::sink::sqlite::time_text::own_timestamp;
 
 /// The row in `rowbridge_publications`.
@@ -16,6 +16,19 @@ struct Stored {
     definition: String,
     settings: String,
     next_offset: i64,
+    max_pending: i64,
+    dropped: Option<(i64, i64)>,
+}
+
+impl Stored {
+    /// Whether nothing of it is to be changed or told.
+    fn is_settled(&self, capture: &Capture) -> bool {
+        self.settings == capture.settings && self.max_pending == max_pending(capture) && self.dropped.is_none()
+    }
+}
+
+fn max_pending(capture: &Capture) -> i64 {
+    i64::try_from(capture.max_pending).unwrap_or(i64::MAX)
 }
 
 /// A trigger that is to be made or dropped.
@@ -34,7 +47,7 @@ pub(super) fn settle(
 ) -> rusqlite::Result<(i64, Settled)> {
     // A look without the write lock: most of the time all is well.
     if let Some(stored) = stored(connection, capture)?
-        && stored.settings == capture.settings
+        && stored.is_settled(capture)
         && let Some(settled) = unchanged(connection, capture, &stored)?
     {
         return Ok((stored.id, settled));
@@ -53,6 +66,14 @@ pub(super) fn settle(
         settled.next_offset += OFFSET_JUMP;
         settled.news.push(News::OffsetJumped);
     }
+    transaction.execute(
+        "UPDATE rowbridge_publications SET max_pending = ?2, dropped_first = NULL, dropped_last = NULL WHERE id = ?1",
+        params![stored.id, max_pending(capture)],
+    )?;
+    settled.news.extend(stored.dropped.map(|(first, last)| {
+        let [first_offset, last_offset] = [first, last].map(|offset| offset.max(1).unsigned_abs());
+        News::Overflown(Overflow { first_offset, last_offset })
+    }));
     let news = match capture::columns(&transaction, &capture.table.name)? {
         None => {
             settled.is_missing = true;
@@ -113,7 +134,7 @@ fn arrange(
     };
     for difference in &differences {
         if difference.is_there {
-            let name = quote(&capture.trigger(SCHEMA, difference.event));
+            let name = quote(&trigger_name(SCHEMA, stored.id, difference.event));
             connection.execute_batch(&format!("DROP TRIGGER {name}"))?;
         }
         if let Some(create) = &difference.create {
@@ -137,8 +158,8 @@ fn arrange(
 fn stored(connection: &Connection, capture: &Capture) -> rusqlite::Result<Option<Stored>> {
     connection
         .prepare_cached(
-            "SELECT id, table_id IS NOT NULL, definition, settings, next_offset FROM rowbridge_publications \
-             WHERE bridge = ?1 AND name = ?2",
+            "SELECT id, table_id IS NOT NULL, definition, settings, next_offset, max_pending, dropped_first, dropped_last \
+             FROM rowbridge_publications WHERE bridge = ?1 AND name = ?2",
         )?
         .query_row([&*capture.bridge, &*capture.name], |row| {
             Ok(Stored {
@@ -147,6 +168,8 @@ fn stored(connection: &Connection, capture: &Capture) -> rusqlite::Result<Option
                 definition: row.get(2)?,
                 settings: row.get(3)?,
                 next_offset: row.get(4)?,
+                max_pending: row.get(5)?,
+                dropped: row.get::<_, Option<i64>>(6)?.zip(row.get(7)?),
             })
         })
         .optional()
@@ -169,6 +192,8 @@ fn insert(connection: &Connection, capture: &Capture) -> rusqlite::Result<Stored
         definition: String::new(),
         settings: capture.settings.clone(),
         next_offset: 1,
+        max_pending: max_pending(capture),
+        dropped: None,
     })
 }
 
@@ -181,7 +206,7 @@ fn differences(
 ) -> rusqlite::Result<Vec<Difference>> {
     let mut differences = Vec::new();
     for event in Events::NAMES {
-        let name = capture.trigger(SCHEMA, event);
+        let name = trigger_name(SCHEMA, id, event);
         let is_wanted = capture.events.wanted().any(|wanted| wanted == event);
         let create = is_wanted.then(|| capture::create_trigger(capture, columns, id, event));
         let present: Option<String> = connection
