@@ -302,10 +302,11 @@ impl<'a, J: Journal> Session<'a, J> {
             return;
         }
         let read = Read { messages, bytes, unacknowledged: self.ledger.messages(), is_urgent: has_releases || is_over };
+        let was_waiting = self.company.until().is_some();
         if self.company.is_due_after(read, Instant::now()) {
             self.shared.store.submit(&self.shared.events.metrics);
-        } else {
-            // The rest of a burst may lie in a sender's kernel that waits for this (Nagle).
+        } else if !was_waiting {
+            // The rest of a burst may lie in a sender's kernel that waits for this (Nagle). What comes later may wait there.
             self.link.acknowledge_segments();
         }
     }
