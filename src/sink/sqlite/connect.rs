@@ -32,6 +32,10 @@ PRAGMA cache_size = -4096;
 PRAGMA wal_autocheckpoint = 0;
 PRAGMA journal_size_limit = 16777216;";
 
+/// Of a file that we make. A commit of a few rows writes two or three pages, whole, so that smaller ones spare flash memory: at 100
+/// rows a second half of what SQLite's default of 4096 writes.
+const PAGE_BYTES: u32 = 2048;
+
 /// A checkpoint is made when the log holds so much, whatever the size of a page. At SQLite's default of 4 MiB, index pages
 /// are written to flash several times as often. The same as `journal_size_limit`.
 const LOG_BYTES: u64 = 16 << 20;
@@ -230,6 +234,9 @@ fn set_up(connection: &Connection, path: &Path, busy_timeout: Duration) -> Resul
     }
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let former = former_mode(connection).map_err(failed)?;
+    if former.is_none() {
+        connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
+    }
     let mode = make_wal(connection, busy_timeout).map_err(failed)?;
     if mode != "wal" {
         return Err(SinkError {

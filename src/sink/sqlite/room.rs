@@ -19,7 +19,7 @@ use crate::sink::{Class, SinkError};
 /// What SQLite takes for the size of a block.
 const PAGE_BYTES: u64 = 4096;
 
-/// The index of 64 MiB of log, four times what a checkpoint lets it grow to.
+/// The index of 16,384 pages of log: with pages of 2 KiB twice what a checkpoint lets it grow to.
 const INDEX_BYTES: u64 = 128 * 1024;
 
 /// A database is not opened with less: the index, and pages of the log beside it.
