@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::mpsc::Receiver;
 
 use crate::admin::{self, Access, BindError, DatabaseHandle, Observer, Overview, Paths};
 use crate::config::{Config, Database, DatabaseUrl, Http, LoadRequest};
-use crate::delivery::{RuleFeed, RuleSet, RuleSets, Setup, SharedState, Worker};
+use crate::delivery::{self, AnswerSender, Answered, RuleFeed, RuleSet, RuleSets, Setup, SharedState, Worker};
 use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, Places, Storage};
@@ -67,18 +68,22 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
     let (outbound, connection, _requests) = outbound::channel(&config.mqtt, &metrics);
-    let connection = outbound::is_used(&config).then_some(connection);
+    let (answers, noted) = delivery::answer_channel();
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
     let set = RuleSet::new(1, &config, subscriptions.identifiers(), subscriptions.retired());
     let (rules, feed) = tokio::sync::watch::channel(Arc::new(set));
-    let delivery =
-        Delivery::start(&config, &handle, &feed, &metrics, &delivery_shutdown).map_err(start("a database's thread"))?;
+    let delivery = Delivery::start(&config, &handle, &feed, &metrics, answers, &delivery_shutdown)
+        .map_err(start("a database's thread"))?;
+    if !config.publish.is_empty() {
+        outbound.open();
+    }
     let publishing = Publishing::start(&config, &outbound, &metrics, &delivery_shutdown)
         .map_err(start("a thread that publishes"))?;
     let overview = Arc::new(Overview {
         bridge: Arc::clone(&config.bridge),
         started,
         source: Arc::new(SourceStatus::default()),
+        outbound,
         journal: handle.clone(),
         databases: delivery.handles,
         publish: publishing.states,
@@ -101,6 +106,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
         writer,
         stop_delivery,
         connection,
+        noted,
     };
     let threads = delivery.threads.into_iter().chain(publishing.threads).collect();
     let result = runtime.block_on(running.run(threads, started));
@@ -123,12 +129,14 @@ impl Delivery {
         journal: &JournalHandle<Storage>,
         rules: &RuleFeed,
         metrics: &Arc<Metrics>,
+        answers: AnswerSender,
         shutdown: &Shutdown,
     ) -> io::Result<Delivery> {
         let mut delivery = Delivery { threads: Vec::new(), handles: Vec::new() };
         for (index, database) in config.databases.iter().enumerate() {
             let state = Arc::new(SharedState::default());
-            let common = Common { config, index, database, rules, journal, state: &state, metrics, shutdown };
+            let answers = answers.clone();
+            let common = Common { config, index, database, rules, journal, state: &state, metrics, answers, shutdown };
             let thread = match &database.url {
                 DatabaseUrl::Sqlite(_) => {
                     let labels = DatabaseLabels { database: database.name.to_string() };
@@ -153,6 +161,7 @@ struct Common<'a> {
     journal: &'a JournalHandle<Storage>,
     state: &'a Arc<SharedState>,
     metrics: &'a Arc<Metrics>,
+    answers: AnswerSender,
     shutdown: &'a Shutdown,
 }
 
@@ -168,6 +177,7 @@ impl Common<'_> {
             journal: self.journal.clone(),
             state: Arc::clone(self.state),
             metrics: Arc::clone(self.metrics),
+            answers: Some(self.answers),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -197,8 +207,10 @@ struct Running {
     handle: JournalHandle<Storage>,
     writer: JoinHandle<()>,
     stop_delivery: ShutdownTrigger,
-    /// The second MQTT connection, if something uses it.
-    connection: Option<Connection>,
+    /// The second MQTT connection, opened if something uses it.
+    connection: Connection,
+    /// What is to be answered.
+    noted: Receiver<Vec<Answered>>,
 }
 
 impl Running {
@@ -211,13 +223,21 @@ impl Running {
             tokio::spawn(admin::serve(listener, Arc::clone(&self.overview), access, http_shutdown));
         }
         let (stop_outbound, outbound_shutdown) = shutdown::channel();
-        let outbound = self.connection.map(|connection| tokio::spawn(connection.run(outbound_shutdown)));
+        let outbound = tokio::spawn(self.connection.run(outbound_shutdown));
+        let answering = tokio::spawn(outbound::answer(
+            self.overview.outbound.clone(),
+            self.noted,
+            self.overview.rules.clone(),
+            Arc::clone(&self.overview.metrics),
+        ));
         let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
         let (plans, plan) = tokio::sync::watch::channel(self.subscriptions);
+        let mut mqtt = self.config.mqtt.clone();
+        mqtt.status_topic = mqtt.status_topic.map(|topic| topic.for_bridge(&self.config.bridge));
         let session = tokio::spawn(source::run(
-            self.config.mqtt.clone(),
+            mqtt,
             plan,
             self.file,
             self.intake,
@@ -263,10 +283,9 @@ impl Running {
             }
         }
         // Last: what was committed by now is answered.
+        let _ = tokio::time::timeout(outbound::STOP_WAIT / 2, answering).await;
         stop_outbound.fire();
-        if let Some(outbound) = outbound {
-            let _ = tokio::time::timeout(outbound::STOP_WAIT, outbound).await;
-        }
+        let _ = tokio::time::timeout(outbound::STOP_WAIT, outbound).await;
         stop_http.fire();
         heartbeat.abort();
         rates.abort();

@@ -51,12 +51,14 @@ mod page;
 mod parking;
 mod postgres_sink;
 mod postgres_versions;
+mod presence;
 mod publish;
 mod refusals;
 mod refused_rows;
 #[cfg(feature = "fault-injection")]
 mod reliability;
 mod reload;
+mod replies;
 mod resolution;
 mod retained;
 mod retry;

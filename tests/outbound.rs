@@ -44,6 +44,7 @@ impl Client {
         let config = config::load(&LoadRequest::from_process(Some(file), Vec::new())).unwrap();
         let metrics = Arc::new(Metrics::new());
         let (outbound, connection, requests) = outbound::channel(&config.mqtt, &metrics);
+        outbound.open();
         let (stop, shutdown) = shutdown::channel();
         let task = tokio::spawn(connection.run(shutdown));
         Client { outbound, requests, metrics, stop, task }
@@ -70,6 +71,49 @@ impl Client {
 
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn batches_arrive_in_order_with_their_properties() {
+    for (version, keys) in [("5", ""), ("3.1.1", "version: 3.1.1")] {
+        let broker = Mosquitto::with(DEEP_QUEUE);
+        let subscriber = Subscriber::start(broker.port(), "open/#", "%t %q %r %C %D %P %p");
+        run(async {
+            let client = Client::start(broker.port(), keys);
+            let user = [("unit".to_owned(), "°C".to_owned())];
+            let mut tickets = Vec::new();
+            for n in 0..20 {
+                let mut batch = client.outbound.batch();
+                for m in 0..50 {
+                    let payload = format!("{n}.{m}");
+                    let publish = ToPublish {
+                        qos: Qos::from_level(m % 3).unwrap(),
+                        content_type: Some("text/plain"),
+                        correlation_data: Some(b"id-7"),
+                        user_properties: &user,
+                        ..ToPublish::new("open/t", payload.as_bytes())
+                    };
+                    batch.push(&publish).unwrap();
+                }
+                tickets.push(client.outbound.publish(batch).await.unwrap());
+            }
+            for ticket in tickets {
+                assert_eq!(ticket.settled().await.unwrap().refused, []);
+            }
+            client.stop().await;
+        });
+        let lines = subscriber.wait_for(1000);
+        for qos in 0..3 {
+            let mark = format!("open/t {qos} 0 ");
+            let of_qos: Vec<&String> = lines.iter().filter(|line| line.starts_with(&mark)).collect();
+            let properties = if version == "5" { "text/plain id-7 unit:°C " } else { "   " };
+            let expected: Vec<String> = (0..20)
+                .flat_map(|n| (0..50).filter(|m| m % 3 == qos).map(move |m| (n, m)))
+                .map(|(n, m)| format!("{mark}{properties}{n}.{m}"))
+                .collect();
+            assert!(of_qos.iter().copied().eq(&expected), "{version} QoS {qos}: {of_qos:?}");
+        }
+    }
 }
 
 #[test]

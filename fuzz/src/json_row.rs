@@ -185,6 +185,7 @@ impl Mappers {
                 mode: Mode::Insert,
                 retained: Retained::Store,
                 on_error: OnError::DeadLetter,
+                reply: None,
                 position: "bridge.yaml:1:1".to_owned(),
             }));
             tables.push(Arc::new(TableSchema::new(name, lives)));

@@ -3,6 +3,7 @@
 mod access;
 mod history;
 mod observer;
+mod outbound;
 mod page;
 mod paths;
 mod rates;

@@ -9,11 +9,12 @@ use serde::Serialize;
 use super::Paths;
 use super::history::HistoryPart;
 use super::observer::{Glance, Observer};
+use super::outbound::{self, OutboundPart};
 use crate::clock;
 use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, Parked, RuleFeed, SharedState};
 use crate::journal::{Fs, JournalHandle, JournalStatus};
-use crate::outbound::PublishState;
+use crate::outbound::{Outbound, PublishState};
 use crate::reload::{ReloadReport, ReloadState};
 use crate::source::{SourceSnapshot, SourceStatus, SubscriptionStatus};
 use crate::telemetry::{
@@ -26,6 +27,7 @@ pub struct Overview<F: Fs> {
     pub bridge: Bridge,
     pub started: Instant,
     pub source: Arc<SourceStatus>,
+    pub outbound: Outbound,
     pub journal: JournalHandle<F>,
     /// In the order of the configuration.
     pub databases: Vec<DatabaseHandle>,
@@ -74,6 +76,8 @@ pub struct MqttStatus {
     pub url: Option<String>,
     pub last_error: Option<String>,
     pub subscriptions: Vec<SubscriptionPart>,
+    /// The second connection, by which answers are sent; `null` if nothing uses it.
+    pub outbound: Option<OutboundPart>,
 }
 
 #[derive(Debug, Serialize)]
@@ -217,6 +221,7 @@ impl<F: Fs> Overview<F> {
         });
         let mut mqtt = mqtt_status(source);
         mqtt.since = self.observer.broker_since().to_string();
+        mqtt.outbound = outbound::part(&self.outbound, &self.metrics);
         Status {
             bridge: self.bridge.to_string(),
             version: env!("CARGO_PKG_VERSION"),
@@ -321,6 +326,7 @@ fn mqtt_status(source: &SourceSnapshot) -> MqttStatus {
         url: source.url.clone(),
         last_error: source.last_error.clone(),
         subscriptions: Vec::new(),
+        outbound: None,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{EXIT_USAGE, Layers, installation};
-use crate::config::{Config, DatabaseUrl, Needs};
+use crate::config::{Config, DatabaseUrl, Needs, Reply};
 use crate::identity;
 use crate::tools::check::{self, Finding, Heard, Level};
 
@@ -90,6 +90,9 @@ fn summarize(config: &Config, configured: &(String, String)) {
     for url in &config.mqtt.urls {
         say!("  broker    {url}");
     }
+    if let Some(Ok(topic)) = config.mqtt.status_topic.as_ref().map(|topic| topic.of(&config.bridge)) {
+        say!("  status    {topic}: online, offline");
+    }
     for database in &config.databases {
         let place = match &database.url {
             DatabaseUrl::Sqlite(path) => format!("SQLite, {}", path.display()),
@@ -104,7 +107,12 @@ fn summarize(config: &Config, configured: &(String, String)) {
             Some(_) => "a statement".to_owned(),
             None => format!("table {}", rule.table),
         };
-        say!("  rule      {}: {} → {database}, {goal}", rule.name, topics.join(", "));
+        let answers = match &rule.reply {
+            None => String::new(),
+            Some(Reply { prefix: None, .. }) => ", answers".to_owned(),
+            Some(Reply { prefix: Some(prefix), .. }) => format!(", answers to {prefix} and below"),
+        };
+        say!("  rule      {}: {} → {database}, {goal}{answers}", rule.name, topics.join(", "));
     }
 }
 

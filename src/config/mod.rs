@@ -19,6 +19,7 @@ mod report;
 mod schema;
 mod secret;
 mod shaping;
+mod status_topic;
 mod substitute;
 mod syntax;
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub use load::{LoadRequest, find_file, load, rule_files};
 pub use model::{
     AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability,
     ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
-    PostgresUrl, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmapped, Unmatched, WhenFull,
+    PostgresUrl, Reply, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmapped, Unmatched, WhenFull,
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};
@@ -50,6 +51,7 @@ pub use report::{Finding, Place, Position, Report};
 pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 pub use shaping::Shaping;
+pub use status_topic::{StatusTopic, StatusTopicFault};
 pub use wildcard::RuleFiles;
 
 /// YAML as bridge.yaml is read: a tree in which every value knows its place.

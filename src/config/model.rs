@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Format, Passfile, Publication, SecretSource, Shaping};
+use super::{Format, Passfile, Publication, SecretSource, Shaping, StatusTopic};
 use crate::message::Qos;
 use crate::rule::{
     Adjustments, ColumnSource, DeclaredType, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
@@ -94,6 +94,8 @@ pub struct Mqtt {
     /// hour is found again within this time.
     pub retry: Retry,
     pub tls: MqttTls,
+    /// Where the bridge tells whether it is there: `online`, and `offline` as the will.
+    pub status_topic: Option<StatusTopic>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -281,8 +283,19 @@ pub struct Rule {
     pub mode: Mode,
     pub retained: Retained,
     pub on_error: OnError,
+    /// Messages are answered once they are committed, or refused.
+    pub reply: Option<Reply>,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
     pub position: String,
+}
+
+/// Where answers to a rule's messages go: to the topic that the message names, if it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Only to this topic and those below it.
+    pub prefix: Option<Arc<str>>,
+    /// The user property `reply` names the topic as well, and wins over the Response Topic.
+    pub by_property: bool,
 }
 
 /// What becomes of fields that no column takes.

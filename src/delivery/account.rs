@@ -7,6 +7,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::answers::{Answered, Answers};
 use super::refusals::{Fate, RefusalLog, Refusals, Unwritten};
 use crate::config::Rule;
 use crate::message::{Message, Seq};
@@ -51,6 +52,8 @@ pub(super) struct Account {
     pub(super) refusal_log: RefusalLog,
     /// Shows what becomes of the messages to those who follow it.
     pub(super) tap: Recorder,
+    /// Says it to those who sent them.
+    pub(super) answers: Answers,
     /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
     /// what lies in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
@@ -76,6 +79,7 @@ struct Doubt {
     unmatched: u64,
     refusals: Refusals,
     notes: Notes,
+    answers: Vec<Answered>,
 }
 
 /// Tallies with the counters that they end in: the rules may be numbered anew before it is known whether they count.
@@ -94,7 +98,7 @@ struct RuleCounters {
 
 impl Account {
     /// `rules` in the order in which the mapper numbers them.
-    pub(super) fn new(metrics: &Metrics, database: &Arc<str>, rules: &[Arc<Rule>]) -> Account {
+    pub(super) fn new(metrics: &Metrics, database: &Arc<str>, rules: &[Arc<Rule>], answers: Answers) -> Account {
         Account {
             tallies: vec![Tally::default(); rules.len()],
             touched: Vec::new(),
@@ -108,6 +112,7 @@ impl Account {
             refusals: Refusals::default(),
             refusal_log: RefusalLog::new(Arc::clone(database)),
             tap: Recorder::new(Arc::clone(&metrics.taps), Arc::clone(database)),
+            answers,
             doubts: Vec::new(),
             replay_doubt: None,
         }
@@ -171,12 +176,15 @@ impl Account {
     pub(super) fn commit(&mut self) {
         self.doubts.clear();
         self.count();
+        self.answers.publish();
     }
 
     /// A batch of parked messages was committed. It did not move the offset, so a batch in doubt may be applied yet.
     pub(super) fn commit_replay(&mut self) {
         self.replay_doubt = None;
         self.count();
+        // They were answered when they were parked.
+        self.answers.clear();
     }
 
     /// A batch of a table's parked messages, of which `first` is the first, was sent and not answered.
@@ -184,6 +192,7 @@ impl Account {
         let tallies = self.take_tallies();
         let refusals = std::mem::take(&mut self.refusals);
         let notes = self.tap.take();
+        self.answers.clear();
         self.replay_doubt = Some(ReplayDoubt { table: table.clone(), first, tallies, refusals, notes });
     }
 
@@ -238,7 +247,8 @@ impl Account {
         let tallies = self.take_tallies();
         let unmatched = std::mem::take(&mut self.unmatched);
         let refusals = std::mem::take(&mut self.refusals);
-        let doubt = Doubt { from, to, tallies, unmatched, refusals, notes: self.tap.take() };
+        let (notes, answers) = (self.tap.take(), self.answers.take());
+        let doubt = Doubt { from, to, tallies, unmatched, refusals, notes, answers };
         // The same messages were sent before: what they count now is as good.
         self.doubts.retain(|other| other.to != to);
         if self.doubts.len() == DOUBTS_MAX {
@@ -259,6 +269,7 @@ impl Account {
             self.unmatched_counter.inc_by(doubt.unmatched);
             self.refusal_log.note(&mut doubt.refusals);
             self.tap.publish_later(doubt.notes);
+            self.answers.publish_later(doubt.answers);
         }
         self.doubts.retain(|doubt| doubt.from == stored);
     }
@@ -271,6 +282,7 @@ impl Account {
         self.unmatched = 0;
         self.refusals.clear();
         self.tap.begin();
+        self.answers.clear();
     }
 }
 

@@ -299,6 +299,7 @@ impl<R: RowEncoder> Gatherer<R> {
                 tally.rows += rows as u64;
                 let tables = self.batch.tables_of(*unit).map(|table| &table.name);
                 account.tap.written(&self.rules[rule].name, message, tables, rows);
+                account.answers.note(rule, message, rows, None);
                 *unit += 1;
                 if let Some(nulled) = self.mapper.nulled(rule) {
                     account.rule(rule).nulled += nulled.count;
@@ -308,11 +309,13 @@ impl<R: RowEncoder> Gatherer<R> {
             Outcome::Filtered => {
                 tally.filtered += 1;
                 account.tap.passed(Some(&self.rules[rule].name), tap::Fate::Filtered, message);
+                account.answers.note(rule, message, 0, None);
             }
             Outcome::Parked => {
                 tally.parked += 1;
                 let why = self.parked.get(&rule).map_or("the table takes no rows", |why| why);
                 account.tap.refused(Some(&self.rules[rule].name), tap::Fate::Parked, message, "table", why);
+                account.answers.note(rule, message, 0, Some(why));
                 let letter = dead_letter::parked(&self.rules[rule].name, message, why);
                 self.keep(letter);
             }
@@ -320,11 +323,13 @@ impl<R: RowEncoder> Gatherer<R> {
                 tally.dropped += 1;
                 let name = Some(&self.rules[rule].name);
                 account.refuse(name, fault.reason, Fate::Dropped, message, &fault.message);
+                account.answers.note(rule, message, 0, Some(&fault.message));
             }
             Outcome::Refused(fault) => {
                 tally.dead_lettered += 1;
                 let name = Some(&self.rules[rule].name);
                 account.refuse(name, fault.reason, Fate::DeadLetter, message, &fault.message);
+                account.answers.note(rule, message, 0, Some(&fault.message));
                 let reason = Reason { code: fault.reason, error: fault.message, attempts: 0 };
                 let letter = dead_letter::of_message(name, message, reason);
                 self.keep(letter);
@@ -446,6 +451,7 @@ impl<R: RowEncoder> Gatherer<R> {
         tally.written -= 1;
         tally.rows -= self.batch.rows_of(refusal.unit) as u64;
         account.tap.withdraw(&rule.name, unit.seq);
+        account.answers.withdraw(unit.rule, unit.seq, self.batch.rows_of(refusal.unit), &refusal.message);
         self.exclude(refusal.unit);
         Ok(())
     }
@@ -456,6 +462,7 @@ impl<R: RowEncoder> Gatherer<R> {
         for &rule in &takers {
             account.rule(rule).dead_lettered += 1;
             account.refuse(Some(&self.rules[rule].name), reason.code, Fate::DeadLetter, message, &reason.error);
+            account.answers.note(rule, message, 0, Some(&reason.error));
             let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason.clone());
             self.keep(letter);
         }

@@ -1,6 +1,7 @@
 //! From the journal into one database: read, map, batch, write, account. One thread per database, none waits for another.
 
 mod account;
+mod answers;
 mod backlog;
 mod backoff;
 mod changed;
@@ -29,6 +30,7 @@ mod window;
 mod worker;
 
 pub use account::{Tally, totals};
+pub use answers::{AnswerSender, Answered, answer_channel};
 pub use refusals::Unwritten;
 pub use retried::{Retried, RetryFailure};
 pub use retry::Retry;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::answers::{AnswerSender, Answers};
 use super::backlog::SeriesLimit;
 use super::backoff::Backoff;
 use super::changed::KnownTables;
@@ -62,6 +63,8 @@ pub struct Setup<S: Sink, F: Fs> {
     pub journal: JournalHandle<F>,
     pub state: Arc<SharedState>,
     pub metrics: Arc<Metrics>,
+    /// Takes what is to be answered to those who sent the messages.
+    pub answers: Option<AnswerSender>,
     pub shutdown: Shutdown,
 }
 
@@ -134,10 +137,11 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             &setup.journal.ids(),
             setup.journal.first_seq_of_run(),
         );
+        let answers = Answers::new(setup.answers.clone(), &setup.metrics, &set, setup.index);
         Worker {
             contact,
             known,
-            account: Account::new(&setup.metrics, &setup.database.name, &rules),
+            account: Account::new(&setup.metrics, &setup.database.name, &rules, answers),
             reader: setup.journal.reader(),
             watermark: setup.journal.watermark(),
             metrics: DatabaseMetrics::new(&setup.metrics, &setup.database.name),

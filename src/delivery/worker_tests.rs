@@ -271,6 +271,7 @@ impl Bench {
             journal: bench.handle.clone(),
             state,
             metrics,
+            answers: None,
             shutdown,
         };
         bench.worker = Some(std::thread::spawn(move || {

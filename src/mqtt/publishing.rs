@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::config::MqttVersion;
 use crate::message::Qos;
+use crate::rule::{TopicFault, check_topic};
 
 /// A string of MQTT: two bytes of length.
 const FIELD_BYTES_MAX: usize = u16::MAX as usize;
@@ -49,31 +50,12 @@ impl<'a> ToPublish<'a> {
 /// Why a message cannot be sent to any broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unsendable {
-    #[error("the topic is empty")]
-    EmptyTopic,
-    #[error("the topic holds a wildcard (+ or #), which a message's topic must not")]
-    Wildcard,
-    #[error("the topic holds a NUL character, which MQTT does not allow")]
-    Nul,
+    #[error(transparent)]
+    Topic(#[from] TopicFault),
     #[error("{0} is longer than the 65,535 bytes that MQTT allows")]
     FieldTooLong(&'static str),
     #[error("the message has {0} bytes; MQTT allows 268,435,455")]
     TooLarge(usize),
-}
-
-/// Why `topic` cannot be the topic of a message.
-pub fn check_topic(topic: &str) -> Result<(), Unsendable> {
-    if topic.is_empty() {
-        return Err(Unsendable::EmptyTopic);
-    }
-    if topic.len() > FIELD_BYTES_MAX {
-        return Err(Unsendable::FieldTooLong("the topic"));
-    }
-    match topic.bytes().find(|byte| matches!(byte, b'+' | b'#' | 0)) {
-        None => Ok(()),
-        Some(0) => Err(Unsendable::Nul),
-        Some(_) => Err(Unsendable::Wildcard),
-    }
 }
 
 /// Appends the PUBLISH, with packet identifier 0 if it has one; returns where in the packet that lies, 0 if it has none.
@@ -256,13 +238,13 @@ mod tests {
         let long = "x".repeat(65_536);
         let mut out = Vec::new();
         for (topic, error) in [
-            ("", Unsendable::EmptyTopic),
-            ("a/+/b", Unsendable::Wildcard),
-            ("#", Unsendable::Wildcard),
-            ("a\0", Unsendable::Nul),
-            (&long, Unsendable::FieldTooLong("the topic")),
+            ("", TopicFault::Empty),
+            ("a/+/b", TopicFault::Wildcard),
+            ("#", TopicFault::Wildcard),
+            ("a\0", TopicFault::Nul),
+            (&long, TopicFault::TooLong),
         ] {
-            assert_eq!(encode(MqttVersion::V5, &ToPublish::new(topic, b""), &mut out), Err(error));
+            assert_eq!(encode(MqttVersion::V5, &ToPublish::new(topic, b""), &mut out), Err(error.into()));
         }
         let publish = ToPublish { content_type: Some(&long), ..ToPublish::new("a", b"") };
         assert!(encode(MqttVersion::V5, &publish, &mut out).is_err());

@@ -33,6 +33,7 @@ pub struct Outbound {
     answers: mpsc::Sender<Answer>,
     answer_bytes: Arc<AtomicUsize>,
     filters: Arc<watch::Sender<Vec<String>>>,
+    opened: Arc<watch::Sender<bool>>,
     status: Arc<OutboundStatus>,
 }
 
@@ -71,6 +72,7 @@ pub enum NotQueued {
 /// The side of the connection that [`Connection::run`] works for.
 pub struct Connection {
     pub(super) config: config::Mqtt,
+    pub(super) opened: watch::Receiver<bool>,
     pub(super) batches: mpsc::Receiver<Queued>,
     pub(super) answers: mpsc::Receiver<Answer>,
     pub(super) filters: watch::Receiver<Vec<String>>,
@@ -78,7 +80,7 @@ pub struct Connection {
     pub(super) events: Events,
 }
 
-/// A connection that is not opened before [`Connection::run`], the handle for it, and what comes on the topics that
+/// A connection that is not opened before it is first used, the handle for it, and what comes on the topics that
 /// [`Outbound::subscribe`] names. The receiver must be read promptly: while it is full, nothing is read from the broker. If
 /// it is dropped, requests are passed over.
 pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Connection, mpsc::Receiver<Request>) {
@@ -86,6 +88,7 @@ pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Conn
     let (answers, answers_out) = mpsc::channel(ANSWERS_MAX);
     let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
     let (filters, filters_out) = watch::channel(Vec::new());
+    let (opened, opened_out) = watch::channel(false);
     let status = Arc::new(OutboundStatus::default());
     let outbound = Outbound {
         version: config.version,
@@ -93,17 +96,37 @@ pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Conn
         answers,
         answer_bytes: Arc::default(),
         filters: Arc::new(filters),
+        opened: Arc::new(opened),
         status: Arc::clone(&status),
     };
     let mut config = config.clone();
     config.client_id.push_str("-out");
     let events = Events::new(status, Arc::clone(metrics));
-    let connection =
-        Connection { config, batches: batches_out, answers: answers_out, filters: filters_out, requests, events };
+    let connection = Connection {
+        config,
+        opened: opened_out,
+        batches: batches_out,
+        answers: answers_out,
+        filters: filters_out,
+        requests,
+        events,
+    };
     (outbound, connection, requests_out)
 }
 
 impl Outbound {
+    /// Has the connection opened, if it is not. So do all that follow.
+    pub fn open(&self) {
+        if !*self.opened.borrow() {
+            self.opened.send_replace(true);
+        }
+    }
+
+    /// Whether anything uses it.
+    pub fn is_open(&self) -> bool {
+        *self.opened.borrow()
+    }
+
     /// An empty batch for [`Outbound::publish`].
     pub fn batch(&self) -> Batch {
         Batch::new(self.version)
@@ -111,6 +134,7 @@ impl Outbound {
 
     /// Queues a batch, and waits for room. Batches are sent in the order they were queued.
     pub async fn publish(&self, batch: Batch) -> Result<Ticket, Unknown> {
+        self.open();
         let (done, ticket) = oneshot::channel();
         self.batches.send(Queued { batch, done }).await.map_err(|_| Unknown)?;
         Ok(Ticket(ticket))
@@ -119,22 +143,33 @@ impl Outbound {
     /// Queues a message that is sent once, at best: an answer. What is not sent, or refused by the broker, is counted and
     /// logged.
     pub fn try_publish(&self, message: &ToPublish<'_>) -> Result<(), NotQueued> {
-        let mut batch = self.batch();
-        batch.push(message)?;
-        let (bytes, bytes_max) = (batch.byte_count(), self.packet_bytes_max());
-        if bytes > bytes_max as usize {
-            return Err(NotQueued::TooLarge { bytes, bytes_max });
-        }
-        let waiting = self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let answer = Answer { message: batch, queued: Instant::now(), bytes: Arc::clone(&self.answer_bytes) };
-        // From here on dropping the answer gives its bytes back.
-        if waiting + bytes > ANSWER_BYTES_MAX {
+        self.open();
+        let answer = self.encode_answer(message)?;
+        if self.answer_bytes.load(Ordering::Relaxed) > ANSWER_BYTES_MAX {
             return Err(NotQueued::Full);
         }
         self.answers.try_send(answer).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => NotQueued::Full,
             mpsc::error::TrySendError::Closed(_) => NotQueued::Stopped,
         })
+    }
+
+    /// As [`Outbound::try_publish`], but waits for room. For small messages.
+    pub async fn answer(&self, message: &ToPublish<'_>) -> Result<(), NotQueued> {
+        self.open();
+        let answer = self.encode_answer(message)?;
+        self.answers.send(answer).await.map_err(|_| NotQueued::Stopped)
+    }
+
+    fn encode_answer(&self, message: &ToPublish<'_>) -> Result<Answer, NotQueued> {
+        let mut batch = self.batch();
+        batch.push(message)?;
+        let (bytes, bytes_max) = (batch.byte_count(), self.packet_bytes_max());
+        if bytes > bytes_max as usize {
+            return Err(NotQueued::TooLarge { bytes, bytes_max });
+        }
+        self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Answer { message: batch, queued: Instant::now(), bytes: Arc::clone(&self.answer_bytes) })
     }
 
     /// The longest packet that the broker takes, as far as it has said. The topic and the properties are part of it.
@@ -149,6 +184,9 @@ impl Outbound {
 
     /// The filters to subscribe to from now on (QoS 1), on this connection and each later one.
     pub fn subscribe(&self, filters: Vec<String>) {
+        if !filters.is_empty() {
+            self.open();
+        }
         self.filters.send_replace(filters);
     }
 

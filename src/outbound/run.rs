@@ -47,9 +47,17 @@ impl From<String> for NotConnected {
 }
 
 impl Connection {
-    /// Publishes and takes requests until `shutdown`; then sends what is queued, for a moment, and leaves.
-    pub async fn run(self, shutdown: Shutdown) {
-        let Connection { config, batches, answers, filters, requests, events } = self;
+    /// Once it is opened, publishes and takes requests until `shutdown`; then sends what is queued, for a moment, and leaves.
+    pub async fn run(self, mut shutdown: Shutdown) {
+        let Connection { config, mut opened, batches, answers, filters, requests, events } = self;
+        tokio::select! {
+            biased;
+            opened = opened.wait_for(|opened| *opened) => if opened.is_err() {
+                // Nobody is left who could open it.
+                return;
+            },
+            () = shutdown.requested() => return,
+        }
         let backoff = Backoff::new(config.retry.clone());
         let unsettled = Unsettled::default();
         let shared = Shared { config, batches, answers, filters, requests, unsettled, events, shutdown };

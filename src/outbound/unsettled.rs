@@ -76,6 +76,12 @@ impl Unsettled {
         self.complete();
     }
 
+    /// A message was refused for now, and the connection is ended for it: it is to be sent again.
+    pub(super) fn rewind_to(&mut self, batch: u64, index: usize) {
+        let active = &mut self.batches[(batch - self.first) as usize];
+        active.next = active.next.min(index);
+    }
+
     /// The connection is gone; `unanswered` are the messages that the broker had not answered, in the order sent. Everything
     /// from a batch's first such message on will be sent again.
     pub(super) fn rewind(&mut self, unanswered: impl Iterator<Item = (u64, usize)>) {

@@ -17,8 +17,9 @@ const OPEN_MAX: usize = 8192;
 const SPAN_MAX: usize = 4 * OPEN_MAX;
 /// A 3.1.1 broker says no maximum. 1,000 of QoS 1 are taken by all.
 const OPEN_MAX_V3: usize = 1000;
-/// EMQX refuses the 101st message of QoS 2 without PUBREL (`max_awaiting_rel`).
-const QOS2_MAX_V3: usize = 50;
+/// Mosquitto ends the connection at the 21st message of QoS 2 without PUBREL (`max_inflight_messages`), and EMQX refuses the
+/// 101st (`max_awaiting_rel`).
+const QOS2_MAX_V3: usize = 10;
 /// Identifiers are 1 to 65,535.
 const IDS: usize = 65_535;
 

@@ -27,6 +27,7 @@ pub(super) fn changed(running: &Config, new: &Config) -> Vec<String> {
     compare("mqtt.max_packet_size", a.max_packet_size == b.max_packet_size);
     compare("mqtt.topic_alias_maximum", a.topic_alias_maximum == b.topic_alias_maximum);
     compare("mqtt.tls", a.tls == b.tls);
+    compare("mqtt.status_topic", a.status_topic == b.status_topic);
     // Whatever is added and not named above.
     let is_named = keys.iter().any(|key| key.starts_with("mqtt"));
     if a != b && !is_named {

@@ -77,6 +77,7 @@ impl Process {
                 journal: handle.clone(),
                 state: Arc::new(SharedState::default()),
                 metrics: Arc::clone(&metrics),
+                answers: None,
                 shutdown: delivery_shutdown.clone(),
             };
             actors.push(Actor::new(alarm, Worker::new(setup).run()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::caution::Caution;
+use super::presence::Barred;
 use super::reconcile::Answer;
 use super::status::{SourceStatus, SubscriptionStatus};
 use super::stored::{SaveError, StoredSubscriptions};
@@ -130,6 +131,29 @@ impl Events {
             "another client seems to use the same client id; give each its own mqtt.client_id"
         );
         self.down(url, error);
+    }
+
+    /// The broker refused `online`.
+    pub(super) fn presence_refused(&mut self, topic: &str, error: &str) {
+        tracing::warn!(
+            topic,
+            error,
+            "the broker refuses the message to mqtt.status_topic; the messages of the rules are not affected"
+        );
+    }
+
+    /// Nothing is told to `mqtt.status_topic` any more until the next start.
+    pub(super) fn presence_barred(&mut self, barred: Barred) {
+        match barred {
+            Barred::Will => tracing::warn!(
+                "the broker did not accept a connection whose will goes to mqtt.status_topic, and accepted one without: nothing is \
+                 published there on this connection; let this client write to the topic in the broker's access rules"
+            ),
+            Barred::Publish => tracing::warn!(
+                "the broker ends the connection when the bridge publishes to mqtt.status_topic: nothing is published there \
+                 until the next start; let this client write to the topic in the broker's access rules"
+            ),
+        }
     }
 
     /// The process stops.

@@ -25,6 +25,7 @@ mod filter_tree;
 pub mod fuzzing;
 mod intake;
 mod ledger;
+mod presence;
 mod reconcile;
 mod run;
 mod session;

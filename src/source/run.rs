@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::caution::{Caution, Evidence, Finding};
 use super::events::Events;
 use super::intake::Journal;
+use super::presence::Presence;
 use super::session::{Ended, Finished, Session, Shared};
 use super::skipped::SkippedIds;
 use super::status::SourceStatus;
@@ -52,6 +53,7 @@ pub async fn run<J: Journal>(
     let stored =
         file.load().unwrap_or_else(|| StoredSubscriptions::empty(&config.client_id)).for_client(&config.client_id);
     let shared = Shared {
+        presence: Presence::new(config.status_topic.as_ref()),
         plan,
         store: Store::new(journal),
         stored,
@@ -187,12 +189,14 @@ impl<J: Journal> Source<J> {
         }
 
         crash_point!("source.connecting");
-        match timeout_at(deadline, handshake::connect(&mut link, config, &login, SessionKind::Durable { will: None }))
-            .await
-        {
+        let session = SessionKind::Durable { will: self.shared.presence.will() };
+        match timeout_at(deadline, handshake::connect(&mut link, config, &login, session)).await {
             Err(_) => Err(late().into()),
             Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),
             Ok(Err(error)) => {
+                if error.is_an_answer() {
+                    self.shared.presence.turned_away();
+                }
                 if error.leaves_no_session() {
                     self.shared.stored.confirmed = was_confirmed;
                 }
@@ -211,6 +215,9 @@ impl<J: Journal> Source<J> {
         let address = self.address();
         let began = Instant::now();
         self.shared.events.connected(&address, connack.session_present);
+        if let Some(barred) = self.shared.presence.connected() {
+            self.shared.events.presence_barred(barred);
+        }
         self.report(&connack);
         if !connack.session_present {
             self.shared.stored.filters.clear();
@@ -233,6 +240,10 @@ impl<J: Journal> Source<J> {
                 Box::pin(session.run()).await
             }
         };
+        let by_others = matches!(finished.ended, Ended::ByBroker(_) | Ended::Refused(_) | Ended::Cut(_));
+        if let Some(barred) = self.shared.presence.ended(by_others) {
+            self.shared.events.presence_barred(barred);
+        }
         let is_explained = !finished.unanswered.is_empty();
         let finding = self.examine(&finished);
         let ended = finished.ended;

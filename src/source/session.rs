@@ -14,6 +14,7 @@ use super::company::{Company, Read};
 use super::events::Events;
 use super::intake::Journal;
 use super::ledger::AckLedger;
+use super::presence::Presence;
 use super::reconcile::{self, Reconciler};
 use super::skipped::SkippedIds;
 use super::store::Store;
@@ -26,8 +27,8 @@ use crate::mqtt::handshake::said;
 use crate::mqtt::inbox::Frame;
 use crate::mqtt::keepalive::{Due, KeepAlive};
 use crate::mqtt::link::Link;
-use crate::mqtt::outgoing;
-use crate::mqtt::packet::{ConnAck, Control, Disconnect, Incoming, SubAck};
+use crate::mqtt::outgoing::{self, AckKind};
+use crate::mqtt::packet::{self, ConnAck, Control, Disconnect, Incoming, SubAck};
 use crate::mqtt::publish::{NotTaken, Publish, TopicAliases};
 use crate::mqtt::reason;
 use crate::mqtt::wire::Malformed;
@@ -54,6 +55,7 @@ pub(super) struct Shared<J> {
     pub(super) caution: Caution,
     /// The broker used a topic alias on the last connection that did not hold.
     pub(super) aliases_misused: bool,
+    pub(super) presence: Presence,
     pub(super) shutdown: Shutdown,
 }
 
@@ -378,10 +380,23 @@ impl<'a, J: Journal> Session<'a, J> {
                 self.farewell = Some(farewell.code);
                 return Ok(Some(farewell_words(&farewell)));
             }
-            Control::Answer(_) => return Err(Malformed("an answer to a message that was never sent")),
+            Control::Answer(answer) => self.on_status_answer(&answer)?,
             Control::ConnAck(_) => return Err(Malformed("a second CONNACK")),
         }
         Ok(None)
+    }
+
+    /// Only `online` is ever published here.
+    fn on_status_answer(&mut self, answer: &packet::Answer) -> Result<(), Malformed> {
+        let Shared { presence, events, .. } = &mut *self.shared;
+        if answer.kind != AckKind::PubAck || !presence.answered(answer.packet_id) {
+            return Err(Malformed("an answer to a message that was never sent"));
+        }
+        if answer.code >= 0x80 {
+            let why = format!("{}{}", reason::publish_refusal(answer.code), said(answer.reason.as_deref(), None));
+            events.presence_refused(presence.topic().unwrap_or_default(), &why);
+        }
+        Ok(())
     }
 
     fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
@@ -443,9 +458,10 @@ impl<'a, J: Journal> Session<'a, J> {
 
     /// The broker owes nothing more.
     fn settled(&mut self, now: Instant) {
-        let Shared { stored, file, events, caution, .. } = &mut *self.shared;
+        let Shared { stored, file, events, caution, presence, .. } = &mut *self.shared;
         self.asked_at = None;
         self.subscribe_to_all = false;
+        presence.announce(self.version, &caution.limits, &mut self.link.out);
         events.settled();
         caution.settled();
         let refused = caution.has_refusals().then(|| now + self.refusals.next());
@@ -590,6 +606,8 @@ impl<'a, J: Journal> Session<'a, J> {
                     () = sleep(STALLED), if self.shared.store.journal.is_backlogged() => break,
                 }
             }
+            let Shared { presence, caution, .. } = &mut *self.shared;
+            presence.farewell(self.version, &caution.limits, &mut self.link.out);
             self.link.out.extend_from_slice(&outgoing::DISCONNECT);
         }
         // Whether the farewell arrives changes nothing: what is not acknowledged comes again.

@@ -26,6 +26,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         mode: Mode::Insert,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
+        reply: None,
         position: String::new(),
     })
 }

@@ -135,6 +135,7 @@ pub(crate) fn eventually(what: &str, mut question: impl FnMut() -> bool) -> impl
 
 fn config(version: Version, port: u16) -> Mqtt {
     Mqtt {
+        status_topic: None,
         urls: vec![url(Scheme::Mqtt, port)],
         version: match version {
             Version::V3 => MqttVersion::V3,
@@ -183,6 +184,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             mode: Mode::Insert,
             retained: Retained::Store,
             on_error: OnError::DeadLetter,
+            reply: None,
             position: String::new(),
         })
     };

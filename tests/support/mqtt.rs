@@ -20,6 +20,8 @@ pub(crate) struct Outgoing {
     /// MQTT 5 only.
     pub(crate) user_properties: Vec<(String, String)>,
     pub(crate) content_type: Option<String>,
+    pub(crate) response_topic: Option<String>,
+    pub(crate) correlation_data: Option<Vec<u8>>,
 }
 
 impl Outgoing {
@@ -29,6 +31,13 @@ impl Outgoing {
 
     pub(crate) fn retained(mut self) -> Outgoing {
         self.retain = true;
+        self
+    }
+
+    /// With an MQTT 5 Response Topic and Correlation Data.
+    pub(crate) fn asking(mut self, topic: &str, data: &str) -> Outgoing {
+        self.response_topic = Some(topic.to_owned());
+        self.correlation_data = Some(data.as_bytes().to_vec());
         self
     }
 
@@ -123,6 +132,15 @@ impl Connection {
             if let Some(content_type) = &message.content_type {
                 properties.push(0x03);
                 put_text(content_type, &mut properties);
+            }
+            if let Some(topic) = &message.response_topic {
+                properties.push(0x08);
+                put_text(topic, &mut properties);
+            }
+            if let Some(data) = &message.correlation_data {
+                properties.push(0x09);
+                properties.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+                properties.extend_from_slice(data);
             }
             for (key, value) in &message.user_properties {
                 properties.push(0x26);

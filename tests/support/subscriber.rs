@@ -19,7 +19,9 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     /// Returns once the broker has granted the subscription. `format` is `mosquitto_sub`'s `-F`, such as `%t %p`.
     pub(crate) fn start(port: u16, filter: &str, format: &str) -> Subscriber {
-        Subscriber::with(port, filter, &["-V", "5", "-F", format])
+        // Mosquitto 2.0.11 exceeds the default of 20, which its own client takes for an error.
+        let window = ["-D", "connect", "receive-maximum", "5000"];
+        Subscriber::with(port, filter, &[&["-V", "5", "-F", format][..], &window].concat())
     }
 
     /// With these arguments of `mosquitto_sub` besides address, filter and QoS 2.

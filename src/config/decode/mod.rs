@@ -17,6 +17,7 @@ mod mode;
 mod mqtt;
 mod postgres;
 mod publish;
+mod reply;
 mod roots;
 mod rule;
 pub(super) mod rules_from;
@@ -51,8 +52,12 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
     let mqtt = root.table("mqtt");
     let bridge = root.get("bridge").and_then(|value| identity(&value));
     let named = Named { client_id: mqtt.get("client_id").is_some(), bridge: bridge.is_some() };
+    let status_topic = mqtt.get("status_topic");
     let mqtt = mqtt::decode(mqtt, cx.hostname);
     let bridge = bridge.unwrap_or_else(|| mqtt.client_id.clone());
+    if let (Some(value), Some(topic)) = (status_topic, &mqtt.status_topic) {
+        mqtt::check_status_topic(&value, topic, &bridge);
+    }
     let data_dir = root.path("data_dir").unwrap_or_else(|| default_data_dir(cx));
     let journal = journal::decode(root.table("journal"));
     let databases = database::decode(&root);

@@ -11,7 +11,7 @@ use super::table::Table;
 use super::value::Value;
 use crate::config::percent::percent_decode;
 use crate::config::report::nearest;
-use crate::config::{Mqtt, MqttTls, MqttUrl, MqttVersion, Scheme, Secret, SecretSource};
+use crate::config::{Mqtt, MqttTls, MqttUrl, MqttVersion, Scheme, Secret, SecretSource, StatusTopic};
 
 const DEFAULT_HOST: &str = "localhost";
 /// See [`Mqtt::session_expiry`].
@@ -67,10 +67,30 @@ pub(super) fn decode(table: Table<'_>, hostname: &str) -> Mqtt {
         topic_alias_maximum: narrow(table.integer("topic_alias_maximum", 0, 0..=TOPIC_ALIAS_MAX)),
         retry: retry(table.table("retry")),
         tls: tls(table.table("tls"), &urls),
+        status_topic: table.get("status_topic").and_then(|value| status_topic(&value)),
         urls,
     };
     table.finish();
     mqtt
+}
+
+const STATUS_TOPIC_FORMS: &str = "a topic, in which {bridge} stands for the bridge's name: bridges/{bridge}/status";
+
+fn status_topic(value: &Value<'_>) -> Option<StatusTopic> {
+    match StatusTopic::parse(&value.text()?) {
+        Ok(topic) => return Some(topic),
+        // The error quotes the text.
+        Err(error) if value.may_be_quoted() => value.refuse(error.message, STATUS_TOPIC_FORMS),
+        Err(_) => value.refuse(format!("found {}, which is no topic", value.shown()), STATUS_TOPIC_FORMS),
+    }
+    None
+}
+
+/// With the bridge's name in it, it must be a topic.
+pub(super) fn check_status_topic(value: &Value<'_>, topic: &StatusTopic, bridge: &str) {
+    if let Err(fault) = topic.of(bridge) {
+        value.refuse(format!("found {}: {fault}", value.shown()), STATUS_TOPIC_FORMS);
+    }
 }
 
 fn narrow(number: u64) -> u16 {

@@ -10,6 +10,7 @@ use super::for_each;
 use super::format::Formats;
 use super::jq;
 use super::mode;
+use super::reply;
 use super::roots;
 use super::rules_from;
 use super::statement;
@@ -158,6 +159,7 @@ fn decode_one(
     };
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
+    let reply = reply::decode(table);
     let What { table, routing, statement, format, for_each, columns, create, unmapped, into } = what?;
     let rule = Rule {
         name,
@@ -180,6 +182,7 @@ fn decode_one(
         mode,
         retained,
         on_error,
+        reply,
         position: value.place_text(),
     };
     let Some((form, at)) = into else { return Some(rule) };

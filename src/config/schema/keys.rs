@@ -130,6 +130,11 @@ const MQTT: Section = Section {
         )
         .default("0"),
         Key::new("tls", Mapping(&MQTT_TLS), "TLS towards the broker, for mqtts and wss."),
+        Key::new(
+            "status_topic",
+            Scalar(Text::NOT_EMPTY.examples(&["bridges/{bridge}/status"])),
+            "Where the bridge tells whether it is there: `online`, and `offline` as its will, retained.",
+        ),
     ],
     between: &[
         Exclusive("url", "urls"),
@@ -430,6 +435,17 @@ const RULE: Section = Section {
             "statement",
             Scalar(Text::NOT_EMPTY.examples(&["INSERT INTO readings (device, temp) VALUES (:device, :temp)"])),
             "In place of table, mode and key: one SQL statement, which runs once for each row, with a bind :name for each column.",
+        ),
+        Key::new(
+            "reply",
+            Flag,
+            "Answer on the message's MQTT 5 Response Topic once it is committed, or refused.",
+        )
+        .default("false"),
+        Key::new(
+            "reply_prefix",
+            Scalar(Text::NOT_EMPTY.examples(&["db/reply"])),
+            "Answers go only to this topic and those below it. Default: db/reply with `convention: machbase`, else any.",
         ),
         Key::new(
             "unmapped",

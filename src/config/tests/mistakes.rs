@@ -49,6 +49,22 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
         ("mqtt: {receive_maximum: 65536}", "1:25 mqtt.receive_maximum: found `65536`"),
         ("mqtt: {max_packet_size: 100}", "1:25 mqtt.max_packet_size: found `100`, which is out of range"),
         ("mqtt: {max_packet_size: 257MiB}", "1:25 mqtt.max_packet_size: found `257MiB`, which is out of range"),
+        (
+            "mqtt: {status_topic: 'a/{rule}'}",
+            "1:22 mqtt.status_topic: in the template `a/{rule}`: only {bridge} can be filled in here",
+        ),
+        (
+            "mqtt: {status_topic: 'a/+'}",
+            "1:22 mqtt.status_topic: found `a/+`: the topic holds a wildcard (+ or #), which the topic of a message must not",
+        ),
+        (
+            "mqtt: {status_topic: $SYS/x}",
+            "1:22 mqtt.status_topic: found `$SYS/x`: the topic begins with $, which is the broker's own",
+        ),
+        (
+            "mqtt: {client_id: 'a#', status_topic: 'a/{bridge}'}",
+            "1:39 mqtt.status_topic: found `a/{bridge}`: the topic holds a wildcard (+ or #), which the topic of a message must not",
+        ),
         ("mqtt: {topic_alias_maximum: 1001}", "1:29 mqtt.topic_alias_maximum: found `1001`"),
         ("mqtt: {max_packet_size: 8M}", "1:25 mqtt.max_packet_size: found `8M`, which has a unit that is not known"),
         ("mqtt: {keep_alive: 0s}", "1:20 mqtt.keep_alive: found `0s`, which is out of range"),
@@ -421,6 +437,15 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         (
             "topic: a, table: t, format: text, unmapped: x, columns: {x: payload}",
             "2:54 rules[0].unmapped: is about fields of the payload, and this format has none".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: qos}, reply: true, reply_prefix: 'a/#'",
+            "2:76 rules[0].reply_prefix: found `a/#`: the topic holds a wildcard (+ or #), which the topic of a message must not"
+                .to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: qos}, reply_prefix: a",
+            "2:63 rules[0].reply_prefix: has no effect: the rule sends no answers".to_owned(),
         ),
         (
             "topic: a, table: t, columns: {x: qos}, subscribe_properties: [x]",

@@ -125,6 +125,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         mode: Mode::Insert,
         retained: Retained::Store,
         on_error: OnError::DeadLetter,
+        reply: None,
         position: "bridge.yaml:1:1".to_owned(),
     }
 }

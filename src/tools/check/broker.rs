@@ -58,6 +58,8 @@ pub(super) async fn look(config: &Config, url: &MqttUrl, heard: &Heard) -> Vec<F
         client_id: client_id(&config.mqtt),
         // Ends with the connection.
         session_expiry: Duration::ZERO,
+        // Nobody shall take the check for the bridge.
+        status_topic: None,
         retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(1) },
         ..config.mqtt.clone()
     };

@@ -6,7 +6,8 @@ use tokio_postgres::config::Host;
 
 use super::Finding;
 use crate::config::{
-    Config, Database, DatabaseUrl, Durability, Http, Mqtt, OnError, PostgresUrl, Rule, Scheme, SslMode, WhenFull,
+    Config, Database, DatabaseUrl, Durability, Http, Mqtt, MqttVersion, OnError, PostgresUrl, Rule, Scheme, SslMode,
+    WhenFull,
 };
 use crate::message::Qos;
 
@@ -18,7 +19,7 @@ pub fn promises(config: &Config) -> Vec<Finding> {
     let mut findings = of_mqtt(&config.mqtt);
     findings.extend(of_journal(config));
     findings.extend(config.databases.iter().filter_map(of_database));
-    findings.extend(config.rules.iter().flat_map(|rule| of_rule(rule)));
+    findings.extend(config.rules.iter().flat_map(|rule| of_rule(rule, config.mqtt.version)));
     if let Http::Listen(address) = config.http
         && !address.ip().to_canonical().is_loopback()
         && config.http_access.token.is_none()
@@ -125,7 +126,7 @@ fn of_database(database: &Database) -> Option<Finding> {
     ))
 }
 
-fn of_rule(rule: &Rule) -> Vec<Finding> {
+fn of_rule(rule: &Rule, version: MqttVersion) -> Vec<Finding> {
     let subject = format!("rule {}", rule.name);
     let mut findings = Vec::new();
     if rule.lowest_qos() == Qos::AtMostOnce {
@@ -140,6 +141,13 @@ fn of_rule(rule: &Rule) -> Vec<Finding> {
             &subject,
             "drops messages that give no row",
             "set on_error: dead_letter, which keeps them with the reason",
+        ));
+    }
+    if rule.reply.is_some() && version == MqttVersion::V3 {
+        findings.push(Finding::warning(
+            &subject,
+            "says reply: true, and sends no answers: in MQTT 3.1.1 no message can name a topic for its answer",
+            "set mqtt.version: 5, or remove reply",
         ));
     }
     findings

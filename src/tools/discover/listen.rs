@@ -62,6 +62,7 @@ pub(super) async fn listen(
         client_id: format!("rowbridge-discover-{}", unique()),
         // Ends with the connection.
         session_expiry: Duration::ZERO,
+        status_topic: None,
         retry: Retry { min: Duration::from_millis(200), max: Duration::from_secs(1) },
         ..mqtt.clone()
     };
