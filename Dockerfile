@@ -1,7 +1,13 @@
 # Rowbridge in a container. Build:  docker build -t rowbridge .
 # Run:  docker run -v "$PWD/bridge.yaml:/etc/rowbridge/bridge.yaml:ro" -v rowbridge:/var/lib/rowbridge rowbridge
 
-FROM rust:1-slim-bookworm AS build
+# The two images it begins with. They are named by version: a digest has to be looked up where a registry can be reached, and
+# pins what a release is built from. docker buildx imagetools inspect IMAGE shows it; then
+#   docker build --build-arg DEBIAN_IMAGE=debian:bookworm-slim@sha256:… --build-arg RUST_IMAGE=… -t rowbridge .
+ARG RUST_IMAGE=rust:1-slim-bookworm
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+
+FROM ${RUST_IMAGE} AS build
 # The image brings what the build needs: rustc, a C compiler for the bundled SQLite and ring, and the CA certificates.
 WORKDIR /src
 COPY . .
@@ -10,7 +16,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin rowbridge \
     && install -D target/release/rowbridge /out/rowbridge
 
-FROM debian:bookworm-slim
+FROM ${DEBIAN_IMAGE}
 # The binary links to glibc and libgcc only, which the base image has, as it has the time zones: no
 # package is added. The certificates, for brokers and
 # databases behind TLS, come from the build stage.
@@ -21,7 +27,8 @@ RUN groupadd --gid 10001 rowbridge \
     && install -d /etc/rowbridge
 COPY --from=build /out/rowbridge /usr/bin/rowbridge
 
-USER rowbridge
+# By number: Kubernetes' runAsNonRoot cannot tell from a name that it is not root.
+USER 10001:10001
 WORKDIR /var/lib/rowbridge
 # The journal, and SQLite files named by a relative path, live in the volume. The journal holds messages that the broker
 # has been told are safe: without a volume a removed container takes them with it.

@@ -184,7 +184,7 @@ fn beyond_loopback_a_token_is_needed_for_all_but_health_checks() {
         assert_ne!(status(path, "X: y"), 401, "{path}");
     }
     let first = "Authorization: Bearer first-word";
-    for path in ["/", "/status", "/metrics", "/nothing-here"] {
+    for path in ["/", "/status", "/history", "/metrics", "/tap", "/tap?rate=1", "/nothing-here"] {
         for wrong in ["X: y", "Authorization: Bearer", "Authorization: Bearer first-wore", "Authorization: first-word"]
         {
             assert_eq!(status(path, wrong), 401, "{path} {wrong}");
@@ -194,12 +194,15 @@ fn beyond_loopback_a_token_is_needed_for_all_but_health_checks() {
     // any:first-word, as a browser sends it.
     assert_eq!(status("/", "Authorization: Basic YW55OmZpcnN0LXdvcmQ="), 200);
     assert!(bridge.command(&["status", "--json"]).status.success(), "the command reads the same file");
+    let tap = bridge.command(&["tap", "--for", "100ms"]);
+    assert!(tap.status.success(), "so does tap: {}", String::from_utf8_lossy(&tap.stderr));
 
     std::fs::write(bridge.path("token"), "second-word\n").unwrap();
     assert_eq!(status("/status", first), 401, "a new token holds at once");
     assert_eq!(status("/status", "Authorization: Bearer second-word"), 200);
     std::fs::remove_file(bridge.path("token")).unwrap();
     assert_eq!(status("/status", first), 503);
+    assert_eq!(status("/tap", first), 503);
     let log = bridge.log();
     assert!(log.contains("the token cannot be read"), "{log}");
     assert!(!log.contains("-word"), "a token is in the log: {log}");

@@ -71,13 +71,13 @@ macro_rules! capture {
     };
 }
 
-/// MQTT's wildcards and captures each take a whole level, and `#` and `{*x}` the last one.
+/// MQTT's wildcards and captures each take a whole level, and `#` and `{*x}` the last one. `::1` behind it is the filter's QoS.
 pub(super) const TOPIC: &str = concat!(
     r"^(?!$)(?!\$share/[^/]*/?$)(\$share/[^/+#{}\u0000]+/(?=.))?((\+|\{",
     capture!(),
     r"\}|[^/+#{}\u0000]*)/)*(\+|#|\{\*?",
     capture!(),
-    r"\}|[^/+#{}\u0000]*)$"
+    r"\}|[^/+#{}\u0000]*)(::[0-2])?$"
 );
 
 macro_rules! table {
