@@ -80,6 +80,25 @@ fn a_full_window_is_not_kept_waiting_for_company() {
     }
 }
 
+/// Its own messages are still to be delivered, those it has delivered are not.
+#[test]
+fn a_younger_process_that_takes_the_offset_over_makes_nothing_come_twice() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let mut bridge = Bridge::new(broker.port(), &format!("{DELIVERED}{}", readings(1)));
+    bridge.start();
+    send(&broker, 0..50);
+    bridge.wait_rows("readings", 50);
+    bridge.wait_drained("local");
+    // As a process does that starts while this one still runs.
+    let taken = "UPDATE rowbridge_offsets SET journal_id = '6d656d6f727900000000000000000000', next_seq = 1";
+    rusqlite::Connection::open(bridge.rows()).unwrap().execute_batch(taken).unwrap();
+    send(&broker, 50..100);
+    bridge.wait_ids("readings", 100);
+    bridge.wait_drained("local");
+    Tally::of_sqlite(&bridge.rows(), "readings", 0..100).assert_each_once("readings");
+    assert_eq!(value::<i64>(&bridge.rows(), "SELECT count(*) FROM rowbridge_offsets"), 2);
+}
+
 /// As in a container with a read-only root and no volume.
 #[test]
 fn a_bridge_runs_where_nothing_can_be_written() {

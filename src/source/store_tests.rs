@@ -8,6 +8,8 @@ struct Memory {
     table: Qos2Table,
     ordinal: u64,
     generation: u64,
+    /// Where acknowledgements wait for a database: how far it is.
+    delivered: Option<u64>,
 }
 
 impl Journal for Memory {
@@ -51,7 +53,11 @@ impl Journal for Memory {
     }
 
     fn durable(&self) -> u64 {
-        self.ordinal
+        self.delivered.unwrap_or(self.ordinal)
+    }
+
+    fn awaits_delivery(&self) -> bool {
+        self.delivered.is_some()
     }
 
     fn changed(&self) -> impl Future<Output = ()> + Send {
@@ -157,4 +163,40 @@ fn a_topic_that_is_no_text_is_kept_readable_and_within_bounds() {
     assert_eq!(messages[1].0, "a\u{FFFD}b");
     assert_eq!(messages[2].0.len(), 65_535, "a multiple of the replacement's three bytes");
     assert!(messages.iter().all(|message| message.2 == Some(Fault::TopicNotUtf8)));
+}
+
+/// Otherwise an outage of the database would store it once for each connection.
+#[test]
+fn a_qos_1_message_that_waits_for_the_database_is_known_when_it_comes_again() {
+    let (first, again) = (0b0010, 0b1010);
+    let mut store = Store::new(Memory { delivered: Some(0), ..Memory::default() });
+    let mut aliases = TopicAliases::new(10, false);
+    let (a, other, b) = ([0, 1, b'a', 0, 9, 0, b'x'], [0, 1, b'a', 0, 9, 0, b'y'], [0, 1, b'b', 0, 10, 0, b'x']);
+    assert_eq!(take(&mut store, &mut aliases, first, &a), Some((1, AckKind::PubAck, 9)));
+    assert_eq!(take(&mut store, &mut aliases, first, &b), Some((2, AckKind::PubAck, 10)));
+    // On the next connection: acknowledged with what was taken last.
+    assert_eq!(take(&mut store, &mut aliases, again, &a), Some((2, AckKind::PubAck, 9)));
+    assert_eq!(store.journal.messages.len(), 2);
+    // Other content, or no repetition at all: another message.
+    take(&mut store, &mut aliases, again, &other);
+    take(&mut store, &mut aliases, first, &b);
+    assert_eq!(store.journal.messages.len(), 4);
+    // Acknowledged, and perhaps in vain; or the identifier is another message's by now.
+    store.journal.delivered = Some(4);
+    take(&mut store, &mut aliases, again, &b);
+    assert_eq!(store.journal.messages.len(), 5);
+    // Another session.
+    store.clear();
+    take(&mut store, &mut aliases, again, &b);
+    assert_eq!(store.journal.messages.len(), 6);
+}
+
+#[test]
+fn with_a_durable_journal_each_qos_1_message_is_taken() {
+    let mut store = Store::new(Memory::default());
+    let mut aliases = TopicAliases::new(10, false);
+    for flags in [0b0010, 0b1010] {
+        take(&mut store, &mut aliases, flags, &[0, 1, b'a', 0, 9, 0, b'x']);
+    }
+    assert_eq!(store.journal.messages.len(), 2);
 }

@@ -7,7 +7,7 @@ use rowbridge::clock::Timestamp;
 use rowbridge::schema::{Cell, TableSchema};
 use rowbridge::sink::{Class, Series, Sink};
 
-use super::{BatchBuilder, TestDatabase, blames_no_row, dead_letter, fails_as, next_seq, ready, schema_of};
+use super::{BRIDGE, BatchBuilder, TestDatabase, blames_no_row, dead_letter, fails_as, next_seq, ready, schema_of};
 
 /// Batches that were made beforehand.
 pub(crate) struct Made {
@@ -88,9 +88,18 @@ pub(crate) async fn batches_of_a_series_commit_together<D: TestDatabase>(databas
             _ => batch(sink.encoder(), &readings, from, Cell::Text("a")),
         }
     });
-    let mut series = Made::of(batches.collect());
+    let mut batches: Vec<Batch> = batches.collect();
+    let rule: Arc<str> = "r".into();
+    for (at, topic_hash, content_hash) in [(0, 1, 10), (1, 2, 20), (5, 1, 11)] {
+        let unit = None;
+        batches[at].remembered.push(Remembered { unit, rule: Arc::clone(&rule), topic_hash, content_hash });
+    }
+    let mut series = Made::of(batches);
     sink.write_series(&mut series).await.unwrap();
     assert_eq!((stored(database), next_seq(&mut sink).await), ((120, 5), 241));
+    let places = [1, 2].map(|topic_hash| (Arc::clone(&rule), topic_hash));
+    let found = sink.last_stored(BRIDGE, &places).await.unwrap();
+    assert_eq!(places.map(|place| found[&place]), [11, 20]);
     assert_eq!(database.number("SELECT count(*) FROM others"), 80);
     assert_eq!(database.number("SELECT sum(id) FROM others WHERE site = 'b'"), (81..121).chain(161..201).sum::<i64>());
 }
