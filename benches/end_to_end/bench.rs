@@ -19,6 +19,8 @@ pub(crate) struct Bench {
     /// A Python with paho-mqtt and psycopg.
     pub(crate) python: Option<PathBuf>,
     pub(crate) telegraf: Option<PathBuf>,
+    /// A Python with mq-bridge.
+    pub(crate) mq_bridge: Option<PathBuf>,
     pub(crate) rounds: u32,
     /// Small sizes, to see that everything works.
     pub(crate) quick: bool,
@@ -34,6 +36,7 @@ impl Bench {
             rowbridge,
             python: None,
             telegraf: None,
+            mq_bridge: None,
             rounds,
             quick: false,
             checking: false,

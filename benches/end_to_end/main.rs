@@ -17,6 +17,7 @@ mod ceiling;
 mod check;
 mod delay;
 mod fake_broker;
+mod flash;
 mod frames;
 mod latency;
 mod load;
@@ -74,6 +75,9 @@ struct Arguments {
     python: Option<PathBuf>,
     #[arg(long, value_name = "PROGRAM")]
     telegraf: Option<PathBuf>,
+    /// A Python with mq-bridge.
+    #[arg(long, value_name = "PROGRAM")]
+    mq_bridge: Option<PathBuf>,
     /// Where journal and databases lie: on the disk that is to be measured.
     #[arg(long, value_name = "FOLDER", default_value = env!("CARGO_TARGET_TMPDIR"))]
     scratch: PathBuf,
@@ -84,7 +88,7 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
-    /// Through Mosquitto, against mosquitto_sub, a Python script and Telegraf.
+    /// Through Mosquitto, against mosquitto_sub, a Python script, Telegraf and mq-bridge.
     Peers,
     /// From a broker that only sends.
     Ceiling,
@@ -94,6 +98,8 @@ enum Scenario {
     Latency,
     /// Memory, start, binary, bytes written.
     Size,
+    /// Bytes written into SQLite for each message, by default and with the recipe that spares flash.
+    Flash,
     /// Against rules, payload, batch and the way to the database.
     Scaling,
 }
@@ -106,6 +112,7 @@ impl Scenario {
             Scenario::CatchUp => catch_up::run(bench, report),
             Scenario::Latency => latency::run(bench, report),
             Scenario::Size => size::run(bench, report),
+            Scenario::Flash => flash::run(bench, report),
             Scenario::Scaling => scaling::run(bench, report),
         }
     }
@@ -122,6 +129,7 @@ fn main() -> Result<ExitCode> {
     bench.checking = arguments.check.is_some() || arguments.write_baseline.is_some();
     bench.python = arguments.python;
     bench.telegraf = arguments.telegraf;
+    bench.mq_bridge = arguments.mq_bridge;
 
     let mut report = Report::new(Machine::describe(&bench.scratch));
     let measured = if bench.checking {
@@ -133,6 +141,7 @@ fn main() -> Result<ExitCode> {
     };
     // What was measured before a failure took its time, too.
     report.print();
+    peers::print_ratios(&report);
     if let Some(path) = &arguments.json {
         std::fs::write(path, report.json()?)?;
     }

@@ -12,6 +12,8 @@ const COLUMNS: &[(&str, &str, usize)] = &[
     ("mib_per_second", "MiB/s", 1),
     ("cpu_us_per_message", "own CPU µs/message", 2),
     ("running_cpu_us_per_message", "own CPU µs/message after the start", 2),
+    ("database_cpu_us_per_message", "database's CPU µs/message", 2),
+    ("total_cpu_us_per_message", "own + database's", 2),
     ("broker_cpu_us_per_message", "broker's CPU µs/message", 1),
     ("seconds", "seconds", 2),
     ("start_ms", "ready after ms", 0),
@@ -23,7 +25,9 @@ const COLUMNS: &[(&str, &str, usize)] = &[
     ("p999_ms", "p99.9 ms", 2),
     ("max_ms", "largest ms", 1),
     ("resolution_ms", "resolution ms", 2),
+    ("handed_over_bytes_per_message", "wchar: bytes/message", 0),
     ("process_bytes_per_message", "process: bytes/message", 0),
+    ("process_gb_per_day", "process: GB a day", 2),
     ("device_bytes_per_message", "device: bytes/message", 0),
 ];
 

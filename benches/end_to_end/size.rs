@@ -1,15 +1,16 @@
 //! What the bridge needs besides CPU: memory, time to start, space, and writes to the disk.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backlog::{Backlog, drain, unreachable_database};
 use super::bench::{Bench, Result, wait_until};
 use super::bridge::{Bridge, Setup};
 use super::fake_broker::{FakeBroker, Feed};
+use super::flash::written;
 use super::load::{self, PAYLOAD_LEN, TOPICS_MAX};
 use super::report::{Figures, Report};
 use super::store::{Engine, Store};
-use super::usage::{bytes_to_disk, device_bytes, peak_rss_mib, rss_mib};
+use super::usage::{peak_rss_mib, rss_mib};
 
 const NAME: &str = "size";
 const WEAR: &str = "size: written to the disk";
@@ -102,36 +103,9 @@ fn wear(bench: &Bench, report: &mut Report) -> Result<()> {
                 let feed = Feed { window: 20, rate: Some(rate), ..Feed::of(messages) };
                 let subject = format!("rowbridge into {}", engine.name());
                 let load = format!("{rate}/s of {PAYLOAD_LEN} bytes");
-                report.add(WEAR, &subject, &load, round, written(bench, engine, feed)?);
+                report.add(WEAR, &subject, &load, round, written(bench, engine, feed, |_| {})?);
             }
         }
     }
     Ok(())
-}
-
-fn written(bench: &Bench, engine: Engine, feed: Feed) -> Result<Figures> {
-    let folder = bench.folder()?;
-    let broker = FakeBroker::start(feed)?;
-    let store = Store::create(engine, bench, folder.path());
-    let mut reader = store.reader()?;
-    let mut bridge = Bridge::start(bench, folder.path(), broker.port(), &Setup::into_store(&store))?;
-    bridge.wait_ready()?;
-    bench.settle();
-    let (process, device) = (bytes_to_disk(bridge.pid())?, device_bytes(folder.path()));
-    let begun = Instant::now();
-    broker.begin();
-    wait_until(feed.messages, LOOK_AGAIN, || {
-        bridge.check()?;
-        Ok(reader.delivered())
-    })?;
-    let per_message = |bytes: u64| bytes as f64 / feed.messages as f64;
-    let mut figures = Figures::default();
-    figures.put("messages_per_second", feed.messages as f64 / begun.elapsed().as_secs_f64());
-    figures.put("process_bytes_per_message", per_message(bytes_to_disk(bridge.pid())? - process));
-    // What the kernel would write later is part of the price.
-    rustix::fs::sync();
-    if let (Some(before), Some(after)) = (device, device_bytes(folder.path())) {
-        figures.put("device_bytes_per_message", per_message(after - before));
-    }
-    Ok(figures)
 }

@@ -102,6 +102,8 @@ pub(crate) enum Reader {
 pub(crate) struct Question {
     runtime: Runtime,
     client: Client,
+    /// The server's process that answers.
+    process: u32,
     sql: &'static str,
     statement: Option<Statement>,
 }
@@ -115,6 +117,14 @@ impl Reader {
                 *delivered
             }
             Reader::Postgres(question) => question.answer().map_or(0, |next| next.unsigned_abs() - 1),
+        }
+    }
+
+    /// The server's process that answers, if there is a server.
+    pub(crate) fn process(&self) -> Option<u32> {
+        match self {
+            Reader::Sqlite { .. } => None,
+            Reader::Postgres(question) => Some(question.process()),
         }
     }
 }
@@ -140,12 +150,18 @@ impl Question {
         let config = format!("host=127.0.0.1 port={} user=postgres dbname={database}", server.port());
         let (client, connection) = runtime.block_on(tokio_postgres::connect(&config, NoTls))?;
         runtime.spawn(connection);
-        Ok(Question { runtime, client, sql, statement: None })
+        let process: i32 =
+            runtime.block_on(client.query_one("SELECT pg_backend_pid()", &[])).and_then(|row| row.try_get(0))?;
+        Ok(Question { runtime, client, process: process.unsigned_abs(), sql, statement: None })
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process
     }
 
     /// An error while a table is missing.
     pub(crate) fn answer(&mut self) -> std::result::Result<i64, tokio_postgres::Error> {
-        let Question { runtime, client, sql, statement } = self;
+        let Question { runtime, client, sql, statement, .. } = self;
         runtime.block_on(async {
             let prepared = match statement {
                 Some(prepared) => prepared,

@@ -14,13 +14,19 @@ use super::mosquitto::Mosquitto;
 use super::publisher::Publisher;
 use super::store::{Engine, Question, Reader, Store};
 use super::support::process::{Process, program};
+use super::usage::ServerMeter;
 
 /// How long a subscriber may take until the first message is through.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
 const PYTHON_SCRIPT: &str = include_str!("peers/python_script.py");
 const TELEGRAF: &str = include_str!("peers/telegraf.conf");
+const MQ_BRIDGE: &str = include_str!("peers/mq_bridge_route.py");
 const TABLE: &str = "CREATE TABLE telemetry (time timestamptz, device text, n bigint, ts timestamptz, temp float8, \
                      hum float8, press float8, volt float8, rssi int, ok bool, mode text)";
+/// As mq-bridge can fill it: without the topic, and with the milliseconds as they come.
+const TABLE_OF_MQ_BRIDGE: &str = "CREATE TABLE telemetry (time timestamptz DEFAULT now(), device text, n bigint, \
+                                  ts bigint, temp float8, hum float8, press float8, volt float8, rssi int, ok bool, \
+                                  mode text)";
 /// The largest number that a loader has written: it lies in one of the last pages.
 const NEWEST: &str = "SELECT coalesce(max(n)::bigint, 0) FROM telemetry WHERE ctid >= \
                       (SELECT format('(%s,0)', greatest(pg_relation_size('telemetry') / 8192 - 200, 0))::tid)";
@@ -36,6 +42,8 @@ pub(crate) enum Kind {
     PythonScript,
     /// Telegraf with `peers/telegraf.conf`, into Postgres.
     Telegraf,
+    /// mq-bridge with `peers/mq_bridge_route.py`, into Postgres.
+    MqBridge,
 }
 
 impl Kind {
@@ -46,6 +54,7 @@ impl Kind {
             Kind::MosquittoSub => "mosquitto_sub > file",
             Kind::PythonScript => "Python: paho and psycopg COPY",
             Kind::Telegraf => "Telegraf into Postgres",
+            Kind::MqBridge => "mq-bridge into Postgres",
         }
     }
 }
@@ -101,10 +110,14 @@ impl Subscriber {
                 command.stdout(File::create(folder.path().join("lines"))?);
                 command
             }
-            Kind::PythonScript => {
+            Kind::PythonScript | Kind::MqBridge => {
+                let (python, text) = match kind {
+                    Kind::MqBridge => (&bench.mq_bridge, MQ_BRIDGE),
+                    _ => (&bench.python, PYTHON_SCRIPT),
+                };
                 let script = folder.path().join("script.py");
-                std::fs::write(&script, PYTHON_SCRIPT)?;
-                let mut command = Command::new(bench.python.as_ref().ok_or("no Python")?);
+                std::fs::write(&script, text)?;
+                let mut command = Command::new(python.as_ref().ok_or("no Python")?);
                 command.arg(script).arg(broker.to_string()).stdout(log.try_clone()?);
                 command
             }
@@ -119,12 +132,12 @@ impl Subscriber {
             _ => {
                 let store = Store::create(Engine::Postgres, bench, folder.path());
                 let Store::Postgres { server, database } = &store else { unreachable!("the engine is Postgres") };
-                if kind == Kind::PythonScript {
-                    server.psql(database, TABLE);
-                    command.arg(store.url());
-                } else {
+                if kind == Kind::Telegraf {
                     let text = TELEGRAF.replace("BROKER", &broker.to_string()).replace("POSTGRES", &store.url());
                     std::fs::write(folder.path().join("telegraf.conf"), text)?;
+                } else {
+                    server.psql(database, if kind == Kind::MqBridge { TABLE_OF_MQ_BRIDGE } else { TABLE });
+                    command.arg(store.url());
                 }
                 Output::Table { newest: Question::ask(server, database, NEWEST)?, store }
             }
@@ -139,6 +152,18 @@ impl Subscriber {
             Running::Bridge(bridge) => bridge.pid(),
             Running::Other(process) => process.id(),
         }
+    }
+
+    /// Begins to measure the server of the database, where there is one.
+    pub(crate) fn server_meter(&self) -> Result<Option<ServerMeter>> {
+        let (store, asker) = match &self.output {
+            Output::Lines(_) => return Ok(None),
+            Output::Rows { reader, store } => (store, reader.process()),
+            Output::Table { newest, store } => (store, Some(newest.process())),
+        };
+        let (Store::Postgres { server, .. }, Some(asker)) = (store, asker) else { return Ok(None) };
+        let main = server.main_process().ok_or("Postgres does not run")?;
+        Ok(Some(ServerMeter::start(main, asker)?))
     }
 
     /// How many messages have reached their end since [`Subscriber::connect`]: a committed row, or a line in the file.

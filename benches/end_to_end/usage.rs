@@ -38,17 +38,55 @@ impl Meter {
     }
 }
 
+/// CPU of a PostgreSQL server from one moment on: of all its processes, those that have ended too, except for the one
+/// that answers the benchmark's own question.
+pub(crate) struct ServerMeter {
+    main: u32,
+    asker: u32,
+    seconds: f64,
+}
+
+impl ServerMeter {
+    pub(crate) fn start(main: u32, asker: u32) -> io::Result<ServerMeter> {
+        Ok(ServerMeter { main, asker, seconds: server_cpu_seconds(main, asker)? })
+    }
+
+    /// CPU since the start for each of so many messages; and with what `figures` holds of the program that writes.
+    pub(crate) fn read(&self, messages: u64, figures: &mut Figures) -> io::Result<()> {
+        let used = server_cpu_seconds(self.main, self.asker)? - self.seconds;
+        let per_message = used * 1e6 / messages as f64;
+        figures.put("database_cpu_us_per_message", per_message);
+        if let Some(own) = figures.get("cpu_us_per_message") {
+            figures.put("total_cpu_us_per_message", own + per_message);
+        }
+        Ok(())
+    }
+}
+
+/// CPU seconds of a process and of its children but one. Of those that have ended the parent keeps the sum.
+fn server_cpu_seconds(main: u32, left_out: u32) -> io::Result<f64> {
+    let mut seconds = 0.0;
+    for child in fs::read_to_string(format!("/proc/{main}/task/{main}/children"))?.split_whitespace() {
+        if child != left_out.to_string() {
+            // It may have ended since the list was read; then it is in the parent's sum, which is read last.
+            seconds += cpu_of(&format!("/proc/{child}/stat")).map_or(0.0, |process| process.seconds);
+        }
+    }
+    let main = cpu_of(&format!("/proc/{main}/stat"))?;
+    Ok(seconds + main.seconds + main.seconds_of_ended_children)
+}
+
 /// CPU seconds of a process, user and system.
 pub(crate) fn cpu_seconds(pid: u32) -> io::Result<f64> {
-    cpu_of(&format!("/proc/{pid}/stat")).map(|(_, seconds)| seconds)
+    cpu_of(&format!("/proc/{pid}/stat")).map(|process| process.seconds)
 }
 
 fn cpu_seconds_by_thread(pid: u32) -> io::Result<BTreeMap<String, f64>> {
     let mut by_name = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end while the list is read.
-        let Ok((name, seconds)) = cpu_of(&task?.path().join("stat").display().to_string()) else { continue };
-        *by_name.entry(name).or_default() += seconds;
+        let Ok(thread) = cpu_of(&task?.path().join("stat").display().to_string()) else { continue };
+        *by_name.entry(thread.name).or_default() += thread.seconds;
     }
     Ok(by_name)
 }
@@ -85,16 +123,26 @@ fn status(pid: u32, name: &str) -> io::Result<f64> {
     field(&fs::read_to_string(format!("/proc/{pid}/status"))?, name).map(|kib| kib as f64 / 1024.0)
 }
 
-fn cpu_of(path: &str) -> io::Result<(String, f64)> {
+/// What `/proc/PID/stat` tells about a process or a thread.
+struct Cpu {
+    name: String,
+    seconds: f64,
+    seconds_of_ended_children: f64,
+}
+
+fn cpu_of(path: &str) -> io::Result<Cpu> {
     let stat = fs::read_to_string(path)?;
     // The name stands in parentheses and may itself hold spaces and parentheses.
     let (head, tail) = stat.rsplit_once(')').ok_or_else(|| unexpected(path))?;
     let name = head.split_once('(').ok_or_else(|| unexpected(path))?.1;
-    let ticks: Vec<u64> = tail.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
-    if ticks.len() != 2 {
-        return Err(unexpected(path));
-    }
-    Ok((name.to_owned(), (ticks[0] + ticks[1]) as f64 / TICKS_PER_SECOND))
+    // utime, stime, cutime, cstime.
+    let ticks: Vec<u64> = tail.split_whitespace().skip(11).take(4).filter_map(|ticks| ticks.parse().ok()).collect();
+    let [user, system, user_of_ended, system_of_ended] = ticks[..] else { return Err(unexpected(path)) };
+    Ok(Cpu {
+        name: name.to_owned(),
+        seconds: (user + system) as f64 / TICKS_PER_SECOND,
+        seconds_of_ended_children: (user_of_ended + system_of_ended) as f64 / TICKS_PER_SECOND,
+    })
 }
 
 fn field(text: &str, name: &str) -> io::Result<u64> {

@@ -300,8 +300,13 @@ impl Postgres {
         }
     }
 
+    /// The server's main process; `None` while it is stopped.
+    pub(crate) fn main_process(&self) -> Option<u32> {
+        self.lock_server().as_ref().map(Child::id)
+    }
+
     fn children(&self) -> Vec<Pid> {
-        let Some(main) = self.lock_server().as_ref().map(Child::id) else { return Vec::new() };
+        let Some(main) = self.main_process() else { return Vec::new() };
         let list = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap_or_default();
         list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }
