@@ -18,7 +18,7 @@ use crate::descriptors;
 use crate::identity;
 use crate::journal::{Intake, Journal, JournalHandle, OpenError, Places, Storage};
 use crate::jq;
-use crate::outbound::{self, Connection, Publishing};
+use crate::outbound::{self, Connection, Publishing, Request};
 use crate::reload::{self, ReloadState, Reloader};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::signals::{Signals, watch_for_second};
@@ -67,7 +67,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     };
     let subscriptions = Subscriptions::plan(config.mqtt.version, &config.rules, file.load());
     let (handle, intake, writer) = journal.spawn();
-    let (outbound, connection, _requests) = outbound::channel(&config.mqtt, &metrics);
+    let (outbound, connection, requests) = outbound::channel(&config.mqtt, &metrics);
     let (answers, noted) = delivery::answer_channel();
     let (stop_delivery, delivery_shutdown) = shutdown::channel();
     let set = RuleSet::new(1, &config, subscriptions.identifiers(), subscriptions.retired());
@@ -106,6 +106,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
         writer,
         stop_delivery,
         connection,
+        requests,
         noted,
     };
     let threads = delivery.threads.into_iter().chain(publishing.threads).collect();
@@ -211,6 +212,7 @@ struct Running {
     connection: Connection,
     /// What is to be answered.
     noted: Receiver<Vec<Answered>>,
+    requests: Receiver<Request>,
 }
 
 impl Running {
@@ -224,6 +226,12 @@ impl Running {
         }
         let (stop_outbound, outbound_shutdown) = shutdown::channel();
         let outbound = tokio::spawn(self.connection.run(outbound_shutdown));
+        let queries = outbound::query::start(
+            &self.config,
+            self.overview.outbound.clone(),
+            self.requests,
+            Arc::clone(&self.overview.metrics),
+        );
         let answering = tokio::spawn(outbound::answer(
             self.overview.outbound.clone(),
             self.noted,
@@ -248,7 +256,8 @@ impl Running {
         let state = Arc::clone(&self.overview.reloads);
         let watched = LoadRequest { file: self.config.file.clone(), ..self.request.clone() };
         let (reloader, trigger) = Reloader::new(self.request, self.config, self.rules, plans, state);
-        let reloader = tokio::spawn(reloader.run());
+        // Queries end with it.
+        let reloader = tokio::spawn(reloader.with_queries(queries).run());
         if self.watch_config {
             tokio::spawn(reload::watch_files(watched, trigger.clone()));
         }

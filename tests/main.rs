@@ -54,6 +54,7 @@ mod postgres_sink;
 mod postgres_versions;
 mod presence;
 mod publish;
+mod queries;
 mod refusals;
 mod refused_rows;
 #[cfg(feature = "fault-injection")]

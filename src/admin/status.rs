@@ -57,6 +57,7 @@ pub struct Status {
     pub databases: IndexMap<String, DatabasePart>,
     pub rules: Vec<RulePart>,
     pub publish: Vec<PublishPart>,
+    pub queries: Vec<QueryPart>,
     pub unmatched: u64,
     /// Which configuration it runs with, and what came of the last reload.
     pub config: ReloadReport,
@@ -64,6 +65,14 @@ pub struct Status {
     /// The last messages that gave no row of each rule and reason since the start, newest first; told at once, and then at most
     /// once a minute.
     pub refused: Vec<Refusal>,
+}
+
+/// Requests of one query since the start.
+#[derive(Debug, Serialize)]
+pub struct QueryPart {
+    pub name: String,
+    pub answered: u64,
+    pub refused: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,6 +210,7 @@ impl<F: Fs> Overview<F> {
         let refusals = refusals::recent();
         let rules = Arc::clone(&self.rules.borrow());
         status.rules = rules.rules.iter().map(|rule| self.rule_part(rule, &refusals)).collect();
+        status.queries = self.query_parts();
         status.refused = refusals.list.iter().map(|refusal| Refusal::clone(refusal)).collect();
         status
     }
@@ -230,6 +240,7 @@ impl<F: Fs> Overview<F> {
             databases: databases.collect(),
             rules: Vec::new(),
             publish: self.publish.iter().map(|state| PublishPart::of(state)).collect(),
+            queries: Vec::new(),
             unmatched: self.metrics.messages_unmatched.get(),
             config: self.reloads.report(),
             paths: self.paths.clone(),
@@ -284,6 +295,12 @@ impl<F: Fs> Overview<F> {
         }
         self.metrics.journal_paused.set(i64::from(status.journal.paused));
         self.metrics.encode(form)
+    }
+
+    fn query_parts(&self) -> Vec<QueryPart> {
+        let part =
+            |(name, answered, refused): (Arc<str>, u64, u64)| QueryPart { name: name.to_string(), answered, refused };
+        self.metrics.queries.counts().into_iter().map(part).collect()
     }
 
     fn parked_part(&self, database: usize, parked: &Parked) -> ParkedPart {

@@ -15,6 +15,7 @@ mod needs;
 mod passfile;
 mod percent;
 mod publication;
+pub mod query;
 mod report;
 mod schema;
 mod secret;

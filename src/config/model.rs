@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::query::Query;
 use super::{Format, Passfile, Publication, SecretSource, Shaping, StatusTopic};
 use crate::message::Qos;
 use crate::rule::{
@@ -26,6 +27,7 @@ pub struct Config {
     pub databases: Vec<Database>,
     pub rules: Vec<Arc<Rule>>,
     pub publish: Vec<Publication>,
+    pub queries: Vec<Query>,
     pub unmatched: Unmatched,
     pub dead_letters: DeadLetters,
     pub http: Http,

@@ -20,6 +20,7 @@ mod batch;
 mod events;
 mod handle;
 mod publish;
+pub mod query;
 mod reply;
 mod request;
 mod run;

@@ -23,6 +23,11 @@ pub(super) fn between(running: &Config, new: &Config) -> Vec<String> {
         ("changed", changed.map(|rule| rule.name.to_string()).collect()),
     ];
     changes.extend(kinds.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| told(kind, &names)));
+    let is_same = running.queries.len() == new.queries.len()
+        && running.queries.iter().zip(&new.queries).all(|(before, now)| before.is_like(now));
+    if !is_same {
+        changes.push("queries changed".to_owned());
+    }
     if running.unmatched != new.unmatched {
         changes.push("unmatched changed".to_owned());
     }

@@ -27,6 +27,7 @@ pub use watch::watch_files;
 use crate::config::{self, Config, LoadRequest};
 use crate::delivery::{RuleSet, RuleSets};
 use crate::identity;
+use crate::outbound::query::QuerySet;
 use crate::source::Subscriptions;
 use crate::telemetry::log;
 
@@ -51,6 +52,7 @@ pub struct Reloader {
     plans: channel::Sender<Subscriptions>,
     state: Arc<ReloadState>,
     asked: mpsc::Receiver<&'static str>,
+    queries: Option<channel::Sender<Arc<QuerySet>>>,
 }
 
 /// What a good file comes to.
@@ -72,7 +74,12 @@ impl Reloader {
         // Another file may have appeared where files are looked for.
         request.file = config.file.clone().or(request.file);
         let (trigger, asked) = mpsc::channel(1);
-        (Reloader { request, config, rules, plans, state, asked }, ReloadTrigger(trigger))
+        (Reloader { request, config, rules, plans, state, asked, queries: None }, ReloadTrigger(trigger))
+    }
+
+    /// Queries go by what is sent here.
+    pub fn with_queries(self, queries: channel::Sender<Arc<QuerySet>>) -> Reloader {
+        Reloader { queries: Some(queries), ..self }
     }
 
     /// For ever.
@@ -122,6 +129,9 @@ impl Reloader {
         let version = self.rules.borrow().version + 1;
         self.rules.send_replace(Arc::new(RuleSet::new(version, &config, plan.identifiers(), plan.retired())));
         self.plans.send_replace(plan);
+        if let Some(queries) = &self.queries {
+            queries.send_replace(Arc::new(QuerySet::new(&config)));
+        }
         let (rules, what) = (config.rules.len(), changes.join("; "));
         tracing::info!(why, version, rules, changes = what, "configuration reloaded");
         self.config = config;

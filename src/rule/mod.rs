@@ -2,7 +2,7 @@
 //!
 //! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
 //! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types,
-//! `declared_type`; SQL with binds, `statement`.
+//! `declared_type`; SQL with binds, `statement`, and of queries, `query`.
 
 mod adjust;
 mod convention;
@@ -10,6 +10,7 @@ mod declared_type;
 mod descriptor;
 mod exact;
 mod message_topic;
+mod query;
 mod root;
 mod routing;
 mod row_source;
@@ -26,6 +27,7 @@ pub use declared_type::DeclaredType;
 pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};
 pub use exact::Exact;
 pub use message_topic::{TopicFault, check_reply_topic, check_topic};
+pub use query::QueryStatement;
 pub use root::Root;
 pub(crate) use routing::fits as fits_stars;
 pub use routing::{Forbidden, Naming, Routing, TablePattern};

@@ -73,7 +73,7 @@ impl Statement {
         if let Some(own) = OWN_TABLES.iter().find(|own| lower.contains(*own)) {
             return Err(error(format!("names {own}, which is not yours to write")));
         }
-        let scan = Scanner { text, at: 0, is_sqlite }.run()?;
+        let scan = Scanner::of(text, is_sqlite).run()?;
         check_beginning(scan.beginning.as_deref())?;
         let is_call = scan.beginning.as_deref() == Some("call");
         let mut binds: Vec<Arc<str>> = Vec::new();
@@ -148,23 +148,35 @@ fn check_beginning(word: Option<&str>) -> Result<(), StatementError> {
 }
 
 /// What a scan finds.
-struct Scan {
+pub(super) struct Scan {
     /// The first word, in small letters.
-    beginning: Option<String>,
-    /// Each with its colon.
-    binds: Vec<Range<usize>>,
+    pub(super) beginning: Option<String>,
+    /// Each with its colon, or a question mark.
+    pub(super) binds: Vec<Range<usize>>,
     /// Where the statement ends: at its semicolon, if it has one.
-    end: usize,
+    pub(super) end: usize,
 }
 
-struct Scanner<'t> {
+pub(super) struct Scanner<'t> {
     text: &'t str,
     at: usize,
     is_sqlite: bool,
+    /// Binds are question marks, not names behind a colon.
+    has_marks: bool,
+}
+
+impl<'t> Scanner<'t> {
+    pub(super) fn of(text: &'t str, is_sqlite: bool) -> Scanner<'t> {
+        Scanner { text, at: 0, is_sqlite, has_marks: false }
+    }
+
+    pub(super) fn with_marks(text: &'t str, is_sqlite: bool) -> Scanner<'t> {
+        Scanner { has_marks: true, ..Scanner::of(text, is_sqlite) }
+    }
 }
 
 impl Scanner<'_> {
-    fn run(mut self) -> Result<Scan, StatementError> {
+    pub(super) fn run(mut self) -> Result<Scan, StatementError> {
         let mut scan = Scan { beginning: None, binds: Vec::new(), end: self.text.len() };
         let mut is_over = false;
         while let Some(c) = self.rest().chars().next() {
@@ -199,8 +211,11 @@ impl Scanner<'_> {
             } else if c.is_ascii_digit() {
                 self.number();
                 scan.beginning.get_or_insert_default();
-            } else if c == ':' {
+            } else if c == ':' && !self.has_marks {
                 scan.binds.extend(self.colon());
+            } else if c == '?' && self.has_marks {
+                scan.binds.push(start..start + 1);
+                self.at += 1;
             } else if self.is_sqlite && matches!(c, '?' | '@' | '$') || c == '$' {
                 return Err(error(format!(
                     "has a parameter written with `{c}`{}; binds are written :name",

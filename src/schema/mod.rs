@@ -5,6 +5,7 @@
 
 mod cell;
 mod dialect;
+pub mod json_value;
 mod keys;
 mod resolution;
 

@@ -7,6 +7,7 @@ pub mod escape;
 mod parked;
 mod postgres;
 mod preview;
+pub mod query;
 mod series;
 mod sqlite;
 mod written;
@@ -22,10 +23,10 @@ pub use changes::{
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, StoredDeadLetter};
 pub use error::{Class, IN_USE, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
-pub use postgres::{PostgresChanges, PostgresEncoder, PostgresSink};
+pub use postgres::{PostgresChanges, PostgresEncoder, PostgresParameters, PostgresReader, PostgresSink};
 pub use preview::{Held, Preview, Unheld};
 pub use series::Series;
-pub use sqlite::{SqliteChanges, SqliteEncoder, SqliteSink};
+pub use sqlite::{SqliteChanges, SqliteEncoder, SqliteReader, SqliteSink};
 pub use written::{Swallowed, Written};
 
 use crate::batch::{Batch, RowEncoder};

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::outbound::OutboundMetrics;
 use super::publish::PublishMetrics;
+use super::queries::QueryMetrics;
 use super::tap::Taps;
 use super::{Exposition, process};
 use crate::clock::{self, Timestamp};
@@ -112,6 +113,7 @@ pub struct Metrics {
     pub session_lost: Counter,
     pub outbound: OutboundMetrics,
     pub publish: PublishMetrics,
+    pub queries: QueryMetrics,
     /// Those who follow the messages; no metric.
     pub taps: Arc<Taps>,
 }
@@ -161,6 +163,7 @@ impl Metrics {
             session_lost: Counter::default(),
             outbound: OutboundMetrics::default(),
             publish: PublishMetrics::default(),
+            queries: QueryMetrics::default(),
             taps: Arc::default(),
         };
         metrics.register(received, build);
@@ -254,6 +257,7 @@ impl Metrics {
         registry.register("session_lost", "Times the broker had lost the session", self.session_lost.clone());
         self.outbound.register(registry);
         self.publish.register(registry);
+        self.queries.register(registry);
         registry.register("build_info", "The version that runs", build);
     }
 }

@@ -6,6 +6,7 @@ mod metrics;
 mod outbound;
 mod process;
 mod publish;
+mod queries;
 pub mod refusals;
 pub mod tap;
 
@@ -14,3 +15,4 @@ pub use metrics::{
     DatabaseLabels, FilterLabels, HistogramFamily, Metrics, Outcome, OutcomeLabels, PeerLabels, QosLabels, RuleLabels,
 };
 pub use outbound::{AnswerFate, OutboundMetrics};
+pub use queries::{QueryMetrics, QueryOutcome};

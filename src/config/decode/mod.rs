@@ -17,6 +17,7 @@ mod mode;
 mod mqtt;
 mod postgres;
 mod publish;
+mod queries;
 mod reply;
 mod roots;
 mod rule;
@@ -64,6 +65,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
     let rules = rule::decode(&root, mqtt.version, &databases);
     let around = publish::Around { version: mqtt.version, bridge: &bridge, databases: &databases, rules: &rules };
     let publish = publish::decode(&root, &around);
+    let queries = queries::decode(&root, mqtt.version, &databases);
     let unmatched = root.choice(
         "unmatched",
         Unmatched::Ignore,
@@ -85,6 +87,7 @@ pub(super) fn decode(cx: &Context<'_>, merged: &Map<String, Merged>) -> Config {
         databases,
         rules: rules.into_iter().map(Arc::new).collect(),
         publish,
+        queries,
         unmatched,
         dead_letters,
         http,

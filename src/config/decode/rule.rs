@@ -82,8 +82,8 @@ fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
     let is_empty = sections.iter().all(|section| section.list().next().is_none());
     match (root.get("rules"), root.get("rules_from")) {
         (Some(section), None) if is_empty && section.is_list() => section.refuse("is empty", EXAMPLE),
-        // A bridge may do nothing but publish.
-        (None, None) if root.get("publish").is_some() => {}
+        // A bridge may do nothing but publish, or answer.
+        (None, None) if root.get("publish").is_some() || root.get("queries").is_some() => {}
         (None, None) => root.miss("rules", EXAMPLE),
         // Whatever is wrong with the files may be why.
         (_, Some(files)) if names_files && is_empty && !has_findings && root.cx.needs_rules => {
@@ -478,7 +478,7 @@ fn check_column(
 }
 
 /// Each pattern has to have the capture; `is_choice`: one of them.
-fn check_capture(capture: &str, is_choice: bool, value: &Value<'_>, topics: &[TopicPattern]) {
+pub(super) fn check_capture(capture: &str, is_choice: bool, value: &Value<'_>, topics: &[TopicPattern]) {
     let has_it = |pattern: &&TopicPattern| pattern.captures().any(|name| name == capture);
     if is_choice && topics.iter().any(|pattern| has_it(&pattern)) {
         return;

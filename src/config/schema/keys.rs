@@ -4,6 +4,7 @@ use super::Between::{AnyOf, Exclusive, Together, Unless, Without};
 use super::Takes::{
     Choice, Duration, Flag, Integer, List, Literal, Mapping, Named, Size, SourceOr, Text as Scalar, WordOr,
 };
+use super::queries::QUERY;
 use super::{Key, Section, Takes, Text, patterns};
 
 const PATH: Text = Text::NOT_EMPTY;
@@ -52,6 +53,11 @@ pub(in crate::config) const ROOT: Section = Section {
             List { item: &Mapping(&PUBLISH), items_min: 0, single: false },
             "Rows that appear in a table are published, at least once.",
         ),
+        Key::new(
+            "queries",
+            List { item: &Mapping(&QUERY), items_min: 0, single: false },
+            "Statements that are run when a message comes on their topic, and answered over MQTT.",
+        ),
         Key::new("unmatched", Choice(&["ignore", "dead_letter"]), "What becomes of messages that no rule takes.")
             .default("ignore"),
         Key::new("dead_letters", Mapping(&DEAD_LETTERS), "Messages that could not become rows."),
@@ -62,7 +68,7 @@ pub(in crate::config) const ROOT: Section = Section {
         ),
         Key::new("log", Mapping(&LOG), "The log, on standard error."),
     ],
-    between: &[AnyOf(&["rules", "rules_from", "publish"])],
+    between: &[AnyOf(&["rules", "rules_from", "publish", "queries"])],
 };
 
 const BROKER: Takes =
@@ -606,7 +612,7 @@ const INFLUX: Section = Section {
 const TIME_FORMAT: Takes =
     Scalar(Text::pattern(patterns::TIME_FORMAT).examples(&["s", "ms", "us", "ns", "rfc3339", "auto"]));
 
-const COLUMN: Section = Section {
+pub(super) const COLUMN: Section = Section {
     keys: &[
         Key::new(
             "from",

@@ -8,6 +8,7 @@
 mod json;
 mod keys;
 mod patterns;
+mod queries;
 
 use std::collections::BTreeSet;
 

@@ -6,6 +6,7 @@ mod mistakes;
 mod needs;
 mod postgres;
 mod publish;
+mod queries;
 mod rules_from;
 mod schema;
 mod secrets;

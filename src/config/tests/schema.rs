@@ -15,6 +15,7 @@ fn base() -> Value {
         "databases": { "d": { "url": "postgres://h/d" } },
         "rules": [{ "topic": "a", "table": "t", "columns": { "c": { "from": "payload" } } }],
         "publish": [{ "table": "t", "topic": "b" }],
+        "queries": [{ "topic": "q", "sql": "select :p", "parameters": { "p": { "from": "payload.p" } } }],
     })
 }
 
@@ -26,6 +27,7 @@ fn sections() -> Vec<(&'static Section, String)> {
             let at = match (key.name, &key.takes) {
                 ("databases", _) => format!("{pointer}/databases/d"),
                 ("columns", _) => format!("{pointer}/columns/c"),
+                ("parameters", _) => format!("{pointer}/parameters/p"),
                 (name, Takes::List { .. }) => format!("{pointer}/{name}/0"),
                 (name, _) => format!("{pointer}/{name}"),
             };
@@ -104,6 +106,9 @@ fn a_file_with_every_default_means_the_same_as_one_without() {
         for rule in &mut config.rules {
             Arc::make_mut(rule).position.clear();
         }
+        for query in &mut config.queries {
+            *query = query.without_position();
+        }
         format!("{config:#?}")
     };
     assert_eq!(shown(&config), shown(&base()));
@@ -155,7 +160,7 @@ fn the_bounds_and_words_of_the_table_are_the_decoders() {
 fn place_in_document(pointer: &str) -> (&str, String) {
     let (heading, below) = match pointer.strip_prefix('/') {
         None => return ("The top level", String::new()),
-        Some("rules/0/columns/c") => return ("`columns`", String::new()),
+        Some("rules/0/columns/c" | "queries/0/parameters/p") => return ("`columns`", String::new()),
         Some(pointer) => pointer.split_once('/').unwrap_or((pointer, "")),
     };
     match below.strip_prefix("0/").or(below.strip_prefix("d/")).unwrap_or(below) {

@@ -9,6 +9,7 @@
 //! | `schema`, `witness` | the live table, and whether it still is as it was read |
 //! | `absent`, `rights` | what stands in place of a table that is not there; which rights are missing |
 //! | `encode`, `copy`, `insert`, `merge` | rows: their form, and their ways into a table |
+//! | `query` | a connection that only reads, for queries over MQTT |
 //! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
 //!
@@ -29,6 +30,7 @@ mod migrate;
 mod offsets;
 mod parked;
 mod preview;
+mod query;
 mod retained;
 mod rights;
 mod schema;
@@ -50,6 +52,7 @@ use std::time::Duration;
 pub use changes::PostgresChanges;
 pub use encode::PostgresEncoder;
 use futures_util::future::join_all;
+pub use query::{PostgresParameters, PostgresReader};
 
 use self::failure::own;
 use self::server::Repertoire;

@@ -17,6 +17,7 @@ mod migrate;
 mod number;
 mod parked;
 mod preview;
+mod query;
 mod retained;
 mod room;
 mod schema;
@@ -40,6 +41,7 @@ pub use self::changes::SqliteChanges;
 use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
+pub use self::query::SqliteReader;
 use super::{
     Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, ParkedLetter, ParkedRule, Refusals,
     RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,

@@ -13,6 +13,7 @@ mod mounts;
 mod postgres;
 mod promises;
 mod publish;
+mod queries;
 mod silent_journal;
 mod sqlite;
 
@@ -88,5 +89,8 @@ pub async fn everything(config: &Config, rate: u64, heard: &Heard, tell: &mut dy
         for finding in findings {
             tell(finding);
         }
+    }
+    for finding in queries::look(config).await {
+        tell(finding);
     }
 }

@@ -1,0 +1,362 @@
+//! A connection that only reads: opened read-only, and its authorizer allows nothing but reading. The time limit is looked at
+//! every thousand steps of SQLite's machine.
+//!
+//! It never touches the log's file: a checkpoint, also that of the last connection that closes, is the sink's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::ffi;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, Statement};
+
+use super::encode::{SqliteEncoder, Value, take_value};
+use super::watch::FileId;
+use crate::rule::QueryStatement;
+use crate::schema::{ColumnType, SqliteDialect};
+use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind, Parameter, ParameterEncoder, Query, QueryError};
+
+/// Steps between two looks at the clock: some tens of microseconds.
+const STEPS: i32 = 1_000;
+
+/// KiB of page cache. Half of SQLite's default: up to eight such connections are open beside the sink's own.
+const SETTINGS: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -1024;";
+
+/// How long to wait for a lock, at most: in WAL readers wait for nobody but a recovery.
+const BUSY_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct SqliteReader {
+    path: PathBuf,
+    open: Option<Open>,
+}
+
+struct Open {
+    connection: Connection,
+    file: Option<FileId>,
+    clock: Arc<Clock>,
+}
+
+/// When the statement at hand is to end, for the handler that SQLite calls.
+struct Clock {
+    began: Instant,
+    /// Microseconds after `began`.
+    deadline: AtomicU64,
+}
+
+impl Clock {
+    fn set(&self, deadline: Instant) {
+        let micros = deadline.saturating_duration_since(self.began).as_micros();
+        self.deadline.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.began.elapsed().as_micros() > u128::from(self.deadline.load(Ordering::Relaxed))
+    }
+}
+
+impl SqliteReader {
+    pub fn new(path: &Path) -> SqliteReader {
+        SqliteReader { path: path.to_owned(), open: None }
+    }
+
+    pub(in crate::sink) fn run(&mut self, query: &Query<'_>) -> Result<Answer, QueryError> {
+        let open = self.connection()?;
+        open.clock.set(query.deadline);
+        if open.clock.is_over() {
+            return Err(QueryError::Timeout);
+        }
+        let limit = i32::try_from(query.bytes_max).unwrap_or(i32::MAX);
+        open.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit).map_err(|error| unavailable(&error))?;
+        let refused = |error: &rusqlite::Error| explain(error, query.bytes_max);
+        let mut statement = open.connection.prepare(&query.statement.numbered('?')).map_err(|error| refused(&error))?;
+        if !statement.readonly() {
+            return Err(QueryError::Refused("the statement writes, and queries only read".to_owned()));
+        }
+        for (index, parameter) in query.parameters.iter().enumerate() {
+            bind(&mut statement, index + 1, parameter).map_err(|error| refused(&error))?;
+        }
+        let mut columns = columns(&statement);
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        let mut cursor = statement.raw_query();
+        while let Some(row) = cursor.next().map_err(|error| refused(&error))? {
+            if rows.len() == query.rows_max {
+                return Err(QueryError::TooManyRows(query.rows_max));
+            }
+            let mut values = Vec::with_capacity(columns.len());
+            for (index, column) in columns.iter_mut().enumerate() {
+                let value = row.get_ref(index).map_err(|error| refused(&error))?;
+                let value = answer_value(column, value)?;
+                bytes += value.len() + 1;
+                values.push(value);
+            }
+            if bytes > query.bytes_max {
+                return Err(QueryError::TooLarge(query.bytes_max));
+            }
+            rows.push(values);
+        }
+        Ok(Answer { columns, rows })
+    }
+
+    pub(in crate::sink) fn describe(&mut self, statement: &QueryStatement) -> Result<Vec<AnswerColumn>, QueryError> {
+        let open = self.connection()?;
+        let prepared = open.connection.prepare(&statement.numbered('?')).map_err(|error| explain(&error, 0))?;
+        if !prepared.readonly() {
+            return Err(QueryError::Refused("the statement writes, and queries only read".to_owned()));
+        }
+        Ok(columns(&prepared))
+    }
+
+    /// The open connection. A file that was put in another's place is opened anew.
+    fn connection(&mut self) -> Result<&Open, QueryError> {
+        let file = FileId::of(&self.path).ok().flatten();
+        if self.open.as_ref().is_none_or(|open| open.file != file) {
+            self.open = None;
+            self.open = Some(open(&self.path, file).map_err(|error| unavailable(&error))?);
+        }
+        Ok(self.open.as_ref().expect("it was opened above"))
+    }
+}
+
+fn open(path: &Path, file: Option<FileId>) -> rusqlite::Result<Open> {
+    // As the sink does it: an absolute path is neither `:memory:` nor a URI.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_MAX)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.execute_batch(SETTINGS)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+    connection.authorizer(Some(authorize))?;
+    let clock = Arc::new(Clock { began: Instant::now(), deadline: AtomicU64::new(u64::MAX) });
+    let seen = Arc::clone(&clock);
+    connection.progress_handler(STEPS, Some(move || seen.is_over()))?;
+    Ok(Open { connection, file, clock })
+}
+
+/// Reading, and functions other than those that load code. A full-text index asks for the version of its data.
+fn authorize(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Pragma { pragma_name: "data_version", pragma_value: None } => Authorization::Allow,
+        AuthAction::Function { function_name } => match function_name {
+            name if name.eq_ignore_ascii_case("load_extension") => Authorization::Deny,
+            name if name.eq_ignore_ascii_case("fts3_tokenizer") => Authorization::Deny,
+            _ => Authorization::Allow,
+        },
+        _ => Authorization::Deny,
+    }
+}
+
+fn bind(statement: &mut Statement<'_>, index: usize, parameter: &Parameter) -> rusqlite::Result<()> {
+    match parameter {
+        Parameter::Null => statement.raw_bind_parameter(index, rusqlite::types::Null),
+        Parameter::Bool(truth) => statement.raw_bind_parameter(index, truth),
+        Parameter::Integer(number) => statement.raw_bind_parameter(index, number),
+        Parameter::Real(number) => statement.raw_bind_parameter(index, number),
+        Parameter::Text(text) => statement.raw_bind_parameter(index, text),
+        Parameter::Bytes(bytes) => statement.raw_bind_parameter(index, bytes),
+    }
+}
+
+/// By what is declared; of an expression nothing is.
+fn columns(statement: &Statement<'_>) -> Vec<AnswerColumn> {
+    let of = |column: rusqlite::Column<'_>| AnswerColumn {
+        name: column.name().to_owned(),
+        kind: column.decl_type().map_or(Kind::Any, kind_of),
+    };
+    statement.columns().into_iter().map(of).collect()
+}
+
+fn kind_of(declared: &str) -> Kind {
+    match SqliteDialect::type_of(declared, false) {
+        ColumnType::Bool => Kind::Bool,
+        ColumnType::Int8 => Kind::Int64,
+        ColumnType::Float8 => Kind::Double,
+        ColumnType::Numeric(_) => Kind::Decimal,
+        ColumnType::Json | ColumnType::Jsonb => Kind::Json,
+        ColumnType::Bytes => Kind::Bytes,
+        ColumnType::Uuid => Kind::Uuid,
+        ColumnType::Date => Kind::Date,
+        ColumnType::Time(_) => Kind::Time,
+        ColumnType::TimestampText => Kind::Timestamptz,
+        ColumnType::Inet => Kind::Inet,
+        ColumnType::Text { .. } | ColumnType::Interval(_) => Kind::Text,
+        _ => Kind::Any,
+    }
+}
+
+/// A value as its column's type has it, where it is of that type: SQLite's columns may hold others.
+fn answer_value(column: &mut AnswerColumn, value: ValueRef<'_>) -> Result<AnswerValue, QueryError> {
+    let seen = match value {
+        ValueRef::Null => return Ok(AnswerValue::Null),
+        ValueRef::Integer(_) => Kind::Int64,
+        ValueRef::Real(_) => Kind::Double,
+        ValueRef::Text(_) => Kind::Text,
+        ValueRef::Blob(_) => Kind::Bytes,
+    };
+    if column.kind == Kind::Any {
+        column.kind = seen;
+    }
+    Ok(match value {
+        ValueRef::Null => AnswerValue::Null,
+        ValueRef::Integer(truth @ (0 | 1)) if column.kind == Kind::Bool => AnswerValue::Bool(truth == 1),
+        ValueRef::Integer(number) => AnswerValue::Number(number.to_string()),
+        ValueRef::Real(number) if number.is_finite() => AnswerValue::Number(crate::schema::json_value::float(number)),
+        ValueRef::Real(number) => AnswerValue::Text(if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()),
+        ValueRef::Blob(bytes) => AnswerValue::Bytes(bytes.to_vec()),
+        ValueRef::Text(bytes) => {
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                let problem = format!("column {} holds text that is not UTF-8; cast it to blob", column.name);
+                return Err(QueryError::Refused(problem));
+            };
+            let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+            match column.kind {
+                Kind::Json if is_json() => AnswerValue::Json(text.to_owned()),
+                // Digits that SQLite has no number for are kept as text.
+                Kind::Decimal if text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && is_json() => {
+                    AnswerValue::Number(text.to_owned())
+                }
+                Kind::Timestamptz => AnswerValue::Time(text.to_owned()),
+                _ => AnswerValue::Text(text.to_owned()),
+            }
+        }
+    })
+}
+
+fn unavailable(error: &rusqlite::Error) -> QueryError {
+    QueryError::Unavailable(error.to_string())
+}
+
+/// What SQLite says of a statement names tables and columns, never a value.
+fn explain(error: &rusqlite::Error, bytes_max: usize) -> QueryError {
+    let Some(code) = error.sqlite_error().map(|error| error.extended_code) else {
+        return QueryError::Refused("the statement does not fit its parameters".to_owned());
+    };
+    match code & 0xff {
+        ffi::SQLITE_INTERRUPT => QueryError::Timeout,
+        ffi::SQLITE_TOOBIG => QueryError::TooLarge(bytes_max),
+        ffi::SQLITE_AUTH | ffi::SQLITE_READONLY => {
+            QueryError::Refused("the statement does more than read, and queries only read".to_owned())
+        }
+        ffi::SQLITE_ERROR | ffi::SQLITE_RANGE | ffi::SQLITE_MISMATCH => {
+            let message = match error {
+                rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+                rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+                _ => "the statement failed".to_owned(),
+            };
+            QueryError::Refused(message)
+        }
+        _ => unavailable(error),
+    }
+}
+
+impl ParameterEncoder for SqliteEncoder {
+    fn parameters(mut row: &[u8]) -> Result<Vec<Parameter>, (usize, String)> {
+        let mut parameters = Vec::new();
+        while !row.is_empty() {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            parameters.push(match take_value(&mut row).expect("the encoder writes whole values") {
+                Value::Null => Parameter::Null,
+                Value::Integer(number) => Parameter::Integer(number),
+                Value::Real(number) => Parameter::Real(number),
+                Value::Text(bytes) => Parameter::Text(text(bytes)),
+                Value::Blob(bytes) => Parameter::Bytes(bytes.to_vec()),
+                Value::Unfit(unfit) => return Err((parameters.len(), unfit.to_string())),
+            });
+        }
+        Ok(parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench() -> (tempfile::TempDir, SqliteReader) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.db");
+        let connection = Connection::open(&path).unwrap();
+        let sql = "PRAGMA journal_mode = WAL;
+            CREATE TABLE t (id INTEGER PRIMARY KEY, on_ BOOLEAN, v REAL, n DECIMAL_TEXT(30,2), j JSON, b BLOB, at TIMESTAMP);
+            INSERT INTO t VALUES (9007199254740993, 1, 0.1, '12345678901234567890.10', '{\"a\":[1]}', x'00ff',
+                '2026-11-28T22:10:00.123Z'), (2, NULL, NULL, NULL, NULL, NULL, NULL);";
+        connection.execute_batch(sql).unwrap();
+        let reader = SqliteReader::new(&path);
+        (directory, reader)
+    }
+
+    fn run_with(reader: &mut SqliteReader, sql: &str, parameters: &[Parameter]) -> Result<Answer, QueryError> {
+        let statement = QueryStatement::parse_marks(sql, true, !parameters.is_empty()).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        reader.run(&Query { statement: &statement, parameters, rows_max: 10, bytes_max: 1 << 20, deadline })
+    }
+
+    #[test]
+    fn every_type_comes_back_exactly() {
+        let (_directory, mut reader) = bench();
+        let answer = run_with(&mut reader, "select *, 1 + 1 from t where id > ?", &[Parameter::Integer(2)]).unwrap();
+        let kinds: Vec<&str> = answer.columns.iter().map(|column| column.kind.name()).collect();
+        assert_eq!(kinds, ["bigint", "bool", "double", "decimal", "json", "bytes", "timestamptz", "bigint"]);
+        let expected = [
+            AnswerValue::Number("9007199254740993".to_owned()),
+            AnswerValue::Bool(true),
+            AnswerValue::Number("0.1".to_owned()),
+            AnswerValue::Number("12345678901234567890.10".to_owned()),
+            AnswerValue::Json("{\"a\":[1]}".to_owned()),
+            AnswerValue::Bytes(vec![0, 255]),
+            AnswerValue::Time("2026-11-28T22:10:00.123Z".to_owned()),
+            AnswerValue::Number("2".to_owned()),
+        ];
+        assert_eq!(answer.rows, [expected.to_vec()]);
+    }
+
+    #[test]
+    fn nothing_but_reading_is_allowed() {
+        let (_directory, mut reader) = bench();
+        for sql in [
+            "select load_extension('x')",
+            "select * from pragma_table_info('t')",
+            "with x as (select 1) insert into t (id) select 7",
+            "with x as (select 1) delete from t",
+        ] {
+            let refused = run_with(&mut reader, sql, &[]);
+            assert!(matches!(refused, Err(QueryError::Refused(_))), "{sql}: {refused:?}");
+        }
+        assert_eq!(run_with(&mut reader, "select count(*) from t", &[]).unwrap().rows.len(), 1);
+    }
+
+    #[test]
+    fn a_statement_is_bounded_in_time_rows_and_bytes() {
+        let (_directory, mut reader) = bench();
+        let endless = "with recursive n(i) as (select 1 union all select i + 1 from n)";
+        let run = |reader: &mut SqliteReader, tail: &str| run_with(reader, &format!("{endless} {tail}"), &[]);
+        assert_eq!(run(&mut reader, "select count(*) from n"), Err(QueryError::Timeout));
+        assert_eq!(run(&mut reader, "select i from n"), Err(QueryError::TooManyRows(10)));
+        assert_eq!(run(&mut reader, "select i from n limit 10").unwrap().rows.len(), 10);
+        let too_large = Err(QueryError::TooLarge(1 << 20));
+        assert_eq!(run_with(&mut reader, "select zeroblob(1000000000)", &[]), too_large);
+        assert_eq!(run(&mut reader, "select zeroblob(500000) from n limit 3"), too_large);
+    }
+
+    #[test]
+    fn a_file_in_anothers_place_is_the_one_that_is_read() {
+        let (directory, mut reader) = bench();
+        assert_eq!(run_with(&mut reader, "select id from t", &[]).unwrap().rows.len(), 2);
+        let other = directory.path().join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE u (a); INSERT INTO u VALUES (1)").unwrap();
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(directory.path().join(format!("x.db{ending}")));
+        }
+        std::fs::rename(&other, directory.path().join("x.db")).unwrap();
+        assert_eq!(run_with(&mut reader, "select a from u", &[]).unwrap().rows.len(), 1);
+    }
+}
