@@ -78,4 +78,5 @@ mod statements;
 mod status_watch;
 mod tap;
 mod transports;
+mod upgrade;
 mod values;
