@@ -50,7 +50,8 @@ impl Source {
         match self {
             Source::Sqlite(path) => {
                 let connection = rusqlite::Connection::open(path).unwrap();
-                connection.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+                // SQLite serves those who wait in no order: of four, one may wait long.
+                connection.busy_timeout(std::time::Duration::from_secs(600)).unwrap();
                 connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
                 String::new()
             }
