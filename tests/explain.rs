@@ -203,3 +203,22 @@ fn live_tables_rule_and_postgres_takes_the_statement() {
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.status.success() && text.contains("types are assumed"), "{text}");
 }
+
+#[test]
+fn what_leaves_no_row_is_named() {
+    let body = "databases:\n  local: { url: 'sqlite:rows.db' }\nrules:\n  - { name: list, topic: list, table: t, for_each: payload.a, \
+                columns: { v: item } }\n  - { name: where, topic: where, table: t, where: '.v > 1', columns: { v: payload.v } }\n  - \
+                { name: both, topic: both, table: t, where: '.v > 1', for_each: payload.a, columns: { v: item } }\n  - \
+                { name: lines, topic: lines, table: t, format: csv, csv: { header: columns }, columns: { v: payload.v } }\n";
+    let bridge = Bridge::bare(body);
+    for (topic, payload, why) in [
+        ("list", r#"{"a":[]}"#, "there is no element that would be a row (for_each)"),
+        ("where", r#"{"v":1}"#, "it is not what the rule wants (where)"),
+        ("both", r#"{"v":2,"a":[]}"#, "nothing of it is left that would be a row (where, for_each)"),
+        ("lines", "v\n", "its payload holds nothing that would be a row"),
+    ] {
+        let output = bridge.command(&["explain", topic, payload, "--offline"]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains(why), "{topic}: {told}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

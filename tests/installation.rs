@@ -161,3 +161,22 @@ fn commands_find_what_the_systemd_unit_sets_up() {
         &["mqtt.password_file", "cloud.password_file"],
     );
 }
+
+/// Before the unit was started once, its folder is not there, and nobody but systemd makes it.
+#[test]
+fn a_check_before_the_first_start_awaits_the_folder_that_systemd_makes() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine { folder: folder.path() };
+    for name in ["etc/rowbridge", "lib"] {
+        std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    let bridge = Bridge::new(broker.port(), &readings(1));
+    bridge.edit("data_dir: data\n", "");
+    std::fs::copy(bridge.config(), folder.path().join("etc/rowbridge/bridge.yaml")).unwrap();
+    let awaited = [
+        "/var/lib/rowbridge/rows.db is not there; the first start makes it, and systemd its folder",
+        "nothing is wrong",
+    ];
+    assert_says(&machine.type_in(&["check"]), 0, &awaited);
+}

@@ -44,6 +44,7 @@ mod lifecycle;
 mod log_messages;
 mod mapping_document;
 mod monitoring;
+mod named_databases;
 mod named_tables;
 mod observability;
 mod odd_databases;

@@ -183,7 +183,11 @@ fn a_field_without_a_column_stays_a_letter_until_the_column_is_there() {
         stage.publish(2, |n| ("fixed".to_owned(), format!("{{\"n\":{{\"v\":{n}}},\"extra\":7}}").into_bytes()));
         stage.wait_letters("value", 2);
         stage.bridge.edit("seq: journal.seq, n: payload.n }", "seq: journal.seq, n: payload.n.v }, unmapped: add");
-        assert_says(&stage.run(&["retry", "--all"]), 1, &["2 refused again", "a retry adds no columns"]);
+        assert_says(
+            &stage.run(&["retry", "--all"]),
+            1,
+            &["2 refused again", "a retry adds no columns", "run: ALTER TABLE"],
+        );
         stage.target.run("ALTER TABLE fixed ADD COLUMN extra integer");
         assert_says(&stage.run(&["retry", "--all"]), 0, &["2 messages written as 2 rows"]);
         assert_eq!(stage.target.number("SELECT count(*) FROM fixed WHERE extra = 7"), 2, "{engine}");

@@ -171,6 +171,7 @@ impl Mappers {
                 own_qos: Vec::new(),
                 subscribe_properties: Vec::new(),
                 database: 0,
+                chooser: None,
                 table: name.clone(),
                 format: Format::Json,
                 columns: Columns::named(columns),

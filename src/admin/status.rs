@@ -329,7 +329,10 @@ impl<F: Fs> Overview<F> {
             dropped: tally.dropped,
             rows_swallowed: tally.rows_swallowed,
             nulled: tally.nulled,
-            last_error: refusals.by_rule.get(&*rule.name).map(|refusal| Refusal::clone(refusal)),
+            last_error: {
+                let of = (rule.name.to_string(), database.to_string());
+                refusals.by_rule.get(&of).map(|refusal| Refusal::clone(refusal))
+            },
         }
     }
 }

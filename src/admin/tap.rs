@@ -52,7 +52,7 @@ pub(super) async fn answer<F: Fs>(State(overview): State<Arc<Overview<F>>>, RawQ
 
 fn begin<F: Fs>(overview: &Overview<F>, query: Query) -> Result<Value, Refusal> {
     let rules = Arc::clone(&overview.rules.borrow());
-    let names: Vec<&str> = rules.rules.iter().map(|rule| &*rule.name).collect();
+    let names: Vec<&str> = rules.rules.iter().filter(|rule| !rule.is_copy()).map(|rule| &*rule.name).collect();
     if let Some(unknown) = query.rules.iter().find(|name| !names.contains(&name.as_str())) {
         let why = format!("the bridge has no rule {unknown}; it has: {}", names.join(", "));
         return Err((StatusCode::BAD_REQUEST, why));

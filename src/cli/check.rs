@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::{EXIT_USAGE, Layers, installation};
+use super::installation::{self, Installed};
+use super::{EXIT_USAGE, Layers};
 use crate::config::{Config, DatabaseUrl, Needs, Reply};
 use crate::identity;
 use crate::tools::check::{self, Finding, Heard, Level};
@@ -34,8 +35,8 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         (true, false) => Needs::no_secrets(),
         (false, false) => Needs::secrets_later(),
     };
-    let mut config = match installation::load(layers, needs) {
-        Ok(config) => config,
+    let Installed { mut config, awaited } = match installation::load_installed(layers, needs) {
+        Ok(installed) => installed,
         Err(code) => return code,
     };
     let configured = (config.mqtt.client_id.clone(), config.bridge.to_string());
@@ -47,7 +48,8 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
     let mut findings = check::promises(&config);
     findings.iter().for_each(|finding| printer.print(finding));
     if !arguments.offline {
-        look(&config, arguments.rate, &mut |finding| {
+        let circumstances = check::Circumstances { rate: arguments.rate, awaited };
+        look(&config, &circumstances, &mut |finding| {
             printer.print(&finding);
             findings.push(finding);
         });
@@ -63,7 +65,7 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
 }
 
 /// Asks everything that the bridge would use. What the daemon's parts would log becomes findings.
-fn look(config: &Config, rate: u64, tell: &mut dyn FnMut(Finding)) {
+fn look(config: &Config, circumstances: &check::Circumstances, tell: &mut dyn FnMut(Finding)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -71,7 +73,7 @@ fn look(config: &Config, rate: u64, tell: &mut dyn FnMut(Finding)) {
     let heard = Heard::default();
     let listening = tracing_subscriber::registry().with(heard.clone());
     tracing::subscriber::with_default(listening, || {
-        runtime.block_on(Box::pin(check::everything(config, rate, &heard, tell)));
+        runtime.block_on(Box::pin(check::everything(config, circumstances, &heard, tell)));
     });
     // A name that is still being looked up holds nobody up.
     runtime.shutdown_background();
@@ -100,9 +102,9 @@ fn summarize(config: &Config, configured: &(String, String)) {
         };
         say!("  database  {}: {place}", database.name);
     }
-    for rule in &config.rules {
+    for rule in config.rules.iter().filter(|rule| !rule.is_copy()) {
         let topics: Vec<&str> = rule.topics.iter().map(|topic| topic.as_str()).collect();
-        let database = &config.databases[rule.database].name;
+        let database = rule.chooser.as_ref().map_or(&*config.databases[rule.database].name, |chooser| chooser.shown());
         let goal = match rule.statement {
             Some(_) => "a statement".to_owned(),
             None => format!("table {}", rule.table),

@@ -21,8 +21,21 @@ const UNIT_STATE: &str = "/var/lib/rowbridge";
 /// Where `LoadCredential=` finds what deploy/README.md has people put there.
 const UNIT_SECRETS: &str = "/etc/rowbridge/secrets";
 
+/// An installed bridge.
+pub(super) struct Installed {
+    /// With absolute paths.
+    pub config: Config,
+    /// Its folder, which systemd makes at the first start, if it has not yet.
+    pub awaited: Option<PathBuf>,
+}
+
 /// Loads what a command needs of the configuration of an installed bridge, with absolute paths.
 pub(super) fn load(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
+    load_installed(layers, needs).map(|installed| installed.config)
+}
+
+/// As [`load`], with what is known of the place.
+pub(super) fn load_installed(layers: &Layers, needs: Needs) -> Result<Installed, ExitCode> {
     let mut request = layers.request()?;
     let file = config::find_file(&request).map_err(|report| {
         eprintln!("{report}");
@@ -49,8 +62,8 @@ pub(super) fn load(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
         }
         ExitCode::from(EXIT_USAGE)
     })?;
-    make_absolute(&mut config);
-    Ok(config)
+    make_absolute(&mut config, place.awaited.as_deref());
+    Ok(Installed { config, awaited: place.awaited })
 }
 
 /// As [`load`], with the data directory of the running daemon, whatever the file says by now.
@@ -73,6 +86,8 @@ struct Place {
     folder: Option<PathBuf>,
     /// Variables that systemd would set.
     variables: Vec<(&'static str, String)>,
+    /// The folder in which the daemon will run, while it is not there.
+    awaited: Option<PathBuf>,
 }
 
 impl Place {
@@ -83,6 +98,7 @@ impl Place {
         Place {
             folder: paths.working_directory.as_ref().map(PathBuf::from),
             variables: variables.into_iter().filter_map(known).collect(),
+            awaited: None,
         }
     }
 
@@ -96,12 +112,13 @@ impl Place {
             return Place {
                 folder: unit.is_dir().then(|| unit.to_owned()),
                 variables: secrets.into_iter().chain([state]).collect(),
+                awaited: (!unit.exists()).then(|| unit.to_owned()),
             };
         }
         let beside = std::path::absolute(file).ok().and_then(|file| Some(file.parent()?.to_owned()));
         let mut folders = [Some(PathBuf::new()), state, beside].into_iter().flatten();
         let found = folders.find(|folder| holds_a_bridge(request, folder));
-        Place { folder: found.filter(|folder| !folder.as_os_str().is_empty()), variables: Vec::new() }
+        Place { folder: found.filter(|folder| !folder.as_os_str().is_empty()), ..Place::default() }
     }
 }
 
@@ -155,9 +172,11 @@ fn enter(folder: &Path) {
     }
 }
 
-fn make_absolute(config: &mut Config) {
+/// `folder` is where relative paths begin, if that is not where this process is.
+fn make_absolute(config: &mut Config, folder: Option<&Path>) {
     let absolute = |path: &mut PathBuf| {
-        if let Ok(absolute) = std::path::absolute(&*path) {
+        let from = folder.map_or_else(|| path.clone(), |folder| folder.join(&*path));
+        if let Ok(absolute) = std::path::absolute(from) {
             *path = absolute;
         }
     };

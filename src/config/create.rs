@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Column, Columns, Format, Rule, Syntax};
+use super::{Column, Columns, Format, Rule, Shaping, Syntax};
 use crate::rule::{ColumnSource, DeclaredType, Decode, Source};
 
 /// The primary key of a table made for these rules, which all write to it: what the first of them goes by that names a key.
@@ -23,7 +23,7 @@ impl Rule {
 impl Column {
     /// The type that the column gets in a table made by `create`: the declared one, else what its source always is.
     /// `None` where only the user can tell; a valid configuration with `create` has no such column.
-    pub fn create_type(&self, format: &Format) -> Option<DeclaredType> {
+    pub fn create_type(&self, format: &Format, shaping: &Shaping) -> Option<DeclaredType> {
         if let Some(declared) = &self.declared {
             return Some(declared.clone());
         }
@@ -39,9 +39,9 @@ impl Column {
             }
         }
         match &self.source {
-            ColumnSource::From(source) => source_type(source, format),
+            ColumnSource::From(source) => source_type(source, format, shaping),
             ColumnSource::FirstOf(sources) => {
-                let mut types = sources.iter().map(|source| source_type(source, format));
+                let mut types = sources.iter().map(|source| source_type(source, format, shaping));
                 let first = types.next()??;
                 types.all(|other| other.as_ref() == Some(&first)).then_some(first)
             }
@@ -52,7 +52,15 @@ impl Column {
     }
 }
 
-fn source_type(source: &Source, format: &Format) -> Option<DeclaredType> {
+fn source_type(source: &Source, format: &Format, shaping: &Shaping) -> Option<DeclaredType> {
+    if shaping.transform.is_some() {
+        // What a program gives is a JSON value, whatever it was given.
+        return source.natural_type();
+    }
+    // In its place stands what it holds.
+    if let Some(root) = shaping.roots.iter().find(|root| root.source == *source) {
+        return Some(if root.has_parts() { DeclaredType::Json } else { DeclaredType::Bytes });
+    }
     match (source, format) {
         (Source::Payload(path), Format::Text) if path.is_empty() => Some(DeclaredType::Text),
         (Source::Payload(path), Format::Bytes) if path.is_empty() => Some(DeclaredType::Bytes),

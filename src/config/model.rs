@@ -10,7 +10,7 @@ use super::query::Query;
 use super::{Format, Passfile, Publication, SecretSource, Shaping, StatusTopic};
 use crate::message::Qos;
 use crate::rule::{
-    Adjustments, ColumnSource, DeclaredType, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
+    Adjustments, Chooser, ColumnSource, DeclaredType, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
 };
 
 /// A whole, valid configuration.
@@ -265,6 +265,8 @@ pub struct Rule {
     pub subscribe_properties: Vec<(String, String)>,
     /// Index into [`Config::databases`].
     pub database: usize,
+    /// Where each message names its database: the rule is there once for each, under one name.
+    pub chooser: Option<Arc<Chooser>>,
     /// With `routing`, the template's text: what people know the rule's tables by. With `statement`,
     /// [`TableName::of_statement`].
     pub table: TableName,
@@ -316,6 +318,11 @@ impl Rule {
     /// The QoS that the topic at this index is subscribed with.
     pub fn qos_of(&self, topic: usize) -> Qos {
         self.own_qos.get(topic).copied().flatten().unwrap_or(self.qos)
+    }
+
+    /// Whether it is there once more for another database, and this is not the first.
+    pub fn is_copy(&self) -> bool {
+        self.chooser.as_ref().is_some_and(|chooser| chooser.first != self.database)
     }
 
     /// The lowest of all its topics.

@@ -55,8 +55,10 @@ pub(super) fn files(pattern: &Path) -> Result<Vec<PathBuf>, Unlisted> {
         }
     }
     if has_wildcard(pattern) {
-        // A link that leads nowhere stays: that it cannot be read is worth a message.
-        found.retain(|path| path.symlink_metadata().is_ok() && !path.is_dir());
+        // A pipe would be waited for. A link that leads nowhere stays: that it cannot be read is worth a message.
+        found.retain(|path| {
+            path.is_file() || path.symlink_metadata().is_ok_and(|link| link.is_symlink() && !path.exists())
+        });
     }
     Ok(found)
 }

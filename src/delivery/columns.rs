@@ -193,6 +193,6 @@ fn by_table(wants: Vec<Want>) -> Vec<Want> {
     merged
 }
 
-fn declared(columns: &[NewColumn]) -> Vec<(&str, DeclaredType)> {
+pub(super) fn declared(columns: &[NewColumn]) -> Vec<(&str, DeclaredType)> {
     columns.iter().map(|column| (&*column.name, column.declared.clone())).collect()
 }

@@ -458,7 +458,7 @@ impl<R: RowEncoder> Gatherer<R> {
 
     /// A message that can never become a row is a dead letter of every rule that would have taken it, or of none.
     fn add_faulty(&mut self, message: &Message<'_>, reason: Reason, account: &mut Account) {
-        let takers = self.mapper.takers(message);
+        let takers = self.mapper.takers_at_fault(message);
         for &rule in &takers {
             account.rule(rule).dead_lettered += 1;
             account.refuse(Some(&self.rules[rule].name), reason.code, Fate::DeadLetter, message, &reason.error);

@@ -216,7 +216,7 @@ fn declared_columns(rules: &[&Rule], creating: bool) -> Option<Declared> {
         };
         for column in columns.iter() {
             if declared.iter().all(|(name, _)| *name != column.name) {
-                let told = column.create_type(&rule.format);
+                let told = column.create_type(&rule.format, &rule.shaping);
                 if told.is_none() {
                     untyped.push(column.name.to_string());
                 }

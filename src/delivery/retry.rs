@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::columns::declared;
 use super::gather::{Again, Gatherer};
 use super::prepare;
 use super::retried::{Retried, RetryFailure};
 use super::schemas;
 use super::stop::{Hold, Stop, in_one_line};
 use crate::batch::{Amendment, Guard, OffsetMove};
-use crate::config::{Bridge, Rule};
+use crate::config::{Bridge, Rule, create_key};
 use crate::journal_id::JournalId;
 use crate::mapping::Want;
 use crate::message::Seq;
@@ -186,19 +187,24 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
             }
             if !want.makes_table {
                 for column in &want.columns {
-                    let why = "a retry adds no columns; add it by hand, or let a new message of this form come first";
+                    let sql = self.sink.add_columns_sql(&want.table, &declared(std::slice::from_ref(column)));
+                    let why =
+                        format!("a retry adds no columns; let a new message of this form come first, or run: {sql}");
                     gatherer.refuse_column(&want.table, &column.name, &why.into());
                 }
                 continue;
             }
             let reason = format!(
-                "there is no table {}, and a retry makes none of a payload; make it by hand, or let a new message of this \
-                 form come first",
+                "there is no table {}, and a retry makes none of a payload; let a new message of this form come first, or \
+                 make it by hand",
                 want.table
             );
+            let key = create_key([&*self.rules[0]]);
+            let sql = self.sink.create_table_sql(&want.table, &declared(&want.columns), &key);
             if self.rules[0].routing.is_none() {
-                return Err(Stop::Hold(Hold { reason, ..Hold::default() }));
+                return Err(Stop::Hold(Hold { reason, mend: Some(sql), ..Hold::default() }));
             }
+            let reason = format!("{reason}: {sql}");
             gatherer.bind(vec![(want, Err(reason))], Seq::FIRST);
         }
         if wants.is_empty() {

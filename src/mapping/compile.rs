@@ -185,7 +185,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
         };
         let table = self.schema.name.quoted();
         let quoted = TableName { schema: None, name: name.to_string() }.quoted();
-        let mend = Some(match column.create_type(&self.rule.format) {
+        let mend = Some(match column.create_type(&self.rule.format, &self.rule.shaping) {
             Some(declared) => format!("ALTER TABLE {table} ADD COLUMN {quoted} {}", R::Dialect::type_sql(&declared)),
             None => format!("ALTER TABLE {table} ADD COLUMN {quoted} text -- or the type that fits its values"),
         });

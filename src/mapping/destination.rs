@@ -1,6 +1,6 @@
 //! Tables that messages name, for a rule whose `table` is a template, or which has a convention.
 //!
-//! A template is compiled to a plan of one text column, so whatever a column can read, a table's name can. If it reads
+//! A template is compiled to a plan of one text column ([`naming`](super::naming)). If it reads
 //! nothing of the payload, all rows of a message go to one table; else each row names its own.
 //!
 //! A name that no message had before is a [`Want`]: the batch ends before that message, the table is looked up, and the
@@ -10,17 +10,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compile::compile;
 use super::growth::NewColumn;
+use super::naming::{compile_template, encode_name};
 use super::outcome::{CompileFault, ValueFault};
 use super::plan::{Memory, PayloadForm, Plan};
 use super::route::Match;
 use super::sharing::Parts;
-use crate::batch::RowEncoder;
-use crate::config::{self, Columns, ForEach, Format, Mode, OnError, Rule, Shaping, Unmapped};
+use crate::config::{OnError, Rule};
 use crate::message::Message;
-use crate::rule::{Address, ColumnSource, Convention, Descriptor, Form, Naming, Routing, Source, TableName};
-use crate::schema::{Cell, Column, ColumnType, Parameter, PostgresDialect, TableSchema};
+use crate::rule::{Address, Convention, Descriptor, Form, Naming, Routing, TableName};
 
 /// A table that is to be looked up for a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,38 +102,7 @@ impl Destination {
                 return Ok(Destination { names, routing, on_error, bound: HashMap::new() });
             }
         };
-        let reads_payload = |source: &Source| {
-            use Source::{Index, Item, Key, Parent, ParentIndex, ParentKey, Payload};
-            matches!(source, Payload(_) | Item(_) | Index | Key | Parent(_) | ParentIndex | ParentKey)
-        };
-        let is_one = !template.sources().any(reads_payload);
-        let template = ColumnSource::Template(template.clone());
-        let column = config::Column { required: true, ..config::Column::of("table", template) };
-        let mut naming = Rule {
-            columns: Columns::named(vec![column]),
-            routing: None,
-            mode: Mode::Insert,
-            // What other columns take is no affair of the name's.
-            unmapped: Unmapped::Ignore,
-            ..rule.clone()
-        };
-        // Programs decide how many rows there are, if any: then each row names the table by itself.
-        if is_one && !rule.shaping.has_programs() {
-            naming.shaping = Shaping::default();
-            naming.format = Format::Json;
-            naming.for_each = ForEach::NONE;
-        }
-        let text = Column {
-            name: "table".to_owned(),
-            type_name: "name".to_owned(),
-            column_type: ColumnType::Text { max_chars: None },
-            not_null: false,
-            has_default: false,
-            generated: false,
-            parameter: Parameter::default(),
-        };
-        let schema = TableSchema::new(TableName { schema: None, name: "names".to_owned() }, vec![text]);
-        let (names, ..) = compile(bridge, &naming, &schema, &NameEncoder, parts)?;
+        let names = compile_template(bridge, rule, ("table", template), true, parts)?;
         let (names, routing) = (Names::Plan(Box::new(names)), Arc::clone(routing));
         Ok(Destination { names, routing, on_error, bound: HashMap::new() })
     }
@@ -200,9 +167,7 @@ impl Destination {
             Names::Plan(names) => {
                 let mut name = Vec::new();
                 let mut read = |row: &mut super::plan::Reading<'_>| {
-                    name.clear();
-                    row.encode(&NameEncoder, &mut name)?;
-                    let text = std::str::from_utf8(&name).expect("a text cell is text");
+                    let text = encode_name(row, &mut name)?;
                     look_up(text, None, text, None)
                 };
                 match &names.payload {
@@ -256,21 +221,5 @@ impl Destination {
             Ok(plan) => number.get(plan).map(|new| *plan = *new).is_some(),
             Err(_) => true,
         });
-    }
-}
-
-/// Writes names as they are.
-#[derive(Debug, Clone)]
-struct NameEncoder;
-
-impl RowEncoder for NameEncoder {
-    type Dialect = PostgresDialect;
-
-    fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
-
-    fn cell(&self, _: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
-        if let Cell::Text(text) = cell {
-            out.extend_from_slice(text.as_bytes());
-        }
     }
 }

@@ -1,20 +1,25 @@
 //! The compiled rules of one database: message in, encoded rows out.
 
+mod copies;
+mod message;
+mod writing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::copies::Subscriptions;
 use super::adjust::Nulled;
+use super::choice::Choice;
 use super::compile::compile;
-use super::destination::{Destination, NoPlans, Plans, Want};
-use super::growth::{Growing, NO_COLUMN, Refused, add_wants};
-use super::outcome::{CompileFault, NEW_COLUMNS, Outcome, ValueFault};
-use super::plan::{Memory, PayloadForm, Plan, Reading};
-use super::route::{Match, Router};
+use super::destination::{Destination, Plans, Want};
+use super::growth::Refused;
+use super::outcome::CompileFault;
+use super::plan::{Memory, Plan};
+use super::route::Router;
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
-use crate::batch::{Batch, RowEncoder, Unit};
-use crate::config::{Retained, Rule, rule_of_convention};
-use crate::message::{Message, Properties, Property};
+use crate::batch::{Batch, RowEncoder, Target};
+use crate::config::{Rule, rule_of_convention};
 use crate::rule::{Naming, TableName};
 use crate::schema::TableSchema;
 
@@ -48,6 +53,8 @@ pub struct Mapper<R: RowEncoder> {
     /// How many of the first kind.
     fixed_plans: usize,
     parts: Parts,
+    /// By rule; empty while no rule's messages name their database.
+    choices: Vec<Option<Choice>>,
     /// By rule; empty while no rule's table is a template.
     destinations: Vec<Option<Destination>>,
     wants: Vec<Want>,
@@ -94,8 +101,15 @@ impl<R: RowEncoder> Mapper<R> {
         let mut plan_of_rule = Vec::with_capacity(rules.len());
         let mut plans = Vec::new();
         let mut targets = Targets::default();
-        let mut destinations = Vec::new();
+        let (mut choices, mut destinations) = (Vec::new(), Vec::new());
         for (index, (rule, schema)) in rules.iter().zip(schemas).enumerate() {
+            if let Some(chooser) = &rule.chooser {
+                choices.resize_with(rules.len(), || None);
+                match Choice::compile(bridge, rule, chooser, &mut parts) {
+                    Ok(choice) => choices[index] = Some(choice),
+                    Err(more) => faults.extend(more),
+                }
+            }
             if let Some(routing) = &rule.routing {
                 plan_of_rule.push(BY_MESSAGE);
                 destinations.resize_with(rules.len(), || None);
@@ -144,6 +158,7 @@ impl<R: RowEncoder> Mapper<R> {
             fixed_plans: plans.len(),
             plans,
             parts,
+            choices,
             destinations,
             wants: Vec::new(),
             refused: Refused::default(),
@@ -264,6 +279,12 @@ impl<R: RowEncoder> Mapper<R> {
         Some(self.targets.table(self.plan_of_rule[rule]))
     }
 
+    /// Where the rows of a rule go that fill all of its columns; none for a rule whose messages name their table.
+    pub fn target_of(&self, rule: usize) -> Option<&Arc<Target>> {
+        self.plans.get(self.plan_of_rule[rule])?;
+        Some(self.targets.full(self.plan_of_rule[rule]))
+    }
+
     /// The live tables, each once for every list of columns.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<TableSchema>> {
         self.targets.full_tables()
@@ -294,305 +315,5 @@ impl<R: RowEncoder> Mapper<R> {
             assert!(batch.units.is_empty(), "no row lies in a target that goes");
             self.forget_unused();
         }
-    }
-
-    /// The rules that take a message by its topic, for one that can only become a dead letter.
-    pub fn takers(&mut self, message: &Message<'_>) -> Vec<usize> {
-        self.subscriptions.read(message.properties);
-        let matches = self.router.route(message.topic).iter();
-        matches.filter(|matched| self.subscriptions.take(matched)).map(|matched| matched.rule).collect()
-    }
-
-    /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, to which no other mapper
-    /// has added, and the tables that a refusal rests on to those it was judged by. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took it. A refused
-    /// message leaves the batch as it was.
-    ///
-    /// `false` if a table has to be looked up first ([`Mapper::take_wants`]): then the batch is as it was, and nothing else
-    /// counts.
-    pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) -> bool {
-        self.subscriptions.read(message.properties);
-        self.map_under(None, message, batch, outcomes)
-    }
-
-    /// Looks which tables a message will want, so that they can be looked up together with others. `false` if there are
-    /// enough.
-    pub fn scan(&mut self, message: &Message<'_>) -> bool {
-        if message.fault.is_some() {
-            return true;
-        }
-        self.subscriptions.read(message.properties);
-        let Mapper { router, subscriptions, destinations, memory, row_plans, wants, batch_number, .. } = self;
-        let growing =
-            Growing { rules: &self.rules, plans: &self.plans, targets: &self.targets, refused: &self.refused };
-        for matched in router.route(message.topic) {
-            let destination = destinations.get_mut(matched.rule).and_then(Option::as_mut);
-            let plan = self.plan_of_rule[matched.rule];
-            let is_looked_at = destination.is_some() || self.plans.get(plan).is_some_and(|plan| plan.others.is_some());
-            let is_parked = self.parked.get(matched.rule) == Some(&true);
-            if !is_looked_at || is_parked || !subscriptions.take(matched) {
-                continue;
-            }
-            let found = match destination {
-                Some(destination) => {
-                    match destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans) {
-                        Ok(()) => growing.wants((message, matched), Some((destination, row_plans)), plan, memory),
-                        Err(NoPlans::Wanted(want)) => Ok(vec![*want]),
-                        Err(NoPlans::Refused(_)) => continue,
-                    }
-                }
-                None => growing.wants((message, matched), None, plan, memory),
-            };
-            add_wants(wants, found.unwrap_or_default());
-        }
-        wants.len() < WANTS_MAX
-    }
-
-    /// Maps a message that was parked, under the rule that it was parked for. `outcomes` stays empty if the rule's pattern
-    /// does not take it any more.
-    pub fn map_parked(
-        &mut self,
-        rule: usize,
-        message: &Message<'_>,
-        batch: &mut Batch,
-        outcomes: &mut Vec<(usize, Outcome)>,
-    ) -> bool {
-        // Which subscription brought it was settled when it was parked.
-        self.subscriptions.present.clear();
-        self.subscriptions.successors.clear();
-        self.map_under(Some(rule), message, batch, outcomes)
-    }
-
-    /// What the last message's rows under a rule have NULL for, as `on_error: null` of a column says.
-    pub fn nulled(&self, rule: usize) -> Option<&Nulled> {
-        self.nulled.iter().find(|(of, _)| *of == rule).map(|(_, nulled)| nulled)
-    }
-
-    #[inline]
-    fn map_under(
-        &mut self,
-        only: Option<usize>,
-        message: &Message<'_>,
-        batch: &mut Batch,
-        outcomes: &mut Vec<(usize, Outcome)>,
-    ) -> bool {
-        outcomes.clear();
-        self.nulled.clear();
-        // Its topic or payload is not what the broker sent; only a dead letter can come of it.
-        if message.fault.is_some() {
-            return true;
-        }
-        let units_before = batch.units.len();
-        for matched in self.router.route(message.topic) {
-            if !self.subscriptions.take(matched) || only.is_some_and(|only| only != matched.rule) {
-                continue;
-            }
-            if only.is_none() && message.retain && self.passed_over.contains(&matched.rule) {
-                outcomes.push((matched.rule, Outcome::Filtered));
-                continue;
-            }
-            if only.is_none() && self.parked.get(matched.rule) == Some(&true) {
-                outcomes.push((matched.rule, Outcome::Parked));
-                continue;
-            }
-            if message.retain && self.rules[matched.rule].retained == Retained::Skip {
-                outcomes.push((matched.rule, Outcome::Filtered));
-                continue;
-            }
-            let first_run = batch.runs.len();
-            let mut writing = Writing {
-                encoder: &self.encoder,
-                plans: &self.plans,
-                targets: &mut self.targets,
-                memory: &mut self.memory,
-                message,
-                matched,
-                batch,
-                first_run,
-            };
-            let plan = self.plan_of_rule[matched.rule];
-            let mut written = match plan {
-                BY_MESSAGE => {
-                    let destination = self.destinations[matched.rule].as_mut().expect("it is compiled");
-                    match writing.by_message(destination, self.batch_number, &mut self.row_plans) {
-                        Ok(()) => Ok(()),
-                        Err(NoPlans::Refused(fault)) => Err(fault),
-                        Err(NoPlans::Wanted(want)) => {
-                            add_wants(&mut self.wants, vec![*want]);
-                            batch.truncate_units(units_before);
-                            batch.truncate_runs(first_run.min(batch.runs.len()));
-                            outcomes.clear();
-                            return false;
-                        }
-                    }
-                }
-                plan => writing.rows(plan, None),
-            };
-            if written.as_ref().is_err_and(|fault| fault.reason == NEW_COLUMNS) {
-                batch.truncate_runs(first_run.min(batch.runs.len()));
-                let growing =
-                    Growing { rules: &self.rules, plans: &self.plans, targets: &self.targets, refused: &self.refused };
-                let destination = self.destinations.get(matched.rule).and_then(Option::as_ref);
-                let destination = destination.map(|destination| (destination, &self.row_plans));
-                match growing.wants((message, matched), destination, plan, &mut self.memory) {
-                    // A program gave another value this time.
-                    Ok(wants) if wants.is_empty() => {
-                        let message = "its fields could not be told twice".to_owned();
-                        written = written.map_err(|fault| ValueFault { reason: NO_COLUMN, message, ..fault });
-                    }
-                    Ok(wants) => {
-                        add_wants(&mut self.wants, wants);
-                        batch.truncate_units(units_before);
-                        outcomes.clear();
-                        return false;
-                    }
-                    Err(fault) => written = Err(fault),
-                }
-            }
-            let nulled = self.memory.take_nulled();
-            let outcome = match written {
-                Ok(()) if batch.runs.len() == first_run => Outcome::Filtered,
-                Ok(()) => {
-                    let runs = first_run..batch.runs.len();
-                    batch.units.push(Unit { rule: matched.rule, seq: message.seq, runs });
-                    self.nulled.extend(nulled.map(|nulled| (matched.rule, nulled)));
-                    Outcome::Written
-                }
-                Err(fault) => {
-                    batch.truncate_runs(first_run);
-                    if fault.rests_on_table() {
-                        match self.plan_of_rule[matched.rule] {
-                            BY_MESSAGE => Destination::distinct(&self.row_plans)
-                                .into_iter()
-                                .for_each(|plan| batch.judge(self.targets.table(plan))),
-                            plan => batch.judge(self.targets.table(plan)),
-                        }
-                    }
-                    Outcome::Refused(fault)
-                }
-            };
-            outcomes.push((matched.rule, outcome));
-        }
-        true
-    }
-}
-
-/// The rows of one message under one rule, on their way into a batch.
-struct Writing<'w, 'm, R> {
-    encoder: &'w R,
-    plans: &'w [Plan],
-    targets: &'w mut Targets,
-    memory: &'w mut Memory,
-    message: &'w Message<'m>,
-    matched: &'w Match,
-    batch: &'w mut Batch,
-    /// Where the unit's runs begin.
-    first_run: usize,
-}
-
-impl<R: RowEncoder> Writing<'_, '_, R> {
-    /// Adds the rows of a plan; of `only`, which names a plan for each row, those that are its.
-    #[inline(always)]
-    fn rows(&mut self, plan: usize, only: Option<&[usize]>) -> Result<(), ValueFault> {
-        let Writing { encoder, plans, targets, memory, message, matched, batch, first_run } = self;
-        let mut write = |reading: &mut Reading<'_>| {
-            let portion = batch.open(targets.of(plan, reading.left_out()));
-            let rows = &mut batch.portions[portion];
-            let start = rows.bytes.len();
-            let encoded = reading.encode(*encoder, &mut rows.bytes);
-            match &encoded {
-                Ok(()) => batch.add_row(portion, *first_run, matched.rule),
-                Err(_) => rows.bytes.truncate(start),
-            }
-            encoded
-        };
-        match &plans[plan].payload {
-            PayloadForm::Staged(stages) => {
-                let only = only.map(|only| (only, plan));
-                plans[plan].read_rows(stages, message, matched, memory, only, &mut write)
-            }
-            _ => {
-                // By reference, here and in the journal's reader: moving a struct of small parts makes whoever reads it wait.
-                let mut read = plans[plan].read(message, matched, memory);
-                match &mut read {
-                    Ok(reading) => write(reading),
-                    Err(fault) => Err(fault.clone()),
-                }
-            }
-        }
-    }
-
-    /// Adds the rows of the plans that the message asks for, table by table where each row names its own.
-    fn by_message(
-        &mut self,
-        destination: &mut Destination,
-        batch_number: u64,
-        plans: &mut Plans,
-    ) -> Result<(), NoPlans> {
-        destination.plans(self.matched.rule, self.message, self.matched, self.memory, batch_number, plans)?;
-        if plans.is_one {
-            return Ok(self.rows(plans.of_rows[0], None)?);
-        }
-        let mut done: Vec<usize> = Vec::new();
-        for plan in &plans.of_rows {
-            if !done.contains(plan) {
-                done.push(*plan);
-                self.rows(*plan, Some(&plans.of_rows))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// MQTT 5 subscription identifiers: a broker may send a message once per overlapping subscription, each copy with its
-/// own identifier; a rule takes the copy of its own filter and leaves the others.
-#[derive(Debug)]
-struct Subscriptions {
-    /// By rule and pattern; `None` where the filter was not subscribed to by itself. Empty if no identifiers are used.
-    ids: Vec<Box<[Option<u32>]>>,
-    /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
-    known: Vec<u32>,
-    /// See [`Mapper::retire`]; sorted.
-    retired: Vec<(u32, u32)>,
-    /// Those of the message at hand.
-    present: Vec<u32>,
-    /// Those of filters that are gone: for each, the first identifier that was given after.
-    successors: Vec<u32>,
-}
-
-impl Subscriptions {
-    fn new(rules: &[Arc<Rule>], by_filter: &HashMap<String, u32>) -> Subscriptions {
-        let id = |filter: &str| by_filter.get(filter).copied();
-        let ids = match by_filter.is_empty() {
-            true => Vec::new(),
-            false => rules.iter().map(|rule| rule.topics.iter().map(|topic| id(topic.filter())).collect()).collect(),
-        };
-        let mut known: Vec<u32> = by_filter.values().copied().collect();
-        known.sort_unstable();
-        Subscriptions { ids, known, retired: Vec::new(), present: Vec::new(), successors: Vec::new() }
-    }
-
-    /// Remembers the identifiers of a message.
-    fn read(&mut self, properties: Properties<'_>) {
-        self.present.clear();
-        self.successors.clear();
-        if self.known.is_empty() {
-            return;
-        }
-        for property in properties.iter() {
-            let Property::SubscriptionId(id) = property else { continue };
-            if self.known.binary_search(&id).is_ok() {
-                self.present.push(id);
-            } else if let Ok(at) = self.retired.binary_search_by_key(&id, |retired| retired.0) {
-                self.successors.push(self.retired[at].1);
-            }
-        }
-    }
-
-    /// Whether a rule takes the message that was read.
-    fn take(&self, matched: &Match) -> bool {
-        // Most messages carry none: no look at the rule is needed then.
-        (self.present.is_empty() && self.successors.is_empty())
-            || self.ids[matched.rule][matched.pattern]
-                .is_none_or(|id| self.present.contains(&id) || self.successors.iter().any(|successor| id >= *successor))
     }
 }

@@ -16,6 +16,7 @@
 mod adjust;
 mod arithmetic;
 mod cast;
+mod choice;
 mod coerce;
 mod compile;
 mod decimal;
@@ -28,6 +29,7 @@ mod interval;
 mod json_text;
 mod key;
 mod map;
+mod naming;
 mod number_text;
 mod outcome;
 mod payload;

@@ -91,9 +91,14 @@ impl Targets {
         target
     }
 
+    /// The target of a plan's rows that fill all of its columns.
+    pub(super) fn full(&self, plan: usize) -> &Arc<Target> {
+        &self.all[self.plans[plan].full]
+    }
+
     /// The table of a plan.
     pub(super) fn table(&self, plan: usize) -> &Arc<TableSchema> {
-        &self.all[self.plans[plan].full].table
+        &self.full(plan).table
     }
 
     /// The tables of all plans, one for each full shape.

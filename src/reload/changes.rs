@@ -1,7 +1,6 @@
 //! What a reload changed, in words.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crate::config::{Config, Rule};
 
@@ -12,15 +11,15 @@ const NAMED_MAX: usize = 20;
 pub(super) fn between(running: &Config, new: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     let (before, now) = (by_name(running), by_name(new));
-    let missing_in = |rules: &[Arc<Rule>], there: &HashMap<&str, &Arc<Rule>>| {
-        let names = rules.iter().map(|rule| &*rule.name).filter(|name| !there.contains_key(name));
-        names.map(str::to_owned).collect::<Vec<_>>()
+    let missing_in = |rules: &ByName<'_>, there: &ByName<'_>| {
+        let names = rules.names.iter().filter(|name| !there.rules.contains_key(*name));
+        names.map(|name| (*name).to_owned()).collect::<Vec<_>>()
     };
-    let changed = new.rules.iter().filter(|rule| before.get(&*rule.name).is_some_and(|before| differ(before, rule)));
+    let is_changed = |name: &&&str| before.rules.get(**name).is_some_and(|before| differ(before, &now.rules[**name]));
     let kinds = [
-        ("added", missing_in(&new.rules, &before)),
-        ("removed", missing_in(&running.rules, &now)),
-        ("changed", changed.map(|rule| rule.name.to_string()).collect()),
+        ("added", missing_in(&now, &before)),
+        ("removed", missing_in(&before, &now)),
+        ("changed", now.names.iter().filter(is_changed).map(|name| (*name).to_owned()).collect()),
     ];
     changes.extend(kinds.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| told(kind, &names)));
     let is_same = running.queries.len() == new.queries.len()
@@ -45,14 +44,31 @@ pub(super) fn between(running: &Config, new: &Config) -> Vec<String> {
     changes
 }
 
-fn by_name(config: &Config) -> HashMap<&str, &Arc<Rule>> {
-    config.rules.iter().map(|rule| (&*rule.name, rule)).collect()
+/// The rules of a configuration.
+#[derive(Default)]
+struct ByName<'c> {
+    /// In their order.
+    names: Vec<&'c str>,
+    /// Several under one name where messages name their database.
+    rules: HashMap<&'c str, Vec<&'c Rule>>,
+}
+
+fn by_name(config: &Config) -> ByName<'_> {
+    let mut by_name = ByName::default();
+    for rule in &config.rules {
+        let of_name = by_name.rules.entry(&rule.name).or_default();
+        if of_name.is_empty() {
+            by_name.names.push(&rule.name);
+        }
+        of_name.push(rule);
+    }
+    by_name
 }
 
 /// By all that is in them but their place in the file.
-fn differ(a: &Rule, b: &Rule) -> bool {
-    let without_place = |rule: &Rule| format!("{:?}", Rule { position: String::new(), ..rule.clone() });
-    without_place(a) != without_place(b)
+fn differ(a: &[&Rule], b: &[&Rule]) -> bool {
+    let without_place = |rule: &&Rule| format!("{:?}", Rule { position: String::new(), ..Rule::clone(rule) });
+    !a.iter().map(without_place).eq(b.iter().map(without_place))
 }
 
 fn told(kind: &str, names: &[String]) -> String {
@@ -61,5 +77,28 @@ fn told(kind: &str, names: &[String]) -> String {
     match names.len().saturating_sub(NAMED_MAX) {
         0 => format!("{rules} {kind}: {shown}"),
         more => format!("{rules} {kind}: {shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadRequest, load_text};
+
+    fn config(rules: &str) -> Config {
+        let text = format!("databases: {{a: {{url: 'sqlite:a.db'}}, b: {{url: 'sqlite:b.db'}}}}\nrules:\n{rules}");
+        load_text(&LoadRequest::from_process(None, Vec::new()), &text).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    #[test]
+    fn a_rule_that_is_there_for_several_databases_is_told_once() {
+        let rule = |name: &str, table: &str| {
+            format!(
+                "- {{name: {name}, topic: '{{d}}', database: '{{topic.d}}', table: {table}, tables: '*', columns: auto}}\n"
+            )
+        };
+        let running = config(&(rule("same", "t") + &rule("changed", "t") + &rule("gone", "t")));
+        let new = config(&(rule("new", "t") + &rule("same", "t") + &rule("changed", "u")));
+        assert_eq!(between(&running, &new), ["rule added: new", "rule removed: gone", "rule changed: changed"]);
     }
 }

@@ -72,6 +72,36 @@ impl Convention {
     }
 }
 
+impl Convention {
+    /// The database that a message names: `known` says which there are. Only [`Convention::Joinbase`] names any.
+    pub fn database<'m>(
+        self,
+        topic: &'m str,
+        property: impl Fn(&str) -> Option<&'m [u8]>,
+        is_known: impl Fn(&str) -> bool,
+    ) -> Result<&'m str, DescriptorFault> {
+        let text = |name: &str| match property(name).filter(|bytes| !bytes.is_empty()).map(std::str::from_utf8) {
+            Some(Err(_)) => Err(format!("stands in a user property `{name}` that is not UTF-8")),
+            Some(Ok(text)) => Ok(Some(text)),
+            None => Ok(None),
+        };
+        if let Some(database) = text("JoinBase.database")? {
+            return Ok(database);
+        }
+        let before_dot = text("JoinBase.table")?.and_then(|table| table.split_once('.')).map(|(before, _)| before);
+        if let Some(database) = before_dot.filter(|name| is_known(name)) {
+            return Ok(database);
+        }
+        let mut levels = topic.split('/');
+        match (levels.next(), levels.next(), levels.next(), levels.next()) {
+            (Some(""), Some(database), Some(_), None) => Ok(database),
+            _ => Err("is neither in the topic, which is not `/DB/TABLE`, nor in the user property \
+                      `JoinBase.database`"
+                .to_owned()),
+        }
+    }
+}
+
 impl TableName {
     /// A name as a convention gives it. What stands before its dot is a schema, unless that names the database: in SQLite
     /// always, in Postgres if it is one of `databases`.

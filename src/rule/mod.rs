@@ -5,6 +5,7 @@
 //! `declared_type`; SQL with binds, `statement`, and of queries, `query`.
 
 mod adjust;
+mod chooser;
 mod convention;
 mod declared_type;
 mod descriptor;
@@ -22,6 +23,7 @@ mod time;
 mod topic;
 
 pub use adjust::{Adjustments, Decode, ValueMap};
+pub use chooser::{Chooser, DatabaseNaming};
 pub use convention::{Address, Convention};
 pub use declared_type::DeclaredType;
 pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};

@@ -42,7 +42,7 @@ impl TablePattern {
         &self.0
     }
 
-    fn fits(&self, name: &TableName) -> bool {
+    pub fn fits(&self, name: &TableName) -> bool {
         match (self.0.split_once('.'), &name.schema) {
             (Some((schema, table)), Some(named)) => fits(schema, named) && fits(table, &name.name),
             (None, None) => fits(&self.0, &name.name),

@@ -23,6 +23,7 @@ pub use changes::{
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, StoredDeadLetter};
 pub use error::{Class, IN_USE, SinkError};
 pub use parked::{ParkedLetter, ParkedRule};
+pub(crate) use postgres::Rights;
 pub use postgres::{PostgresChanges, PostgresEncoder, PostgresParameters, PostgresReader, PostgresSink};
 pub use preview::{Held, Preview, Unheld};
 pub use series::Series;

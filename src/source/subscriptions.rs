@@ -243,7 +243,8 @@ impl Sieve {
 fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut positions: HashMap<&str, usize> = HashMap::new();
-    for rule in rules {
+    // A rule that is there for several databases subscribes once.
+    for rule in rules.iter().filter(|rule| !rule.is_copy()) {
         for (topic, pattern) in rule.topics.iter().enumerate() {
             match positions.entry(pattern.filter()) {
                 Entry::Occupied(known) => {

@@ -12,6 +12,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         own_qos: Vec::new(),
         subscribe_properties: Vec::new(),
         database: 0,
+        chooser: None,
         table: TableName { schema: None, name: "t".into() },
         format: Format::Json,
         columns: Columns::Auto,

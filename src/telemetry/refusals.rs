@@ -45,8 +45,8 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 pub struct Refusals {
     /// The last one of each rule and reason, newest first.
     pub list: VecDeque<Arc<Refusal>>,
-    /// The last one of each rule.
-    pub by_rule: HashMap<String, Arc<Refusal>>,
+    /// The last one of each rule, by its name and its database's.
+    pub by_rule: HashMap<(String, String), Arc<Refusal>>,
 }
 
 static RECENT: Mutex<Option<Refusals>> = Mutex::new(None);
@@ -72,7 +72,7 @@ impl Refusals {
         let refusal = Arc::new(refusal);
         self.list.truncate(LIST_MAX - 1);
         self.list.push_front(Arc::clone(&refusal));
-        self.by_rule.insert(refusal.rule.clone(), refusal);
+        self.by_rule.insert((refusal.rule.clone(), refusal.database.clone()), refusal);
         if self.by_rule.len() > RULES_MAX {
             let oldest = self.by_rule.iter().min_by_key(|(_, refusal)| refusal.at).map(|(rule, _)| rule.clone());
             oldest.and_then(|rule| self.by_rule.remove(&rule));
@@ -101,11 +101,12 @@ mod tests {
     #[test]
     fn the_newest_come_first_and_the_oldest_are_forgotten() {
         let mut refusals = Refusals::default();
+        let of = |rule: &str| (rule.to_owned(), "local".to_owned());
         (0..1_000).for_each(|n| refusals.add(refusal(n, format!("rule-{}", n % 500))));
         assert_eq!((refusals.list.len(), refusals.by_rule.len()), (LIST_MAX, RULES_MAX));
         assert_eq!((&*refusals.list[0].error, &*refusals.list[LIST_MAX - 1].error), ("error 999", "error 980"));
-        assert_eq!(refusals.by_rule["rule-499"].error, "error 999");
-        assert!(!refusals.by_rule.contains_key("rule-0"), "its error is older than that of 200 others");
+        assert_eq!(refusals.by_rule[&of("rule-499")].error, "error 999");
+        assert!(!refusals.by_rule.contains_key(&of("rule-0")), "its error is older than that of 200 others");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn columns<'r>(rules: &[&'r Rule]) -> Option<Declared<'r>> {
             if declared.iter().any(|(name, _)| *name == &*column.name) {
                 continue;
             }
-            let told = column.create_type(&rule.format);
+            let told = column.create_type(&rule.format, &rule.shaping);
             if told.is_none() {
                 untold.push((&*column.name, &*rule.name));
             }

@@ -170,6 +170,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             own_qos: Vec::new(),
             subscribe_properties: Vec::new(),
             database: 0,
+            chooser: None,
             table: TableName { schema: None, name: "t".into() },
             format: Format::Json,
             columns: Columns::Auto,

@@ -159,7 +159,8 @@ async fn open<'a>(
         return Ok(stores);
     }
     let meant = did_you_mean(rule, names.iter().map(String::as_str));
-    let shown: Vec<&str> = config.rules.iter().take(RULES_SHOWN).map(|rule| rule.name.as_ref()).collect();
+    let own = config.rules.iter().filter(|rule| !rule.is_copy());
+    let shown: Vec<&str> = own.take(RULES_SHOWN).map(|rule| rule.name.as_ref()).collect();
     let more = if config.rules.len() > RULES_SHOWN { " …" } else { "" };
     Err(wrong(command, &format!("there is no rule {rule}; there is: {}{more}{meant}", shown.join(", "))))
 }

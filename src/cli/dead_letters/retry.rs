@@ -161,7 +161,9 @@ impl Work {
 /// The rule, if it still writes to this database.
 fn find<'a>(config: &'a Config, database: &Database, name: &str) -> Result<&'a Arc<Rule>, String> {
     let shown = plain(name);
-    let Some(rule) = config.rules.iter().find(|rule| *rule.name == *name) else {
+    let mut named = config.rules.iter().filter(|rule| *rule.name == *name);
+    let is_here = |rule: &&Arc<Rule>| config.databases[rule.database].name == database.name;
+    let Some(rule) = named.clone().find(is_here).or_else(|| named.next()) else {
         let meant = did_you_mean(name, config.rules.iter().map(|rule| &*rule.name));
         return Err(format!("the rule {shown} is not in the configuration any more{meant}"));
     };

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::home::Place;
 use super::table::Table;
 use super::value::Value;
+use crate::config::DatabaseUrl;
 use crate::config::report::nearest;
-use crate::config::{Database, DatabaseUrl};
 use crate::rule::{Convention, Descriptor, Naming, Routing, Source, TableName, TablePattern, Template, TopicPattern};
 
 const FORMS: &str =
@@ -16,10 +17,10 @@ const TABLES: &str = "a list of table names in which * stands for anything, such
 /// The table, or the template's text with what belongs to it.
 pub(super) fn decode(
     table: &Table<'_>,
-    sink: Option<&DatabaseUrl>,
+    place: Place<'_>,
     topics: Option<&[TopicPattern]>,
 ) -> Option<(TableName, Option<Arc<Routing>>)> {
-    let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
+    let is_sqlite = matches!(place.sink(), Some(DatabaseUrl::Sqlite(_)));
     let (allowed, aliases) = (table.get("tables"), table.get("table_aliases"));
     let Some(value) = table.get("table") else {
         table.miss("table", FORMS);
@@ -27,7 +28,14 @@ pub(super) fn decode(
     };
     let text = value.text()?;
     if !text.contains('{') {
-        for (key, value) in [("tables", allowed), ("table_aliases", aliases)] {
+        // A database that is at fault may have been meant to be named.
+        let names_database = place.chooser.is_some() || place.database.is_none();
+        if let (true, Some(allowed), Ok(name)) = (names_database, &allowed, TableName::parse(&text))
+            && !patterns(allowed).iter().any(|pattern| pattern.fits(&name))
+        {
+            allowed.refuse(format!("does not allow the table `{name}` of this rule"), TABLES);
+        }
+        for (key, value) in [("tables", allowed.filter(|_| !names_database)), ("table_aliases", aliases)] {
             if let Some(value) = value {
                 value.refuse(
                     format!("`{key}` is for a table that messages name, and this one is fixed"),
@@ -47,9 +55,11 @@ pub(super) fn decode(
     for source in template.sources() {
         check_capture(source, &value, topics);
     }
-    let aliases = aliases.map_or_else(BTreeMap::new, |value| decode_aliases(&value, is_sqlite));
+    let aliases = aliases.map_or_else(BTreeMap::new, |value| decode_aliases(&value, is_sqlite, place));
     let allowed = match allowed {
         Some(value) => patterns(&value),
+        // It has its finding.
+        None if place.chooser.is_some() => return None,
         None if aliases.is_empty() => {
             table.miss("tables", &format!("{TABLES}: what messages may name has to be said"));
             return None;
@@ -66,10 +76,10 @@ pub(super) fn decode(
 pub(super) fn convention(
     table: &Table<'_>,
     convention: Convention,
-    database: Option<&Database>,
+    place: Place<'_>,
 ) -> (TableName, Option<Arc<Routing>>) {
     refuse_beside(table, "convention", &["table", "format", "into", "statement", "for_each", "columns", "create"]);
-    let sink = database.map(|database| &database.url);
+    let (database, sink) = (place.own(), place.sink());
     let is_sqlite = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
     let mut databases: Vec<String> = database.iter().map(|database| database.name.to_string()).collect();
     if let Some(DatabaseUrl::Postgres(url)) = sink {
@@ -77,8 +87,8 @@ pub(super) fn convention(
     }
     let aliases = table.get("table_aliases");
     let aliases = aliases.map_or_else(BTreeMap::new, |value| match is_sqlite {
-        true => decode_aliases_without_schema(&value),
-        false => decode_aliases(&value, false),
+        true => decode_aliases_without_schema(&value, place),
+        false => decode_aliases(&value, false, place),
     });
     let mut allowed = table.get("tables").map_or_else(Vec::new, |value| patterns(&value));
     if convention == Convention::Machbase {
@@ -128,10 +138,11 @@ pub(super) fn refuse_beside(table: &Table<'_>, key: &str, others: &[&'static str
 }
 
 /// SQLite has no schemas: of `abc.sensors` the table is `sensors`.
-fn decode_aliases_without_schema(value: &Value<'_>) -> BTreeMap<String, TableName> {
+fn decode_aliases_without_schema(value: &Value<'_>, place: Place<'_>) -> BTreeMap<String, TableName> {
     let mut aliases = BTreeMap::new();
     for (text, value) in value.entries().into_iter().flatten() {
         let Some(meant) = value.text() else { continue };
+        let Some(meant) = place.meant(&meant) else { continue };
         let meant = meant.rsplit('.').next().unwrap_or_default();
         if let Some(table) = name(&value, meant, true) {
             aliases.insert(text.to_owned(), table);
@@ -162,19 +173,20 @@ fn patterns(value: &Value<'_>) -> Vec<TablePattern> {
     texts.iter().map(|(text, _)| TablePattern::new(text)).collect()
 }
 
-fn decode_aliases(value: &Value<'_>, is_sqlite: bool) -> BTreeMap<String, TableName> {
+fn decode_aliases(value: &Value<'_>, is_sqlite: bool, place: Place<'_>) -> BTreeMap<String, TableName> {
     let mut aliases = BTreeMap::new();
     let Some(entries) = value.entries() else { return aliases };
     for (text, value) in entries {
         let Some(meant) = value.text() else { continue };
-        if let Some(table) = name(&value, &meant, is_sqlite) {
+        let Some(meant) = place.meant(&meant) else { continue };
+        if let Some(table) = name(&value, meant, is_sqlite) {
             aliases.insert(text.to_owned(), table);
         }
     }
     aliases
 }
 
-fn check_capture(source: &Source, value: &Value<'_>, topics: Option<&[TopicPattern]>) {
+pub(super) fn check_capture(source: &Source, value: &Value<'_>, topics: Option<&[TopicPattern]>) {
     let Source::TopicCapture(capture) = source else { return };
     for pattern in topics.unwrap_or_default() {
         let names: Vec<&str> = pattern.captures().collect();

@@ -9,6 +9,7 @@ mod database;
 mod destination;
 mod for_each;
 mod format;
+mod home;
 mod http;
 mod journal;
 mod jq;
@@ -25,6 +26,7 @@ pub(super) mod rules_from;
 mod secret;
 mod statement;
 mod table;
+mod topic;
 mod value;
 
 use std::path::PathBuf;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::alike::Alike;
 use super::destination;
+use super::home;
 use super::jq;
-use super::rule::{self, QOS};
+use super::rule;
 use super::table::Table;
+use super::topic::QOS;
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{Database, DatabaseUrl, Events, MqttVersion, Publication, PublishFormat, Rule, TimeForm};
@@ -69,7 +71,7 @@ pub(super) fn decode(root: &Table<'_>, around: &Around<'_>) -> Vec<Publication> 
 fn decode_one(table: &Table<'_>, around: &Around<'_>, alike: &mut Alike) -> Option<Publication> {
     let name = table.get("name");
     let name = name.as_ref().map(rule::name);
-    let database = rule::database(table, around.databases);
+    let database = home::one(table, around.databases);
     let url = database.and_then(|index| around.databases.get(index)).map(|database| &database.url);
     let is_sqlite = matches!(url, Some(DatabaseUrl::Sqlite(_)));
     let source = match table.get("table") {

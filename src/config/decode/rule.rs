@@ -8,6 +8,7 @@ use super::column;
 use super::destination;
 use super::for_each;
 use super::format::Formats;
+use super::home::{Home, Place};
 use super::jq;
 use super::mode;
 use super::reply;
@@ -15,6 +16,7 @@ use super::roots;
 use super::rules_from;
 use super::statement;
 use super::table::Table;
+use super::topic::{QOS, subscribe_properties, topics};
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{
@@ -30,15 +32,13 @@ const NAME_BYTES_MAX: usize = 100;
 const ROWS_MAX: u64 = 100_000;
 const ROWS_MOST: u64 = 10_000_000;
 
-pub(super) const QOS: [(&str, Qos); 3] = [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
-
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
 
 const CONVENTIONS: [(&str, Convention); 2] = [("joinbase", Convention::Joinbase), ("machbase", Convention::Machbase)];
 
 pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Database]) -> Vec<Rule> {
-    let sections = sections(root);
+    let sections = rules_from::sections(root);
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut created = Created::new();
     let mut alike = Alike::default();
@@ -55,43 +55,18 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
                 "a name of its own for each rule",
             );
         }
-        if let Some(mut rule) = decode_one(name, &value, &table, databases, &mut formats, &mut alike) {
-            rule.subscribe_properties = subscribe_properties(&table, version);
-            check_created(&rule, &table, &mut created);
-            rules.push(rule);
+        let home = Home::decode(&table, databases);
+        for database in home.databases(databases) {
+            let place = Place { databases, database, chooser: home.chooser() };
+            if let Some(mut rule) = decode_one(Arc::clone(&name), &value, &table, place, &mut formats, &mut alike) {
+                rule.subscribe_properties = subscribe_properties(&table, version);
+                check_created(&rule, &table, &mut created);
+                rules.push(rule);
+            }
         }
         table.finish();
     }
     rules
-}
-
-/// The lists of rules: that of the file, then those of the files that it names.
-fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
-    const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
-    let own = root.get("rules");
-    let further = rules_from::decode(root);
-    let names_files = further.is_some();
-    let mut sections: Vec<Value<'a>> = own.into_iter().chain(further.into_iter().flatten()).collect();
-    sections.retain(|section| {
-        if !section.is_list() {
-            section.refuse(format!("found {}; each rule begins with `-`", section.shown()), EXAMPLE);
-        }
-        section.is_list()
-    });
-    let has_findings = !root.cx.findings.borrow().is_empty();
-    let is_empty = sections.iter().all(|section| section.list().next().is_none());
-    match (root.get("rules"), root.get("rules_from")) {
-        (Some(section), None) if is_empty && section.is_list() => section.refuse("is empty", EXAMPLE),
-        // A bridge may do nothing but publish, or answer.
-        (None, None) if root.get("publish").is_some() || root.get("queries").is_some() => {}
-        (None, None) => root.miss("rules", EXAMPLE),
-        // Whatever is wrong with the files may be why.
-        (_, Some(files)) if names_files && is_empty && !has_findings && root.cx.needs_rules => {
-            files.refuse("there is no rule: neither under `rules` nor in any of these files", EXAMPLE);
-        }
-        _ => {}
-    }
-    sections
 }
 
 /// The types of columns that rules create: by database and table, then by column.
@@ -102,7 +77,7 @@ fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
     let (true, Columns::Named(columns)) = (rule.create, &rule.columns) else { return };
     let table_columns = created.entry((rule.database, rule.table.clone())).or_default();
     for column in columns.iter() {
-        let Some(ours) = column.create_type(&rule.format) else { continue };
+        let Some(ours) = column.create_type(&rule.format, &rule.shaping) else { continue };
         let theirs = table_columns.entry(Arc::clone(&column.name)).or_insert_with(|| ours.clone());
         if *theirs == ours {
             continue;
@@ -129,28 +104,26 @@ fn decode_one(
     name: Arc<str>,
     value: &Value<'_>,
     table: &Table<'_>,
-    databases: &[Database],
+    place: Place<'_>,
     formats: &mut Formats,
     alike: &mut Alike,
 ) -> Option<Rule> {
     let (topics, own_qos) = topics(table).unzip();
     let qos = table.choice("qos", Qos::AtLeastOnce, &QOS);
-    let database = database(table, databases);
-    let sink = database.and_then(|index| databases.get(index)).map(|database| &database.url);
+    let sink = place.sink();
     let mut shaping = jq::shaping(table, alike);
     let rows_max = table.integer("max_rows_per_message", ROWS_MAX, 1..=ROWS_MOST);
     let what = match (table.get("convention"), table.get("into")) {
         (Some(value), _) => value.choice(&CONVENTIONS).map(|convention| {
             others_words(table, &mut shaping);
-            let database = database.and_then(|index| databases.get(index));
-            let (table, routing) = destination::convention(table, convention, database);
+            let (table, routing) = destination::convention(table, convention, place);
             What { table, routing, ..What::named() }
         }),
         (None, Some(value)) => destination::into(table, &value, sink).map(|(target, descriptor)| {
             others_words(table, &mut shaping);
             What { table: target, into: Some((descriptor.form, value)), ..What::named() }
         }),
-        (None, None) => own_words(&name, table, topics.as_deref(), sink, &mut shaping, formats, alike),
+        (None, None) => own_words(&name, table, topics.as_deref(), place, &mut shaping, formats, alike),
     };
     let is_created = what.as_ref().is_some_and(|what| what.create);
     let mode = match table.get("statement") {
@@ -167,7 +140,8 @@ fn decode_one(
         qos,
         own_qos: own_qos.unwrap_or_default(),
         subscribe_properties: Vec::new(),
-        database: database?,
+        database: place.database?,
+        chooser: place.chooser.cloned(),
         table,
         routing,
         statement,
@@ -237,16 +211,17 @@ fn own_words<'v>(
     name: &str,
     table: &Table<'v>,
     topics: Option<&[TopicPattern]>,
-    sink: Option<&DatabaseUrl>,
+    place: Place<'_>,
     shaping: &mut Shaping,
     formats: &mut Formats,
     alike: &mut Alike,
 ) -> Option<What<'v>> {
+    let sink = place.sink();
     let given = table.get("statement");
     let statement = given.as_ref().map(|value| statement::decode(table, value, sink));
     let destination = match statement {
         Some(_) => Some((TableName::of_statement(name), None)),
-        None => destination::decode(table, sink, topics),
+        None => destination::decode(table, place, topics),
     };
     let format = formats.decode(table);
     shaping.roots = roots::decode(table, &format);
@@ -278,67 +253,6 @@ fn own_words<'v>(
     Some(What { unmapped, table: target, routing, statement, format, for_each, columns: columns?, create, into: None })
 }
 
-/// The patterns, and the QoS that each says for itself, as taosX writes it: `filter::1`.
-fn topics(table: &Table<'_>) -> Option<(Vec<TopicPattern>, Vec<Option<Qos>>)> {
-    const FORMS: &str = "a topic or a list of topics: {x} takes one level, {*x} the rest, + and # as in MQTT (a lone \"#\" in \
-                         quotes); `::1` behind it sets its QoS";
-    let Some(value) = table.get("topic") else {
-        table.miss("topic", FORMS);
-        return None;
-    };
-    let texts = value.texts();
-    if texts.is_empty() && value.list().next().is_none() {
-        value.refuse("is empty", FORMS);
-    }
-    let (mut patterns, mut own_qos) = (Vec::new(), Vec::new());
-    for (text, value) in texts {
-        let (text, qos) = match text.rsplit_once("::") {
-            Some((filter, level)) => match QOS.iter().find(|(name, _)| *name == level) {
-                Some((_, qos)) => (filter, Some(*qos)),
-                None => (text.as_str(), None),
-            },
-            None => (text.as_str(), None),
-        };
-        own_qos.push(qos);
-        match TopicPattern::parse(text) {
-            Ok(pattern) => patterns.push(pattern),
-            // The error quotes a level.
-            Err(error) if value.may_be_quoted() => value.refuse(format!("found {}: {error}", value.shown()), FORMS),
-            Err(_) => {
-                value.refuse(format!("found {}, which is no topic with its variables filled in", value.shown()), FORMS)
-            }
-        }
-    }
-    if own_qos.iter().all(Option::is_none) {
-        own_qos.clear();
-    }
-    (!patterns.is_empty()).then_some((patterns, own_qos))
-}
-
-/// User properties: names to texts.
-fn subscribe_properties(table: &Table<'_>, version: MqttVersion) -> Vec<(String, String)> {
-    const FORMS: &str = "a mapping of names to values, as in { sub-offset: earliest }";
-    let Some(value) = table.get("subscribe_properties") else { return Vec::new() };
-    let Some(entries) = value.entries() else {
-        value.refuse(format!("found {}", value.shown()), FORMS);
-        return Vec::new();
-    };
-    let mut properties = Vec::new();
-    for (name, value) in entries {
-        if version == MqttVersion::V3 {
-            value.refuse("MQTT 3.1.1 has no properties", "mqtt.version: 5, or no subscribe_properties");
-        }
-        let Some(text) = value.text() else { continue };
-        // MQTT counts their bytes in 16 bits, and has no NUL in its strings.
-        if [name, &text].iter().any(|text| text.len() > usize::from(u16::MAX) || text.contains('\0')) {
-            value.refuse("is no string of MQTT", "at most 65,535 bytes in name and value, and no NUL");
-            continue;
-        }
-        properties.push((name.to_owned(), text));
-    }
-    properties
-}
-
 /// What becomes of fields that no column takes; the columns, with the one that they go to.
 fn unmapped(table: &Table<'_>, has_fields: bool, columns: Option<Columns>) -> (Unmapped, Option<Columns>) {
     const FORMS: &str = "ignore, error, add, or the name of a json column that takes them";
@@ -362,34 +276,6 @@ fn unmapped(table: &Table<'_>, has_fields: bool, columns: Option<Columns>) -> (U
         },
     }
     (Unmapped::Ignore, columns)
-}
-
-/// Index of the rule's database.
-pub(super) fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
-    let names = || databases.iter().map(|database| &*database.name);
-    let accepted = names().collect::<Vec<_>>().join(", ");
-    let Some(value) = table.get("database") else {
-        return match databases.len() {
-            // Without any there is a finding already.
-            0 => None,
-            1 => Some(0),
-            _ => {
-                table.miss("database", &format!("one of {accepted}: there are several"));
-                None
-            }
-        };
-    };
-    let text = value.text()?;
-    if text.contains('{') {
-        value.refuse_unsupported("a template for the database", &accepted);
-        return None;
-    }
-    let found = names().position(|name| name == text);
-    if found.is_none() && !databases.is_empty() {
-        let problem = format!("found {}, which is not under `databases`", value.shown());
-        value.refuse_with(problem, Some(accepted), nearest(&text, names()));
-    }
-    found
 }
 
 fn retained(table: &Table<'_>) -> Retained {
@@ -443,7 +329,7 @@ fn columns(
                 .refuse(format!("to SQLite it is the same column as `{first}`"), "names that differ in more than case");
         }
         let Some(column) = column::decode(name, &value, alike) else { continue };
-        check_column(&column, &value, topics, (format, has_fields), create);
+        check_column(&column, &value, topics, (format, shaping), create);
         for_each::check(&column.source, &value, levels);
         roots::check_column(&column.source, &value, shaping);
         columns.push(column);
@@ -456,9 +342,10 @@ fn check_column(
     column: &Column,
     value: &Value<'_>,
     topics: Option<&[TopicPattern]>,
-    (format, has_fields): (&Format, bool),
+    (format, shaping): (&Format, &Shaping),
     create: bool,
 ) {
+    let has_fields = shaping.has_fields(format);
     // Of several sources one may be a capture that only some of the patterns have.
     let is_choice = matches!(column.source, ColumnSource::FirstOf(_));
     for source in column.source.sources() {
@@ -471,7 +358,7 @@ fn check_column(
             _ => {}
         }
     }
-    if create && column.create_type(format).is_none() {
+    if create && column.create_type(format, shaping).is_none() {
         let accepted = format!("a type, as in {{ from: …, type: real }}: {}", DeclaredType::FORMS);
         value.refuse("`create` cannot tell the type of this column", accepted);
     }

@@ -24,8 +24,37 @@ const BYTES_MAX: usize = 64 << 20;
 const FORMS: &str = "paths such as rules.d/*.yaml, relative to the configuration file; * stands for any part of a name";
 const FILE_FORMS: &str = "a list of rules, or `rules:` with one";
 
+/// The lists of rules: that of the file, then those of the files that it names.
+pub(super) fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
+    const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
+    let own = root.get("rules");
+    let further = decode(root);
+    let names_files = further.is_some();
+    let mut sections: Vec<Value<'a>> = own.into_iter().chain(further.into_iter().flatten()).collect();
+    sections.retain(|section| {
+        if !section.is_list() {
+            section.refuse(format!("found {}; each rule begins with `-`", section.shown()), EXAMPLE);
+        }
+        section.is_list()
+    });
+    let has_findings = !root.cx.findings.borrow().is_empty();
+    let is_empty = sections.iter().all(|section| section.list().next().is_none());
+    match (root.get("rules"), root.get("rules_from")) {
+        (Some(section), None) if is_empty && section.is_list() => section.refuse("is empty", EXAMPLE),
+        // A bridge may do nothing but publish, or answer.
+        (None, None) if root.get("publish").is_some() || root.get("queries").is_some() => {}
+        (None, None) => root.miss("rules", EXAMPLE),
+        // Whatever is wrong with the files may be why.
+        (_, Some(files)) if names_files && is_empty && !has_findings && root.cx.needs_rules => {
+            files.refuse("there is no rule: neither under `rules` nor in any of these files", EXAMPLE);
+        }
+        _ => {}
+    }
+    sections
+}
+
 /// The lists of rules in the files that `rules_from` names, in their order; `None` if it names none.
-pub(super) fn decode<'a>(root: &Table<'a>) -> Option<Vec<Value<'a>>> {
+fn decode<'a>(root: &Table<'a>) -> Option<Vec<Value<'a>>> {
     let value = root.get("rules_from")?;
     let cx = root.cx;
     if !cx.needs_rules {

@@ -41,7 +41,11 @@ fn the_type_of_a_column_follows_from_its_source() {
         ))
         .config();
         let Columns::Named(columns) = &config.rules[0].columns else { panic!("named columns") };
-        assert_eq!(columns[0].create_type(&config.rules[0].format), Some(expected), "{column}");
+        assert_eq!(
+            columns[0].create_type(&config.rules[0].format, &config.rules[0].shaping),
+            Some(expected),
+            "{column}"
+        );
         assert_eq!(config.rules[0].format == Format::Json, format == "json");
     }
 }
@@ -79,5 +83,25 @@ proptest! {
     fn no_text_makes_the_type_reader_panic(text in "(decimal)?[(]?[-0-9,. ]{0,12}[)]?(\\[\\])*\\PC{0,4}") {
         let _ = DeclaredType::parse(&text);
         let _ = DeclaredType::meant_by(&text);
+    }
+}
+
+/// What a rule decodes first is no longer what its format alone gives.
+#[test]
+fn the_type_of_what_a_rule_decodes_is_that_of_what_comes_out() {
+    for (rule, column, expected) in [
+        ("format: base64", "payload", DeclaredType::Bytes),
+        ("format: base64, decode: {payload: json}", "payload", DeclaredType::Json),
+        ("format: hex, decode: {payload: json}, transform: .x", "payload", DeclaredType::Json),
+        ("format: text, transform: ascii_downcase", "payload", DeclaredType::Json),
+        ("format: json, decode: {payload.d: base64}", "payload.d", DeclaredType::Bytes),
+        ("format: json, decode: {payload.d: [base64, json]}", "payload.d", DeclaredType::Json),
+    ] {
+        let config = Bench::new(&format!(
+            "{LOCAL}rules: [{{topic: a, table: t, create: true, {rule}, columns: {{c: {column}}}}}]\n"
+        ))
+        .config();
+        let (Columns::Named(columns), rule) = (&config.rules[0].columns, &config.rules[0]) else { panic!("{rule}") };
+        assert_eq!(columns[0].create_type(&rule.format, &rule.shaping), Some(expected), "{column}");
     }
 }

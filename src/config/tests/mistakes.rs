@@ -357,8 +357,8 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:43 rules[0].columns.x: takes an element, and the rule has no `for_each`".to_owned(),
         ),
         (
-            "topic: a, table: t, database: '{topic.x}', columns: {x: qos}",
-            "2:40 rules[0].database: a template for the database is not supported yet".to_owned(),
+            "topic: a, table: t, tables: t, database: '{topic.x}', columns: {x: qos}",
+            "2:51 rules[0].database: the topic `a` has no capture {x}".to_owned(),
         ),
         (
             "topic: a, table: t, database: locale, columns: {x: qos}",

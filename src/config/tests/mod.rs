@@ -1,6 +1,7 @@
 //! The configuration as a whole, from files on disk.
 
 mod create;
+mod homes;
 mod layers;
 mod mistakes;
 mod needs;

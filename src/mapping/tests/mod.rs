@@ -111,6 +111,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         own_qos: Vec::new(),
         subscribe_properties: Vec::new(),
         database: 0,
+        chooser: None,
         table: TableName { schema: None, name: "t".to_owned() },
         format: Format::Json,
         columns: Columns::named(columns),

@@ -53,6 +53,7 @@ pub use changes::PostgresChanges;
 pub use encode::PostgresEncoder;
 use futures_util::future::join_all;
 pub use query::{PostgresParameters, PostgresReader};
+pub(crate) use rights::Rights;
 
 use self::failure::own;
 use self::server::Repertoire;
@@ -150,11 +151,17 @@ impl PostgresSink {
     }
 
     /// An error with the GRANTs that would mend it, if it is one of rights.
-    async fn with_rights(&self, error: SinkError, tables: &[(&TableSchema, &str)]) -> SinkError {
+    async fn with_rights(&self, error: SinkError, needed: Rights) -> SinkError {
         match &self.session {
-            Some(session) => Box::pin(rights::name_missing(session, &self.sql, tables, error)).await,
+            Some(session) => Box::pin(rights::name_missing(session, &self.sql, needed, error)).await,
             None => error,
         }
+    }
+
+    fn rights(&self, batch: &Batch, tables: &[&TableSchema]) -> Rights {
+        let mut rights = Rights::new(&self.sql.schema);
+        tables.iter().for_each(|table| rights::add_needed(&mut rights, batch, table));
+        rights
     }
 
     /// The schema and name to look for.
@@ -193,7 +200,7 @@ impl Sink for PostgresSink {
     async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
         let read = self.run(async |session, sql| offsets::read(session, sql, bridge).await).await;
         let Err(refused) = read else { return read };
-        Err(self.with_rights(refused, &[]).await)
+        Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await)
     }
 
     async fn offsets_of_others(
@@ -215,7 +222,7 @@ impl Sink for PostgresSink {
     ) -> Result<HashMap<RetainedPlace, i64>, SinkError> {
         let found = self.run(async |session, sql| retained::last_stored(session, sql, bridge, places).await).await;
         match found {
-            Err(refused) => Err(self.with_rights(refused, &[]).await),
+            Err(refused) => Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await),
             found => found,
         }
     }
@@ -230,14 +237,14 @@ impl Sink for PostgresSink {
         let succeeded =
             self.run(async |session, sql| offsets::succeed(session, sql, bridge, gone, journal, next_seq).await).await;
         let Err(refused) = succeeded else { return succeeded };
-        Err(self.with_rights(refused, &[]).await)
+        Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await)
     }
 
     async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
         let started =
             self.run(async |session, sql| offsets::start(session, sql, bridge, journal, next_seq).await).await;
         let Err(refused) = started else { return started };
-        Err(self.with_rights(refused, &[]).await)
+        Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await)
     }
 
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
@@ -362,8 +369,8 @@ impl Sink for PostgresSink {
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         let written = self.run(async |session, sql| write::write(session, sql, batch).await).await;
         let Err(refused) = written else { return written };
-        let tables: Vec<_> = batch.tables_at_stake().map(|table| (table, rights::needed(batch, table))).collect();
-        Err(self.with_rights(refused, &tables).await)
+        let tables: Vec<_> = batch.tables_at_stake().collect();
+        Err(self.with_rights(refused, self.rights(batch, &tables)).await)
     }
 
     async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
@@ -380,8 +387,8 @@ impl Sink for PostgresSink {
             self.session = connect::open(&self.url, self.statement_timeout).await.ok();
         }
         for closed in &mut refusals.closed {
-            let needed = (&*closed.table, rights::needed(batch, &closed.table));
-            closed.error = self.with_rights(closed.error.clone(), &[needed]).await;
+            let needed = self.rights(batch, &[&closed.table]);
+            closed.error = self.with_rights(closed.error.clone(), needed).await;
         }
         Ok(refusals)
     }

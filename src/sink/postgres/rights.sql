@@ -1,7 +1,8 @@
 WITH targets AS (
-    SELECT c.oid, c.relnamespace, t.rights
-    FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($4::text[]))
-        AS t (schema, name, rights)
+    SELECT c.oid, c.relnamespace, t.needed, t.column_name
+    FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($4::text[]),
+                    pg_catalog.unnest($5::text[]))
+        AS t (schema, name, needed, column_name)
     JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
     JOIN pg_catalog.pg_class c
       ON c.relnamespace = n.oid AND c.relname = t.name
@@ -10,11 +11,19 @@ WITH targets AS (
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $3
-      AND c.relname = ANY ($5::text[])
+      AND c.relname = ANY ($6::text[])
 ), missing AS (
-    SELECT t.rights, t.oid AS object FROM targets t
-    WHERE EXISTS (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array(t.rights, ', ')) AS r (name)
-                  WHERE NOT pg_catalog.has_any_column_privilege(t.oid, r.name))
+    -- A right on the table is one on each of its columns. A column without a name stands for any; one that is gone is
+    -- told elsewhere.
+    SELECT pg_catalog.string_agg(DISTINCT t.needed, ', ') AS rights, t.oid AS object
+    FROM targets t
+    LEFT JOIN pg_catalog.pg_attribute a
+      ON a.attrelid = t.oid AND a.attname = t.column_name AND NOT a.attisdropped
+    GROUP BY t.oid
+    HAVING pg_catalog.bool_or(CASE
+        WHEN t.column_name = '' THEN NOT pg_catalog.has_any_column_privilege(t.oid, t.needed)
+        WHEN a.attnum IS NULL THEN false
+        ELSE NOT pg_catalog.has_column_privilege(t.oid, a.attnum, t.needed) END)
     UNION
     SELECT 'SELECT, INSERT, UPDATE, DELETE', oid FROM own
     WHERE NOT (pg_catalog.has_table_privilege(oid, 'SELECT') AND pg_catalog.has_table_privilege(oid, 'INSERT')

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Finding;
-use crate::config::{Columns, Config, Mode, Rule, Unmapped, create_key};
+use crate::batch::{Target, Verb};
+use crate::config::{Columns, Config, Retained, Rule, Unmapped, create_key};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
@@ -18,8 +19,10 @@ pub(super) struct Tables {
     pub(super) live: Vec<(TableName, Arc<TableSchema>)>,
     /// Those that the first start makes.
     pub(super) to_be_made: Vec<TableName>,
-    /// Those whose rows go by key, as the rules name them, with the rights that it takes.
-    pub(super) rights: HashMap<TableName, &'static str>,
+    /// A rule says `retained: changed`.
+    pub(super) remembers: bool,
+    /// Where the rows of each rule go that fits its table.
+    pub(super) targets: Vec<Target>,
     /// Those that get columns (`unmapped: add`), as the rules name them.
     pub(super) grows: HashSet<TableName>,
 }
@@ -46,17 +49,9 @@ pub(super) async fn tables<S: Sink>(
     let subject = subject(config, index);
     let rules: Vec<Arc<Rule>> = config.rules.iter().filter(|rule| rule.database == index).cloned().collect();
     let mut found = Tables::default();
+    found.remembers = rules.iter().any(|rule| rule.retained == Retained::Changed);
     let growing = rules.iter().filter(|rule| rule.unmapped == Unmapped::Add);
     found.grows = growing.map(|rule| rule.table.clone()).collect();
-    for rule in &rules {
-        let rights = match rule.mode {
-            Mode::Insert => continue,
-            Mode::Ignore { .. } => "INSERT, SELECT",
-            Mode::Upsert { .. } => "INSERT, SELECT, UPDATE",
-        };
-        let needed = found.rights.entry(rule.table.clone()).or_insert(rights);
-        *needed = if needed.len() < rights.len() { rights } else { needed };
-    }
     let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
     let mut seen = HashSet::new();
     for rule in rules.iter().filter(|rule| rule.statement.is_none() && seen.insert(&rule.table)) {
@@ -90,9 +85,15 @@ pub(super) async fn tables<S: Sink>(
     let mut unfit = HashSet::new();
     loop {
         let in_order: Vec<_> = rules.iter().map(|rule| schemas.get(&rule.table).cloned()).collect();
-        let Err(faults) = Mapper::compile_some(&config.bridge, &rules, &in_order, &HashMap::new(), sink.encoder())
-        else {
-            break;
+        let compiled = Mapper::compile_some(&config.bridge, &rules, &in_order, &HashMap::new(), sink.encoder());
+        let faults = match compiled {
+            Ok(mapper) => {
+                let targets =
+                    rules.iter().enumerate().filter_map(|(index, rule)| mapper.target_of(index).zip(Some(rule)));
+                found.targets = targets.map(|(target, rule)| surely_filled(target, rule)).collect();
+                break;
+            }
+            Err(faults) => faults,
         };
         for fault in faults {
             let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
@@ -126,6 +127,16 @@ pub(super) async fn tables<S: Sink>(
     found
 }
 
+/// The target without columns for which messages need not have a field: with `columns: auto` only those of the key are sure.
+fn surely_filled(target: &Target, rule: &Rule) -> Target {
+    let columns = match (&rule.columns, &target.verb) {
+        (Columns::Named(_), _) => Arc::clone(&target.columns),
+        (Columns::Auto, Verb::Ignore(key) | Verb::Upsert(key)) => Arc::clone(key),
+        (Columns::Auto, Verb::Insert) => Arc::from([]),
+    };
+    Target { columns, ..target.clone() }
+}
+
 /// A table that is not there; `None` if a rule has it made.
 async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc<Rule>]) -> Option<Finding> {
     let instead = match sink.instead_of(&rule.table).await {
@@ -141,7 +152,10 @@ async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc
         let Columns::Named(named) = &rule.columns else { continue };
         for column in named.iter() {
             if columns.iter().all(|(name, _)| *name != &*column.name) {
-                columns.push((&column.name, column.create_type(&rule.format).unwrap_or(DeclaredType::Text)));
+                columns.push((
+                    &column.name,
+                    column.create_type(&rule.format, &rule.shaping).unwrap_or(DeclaredType::Text),
+                ));
             }
         }
     }

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Finding;
 use super::mounts::file_system_of;
+use super::{Circumstances, Finding};
 use crate::config::{Config, Durability};
 use crate::journal::{RealFs, inspect};
 use crate::remedy;
@@ -25,7 +25,7 @@ const MESSAGE_BYTES: u64 = 250;
 
 const SUBJECT: &str = "data_dir";
 
-pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
+pub(super) fn look(config: &Config, circumstances: &Circumstances) -> Vec<Finding> {
     if config.journal.durability == Durability::Delivered {
         return in_memory(config);
     }
@@ -43,6 +43,10 @@ pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
             "use a faster disk; an SSD or an industrial SD card needs a few milliseconds",
         )),
         Ok(median) => findings.push(Finding::ok(SUBJECT, format!("an fdatasync takes {median:.1?}"))),
+        Err(_) if circumstances.awaits(&config.data_dir) => findings.push(Finding::ok(
+            SUBJECT,
+            format!("{} is not there; systemd makes it at the first start", config.data_dir.display()),
+        )),
         Err(error) => {
             let what = if is_there { "cannot be written" } else { "cannot be made" };
             findings.push(Finding::problem(
@@ -53,7 +57,7 @@ pub(super) fn look(config: &Config, rate: u64) -> Vec<Finding> {
         }
     }
     findings.extend(room(config, &place));
-    findings.push(reserve(config, rate, sync));
+    findings.push(reserve(config, circumstances.rate, sync));
     findings
 }
 

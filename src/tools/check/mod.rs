@@ -21,6 +21,8 @@ pub(super) use broker::forget;
 pub use heard::Heard;
 pub use promises::promises;
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use crate::config::{Config, DatabaseUrl};
@@ -70,10 +72,25 @@ impl Finding {
     }
 }
 
-/// Looks at brokers, databases and the journal's disk. `rate`: messages per second, for the journal's reserve. Findings are
-/// told as they are found.
-pub async fn everything(config: &Config, rate: u64, heard: &Heard, tell: &mut dyn FnMut(Finding)) {
-    for finding in journal::look(config, rate) {
+/// What is known of where the bridge runs, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances {
+    /// Messages per second, for the journal's reserve.
+    pub rate: u64,
+    /// A folder that is not there, and that systemd makes for the bridge's user at the first start.
+    pub awaited: Option<PathBuf>,
+}
+
+impl Circumstances {
+    /// Whether the path lies in the folder that is made at the first start.
+    fn awaits(&self, path: &Path) -> bool {
+        self.awaited.as_ref().is_some_and(|folder| path.starts_with(folder))
+    }
+}
+
+/// Looks at brokers, databases and the journal's disk. Findings are told as they are found.
+pub async fn everything(config: &Config, circumstances: &Circumstances, heard: &Heard, tell: &mut dyn FnMut(Finding)) {
+    for finding in journal::look(config, circumstances) {
         tell(finding);
     }
     for url in &config.mqtt.urls {
@@ -83,7 +100,7 @@ pub async fn everything(config: &Config, rate: u64, heard: &Heard, tell: &mut dy
     }
     for (index, database) in config.databases.iter().enumerate() {
         let findings = match &database.url {
-            DatabaseUrl::Sqlite(path) => sqlite::look(config, index, path).await,
+            DatabaseUrl::Sqlite(path) => sqlite::look(config, index, path, circumstances).await,
             DatabaseUrl::Postgres(url) => postgres::look(config, index, url).await,
         };
         for finding in findings {

@@ -11,9 +11,10 @@ use tokio_postgres::{Client, Error, Row};
 use super::Finding;
 use super::database::{self, Tables, subject};
 use super::publish;
+use crate::batch::Verb;
 use crate::config::{Config, PostgresUrl};
 use crate::rule::{TableName, quote};
-use crate::sink::{PostgresSink, Sink, SinkError};
+use crate::sink::{PostgresSink, Rights, Sink, SinkError};
 use crate::tools::live;
 
 /// SQLSTATE: a transaction that may only read was to write.
@@ -26,8 +27,6 @@ const CANNOT_CONNECT: &str = "connect";
 const POOLER_REFUSAL: &str = "unsupported startup parameter";
 
 const NOT_COMPARED: &str = "its tables, columns and rights are not compared";
-
-const MISSING_RIGHTS: &str = include_str!("../../sink/postgres/rights.sql");
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
                      SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)";
@@ -156,12 +155,22 @@ async fn ask_within(
             ));
         }
     }
-    let rights: Vec<&str> =
-        tables.live.iter().map(|(name, _)| tables.rights.get(name).copied().unwrap_or("INSERT")).collect();
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
-        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&schema, Type::TEXT), (&rights, Type::TEXT_ARRAY)];
+    let mut rights = Rights::new(schema);
+    if tables.remembers {
+        rights.add_retained();
+    }
+    for (_, table) in &tables.live {
+        rights.add_any(&table.name, "INSERT");
+    }
+    for target in &tables.targets {
+        rights.add_target(target);
+        if matches!(&target.verb, Verb::Upsert(key) if key.len() < target.table.columns.len()) {
+            rights.add_any(&target.table.name, "UPDATE");
+        }
+    }
+    let (query, parameters) = rights.query();
     let mut told = HashSet::new();
-    for row in client.query_typed(MISSING_RIGHTS, &parameters).await? {
+    for row in client.query_typed(query, &parameters).await? {
         let grant: String = row.try_get(0)?;
         if told.insert(grant.clone()) {
             findings.push(Finding::problem(subject, "a right is missing", grant));

@@ -19,7 +19,8 @@ pub fn promises(config: &Config) -> Vec<Finding> {
     let mut findings = of_mqtt(&config.mqtt);
     findings.extend(of_journal(config));
     findings.extend(config.databases.iter().filter_map(of_database));
-    findings.extend(config.rules.iter().flat_map(|rule| of_rule(rule, config.mqtt.version)));
+    let own = config.rules.iter().filter(|rule| !rule.is_copy());
+    findings.extend(own.flat_map(|rule| of_rule(rule, config.mqtt.version)));
     if let Http::Listen(address) = config.http
         && !address.ip().to_canonical().is_loopback()
         && config.http_access.token.is_none()

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use rustix::fs::Access;
 
-use super::Finding;
 use super::database::{self, subject};
 use super::journal::{free_bytes, mib};
-use super::publish;
+use super::{Circumstances, Finding, publish};
 use crate::config::Config;
 use crate::remedy;
 use crate::sink::Sink;
@@ -18,9 +17,9 @@ use crate::tools::live::TablesCopy;
 /// Below, a batch and its log may not fit.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 
-pub(super) async fn look(config: &Config, index: usize, path: &Path) -> Vec<Finding> {
+pub(super) async fn look(config: &Config, index: usize, path: &Path, circumstances: &Circumstances) -> Vec<Finding> {
     let subject = subject(config, index);
-    let mut findings = of_place(&subject, path);
+    let mut findings = of_place(&subject, path, circumstances);
     let copy = match TablesCopy::of(path) {
         Ok(copy) => copy,
         Err(error) => {
@@ -47,14 +46,17 @@ pub(super) async fn look(config: &Config, index: usize, path: &Path) -> Vec<Find
 }
 
 /// The file or, before the first start, its folder.
-fn of_place(subject: &str, path: &Path) -> Vec<Finding> {
+fn of_place(subject: &str, path: &Path, circumstances: &Circumstances) -> Vec<Finding> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut findings = Vec::new();
     let mut refuse = |what: String, error: io::Error| {
         let remedy = format!("{}; check as the bridge's user, or as root", remedy::of_file(&error));
         findings.push(Finding::problem(subject, format!("{what}: {error}"), remedy));
     };
-    if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+    if circumstances.awaits(path) {
+        let what = format!("{} is not there; the first start makes it, and systemd its folder", path.display());
+        findings.push(Finding::ok(subject, what));
+    } else if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
         // SQLite keeps its log beside the file.
         refuse(format!("the folder {} takes no files", folder.display()), error.into());
     } else if path.exists()

@@ -163,12 +163,30 @@ pub fn explain(config: &Config, tables: &[Tables], message: &Message<'_>) -> Exp
         }
     }
     routes::add_filters(config, &mut views);
+    let views = of_chosen_databases(config, views);
     Explanation {
         topic: message.topic.to_owned(),
-        rules: views.into_iter().flatten().collect(),
+        rules: views,
         unmatched: config.unmatched,
         databases: config.databases.iter().zip(tables).map(types_of).collect(),
     }
+}
+
+/// Of a rule that is there for several databases, the view of the one that the message names.
+fn of_chosen_databases(config: &Config, views: Vec<Option<RuleView>>) -> Vec<RuleView> {
+    let mut chosen: Vec<RuleView> = Vec::with_capacity(views.len());
+    for (rule, view) in config.rules.iter().zip(views) {
+        let Some(view) = view else { continue };
+        match chosen.last_mut() {
+            Some(first) if rule.is_copy() => {
+                if matches!(view.verdict, Verdict::Taken(_)) {
+                    *first = view;
+                }
+            }
+            _ => chosen.push(view),
+        }
+    }
+    chosen
 }
 
 fn types_of((database, tables): (&Database, &Tables)) -> TypesOf {

@@ -8,7 +8,7 @@ use super::shown::{Shown, read};
 use super::tables::{Goal, Tables};
 use super::{Fate, Row, RowError, RuleView, ShownValue, Taken, Verdict};
 use crate::batch::{Batch, OffsetMove, Target, Verb};
-use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule, rule_of_convention};
+use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule, Shaping, rule_of_convention};
 use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome, Want};
 use crate::message::{Message, Seq};
@@ -49,6 +49,21 @@ pub(super) fn map<R: Preview>(
     let mapping = Mapping { config, index, rules: &rules, tables, targets: &targets, faults: &faults };
     let views = mapping.views(mapper, &encoder, message);
     numbers.into_iter().zip(views).collect()
+}
+
+/// What leaves nothing of a message that is a row.
+fn why_filtered(rule: &Rule) -> String {
+    let Shaping { predicate, transform, .. } = &rule.shaping;
+    let parts =
+        [("where", predicate.is_some()), ("transform", transform.is_some()), ("for_each", !rule.for_each.is_empty())];
+    let parts: Vec<&str> = parts.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key).collect();
+    match parts[..] {
+        [] => "its payload holds nothing that would be a row".to_owned(),
+        ["where"] => "it is not what the rule wants (where)".to_owned(),
+        ["transform"] => "the program gives nothing (transform)".to_owned(),
+        ["for_each"] => "there is no element that would be a row (for_each)".to_owned(),
+        _ => format!("nothing of it is left that would be a row ({})", parts.join(", ")),
+    }
 }
 
 /// The columns that a message wants of tables with one name, if it wants any.
@@ -150,10 +165,10 @@ impl Mapping<'_> {
                 Outcome::Filtered => {
                     let is_passed_over = message.retain && self.rules[rule].retained == Retained::Skip;
                     let note = match is_passed_over {
-                        true => "retained messages are passed over (retained: skip)",
-                        false => "it is not what the rule wants (where)",
+                        true => "retained messages are passed over (retained: skip)".to_owned(),
+                        false => why_filtered(&self.rules[rule]),
                     };
-                    Taken { note: Some(note.to_owned()), ..self.taken(rule, message, Fate::Filtered, None) }
+                    Taken { note: Some(note), ..self.taken(rule, message, Fate::Filtered, None) }
                 }
                 Outcome::Parked => {
                     let why = self.faults.get(&self.rules[rule].table).cloned().unwrap_or_default();
@@ -178,6 +193,9 @@ impl Mapping<'_> {
             database: Arc::clone(database),
             verdict: match fates.remove(&index) {
                 Some(taken) => Verdict::Taken(Box::new(taken)),
+                None if taken_by(rule, message.topic).is_some() => {
+                    Verdict::NotTaken("the message names another database".to_owned())
+                }
                 None => Verdict::NotTaken(why_not(rule, message.topic)),
             },
         };

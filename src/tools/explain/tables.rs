@@ -123,7 +123,7 @@ fn assume<'r, D: Dialect>(
             Columns::Named(named) => {
                 for column in named.iter() {
                     let known = columns.iter().position(|known| is_same(known, &column.name));
-                    let declared = column.create_type(&rule.format);
+                    let declared = column.create_type(&rule.format, &rule.shaping);
                     match (known, declared) {
                         // What another rule tells of the column holds for this one.
                         (Some(known), Some(declared)) if assumed.remove(&columns[known].name) => {

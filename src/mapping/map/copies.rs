@@ -1,0 +1,62 @@
+//! Copies that a broker sends of one message.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::Rule;
+use crate::mapping::route::Match;
+use crate::message::{Properties, Property};
+
+/// MQTT 5 subscription identifiers: a broker may send a message once per overlapping subscription, each copy with its
+/// own identifier; a rule takes the copy of its own filter and leaves the others.
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    /// By rule and pattern; `None` where the filter was not subscribed to by itself. Empty if no identifiers are used.
+    ids: Vec<Box<[Option<u32>]>>,
+    /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
+    known: Vec<u32>,
+    /// See [`Mapper::retire`](super::Mapper::retire); sorted.
+    pub(super) retired: Vec<(u32, u32)>,
+    /// Those of the message at hand.
+    pub(super) present: Vec<u32>,
+    /// Those of filters that are gone: for each, the first identifier that was given after.
+    pub(super) successors: Vec<u32>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(rules: &[Arc<Rule>], by_filter: &HashMap<String, u32>) -> Subscriptions {
+        let id = |filter: &str| by_filter.get(filter).copied();
+        let ids = match by_filter.is_empty() {
+            true => Vec::new(),
+            false => rules.iter().map(|rule| rule.topics.iter().map(|topic| id(topic.filter())).collect()).collect(),
+        };
+        let mut known: Vec<u32> = by_filter.values().copied().collect();
+        known.sort_unstable();
+        Subscriptions { ids, known, retired: Vec::new(), present: Vec::new(), successors: Vec::new() }
+    }
+
+    /// Remembers the identifiers of a message.
+    pub(super) fn read(&mut self, properties: Properties<'_>) {
+        self.present.clear();
+        self.successors.clear();
+        if self.known.is_empty() {
+            return;
+        }
+        for property in properties.iter() {
+            let Property::SubscriptionId(id) = property else { continue };
+            if self.known.binary_search(&id).is_ok() {
+                self.present.push(id);
+            } else if let Ok(at) = self.retired.binary_search_by_key(&id, |retired| retired.0) {
+                self.successors.push(self.retired[at].1);
+            }
+        }
+    }
+
+    /// Whether a rule takes the message that was read.
+    pub(super) fn take(&self, matched: &Match) -> bool {
+        // Most messages carry none: no look at the rule is needed then.
+        (self.present.is_empty() && self.successors.is_empty())
+            || self.ids[matched.rule][matched.pattern]
+                .is_none_or(|id| self.present.contains(&id) || self.successors.iter().any(|successor| id >= *successor))
+    }
+}
