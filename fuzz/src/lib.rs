@@ -11,8 +11,10 @@ pub mod journal_directory;
 pub mod journal_mutations;
 pub mod journal_record;
 pub mod journal_script;
+pub mod jq;
 pub mod json_row;
 pub mod packets;
+pub mod payload;
 pub mod topic;
 
 /// Runs one input through the target of that name.
@@ -26,8 +28,10 @@ pub fn check(target: &str, bytes: &[u8]) {
         "journal_mutations" => journal_mutations::check(bytes),
         "journal_record" => journal_record::check(bytes),
         "journal_script" => journal_script::check(bytes),
+        "jq" => jq::check(bytes),
         "json_row" => json_row::check(bytes),
         "packets" => packets::check(bytes),
+        "payload" => payload::check(bytes),
         "topic" => topic::check(bytes),
         _ => panic!("there is no fuzz target {target}"),
     }
