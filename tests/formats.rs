@@ -141,3 +141,19 @@ fn every_format_reaches_both_databases_with_exact_values() {
     assert_eq!(found, refused);
     assert_eq!(postgres.psql(&database, letters), found.join("\n"));
 }
+
+/// Documents of every format with the rows that other decoders make of them (tests/formats/documents.py): how each value may be
+/// written, by the plans that the daemon runs. `scripts/prove` makes new ones, and reads the rows back from SQLite.
+#[test]
+fn documents_of_every_format_mean_what_other_decoders_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
+    let bridge = Bridge::bare(&std::fs::read_to_string(folder.join("bridge.yaml")).unwrap());
+    for name in ["documents.yaml", "message.binpb"] {
+        std::fs::copy(folder.join(name), bridge.path(name)).unwrap();
+    }
+    let output = bridge.command(&["test", "documents.yaml"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed: Vec<&str> = said.lines().filter(|line| !line.starts_with("ok ")).take(30).collect();
+    assert!(output.status.success(), "{}{}", failed.join("\n"), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("280 passed"), "{said}");
+}

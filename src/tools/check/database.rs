@@ -48,8 +48,8 @@ pub(super) async fn tables<S: Sink>(
 ) -> Tables {
     let subject = subject(config, index);
     let rules: Vec<Arc<Rule>> = config.rules.iter().filter(|rule| rule.database == index).cloned().collect();
-    let mut found = Tables::default();
-    found.remembers = rules.iter().any(|rule| rule.retained == Retained::Changed);
+    let remembers = rules.iter().any(|rule| rule.retained == Retained::Changed);
+    let mut found = Tables { remembers, ..Tables::default() };
     let growing = rules.iter().filter(|rule| rule.unmapped == Unmapped::Add);
     found.grows = growing.map(|rule| rule.table.clone()).collect();
     let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
