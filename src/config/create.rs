@@ -16,7 +16,7 @@ impl Rule {
     pub fn bind_types(&self) -> Vec<Option<DeclaredType>> {
         let (Some(statement), Columns::Named(columns)) = (&self.statement, &self.columns) else { return Vec::new() };
         let column = |bind: &Arc<str>| columns.iter().find(|column| column.name == *bind);
-        statement.binds().iter().map(|bind| column(bind)?.create_type(&self.format)).collect()
+        statement.binds().iter().map(|bind| column(bind)?.create_type(&self.format, &self.shaping)).collect()
     }
 }
 

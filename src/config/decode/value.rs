@@ -126,11 +126,6 @@ impl<'a> Value<'a> {
         self.cx.findings.borrow_mut().push(finding);
     }
 
-    /// Notes that a key of the contract has no effect yet.
-    pub(crate) fn refuse_unsupported(&self, what: &str, accepted: &str) {
-        self.refuse(format!("{what} is not supported yet"), accepted);
-    }
-
     /// The value for a message: in backticks, shortened, or `***`. What variables were filled into is shown as it
     /// stands in the file.
     pub(crate) fn shown(&self) -> String {

@@ -40,6 +40,8 @@ impl Rights {
         let key = match &target.verb {
             Verb::Insert => None,
             Verb::Ignore(key) | Verb::Upsert(key) => Some(key),
+            // Which tables a statement reaches, only the server knows.
+            Verb::Statement(_) => return,
         };
         target.columns.iter().for_each(|column| self.add(&target.table.name, "INSERT", name(column)));
         let key = key.into_iter().flat_map(|key| key.iter());

@@ -132,7 +132,7 @@ fn surely_filled(target: &Target, rule: &Rule) -> Target {
     let columns = match (&rule.columns, &target.verb) {
         (Columns::Named(_), _) => Arc::clone(&target.columns),
         (Columns::Auto, Verb::Ignore(key) | Verb::Upsert(key)) => Arc::clone(key),
-        (Columns::Auto, Verb::Insert) => Arc::from([]),
+        (Columns::Auto, Verb::Insert | Verb::Statement(_)) => Arc::from([]),
     };
     Target { columns, ..target.clone() }
 }
