@@ -131,6 +131,14 @@ impl Budget {
         self.ended.get().is_none()
     }
 
+    /// As [`Budget::step`], for a step that may itself take milliseconds.
+    pub(super) fn long_step(&self) -> bool {
+        if self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline) {
+            self.end(Bound::Time);
+        }
+        self.step()
+    }
+
     pub(super) fn end(&self, bound: Bound) {
         // The first is the cause.
         if self.ended.get().is_none() {

@@ -67,7 +67,7 @@ fn search(text: &Value, pattern: &Value, flags: &Value, wanted: Wanted) -> ValR<
         if wanted.matches {
             found.push(groups(&captures, &regex, &mut places)?);
         }
-        if !all || !budget(Budget::step) {
+        if !all || !budget(Budget::long_step) {
             break;
         }
     }
