@@ -244,7 +244,9 @@ async fn sqlite_with_table(directory: &Path) -> (SqliteSink, TableSchema) {
     let Columns::Named(columns) = &rule.columns else { unreachable!("the rule names its columns") };
     let columns: Vec<(&str, DeclaredType)> = columns
         .iter()
-        .map(|column| (column.name.as_ref(), column.create_type(&rule.format).expect("every column has a type")))
+        .map(|column| {
+            (column.name.as_ref(), column.create_type(&rule.format, &rule.shaping).expect("every column has a type"))
+        })
         .collect();
     let mut sink = SqliteSink::new(&config.databases[0]);
     sink.connect().await.expect("the database opens");

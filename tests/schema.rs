@@ -74,7 +74,9 @@ fn the_sql_makes_the_tables_that_the_bridge_runs_on() {
     assert_eq!(postgres.psql(&database, "SELECT body->>'temp', seq FROM plant.raw").trim(), "21.5|1");
     assert_eq!(oracle::count(&bridge.rows(), "rowbridge_dead_letters"), 0);
     let parts = oracle::count(&bridge.rows(), "rowbridge_schema_version");
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap().count();
+    // Those in a folder beside them are for databases with a publication.
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap();
+    let files = files.filter(|file| file.as_ref().unwrap().path().is_file()).count();
     assert_eq!(parts, files as u64, "every migration is noted once");
     assert!(bridge.stop().success());
 }

@@ -355,6 +355,7 @@ impl Maker<'_, '_> {
 
     fn rule(&self, columns: Vec<Column>) -> Option<Arc<Rule>> {
         Some(Arc::new(Rule {
+            chooser: None,
             name: Arc::clone(self.name),
             topics: [self.topic?.clone()].into(),
             qos: Qos::AtLeastOnce,

@@ -173,7 +173,7 @@ fn columns(statement: &Statement<'_>) -> Vec<AnswerColumn> {
         name: column.name().to_owned(),
         kind: column.decl_type().map_or(Kind::Any, kind_of),
     };
-    statement.columns().into_iter().map(of).collect()
+    statement.columns().map(of).collect()
 }
 
 fn kind_of(declared: &str) -> Kind {
