@@ -187,6 +187,24 @@ async fn what_changes_nothing_for_the_rows_is_not_taken_for_a_change() {
     .unwrap();
 }
 
+/// A view takes its rows by INSERT; its description is compared at the end even if only an early batch of the series has any.
+#[tokio::test]
+async fn a_view_that_changed_is_noticed_in_whichever_batch_of_a_series_its_rows_are() {
+    let place = Place::new();
+    place.sql("CREATE TABLE below (v float8); CREATE VIEW t AS SELECT v FROM below; CREATE TABLE other (v int)");
+    let mut sink = place.started().await;
+    let (view, other) = (describe(&mut sink, "t").await, describe(&mut sink, "other").await);
+    place.sql("DROP VIEW t; ALTER TABLE below ALTER v TYPE int8 USING NULL; CREATE VIEW t AS SELECT v FROM below");
+    let mut batches = vec![batch(1, 2), batch(2, 3)];
+    for (batch, (table, cell)) in batches.iter_mut().zip([(&view, Cell::Float(21.7)), (&other, Cell::Int(1))]) {
+        let target = add_table(batch, table);
+        add_unit(batch, target, &[&[cell]]);
+    }
+    let written = sink.write_series(&mut Made::of(batches)).await.map(drop).map_err(|error| error.class);
+    assert_eq!(written, Err(Class::TableChanged));
+    assert_eq!(place.sql("SELECT (SELECT count(*) FROM below) + (SELECT count(*) FROM other)"), "0");
+}
+
 /// A batch or a series at a time, while another session alters the column back and forth as fast as it can.
 #[tokio::test]
 async fn under_constant_changes_every_row_has_the_right_value() {

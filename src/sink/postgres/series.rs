@@ -31,7 +31,8 @@ use crate::sink::{Series, SinkError, Written};
 
 /// Writes as many batches as there are; `Ok` only after COMMIT was confirmed.
 pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series) -> Result<Written, SinkError> {
-    let mut lane = Lane { session, prepared: Vec::new(), own: Vec::new(), open: None, written: Written::default() };
+    let mut lane =
+        Lane { session, prepared: Vec::new(), uncopied: Vec::new(), open: None, written: Written::default() };
     lane.begin(sql, series.batch()).await?;
     crash_point!("postgres.series.begun");
     loop {
@@ -51,8 +52,8 @@ pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series
 struct Lane<'a> {
     session: &'a Session,
     prepared: Vec<Prepared>,
-    /// Rules' own statements that were run, each once.
-    own: Vec<Arc<Target>>,
+    /// What took rows otherwise than by COPY, each once: tables by INSERT, and rules' own statements.
+    uncopied: Vec<Arc<Target>>,
     open: Option<OpenCopy>,
     written: Written,
 }
@@ -113,18 +114,22 @@ impl Lane<'_> {
         if own.is_empty() {
             return Ok(());
         }
-        for rows in own {
-            if !self.own.iter().any(|known| known.is_like(rows.target())) {
-                self.own.push(Arc::clone(rows.target()));
-            }
-        }
+        own.iter().for_each(|rows| self.note_uncopied(rows));
         let session = self.session;
         let running = Box::pin(statements::run(session, own, async {}));
         self.behind_the_open_copy(2, running).await?.map_err(|failed| failed.explain(session, own))
     }
 
+    /// Its definition is compared before COMMIT, as those of the COPYs are.
+    fn note_uncopied(&mut self, rows: &Rows<'_>) {
+        if !self.uncopied.iter().any(|known| known.is_like(rows.target())) {
+            self.uncopied.push(Arc::clone(rows.target()));
+        }
+    }
+
     /// Sends the rows of a table that takes them by INSERT only, behind those of the COPY that is open.
     async fn insert(&mut self, rows: &Rows<'_>) -> Result<(), SinkError> {
+        self.note_uncopied(rows);
         let inserting = rows.insert(self.session.client());
         let taken = self.behind_the_open_copy(rows.statement_count(), inserting).await?;
         let taken = taken.map_err(|error| self.session.explain(&error, &rows.doing()))?;
@@ -202,7 +207,7 @@ impl Lane<'_> {
         let (batch, offset) = (series.batch(), series.offset());
         // A table of an earlier batch is among the targets, those that earlier batches were judged by are with this one.
         let written = self.prepared.iter().map(|prepared| &*prepared.target.table);
-        let written = written.chain(self.own.iter().map(|target| &*target.table));
+        let written = written.chain(self.uncopied.iter().map(|target| &*target.table));
         let expected = Expected::of(written.chain(batch.tables_at_stake()));
         // Closes the statements, ahead of COMMIT.
         self.prepared.clear();
