@@ -63,6 +63,9 @@ pub(super) struct ParkedTable {
     pub(super) replayed: u64,
     reminder_due: Instant,
     pub(super) progress_due: Instant,
+    /// A batch went in since it was parked for a row. Before that no message of it is put aside, and an end of its parking
+    /// would only bring the hold back.
+    has_batch: bool,
 }
 
 impl ParkedTable {
@@ -90,6 +93,7 @@ impl Parking {
     /// A batch went in.
     pub(super) fn committed(&mut self) {
         self.held.clear();
+        self.tables.iter_mut().for_each(|table| table.has_batch = true);
     }
 
     /// All tables fit their rules, but those that are parked.
@@ -124,6 +128,8 @@ impl Parking {
             if !self.is_parked(&bad.name) {
                 self.add(&bad.name, rules, clock::now(), bad.defect.reason.as_str().into());
                 self.still_bad(self.tables.len() - 1, &bad.defect);
+                // What compiling finds it finds again, without any message.
+                self.tables.last_mut().expect("it was added").has_batch = bad.at_compile;
                 parked.push(bad.clone());
             }
         }
@@ -144,6 +150,7 @@ impl Parking {
             replayed: 0,
             reminder_due: Instant::now() + REMINDER,
             progress_due: Instant::now(),
+            has_batch: true,
         });
     }
 
@@ -175,12 +182,13 @@ impl Parking {
     /// A table that is to be looked at, or has messages to be written.
     fn due(&self) -> Option<usize> {
         let now = Instant::now();
-        self.tables.iter().position(|table| table.look_at.is_none_or(|at| at <= now))
+        self.tables.iter().position(|table| table.look_at.is_none_or(|at| at <= now && table.has_batch))
     }
 
     /// When the next one is.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.tables.iter().map(|table| table.look_at.unwrap_or_else(Instant::now)).min()
+        let looks = self.tables.iter().filter(|table| table.is_mended() || table.has_batch);
+        looks.map(|table| table.look_at.unwrap_or_else(Instant::now)).min()
     }
 }
 
