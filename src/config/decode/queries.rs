@@ -9,7 +9,8 @@ use jiff::tz::TimeZone;
 use super::alike::Alike;
 use super::column;
 use super::for_each;
-use super::rule::check_capture;
+use super::home;
+use super::rule::{check_capture, name};
 use super::table::Table;
 use super::value::Value;
 use crate::config::query::{AnswerFormat, Asked, Named, Query};
@@ -22,8 +23,6 @@ use crate::message::Qos;
 use crate::rule::{ColumnSource, Piece, QueryStatement, Source, TableName, Template, TopicPattern};
 use crate::schema::json_value::TimeForm;
 
-/// A query's name appears in metrics and messages.
-const NAME_BYTES_MAX: usize = 100;
 /// See [`Query::rows_max`].
 const ROWS_MAX: u64 = 1_000;
 const ROWS_MOST: u64 = 100_000;
@@ -83,15 +82,6 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
     queries
 }
 
-fn name(value: &Value<'_>) -> Option<Arc<str>> {
-    let text = value.text()?;
-    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains('\0') {
-        value.refuse(format!("found {}", value.shown()), "1 to 100 bytes");
-        return None;
-    }
-    Some(text.into())
-}
-
 fn decode_one(
     name: Arc<str>,
     value: &Value<'_>,
@@ -106,7 +96,7 @@ fn decode_one(
         convention.choice(&[("machbase", ())]);
     }
     let topic = topic(table, is_machbase);
-    let database = database(table, databases);
+    let database = home::one(table, databases);
     let is_sqlite = database.is_some_and(|index| matches!(databases[index].url, DatabaseUrl::Sqlite(_)));
     let reply_prefix = table.get("reply_prefix").and_then(|value| plain_topic(&value));
     let rows_max = table.integer("max_rows", ROWS_MAX, 1..=ROWS_MOST);
@@ -169,28 +159,6 @@ fn topic(table: &Table<'_>, is_machbase: bool) -> Option<TopicPattern> {
             None
         }
     }
-}
-
-fn database(table: &Table<'_>, databases: &[Database]) -> Option<usize> {
-    let names = || databases.iter().map(|database| &*database.name);
-    let accepted = names().collect::<Vec<_>>().join(", ");
-    let Some(value) = table.get("database") else {
-        return match databases.len() {
-            0 => None,
-            1 => Some(0),
-            _ => {
-                table.miss("database", &format!("one of {accepted}: there are several"));
-                None
-            }
-        };
-    };
-    let text = value.text()?;
-    let found = names().position(|name| name == text);
-    if found.is_none() && !databases.is_empty() {
-        let problem = format!("found {}, which is not under `databases`", value.shown());
-        value.refuse_with(problem, Some(accepted), nearest(&text, names()));
-    }
-    found
 }
 
 /// A topic that messages can have.

@@ -26,7 +26,7 @@ use crate::config::{
 use crate::message::Qos;
 use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, Statement, TableName, TopicPattern};
 
-/// A rule's name appears in metrics and messages.
+/// The name of a rule or query appears in metrics and messages.
 const NAME_BYTES_MAX: usize = 100;
 /// Rows of one message, by default and at most: they are mapped and written together.
 const ROWS_MAX: u64 = 100_000;
