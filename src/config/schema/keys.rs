@@ -323,8 +323,9 @@ const RULE: Section = Section {
         ),
         Key::new(
             "database",
-            Scalar(Text::pattern(patterns::DATABASE_OF_RULE).numbers()),
-            "One of databases. May be left out when there is one.",
+            Scalar(Text::NOT_EMPTY.numbers()),
+            "One of databases, or a template that messages fill, such as {topic.db}. May be left out when there is one, and \
+             with convention: joinbase.",
         ),
         Key::new(
             "convention",
@@ -340,7 +341,7 @@ const RULE: Section = Section {
         Key::new(
             "tables",
             List { item: &Scalar(Text::NOT_EMPTY.examples(&["*_telemetry", "abc.*"])), items_min: 1, single: true },
-            "Which tables messages may name, where `table` is a template; * stands for anything.",
+            "Which tables messages may name, where `table` or `database` is a template; * stands for anything.",
         ),
         Key::new(
             "table_aliases",
@@ -484,7 +485,7 @@ const PUBLISH: Section = Section {
         ),
         Key::new(
             "database",
-            Scalar(Text::pattern(patterns::DATABASE_OF_RULE).numbers()),
+            Scalar(Text::pattern(patterns::DATABASE_OF_PUBLICATION).numbers()),
             "One of databases. May be left out when there is one.",
         ),
         Key::new(

@@ -45,8 +45,8 @@ pub(super) const FOR_EACH: &str = r"^\s*((payload|item)([.\[].*)?|auto)$";
 /// A name in metrics that is not the broker's.
 pub(super) const DATABASE_NAME: &str = r"^(?!mqtt$)[^{}\u0000]+$";
 
-/// A template needs a later version.
-pub(super) const DATABASE_OF_RULE: &str = r"^[^{]+$";
+/// A name; `publish` takes no template.
+pub(super) const DATABASE_OF_PUBLICATION: &str = r"^[^{]+$";
 
 pub(super) const SCHEMA_NAME: &str = "^[^\".\\u0000]+$";
 
