@@ -95,15 +95,15 @@ impl LastStored {
         std::mem::take(&mut self.wants)
     }
 
-    /// A rule stores a message. Whether the database has to remember it, or does already.
+    /// A rule stores a message. Whether the database has to remember it, or does already. What is stored behind another one
+    /// of the same batch is always to be remembered: the database may refuse the other one.
     pub(super) fn store(&mut self, rule: usize, hashes: Hashes) -> bool {
         let place = (rule, hashes.topic);
-        let last = self.pending.get(&place).copied().or_else(|| self.known(place).flatten());
-        let is_new = last != Some(hashes.content);
-        if is_new {
+        let is_news = self.pending.contains_key(&place) || self.known(place).flatten() != Some(hashes.content);
+        if is_news {
             self.pending.insert(place, hashes.content);
         }
-        is_new
+        is_news
     }
 
     /// What the database has at a place that was wanted.
@@ -161,7 +161,7 @@ mod tests {
         last.learn((0, 1), None);
         assert_eq!(last.verdict(0, hashes(1, 10)), Verdict::Another);
         assert!(last.store(0, hashes(1, 10)));
-        assert!(!last.store(0, hashes(1, 10)), "once in a transaction");
+        assert!(last.store(0, hashes(1, 10)), "the one before may be refused");
         assert_eq!(last.verdict(0, hashes(1, 10)), Verdict::Same);
         last.forget_pending();
         assert_eq!(last.verdict(0, hashes(1, 10)), Verdict::Another);
@@ -169,6 +169,9 @@ mod tests {
         last.committed(true);
         assert_eq!(last.verdict(0, hashes(1, 11)), Verdict::Same);
         assert_eq!(last.verdict(1, hashes(1, 11)), Verdict::Unknown, "another rule's");
+        // What comes twice in one batch is remembered by either: the database may refuse the first.
+        assert!(last.store(0, hashes(1, 13)) && last.store(0, hashes(1, 13)));
+        last.forget_pending();
         // Some of it was refused.
         last.store(0, hashes(1, 12));
         last.committed(false);

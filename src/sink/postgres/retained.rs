@@ -57,6 +57,9 @@ pub(super) async fn remember(
     bridge: &str,
     remembered: &[&Remembered],
 ) -> Result<(), Error> {
+    if remembered.is_empty() {
+        return Ok(());
+    }
     let statement = format!(
         "INSERT INTO {} (bridge, rule, topic_hash, content_hash) SELECT $1, * FROM ROWS FROM (pg_catalog.unnest($2), \
          pg_catalog.unnest($3), pg_catalog.unnest($4)) ON CONFLICT (bridge, rule, topic_hash) \
