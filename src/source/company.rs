@@ -24,6 +24,9 @@ const EPOCH: Duration = Duration::from_secs(1);
 const ATTEMPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ATTEMPT_PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long an attempt waits for one more than was seen before: at least so long, and three mean distances.
+const ATTEMPT_WAIT_MIN: Duration = Duration::from_millis(10);
+
 /// Decides for one connection whether what was staged is handed over at once.
 #[derive(Debug)]
 pub(super) struct Company {
@@ -83,6 +86,11 @@ impl Company {
         }
     }
 
+    /// Whether messages wait at all.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.wait.is_zero()
+    }
+
     /// Until when what is staged waits, if it does.
     pub(super) fn until(&self) -> Option<Instant> {
         self.until
@@ -96,7 +104,7 @@ impl Company {
         self.bytes += read.bytes;
         let seen_before = self.window();
         self.seen[0] = self.seen[0].max(read.unacknowledged);
-        let until = match self.until {
+        let mut until = match self.until {
             Some(until) => until,
             None => {
                 self.attempt = if now >= self.next_attempt { Attempt::Open } else { Attempt::No };
@@ -107,6 +115,12 @@ impl Company {
             // There was more to see: the next wait tries for more again.
             self.attempt = Attempt::Paid;
             (self.attempt_pause, self.next_attempt) = (ATTEMPT_PAUSE_MIN, now);
+        }
+        if self.attempt != Attempt::No && read.unacknowledged >= enough_of(seen_before) {
+            // The broker may have sent all that it may. If not, the next one is not far.
+            let one_more = self.distance.map_or(Duration::ZERO, |distance| 3 * distance).max(ATTEMPT_WAIT_MIN);
+            until = until.min(now + one_more);
+            self.until = Some(until);
         }
         let limit = match self.attempt {
             Attempt::No => enough_of(seen_before),
@@ -296,6 +310,29 @@ mod tests {
                 straight.acknowledged
             );
         }
+    }
+
+    #[test]
+    fn a_long_wait_keeps_no_full_window_waiting_and_still_makes_groups_of_a_slow_stream() {
+        let mut straight = Line::new(20, micros(10));
+        straight.company.wait = Duration::ZERO;
+        let mut line = Line::new(20, micros(10));
+        line.company.wait = Duration::from_secs(10);
+        for line in [&mut straight, &mut line] {
+            line.run(Duration::from_secs(1));
+            line.run(Duration::from_secs(4));
+        }
+        assert!(
+            line.acknowledged * 100 >= straight.acknowledged * 97,
+            "{} messages, without waiting {}",
+            line.acknowledged,
+            straight.acknowledged
+        );
+        let mut slow = Line::new(20, Duration::from_millis(20));
+        slow.company.wait = Duration::from_millis(250);
+        slow.run(Duration::from_secs(5));
+        slow.run(Duration::from_secs(10));
+        assert!(slow.groups <= 60, "{} groups of {} messages", slow.groups, slow.acknowledged);
     }
 
     #[test]

@@ -300,6 +300,9 @@ impl<'a, J: Journal> Session<'a, J> {
     /// Hands what is staged to the journal, if it need not wait for company.
     fn hand_over_or_wait(&mut self, is_over: bool) {
         let Taken { messages, bytes, has_releases } = std::mem::take(&mut self.taken);
+        if !self.company.is_wanted() {
+            return self.shared.store.submit(&self.shared.events.metrics);
+        }
         if messages == 0 && !has_releases && !is_over {
             return;
         }
