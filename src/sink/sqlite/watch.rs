@@ -98,7 +98,7 @@ struct Companion {
 struct Seen {
     stamp: Stamp,
     log: LogState,
-    content: Option<Content>,
+    content: Alone,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,8 +197,8 @@ impl Watch {
             return Ok(());
         }
         let is_the_same = stamp.bytes == seen.stamp.bytes
-            && seen.content.is_some()
-            && Content::read(&self.database).ok() == seen.content;
+            && seen.content != Alone::Unknown
+            && Alone::of(&Content::read(&self.database)) == seen.content;
         if !is_the_same {
             return Err(Fault::Overwritten);
         }
@@ -236,9 +236,9 @@ impl Watch {
         // In this order, as in `check`.
         let Some(log) = self.log() else { return Ok(()) };
         let Ok(found) = fs::metadata(&self.database) else { return Ok(()) };
-        let seen = self.seen.insert(Seen { stamp: Stamp::of(&found), log, content: None });
-        seen.content = Some(Content::read(&self.database)?);
-        Ok(())
+        let content = Content::read(&self.database);
+        self.seen = Some(Seen { stamp: Stamp::of(&found), log, content: Alone::of(&content) });
+        content.map(drop)
     }
 
     /// Removes the log and its index, where they are still the ones of the database that was open. What stays is empty.
@@ -264,9 +264,29 @@ impl Watch {
     }
 }
 
+/// What is known of the database file without its log.
+#[derive(Debug, PartialEq, Eq)]
+enum Alone {
+    Holds(Content),
+    /// A checkpoint that others hinder leaves it so.
+    Unreadable,
+    /// The disk failed.
+    Unknown,
+}
+
+impl Alone {
+    fn of(read: &rusqlite::Result<Content>) -> Alone {
+        match read {
+            Ok(content) => Alone::Holds(content.clone()),
+            Err(error) if is_of_the_disk(error) => Alone::Unknown,
+            Err(_) => Alone::Unreadable,
+        }
+    }
+}
+
 /// What the database file holds without its log, as far as needed to tell a copy from itself at another time. Every commit
 /// of ours moves an offset.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Content {
     numbers: [i64; 3],
     offsets: Vec<(String, String, i64, String)>,
