@@ -43,10 +43,10 @@ impl Window {
         self.suspected = (silence >= max_wait / SILENCE_PART).then_some(unacknowledged);
     }
 
-    /// So much is unacknowledged, so long after the batch was committed before which nothing more came.
-    fn came(&mut self, unacknowledged: u64, since_commit: Duration, max_wait: Duration) {
+    /// So much is unacknowledged, so long after the first message behind the batch before which nothing more came.
+    fn came(&mut self, unacknowledged: u64, since_first: Duration, max_wait: Duration) {
         let Some(suspected) = self.suspected else { return };
-        if since_commit >= max_wait / BURST_PART {
+        if since_first >= max_wait / BURST_PART {
             self.suspected = None;
         } else if 2 * unacknowledged > suspected {
             self.full_at = self.suspected.take();
@@ -57,11 +57,16 @@ impl Window {
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Waits until `due`, until the journal has `enough`, or until the broker sends nothing more.
     pub(super) async fn await_window(&mut self, due: Instant, enough: Seq, max_wait: Duration) {
-        let mut last_came = Instant::now();
+        let began = Instant::now();
+        let mut last_came = began;
+        // What the broker sends for an acknowledgement comes a round trip after the commit, but then at once.
+        if began.saturating_duration_since(self.committed_at) >= max_wait {
+            self.window.suspected = None;
+        }
         loop {
             let (next_seq, now) = (self.watermark.borrow_and_update().next_seq, Instant::now());
             let unacknowledged = self.setup.journal.unacknowledged().unwrap_or_default();
-            self.window.came(unacknowledged, now.saturating_duration_since(self.committed_at), max_wait);
+            self.window.came(unacknowledged, now.saturating_duration_since(began), max_wait);
             if next_seq >= enough || self.window.is_full(unacknowledged) {
                 return;
             }
