@@ -39,10 +39,10 @@ pub enum TimeForm {
 /// A time as the database wrote it, `2026-11-28T22:10:00.123456+00:00` (a space in place of the `T` and `Z` for the offset
 /// are taken too). One without an offset counts as UTC. `None`: it is none on this scale.
 fn parsed(text: &str) -> Option<(Timestamp, bool)> {
-    let plain = text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z'));
-    match plain.unwrap_or(text).parse::<DateTime>() {
-        Ok(time) => Some((time.to_zoned(TimeZone::UTC).ok()?.timestamp(), plain.is_some())),
-        Err(_) => Some((text.parse::<Timestamp>().ok()?, true)),
+    // First, for the other one passes over an offset.
+    match text.parse::<Timestamp>() {
+        Ok(time) => Some((time, true)),
+        Err(_) => Some((text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(), false)),
     }
 }
 
@@ -115,6 +115,8 @@ mod tests {
             assert_eq!(timestamp(with_zone, &TimeForm::Epoch(units)), (expected.to_owned(), true));
         }
         assert_eq!(written("1969-12-31T23:59:59.999Z", &TimeForm::Epoch(1)), "-1");
+        // As a program may have written it into SQLite.
+        assert_eq!(written("2026-11-29T00:10:00+02:00", &TimeForm::Epoch(1)), "1795903800");
     }
 
     #[test]

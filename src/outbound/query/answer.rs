@@ -51,6 +51,17 @@ impl Layout {
         }
     }
 
+    /// Bytes that the payload has at least, for the names of its columns alone: they may be long, and stand in every row.
+    pub(super) fn name_bytes(&self, answer: &Answer) -> usize {
+        let repeats_names = match self.format {
+            AnswerFormat::Rows | AnswerFormat::Ndjson => true,
+            AnswerFormat::Json => self.rows_array,
+            AnswerFormat::Csv => false,
+        };
+        let times = if repeats_names { answer.rows.len() } else { 1 };
+        answer.columns.iter().map(|column| column.name.len()).sum::<usize>().saturating_mul(times)
+    }
+
     /// The payload of an answer that took so long.
     pub(super) fn payload(&self, mut answer: Answer, elapse: Duration) -> String {
         if self.rownum {

@@ -162,6 +162,9 @@ impl Clerk {
                 (answer, asked.layout, asked.is_gzip)
             }
         };
+        if layout.name_bytes(&answer) > bytes_max {
+            return Err(QueryError::TooLarge(bytes_max).to_string());
+        }
         let text = layout.payload(answer, job.elapsed());
         // What is compressed may not fit when it is expanded, either: whoever asked has to hold it.
         if text.len() > bytes_max {

@@ -136,10 +136,16 @@ fn flag(request: &Map<String, Value>, field: &str) -> Result<bool, String> {
     }
 }
 
+/// Each timestamp of an answer is written by it.
+const TIME_FORM_BYTES_MAX: usize = 100;
+
 fn time_form(request: &Map<String, Value>) -> Result<TimeForm, String> {
     let mut form = Form::default();
     for field in ["timeformat", "tz"] {
         if let Some(value) = text(request, field)? {
+            if value.len() > TIME_FORM_BYTES_MAX {
+                return Err(format!("the request's \"{field}\" has more than {TIME_FORM_BYTES_MAX} bytes"));
+            }
             form.set(field, value).map_err(|fault| format!("the request {fault}"))?;
         }
     }

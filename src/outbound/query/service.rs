@@ -109,7 +109,11 @@ impl Service {
                 request = requests.recv() => match request {
                     // A topic that is not asked for any more may still bring some.
                     Some(request) => match set.find(&request.topic) {
-                        Some(query) => self.take(Job { set: Arc::clone(&set), query, request }, &mut clerk),
+                        Some(query) => {
+                            self.take(Job { set: Arc::clone(&set), query, request }, &mut clerk);
+                            // A refusal is worked out here, beside the session that takes messages.
+                            tokio::task::yield_now().await;
+                        }
                         None => tracing::debug!(topic = request.topic, "no query takes this request"),
                     },
                     None => break,

@@ -1,5 +1,6 @@
 //! Timestamps of published rows.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
@@ -17,13 +18,15 @@ pub(in crate::sink) fn push_timestamp(text: &str, form: TimeForm, out: &mut Stri
             None => push_string(text, out),
         };
     };
-    let parsed = plain.unwrap_or(text).parse::<DateTime>().ok();
-    match parsed.and_then(|time| time.to_zoned(TimeZone::UTC).ok()) {
-        Some(time) => {
-            let nanoseconds = time.timestamp().as_nanosecond();
+    // In this order, for a time without a zone is read by passing over an offset.
+    let without_zone =
+        || text.parse::<DateTime>().and_then(|time| time.to_zoned(TimeZone::UTC)).map(|time| time.timestamp());
+    match text.parse::<Timestamp>().or_else(|_| without_zone()) {
+        Ok(time) => {
+            let nanoseconds = time.as_nanosecond();
             out.push_str(&nanoseconds.div_euclid(1_000_000_000 / i128::from(units)).to_string());
         }
-        None => push_string(text, out),
+        Err(_) => push_string(text, out),
     }
 }
 
@@ -45,6 +48,8 @@ mod tests {
         let epochs = [1, 1_000, 1_000_000, 1_000_000_000].map(|units| written(with_zone, TimeForm::Epoch(units)));
         assert_eq!(epochs, ["1795903800", "1795903800123", "1795903800123456", "1795903800123456000"]);
         assert_eq!(written("1969-12-31T23:59:59.999Z", TimeForm::Epoch(1)), "-1");
+        // As a program may have written it into SQLite.
+        assert_eq!(written("2026-11-29T00:10:00+02:00", TimeForm::Epoch(1)), "1795903800");
     }
 
     #[test]

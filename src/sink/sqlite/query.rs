@@ -24,6 +24,9 @@ use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind, Parameter, Par
 /// Steps between two looks at the clock: some tens of microseconds.
 const STEPS: i32 = 1_000;
 
+/// Of LIKE and GLOB.
+const LIKE_PATTERN_BYTES_MAX: i32 = 1_000;
+
 /// KiB of page cache. Half of SQLite's default: up to eight such connections are open beside the sink's own.
 const SETTINGS: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -1024;";
 
@@ -72,7 +75,13 @@ impl SqliteReader {
             return Err(QueryError::Timeout);
         }
         let limit = i32::try_from(query.bytes_max).unwrap_or(i32::MAX);
-        open.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit).map_err(|error| unavailable(&error))?;
+        for (kind, limit) in [
+            (Limit::SQLITE_LIMIT_LENGTH, limit),
+            // A long one takes minutes, within which the time is not looked at.
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX),
+        ] {
+            open.connection.set_limit(kind, limit).map_err(|error| unavailable(&error))?;
+        }
         let refused = |error: &rusqlite::Error| explain(error, query.bytes_max);
         let mut statement = open.connection.prepare(&query.statement.numbered('?')).map_err(|error| refused(&error))?;
         if !statement.readonly() {
