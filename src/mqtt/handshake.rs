@@ -40,11 +40,6 @@ impl HandshakeError {
         matches!(self, HandshakeError::Refused { connack, .. } if reason::needs_a_person(version, connack.code))
     }
 
-    /// Whether the broker, not the network, turned us away.
-    pub(crate) fn is_an_answer(&self) -> bool {
-        matches!(self, HandshakeError::Refused { .. } | HandshakeError::Closed(_))
-    }
-
     /// Whether the broker made no session for this CONNECT, for certain.
     pub(crate) fn leaves_no_session(&self) -> bool {
         matches!(self, HandshakeError::Refused { .. })

@@ -68,6 +68,14 @@ pub(crate) fn needs_a_person(version: MqttVersion, code: u8) -> bool {
     }
 }
 
+/// Whether a broker may refuse CONNECT so because of the will's topic, its QoS or its retention.
+pub(crate) fn may_be_the_will(version: MqttVersion, code: u8) -> bool {
+    match version {
+        MqttVersion::V3 => code == 5,
+        MqttVersion::V5 => matches!(code, 0x80 | 0x83 | 0x87 | 0x90 | 0x99..=0x9B),
+    }
+}
+
 /// Another client connected with our client id.
 pub(crate) const SESSION_TAKEN_OVER: u8 = 0x8E;
 

@@ -24,6 +24,10 @@ const OFFLINE_ID: u16 = 0x7FFE;
 /// A connection that ends before `online` is acknowledged may have ended for another reason; a second one in a row has not.
 const ENDED_ON_IT_MAX: u32 = 2;
 
+/// A broker that closes connections in place of an answer may just be starting. After so many in a row, CONNECT goes without
+/// the will once.
+const CLOSED_IN_A_ROW: u32 = 3;
+
 /// What outlives a connection.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
@@ -37,6 +41,8 @@ pub(super) struct Presence {
     is_suspected: bool,
     /// Connections in a row that ended before the broker had acknowledged `online`.
     ended_on_it: u32,
+    /// Connections in a row that the broker closed in place of an answer to CONNECT.
+    closed: u32,
     state: State,
 }
 
@@ -73,9 +79,16 @@ impl Presence {
         self.topic().map(|topic| Will { topic, payload: OFFLINE })
     }
 
-    /// The broker answered CONNECT by turning us away: is it for the will?
-    pub(super) fn turned_away(&mut self) {
-        if std::mem::take(&mut self.is_suspected) {
+    /// The broker turned us away: is it for the will? `said`: whether its answer may mean the will; `None` = it closed the
+    /// connection in place of one.
+    pub(super) fn turned_away(&mut self, said: Option<bool>) {
+        let may_be_it = said.unwrap_or_else(|| {
+            self.closed += 1;
+            self.is_tried_without || self.closed.is_multiple_of(CLOSED_IN_A_ROW)
+        });
+        if !may_be_it {
+            self.is_tried_without = false;
+        } else if std::mem::take(&mut self.is_suspected) {
             self.is_barred = true;
         } else {
             self.is_tried_without = self.topic.is_some() && !self.is_barred && !self.is_tried_without;
@@ -84,7 +97,7 @@ impl Presence {
 
     /// The broker accepted a connection.
     pub(super) fn connected(&mut self) -> Option<Barred> {
-        self.state = State::Unsent;
+        (self.state, self.closed) = (State::Unsent, 0);
         self.is_suspected = self.is_tried_without;
         self.is_tried_without.then_some(Barred::Will)
     }
@@ -174,17 +187,17 @@ mod tests {
     #[test]
     fn a_will_that_the_broker_does_not_take_is_left_out() {
         let mut presence = presence();
-        presence.turned_away();
+        presence.turned_away(Some(true));
         assert_eq!(presence.will(), None);
         // Nor without it: it is something else.
-        presence.turned_away();
+        presence.turned_away(Some(true));
         assert!(presence.will().is_some());
-        presence.turned_away();
+        presence.turned_away(Some(true));
         assert_eq!(presence.connected(), Some(Barred::Will));
         assert_eq!((announced(&mut presence), presence.will()), (0, None));
         assert_eq!(presence.ended(true), None);
         assert!(presence.will().is_some(), "something else may have been mended meanwhile");
-        presence.turned_away();
+        presence.turned_away(Some(true));
         assert_eq!(presence.will(), None);
         assert_eq!(presence.connected(), None);
         presence.ended(true);
@@ -194,7 +207,7 @@ mod tests {
     #[test]
     fn a_broker_that_takes_the_will_later_is_told_again() {
         let mut presence = presence();
-        presence.turned_away();
+        presence.turned_away(Some(true));
         presence.connected();
         presence.ended(true);
         assert_eq!(presence.connected(), None);
@@ -210,5 +223,24 @@ mod tests {
             assert_eq!(presence.ended(true), expected);
         }
         assert_eq!((announced(&mut presence), presence.will()), (0, None));
+    }
+
+    #[test]
+    fn an_answer_that_has_nothing_to_do_with_the_will_leaves_it_alone() {
+        let mut presence = presence();
+        for _ in 0..10 {
+            presence.turned_away(Some(false));
+            assert!(presence.will().is_some());
+        }
+        // Nor do some connections closed by a broker that is just starting.
+        for expected in [true, true, false, true, true, false] {
+            presence.turned_away(None);
+            assert_eq!(presence.will().is_some(), expected);
+            if !expected {
+                presence.turned_away(Some(false));
+            }
+        }
+        assert_eq!(presence.connected(), None);
+        assert!(announced(&mut presence) > 0);
     }
 }

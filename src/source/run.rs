@@ -19,12 +19,13 @@ use super::subscriptions::Subscriptions;
 use crate::clock;
 use crate::config::{self, MqttVersion};
 use crate::mqtt::backoff::{Backoff, random};
-use crate::mqtt::handshake;
+use crate::mqtt::handshake::{self, HandshakeError};
 use crate::mqtt::limits::Limits;
 use crate::mqtt::link::Link;
 use crate::mqtt::login;
 use crate::mqtt::outgoing::SessionKind;
 use crate::mqtt::packet::ConnAck;
+use crate::mqtt::reason;
 use crate::mqtt::transport;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -194,8 +195,13 @@ impl<J: Journal> Source<J> {
             Err(_) => Err(late().into()),
             Ok(Ok(connack)) => Ok(Accepted { link, connack, trusted: was_confirmed }),
             Ok(Err(error)) => {
-                if error.is_an_answer() {
-                    self.shared.presence.turned_away();
+                match &error {
+                    HandshakeError::Closed(_) => self.shared.presence.turned_away(None),
+                    HandshakeError::Refused { connack, .. } => {
+                        let may_be_the_will = reason::may_be_the_will(config.version, connack.code);
+                        self.shared.presence.turned_away(Some(may_be_the_will));
+                    }
+                    _ => {}
                 }
                 if error.leaves_no_session() {
                     self.shared.stored.confirmed = was_confirmed;

@@ -97,7 +97,8 @@ async fn a_commit_that_waits_for_a_standby_that_is_away_is_told_and_applied_once
     let name = server.create_database();
     server.psql(&name, "CREATE TABLE t (v int)");
     let mut of_a_second = database(&server.url(&name));
-    of_a_second.statement_timeout = Duration::from_millis(100);
+    started(PostgresSink::new(&of_a_second)).await;
+    of_a_second.statement_timeout = Duration::from_secs(1);
     let mut sink = started(PostgresSink::new(&of_a_second)).await;
     let table = describe(&mut sink, "t").await;
     server.psql(&name, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
