@@ -403,11 +403,14 @@ impl<F: Fs> Writer<F> {
         self.shared.pending_bytes.store(left as u64, Ordering::Release);
         drop(queue);
         if let Some(awaited) = &self.shared.awaited {
-            self.shared.recorded_ordinal.store(self.ordinal, Ordering::Release);
+            let before = self.shared.recorded_ordinal.swap(self.ordinal, Ordering::AcqRel);
             awaited.recorded(&mut self.awaited, AwaitedMark { seq: self.next_seq, ordinal: self.ordinal + 1 });
             self.shared.acknowledge_delivered();
             // The session may wait for no more than the record.
-            return self.shared.session.notify_one();
+            if before != self.ordinal {
+                self.shared.session.notify_one();
+            }
+            return;
         }
         if self.shared.durable_ordinal.swap(self.ordinal, Ordering::AcqRel) != self.ordinal {
             self.shared.session.notify_one();

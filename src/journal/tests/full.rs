@@ -1,5 +1,8 @@
 //! No room: max_size reached, or the disk full.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use super::*;
 
 fn small(when_full: WhenFull) -> config::Journal {
@@ -36,6 +39,21 @@ fn a_full_journal_pauses_and_goes_on_when_a_database_has_caught_up() {
     let mut reader = life.handle.reader();
     reader.seek(Seq(taken)).unwrap();
     assert_eq!(read_on(&mut reader), messages(taken..taken + 2));
+}
+
+#[test]
+fn a_full_journal_that_still_has_no_room_wakes_nobody() {
+    for durability in [Durability::Commit, Durability::Delivered] {
+        let mut life = Life::begin(&SimFs::new(1), &config::Journal { durability, ..small(WhenFull::Pause) });
+        fill(&mut life, 1);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(life.intake.changed()).poll(&mut context).is_ready(), "it is told that the journal is full");
+        for _ in 0..3 {
+            life.let_time_pass();
+            assert!(matches!(life.settle(), Step::Blocked(_)));
+            assert!(pin!(life.intake.changed()).poll(&mut context).is_pending(), "{durability:?}: nothing has changed");
+        }
+    }
 }
 
 #[test]
