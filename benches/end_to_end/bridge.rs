@@ -19,10 +19,43 @@ pub(crate) struct Setup {
     /// The rules' topic patterns; all write into one table.
     pub(crate) patterns: Vec<String>,
     pub(crate) qos: u8,
+    /// Where the rules write to, and how.
+    pub(crate) writing: Writing,
     /// Keys of the database, such as `batch`.
     pub(crate) database_keys: String,
     /// Keys of the journal.
     pub(crate) journal_keys: String,
+}
+
+/// The keys of a rule that tell where its rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// One table without a key.
+    Insert,
+    /// One table, whose key is the message's number.
+    Upsert,
+    /// The tables of [`load::tables`].
+    Template,
+}
+
+impl Writing {
+    fn keys(self) -> &'static str {
+        match self {
+            Writing::Insert => "    table: telemetry\n    create: true\n",
+            Writing::Upsert => "    table: telemetry\n    create: true\n    mode: upsert\n    key: [n]\n",
+            Writing::Template => {
+                "    table: 'telemetry_{topic.site}_{topic.line}'\n    tables: ['telemetry_*']\n    create: true\n"
+            }
+        }
+    }
+
+    /// The tables that are written to.
+    pub(crate) fn tables(self) -> Vec<String> {
+        match self {
+            Writing::Insert | Writing::Upsert => vec![load::TABLE.to_owned()],
+            Writing::Template => load::tables(),
+        }
+    }
 }
 
 impl Setup {
@@ -36,6 +69,7 @@ impl Setup {
             database_url,
             patterns: load::patterns(1),
             qos: 1,
+            writing: Writing::Insert,
             database_keys: String::new(),
             journal_keys: String::new(),
         }
@@ -55,8 +89,9 @@ impl Setup {
         for pattern in &self.patterns {
             write!(
                 yaml,
-                "  - topic: {pattern}\n    qos: {}\n    table: telemetry\n    create: true\n    columns:{}",
+                "  - topic: {pattern}\n    qos: {}\n{}    columns:{}",
                 self.qos,
+                self.writing.keys(),
                 load::COLUMNS
             )
             .expect("a String takes everything");

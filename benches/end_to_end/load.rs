@@ -14,6 +14,14 @@ pub(crate) const FIRST_NUMBER: u64 = 1_000_000_000;
 /// The subscription that takes every message.
 pub(crate) const EVERY_TOPIC: &str = "bench/#";
 
+/// The table of every message, unless the rule has a template.
+pub(crate) const TABLE: &str = "telemetry";
+
+/// The 1,000 tables of a rule whose table is `telemetry_{topic.site}_{topic.line}`, if there are 1,000 topics or more.
+pub(crate) fn tables() -> Vec<String> {
+    (0..1_000).map(|table| format!("telemetry_site-{}_line-{:02}", table % 10, table / 10)).collect()
+}
+
 /// The 11 columns of every rule, one per line.
 pub(crate) const COLUMNS: &str = "
       time:   received_at

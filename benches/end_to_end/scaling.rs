@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backlog::{Backlog, drain};
 use super::bench::{Bench, Result};
-use super::bridge::Setup;
+use super::bridge::{Setup, Writing};
 use super::delay::delayed;
 use super::fake_broker::Feed;
 use super::load::{self, PAYLOAD_LEN, PAYLOAD_LEN_MIN};
@@ -15,6 +15,7 @@ use super::{catch_up, ceiling};
 pub(crate) const RULES: &str = "scaling: rules";
 pub(crate) const ROUND_TRIP: &str = "scaling: round trip to Postgres";
 const PAYLOAD: &str = "scaling: payload";
+const WRITING: &str = "scaling: how rows are written";
 const BATCH: &str = "scaling: batch.max_rows";
 
 /// As many topics as rules at most, whatever the number of rules is.
@@ -27,7 +28,9 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         payload(bench, report)?;
     }
     if !bench.checking {
-        batch(bench, &Backlog::prepare(bench, Feed::of(bench.sized(1_000_000, 100_000)))?, report)?;
+        let backlog = Backlog::prepare(bench, Feed { topics: 1_000, ..Feed::of(bench.sized(1_000_000, 100_000)) })?;
+        batch(bench, &backlog, report)?;
+        writing(bench, &backlog, report)?;
     }
     round_trip(bench, report)?;
     rules(bench, report)
@@ -72,6 +75,22 @@ fn batch(bench: &Bench, backlog: &Backlog, report: &mut Report) -> Result<()> {
                 let drained = drain(bench, backlog, engine, adjust)?;
                 let subject = format!("rowbridge into {}", engine.name());
                 report.add(BATCH, &subject, &format!("{rows} rows"), round, drained.figures);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn writing(bench: &Bench, backlog: &Backlog, report: &mut Report) -> Result<()> {
+    for round in 1..=bench.rounds {
+        for engine in Engine::BOTH {
+            for (load, writing) in [
+                ("insert, one table", Writing::Insert),
+                ("upsert, one table", Writing::Upsert),
+                ("insert, 1,000 tables", Writing::Template),
+            ] {
+                let drained = drain(bench, backlog, engine, |setup| setup.writing = writing)?;
+                report.add(WRITING, &format!("rowbridge into {}", engine.name()), load, round, drained.figures);
             }
         }
     }

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::bench::{Bench, Result};
+use super::load::TABLE;
 use super::support::postgres::Postgres;
 
 /// Rowbridge's own count, which is committed together with the rows.
@@ -59,18 +60,48 @@ impl Store {
 
     /// An error while the table is missing.
     pub(crate) fn rows(&self) -> Result<u64> {
+        self.rows_in(&[TABLE.to_owned()])
+    }
+
+    /// The rows of all these tables together. An error while one is missing.
+    pub(crate) fn rows_in(&self, tables: &[String]) -> Result<u64> {
         match self {
             Store::Sqlite(path) => {
                 let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-                let count: i64 = database.query_row("SELECT count(*) FROM telemetry", [], |row| row.get(0))?;
-                Ok(count.unsigned_abs())
+                let mut rows = 0;
+                for table in tables {
+                    let sql = format!("SELECT count(*) FROM \"{table}\"");
+                    rows += database.query_row(&sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+                }
+                Ok(rows)
             }
             Store::Postgres { server, database } => {
-                let output = server.try_psql(database, "SELECT count(*) FROM telemetry");
+                let counts: Vec<_> = tables.iter().map(|table| format!("SELECT count(*) FROM \"{table}\"")).collect();
+                let sql = format!("SELECT sum(count) FROM ({}) counts", counts.join(" UNION ALL "));
+                let output = server.try_psql(database, &sql);
                 if !output.status.success() {
                     return Err(String::from_utf8_lossy(&output.stderr).into());
                 }
                 Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+            }
+        }
+    }
+
+    /// Makes tables like the first.
+    pub(crate) fn make_more(&self, tables: &[String]) -> Result<()> {
+        match self {
+            Store::Sqlite(path) => {
+                let database = Connection::open(path)?;
+                let known = "SELECT sql FROM sqlite_schema WHERE name = 'telemetry'";
+                let sql: String = database.query_row(known, [], |row| row.get(0))?;
+                let (_, columns) = sql.split_once('(').ok_or("a table without columns")?;
+                let more = tables.iter().map(|table| format!("CREATE TABLE \"{table}\" ({columns};\n"));
+                Ok(database.execute_batch(&more.collect::<String>())?)
+            }
+            Store::Postgres { server, database } => {
+                let more = tables.iter().map(|table| format!("CREATE TABLE \"{table}\" (LIKE {TABLE});\n"));
+                server.psql(database, &more.collect::<String>());
+                Ok(())
             }
         }
     }

@@ -44,7 +44,7 @@ pub use subscriptions::{Subscription, Subscriptions};
 use crate::mqtt::packet::{FixedHeader, Incoming};
 
 /// Decodes a PUBLISH as the session does it, and returns the lengths of packet and payload; `None` if it is not a whole,
-/// well-formed one. For `benches/parts.rs`, which sees nothing else of this module's inside.
+/// well-formed one. For `benches/parts/`, which sees nothing else of this module's inside.
 #[doc(hidden)]
 pub fn decode_publish(version: crate::config::MqttVersion, bytes: &[u8]) -> Option<(usize, usize)> {
     let header = FixedHeader::read(bytes).ok()??;

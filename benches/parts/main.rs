@@ -2,6 +2,8 @@
 //!
 //! Files lie under cargo's target directory, so that the journal and SQLite are measured on a disk and not in memory.
 
+mod language;
+
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -44,7 +46,20 @@ const BATCH_ROWS: usize = 5_000;
 const JOURNAL: JournalId = JournalId([7; 16]);
 const BRIDGE: &str = "bench";
 
-criterion_group!(benches, packet, message, journal_append, journal_read, routing, mapping, rules, sqlite_write);
+criterion_group!(
+    benches,
+    packet,
+    message,
+    journal_append,
+    journal_read,
+    routing,
+    mapping,
+    rules,
+    language::formats,
+    language::many_rows,
+    language::jq,
+    sqlite_write
+);
 criterion_main!(benches);
 
 /// A PUBLISH of QoS 1 as it lies in the read buffer.
