@@ -21,6 +21,8 @@ pub struct Query<'q> {
     pub rows_max: usize,
     /// Of one value, and about of all of them.
     pub bytes_max: usize,
+    /// Whoever asked wrote the statement himself (`allow_sql`).
+    pub is_foreign: bool,
     /// The statement is ended then.
     pub deadline: Instant,
 }
@@ -98,6 +100,8 @@ pub enum QueryError {
     TooManyRows(usize),
     #[error("the answer has more than {0} bytes; ask for fewer rows or columns")]
     TooLarge(usize),
+    #[error("the statement meets a value or row of more than {0} bytes, and may not")]
+    ValueTooLarge(usize),
     #[error("the statement was ended after its time limit")]
     Timeout,
     /// Whoever asked hears that alone; the text is for the log.

@@ -149,7 +149,7 @@ impl Clerk {
         let (answer, layout, is_gzip) = match &query.asked {
             Asked::Named(named) => {
                 let parameters = self.reading(job)?.parameters(&request.message())?;
-                let answer = self.run(job, &named.statement, &parameters, bytes_max).await?;
+                let answer = self.run(job, &named.statement, &parameters, (bytes_max, false)).await?;
                 (answer, Layout::new(named.format, named.time.clone()), false)
             }
             Asked::Machbase { is_allowed: false, .. } => return Err("allow_sql is off".to_owned()),
@@ -158,7 +158,7 @@ impl Clerk {
                     job.check_topic(&asked).map_err(|fault| format!("\"reply\" is refused: {fault}"))?;
                 }
                 let asked = machbase::Request::parse(&request.payload, job.is_sqlite())?;
-                let answer = self.run(job, &asked.statement, &asked.parameters, bytes_max).await?;
+                let answer = self.run(job, &asked.statement, &asked.parameters, (bytes_max, true)).await?;
                 (answer, asked.layout, asked.is_gzip)
             }
         };
@@ -180,13 +180,14 @@ impl Clerk {
         job: &Job,
         statement: &crate::rule::QueryStatement,
         parameters: &[Parameter],
-        bytes_max: usize,
+        (bytes_max, is_foreign): (usize, bool),
     ) -> Result<Answer, String> {
         let query = job.query();
         let database = &job.set.databases[query.database];
         let reader = self.readers.entry(query.database).or_insert_with(|| Reader::new(database));
         let deadline = job.request.received + query.timeout;
-        let asked = crate::sink::query::Query { statement, parameters, rows_max: query.rows_max, bytes_max, deadline };
+        let rows_max = query.rows_max;
+        let asked = crate::sink::query::Query { statement, parameters, rows_max, bytes_max, is_foreign, deadline };
         reader.run(&asked).await.map_err(|error| {
             if let QueryError::Unavailable(why) = &error {
                 job.set.unavailable(query, &database.name, why);

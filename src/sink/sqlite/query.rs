@@ -1,8 +1,10 @@
 //! A connection that only reads: opened read-only, and its authorizer allows nothing but reading. The time limit is looked at
-//! every thousand steps of SQLite's machine.
+//! every [`STEPS`] steps of SQLite's machine. A function is one step however long it takes, so what functions work on is bounded
+//! where strangers write the statement.
 //!
 //! It never touches the log's file: a checkpoint, also that of the last connection that closes, is the sink's.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -21,8 +24,17 @@ use crate::rule::QueryStatement;
 use crate::schema::{ColumnType, SqliteDialect};
 use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind, Parameter, ParameterEncoder, Query, QueryError};
 
-/// Steps between two looks at the clock: some tens of microseconds.
-const STEPS: i32 = 1_000;
+/// Steps between two looks at the clock: a few microseconds, or as many calls of functions.
+const STEPS: i32 = 50;
+
+/// Bytes of a value, and of a row, that a stranger's statement may meet. `instr` and `replace` take the product of two lengths:
+/// 40 ms with this bound, minutes with the mebibytes of an answer.
+const FOREIGN_VALUE_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a stranger's statement: it may call as many functions as it has room for between two looks at the clock.
+const FOREIGN_STATEMENT_BYTES_MAX: usize = 8 << 10;
+/// Characters of the second argument of `trim`, `ltrim` and `rtrim`. SQLite's own compares each with each: a minute and a half for
+/// two times 32 KiB.
+const TRIM_CHARS_MAX: usize = 100;
 
 /// Of LIKE and GLOB.
 const LIKE_PATTERN_BYTES_MAX: i32 = 1_000;
@@ -74,15 +86,26 @@ impl SqliteReader {
         if open.clock.is_over() {
             return Err(QueryError::Timeout);
         }
-        let limit = i32::try_from(query.bytes_max).unwrap_or(i32::MAX);
+        let value_bytes_max = match query.is_foreign {
+            true => query.bytes_max.min(FOREIGN_VALUE_BYTES_MAX),
+            false => query.bytes_max,
+        };
+        if query.is_foreign && query.statement.numbered('?').len() > FOREIGN_STATEMENT_BYTES_MAX {
+            return Err(QueryError::Refused(format!(
+                "the statement has more than {FOREIGN_STATEMENT_BYTES_MAX} bytes"
+            )));
+        }
         for (kind, limit) in [
-            (Limit::SQLITE_LIMIT_LENGTH, limit),
+            (Limit::SQLITE_LIMIT_LENGTH, i32::try_from(value_bytes_max).unwrap_or(i32::MAX)),
             // A long one takes minutes, within which the time is not looked at.
             (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX),
         ] {
             open.connection.set_limit(kind, limit).map_err(|error| unavailable(&error))?;
         }
-        let refused = |error: &rusqlite::Error| explain(error, query.bytes_max);
+        let refused = |error: &rusqlite::Error| match explain(error, query.bytes_max) {
+            QueryError::TooLarge(_) if value_bytes_max < query.bytes_max => QueryError::ValueTooLarge(value_bytes_max),
+            error => error,
+        };
         let mut statement = open.connection.prepare(&query.statement.numbered('?')).map_err(|error| refused(&error))?;
         if !statement.readonly() {
             return Err(QueryError::Refused("the statement writes, and queries only read".to_owned()));
@@ -144,11 +167,46 @@ fn open(path: &Path, file: Option<FileId>) -> rusqlite::Result<Open> {
     connection.execute_batch(SETTINGS)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+    add_trims(&connection)?;
     connection.authorizer(Some(authorize))?;
     let clock = Arc::new(Clock { began: Instant::now(), deadline: AtomicU64::new(u64::MAX) });
     let seen = Arc::clone(&clock);
     connection.progress_handler(STEPS, Some(move || seen.is_over()))?;
     Ok(Open { connection, file, clock })
+}
+
+/// `trim(X, Y)` and its like, in time that is bounded.
+fn add_trims(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    for (name, (is_left, is_right)) in [("trim", (true, true)), ("ltrim", (true, false)), ("rtrim", (false, true))] {
+        connection.create_scalar_function(name, 2, flags, move |context| {
+            let (Some(text), Some(chars)) = (text(context.get_raw(0))?, text(context.get_raw(1))?) else {
+                return Ok(None);
+            };
+            if chars.chars().nth(TRIM_CHARS_MAX).is_some() {
+                return Err(user_error(format!("{name} takes off at most {TRIM_CHARS_MAX} characters")));
+            }
+            let is_taken = |char| chars.contains::<char>(char);
+            let left = if is_left { text.trim_start_matches(is_taken) } else { &text };
+            let both = if is_right { left.trim_end_matches(is_taken) } else { left };
+            Ok(Some(both.to_owned()))
+        })?;
+    }
+    Ok(())
+}
+
+/// As SQLite converts it; `None` for NULL.
+fn text(value: ValueRef<'_>) -> rusqlite::Result<Option<Cow<'_, str>>> {
+    match value {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(number) => Ok(Some(Cow::Owned(number.to_string()))),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(String::from_utf8_lossy(bytes))),
+        ValueRef::Real(_) => Err(user_error("trim takes text, and no real number: cast it".to_owned())),
+    }
+}
+
+fn user_error(why: String) -> rusqlite::Error {
+    rusqlite::Error::UserFunctionError(why.into())
 }
 
 /// Reading, and functions other than those that load code. A full-text index asks for the version of its data.
@@ -256,7 +314,8 @@ fn explain(error: &rusqlite::Error, bytes_max: usize) -> QueryError {
         ffi::SQLITE_AUTH | ffi::SQLITE_READONLY => {
             QueryError::Refused("the statement does more than read, and queries only read".to_owned())
         }
-        ffi::SQLITE_ERROR | ffi::SQLITE_RANGE | ffi::SQLITE_MISMATCH => {
+        // What a function of ours refuses is a constraint.
+        ffi::SQLITE_ERROR | ffi::SQLITE_RANGE | ffi::SQLITE_MISMATCH | ffi::SQLITE_CONSTRAINT => {
             let message = match error {
                 rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
                 rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -304,9 +363,19 @@ mod tests {
     }
 
     fn run_with(reader: &mut SqliteReader, sql: &str, parameters: &[Parameter]) -> Result<Answer, QueryError> {
+        run_as(reader, sql, parameters, false)
+    }
+
+    fn run_as(
+        reader: &mut SqliteReader,
+        sql: &str,
+        parameters: &[Parameter],
+        is_foreign: bool,
+    ) -> Result<Answer, QueryError> {
         let statement = QueryStatement::parse_marks(sql, true, !parameters.is_empty()).unwrap();
         let deadline = Instant::now() + Duration::from_millis(500);
-        reader.run(&Query { statement: &statement, parameters, rows_max: 10, bytes_max: 1 << 20, deadline })
+        let (rows_max, bytes_max) = (10, 1 << 20);
+        reader.run(&Query { statement: &statement, parameters, rows_max, bytes_max, is_foreign, deadline })
     }
 
     #[test]
@@ -354,6 +423,32 @@ mod tests {
         let too_large = Err(QueryError::TooLarge(1 << 20));
         assert_eq!(run_with(&mut reader, "select zeroblob(1000000000)", &[]), too_large);
         assert_eq!(run(&mut reader, "select zeroblob(500000) from n limit 3"), too_large);
+    }
+
+    #[test]
+    fn a_strangers_statement_meets_no_value_that_a_function_takes_long_for() {
+        let (_directory, mut reader) = bench();
+        let mut run = |sql: &str| run_as(&mut reader, sql, &[], true);
+        let large = Err(QueryError::ValueTooLarge(FOREIGN_VALUE_BYTES_MAX));
+        // Each of these took minutes, within which the time was not looked at.
+        assert_eq!(run("select instr(zeroblob(1000000), cast(zeroblob(500000) || x'01' as blob))"), large);
+        assert_eq!(run("select replace(hex(zeroblob(500000)), hex(zeroblob(250000)) || '1', '')"), large);
+        let trimmed = run("select trim(hex(zeroblob(16000)), hex(zeroblob(15000)) || '1')");
+        assert!(matches!(&trimmed, Err(QueryError::Refused(why)) if why.contains("100 characters")), "{trimmed:?}");
+        let long = format!("select {} 1", "instr('a', 'b') + ".repeat(500));
+        assert!(matches!(run(&long), Err(QueryError::Refused(why)) if why.contains("8192 bytes")));
+        let texts = |answer: Answer| answer.rows.concat();
+        assert_eq!(
+            texts(run("select length(hex(zeroblob(16000)))").unwrap()),
+            [AnswerValue::Number("32000".to_owned())]
+        );
+        let trims =
+            run("select trim('xyaxy', 'yx'), ltrim('xya', 'xy'), rtrim('axy', 'xy'), trim(12, 1), trim(NULL, 'a')")
+                .unwrap();
+        let expected = ["a", "a", "a", "2"].map(|text| AnswerValue::Text(text.to_owned()));
+        assert_eq!(texts(trims), [&expected[..], &[AnswerValue::Null]].concat());
+        // The statements of the configuration have only the answer's bound.
+        assert!(run_with(&mut reader, "select zeroblob(500000)", &[]).is_ok());
     }
 
     #[test]
