@@ -84,7 +84,7 @@ async fn status(config: &Config, arguments: &StatusArgs) -> Result<ExitCode, Sin
             json!({
                 "name": stored.name, "database": *database.name, "table": stored.table, "published": stored.published,
                 "skipped": stored.skipped, "pending": stored.pending, "next_offset": stored.next_offset,
-                "configured": is_configured(config, database, &stored.name),
+                "configured": is_configured(config, database, &stored.name), "held_back": stored.held_back,
             })
         });
         say!("{}", serde_json::Value::Array(shown.collect()));
@@ -109,6 +109,9 @@ async fn status(config: &Config, arguments: &StatusArgs) -> Result<ExitCode, Sin
             count(*pending),
             count(*next_offset)
         );
+        if let Some(why) = &stored.held_back {
+            say!("  {}", plain(why));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -35,8 +35,6 @@ const ANSWER_AGE_MAX: Duration = Duration::from_secs(30);
 const STOP_WAIT: Duration = Duration::from_secs(2);
 /// For a farewell on a connection that may be dead.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
-/// MQTT 5: the broker takes no more for now.
-const QUOTA_EXCEEDED: u8 = 0x97;
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Refused request topics are asked for again this often: somebody may have mended the access rules meanwhile.
@@ -240,11 +238,6 @@ impl<'a> Session<'a> {
             Meaning::Refused(cause) => {
                 let why = format!("{}{}", reason::publish_refusal(answer.code), said(answer.reason.as_deref(), None));
                 match cause {
-                    // Not for good: what is unsettled is sent again on the next connection, in order.
-                    Cause::Batch(batch, index) if answer.code == QUOTA_EXCEEDED => {
-                        unsettled.rewind_to(batch, index);
-                        return Err(lost(why));
-                    }
                     Cause::Batch(batch, index) => {
                         events.refused_message(None, &why);
                         unsettled.settle(batch, index, Some((answer.code, why)));

@@ -55,6 +55,7 @@ impl Unsettled {
     pub(super) fn sent(&mut self, is_open: bool) {
         let active = &mut self.batches[self.sending];
         active.next += 1;
+        active.skip_refused();
         active.open += usize::from(is_open);
         self.complete();
     }
@@ -76,14 +77,9 @@ impl Unsettled {
         self.complete();
     }
 
-    /// A message was refused for now, and the connection is ended for it: it is to be sent again.
-    pub(super) fn rewind_to(&mut self, batch: u64, index: usize) {
-        let active = &mut self.batches[(batch - self.first) as usize];
-        active.next = active.next.min(index);
-    }
-
     /// The connection is gone; `unanswered` are the messages that the broker had not answered, in the order sent. Everything
-    /// from a batch's first such message on will be sent again.
+    /// from a batch's first such message on will be sent again, but for what the broker refused: it may have taken messages
+    /// behind that, and a publisher that counts its messages has to hear of it.
     pub(super) fn rewind(&mut self, unanswered: impl Iterator<Item = (u64, usize)>) {
         for (batch, index) in unanswered {
             let active = &mut self.batches[(batch - self.first) as usize];
@@ -91,7 +87,8 @@ impl Unsettled {
         }
         for active in &mut self.batches {
             active.open = 0;
-            active.refused.retain(|refused| refused.index < active.next);
+            active.refused.retain(|refused| refused.index < active.next || refused.code.is_some());
+            active.skip_refused();
         }
         self.sending = 0;
         self.complete();
@@ -121,6 +118,13 @@ impl Unsettled {
 impl Active {
     fn is_settled(&self) -> bool {
         self.open == 0 && self.next == self.batch.len()
+    }
+
+    /// Only where messages are sent again, some that lie ahead are refused.
+    fn skip_refused(&mut self) {
+        while self.refused.iter().any(|refused| refused.index == self.next) {
+            self.next += 1;
+        }
     }
 }
 
@@ -173,10 +177,10 @@ mod tests {
         unsettled.settle(0, 2, Some((0x87, "no".into())));
         unsettled.settle(1, 0, None);
         unsettled.rewind([(0, 1), (1, 1)].into_iter());
-        assert_eq!(send_all(&mut unsettled), [(0, 1), (0, 2), (1, 1)]);
-        [(0, 1), (0, 2), (1, 1)].iter().for_each(|&(batch, index)| unsettled.settle(batch, index, None));
-        let refused = one.try_recv().unwrap().refused;
-        assert_eq!(refused.len(), 1, "the second answer counts for what was sent twice");
+        assert_eq!(send_all(&mut unsettled), [(0, 1), (1, 1)], "what was refused is the publisher's again");
+        [(0, 1), (1, 1)].iter().for_each(|&(batch, index)| unsettled.settle(batch, index, None));
+        let refused: Vec<usize> = one.try_recv().unwrap().refused.iter().map(|refused| refused.index).collect();
+        assert_eq!(refused, [0, 2]);
         assert!(two.try_recv().unwrap().refused.is_empty());
     }
 }

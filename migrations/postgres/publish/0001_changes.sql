@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS rowbridge_publications (
 ) WITH (fillfactor = 20);
 
 -- What is still to be published, in the order (xact, number): the transaction that made the change, 0 for rows that were
--- there at the start, and a number that grows within it. Deleted once published.
+-- there at the start, and a number that grows within it. The triggers number by themselves. Deleted once published.
 CREATE TABLE IF NOT EXISTS rowbridge_changes (
     publication bigint NOT NULL,
     xact        bigint NOT NULL,

@@ -53,7 +53,7 @@ pub(super) fn news(state: &PublishState, table: &str, news: News) {
         News::Appeared => {
             tracing::info!(publish = name, table, "the table to publish is there: all of its rows are published")
         }
-        News::Dropped => tracing::warn!(publish = name, table, "the published table was dropped"),
+        News::Dropped => tracing::warn!(publish = name, table, "the published table was dropped or renamed"),
         News::Recreated => tracing::warn!(
             publish = name,
             table,
@@ -86,6 +86,29 @@ pub(super) fn overflown(state: &PublishState, overflow: Overflow) {
         advice =
             "bring the broker back sooner, raise max_pending, or remove the publication (rowbridge publish remove)",
         "more changes wait to be published than max_pending: the oldest are dropped"
+    );
+}
+
+/// A transaction that has been open for long.
+pub(super) fn held_back(state: &PublishState, why: String) {
+    if state.set_error(Some(why.clone())) {
+        tracing::warn!(
+            publish = &*state.name,
+            error = why,
+            advice = "end that transaction, for example with pg_terminate_backend",
+            "publishing waits for a transaction that has been open for more than a minute"
+        );
+    }
+}
+
+/// Once after the start.
+pub(super) fn abandoned(database: &str, name: &str, table: &str) {
+    tracing::warn!(
+        publish = name,
+        database,
+        table,
+        advice = format!("rowbridge publish remove {name}"),
+        "triggers of a publication that is not in the configuration go on capturing changes, which nobody publishes"
     );
 }
 

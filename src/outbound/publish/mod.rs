@@ -5,8 +5,10 @@
 //! change is still there, with the same offset by its place (see [`crate::sink::ChangeFeed`]), and is published again. *Dies
 //! after:* it is gone, and the offset behind it.
 
+mod abandoned;
 mod compose;
 mod events;
+mod finishing;
 mod publisher;
 mod state;
 mod unit;
@@ -37,7 +39,7 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    /// Starts a thread for each database that has publications.
+    /// Starts a thread for each database that has publications, and one that looks once for those that are in no file any more.
     pub fn start(
         config: &Config,
         outbound: &Outbound,
@@ -64,6 +66,7 @@ impl Publishing {
                 threads.push(spawn(&database.name, workers)?);
             }
         }
+        threads.push(abandoned::spawn(config, shutdown)?);
         Ok(Publishing { threads, states })
     }
 }

@@ -7,20 +7,28 @@
 //! | the broker has acknowledged all of it | the same |
 //! | its changes are deleted and the offset is moved, one transaction | it happened or it did not |
 //!
-//! Two units are under way, so that the broker does not wait for the database. A lost database connection leaves them as they
+//! Several units are under way, so that the broker does not wait for the database. A lost database connection leaves them as they
 //! are: what was acknowledged meanwhile is finished on the next one, and is not published again.
+//!
+//! A reader that keeps the highest offset and passes over what is not above it gets each row once. For messages are sent in the
+//! order of their offsets, and the broker takes them in that order. As long as it refuses none, it has a prefix of what was sent;
+//! what is sent again has the same offsets, and of those exactly the ones above the reader's are new. A message that the broker
+//! refuses for a while makes a hole if it took others behind it. So nothing more is sent until all that is under way is settled;
+//! then one transaction deletes what was taken, keeps what was refused, and moves the offset behind all that was sent. What was
+//! taken does not come again, and what was refused comes with an offset above all others. If the broker took nothing behind the
+//! first one that it refused, there is no hole, and all from there on keep their offsets. One case is left: the process dies
+//! between such a refusal and that transaction. Then nobody knows of the hole, and the row comes with its old offset.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::compose::{Composed, Composer};
 use super::events;
 use super::state::PublishState;
-use super::unit::{Fate, Mark, Unit, Verdict};
+use super::unit::{Fate, Mark, Settling, Unit};
 use crate::config::Retry;
 use crate::mqtt::backoff::Backoff;
 use crate::outbound::{Outbound, Published, Unknown};
@@ -43,23 +51,25 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const SKIP_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct Publisher<F> {
-    feed: F,
+    pub(super) feed: F,
     composer: Composer,
     outbound: Outbound,
-    state: Arc<PublishState>,
+    pub(super) state: Arc<PublishState>,
     backoff: Backoff,
     shutdown: Shutdown,
-    units: VecDeque<Unit>,
+    pub(super) units: VecDeque<Unit>,
     /// The last change that was read.
     cursor: ChangeKey,
     /// The offset of the next change that is published.
     next_offset: u64,
     count_due: Instant,
     skip_told: Option<Instant>,
+    /// Changes wait for a transaction that has been open for long.
+    is_held_back: bool,
 }
 
 /// Why a connection's work ends.
-enum Stop {
+pub(super) enum Stop {
     /// A stop was asked for.
     Shutdown,
     Database(SinkError),
@@ -102,6 +112,7 @@ impl<F: ChangeFeed> Publisher<F> {
             next_offset: 1,
             count_due: Instant::now(),
             skip_told: None,
+            is_held_back: false,
         }
     }
 
@@ -142,14 +153,14 @@ impl<F: ChangeFeed> Publisher<F> {
         self.leave().await;
     }
 
-    fn next_wait(&mut self, begun: Instant) -> Duration {
+    pub(super) fn next_wait(&mut self, begun: Instant) -> Duration {
         self.backoff.was_up(begun.elapsed());
         // Without randomness only the jitter is missing.
         self.backoff.next(getrandom::u32().unwrap_or(u32::MAX))
     }
 
     /// Forgets what is under way: it is read again.
-    fn start_over(&mut self) {
+    pub(super) fn start_over(&mut self) {
         self.units.clear();
         self.cursor = ChangeKey::FIRST;
     }
@@ -157,12 +168,12 @@ impl<F: ChangeFeed> Publisher<F> {
     /// Finishes what the broker acknowledges within a moment.
     async fn leave(&mut self) {
         let finishing = async {
-            while let Some(unit) = self.units.front_mut() {
-                let published = match &mut unit.fate {
-                    Fate::Waiting(settling) => settling.await?,
-                    Fate::Settled => Published::default(),
-                };
-                self.settle_front(published).await?;
+            while !self.units.is_empty() {
+                if let Some((index, settling)) = waiting(&mut self.units) {
+                    let published = settling.await?;
+                    self.settle(index, published);
+                }
+                self.finish_settled().await?;
             }
             Ok::<(), Stop>(())
         };
@@ -190,14 +201,13 @@ impl<F: ChangeFeed> Publisher<F> {
             }
             self.count_when_due().await?;
             let is_idle = self.fill().await?;
-            if is_idle && self.units.is_empty() && !is_missing {
+            if is_idle && self.units.is_empty() && !is_missing && !self.is_held_back {
                 self.state.set_error(None);
             }
-            let is_settled = self.units.front().is_some_and(Unit::is_settled);
-            let published =
-                if is_settled { Some(Published::default()) } else { self.wait(is_idle, settle_due).await? };
-            if let Some(published) = published {
-                self.settle_front(published).await?;
+            if !self.finish_settled().await?
+                && let Some((index, published)) = self.wait(is_idle, settle_due).await?
+            {
+                self.settle(index, published);
             }
         }
         Ok(())
@@ -219,7 +229,7 @@ impl<F: ChangeFeed> Publisher<F> {
         // A transaction whose COMMIT was not answered may have been applied.
         let is_applied = |unit: &Unit| {
             let done = unit.done;
-            unit.is_settled() && done.from != done.to && done.to == settled.next_offset
+            unit.is_through() && done.from != done.to && done.to == settled.next_offset
         };
         if self.units.front().is_some_and(is_applied) {
             self.units.pop_front();
@@ -249,7 +259,7 @@ impl<F: ChangeFeed> Publisher<F> {
             events::overflown(&self.state, overflow);
             // What of it is under way cannot be finished; the rest has other offsets than before.
             self.start_over();
-            self.next_offset = overflow.last_offset + 1;
+            self.look_at_table().await?;
             self.state.set_pending(max_pending);
         }
         Ok(())
@@ -257,9 +267,16 @@ impl<F: ChangeFeed> Publisher<F> {
 
     /// Reads and publishes as much as may be under way; whether there is no more.
     async fn fill(&mut self) -> Result<bool, Stop> {
+        // What the broker refused has a place of its own only once the rest is settled.
+        if self.units.iter().any(|unit| !unit.again.is_empty()) {
+            return Ok(false);
+        }
         while self.units.len() < UNITS_MAX {
-            let Reading { changes, next_offset } = self.feed.read(self.cursor, READ_MAX, READ_BYTES_MAX).await?;
+            let Reading { changes, next_offset, held_back } =
+                self.feed.read(self.cursor, READ_MAX, READ_BYTES_MAX).await?;
             if changes.is_empty() {
+                self.is_held_back = held_back.is_some();
+                held_back.into_iter().for_each(|why| events::held_back(&self.state, why));
                 return Ok(true);
             }
             // A trigger may have dropped changes just now.
@@ -294,6 +311,7 @@ impl<F: ChangeFeed> Publisher<F> {
                 Composed::Message => {
                     marks.push(Mark {
                         offset: self.next_offset,
+                        key: change.key,
                         before: (so_far.changes > 0).then_some(so_far.last),
                         changes_before: so_far.changes,
                         skipped_before: so_far.skipped,
@@ -334,88 +352,30 @@ impl<F: ChangeFeed> Publisher<F> {
         }
     }
 
-    /// Waits for the broker's word on the first unit, which it returns, or for a reason to look round.
-    async fn wait(&mut self, is_idle: bool, until: Instant) -> Result<Option<Published>, Stop> {
+    /// Waits for the broker's word on a unit, which it returns, or for a reason to look round.
+    async fn wait(&mut self, is_idle: bool, until: Instant) -> Result<Option<(usize, Published)>, Stop> {
         let patience = until.saturating_duration_since(Instant::now());
-        let (feed, shutdown) = (&mut self.feed, &mut self.shutdown);
+        let (units, feed, shutdown) = (&mut self.units, &mut self.feed, &mut self.shutdown);
         let looking = async { if is_idle { feed.changed(patience).await } else { tokio::time::sleep(patience).await } };
-        match self.units.front_mut().map(|unit| &mut unit.fate) {
-            Some(Fate::Waiting(settling)) => tokio::select! {
-                biased;
-                published = settling => Ok(Some(published?)),
-                () = shutdown.requested() => Ok(None),
-                () = looking => Ok(None),
-            },
-            _ => tokio::select! {
-                biased;
-                () = shutdown.requested() => Ok(None),
-                () = looking => Ok(None),
-            },
+        let answered = async {
+            match waiting(units) {
+                Some((index, settling)) => settling.await.map(|published| (index, published)),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answered = answered => Ok(Some(answered?)),
+            () = shutdown.requested() => Ok(None),
+            () = looking => Ok(None),
         }
     }
+}
 
-    /// The first unit is through, as far as the broker said: it is finished, with those behind it that are through as well.
-    async fn settle_front(&mut self, published: Published) -> Result<(), Stop> {
-        crash_point!("publish.acknowledged");
-        let Some(front) = self.units.front_mut() else { return Ok(()) };
-        match front.judge(published) {
-            Verdict::Whole(refused) => {
-                for refused in &refused {
-                    events::refused(&self.state, refused, front.marks[refused.index].offset);
-                }
-                front.done.published -= refused.len() as u64;
-                front.done.skipped += refused.len() as u64;
-                front.fate = Fate::Settled;
-            }
-            Verdict::Part(refused, part) => {
-                let offset = front.marks[refused.index].offset;
-                if let Some(part) = part {
-                    self.finish(&part).await?;
-                }
-                let wait = self.next_wait(Instant::now());
-                events::held(&self.state, &refused, offset, wait);
-                self.start_over();
-                return Err(Stop::Refused { wait });
-            }
-        }
-        self.absorb_settled();
-        let Some(done) = self.units.front().map(|unit| unit.done) else { return Ok(()) };
-        self.finish(&done).await?;
-        crash_point!("publish.finished");
-        self.units.pop_front();
-        Ok(())
-    }
-
-    /// Takes the units behind the first into it that are through without a refusal.
-    fn absorb_settled(&mut self) {
-        while let Some(next) = self.units.get_mut(1) {
-            if let Fate::Waiting(settling) = &mut next.fate {
-                match settling.now_or_never() {
-                    Some(Ok(published)) if published.refused.is_empty() => next.fate = Fate::Settled,
-                    Some(Ok(published)) => {
-                        // Judged when it is the first.
-                        next.fate = Fate::Waiting(Box::pin(std::future::ready(Ok(published))));
-                        return;
-                    }
-                    Some(Err(unknown)) => {
-                        next.fate = Fate::Waiting(Box::pin(std::future::ready(Err(unknown))));
-                        return;
-                    }
-                    None => return,
-                }
-            }
-            if let Some(next) = self.units.remove(1)
-                && let Some(front) = self.units.front_mut()
-            {
-                front.absorb(&next);
-            }
-        }
-    }
-
-    async fn finish(&mut self, done: &Done) -> Result<(), Stop> {
-        self.feed.finish(done).await?;
-        self.state.finished(done.published, done.skipped, done.to);
-        self.state.set_error(None);
-        Ok(())
-    }
+/// The first unit that the broker has not answered for, with its place.
+fn waiting(units: &mut VecDeque<Unit>) -> Option<(usize, &mut Settling)> {
+    units.iter_mut().enumerate().find_map(|(index, unit)| match &mut unit.fate {
+        Fate::Waiting(settling) => Some((index, settling)),
+        Fate::Settled => None,
+    })
 }

@@ -22,8 +22,8 @@ use crate::config::{Events, TimeForm};
 use crate::rule::TableName;
 
 /// After `where` or `topic` was changed, other changes than before may be published, and a change that was on its way when
-/// the last process died would come again under another offset. The offset then goes on so far ahead: more than are ever
-/// on their way at once.
+/// the last process died would come again under another offset. It is the same where the oldest changes are dropped, for some of
+/// them may take no offset. The offset then goes on so far ahead: more than are ever on their way at once.
 pub(super) const OFFSET_JUMP: u64 = 100_000;
 
 /// What is to be captured.
@@ -52,8 +52,8 @@ pub(super) fn trigger_name(schema: &str, id: i64, event: &str) -> String {
 /// The place of a change in the order in which all are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangeKey {
-    pub(super) xact: i64,
-    pub(super) number: i64,
+    pub(crate) xact: i64,
+    pub(crate) number: i64,
 }
 
 impl ChangeKey {
@@ -115,7 +115,7 @@ pub struct Done {
     /// The offset before and after it.
     pub from: u64,
     pub to: u64,
-    /// The last change, and how many changes there are with it.
+    /// The last change, and how many changes there are with it, those to keep included.
     pub last: ChangeKey,
     pub changes: u64,
     pub published: u64,
@@ -148,6 +148,8 @@ pub struct Reading {
     /// Of the oldest change, at the moment of the reading. What is read under another offset than the reader counts with would
     /// be published under a wrong one.
     pub next_offset: Option<u64>,
+    /// What changes have been waiting for, for a minute or longer, in words.
+    pub held_back: Option<String>,
 }
 
 /// How things stand.
@@ -167,6 +169,14 @@ pub struct Overflow {
     pub last_offset: u64,
 }
 
+impl Overflow {
+    /// Of so many changes, of which the offset is behind now.
+    pub(super) fn before(next_offset: u64, dropped: u64) -> Overflow {
+        let first_offset = next_offset.saturating_sub(dropped + OFFSET_JUMP);
+        Overflow { first_offset, last_offset: first_offset + dropped - 1 }
+    }
+}
+
 /// A row of `rowbridge_publications`, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPublication {
@@ -177,6 +187,8 @@ pub struct StoredPublication {
     pub published: u64,
     pub skipped: u64,
     pub pending: u64,
+    /// As [`Reading::held_back`].
+    pub held_back: Option<String>,
 }
 
 /// A connection that one publication has for itself. After an `Err` of class Transient `connect` comes next; what was given to
@@ -193,14 +205,15 @@ pub trait ChangeFeed {
     /// there is one.
     async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError>;
 
-    /// Deletes the changes and moves the offset, in one transaction. [`super::Class::OffsetMoved`] if they are not there any
-    /// more, or the offset is another: somebody else was here.
-    async fn finish(&mut self, done: &Done) -> Result<(), SinkError>;
+    /// Deletes the changes but for those to keep, which are among them, and moves the offset, in one transaction.
+    /// [`super::Class::OffsetMoved`] if they are not there any more, or the offset is another: somebody else was here.
+    async fn finish(&mut self, done: &Done, kept: &[ChangeKey]) -> Result<(), SinkError>;
 
     /// How many changes wait, counted up to `limit`.
     async fn pending(&mut self, limit: u64) -> Result<u64, SinkError>;
 
-    /// Deletes the oldest changes beyond `max_pending`; not while rows wait that were there at the start.
+    /// Deletes the oldest changes beyond `max_pending`, and moves the offset by as many and [`OFFSET_JUMP`]. Rows that were there
+    /// at the start are not counted: they go with the oldest of what came behind them.
     async fn drop_oldest(&mut self, max_pending: u64) -> Result<Option<Overflow>, SinkError>;
 
     /// Waits until there may be something new, at most so long.

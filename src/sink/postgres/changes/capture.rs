@@ -5,18 +5,29 @@
 //! that decides how a value is written are its own. If Rowbridge's table was dropped it captures nothing: the user's writes
 //! must not fail for it.
 //!
+//! It leaves nothing behind in the session that writes. A number of a sequence would be the session's `lastval()`, and a look at
+//! the numbers that are there would make serializable transactions fail each other. So a transaction counts its changes in a
+//! setting of its own, [`NUMBER`], which ends with it and goes back with a savepoint. The first number is the time, so that a
+//! transaction that loses the setting (RESET ALL) goes on behind what it has written.
+//!
 //! Now and then the function looks whether more changes wait than may, and drops the oldest: nobody else does where no bridge
 //! runs. It waits for nobody there, and does nothing in isolation levels in which its UPDATE could make the user's
-//! transaction fail.
+//! transaction fail. While the rows of the start are copied it drops nothing: the copier has locked the publication's row.
+//!
+//! The triggers know the table's name: one that was renamed is captured no longer.
 //!
 //! Of an UPDATE, the two transition tables hold the rows in the same order. Only a row that a trigger of a partition keeps from
 //! moving there is missing in one of them; then no row's old state is told rather than a wrong one.
 
 use crate::rule::{TableName, quote};
-use crate::sink::changes::trigger_name;
+use crate::sink::changes::{OFFSET_JUMP, trigger_name};
 
-/// Whether too many changes wait is looked at once in so many: it takes reading as many index entries as may wait.
+/// Whether too many changes wait is looked at once in so many, by chance: it takes reading as many index entries as may wait. A
+/// power of two.
 const LOOK_EVERY: u32 = 1024;
+
+/// The setting that holds the number of a transaction's last change.
+const NUMBER: &str = "rowbridge.last_number";
 
 pub(super) const FUNCTION: &str = "rowbridge_capture";
 
@@ -45,11 +56,13 @@ pub(super) fn body(schema: &str) -> String {
     let publications = format!("{}.rowbridge_publications", quote(schema));
     let drop = drop_oldest(schema, "publication_id", "most");
     let forms = FORMS.replacen("::text FROM", "::text INTO forms FROM", 1).replace("$relation", "TG_RELID");
+    let look = LOOK_EVERY - 1;
     format!(
         "
 DECLARE
     forms text;
     publication_id CONSTANT bigint := TG_ARGV[0];
+    last_number bigint;
     written bigint;
     most bigint;
     dropped bigint;
@@ -57,31 +70,40 @@ BEGIN
     IF to_regclass('{literal}') IS NULL THEN
         RETURN NULL;
     END IF;
+    IF TG_NARGS > 1 AND (TG_ARGV[1] <> TG_TABLE_SCHEMA OR TG_ARGV[2] <> TG_TABLE_NAME) THEN
+        RETURN NULL;
+    END IF;
     {forms};
+    last_number := coalesce(nullif(current_setting('{NUMBER}', true), '')::bigint,
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO {changes} (publication, xact, event, columns, new_row)
-        SELECT publication_id, txid_current(), 'insert', forms, row_to_json(n.*)::text FROM rowbridge_new n;
+        INSERT INTO {changes} (publication, xact, number, event, columns, new_row)
+        SELECT publication_id, txid_current(), last_number + row_number() OVER (), 'insert', forms, row_to_json(n.*)::text
+        FROM rowbridge_new n;
     ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO {changes} (publication, xact, event, columns, old_row)
-        SELECT publication_id, txid_current(), 'delete', forms, row_to_json(o.*)::text FROM rowbridge_old o;
+        INSERT INTO {changes} (publication, xact, number, event, columns, old_row)
+        SELECT publication_id, txid_current(), last_number + row_number() OVER (), 'delete', forms, row_to_json(o.*)::text
+        FROM rowbridge_old o;
     ELSE
-        INSERT INTO {changes} (publication, xact, event, columns, new_row, old_row)
-        SELECT publication_id, txid_current(), 'update', forms, a.line, b.line
+        INSERT INTO {changes} (publication, xact, number, event, columns, new_row, old_row)
+        SELECT publication_id, txid_current(), last_number + a.place, 'update', forms, a.line, b.line
         FROM (SELECT row_number() OVER () AS place, row_to_json(n.*)::text AS line FROM rowbridge_new n) AS a
         LEFT JOIN (SELECT row_number() OVER () AS place, row_to_json(o.*)::text AS line FROM rowbridge_old o) AS b
-        ON b.place = a.place AND (SELECT count(*) FROM rowbridge_old) = (SELECT count(*) FROM rowbridge_new)
-        ORDER BY a.place;
+        ON b.place = a.place AND (SELECT count(*) FROM rowbridge_old) = (SELECT count(*) FROM rowbridge_new);
     END IF;
     GET DIAGNOSTICS written = ROW_COUNT;
     IF written = 0 THEN
         RETURN NULL;
     END IF;
+    PERFORM set_config('{NUMBER}', (last_number + written)::text, true);
     PERFORM pg_notify('rowbridge_changes', TG_ARGV[0]);
-    IF lastval() % {LOOK_EVERY} >= written OR current_setting('transaction_isolation') <> 'read committed' THEN
+    IF hashint8extended(txid_current(), last_number) & {look} >= written
+        OR current_setting('transaction_isolation') <> 'read committed' THEN
         RETURN NULL;
     END IF;
     SELECT max_pending INTO most FROM {publications} WHERE id = publication_id;
-    PERFORM FROM {changes} WHERE publication = publication_id ORDER BY xact DESC, number DESC OFFSET most LIMIT 1;
+    PERFORM FROM {changes} WHERE publication = publication_id AND xact <> 0
+    ORDER BY xact DESC, number DESC OFFSET most LIMIT 1;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
@@ -90,7 +112,7 @@ BEGIN
         RETURN NULL;
     END IF;
     {drop} INTO dropped;
-    UPDATE {publications} SET next_offset = next_offset + dropped,
+    UPDATE {publications} SET next_offset = next_offset + dropped + {OFFSET_JUMP},
         dropped_first = coalesce(dropped_first, next_offset), dropped_last = next_offset + dropped - 1
     WHERE id = publication_id AND dropped > 0;
     RETURN NULL;
@@ -99,17 +121,16 @@ END
     )
 }
 
-/// Deletes the changes of a publication beyond those that may wait, the oldest, and selects how many those were. None while
-/// rows of the start wait, and none whose place is not settled yet.
+/// Deletes the changes of a publication beyond those that may wait, the oldest, and selects how many those were. Rows of the
+/// start are not counted, and go with what came behind them. None goes whose place is not settled yet.
 pub(super) fn drop_oldest(schema: &str, id: &str, most: &str) -> String {
     let changes = format!("{}.rowbridge_changes", quote(schema));
     format!(
-        "WITH last AS (SELECT c.xact, c.number FROM {changes} c WHERE c.publication = {id} \
+        "WITH last AS (SELECT c.xact, c.number FROM {changes} c WHERE c.publication = {id} AND c.xact <> 0 \
          ORDER BY c.xact DESC, c.number DESC OFFSET {most} LIMIT 1), \
          gone AS (DELETE FROM {changes} c USING last WHERE c.publication = {id} \
          AND (c.xact, c.number) <= (last.xact, last.number) \
-         AND c.xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) \
-         AND NOT EXISTS (SELECT 1 FROM {changes} s WHERE s.publication = {id} AND s.xact = 0) RETURNING 1) \
+         AND c.xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) RETURNING 1) \
          SELECT pg_catalog.count(*) FROM gone"
     )
 }
@@ -135,11 +156,18 @@ pub(super) fn create_trigger(own_schema: &str, table: &TableName, id: i64, event
     };
     format!(
         "CREATE TRIGGER {} AFTER {event} ON {} REFERENCING {transition} FOR EACH STATEMENT \
-         EXECUTE FUNCTION {}.{FUNCTION}('{id}');",
+         EXECUTE FUNCTION {}.{FUNCTION}('{id}', {}, {});",
         quote(&trigger_name(own_schema, id, event)),
         table.quoted(),
         quote(own_schema),
+        literal(table.schema.as_deref().unwrap_or_default()),
+        literal(&table.name),
     )
+}
+
+/// A string in SQL, whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 pub(super) fn drop_trigger(name: &str, table: &str) -> String {

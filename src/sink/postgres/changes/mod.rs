@@ -10,15 +10,19 @@
 //! | `capture` | the function and the triggers |
 //! | `catalogue` | the table as it is |
 //! | `settle` | puts both together: begins, notices what was dropped, altered or made anew |
+//! | `triggers` | those of a publication, and taking them from tables that are its no longer |
 //! | `queue` | reading changes and finishing them |
 //! | `decode` | the published form of a row |
+//! | `held_back` | which transaction the changes wait for |
 
 mod capture;
 mod catalogue;
 mod decode;
+mod held_back;
 mod queue;
 mod settle;
 mod tables;
+mod triggers;
 
 use std::time::Duration;
 
@@ -122,9 +126,9 @@ impl ChangeFeed for PostgresChanges {
         Ok(reading)
     }
 
-    async fn finish(&mut self, done: &Done) -> Result<(), SinkError> {
+    async fn finish(&mut self, done: &Done, kept: &[ChangeKey]) -> Result<(), SinkError> {
         let id = self.id.expect("what is finished was read under its id");
-        self.sink.run(async |session, sql| queue::finish(session, sql, id, done).await).await
+        self.sink.run(async |session, sql| queue::finish(session, sql, id, done, kept).await).await
     }
 
     async fn pending(&mut self, limit: u64) -> Result<u64, SinkError> {

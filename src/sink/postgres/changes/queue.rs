@@ -8,9 +8,10 @@ use tokio_postgres::{Error, Row};
 
 use super::capture;
 use super::decode::decode;
+use super::held_back;
 use crate::config::TimeForm;
 use crate::rule::quote;
-use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow, Reading};
+use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, OFFSET_JUMP, Overflow, Reading};
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
 use crate::sink::postgres::transaction::{Sql, commit};
@@ -60,13 +61,19 @@ pub(super) async fn read(
         }
         Ok::<_, Error>(reading)
     };
-    let read = session.wait(1, READING, reading).await?;
+    let mut read = session.wait(1, READING, reading).await?;
     if !read.changes.is_empty() {
         return Ok((read, false));
     }
-    let query = format!("SELECT 1 FROM {changes} WHERE publication = $1 AND xact >= {XMIN} AND xact > $2 LIMIT 1");
+    let query = format!(
+        "SELECT {} FROM {changes} c WHERE publication = $1 AND xact >= {XMIN} AND xact > $2 ORDER BY xact, number LIMIT 1",
+        held_back::IS_OLD
+    );
     let parameters = [(&id as _, Type::INT8), (&after.xact as _, Type::INT8)];
     let waiting = session.wait(1, READING, session.client().query_typed(&query, &parameters)).await?;
+    if waiting.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+        read.held_back = Some(held_back::oldest(session, sql).await?);
+    }
     Ok((read, !waiting.is_empty()))
 }
 
@@ -80,10 +87,23 @@ fn change(row: &Row, time: TimeForm) -> Result<Change, Error> {
 }
 
 /// The DELETE and the offset's compare-and-swap; any difference leaves nothing behind.
-pub(super) async fn finish(session: &Session, sql: &Sql, id: i64, done: &Done) -> Result<(), SinkError> {
+pub(super) async fn finish(
+    session: &Session,
+    sql: &Sql,
+    id: i64,
+    done: &Done,
+    kept: &[ChangeKey],
+) -> Result<(), SinkError> {
     let schema = quote(&sql.schema);
+    let but_kept = match kept {
+        [] => String::new(),
+        kept => {
+            let keys: Vec<String> = kept.iter().map(|key| format!("({}, {})", key.xact, key.number)).collect();
+            format!(" AND (xact, number) NOT IN (VALUES {})", keys.join(", "))
+        }
+    };
     let delete = format!(
-        "WITH gone AS (DELETE FROM {schema}.rowbridge_changes WHERE publication = $1 AND (xact, number) <= ($2, $3) \
+        "WITH gone AS (DELETE FROM {schema}.rowbridge_changes WHERE publication = $1 AND (xact, number) <= ($2, $3){but_kept} \
          RETURNING 1) SELECT pg_catalog.count(*) FROM gone"
     );
     let swap = format!(
@@ -91,7 +111,7 @@ pub(super) async fn finish(session: &Session, sql: &Sql, id: i64, done: &Done) -
          updated_at = pg_catalog.now() WHERE id = $1 AND next_offset = $2 RETURNING 1"
     );
     let [from, to, published, skipped, changes] =
-        [done.from, done.to, done.published, done.skipped, done.changes].map(as_bigint);
+        [done.from, done.to, done.published, done.skipped, done.changes - kept.len() as u64].map(as_bigint);
     let client = session.client();
     let deleting = [(&id as _, Type::INT8), (&done.last.xact as _, Type::INT8), (&done.last.number as _, Type::INT8)];
     let numbers = [&id, &from, &to, &published, &skipped];
@@ -151,7 +171,8 @@ pub(super) async fn drop_oldest(
     // First, as the triggers do: who has it, waits for nobody else.
     let lock = format!("SELECT 1 FROM {schema}.rowbridge_publications WHERE id = $1 FOR UPDATE");
     let swap = format!(
-        "UPDATE {schema}.rowbridge_publications SET next_offset = next_offset + $2 WHERE id = $1 RETURNING next_offset"
+        "UPDATE {schema}.rowbridge_publications SET next_offset = next_offset + $2 + {OFFSET_JUMP} \
+         WHERE id = $1 AND $2 > 0 RETURNING next_offset"
     );
     let client = session.client();
     let max_pending = as_bigint(max_pending);
@@ -173,5 +194,5 @@ pub(super) async fn drop_oldest(
         Ok::<_, Error>((deleted.max(0).unsigned_abs(), next.max(1).unsigned_abs()))
     };
     let (deleted, next) = session.wait(4, DROPPING, work).await?;
-    Ok((deleted > 0).then(|| Overflow { first_offset: next - deleted, last_offset: next - 1 }))
+    Ok((deleted > 0).then(|| Overflow::before(next, deleted)))
 }

@@ -12,11 +12,10 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::capture::{self, FORMS, SETTINGS};
+use super::capture::{FORMS, SETTINGS, literal};
 use super::catalogue::{self, LiveTable};
-use crate::config::Events;
 use crate::rule::{TableName, quote};
-use crate::sink::changes::{Capture, News, OFFSET_JUMP, Overflow, Settled, trigger_name};
+use crate::sink::changes::{Capture, News, OFFSET_JUMP, Overflow, Settled};
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
 use crate::sink::postgres::transaction::{CATALOGUE_FIRST, Sql, around, commit};
@@ -25,10 +24,13 @@ use crate::sink::{Class, SinkError};
 const DOING: &str = "preparing to publish";
 
 /// Everybody who writes into the table waits behind us.
-const LOCK_MILLIS: u64 = 2_000;
+pub(super) const LOCK_MILLIS: u64 = 2_000;
 
 /// For one round trip of a connection that is open.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) const MISSING_RIGHT: &str = "42501";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Of another cluster, from which the tables were restored: its transactions come before ours, in their own order.
 const FOREIGN: i64 = 1 << 62;
@@ -44,8 +46,8 @@ pub(super) struct Settling<'a> {
 }
 
 /// The row in `rowbridge_publications`.
-struct Stored {
-    id: i64,
+pub(super) struct Stored {
+    pub(super) id: i64,
     table_id: Option<i64>,
     definition: String,
     settings: String,
@@ -77,6 +79,9 @@ impl Settling<'_> {
         }
         settled.news.extend(self.overflown(&stored).await?);
         let live = self.live().await?;
+        if self.is_first || live.as_ref().map(|live| live.oid) != stored.table_id {
+            self.leave_others(&stored, live.as_ref()).await?;
+        }
         let news = match (live, stored.table_id) {
             (None, None) => {
                 settled.is_missing = true;
@@ -105,7 +110,7 @@ impl Settling<'_> {
         Ok((stored.id, settled))
     }
 
-    fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         self.session.client()
     }
 
@@ -126,15 +131,13 @@ impl Settling<'_> {
         )
     }
 
-    async fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, SinkError> {
+    pub(super) async fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, SinkError> {
         let doing = format!("{DOING} table {}", self.table);
         self.session.wait(6, &doing, work).await.map_err(|error| self.with_remedy(error))
     }
 
     /// What a role without the right has to be given.
-    fn with_remedy(&self, error: SinkError) -> SinkError {
-        const MISSING_RIGHT: &str = "42501";
-        const LOCK_NOT_AVAILABLE: &str = "55P03";
+    pub(super) fn with_remedy(&self, error: SinkError) -> SinkError {
         let role = quote(&self.sql.role);
         match error.code.as_str() {
             MISSING_RIGHT => SinkError {
@@ -231,6 +234,11 @@ impl Settling<'_> {
             self.set(stored, &format!("max_pending = {max_pending}")).await?;
         }
         let Some((first, last)) = stored.dropped else { return Ok(None) };
+        // The copy begins anew with all rows.
+        if !stored.is_ready {
+            self.set(stored, "dropped_first = NULL, dropped_last = NULL").await?;
+            return Ok(None);
+        }
         // More may have been dropped since it was read: from behind these on.
         self.set(
             stored,
@@ -254,36 +262,6 @@ impl Settling<'_> {
         }
     }
 
-    /// Whether this trigger is on the table, calls for this publication, and is switched on.
-    fn has_trigger(&self, stored: &Stored, live: &LiveTable, name: &str) -> bool {
-        live.triggers.contains(&format!("{name} {}\\000", stored.id))
-    }
-
-    /// SQL that makes the triggers that are wanted, and takes away the others.
-    fn make_triggers(&self, stored: &Stored, live: &LiveTable) -> String {
-        let mut statements = String::new();
-        for event in Events::NAMES {
-            let name = trigger_name(&self.sql.schema, stored.id, event);
-            let is_wanted = self.capture.events.wanted().any(|wanted| wanted == event);
-            let is_there = self.has_trigger(stored, live, &name);
-            if is_there && !is_wanted {
-                statements += &capture::drop_trigger(&name, &self.table.quoted());
-            }
-            if is_wanted && !is_there {
-                // One that is switched off, or of a publication that was removed, is in the way. Only an owner may drop one.
-                statements += &format!(
-                    "DO $do$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND tgname = '{name}') \
-                     THEN DROP TRIGGER {} ON {}; END IF; END $do$;",
-                    live.oid,
-                    quote(&name),
-                    self.table.quoted()
-                );
-                statements += &capture::create_trigger(&self.sql.schema, self.table, stored.id, event);
-            }
-        }
-        statements
-    }
-
     fn begin_with_lock(&self) -> String {
         format!("{}; SET LOCAL lock_timeout = {LOCK_MILLIS}; {CATALOGUE_FIRST};", self.sql.begin)
     }
@@ -293,7 +271,7 @@ impl Settling<'_> {
         if !self.capture.tells_definition {
             return String::new();
         }
-        let (changes, definition) = (self.changes(), literal(&compact(definition)));
+        let (changes, definition) = (self.changes(), literal(&catalogue::compact(definition)));
         format!(
             "INSERT INTO {changes} (publication, xact, event, new_row) VALUES ({}, {xact}, '{event}', {definition});",
             stored.id
@@ -359,7 +337,13 @@ impl Settling<'_> {
         let copier = open().await?;
         self.wait(client.batch_execute(&statements)).await?;
         crash_point!("postgres.publish.triggers");
-        let begin = self.sql.begin.replacen("READ COMMITTED", "REPEATABLE READ", 1);
+        // With its row locked: what a trigger dropped meanwhile would move the offset there, and make the copy fail.
+        let begin = format!(
+            "{}; SELECT 1 FROM {} WHERE id = {} FOR UPDATE",
+            self.sql.begin.replacen("READ COMMITTED", "REPEATABLE READ", 1),
+            self.publications(),
+            stored.id
+        );
         // Others wait for the table meanwhile.
         let snapshot = tokio::time::timeout(SNAPSHOT_PATIENCE, copier.client().batch_execute(&begin)).await;
         let snapshot = snapshot.map_err(|_| {
@@ -433,14 +417,4 @@ impl Settling<'_> {
         self.wait(work).await?;
         Ok(Some(if triggers.is_empty() { News::Altered } else { News::TriggersPutBack }))
     }
-}
-
-/// A string in SQL, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-/// JSON without what lies between its parts.
-fn compact(json: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| json.to_owned(), |value| value.to_string())
 }

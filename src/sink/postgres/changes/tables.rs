@@ -1,8 +1,11 @@
 //! The tables and the function that publications need, made where there are any; and what commands do with them.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::capture;
+use super::catalogue;
+use super::held_back;
 use crate::config::Events;
 use crate::rule::quote;
 use crate::sink::changes::{StoredPublication, trigger_name};
@@ -65,12 +68,18 @@ pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result
     }
     let query = format!(
         "SELECT name, table_name, id, next_offset, published, skipped, \
-         (SELECT count(*) FROM {schema}.rowbridge_changes c WHERE c.publication = p.id) \
-         FROM {schema}.rowbridge_publications p WHERE bridge = $1 ORDER BY name"
+         (SELECT count(*) FROM {schema}.rowbridge_changes c WHERE c.publication = p.id), {} \
+         FROM {schema}.rowbridge_publications p WHERE bridge = $1 ORDER BY name",
+        held_back::is_held_back(&sql.schema)
     );
     let parameters = [(&bridge as _, Type::TEXT)];
     let asking = around(client, &sql.begin_read, client.query_typed(&query, &parameters));
     let rows = session.wait(3, DOING, asking).await?;
+    let is_waiting = |row: &Row| row.try_get(7).unwrap_or(false);
+    let oldest = match rows.iter().any(is_waiting) {
+        true => Some(held_back::oldest(session, sql).await?),
+        false => None,
+    };
     let stored = rows.iter().map(|row| {
         let number = |index| Ok::<u64, tokio_postgres::Error>(row.try_get::<_, i64>(index)?.max(0).unsigned_abs());
         Ok(StoredPublication {
@@ -81,6 +90,7 @@ pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result
             published: number(4)?,
             skipped: number(5)?,
             pending: number(6)?,
+            held_back: oldest.clone().filter(|_| is_waiting(row)),
         })
     });
     stored.collect::<Result<_, tokio_postgres::Error>>().map_err(|error| session.explain(&error, DOING))
@@ -94,18 +104,9 @@ pub(super) async fn remove(session: &Session, sql: &Sql, bridge: &str, name: &st
     let client = session.client();
     let schema = quote(&sql.schema);
     let names: Vec<String> = Events::NAMES.iter().map(|event| trigger_name(&sql.schema, id, event)).collect();
-    let tables = "SELECT t.tgname::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_trigger t \
-                  JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                  WHERE t.tgname = ANY ($1)";
-    let parameters = [(&names as _, Type::TEXT_ARRAY)];
-    let asking = around(client, &sql.begin_read, client.query_typed(tables, &parameters));
-    let rows = session.wait(3, DOING, asking).await?;
-    let mut drops = String::new();
-    for row in &rows {
-        let (trigger, table): (String, String) =
-            (|| Ok((row.try_get(0)?, row.try_get(1)?)))().map_err(|error| session.explain(&error, DOING))?;
-        drops += &capture::drop_trigger(&trigger, &table);
-    }
+    let looking = around(client, &sql.begin_read, catalogue::triggers(client, &names, 0));
+    let found = session.wait(3, DOING, looking).await?;
+    let drops: String = found.iter().map(|(trigger, table)| capture::drop_trigger(trigger, table)).collect();
     let begin = format!("{}; {drops}", sql.begin);
     let changes = format!(
         "DELETE FROM {schema}.rowbridge_changes WHERE publication IN \

@@ -12,7 +12,9 @@ use rusqlite::Connection;
 use crate::config::TimeForm;
 use crate::rule::quote;
 use crate::schema::{ColumnType, SqliteDialect};
-use crate::sink::changes::{Capture, fields, object, push_base64, push_string, push_timestamp, trigger_name};
+use crate::sink::changes::{
+    Capture, OFFSET_JUMP, fields, object, push_base64, push_string, push_timestamp, trigger_name,
+};
 
 /// The schema that stands in the names of triggers.
 pub(super) const SCHEMA: &str = "main";
@@ -108,26 +110,27 @@ pub(super) fn create_trigger(capture: &Capture, columns: &[LiveColumn], id: i64,
 /// Whether too many changes wait is looked at once in so many: it takes reading as many index entries as may wait.
 const LOOK_EVERY: u32 = 1_000;
 
-/// Statements of a trigger that drop the oldest changes beyond those that may wait: nobody else does where no bridge runs.
+/// Statements of a trigger that drop the oldest changes beyond those that may wait: nobody else does where no bridge runs. Rows
+/// of the start are not counted, and go with what came behind them.
 fn drop_oldest(id: i64) -> String {
     let due = format!("(SELECT {id} WHERE last_insert_rowid() % {LOOK_EVERY} = 0)");
     format!(
         "DELETE FROM rowbridge_changes WHERE publication = {due} AND number <= (SELECT number FROM rowbridge_changes \
-         WHERE publication = {due} ORDER BY number DESC \
-         LIMIT 1 OFFSET (SELECT max_pending FROM rowbridge_publications WHERE id = {id})) \
-         AND (SELECT xact FROM rowbridge_changes WHERE publication = {due} ORDER BY number LIMIT 1) <> 0; \
+         WHERE publication = {due} AND xact <> 0 ORDER BY number DESC \
+         LIMIT 1 OFFSET (SELECT max_pending FROM rowbridge_publications WHERE id = {id})); \
          UPDATE rowbridge_publications SET dropped_first = coalesce(dropped_first, next_offset), \
-         dropped_last = next_offset + changes() - 1, next_offset = next_offset + changes() \
+         dropped_last = next_offset + changes() - 1, next_offset = next_offset + changes() + {OFFSET_JUMP} \
          WHERE id = {due} AND changes() > 0; "
     )
 }
 
-/// The statement that copies all rows to the changes, in the order of the primary key.
+/// The statement that copies all rows to the changes, in the order of the primary key. `xact` is 0 for the rows of the start.
 pub(super) fn copy(
     connection: &Connection,
     capture: &Capture,
     columns: &[LiveColumn],
     id: i64,
+    xact: i64,
 ) -> rusqlite::Result<String> {
     let table = quote(&capture.table.name);
     let mut statement =
@@ -138,7 +141,7 @@ pub(super) fn copy(
     let order = if key.is_empty() { "rowid".to_owned() } else { key.join(", ") };
     Ok(format!(
         "INSERT INTO rowbridge_changes (publication, xact, event, columns, new_row) \
-         SELECT {id}, 0, 'insert', {}, {} FROM {table} ORDER BY {order}",
+         SELECT {id}, {xact}, 'insert', {}, {} FROM {table} ORDER BY {order}",
         literal(&forms(columns)),
         expression(columns, &table),
     ))
@@ -297,7 +300,8 @@ mod tests {
         let found: (i64, i64, i64, i64, i64) = connection
             .query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
             .unwrap();
-        assert_eq!(found, (700, 2_501, 2_501, 1, 2_500));
+        // Dropped at 1,000, 2,000 and 3,000.
+        assert_eq!(found, (700, 2_501, 2_501 + 3 * OFFSET_JUMP as i64, 1, 2_500 + 2 * OFFSET_JUMP as i64));
     }
 
     #[test]

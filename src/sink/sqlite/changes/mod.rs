@@ -135,9 +135,9 @@ impl ChangeFeed for SqliteChanges {
         })
     }
 
-    async fn finish(&mut self, done: &Done) -> Result<(), SinkError> {
+    async fn finish(&mut self, done: &Done, kept: &[ChangeKey]) -> Result<(), SinkError> {
         let id = self.id.expect("what is finished was read under its id");
-        self.sink.with_connection(|connection| queue::finish(connection, id, done))
+        self.sink.with_connection(|connection| queue::finish(connection, id, done, kept))
     }
 
     async fn pending(&mut self, limit: u64) -> Result<u64, SinkError> {

@@ -7,7 +7,9 @@ use super::failed;
 use crate::clock;
 use crate::config::{Events, TimeForm};
 use crate::rule::quote;
-use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, Overflow, Reading, StoredPublication, trigger_name};
+use crate::sink::changes::{
+    Change, ChangeKey, ChangeKind, Done, OFFSET_JUMP, Overflow, Reading, StoredPublication, trigger_name,
+};
 use crate::sink::sqlite::time_text::own_timestamp;
 use crate::sink::{Class, SinkError};
 
@@ -49,7 +51,7 @@ pub(super) fn read(
 }
 
 /// The DELETE and the offset's compare-and-swap; any difference leaves nothing behind.
-pub(super) fn finish(connection: &mut Connection, id: i64, done: &Done) -> Result<(), SinkError> {
+pub(super) fn finish(connection: &mut Connection, id: i64, done: &Done, kept: &[ChangeKey]) -> Result<(), SinkError> {
     let failed = |error: rusqlite::Error| failed("cannot delete published changes", &error);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let [from, to, published, skipped] =
@@ -61,11 +63,17 @@ pub(super) fn finish(connection: &mut Connection, id: i64, done: &Done) -> Resul
         )
         .and_then(|mut update| update.execute(params![id, from, to, published, skipped, own_timestamp(clock::now())]))
         .map_err(failed)?;
-    let deleted = transaction
-        .prepare_cached("DELETE FROM rowbridge_changes WHERE publication = ?1 AND number <= ?2")
-        .and_then(|mut delete| delete.execute(params![id, done.last.number]))
-        .map_err(failed)?;
-    if swapped != 1 || deleted as u64 != done.changes {
+    const DELETE: &str = "DELETE FROM rowbridge_changes WHERE publication = ?1 AND number <= ?2";
+    let deleting = params![id, done.last.number];
+    let deleted = match kept {
+        [] => transaction.prepare_cached(DELETE).and_then(|mut delete| delete.execute(deleting)),
+        kept => {
+            let numbers: Vec<String> = kept.iter().map(|key| key.number.to_string()).collect();
+            transaction.execute(&format!("{DELETE} AND number NOT IN ({})", numbers.join(", ")), deleting)
+        }
+    };
+    let deleted = deleted.map_err(failed)?;
+    if swapped != 1 || deleted as u64 + kept.len() as u64 != done.changes {
         return Err(SinkError {
             class: Class::OffsetMoved,
             code: "offset_moved".to_owned(),
@@ -93,28 +101,22 @@ pub(super) fn drop_oldest(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let last: Option<i64> = transaction
         .query_row(
-            "SELECT number FROM rowbridge_changes WHERE publication = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2",
+            "SELECT number FROM rowbridge_changes WHERE publication = ?1 AND xact <> 0 \
+             ORDER BY number DESC LIMIT 1 OFFSET ?2",
             params![id, i64::try_from(max_pending).unwrap_or(i64::MAX)],
             |row| row.get(0),
         )
         .optional()?;
-    let starts: bool = transaction.query_row(
-        "SELECT EXISTS (SELECT 1 FROM (SELECT xact FROM rowbridge_changes WHERE publication = ?1 ORDER BY number LIMIT 1) \
-         WHERE xact = 0)",
-        [id],
-        |row| row.get(0),
-    )?;
-    let Some(last) = last.filter(|_| !starts) else { return Ok(None) };
+    let Some(last) = last else { return Ok(None) };
     let deleted = transaction
         .execute("DELETE FROM rowbridge_changes WHERE publication = ?1 AND number <= ?2", params![id, last])?;
     let next: i64 = transaction.query_row(
         "UPDATE rowbridge_publications SET next_offset = next_offset + ?2 WHERE id = ?1 RETURNING next_offset",
-        params![id, deleted as i64],
+        params![id, deleted as i64 + OFFSET_JUMP as i64],
         |row| row.get(0),
     )?;
     transaction.commit()?;
-    let next = next.max(1).unsigned_abs();
-    Ok(Some(Overflow { first_offset: next - deleted as u64, last_offset: next - 1 }))
+    Ok(Some(Overflow::before(next.max(1).unsigned_abs(), deleted as u64)))
 }
 
 pub(super) fn stored(connection: &Connection, bridge: &str) -> rusqlite::Result<Vec<StoredPublication>> {
@@ -138,19 +140,26 @@ pub(super) fn stored(connection: &Connection, bridge: &str) -> rusqlite::Result<
             published: number(4)?,
             skipped: number(5)?,
             pending: number(6)?,
+            held_back: None,
         })
     })?;
     stored.collect()
+}
+
+/// Drops the publication's triggers, on whichever table they are.
+pub(super) fn drop_triggers(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    for event in Events::NAMES {
+        let trigger = quote(&trigger_name(SCHEMA, id, event));
+        connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {trigger}"))?;
+    }
+    Ok(())
 }
 
 pub(super) fn remove(connection: &mut Connection, bridge: &str, name: &str) -> rusqlite::Result<bool> {
     let found = stored(connection, bridge)?;
     let Some(id) = found.iter().find(|stored| stored.name == name).map(|stored| stored.id) else { return Ok(false) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for event in Events::NAMES {
-        let trigger = quote(&trigger_name(SCHEMA, id, event));
-        transaction.execute_batch(&format!("DROP TRIGGER IF EXISTS {trigger}"))?;
-    }
+    drop_triggers(&transaction, id)?;
     transaction.execute(
         "DELETE FROM rowbridge_changes WHERE publication IN \
          (SELECT id FROM rowbridge_publications WHERE bridge = ?1 AND name = ?2)",

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::capture::{self, LiveColumn, SCHEMA};
+use super::queue;
 use crate::clock;
 use crate::config::Events;
 use crate::rule::quote;
@@ -31,12 +32,26 @@ fn max_pending(capture: &Capture) -> i64 {
     i64::try_from(capture.max_pending).unwrap_or(i64::MAX)
 }
 
+/// `xact` of the changes that a publication begins with, and of all others.
+const START: i64 = 0;
+const LATER: i64 = 1;
+
 /// A trigger that is to be made or dropped.
 struct Difference {
     event: &'static str,
     /// The statement that makes it; `None`: it goes.
     create: Option<String>,
-    is_there: bool,
+    place: Place,
+}
+
+/// Where a trigger is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    /// On the table, and another than it should be.
+    Here,
+    /// On another table, which had the name before, or which the entry named before.
+    Elsewhere,
 }
 
 /// The publication's id, and how things stand.
@@ -77,9 +92,11 @@ pub(super) fn settle(
     let news = match capture::columns(&transaction, &capture.table.name)? {
         None => {
             settled.is_missing = true;
+            // It may have another name now.
+            queue::drop_triggers(&transaction, stored.id)?;
             if stored.had_table {
-                tell(&transaction, capture, &stored, "drop", &stored.definition)?;
-                adopt(&transaction, &stored, None, "")?;
+                tell(&transaction, capture, &stored, ("drop", LATER), &stored.definition)?;
+                adopt(&transaction, capture, &stored, None, "")?;
             }
             stored.had_table.then_some(News::Dropped)
         }
@@ -95,7 +112,7 @@ pub(super) fn settle(
 fn unchanged(connection: &Connection, capture: &Capture, stored: &Stored) -> rusqlite::Result<Option<Settled>> {
     let columns = capture::columns(connection, &capture.table.name)?;
     let is_unchanged = match &columns {
-        None => !stored.had_table,
+        None => !stored.had_table && !has_triggers(connection, stored.id)?,
         Some(columns) => {
             stored.had_table
                 && stored.definition == capture::definition(columns)
@@ -119,21 +136,22 @@ fn arrange(
 ) -> rusqlite::Result<Option<News>> {
     let definition = capture::definition(columns);
     let differences = differences(connection, capture, columns, stored.id)?;
-    // A table takes its triggers with it when it is dropped. Where none is left, it is another one.
+    // A table takes its triggers with it when it is dropped or renamed. Where none is left, it is another one.
+    let is_lost = |difference: &Difference| difference.create.is_some() && difference.place != Place::Here;
     let has_lost_all = capture
         .events
         .wanted()
-        .all(|event| differences.iter().any(|difference| difference.event == event && !difference.is_there));
+        .all(|event| differences.iter().any(|difference| difference.event == event && is_lost(difference)));
     let news = match () {
         () if is_new => Some(News::Begun),
         () if !stored.had_table => Some(News::Appeared),
         () if has_lost_all => Some(News::Recreated),
         () if stored.definition != definition => Some(News::Altered),
-        () if !differences.is_empty() => Some(News::TriggersPutBack),
+        () if differences.iter().any(is_lost) => Some(News::TriggersPutBack),
         () => None,
     };
     for difference in &differences {
-        if difference.is_there {
+        if difference.place != Place::Nowhere {
             let name = quote(&trigger_name(SCHEMA, stored.id, difference.event));
             connection.execute_batch(&format!("DROP TRIGGER {name}"))?;
         }
@@ -143,15 +161,16 @@ fn arrange(
     }
     match news {
         Some(News::Begun | News::Appeared | News::Recreated) => {
-            tell(connection, capture, stored, "create", &definition)?;
-            if capture.with_existing || news != Some(News::Begun) {
-                connection.execute_batch(&capture::copy(connection, capture, columns, stored.id)?)?;
+            let xact = if is_new { START } else { LATER };
+            tell(connection, capture, stored, ("create", xact), &definition)?;
+            if capture.with_existing || !is_new {
+                connection.execute_batch(&capture::copy(connection, capture, columns, stored.id, xact)?)?;
             }
         }
-        Some(News::Altered) => tell(connection, capture, stored, "alter", &definition)?,
+        Some(News::Altered) => tell(connection, capture, stored, ("alter", LATER), &definition)?,
         _ => {}
     }
-    adopt(connection, stored, Some(1), &definition)?;
+    adopt(connection, capture, stored, Some(1), &definition)?;
     Ok(news)
 }
 
@@ -209,15 +228,27 @@ fn differences(
         let name = trigger_name(SCHEMA, id, event);
         let is_wanted = capture.events.wanted().any(|wanted| wanted == event);
         let create = is_wanted.then(|| capture::create_trigger(capture, columns, id, event));
-        let present: Option<String> = connection
-            .prepare_cached("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?1")?
-            .query_row([&name], |row| row.get(0))
+        let present: Option<(String, String)> = connection
+            .prepare_cached("SELECT sql, tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name = ?1")?
+            .query_row([&name], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        if present != create {
-            differences.push(Difference { event, create, is_there: present.is_some() });
+        if present.as_ref().map(|(sql, _)| sql) != create.as_ref() {
+            let place = match present {
+                None => Place::Nowhere,
+                Some((_, table)) if table.eq_ignore_ascii_case(&capture.table.name) => Place::Here,
+                Some(_) => Place::Elsewhere,
+            };
+            differences.push(Difference { event, create, place });
         }
     }
     Ok(differences)
+}
+
+fn has_triggers(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
+    let names = Events::NAMES.map(|event| trigger_name(SCHEMA, id, event));
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name IN (?1, ?2, ?3))")?
+        .query_row(names, |row| row.get(0))
 }
 
 /// Puts a change of the definition among the changes.
@@ -225,23 +256,29 @@ fn tell(
     connection: &Connection,
     capture: &Capture,
     stored: &Stored,
-    event: &str,
+    (event, xact): (&str, i64),
     definition: &str,
 ) -> rusqlite::Result<()> {
     if capture.tells_definition {
         connection.execute(
-            "INSERT INTO rowbridge_changes (publication, xact, event, new_row) VALUES (?1, 0, ?2, ?3)",
-            params![stored.id, event, definition],
+            "INSERT INTO rowbridge_changes (publication, xact, event, new_row) VALUES (?1, ?2, ?3, ?4)",
+            params![stored.id, xact, event, definition],
         )?;
     }
     Ok(())
 }
 
 /// Remembers the table as it is now.
-fn adopt(connection: &Connection, stored: &Stored, table_id: Option<i64>, definition: &str) -> rusqlite::Result<()> {
+fn adopt(
+    connection: &Connection,
+    capture: &Capture,
+    stored: &Stored,
+    table_id: Option<i64>,
+    definition: &str,
+) -> rusqlite::Result<()> {
     connection.execute(
-        "UPDATE rowbridge_publications SET table_id = ?2, definition = ?3 WHERE id = ?1",
-        params![stored.id, table_id, definition],
+        "UPDATE rowbridge_publications SET table_id = ?2, definition = ?3, table_name = ?4 WHERE id = ?1",
+        params![stored.id, table_id, definition, capture.table.name],
     )?;
     Ok(())
 }

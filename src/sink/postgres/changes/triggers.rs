@@ -1,0 +1,65 @@
+//! The triggers of a publication: on its table those that are wanted, on others none.
+
+use super::capture;
+use super::catalogue::{self, LiveTable};
+use super::settle::{LOCK_MILLIS, MISSING_RIGHT, Settling, Stored};
+use crate::config::Events;
+use crate::rule::quote;
+use crate::sink::changes::trigger_name;
+use crate::sink::postgres::transaction::{CATALOGUE_FIRST, around};
+use crate::sink::{Class, SinkError};
+
+impl Settling<'_> {
+    /// Takes the publication's triggers from every table that is not its own any more: it was renamed, or the entry names another.
+    pub(super) async fn leave_others(&self, stored: &Stored, live: Option<&LiveTable>) -> Result<(), SinkError> {
+        let (client, own) = (self.client(), live.map_or(0, |live| live.oid));
+        let names = Events::NAMES.map(|event| trigger_name(&self.sql.schema, stored.id, event));
+        let looking = around(client, &self.sql.begin_read, catalogue::triggers(client, &names, own));
+        for (trigger, table) in self.wait(looking).await? {
+            let drop = capture::drop_trigger(&trigger, &table);
+            let statements = format!("SET LOCAL lock_timeout = {LOCK_MILLIS}; {CATALOGUE_FIRST}; {drop}");
+            let dropping = around(client, &self.sql.begin, client.batch_execute(&statements));
+            let doing = format!("taking the triggers of {} from table {table}", self.capture.name);
+            self.session.wait(4, &doing, dropping).await.map_err(|error| match error.code.as_str() {
+                MISSING_RIGHT => SinkError {
+                    class: Class::Table,
+                    message: format!("{}\n{drop}", error.message),
+                    advice: "run that SQL as the owner of the table",
+                    ..error
+                },
+                _ => self.with_remedy(error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether this trigger is on the table, calls for this publication, and is switched on.
+    fn has_trigger(&self, stored: &Stored, live: &LiveTable, name: &str) -> bool {
+        live.triggers.contains(&format!("{name} {}", stored.id))
+    }
+
+    /// SQL that makes the triggers that are wanted, and takes away the others.
+    pub(super) fn make_triggers(&self, stored: &Stored, live: &LiveTable) -> String {
+        let mut statements = String::new();
+        for event in Events::NAMES {
+            let name = trigger_name(&self.sql.schema, stored.id, event);
+            let is_wanted = self.capture.events.wanted().any(|wanted| wanted == event);
+            let is_there = self.has_trigger(stored, live, &name);
+            if is_there && !is_wanted {
+                statements += &capture::drop_trigger(&name, &self.table.quoted());
+            }
+            if is_wanted && !is_there {
+                // One that is switched off, or of a publication that was removed, is in the way. Only an owner may drop one.
+                statements += &format!(
+                    "DO $do$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND tgname = '{name}') \
+                     THEN DROP TRIGGER {} ON {}; END IF; END $do$;",
+                    live.oid,
+                    quote(&name),
+                    self.table.quoted()
+                );
+                statements += &capture::create_trigger(&self.sql.schema, self.table, stored.id, event);
+            }
+        }
+        statements
+    }
+}
