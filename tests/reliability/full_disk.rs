@@ -54,7 +54,7 @@ const CASES: &[Case] = &[
     Case::Database { left: 20 * KIB },
     Case::Journal { left: 150 * KIB },
     Case::Killed { left: 5 * KIB },
-    Case::Database { left: 200 * KIB },
+    Case::Database { left: 50 * KIB },
     Case::Journal { left: 3 * KIB },
     Case::Journal { left: 700 * KIB },
 ];

@@ -222,7 +222,7 @@ fn run(fault: &Fault, qos: u8) -> Round {
     // A start reads again at once what it could not read, and says nothing if that helps.
     let is_reread = fault.series.is_one_read() && threads.iter().all(|thread| *thread == traced);
     let is_told = fault.series.is_overcome() || is_reread || is_told(fault, &bridge.log());
-    assert!(is_told, "the log does not say what failed, and where");
+    assert!(is_told, "the log does not say what failed, and where: {}", injected_lines(&bridge.path("trace"), traced));
     // Nothing of it lingers.
     bridge.start_by(Vec::new());
     bridge.start();
@@ -253,6 +253,13 @@ fn injected(trace: &Path, process: u32) -> Vec<u32> {
         .filter(|line| line.contains("(INJECTED)"))
         .map(|line| thread(line).expect("a thread's number"))
         .collect()
+}
+
+/// The calls that failed as asked, for a failure's message. The threads are those of the process with number `process`.
+fn injected_lines(trace: &Path, process: u32) -> String {
+    let text = std::fs::read_to_string(trace).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("(INJECTED)")).collect();
+    format!("process {process}\n{}", lines.join("\n"))
 }
 
 fn assert_accounts_closed(bridge: &mut Bridge) {
