@@ -18,6 +18,7 @@ mod commands;
 mod configuration;
 mod conventions;
 mod crashes;
+mod created_tables;
 mod database_faults;
 mod database_rollback;
 mod dead_letters;

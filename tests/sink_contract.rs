@@ -82,6 +82,7 @@ macro_rules! sink_contract {
                 excluded_units_are_left_out,
                 a_table_that_is_gone_is_no_fault_of_the_rows,
                 a_missing_table_is_described_as_none,
+                a_created_table_has_its_key_and_indexes,
                 a_created_table_is_described_as_the_dialect_says,
                 a_created_table_takes_every_declared_type,
                 a_table_is_described_as_it_is,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use rowbridge::batch::{Batch, OffsetMove, RowEncoder};
 use rowbridge::clock;
-use rowbridge::config::{self, Columns, Config, LoadRequest, MqttVersion, Rule};
+use rowbridge::config::{self, Columns, Config, LoadRequest, MqttVersion, Rule, new_table};
 use rowbridge::journal::{Entry, Intake, Journal, JournalHandle, RealFs};
 use rowbridge::journal_id::JournalId;
 use rowbridge::mapping::{Mapper, Router};
@@ -265,8 +265,8 @@ async fn sqlite_with_table(directory: &Path) -> (SqliteSink, TableSchema) {
         .collect();
     let mut sink = SqliteSink::new(&config.databases[0]);
     sink.connect().await.expect("the database opens");
-    let sql = sink.create_table_sql(&rule.table, &columns, &[]);
-    sink.create_table(&sql).await.expect("the table is created");
+    let new = new_table(&rule.table, &[rule], columns);
+    sink.create_table(&rule.table, &new).await.expect("the table is created");
     let schema = sink.describe(&rule.table).await.expect("the table is described").expect("the table is there");
     (sink, schema)
 }

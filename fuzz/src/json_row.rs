@@ -175,7 +175,7 @@ impl Mappers {
                 table: name.clone(),
                 format: Format::Json,
                 columns: Columns::named(columns),
-                create: false,
+                create: None,
                 routing: None,
                 statement: None,
                 for_each: rowbridge::config::ForEach::NONE,

@@ -1,14 +1,29 @@
-//! What `create: true` knows about a column's type without being told.
+//! What `create` makes of rules: a table's columns, their types as far as they are told, its primary key and indexes.
 
 use std::sync::Arc;
 
 use super::{Column, Columns, Format, Rule, Shaping, Syntax};
-use crate::rule::{ColumnSource, DeclaredType, Decode, Source};
+use crate::rule::{ColumnSource, DeclaredType, Decode, NewTable, Source, TableName};
 
-/// The primary key of a table made for these rules, which all write to it: what the first of them goes by that names a key.
-pub fn create_key<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<&'r str> {
-    let named = rules.into_iter().filter_map(|rule| rule.mode.key());
-    named.filter(|key| !key.is_empty()).map(|key| key.iter().map(AsRef::as_ref).collect()).next().unwrap_or_default()
+/// How `table` is made, with these columns, for the rules that write to it. Those that say `create` tell its primary key and
+/// indexes, or all if none says it. Of keys, one that `create` names comes first.
+pub fn new_table<'r>(table: &TableName, rules: &[&'r Rule], columns: Vec<(&'r str, DeclaredType)>) -> NewTable<'r> {
+    let creates = rules.iter().any(|rule| rule.create.is_some());
+    let making = || rules.iter().copied().filter(|rule| rule.create.is_some() || !creates);
+    let declared = making().filter_map(|rule| rule.create.as_deref());
+    let key = declared.clone().map(|create| &create.primary_key[..]).chain(making().map(Rule::new_key));
+    let mut indexes: Vec<Vec<&str>> = Vec::new();
+    for columns in declared.flat_map(|create| &create.indexes) {
+        let columns = names(columns);
+        if !indexes.contains(&columns) {
+            indexes.push(columns);
+        }
+    }
+    NewTable::new(&table.name, columns, names(key.into_iter().find(|key| !key.is_empty()).unwrap_or_default()), indexes)
+}
+
+fn names(columns: &[Arc<str>]) -> Vec<&str> {
+    columns.iter().map(AsRef::as_ref).collect()
 }
 
 impl Rule {

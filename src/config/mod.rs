@@ -33,16 +33,16 @@ mod yaml;
 mod yaml_core;
 
 pub use convention::{rule_of_convention, rule_of_form};
-pub use create::create_key;
+pub use create::new_table;
 pub use format::{
     Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
 };
 pub(crate) use load::load_text;
 pub use load::{LoadRequest, find_file, load, rule_files};
 pub use model::{
-    AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability,
-    ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, OnError,
-    PostgresUrl, Reply, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmapped, Unmatched, WhenFull,
+    AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Create, Database, DatabaseUrl, DeadLetters,
+    Durability, ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named,
+    OnError, PostgresUrl, Reply, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmapped, Unmatched, WhenFull,
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};

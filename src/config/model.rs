@@ -283,7 +283,8 @@ pub struct Rule {
     pub rows_max: usize,
     pub unmapped: Unmapped,
     pub columns: Columns,
-    pub create: bool,
+    /// The table is made if it is missing.
+    pub create: Option<Arc<Create>>,
     pub mode: Mode,
     pub retained: Retained,
     pub on_error: OnError,
@@ -291,6 +292,15 @@ pub struct Rule {
     pub reply: Option<Reply>,
     /// Where the rule begins in the file, as `bridge.yaml:12:5`, for messages about live tables.
     pub position: String,
+}
+
+/// What a table that is made has besides its columns. Each list of columns has each of them once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Create {
+    /// Empty: the rule's `key`, or none.
+    pub primary_key: Vec<Arc<str>>,
+    /// None is empty.
+    pub indexes: Vec<Vec<Arc<str>>>,
 }
 
 /// Where answers to a rule's messages go: to the topic that the message names, if it may.
@@ -323,6 +333,14 @@ impl Rule {
     /// Whether it is there once more for another database, and this is not the first.
     pub fn is_copy(&self) -> bool {
         self.chooser.as_ref().is_some_and(|chooser| chooser.first != self.database)
+    }
+
+    /// The primary key that its table gets if the rule makes it; empty: none.
+    pub fn new_key(&self) -> &[Arc<str>] {
+        match &self.create {
+            Some(create) if !create.primary_key.is_empty() => &create.primary_key,
+            _ => self.mode.key().unwrap_or_default(),
+        }
     }
 
     /// The lowest of all its topics.

@@ -8,7 +8,7 @@ use super::decode::POSTGRES_PARAMETERS;
 use super::schema;
 
 /// Keys that come with later versions. Whoever adds one to the schema takes it out here.
-const LATER: [&str; 2] = ["keep_by", "sparkplug"];
+const LATER: [&str; 5] = ["every", "hypertable", "keep_by", "partition_by", "sparkplug"];
 
 /// Whether it is a key of bridge.yaml, in whichever section, or a parameter of an address.
 pub(super) fn is_known_key(key: &str) -> bool {

@@ -21,7 +21,7 @@ use super::prepare;
 use super::stop::{BadTable, Defect, Hold, Stop, in_one_line};
 use super::worker::Worker;
 use crate::batch::RowEncoder;
-use crate::config::{Rule, create_key};
+use crate::config::{Rule, new_table};
 use crate::delivery::events;
 use crate::journal::Fs;
 use crate::mapping::{COLUMNS_MAX, NewColumn, Want};
@@ -62,13 +62,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             Some(_) => vec![&rule],
             None => self.rules.iter().map(AsRef::as_ref).filter(|other| other.table == rule.table).collect(),
         };
-        let key = create_key(writing);
+        let new = new_table(&want.table, &writing, declared(&want.columns));
         let sink = &mut self.setup.sink;
-        let sql = sink.create_table_sql(&want.table, &declared(&want.columns), &key);
-        let defect = match sink.create_table(&sql).await {
+        let defect = match sink.create_table(&want.table, &new).await {
             Err(error) if error.class == Class::Transient => return Err(error.into()),
-            Err(error) => Defect { reason: in_one_line(&error), mend: Some(sql) },
-            Ok(()) => match sink.describe(&want.table).await? {
+            Err(error) => Defect { reason: in_one_line(&error), mend: Some(sink.create_table_sql(&want.table, &new)) },
+            Ok(sql) => match sink.describe(&want.table).await? {
                 Some(_) => {
                     let table = &want.table;
                     tracing::info!(%table, sql, rule = %rule.name, "table created from the first payload");

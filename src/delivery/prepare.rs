@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::stop::{BadTable, Defect, Hold, Stop, in_one_line, mend};
-use crate::config::{Columns, Rule, create_key};
+use crate::config::{Columns, Rule, new_table};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
@@ -152,7 +152,8 @@ pub(super) async fn make_table<S: Sink>(
     rules: &[&Rule],
 ) -> Result<Result<TableSchema, Missing>, Stop> {
     if waits_for_payload(rules) {
-        return Ok(Ok(TableSchema::absent(table.clone())));
+        let needed = new_table(table, rules, Vec::new()).keyed();
+        return Ok(Ok(TableSchema::absent(table.clone(), needed)));
     }
     let instead = sink.instead_of(table).await?;
     let missing = |sql: Option<String>| {
@@ -163,12 +164,12 @@ pub(super) async fn make_table<S: Sink>(
         };
         Ok(Err(Missing { instead: instead.clone(), mend }))
     };
-    let create = rules.iter().any(|rule| rule.create);
+    let create = rules.iter().any(|rule| rule.create.is_some());
     let Some((columns, untyped)) = declared_columns(rules, create) else { return missing(None) };
     let columns: Vec<(&str, DeclaredType)> =
         columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
-    let writing = rules.iter().copied().filter(|rule| rule.create || !create);
-    let sql = sink.create_table_sql(table, &columns, &create_key(writing));
+    let new = new_table(table, rules, columns);
+    let sql = sink.create_table_sql(table, &new);
     // A valid configuration tells every type where it says create.
     if !create || !untyped.is_empty() {
         let advice = match untyped[..] {
@@ -177,7 +178,7 @@ pub(super) async fn make_table<S: Sink>(
         };
         return missing(Some(format!("{sql}; -- {advice}")));
     }
-    sink.create_table(&sql).await?;
+    let sql = sink.create_table(table, &new).await?;
     match (sink.describe(table).await?, &instead) {
         (Some(schema), None) => {
             tracing::info!(%table, sql, "table created");
@@ -195,7 +196,7 @@ pub(super) async fn make_table<S: Sink>(
 
 /// Whether a table that is to be made has its columns from its first payload: no rule names them.
 fn waits_for_payload(rules: &[&Rule]) -> bool {
-    let mut creating = rules.iter().filter(|rule| rule.create).peekable();
+    let mut creating = rules.iter().filter(|rule| rule.create.is_some()).peekable();
     creating.peek().is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto))
 }
 
@@ -203,11 +204,11 @@ fn waits_for_payload(rules: &[&Rule]) -> bool {
 type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
 
 /// The columns that rules name for their table, each once, in order; `None` if there are none. A type that cannot be told
-/// is given as text. With `creating`, only rules that say `create: true` count.
+/// is given as text. With `creating`, only rules that say `create` count.
 fn declared_columns(rules: &[&Rule], creating: bool) -> Option<Declared> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
     let mut untyped = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.create || !creating) {
+    for rule in rules.iter().filter(|rule| rule.create.is_some() || !creating) {
         let columns = match &rule.columns {
             Columns::Named(columns) => columns,
             // It takes the columns of the others.

@@ -20,7 +20,7 @@ use super::retried::{Retried, RetryFailure};
 use super::schemas;
 use super::stop::{Hold, Stop, in_one_line};
 use crate::batch::{Amendment, Guard, OffsetMove};
-use crate::config::{Bridge, Rule, create_key};
+use crate::config::{Bridge, Rule, new_table};
 use crate::journal_id::JournalId;
 use crate::mapping::Want;
 use crate::message::Seq;
@@ -199,8 +199,8 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                  make it by hand",
                 want.table
             );
-            let key = create_key([&*self.rules[0]]);
-            let sql = self.sink.create_table_sql(&want.table, &declared(&want.columns), &key);
+            let new = new_table(&want.table, &[&*self.rules[0]], declared(&want.columns));
+            let sql = self.sink.create_table_sql(&want.table, &new);
             if self.rules[0].routing.is_none() {
                 return Err(Stop::Hold(Hold { reason, mend: Some(sql), ..Hold::default() }));
             }

@@ -17,12 +17,12 @@ use crate::delivery::{DatabaseState, SharedState, Tally, totals};
 use crate::journal::{Intake, Journal, RealFs};
 use crate::journal_id::JournalId;
 use crate::message::{Message, Properties, Qos};
-use crate::rule::{DeclaredType, TableName};
+use crate::rule::{DeclaredType, NewIndex, NewTable, TableName};
 use crate::schema::TableSchema;
 use crate::shutdown::{self, ShutdownTrigger};
 use crate::sink::{
-    ParkedLetter, ParkedRule, Refusals, RetainedPlace, Series, SinkError, SqliteEncoder, SqliteSink, StoredOffset,
-    Written,
+    LiveIndex, ParkedLetter, ParkedRule, Refusals, RetainedPlace, Series, SinkError, SqliteEncoder, SqliteSink,
+    StoredOffset, Written,
 };
 
 /// What the next calls of `write` do; the last one repeats.
@@ -125,11 +125,17 @@ impl Sink for FaultySink {
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
         self.inner.describe(table).await
     }
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
-        self.inner.create_table_sql(table, columns, key)
+    fn create_table_sql(&self, table: &TableName, new: &NewTable<'_>) -> String {
+        self.inner.create_table_sql(table, new)
     }
-    async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
-        self.inner.create_table(sql).await
+    async fn create_table(&mut self, table: &TableName, new: &NewTable<'_>) -> Result<String, SinkError> {
+        self.inner.create_table(table, new).await
+    }
+    fn add_index_sql(&self, table: &TableName, index: &NewIndex<'_>) -> String {
+        self.inner.add_index_sql(table, index)
+    }
+    async fn indexes(&mut self, table: &TableName) -> Result<Vec<LiveIndex>, SinkError> {
+        self.inner.indexes(table).await
     }
     fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
         self.inner.add_columns_sql(table, columns)

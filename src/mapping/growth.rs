@@ -61,8 +61,8 @@ pub(super) struct Growth {
     pub(super) room: usize,
     /// A column that a new table has whatever the payload says.
     pub(super) extra: Option<NewColumn>,
-    /// Columns that a new table must have.
-    pub(super) key: Arc<[Arc<str>]>,
+    /// Columns that a new table must have, each with what it is needed for.
+    pub(super) needed: Box<[(Arc<str>, &'static str)]>,
     pub(super) folds_case: bool,
     pub(super) reserved: &'static [&'static str],
 }
@@ -205,13 +205,14 @@ impl Growth {
                     "the table is not there yet, and no field of the payload has a value that tells a column".into()
                 );
             }
-            if let Some(missing) = self.key.iter().find(|name| !is_there(name)) {
-                return Err(format!(
-                    "the table is not there yet, and the payload has no value for `{missing}`, which is part of the rule's key"
-                ));
-            }
             if let Some(extra) = self.extra.as_ref().filter(|extra| !is_there(&extra.name)) {
                 columns.push(extra.clone());
+            }
+            let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
+            if let Some((missing, what)) = self.needed.iter().find(|(name, _)| !is_there(name)) {
+                return Err(format!(
+                    "the table is not there yet, and the payload has no value for `{missing}`, which is part of {what}"
+                ));
             }
         }
         if columns.len() > self.room {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::payload::PathTree;
 use super::plan::PlanColumn;
 use super::programs::use_variable;
-use crate::config::{Columns, ForEach, Format, Mode, OnError, Retained, Rule, Shaping, Unmapped};
+use crate::config::{Columns, Create, ForEach, Format, Mode, OnError, Retained, Rule, Shaping, Unmapped};
 use crate::jq::Variable;
 use crate::rule::{Source, Statement, TimeFormat};
 use crate::schema::TableSchema;
@@ -62,6 +62,7 @@ pub(super) struct Likeness<'r> {
     times: Option<(&'r TimeFormat, String)>,
     rows_max: usize,
     mode: &'r Mode,
+    create: Option<&'r Create>,
     statement: Option<&'r Statement>,
     retained: Retained,
     on_error: OnError,
@@ -94,6 +95,7 @@ impl<'r> Likeness<'r> {
             times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
             rows_max: rule.rows_max,
             mode: &rule.mode,
+            create: rule.create.as_deref(),
             statement: rule.statement.as_deref(),
             retained: rule.retained,
             on_error: rule.on_error,

@@ -62,12 +62,6 @@ impl TableName {
     }
 }
 
-/// The line of a `CREATE TABLE` that makes these columns its primary key; none for none.
-pub fn primary_key_sql(key: &[&str]) -> Option<String> {
-    let key: Vec<String> = key.iter().copied().map(quote).collect();
-    (!key.is_empty()).then(|| format!("    PRIMARY KEY ({})", key.join(", ")))
-}
-
 /// An identifier in double quotes, as SQL has it.
 pub fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))

@@ -105,7 +105,8 @@ pub struct Column {
 pub struct TableSchema {
     pub name: TableName,
     pub columns: Vec<Column>,
-    /// Column names of the primary key, in its order; empty if there is none.
+    /// Column names of the primary key, in its order; empty if there is none. Of a table that is absent, the columns that it
+    /// must have.
     pub primary_key: Vec<String>,
     pub keys: Keys,
     /// Postgres: the server empties it after a crash of its own.
@@ -154,9 +155,9 @@ impl TableSchema {
         }
     }
 
-    /// A table that is not there, and is to be made of the first payload that would go into it.
-    pub fn absent(name: TableName) -> TableSchema {
-        TableSchema { witness: Witness::Absent, ..TableSchema::new(name, Vec::new()) }
+    /// A table that is not there, and is to be made of the first payload that would go into it, if that has these columns.
+    pub fn absent(name: TableName, needed: Vec<String>) -> TableSchema {
+        TableSchema { witness: Witness::Absent, primary_key: needed, ..TableSchema::new(name, Vec::new()) }
     }
 
     pub fn is_absent(&self) -> bool {

@@ -10,10 +10,10 @@ use crate::batch::{Batch, RowEncoder, Target};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, TableName};
+use crate::rule::{DeclaredType, NewIndex, NewTable, TableName};
 use crate::schema::{Cell, Column, ColumnType, Keys, Parameter, SqliteDialect, TableSchema, Witness};
 use crate::sink::{
-    Class, ClosedTable, ParkedLetter, ParkedRule, Refusal, Refusals, RetainedPlace, Series, Sink, SinkError,
+    Class, ClosedTable, LiveIndex, ParkedLetter, ParkedRule, Refusal, Refusals, RetainedPlace, Series, Sink, SinkError,
     StoredOffset, Written,
 };
 
@@ -324,12 +324,20 @@ impl Sink for SimSink {
         Ok(Some(TableSchema { witness, keys, ..TableSchema::new(table.clone(), columns) }))
     }
 
-    fn create_table_sql(&self, _: &TableName, _: &[(&str, DeclaredType)], _: &[&str]) -> String {
+    fn create_table_sql(&self, _: &TableName, _: &NewTable<'_>) -> String {
         unreachable!("the table is there")
     }
 
-    async fn create_table(&mut self, _: &str) -> Result<(), SinkError> {
+    async fn create_table(&mut self, _: &TableName, _: &NewTable<'_>) -> Result<String, SinkError> {
         unreachable!("the table is there")
+    }
+
+    fn add_index_sql(&self, _: &TableName, _: &NewIndex<'_>) -> String {
+        unreachable!("nobody checks")
+    }
+
+    async fn indexes(&mut self, _: &TableName) -> Result<Vec<LiveIndex>, SinkError> {
+        unreachable!("nobody checks")
     }
 
     fn add_columns_sql(&self, _: &TableName, _: &[(&str, DeclaredType)]) -> String {

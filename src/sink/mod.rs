@@ -34,7 +34,7 @@ use crate::batch::{Batch, RowEncoder};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, Statement, TableName};
+use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName};
 use crate::schema::TableSchema;
 
 /// Refusals that one call of [`Sink::refused_units`] gives at most, where each costs time. On Postgres that is about four
@@ -67,6 +67,14 @@ fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, jo
         "UPDATE {offsets} SET bridge = {to} WHERE bridge = {from} AND journal_id IN ({journals}); \
          UPDATE {dead_letters} SET bridge = {to} WHERE bridge = {from};"
     )
+}
+
+/// An index of a live table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveIndex {
+    pub name: String,
+    /// The columns that it begins with, before any expression; none if it does not hold for every row.
+    pub columns: Vec<String>,
 }
 
 /// A row, found by [`Sink::refused_units`], that the database will not take.
@@ -189,11 +197,18 @@ pub trait Sink {
         Ok(None)
     }
 
-    /// The `CREATE TABLE` for a missing table of these columns, with a primary key if `key` names columns.
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String;
+    /// The SQL that makes a missing table with its indexes.
+    fn create_table_sql(&self, table: &TableName, new: &NewTable<'_>) -> String;
 
-    /// Runs the SQL of [`Sink::create_table_sql`]; a table that appeared meanwhile is no error.
-    async fn create_table(&mut self, sql: &str) -> Result<(), SinkError>;
+    /// Makes the table with its indexes, or nothing of it; returns the SQL. One that appeared meanwhile is no error, and is
+    /// left as it is.
+    async fn create_table(&mut self, table: &TableName, new: &NewTable<'_>) -> Result<String, SinkError>;
+
+    /// The `CREATE INDEX` for a table that is in use.
+    fn add_index_sql(&self, table: &TableName, index: &NewIndex<'_>) -> String;
+
+    /// The indexes of a table.
+    async fn indexes(&mut self, table: &TableName) -> Result<Vec<LiveIndex>, SinkError>;
 
     /// The `ALTER TABLE` that adds columns to a table, each of which takes NULL.
     fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String;

@@ -16,7 +16,7 @@ pub(in crate::source) fn rule(name: &str, qos: Qos, topics: &[&str]) -> Arc<Rule
         table: TableName { schema: None, name: "t".into() },
         format: Format::Json,
         columns: Columns::Auto,
-        create: false,
+        create: None,
         routing: None,
         statement: None,
         for_each: crate::config::ForEach::NONE,

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::config::{Columns, Config, Database, DatabaseUrl, PostgresUrl, Rule, create_key};
+use crate::config::{Columns, Config, Database, DatabaseUrl, PostgresUrl, Rule, new_table};
 use crate::rule::{DeclaredType, TableName, quote};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
 
@@ -18,7 +18,7 @@ pub fn tables(config: &Config, index: usize) -> String {
     let database = &config.databases[index];
     let rules: Vec<&Rule> = config.rules.iter().map(AsRef::as_ref).filter(|rule| rule.database == index).collect();
     let mut tables: Vec<&TableName> = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.statement.is_none()) {
+    for rule in rules.iter().filter(|rule| rule.statement.is_none() && rule.routing.is_none()) {
         if !tables.contains(&&rule.table) {
             tables.push(&rule.table);
         }
@@ -94,6 +94,19 @@ fn add_schemas(sql: &mut String, url: &PostgresUrl, tables: &[&TableName]) {
 }
 
 fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables: &[&TableName]) {
+    for rule in rules.iter().filter(|rule| rule.routing.is_some()) {
+        let name = in_comment(&rule.name);
+        let _ = writeln!(sql, "\n-- Rule {name}: messages name its tables, which cannot be told.");
+        if let (Some(_), Some((columns, _))) = (&rule.create, columns(&[rule])) {
+            let form = sink.create_table_sql(&rule.table, &new_table(&rule.table, &[rule], columns));
+            let _ = writeln!(sql, "-- Each is made in this form:");
+            for line in form.lines() {
+                let _ = writeln!(sql, "-- {}", in_comment(line));
+            }
+        }
+    }
+    // Two tables may give their indexes one name.
+    let mut index_names: Vec<String> = Vec::new();
     for table in tables {
         let writing: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.table == **table).collect();
         let names: Vec<String> = writing.iter().map(|rule| in_comment(&rule.name)).collect();
@@ -101,10 +114,14 @@ fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables:
         let _ = writeln!(sql, "\n-- Table {}, of {kind} {}.", in_comment(&table.to_string()), names.join(", "));
         match columns(&writing) {
             None => {
-                *sql += match writing.iter().any(|rule| rule.create) {
+                *sql += match writing.iter().any(|rule| rule.create.is_some()) {
                     true => "-- With `columns: auto` the first payload makes the table: its columns cannot be told.\n",
                     false => "-- With `columns: auto` the rules take the table as it is: its columns cannot be told.\n",
                 };
+                let besides = new_table(table, &writing, Vec::new()).besides();
+                if !besides.is_empty() {
+                    let _ = writeln!(sql, "-- It needs {}.", in_comment(&besides));
+                }
             }
             Some((columns, untold)) => {
                 for (column, rule) in untold {
@@ -115,8 +132,10 @@ fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables:
                         in_comment(rule),
                     );
                 }
-                let _ =
-                    writeln!(sql, "{};", sink.create_table_sql(table, &columns, &create_key(writing.iter().copied())));
+                let mut new = new_table(table, &writing, columns);
+                new.name_indexes(&table.name, |name| index_names.iter().any(|known| known.eq_ignore_ascii_case(name)));
+                index_names.extend(new.indexes.iter().map(|index| index.name.clone()));
+                let _ = writeln!(sql, "{};", sink.create_table_sql(table, &new));
             }
         }
     }
@@ -127,11 +146,11 @@ type Declared<'r> = (Vec<(&'r str, DeclaredType)>, Vec<(&'r str, &'r str)>);
 
 /// As the bridge makes the table: from the rules that say `create: true`, else from all; `None` with `columns: auto`.
 fn columns<'r>(rules: &[&'r Rule]) -> Option<Declared<'r>> {
-    let creating = rules.iter().any(|rule| rule.create);
-    let names_columns = |rule: &&Rule| rule.create && matches!(rule.columns, Columns::Named(_));
+    let creating = rules.iter().any(|rule| rule.create.is_some());
+    let names_columns = |rule: &&Rule| rule.create.is_some() && matches!(rule.columns, Columns::Named(_));
     let mut declared: Vec<(&str, DeclaredType)> = Vec::new();
     let mut untold = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.create || !creating) {
+    for rule in rules.iter().filter(|rule| rule.create.is_some() || !creating) {
         let columns = match &rule.columns {
             Columns::Named(columns) => columns,
             Columns::Auto if creating && rules.iter().any(names_columns) => continue,

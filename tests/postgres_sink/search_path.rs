@@ -3,7 +3,7 @@
 
 use rowbridge::batch::DeadLetter;
 use rowbridge::message::Seq;
-use rowbridge::rule::DeclaredType;
+use rowbridge::rule::{DeclaredType, NewTable};
 use rowbridge::sink::{Class, DeadLetterFilter, DeadLetterStore as _, PostgresSink, Sink as _};
 
 use super::{BRIDGE, JOURNAL, Place, batch_of, database, dead_letter, describe, table};
@@ -62,9 +62,15 @@ async fn a_schema_before_pg_catalog_changes_nothing_of_what_is_written_and_read(
     place.sql("GRANT USAGE ON SCHEMA hostile TO led_astray");
     sink.connect().await.unwrap();
     sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.unwrap();
-    let columns = [("v", DeclaredType::Int), ("s", DeclaredType::Text), ("u", DeclaredType::Uuid)];
-    let sql = sink.create_table_sql(&table("made"), &columns, &[]);
-    sink.create_table(&sql).await.unwrap();
+    let columns = vec![("v", DeclaredType::Int), ("s", DeclaredType::Text), ("u", DeclaredType::Uuid)];
+    let new = NewTable::new("made", columns, vec!["s"], vec![vec!["u", "v"]]);
+    sink.create_table(&table("made"), &new).await.unwrap();
+    let mut indexes = sink.indexes(&table("made")).await.unwrap();
+    indexes.sort_by_key(|index| index.columns.len());
+    assert_eq!(
+        (&indexes[0].columns[..], &indexes[1].columns[..]),
+        (&["s".to_owned()][..], &["u".to_owned(), "v".to_owned()][..])
+    );
     let types = "SELECT string_agg(format_type(atttypid, -1), ',' ORDER BY attnum) FROM pg_attribute
                  WHERE attrelid = 'made'::regclass AND attnum > 0";
     assert_eq!(place.sql(types), "integer,text,uuid");

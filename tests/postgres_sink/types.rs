@@ -1,6 +1,6 @@
 //! Every type: described, encoded, and read back by the server as the value it should be.
 
-use rowbridge::rule::DeclaredType;
+use rowbridge::rule::{DeclaredType, NewTable};
 use rowbridge::schema::{Cell, ColumnType};
 use rowbridge::sink::Sink as _;
 
@@ -188,9 +188,9 @@ async fn a_table_is_created_as_declared_and_a_second_time_is_no_error() {
         ("raw", DeclaredType::Bytes),
         ("doc", DeclaredType::Json),
     ];
-    let sql = sink.create_table_sql(&table("made"), &columns, &[]);
-    sink.create_table(&sql).await.unwrap();
-    sink.create_table(&sql).await.unwrap();
+    let new = NewTable::new("made", columns.to_vec(), Vec::new(), Vec::new());
+    sink.create_table(&table("made"), &new).await.unwrap();
+    sink.create_table(&table("made"), &new).await.unwrap();
     let described = describe(&mut sink, "made").await;
     let types: Vec<_> = described.columns.iter().map(|column| column.type_name.as_str()).collect();
     assert_eq!(types, ["timestamp with time zone", "numeric(8,3)", "text[]", "bytea", "jsonb"]);

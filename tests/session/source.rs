@@ -174,7 +174,7 @@ fn plan(version: MqttVersion, filters: &[String], folder: &Path) -> Subscription
             table: TableName { schema: None, name: "t".into() },
             format: Format::Json,
             columns: Columns::Auto,
-            create: false,
+            create: None,
             routing: None,
             statement: None,
             for_each: rowbridge::config::ForEach::NONE,

@@ -6,7 +6,7 @@ use rowbridge::batch::{Remembered, RowEncoder};
 use rowbridge::clock::Timestamp;
 use rowbridge::journal_id::JournalId;
 use rowbridge::message::Seq;
-use rowbridge::rule::DeclaredType;
+use rowbridge::rule::{DeclaredType, NewTable};
 use rowbridge::schema::{Cell, ColumnType, Dialect, Parameter};
 use rowbridge::sink::{Class, RetainedPlace, Sink, StoredOffset};
 
@@ -265,6 +265,36 @@ pub(crate) async fn a_missing_table_is_described_as_none<D: TestDatabase>(databa
     assert_eq!(connected(database).await.describe(&table_name("readings")).await.unwrap(), None);
 }
 
+/// Neither key nor indexes.
+fn plain_table<'a>(name: &str, columns: &[(&'a str, DeclaredType)]) -> NewTable<'a> {
+    NewTable::new(name, columns.to_vec(), Vec::new(), Vec::new())
+}
+
+/// What is there is not altered, and what cannot have its index is not made.
+pub(crate) async fn a_created_table_has_its_key_and_indexes<D: TestDatabase>(database: &D) {
+    let mut sink = connected(database).await;
+    let columns = [("n", DeclaredType::Int), ("Odd \"name", DeclaredType::Text), ("t", DeclaredType::Timestamptz)];
+    let table = table_name("made");
+    let new = |key: &[&'static str], indexes: &[&[&'static str]]| {
+        let indexes = indexes.iter().map(|columns| columns.to_vec()).collect();
+        NewTable::new("made", columns.to_vec(), key.to_vec(), indexes)
+    };
+    assert!(sink.create_table(&table, &new(&["n"], &[&["t"], &["missing"]])).await.is_err());
+    assert_eq!(sink.describe(&table).await.unwrap(), None);
+    let whole = new(&["t", "Odd \"name"], &[&["Odd \"name", "t"], &["n"]]);
+    sink.create_table(&table, &whole).await.unwrap();
+    let schema = schema_of(&mut sink, "made").await;
+    assert_eq!(schema.primary_key, ["t", "Odd \"name"]);
+    assert_eq!(schema.columns.iter().map(|column| column.not_null).collect::<Vec<_>>(), [false, true, true]);
+    sink.create_table(&table, &whole).await.unwrap();
+    sink.create_table(&table, &new(&["n"], &[&["t"]])).await.unwrap();
+    let mut indexes: Vec<String> =
+        sink.indexes(&table).await.unwrap().into_iter().map(|index| index.columns.join("/")).collect();
+    indexes.sort();
+    assert_eq!(indexes, ["Odd \"name/t", "n", "t/Odd \"name"]);
+    assert_eq!(*schema_of(&mut sink, "made").await, *schema);
+}
+
 pub(crate) async fn a_created_table_is_described_as_the_dialect_says<D: TestDatabase>(database: &D) {
     type DialectOf<D> = <<<D as TestDatabase>::Sink as Sink>::Encoder as RowEncoder>::Dialect;
     let mut sink = connected(database).await;
@@ -276,11 +306,9 @@ pub(crate) async fn a_created_table_is_described_as_the_dialect_says<D: TestData
         plain.iter().cloned().chain(arrays).map(|declared| (declared.to_string(), declared)).collect();
     let columns: Vec<(&str, DeclaredType)> =
         all.iter().map(|(name, declared)| (name.as_str(), declared.clone())).collect();
-    let sql = sink.create_table_sql(&table_name("typed"), &columns, &[]);
-    sink.create_table(&sql).await.unwrap();
+    sink.create_table(&table_name("typed"), &plain_table("typed", &columns)).await.unwrap();
     // The same, column by column.
-    let sql = sink.create_table_sql(&table_name("grown"), &columns[..1], &[]);
-    sink.create_table(&sql).await.unwrap();
+    sink.create_table(&table_name("grown"), &plain_table("grown", &columns[..1])).await.unwrap();
     for added in [&columns[1..], &columns[..2]] {
         sink.add_columns(&table_name("grown"), added).await.unwrap();
     }
@@ -318,9 +346,9 @@ pub(crate) async fn a_created_table_takes_every_declared_type<D: TestDatabase>(d
     ];
     let declared: Vec<(&str, DeclaredType)> =
         columns.iter().map(|(name, declared, _)| (*name, declared.clone())).collect();
-    let sql = sink.create_table_sql(&table_name("odd \"table"), &declared, &[]);
-    sink.create_table(&sql).await.unwrap();
-    sink.create_table(&sql).await.unwrap();
+    for _ in 0..2 {
+        sink.create_table(&table_name("odd \"table"), &plain_table("odd \"table", &declared)).await.unwrap();
+    }
     let schema = schema_of(&mut sink, "odd \"table").await;
     assert_eq!(
         schema.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(),

@@ -5,6 +5,8 @@ mod adjust;
 mod alike;
 mod column;
 mod content;
+mod create;
+mod created;
 mod database;
 mod destination;
 mod for_each;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::table::Table;
 use super::value::Value;
 use crate::config::report::nearest;
-use crate::config::{Columns, DatabaseUrl, Mode};
+use crate::config::{Columns, Create, DatabaseUrl, Mode};
 
 const KEY_FORMS: &str = "the columns that tell rows apart, such as [device, time], or none for the table's primary key";
 
@@ -16,7 +16,13 @@ enum Word {
     Upsert,
 }
 
-pub(super) fn decode(table: &Table<'_>, columns: Option<&Columns>, create: bool, sink: Option<&DatabaseUrl>) -> Mode {
+pub(super) fn decode(
+    table: &Table<'_>,
+    columns: Option<&Columns>,
+    create: Option<&Create>,
+    sink: Option<&DatabaseUrl>,
+) -> Mode {
+    let lacks_key = create.is_some_and(|create| create.primary_key.is_empty());
     let word = table.choice(
         "mode",
         Word::Insert,
@@ -28,7 +34,7 @@ pub(super) fn decode(table: &Table<'_>, columns: Option<&Columns>, create: bool,
         (Word::Insert, Some(value)) if !key.is_empty() => {
             value.refuse("means nothing with `mode: insert`", "mode: ignore or mode: upsert beside it");
         }
-        (Word::Ignore | Word::Upsert, _) if create && key.is_empty() => {
+        (Word::Ignore | Word::Upsert, _) if lacks_key && key.is_empty() => {
             table.miss("key", &format!("{KEY_FORMS}; `create` makes it the primary key"));
         }
         _ => {}

@@ -340,7 +340,7 @@ impl Maker<'_, '_> {
             rows_max: 1,
             unmapped: Unmapped::Ignore,
             columns: Columns::named(columns),
-            create: false,
+            create: None,
             mode: Mode::Insert,
             retained: Retained::Store,
             on_error: OnError::Drop,

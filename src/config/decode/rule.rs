@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::alike::Alike;
 use super::column;
+use super::create;
+use super::created::Created;
 use super::destination;
 use super::for_each;
 use super::format::Formats;
@@ -20,8 +22,8 @@ use super::topic::{QOS, subscribe_properties, topics};
 use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{
-    Column, Columns, Database, DatabaseUrl, ForEach, Format, Mode, MqttVersion, OnError, Retained, Rule, Shaping,
-    Unmapped, rule_of_form,
+    Column, Columns, Create, Database, DatabaseUrl, ForEach, Format, Mode, MqttVersion, OnError, Retained, Rule,
+    Shaping, Unmapped, rule_of_form,
 };
 use crate::message::Qos;
 use crate::rule::{ColumnSource, Convention, DeclaredType, Form, Routing, Source, Statement, TableName, TopicPattern};
@@ -35,12 +37,15 @@ const ROWS_MOST: u64 = 10_000_000;
 pub(super) const ON_ERROR: [(&str, OnError); 3] =
     [("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("halt", OnError::Halt)];
 
+/// Keys that a later version takes.
+const LATER: [&str; 2] = ["keep", "keep_by"];
+
 const CONVENTIONS: [(&str, Convention); 2] = [("joinbase", Convention::Joinbase), ("machbase", Convention::Machbase)];
 
 pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Database]) -> Vec<Rule> {
     let sections = rules_from::sections(root);
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
-    let mut created = Created::new();
+    let mut created = Created::default();
     let mut alike = Alike::default();
     let mut formats = Formats::default();
     let mut rules = Vec::new();
@@ -60,35 +65,15 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
             let place = Place { databases, database, chooser: home.chooser() };
             if let Some(mut rule) = decode_one(Arc::clone(&name), &value, &table, place, &mut formats, &mut alike) {
                 rule.subscribe_properties = subscribe_properties(&table, version);
-                check_created(&rule, &table, &mut created);
+                created.add(&rule, &table, databases);
                 rules.push(rule);
             }
         }
+        table.refuse_later(&LATER);
         table.finish();
     }
+    created.check();
     rules
-}
-
-/// The types of columns that rules create: by database and table, then by column.
-type Created = HashMap<(usize, TableName), HashMap<Arc<str>, DeclaredType>>;
-
-/// Rules that create one table must agree: which of them comes first is not the user's choice.
-fn check_created(rule: &Rule, table: &Table<'_>, created: &mut Created) {
-    let (true, Columns::Named(columns)) = (rule.create, &rule.columns) else { return };
-    let table_columns = created.entry((rule.database, rule.table.clone())).or_default();
-    for column in columns.iter() {
-        let Some(ours) = column.create_type(&rule.format, &rule.shaping) else { continue };
-        let theirs = table_columns.entry(Arc::clone(&column.name)).or_insert_with(|| ours.clone());
-        if *theirs == ours {
-            continue;
-        }
-        let mut values = table.get("columns").and_then(|value| value.entries()).into_iter().flatten();
-        if let Some((_, value)) = values.find(|(name, _)| *name == &*column.name) {
-            let problem =
-                format!("another rule creates this column of `{}` as {theirs}, this one as {ours}", rule.table);
-            value.refuse(problem, "one type, with `type` where needed");
-        }
-    }
 }
 
 pub(super) fn name(value: &Value<'_>) -> Option<Arc<str>> {
@@ -125,15 +110,15 @@ fn decode_one(
         }),
         (None, None) => own_words(&name, table, topics.as_deref(), place, &mut shaping, formats, alike),
     };
-    let is_created = what.as_ref().is_some_and(|what| what.create);
+    let create = what.as_ref().and_then(|what| what.create.clone());
     let mode = match table.get("statement") {
         Some(_) => Mode::Insert,
-        None => mode::decode(table, what.as_ref().map(|what| &what.columns), is_created, sink),
+        None => mode::decode(table, what.as_ref().map(|what| &what.columns), create.as_deref(), sink),
     };
     let retained = retained(table);
     let on_error = table.choice("on_error", OnError::DeadLetter, &ON_ERROR);
     let reply = reply::decode(table);
-    let What { table, routing, statement, format, for_each, columns, create, unmapped, into } = what?;
+    let What { table, routing, statement, format, for_each, columns, create: _, unmapped, into } = what?;
     let rule = Rule {
         name,
         topics: topics?.into(),
@@ -177,7 +162,7 @@ struct What<'v> {
     format: Format,
     for_each: ForEach,
     columns: Columns,
-    create: bool,
+    create: Option<Arc<Create>>,
     unmapped: Unmapped,
     /// All but the table in another system's words, and where they stand.
     into: Option<(Form, Value<'v>)>,
@@ -193,7 +178,7 @@ impl What<'_> {
             format: Format::Json,
             for_each: ForEach::NONE,
             columns: Columns::Auto,
-            create: false,
+            create: None,
             unmapped: Unmapped::Ignore,
             into: None,
         }
@@ -228,8 +213,9 @@ fn own_words<'v>(
     let has_fields = shaping.has_fields(&format);
     let for_each = for_each::decode(table.get("for_each"), has_fields);
     roots::check_elements(table, shaping, &for_each);
-    let create = statement.is_none() && table.flag("create", false);
-    let columns = columns(table, topics, (&format, shaping), for_each.depth(), create, sink, alike);
+    let folds_case = matches!(sink, Some(DatabaseUrl::Sqlite(_)));
+    let create = statement.is_none().then(|| create::decode(table, folds_case)).flatten();
+    let columns = columns(table, topics, (&format, shaping), for_each.depth(), create.is_some(), sink, alike);
     let (unmapped, columns) = match statement {
         Some(_) => (Unmapped::Ignore, columns),
         None => unmapped(table, has_fields, columns),
@@ -241,7 +227,7 @@ fn own_words<'v>(
         // What is made of fields takes its columns' names from them.
         const FORMS: &str = "csv: { header: columns } or csv: { columns: [names] }";
         let problem = "takes columns from the fields of payloads, and the records of this format have no names";
-        let makes_table = create && matches!(columns, Some(Columns::Auto));
+        let makes_table = create.is_some() && matches!(columns, Some(Columns::Auto));
         let of_fields = [("create", makes_table), ("unmapped", unmapped == Unmapped::Add)];
         for (key, _) in of_fields.iter().filter(|(_, is_it)| *is_it) {
             table.get(key).iter().for_each(|value| value.refuse(problem, FORMS));

@@ -23,6 +23,8 @@ pub(crate) struct Table<'a> {
     entries: Option<Entries<'a>>,
     /// The keys that were asked for: exactly those are accepted.
     asked: RefCell<Vec<&'static str>>,
+    /// Keys that have their finding: a later version takes them.
+    later: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Table<'a> {
@@ -36,7 +38,7 @@ impl<'a> Table<'a> {
         given: Option<Given<'a>>,
         entries: Option<Entries<'a>>,
     ) -> Table<'a> {
-        Table { cx, path, given, entries, asked: RefCell::default() }
+        Table { cx, path, given, entries, asked: RefCell::default(), later: RefCell::default() }
     }
 
     /// The value under a key, unless it is absent or null.
@@ -114,6 +116,16 @@ impl<'a> Table<'a> {
         self.cx.findings.borrow_mut().push(finding);
     }
 
+    /// Notes those of the keys that are there.
+    pub(crate) fn refuse_later(&self, keys: &[&'static str]) {
+        for key in keys {
+            if let Some(value) = self.find(key) {
+                value.refuse(format!("`{key}` comes in a later version"), "a configuration without it");
+                self.later.borrow_mut().push(key);
+            }
+        }
+    }
+
     /// At the key if it is there without a value, else at the mapping.
     fn place_of_missing(&self, key: &str, path: &KeyPath) -> Place {
         let Some(given @ Given::Listed { .. }) = self.given else {
@@ -146,7 +158,7 @@ impl<'a> Table<'a> {
         let known = || asked.iter().copied();
         let has_secret = self.entries.iter().flat_map(Entries::iter).any(|(key, _)| names_a_secret(key));
         for (key, given) in self.entries.iter().flat_map(Entries::iter) {
-            if known().any(|known| known == key) {
+            if known().any(|known| known == key) || self.later.borrow().contains(&key) {
                 continue;
             }
             let path = self.path.key(key);

@@ -280,15 +280,20 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Also takes the words that YAML 1.1 took for booleans.
     pub(crate) fn flag(&self) -> Option<bool> {
+        let flag = self.as_flag();
+        if flag.is_none() {
+            self.refuse(format!("found {}", self.shown()), "true or false");
+        }
+        flag
+    }
+
+    /// Also takes the words that YAML 1.1 took for booleans.
+    pub(crate) fn as_flag(&self) -> Option<bool> {
         match self.as_text().as_deref().map(str::to_ascii_lowercase).as_deref() {
             Some("true" | "yes" | "on") => Some(true),
             Some("false" | "no" | "off") => Some(false),
-            _ => {
-                self.refuse(format!("found {}", self.shown()), "true or false");
-                None
-            }
+            _ => None,
         }
     }
 

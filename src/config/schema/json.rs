@@ -77,6 +77,7 @@ fn takes(takes: &Takes) -> Value {
             if *single { json!({ "anyOf": [item, list] }) } else { list }
         }
         Takes::WordOr(words, other) => json!({ "anyOf": [one_of(words), variable(), self::takes(other)] }),
+        Takes::FlagOr(below) => json!({ "anyOf": [self::takes(&Takes::Flag), section(below)] }),
         Takes::SourceOr(below) => json!({ "anyOf": [text(&SOURCE), section(below)] }),
         Takes::Literal => json!({}),
     }

@@ -2,7 +2,7 @@
 
 use super::Between::{AnyOf, Exclusive, Together, Unless, Without};
 use super::Takes::{
-    Choice, Duration, Flag, Integer, List, Literal, Mapping, Named, Size, SourceOr, Text as Scalar, WordOr,
+    Choice, Duration, Flag, FlagOr, Integer, List, Literal, Mapping, Named, Size, SourceOr, Text as Scalar, WordOr,
 };
 use super::queries::QUERY;
 use super::{Key, Section, Takes, Text, patterns};
@@ -301,6 +301,24 @@ const TOPIC: Takes = Scalar(Text::pattern(patterns::TOPIC).numbers().examples(&[
 const KEY_COLUMN: Takes = Scalar(Text::NOT_EMPTY.most(63));
 const COLUMNS: Takes = Named { name: Text::NOT_EMPTY.most(63), value: &SourceOr(&COLUMN), entries_min: 1 };
 
+const INDEX: Takes = List { item: &KEY_COLUMN, items_min: 1, single: true };
+
+const CREATE: Section = Section {
+    keys: &[
+        Key::new(
+            "primary_key",
+            List { item: &KEY_COLUMN, items_min: 0, single: true },
+            "The columns of the new table's primary key. Default: those of `key`, else there is none.",
+        ),
+        Key::new(
+            "indexes",
+            List { item: &INDEX, items_min: 0, single: true },
+            "The new table's indexes, each a list of columns: [[device, time], [time]].",
+        ),
+    ],
+    between: &[],
+};
+
 const RULE: Section = Section {
     keys: &[
         Key::new(
@@ -407,9 +425,9 @@ const RULE: Section = Section {
             .default("100000"),
         Key::new(
             "create",
-            Flag,
+            FlagOr(&CREATE),
             "Create the table if it is missing: from columns, where one whose source tells no type needs `type` then; with \
-             columns: auto from the fields of the first payload.",
+             columns: auto from the fields of the first payload. As a mapping, with a primary key and indexes.",
         )
         .default("false"),
         Key::new(

@@ -64,6 +64,8 @@ pub(super) enum Takes {
     WordOr(&'static [&'static str], &'static Takes),
     /// A source, or a mapping with one.
     SourceOr(&'static Section),
+    /// True, false, or a mapping, which stands for true.
+    FlagOr(&'static Section),
     /// Any value, null included.
     Literal,
 }
@@ -141,7 +143,7 @@ impl Takes {
     /// The section that it is or leads to, in whichever form.
     pub(super) fn section(&self) -> Option<&'static Section> {
         match self {
-            Takes::Mapping(section) | Takes::SourceOr(section) => Some(section),
+            Takes::Mapping(section) | Takes::SourceOr(section) | Takes::FlagOr(section) => Some(section),
             Takes::Named { value, .. } => value.section(),
             Takes::List { item, .. } => item.section(),
             Takes::WordOr(_, other) => other.section(),

@@ -1,5 +1,7 @@
 //! What a rule that adds columns is compiled to, and one whose table is not there yet.
 
+use std::sync::Arc;
+
 use super::{Compilation, Others, Path, RowEncoder, Step, Unmapped, is_supported, same_name};
 use crate::mapping::growth::{COLUMNS_MAX, Growth, NewColumn};
 use crate::rule::DeclaredType;
@@ -40,6 +42,22 @@ impl<R: RowEncoder> Compilation<'_, R> {
         }
     }
 
+    /// Columns of keys and indexes, which the payload must tell that makes the table.
+    fn needed(&self) -> Box<[(Arc<str>, &'static str)]> {
+        let create = self.rule.create.as_deref();
+        let others = self.schema.is_absent().then_some(&self.schema.primary_key).into_iter().flatten();
+        let of_key = self.rule.mode.key().unwrap_or_default().iter().map(|name| (name, "the rule's key"));
+        let of_primary = create.into_iter().flat_map(|create| &create.primary_key);
+        let of_indexes = create.into_iter().flat_map(|create| create.indexes.iter().flatten());
+        of_key
+            .chain(of_primary.map(|name| (name, "the table's primary key")))
+            .chain(of_indexes.map(|name| (name, "an index of the table")))
+            .map(|(name, what)| (Arc::clone(name), what))
+            // What other rules say that make the table with this one.
+            .chain(others.map(|name| (Arc::from(name.as_str()), "the table's primary key or of an index")))
+            .collect()
+    }
+
     /// What becomes of fields that no column takes, if that is said.
     pub(super) fn others(&mut self) -> Option<Others> {
         if !self.may_grow() {
@@ -59,7 +77,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             closed,
             room: COLUMNS_MAX.saturating_sub(schema.columns.len()),
             extra,
-            key: self.rule.mode.key().unwrap_or_default().into(),
+            needed: self.needed(),
             folds_case: R::Dialect::NAMES_FOLD_CASE,
             reserved: R::Dialect::RESERVED_COLUMNS,
         }))

@@ -1,7 +1,7 @@
 //! Fields that become columns.
 
 use super::*;
-use crate::config::{Csv, CsvHeader, Decoding, ForEach, Syntax, Unmapped};
+use crate::config::{Create, Csv, CsvHeader, Decoding, ForEach, Syntax, Unmapped};
 use crate::mapping::growth::{COLUMNS_MAX, NO_COLUMN};
 use crate::mapping::{NewColumn, Want};
 
@@ -22,7 +22,7 @@ fn auto(unmapped: Unmapped) -> Rule {
 }
 
 fn absent() -> Arc<TableSchema> {
-    Arc::new(TableSchema::absent(TableName { schema: None, name: "t".to_owned() }))
+    Arc::new(TableSchema::absent(TableName { schema: None, name: "t".to_owned() }, Vec::new()))
 }
 
 fn map<const SQLITE: bool>(mapper: &mut Mapper<Shown<SQLITE>>, payload: impl AsRef<[u8]>) -> Came {
@@ -155,10 +155,27 @@ fn a_missing_tables_columns_are_told_by_an_object_alone_and_its_key_must_be_ther
     ] {
         assert_no_column(came(auto(Unmapped::Ignore), &absent(), payload), why);
     }
-    let by_key = || Rule { mode: Mode::Upsert { key: ["id".into()].into() }, create: true, ..auto(Unmapped::Ignore) };
+    let by_key = || Rule {
+        mode: Mode::Upsert { key: ["id".into()].into() },
+        create: Some(Arc::default()),
+        ..auto(Unmapped::Ignore)
+    };
     assert_no_column(came(by_key(), &absent(), r#"{"a":1}"#), "`id`, which is part of the rule's key");
     let expected = [("a", DeclaredType::Bigint), ("id", DeclaredType::Text)];
     assert_eq!(came(by_key(), &absent(), r#"{"a":1,"id":"x"}"#), wants(&expected));
+    let declared = |create: Create| Rule { create: Some(Arc::new(create)), ..auto(Unmapped::Column("rest".into())) };
+    let keyed = || declared(Create { primary_key: vec!["id".into()], ..Create::default() });
+    assert_no_column(came(keyed(), &absent(), r#"{"a":1}"#), "`id`, which is part of the table's primary key");
+    let indexed = || declared(Create { indexes: vec![vec!["id".into(), "rest".into()]], ..Create::default() });
+    assert_no_column(came(indexed(), &absent(), r#"{"a":1}"#), "`id`, which is part of an index of the table");
+    let expected = [("id", DeclaredType::Bigint), ("rest", DeclaredType::Json)];
+    assert_eq!(came(indexed(), &absent(), r#"{"id":1}"#), wants(&expected));
+    assert_eq!(came(keyed(), &absent(), r#"{"id":1}"#), wants(&expected));
+    let others = Arc::new(TableSchema { primary_key: vec!["at".to_owned()], ..TableSchema::clone(&absent()) });
+    assert_no_column(
+        came(auto(Unmapped::Ignore), &others, r#"{"a":1}"#),
+        "`at`, which is part of the table's primary key or",
+    );
     let extra = auto(Unmapped::Column("rest".into()));
     let expected = [("a", DeclaredType::Bigint), ("rest", DeclaredType::Json)];
     assert_eq!(came(extra, &absent(), r#"{"a":1}"#), wants(&expected));
@@ -198,7 +215,7 @@ fn a_table_that_the_message_names_grows_as_any_other() {
         mapper.bind(&wants[0], Ok(Arc::clone(live)));
     };
     let name = || TableName { schema: None, name: "a_t".to_owned() };
-    want(0, &Arc::new(TableSchema::absent(name())));
+    want(0, &Arc::new(TableSchema::absent(name(), Vec::new())));
     want(1, &Arc::new(TableSchema::new(name(), vec![live("id", ColumnType::Int8)])));
     assert!(mapper.map(&message("a", br#"{"id":1}"#), &mut batch, &mut outcomes));
     assert_eq!(outcomes, [(0, Outcome::Written)]);

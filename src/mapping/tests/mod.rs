@@ -115,7 +115,7 @@ fn rule(topics: &[&str], columns: Vec<config::Column>) -> Rule {
         table: TableName { schema: None, name: "t".to_owned() },
         format: Format::Json,
         columns: Columns::named(columns),
-        create: false,
+        create: None,
         routing: None,
         statement: None,
         for_each: crate::config::ForEach::NONE,

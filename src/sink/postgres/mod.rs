@@ -20,6 +20,7 @@ mod absent;
 mod changes;
 mod connect;
 mod copy;
+mod created;
 mod dead_letters;
 mod encode;
 mod failure;
@@ -60,15 +61,16 @@ use self::server::Repertoire;
 use self::session::Session;
 use self::transaction::{CATALOGUE_FIRST, Sql, around};
 use super::{
-    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, LetterPlace, ParkedLetter, ParkedRule,
-    Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, LetterPlace, LiveIndex, ParkedLetter,
+    ParkedRule, Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written,
+    rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, Statement, TableName, primary_key_sql, quote};
+use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName, quote};
 use crate::schema::{Dialect, PostgresDialect, TableSchema};
 
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
@@ -304,28 +306,41 @@ impl Sink for PostgresSink {
         .await
     }
 
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
+    fn create_table_sql(&self, table: &TableName, new: &NewTable<'_>) -> String {
         let (schema, name) = self.qualified(table);
-        let columns = columns
-            .iter()
-            .map(|(name, declared)| format!("    {} {}", quote(name), PostgresDialect::type_sql(declared)));
-        let columns: Vec<_> = columns.chain(primary_key_sql(key)).collect();
-        format!("CREATE TABLE IF NOT EXISTS {}.{} (\n{}\n)", quote(schema), quote(name), columns.join(",\n"))
+        created::table_sql(schema, name, new)
     }
 
-    async fn create_table(&mut self, sql_text: &str) -> Result<(), SinkError> {
+    async fn create_table(&mut self, table: &TableName, new: &NewTable<'_>) -> Result<String, SinkError> {
+        let sql_text = self.create_table_sql(table, new);
         let result = self
             .run(async |session, sql| {
                 let client = session.client();
                 let begin = format!("{}; {CATALOGUE_FIRST}", sql.begin);
-                let work = around(client, &begin, client.batch_execute(sql_text));
+                let work = around(client, &begin, client.batch_execute(&sql_text));
                 session.wait(3, "creating a table", work).await
             })
             .await;
         match result {
-            Err(error) if ALREADY_THERE.contains(&error.code.as_str()) => Ok(()),
-            result => result,
+            Err(error) if !ALREADY_THERE.contains(&error.code.as_str()) => Err(error),
+            _ => Ok(sql_text),
         }
+    }
+
+    fn add_index_sql(&self, table: &TableName, index: &NewIndex<'_>) -> String {
+        let (schema, name) = self.qualified(table);
+        created::add_index_sql(schema, name, index)
+    }
+
+    async fn indexes(&mut self, table: &TableName) -> Result<Vec<LiveIndex>, SinkError> {
+        let (schema, name) = self.qualified(table);
+        let (schema, name) = (schema.to_owned(), name.to_owned());
+        self.run(async |session, sql| {
+            let client = session.client();
+            let asking = around(client, &sql.begin_read, Box::pin(created::indexes(client, &schema, &name)));
+            session.wait(3, "reading a table's indexes", asking).await
+        })
+        .await
     }
 
     fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {

@@ -38,20 +38,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use rusqlite::Connection;
 
 pub use self::changes::SqliteChanges;
-use self::codes::{Moment, sink_error};
 use self::connect::{LogFile, OpenDatabase};
 pub use self::encode::SqliteEncoder;
 pub use self::query::SqliteReader;
 use super::{
-    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, ParkedLetter, ParkedRule, Refusals,
-    RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, LiveIndex, ParkedLetter, ParkedRule,
+    Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
-use crate::rule::{DeclaredType, Statement, TableName};
+use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName};
 use crate::schema::TableSchema;
 
 /// Half of the default `shutdown_grace`: a stop that comes while another process holds the database is still in time.
@@ -250,16 +249,20 @@ impl Sink for SqliteSink {
         self.with_connection(|connection| statements::describe(connection, name, statement, declared))
     }
 
-    fn create_table_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
-        schema::create_table_sql(table, columns, key)
+    fn create_table_sql(&self, table: &TableName, new: &NewTable<'_>) -> String {
+        schema::create_table_sql(table, new)
     }
 
-    async fn create_table(&mut self, sql: &str) -> Result<(), SinkError> {
-        self.with_connection(|connection| {
-            connection
-                .execute_batch(sql)
-                .map_err(|error| sink_error("cannot create the table", &error, Moment::Elsewhere))
-        })
+    async fn create_table(&mut self, table: &TableName, new: &NewTable<'_>) -> Result<String, SinkError> {
+        self.with_connection(|connection| schema::create_table(connection, table, new))
+    }
+
+    fn add_index_sql(&self, table: &TableName, index: &NewIndex<'_>) -> String {
+        schema::index_sql(table, index)
+    }
+
+    async fn indexes(&mut self, table: &TableName) -> Result<Vec<LiveIndex>, SinkError> {
+        self.with_connection(|connection| schema::indexes(connection, table))
     }
 
     fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {

@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::codes::{Moment, sink_error};
 use super::witness;
-use crate::rule::{DeclaredType, TableName, primary_key_sql, quote};
+use crate::rule::{DeclaredType, NewIndex, NewTable, TableName, columns_sql, primary_key_sql, quote};
 use crate::schema::{Column, ColumnType, Dialect, Intake, Keys, Parameter, SqliteDialect, TableSchema, Witness};
-use crate::sink::{Class, SinkError};
+use crate::sink::{Class, LiveIndex, SinkError};
 
 /// The only schema that outlives a connection.
 const SCHEMA: &str = "main";
@@ -185,12 +185,81 @@ fn keys(
     Ok(Keys::Known(keys))
 }
 
-/// The `CREATE TABLE` for a missing table.
-pub(super) fn create_table_sql(table: &TableName, columns: &[(&str, DeclaredType)], key: &[&str]) -> String {
-    let columns =
-        columns.iter().map(|(name, declared)| format!("    {} {}", quote(name), SqliteDialect::type_sql(declared)));
-    let columns: Vec<String> = columns.chain(primary_key_sql(key)).collect();
-    format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.quoted(), columns.join(",\n"))
+/// The `CREATE TABLE` for a missing table, with its indexes.
+pub(super) fn create_table_sql(table: &TableName, new: &NewTable<'_>) -> String {
+    let columns = new.columns.iter().map(|(name, declared)| {
+        let is_key = new.key.iter().any(|key| key.eq_ignore_ascii_case(name));
+        let column = format!("    {} {}", quote(name), SqliteDialect::type_sql(declared));
+        match (is_key, declared) {
+            // As a lone INTEGER key it would be another name for the rowid, and NULL would become a number.
+            (true, DeclaredType::Int) if new.key.len() == 1 => format!("    {} INT NOT NULL", quote(name)),
+            // SQLite lets keys be NULL.
+            (true, _) => format!("{column} NOT NULL"),
+            (false, _) => column,
+        }
+    });
+    let columns: Vec<String> = columns.chain(primary_key_sql(&new.key)).collect();
+    let mut sql = format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.quoted(), columns.join(",\n"));
+    for index in &new.indexes {
+        sql = format!("{sql};\n{}", index_sql(table, index));
+    }
+    sql
+}
+
+pub(super) fn index_sql(table: &TableName, index: &NewIndex<'_>) -> String {
+    // The index lies in the schema that its own name says, the table of a bare name beside it.
+    let (name, on) = (&index.name, quote(&table.name));
+    let name = TableName { schema: table.schema.clone(), name: name.clone() }.quoted();
+    format!("CREATE INDEX {name} ON {on} ({})", columns_sql(&index.columns))
+}
+
+/// Makes the table and its indexes in one transaction; if a table has its name already, nothing.
+pub(super) fn create_table(
+    connection: &mut Connection,
+    table: &TableName,
+    new: &NewTable<'_>,
+) -> Result<String, SinkError> {
+    let create = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let names: Vec<String> = transaction
+            .prepare("SELECT name FROM sqlite_schema")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let is_taken = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let mut new = new.clone();
+        // A table that was renamed keeps the names of its indexes.
+        new.name_indexes(&table.name, is_taken);
+        let sql = create_table_sql(table, &new);
+        if shape(&transaction, &table.name)?.is_none() {
+            transaction.execute_batch(&sql)?;
+            transaction.commit()?;
+        }
+        Ok(sql)
+    };
+    create(connection).map_err(|error| sink_error("cannot create the table", &error, Moment::Elsewhere))
+}
+
+/// The indexes of a table.
+pub(super) fn indexes(connection: &Connection, table: &TableName) -> Result<Vec<LiveIndex>, SinkError> {
+    let read = || {
+        let mut indexes = connection.prepare("SELECT name, partial FROM pragma_index_list(?1, ?2)")?;
+        let mut of_index =
+            connection.prepare("SELECT name FROM pragma_index_xinfo(?1, ?2) WHERE key ORDER BY seqno")?;
+        let indexes = indexes.query_map([table.name.as_str(), SCHEMA], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut found = Vec::new();
+        for index in indexes {
+            let (name, is_partial): (String, bool) = index?;
+            let names = of_index.query_map([name.as_str(), SCHEMA], |row| row.get::<_, Option<String>>(0))?;
+            // An expression has no name.
+            let mut columns = names.collect::<rusqlite::Result<Vec<_>>>()?;
+            columns.truncate(columns.iter().position(Option::is_none).unwrap_or(columns.len()));
+            let columns = if is_partial { Vec::new() } else { columns.into_iter().flatten().collect() };
+            found.push(LiveIndex { name, columns });
+        }
+        Ok(found)
+    };
+    let failed = |error| sink_error(&format!("cannot read table {table}'s indexes"), &error, Moment::Elsewhere);
+    read().map_err(failed)
 }
 
 /// An `ALTER TABLE` for each column: SQLite adds one at a time.
@@ -275,19 +344,63 @@ mod tests {
     #[test]
     fn a_created_table_quotes_its_names_and_keeps_long_decimals_as_text() {
         let table = TableName { schema: None, name: "odd \"name".to_owned() };
-        let sql = create_table_sql(
-            &table,
-            &[
-                ("time", DeclaredType::Timestamptz),
-                ("price", DeclaredType::Decimal(Some((12, 2)))),
-                ("wei", DeclaredType::Decimal(Some((30, 0)))),
-            ],
-            &["time"],
-        );
+        let columns = vec![
+            ("time", DeclaredType::Timestamptz),
+            ("price", DeclaredType::Decimal(Some((12, 2)))),
+            ("wei", DeclaredType::Decimal(Some((30, 0)))),
+        ];
+        let new = NewTable::new(&table.name, columns, vec!["time"], vec![vec!["price", "wei"]]);
         assert_eq!(
-            sql,
-            "CREATE TABLE IF NOT EXISTS \"odd \"\"name\" (\n    \"time\" TIMESTAMP,\n    \"price\" DECIMAL(12,2),\n    \
-             \"wei\" DECIMAL_TEXT(30,0),\n    PRIMARY KEY (\"time\")\n)"
+            create_table_sql(&table, &new),
+            "CREATE TABLE IF NOT EXISTS \"odd \"\"name\" (\n    \"time\" TIMESTAMP NOT NULL,\n    \"price\" DECIMAL(12,2),\n    \
+             \"wei\" DECIMAL_TEXT(30,0),\n    PRIMARY KEY (\"time\")\n);\n\
+             CREATE INDEX \"odd \"\"name_price_wei_idx\" ON \"odd \"\"name\" (\"price\", \"wei\")"
         );
+    }
+
+    fn new_table<'a>(name: &str, key: Vec<&'a str>, indexes: Vec<Vec<&'a str>>) -> NewTable<'a> {
+        NewTable::new(name, vec![("n", DeclaredType::Int), ("s", DeclaredType::Text)], key, indexes)
+    }
+
+    #[test]
+    fn a_primary_key_takes_no_null_and_makes_no_number_of_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for (name, key) in [("one", vec!["N"]), ("two", vec!["s", "n"])] {
+            let table = TableName { schema: None, name: name.to_owned() };
+            create_table(&mut connection, &table, &new_table(name, key.clone(), vec![])).unwrap();
+            let live = describe(&connection, &table).unwrap().unwrap();
+            let of_key: Vec<&Column> = live.columns.iter().filter(|column| column.not_null).collect();
+            assert!(of_key.len() == key.len() && of_key.iter().all(|column| !column.has_default), "{live:?}");
+            assert_eq!(live.columns[0].column_type, ColumnType::Int8);
+            assert_eq!(live.primary_key.len(), key.len());
+            assert!(connection.execute(&format!("INSERT INTO {name} VALUES (NULL, 'x')"), []).is_err());
+            assert_eq!(connection.execute(&format!("INSERT INTO {name} VALUES (1, 'x')"), []).unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn indexes_are_made_with_their_table_or_not_at_all_and_find_a_name_that_is_free() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let table = |name: &str| TableName { schema: Some("main".to_owned()), name: name.to_owned() };
+        let of = |connection: &Connection, name: &str| {
+            let indexes = indexes(connection, &table(name)).unwrap().into_iter();
+            indexes.map(|index| format!("{} {}", index.name, index.columns.join(","))).collect::<Vec<_>>()
+        };
+        let new = |name: &str| new_table(name, vec![], vec![vec!["n", "s"], vec!["s"]]);
+        create_table(&mut connection, &table("t"), &new("t")).unwrap();
+        assert_eq!(of(&connection, "t"), ["t_s_idx s", "t_n_s_idx n,s"]);
+        // What is there is left as it is.
+        create_table(&mut connection, &table("T"), &new_table("T", vec!["n"], vec![vec!["n"]])).unwrap();
+        assert_eq!(of(&connection, "t").len(), 2);
+        connection.execute_batch("ALTER TABLE t RENAME TO old").unwrap();
+        let sql = create_table(&mut connection, &table("t"), &new("t")).unwrap();
+        assert!(sql.contains("\"t_s_idx1\""), "{sql}");
+        assert_eq!(of(&connection, "t"), ["t_s_idx1 s", "t_n_s_idx1 n,s"]);
+        let unknown = new_table("u", vec![], vec![vec!["n"], vec!["other"]]);
+        assert!(create_table(&mut connection, &table("u"), &unknown).is_err());
+        assert!(describe(&connection, &table("u")).unwrap().is_none());
+        let partial = "CREATE INDEX part ON t (s) WHERE n > 0; CREATE INDEX made ON t (s, lower(s), n)";
+        connection.execute_batch(partial).unwrap();
+        assert_eq!(of(&connection, "t")[..2], ["made s", "part "]);
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::Finding;
+use super::{Finding, created};
 use crate::batch::{Target, Verb};
-use crate::config::{Columns, Config, Retained, Rule, Unmapped, create_key};
+use crate::config::{Columns, Config, Retained, Rule, Unmapped, new_table};
 use crate::mapping::Mapper;
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
@@ -19,6 +19,8 @@ pub(super) struct Tables {
     pub(super) live: Vec<(TableName, Arc<TableSchema>)>,
     /// Those that the first start makes.
     pub(super) to_be_made: Vec<TableName>,
+    /// A rule makes tables that messages name, or one of `to_be_made`.
+    pub(super) makes_tables: bool,
     /// A rule says `retained: changed`.
     pub(super) remembers: bool,
     /// Where the rows of each rule go that fits its table.
@@ -54,7 +56,9 @@ pub(super) async fn tables<S: Sink>(
     found.grows = growing.map(|rule| rule.table.clone()).collect();
     let mut schemas: HashMap<TableName, Arc<TableSchema>> = HashMap::new();
     let mut seen = HashSet::new();
-    for rule in rules.iter().filter(|rule| rule.statement.is_none() && seen.insert(&rule.table)) {
+    let (named, fixed): (Vec<&Arc<Rule>>, Vec<&Arc<Rule>>) =
+        rules.iter().filter(|rule| rule.statement.is_none()).partition(|rule| rule.routing.is_some());
+    for rule in fixed.into_iter().filter(|rule| seen.insert(&rule.table)) {
         match sink.describe(&rule.table).await {
             Ok(Some(schema)) => {
                 schemas.insert(rule.table.clone(), Arc::new(schema));
@@ -112,12 +116,25 @@ pub(super) async fn tables<S: Sink>(
         let what = format!("table {name}: {} columns, every rule fits", table.columns.len());
         found.findings.push(Finding::ok(&subject, what));
     }
+    for table in &found.live {
+        found.findings.extend(created::compare(sink, &subject, &rules, table).await);
+    }
+    for rule in named {
+        let what = match rule.create {
+            Some(_) => "looks at them, and makes those that are missing, when one is named",
+            None => "looks at them when one is named",
+        };
+        let what = format!("rule {}: messages name its tables; the bridge {what}", rule.name);
+        found.findings.push(Finding::ok(&subject, what));
+        found.makes_tables |= rule.create.is_some();
+    }
     for name in statements.iter().filter(|name| !unfit.contains(name)) {
         let what = format!("{}: the database takes it, and every column fits its bind", name.described());
         found.findings.push(Finding::ok(&subject, what));
     }
+    found.makes_tables |= !found.to_be_made.is_empty();
     for table in &found.to_be_made {
-        let mut creating = rules.iter().filter(|rule| rule.create && rule.table == *table);
+        let mut creating = rules.iter().filter(|rule| rule.create.is_some() && rule.table == *table);
         let what = match creating.all(|rule| matches!(rule.columns, Columns::Auto)) {
             true => "the first message",
             false => "the first start",
@@ -144,7 +161,7 @@ async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc
         Err(error) => return Some(Finding::of_sink(subject, &error)),
     };
     let of_table = || rules.iter().filter(|other| other.table == rule.table);
-    if instead.is_none() && of_table().any(|rule| rule.create) {
+    if instead.is_none() && of_table().any(|rule| rule.create.is_some()) {
         return None;
     }
     let mut columns: Vec<(&str, DeclaredType)> = Vec::new();
@@ -162,8 +179,8 @@ async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc
     let sql = if columns.is_empty() {
         String::new()
     } else {
-        let key = create_key(of_table().map(AsRef::as_ref));
-        format!(":\n{}", sink.create_table_sql(&rule.table, &columns, &key))
+        let writing: Vec<&Rule> = of_table().map(AsRef::as_ref).collect();
+        format!(":\n{}", sink.create_table_sql(&rule.table, &new_table(&rule.table, &writing, columns)))
     };
     let what = format!("rule {} ({}): there is no table {}", rule.name, rule.position, rule.table);
     Some(match instead {

@@ -6,6 +6,7 @@
 //! What cannot be reached is a finding, and the rest is checked all the same.
 
 mod broker;
+mod created;
 mod database;
 mod heard;
 mod journal;

@@ -132,7 +132,7 @@ async fn ask_within(
     for row in client.query_typed(SERVER, &[(&schema, Type::TEXT)]).await? {
         of_server(&Server::read(&row)?, url, findings, subject);
         let may_create: bool = row.try_get(7)?;
-        if !may_create && !tables.to_be_made.is_empty() {
+        if !may_create && tables.makes_tables {
             let role: String = row.try_get(8)?;
             findings.push(Finding::problem(
                 subject,

@@ -48,7 +48,8 @@ fn of_named(config: &Config, query: &Query, described: Result<String, QueryError
         Ok(columns) => Finding::ok(&subject, format!("its statement compiles and gives {columns}")),
         Err(QueryError::Refused(why)) => {
             let what = format!("{}: the database does not take its statement: {why}", query.position);
-            let is_to_be_made = config.rules.iter().any(|rule| rule.create && rule.database == query.database);
+            let is_to_be_made =
+                config.rules.iter().any(|rule| rule.create.is_some() && rule.database == query.database);
             match is_to_be_made {
                 true => Finding::warning(&subject, what, "if the first start makes the table, check again after it"),
                 false => Finding::problem(&subject, what, "correct `sql`, or make what it names"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::routes::{taken_by, why_not};
 use super::shown::{Shown, read};
-use super::tables::{Goal, Tables};
+use super::tables::{self, Goal, Tables};
 use super::{Fate, Row, RowError, RuleView, ShownValue, Taken, Verdict};
 use crate::batch::{Batch, OffsetMove, Target, Verb};
 use crate::config::{Columns, Config, DatabaseUrl, OnError, Retained, Rule, Shaping, rule_of_convention};
@@ -78,13 +78,13 @@ fn columns_wanted<R: Preview>(mapper: &mut Mapper<Shown<R>>, message: &Message<'
 fn grow<R: Preview>(rules: &[Arc<Rule>], targets: &mut HashMap<TableName, Goal>, want: &Want) {
     let table = &rules[want.rule].table;
     if let Some(goal) = targets.get(table) {
-        let grown = with_columns::<R>(goal, want);
+        let grown = with_columns::<R>(goal, rules, want);
         targets.insert(table.clone(), grown);
     }
 }
 
 /// A table as it is once it has what a message wants.
-fn with_columns<R: Preview>(goal: &Goal, want: &Want) -> Goal {
+fn with_columns<R: Preview>(goal: &Goal, rules: &[Arc<Rule>], want: &Want) -> Goal {
     let mut schema = TableSchema::clone(&goal.schema);
     let mut added = Vec::new();
     for column in &want.columns {
@@ -95,7 +95,16 @@ fn with_columns<R: Preview>(goal: &Goal, want: &Want) -> Goal {
     }
     schema.witness = Witness::None;
     let note = match want.makes_table {
-        true => "the table is not there; the first payload makes it, with these types".to_owned(),
+        true => {
+            let rule = &rules[want.rule];
+            let is_its = |other: &&Rule| rule.routing.is_none() && other.table == rule.table;
+            let mut writing: Vec<&Rule> = rules.iter().map(AsRef::as_ref).filter(is_its).collect();
+            if writing.is_empty() {
+                writing.push(rule);
+            }
+            let besides = tables::make::<R::Dialect>(&mut schema, &writing);
+            format!("the table is not there; the first payload makes it, with these types{besides}")
+        }
         false => format!("the table gets new columns first: {}", added.join(", ")),
     };
     Goal { schema: Arc::new(schema), note: Some(note), ..goal.clone() }
@@ -143,7 +152,7 @@ impl Mapping<'_> {
         while !mapper.map(message, &mut batch, &mut outcomes) {
             for want in mapper.take_wants() {
                 let wanted = match goals.get(&want.table) {
-                    Some(goal) if !want.columns.is_empty() => Ok(with_columns::<R>(goal, &want)),
+                    Some(goal) if !want.columns.is_empty() => Ok(with_columns::<R>(goal, self.rules, &want)),
                     _ => self.wanted::<R>(&want, message),
                 };
                 if let Ok(goal) = &wanted {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::fields::named_by;
 use super::plans;
 use super::routes::taken_by;
-use crate::config::{Columns, Config, DatabaseUrl, Rule};
+use crate::config::{Columns, Config, DatabaseUrl, Rule, new_table};
 use crate::message::Message;
 use crate::rule::TableName;
 use crate::schema::{Column, ColumnType, Dialect, Parameter, TableSchema};
@@ -90,7 +90,7 @@ impl Tables {
                 Some(Err(why)) => return Err(why.clone()),
                 Some(Ok(None)) | None => {
                     let note = "the table is not there; the first start makes it, with these types".to_owned();
-                    (Some(note), rules().any(|rule| rule.create))
+                    (Some(note), rules().any(|rule| rule.create.is_some()))
                 }
             },
         };
@@ -99,12 +99,19 @@ impl Tables {
         }
         let mut name = table.clone();
         name.schema = name.schema.or_else(|| schema.map(str::to_owned));
-        let mut creating = rules().filter(|rule| rule.create);
+        let mut creating = rules().filter(|rule| rule.create.is_some());
         if note.is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto)) {
-            return Ok(Goal { schema: Arc::new(TableSchema::absent(name)), assumed: HashSet::new(), note: None });
+            let writing: Vec<&Rule> = rules().map(AsRef::as_ref).collect();
+            let needed = new_table(table, &writing, Vec::new()).keyed();
+            let schema = Arc::new(TableSchema::absent(name, needed));
+            return Ok(Goal { schema, assumed: HashSet::new(), note: None });
         }
         let (columns, assumed) = assume::<D>(rules(), message);
-        Ok(Goal { schema: Arc::new(TableSchema::new(name, columns)), assumed, note })
+        let writing: Vec<&Rule> = rules().map(AsRef::as_ref).collect();
+        let mut schema = TableSchema::new(name, columns);
+        let besides = make::<D>(&mut schema, &writing);
+        let note = note.map(|note| note + &besides);
+        Ok(Goal { schema: Arc::new(schema), assumed, note })
     }
 }
 
@@ -114,15 +121,11 @@ fn assume<'r, D: Dialect>(
     message: &Message<'_>,
 ) -> (Vec<Column>, HashSet<String>) {
     let (mut columns, mut assumed) = (Vec::<Column>::new(), HashSet::new());
-    let is_same = |column: &Column, name: &str| match D::NAMES_FOLD_CASE {
-        true => column.name.eq_ignore_ascii_case(name),
-        false => column.name == name,
-    };
     for rule in rules {
         match &rule.columns {
             Columns::Named(named) => {
                 for column in named.iter() {
-                    let known = columns.iter().position(|known| is_same(known, &column.name));
+                    let known = columns.iter().position(|known| is_same::<D>(known, &column.name));
                     let declared = column.create_type(&rule.format, &rule.shaping);
                     match (known, declared) {
                         // What another rule tells of the column holds for this one.
@@ -142,7 +145,7 @@ fn assume<'r, D: Dialect>(
             Columns::Auto => {
                 let is_taken = taken_by(rule, message.topic).is_some();
                 for name in is_taken.then(|| named_by(rule, message.payload)).into_iter().flatten() {
-                    if !columns.iter().any(|known| is_same(known, &name)) {
+                    if !columns.iter().any(|known| is_same::<D>(known, &name)) {
                         columns.push(unknown(&name));
                         assumed.insert(name);
                     }
@@ -151,6 +154,29 @@ fn assume<'r, D: Dialect>(
         }
     }
     (columns, assumed)
+}
+
+fn is_same<D: Dialect>(column: &Column, name: &str) -> bool {
+    column.name == name || D::NAMES_FOLD_CASE && column.name.eq_ignore_ascii_case(name)
+}
+
+/// Gives an assumed table the primary key that these rules make it with. Returns what a note says of its key and indexes.
+pub(super) fn make<D: Dialect>(schema: &mut TableSchema, rules: &[&Rule]) -> String {
+    if rules.iter().all(|rule| rule.create.is_none()) {
+        return String::new();
+    }
+    let new = new_table(&schema.name, rules, Vec::new());
+    schema.primary_key.clear();
+    for name in &new.key {
+        if let Some(column) = schema.columns.iter_mut().find(|column| is_same::<D>(column, name)) {
+            column.not_null = true;
+            schema.primary_key.push(column.name.clone());
+        }
+    }
+    match new.besides() {
+        besides if besides.is_empty() => besides,
+        besides => format!(", {besides}"),
+    }
 }
 
 fn unknown(name: &str) -> Column {
