@@ -219,6 +219,18 @@ pub(super) fn create_table(
     table: &TableName,
     new: &NewTable<'_>,
 ) -> Result<String, SinkError> {
+    let has = |name: &String| new.columns.iter().any(|(column, _)| column.eq_ignore_ascii_case(name));
+    if let Some(missing) = new.keyed().iter().find(|name| !has(name)) {
+        // SQLite takes the quoted name of no column for a text, and would make an index of that.
+        return Err(SinkError {
+            class: Class::Table,
+            code: "column".to_owned(),
+            message: format!(
+                "cannot create table {table}: its primary key or an index names {missing}, which is no column"
+            ),
+            advice: "correct `create`, or let the rule fill the column",
+        });
+    }
     let create = |connection: &mut Connection| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let names: Vec<String> = transaction
