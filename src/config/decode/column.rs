@@ -72,8 +72,9 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>, alike: &mut Al
 
 /// What the column is filled from: exactly one of the keys that say so.
 fn column_source(value: &Value<'_>, table: &Table<'_>, alike: &mut Alike) -> Option<ColumnSource> {
-    let given = ["from", "template", "jq", "value"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
-    let given: Vec<_> = given.collect();
+    let others = ["from", "template", "jq"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
+    // `value: null` is a constant too.
+    let given: Vec<_> = others.chain(table.get_or_null("value").map(|value| ("value", value))).collect();
     match given.as_slice() {
         [] => {
             let accepted = format!("from: a source, one of {FORMS}");

@@ -24,7 +24,15 @@ pub(super) fn topics(table: &Table<'_>) -> Option<(Vec<TopicPattern>, Vec<Option
         let (text, qos) = match text.rsplit_once("::") {
             Some((filter, level)) => match QOS.iter().find(|(name, _)| *name == level) {
                 Some((_, qos)) => (filter, Some(*qos)),
-                None => (text.as_str(), None),
+                None => {
+                    if !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()) {
+                        value.refuse(
+                            format!("ends in `::{level}`, which is no QoS"),
+                            "`::0`, `::1` or `::2` behind a topic",
+                        );
+                    }
+                    (text.as_str(), None)
+                }
             },
             None => (text.as_str(), None),
         };

@@ -363,7 +363,10 @@ impl<'a> Value<'a> {
             Content::Integer(number) => {
                 i64::try_from(number).map(Json::from).or_else(|_| u64::try_from(number).map(Json::from)).ok()
             }
-            Content::Float(number) => number.is_finite().then(|| Json::from(number)),
+            // What the nearest double rounds is refused: it would be another value in every row.
+            Content::Float(number) => (number.is_finite()
+                && significant(&self.as_text().unwrap_or_default()) == significant(&format!("{number:e}")))
+            .then(|| Json::from(number)),
             Content::Text(text) => Some(Json::String(text.to_owned())),
             Content::List(_) => {
                 let items = self.list().map(|item| item.literal());
@@ -375,8 +378,26 @@ impl<'a> Value<'a> {
             }
         };
         if finite.is_none() {
-            self.refuse(format!("found {}", self.shown()), "a finite number; write others in quotes, as text");
+            self.refuse(
+                format!("found {}", self.shown()),
+                "a finite number that a double holds; write others in quotes, as text",
+            );
         }
         finite
+    }
+}
+
+/// The sign, the digits without zeros at their ends, and the power of ten of a number as YAML writes it: of equal numbers the
+/// same.
+fn significant(number: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let unsigned = mantissa.trim_start_matches(['+', '-']);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let written = format!("{whole}{fraction}");
+    let digits = written.trim_end_matches('0');
+    let power = power.parse::<i64>().ok()? - fraction.len() as i64 + (written.len() - digits.len()) as i64;
+    match digits.trim_start_matches('0') {
+        "" => Some((false, String::new(), 0)),
+        digits => Some((mantissa.starts_with('-'), digits.to_owned(), power)),
     }
 }

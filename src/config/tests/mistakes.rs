@@ -155,6 +155,18 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "topic: a, table: t, format: text, columns: {x: payload.x}",
             "2:57 rules[0].columns.x: reads a field of the payload, and this format has none".to_owned(),
         ),
+        (
+            "topic: 'a/b::3', table: t, columns: {x: qos}",
+            "2:17 rules[0].topic: ends in `::3`, which is no QoS".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {value: 18446744073709551616}}",
+            "2:51 rules[0].columns.x.value: found `18446744073709551616`".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, default: 0.1234567890123456789}}",
+            "2:64 rules[0].columns.x.default: found `0.1234567890123456789`".to_owned(),
+        ),
         ("topic: a, table: t, columns: {x: 5}", "2:43 rules[0].columns.x: found `5`, which is no source".to_owned()),
         ("topic: a, table: t, columns: {x: [a]}", "2:43 rules[0].columns.x: found a list".to_owned()),
         ("topic: a, table: t, columns: {x: }", "2:40 rules[0].columns.x: found nothing".to_owned()),

@@ -148,6 +148,17 @@ fn adjustments_are_read_as_they_are_written() {
 }
 
 #[test]
+fn a_constant_may_be_null_and_a_decimal_that_a_double_holds() {
+    let columns = "{x: {value: null}, y: {value: 2.50}, z: {value: -1e300}, w: {value: 5.}}";
+    let config = Bench::new(&format!("{LOCAL}rules: [{{topic: a, table: t, columns: {columns}}}]\n")).config();
+    let Columns::Named(columns) = &config.rules[0].columns else { panic!("named columns") };
+    let sources: Vec<&ColumnSource> = columns.iter().map(|column| &column.source).collect();
+    let literal = |value: serde_json::Value| ColumnSource::Value(value);
+    let expected = [serde_json::Value::Null, 2.5.into(), (-1e300).into(), 5.0.into()].map(literal);
+    assert_eq!(sources, expected.iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn a_topic_may_say_its_own_qos() {
     let rules = "[{topic: [a/b::2, c, 'd::x', e::0], table: t, columns: {x: qos}}]";
     let config = Bench::new(&format!("{LOCAL}rules: {rules}\n")).config();
