@@ -121,12 +121,7 @@ impl Destination {
         plans.of_rows.clear();
         plans.is_one = true;
         let mut wanted = None;
-        let refuse = |why: String| ValueFault {
-            reason: "no_table",
-            column: None,
-            message: format!("the table's name, which the message gives, {why}"),
-            on_error: *on_error,
-        };
+        let refuse = |message: String| ValueFault { reason: "no_table", column: None, message, on_error: *on_error };
         let mut look_up = |text: &str, alias: Option<&str>, table: &str, form: Option<Form>| {
             if let Some(found) = bound.get_mut(text) {
                 found.used = batch;
@@ -136,7 +131,9 @@ impl Destination {
             }
             let table = match alias.and_then(|alias| routing.aliases.get(alias)) {
                 Some(table) => table.clone(),
-                None => routing.resolve(table).map_err(|why| refuse(why.to_owned()))?,
+                None => routing
+                    .resolve(table)
+                    .map_err(|why| refuse(format!("the table's name, which the message gives, {why}")))?,
             };
             // The others are looked for all the same: they are wanted as well, or at fault.
             wanted.get_or_insert_with(|| Want {
@@ -156,7 +153,7 @@ impl Destination {
                 let address = match (address, routing.aliases.contains_key(message.topic)) {
                     (Ok(address), _) => address,
                     (Err(_), true) => Address { table: message.topic.to_owned(), form: None },
-                    (Err(why), false) => return Err(refuse(why).into()),
+                    (Err(why), false) => return Err(refuse(format!("the message {why}")).into()),
                 };
                 let text = match &address.form {
                     Some(form) => Descriptor { table: address.table.clone(), form: form.clone() }.to_string(),

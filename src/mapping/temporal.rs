@@ -9,13 +9,12 @@
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
-use jiff::fmt::strtime::BrokenDownTime;
 use jiff::fmt::temporal::{DateTimeParser, Pieces};
 use jiff::tz::{Offset, TimeZone};
 
 use super::decimal::Decimal;
 use super::value::{Misfit, Value, expected};
-use crate::rule::TimeFormat;
+use crate::rule::{TimeFormat, parse_pattern};
 
 /// 4714-11-24 BC, the first day Postgres has, as days and as microseconds from 1970.
 const DAYS_MIN: i64 = -2_440_588;
@@ -31,6 +30,8 @@ const SORTABLE_MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 const OUT_OF_RANGE: &str = "a time outside the years 4713 BC to 9999";
+/// It has no place on a database's clock, and becoming :59 would change it silently.
+const LEAP_SECOND: &str = "a leap second, which databases cannot hold";
 const DATE_WITH_TIME: &str = "a time of day with the date, which a date column would drop: make the column timestamptz, or \
                               send the date alone (midnight in the column's `tz` is one too)";
 const TIME_WITH_DATE: &str = "a date with the time of day, which a time column would drop: make the column timestamptz, \
@@ -135,9 +136,8 @@ impl Clockface {
         if let Value::Instant(micros) = *value {
             return Ok(Moment::Instant(micros));
         }
-        // A leap second has no place on a database's clock, and becoming :59 would change it silently.
         if matches!(value, Value::Text(text) if text.contains(":60")) {
-            return Err("a leap second, which databases cannot hold".into());
+            return Err(LEAP_SECOND.into());
         }
         read_as(self.format.as_ref(), value)
     }
@@ -156,9 +156,9 @@ fn read_as(format: Option<&TimeFormat>, value: &Value<'_>) -> Result<Moment, Mis
         (Some(TimeFormat::Micros), _) => epoch(value, 0),
         (Some(TimeFormat::Nanos), _) => epoch(value, -3),
         (Some(TimeFormat::Pattern(pattern)), Value::Text(text) | Value::Number(text)) => {
-            by_pattern(pattern, text.trim())
+            not_a_leap_second(text.trim(), |text| by_pattern(pattern, text))
         }
-        (None | Some(TimeFormat::Rfc3339), Value::Text(text)) => by_standard(text.trim()),
+        (None | Some(TimeFormat::Rfc3339), Value::Text(text)) => not_a_leap_second(text.trim(), by_standard),
         (None | Some(TimeFormat::Rfc3339), Value::Number(_) | Value::Int(_)) => {
             Err("a number where a time is expected: say what it counts with `time: s`, ms, us or ns".into())
         }
@@ -174,7 +174,7 @@ fn auto(value: &Value<'_>) -> Result<Moment, Misfit> {
         Value::Int(count) => return auto(&Value::Number(itoa::Buffer::new().format(count))),
         _ => return Err(expected("a time", value)),
     };
-    let Some(number) = Decimal::parse(text) else { return by_standard(text) };
+    let Some(number) = Decimal::parse(text) else { return not_a_leap_second(text, by_standard) };
     let shift = match number.significant_places().0 {
         _ if number.is_negative() => None,
         9..=10 => Some(6),
@@ -260,9 +260,25 @@ fn scaled(count: i64, shift: i64) -> Option<i64> {
     if shift < 0 { Some(count.div_euclid(power)) } else { count.checked_mul(power) }
 }
 
+/// Reads a text, unless seconds of 60 are read in it as 59, which jiff does: a text that says 59 there is the same time then.
+fn not_a_leap_second(text: &str, read: impl Fn(&str) -> Result<Moment, Misfit>) -> Result<Moment, Misfit> {
+    let moment = read(text)?;
+    let is_same = |(at, sixty): (usize, &str)| {
+        let with_59 = format!("{}59{}", &text[..at], &text[at + sixty.len()..]);
+        !is_below_microseconds(&text[..at]) && read(&with_59).is_ok_and(|other| other == moment)
+    };
+    if text.match_indices("60").any(is_same) { Err(LEAP_SECOND.into()) } else { Ok(moment) }
+}
+
+/// Whether what follows are digits of a fraction that make no difference to a [`Moment`].
+fn is_below_microseconds(before: &str) -> bool {
+    let rest = before.trim_end_matches(|character: char| character.is_ascii_digit());
+    before.len() - rest.len() >= 6 && rest.ends_with(['.', ','])
+}
+
 fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
     const NO_FIT: &str = "a string that does not fit the column's time pattern";
-    let read = BrokenDownTime::parse(pattern, text).map_err(|_| NO_FIT)?;
+    let read = parse_pattern(pattern, text).map_err(|_| NO_FIT)?;
     if let Some(timestamp) = read.timestamp() {
         return instant_at(Offset::UTC.to_datetime(timestamp), Offset::UTC);
     }

@@ -23,7 +23,8 @@ pub struct Address {
 const OPTIONS: [&str; 6] = ["format", "timeformat", "tz", "compress", "delimiter", "header"];
 
 impl Convention {
-    /// `property` looks a user property up, without regard to case.
+    /// `property` looks a user property up, without regard to case. The error is the rest of a sentence that begins with the
+    /// message.
     pub fn address<'m>(
         self,
         topic: &str,
@@ -31,9 +32,7 @@ impl Convention {
     ) -> Result<Address, DescriptorFault> {
         let text = |name: &str| {
             let bytes = property(name).filter(|bytes| !bytes.is_empty())?;
-            Some(
-                std::str::from_utf8(bytes).map_err(|_| format!("stands in a user property `{name}` that is not UTF-8")),
-            )
+            Some(std::str::from_utf8(bytes).map_err(|_| format!("has a user property `{name}` that is not UTF-8")))
         };
         match self {
             Convention::Joinbase => {
@@ -46,7 +45,7 @@ impl Convention {
                     (Some(table), _) => table,
                     (None, Some((_, table))) => table,
                     (None, None) => {
-                        return Err("is neither in the topic, which is not `/DB/TABLE`, nor in the user property \
+                        return Err("names no table: its topic is not `/DB/TABLE`, and it has no user property \
                                     `JoinBase.table`"
                             .to_owned());
                     }
@@ -60,10 +59,11 @@ impl Convention {
             }
             Convention::Machbase => {
                 let Descriptor { table, mut form } =
-                    Descriptor::parse(topic).map_err(|fault| format!("is not in the topic, which {fault}"))?;
+                    Descriptor::parse(topic).map_err(|fault| format!("is not one for Machbase: its topic {fault}"))?;
                 for option in OPTIONS {
                     if let Some(value) = text(option).transpose()? {
-                        form.set(option, value).map_err(|fault| format!("comes with a user property that {fault}"))?;
+                        form.set(option, value)
+                            .map_err(|fault| format!("cannot be read: its user property `{option}` {fault}"))?;
                     }
                 }
                 Ok(Address { table, form: Some(form) })
@@ -174,7 +174,7 @@ mod tests {
         let form = form.unwrap().form.unwrap();
         assert_eq!((form.notation, form.header, form.time), (Notation::Csv, Heading::Skip, TimeFormat::Seconds));
         assert!(of("db/write/example", &[("format", "xml")]).unwrap_err().contains("unsupported format"));
-        assert!(of("iot/x", &[]).unwrap_err().contains("not in the topic"));
+        assert!(of("iot/x", &[]).unwrap_err().contains("its topic is not"));
     }
 
     #[test]

@@ -174,6 +174,7 @@ fn time_format(text: &str) -> Result<TimeFormat, DescriptorFault> {
         "rfc3339" | "rfc3339nano" => Some("rfc3339"),
         "default" | "default_ms" | "default_us" | "default_ns" => Some("%Y-%m-%d %H:%M:%S%.f"),
         "ansic" => Some("%a %b %e %H:%M:%S %Y"),
+        "kitchen" => Some("%I:%M%p"),
         "unix" => Some("%a %b %e %H:%M:%S %Z %Y"),
         "rfc822" => Some("%d %b %y %H:%M %Z"),
         "rfc822z" => Some("%d %b %y %H:%M %z"),
@@ -192,7 +193,7 @@ fn time_format(text: &str) -> Result<TimeFormat, DescriptorFault> {
 }
 
 /// Go's reference time, piece by piece, with what strftime has for each. Longer ones first.
-const GO: [(&str, &str); 24] = [
+const GO: [(&str, &str); 25] = [
     ("January", "%B"),
     ("Monday", "%A"),
     ("Z07:00", "%:z"),
@@ -215,6 +216,7 @@ const GO: [(&str, &str); 24] = [
     ("_2", "%e"),
     ("1", "%m"),
     ("2", "%d"),
+    ("3", "%I"),
     ("4", "%M"),
     ("5", "%S"),
 ];
@@ -300,6 +302,18 @@ mod tests {
         ] {
             assert_eq!(of_go(layout), pattern);
             assert_eq!(time_format(layout).unwrap(), TimeFormat::Pattern(pattern.to_owned()), "{layout}");
+        }
+        for (name, pattern) in [
+            ("RFC1123", "%a, %d %b %Y %H:%M:%S %Z"),
+            ("rfc1123z", "%a, %d %b %Y %H:%M:%S %z"),
+            ("RFC822", "%d %b %y %H:%M %Z"),
+            ("RFC850", "%A, %d-%b-%y %H:%M:%S %Z"),
+            ("Unix", "%a %b %e %H:%M:%S %Z %Y"),
+            ("Ansic", "%a %b %e %H:%M:%S %Y"),
+            ("Kitchen", "%I:%M%p"),
+            ("3:04PM", "%I:%M%p"),
+        ] {
+            assert_eq!(time_format(name).unwrap(), TimeFormat::Pattern(pattern.to_owned()), "{name}");
         }
         assert_eq!(time_format("Default").unwrap(), TimeFormat::Pattern("%Y-%m-%d %H:%M:%S%.f".to_owned()));
         assert_eq!(time_format("RFC3339Nano").unwrap(), TimeFormat::Rfc3339);

@@ -41,6 +41,7 @@ pub use statement::{Statement, StatementError};
 pub(crate) use table_name::IDENTIFIER_BYTES_MAX;
 pub use table_name::{TableName, quote};
 pub use template::{Piece, Template};
+pub(crate) use time::parse_pattern;
 pub use time::{TimeFormat, TimeFormatError};
 pub(crate) use topic::{Level, Tail};
 pub use topic::{TopicPattern, TopicPatternError};

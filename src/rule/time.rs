@@ -27,6 +27,29 @@ pub struct TimeFormatError(pub String);
 /// 2026-11-21T13:26:35.123456 UTC: every field differs from its neighbours and from what a parser might assume.
 const PROBE_MICROS: i64 = 1_795_267_595_123_456;
 
+/// Abbreviations of time zones that mean one offset wherever they are used; CST, BST and IST do not.
+const ABBREVIATIONS: [(&str, &str); 19] = [
+    ("UTC", "+0000"),
+    ("GMT", "+0000"),
+    ("UT", "+0000"),
+    ("Z", "+0000"),
+    ("WET", "+0000"),
+    ("WEST", "+0100"),
+    ("CET", "+0100"),
+    ("CEST", "+0200"),
+    ("EET", "+0200"),
+    ("EEST", "+0300"),
+    ("MSK", "+0300"),
+    ("KST", "+0900"),
+    ("JST", "+0900"),
+    ("EST", "-0500"),
+    ("EDT", "-0400"),
+    ("MST", "-0700"),
+    ("MDT", "-0600"),
+    ("PST", "-0800"),
+    ("PDT", "-0700"),
+];
+
 impl TimeFormat {
     /// Also checks a pattern by formatting and re-reading a probe.
     pub fn parse(text: &str) -> Result<TimeFormat, TimeFormatError> {
@@ -52,6 +75,29 @@ impl TimeFormat {
     }
 }
 
+/// What a strftime pattern reads of a text. `%Z` reads the abbreviations of [`ABBREVIATIONS`], which jiff reads none of.
+pub(crate) fn parse_pattern(pattern: &str, text: &str) -> Result<BrokenDownTime, jiff::Error> {
+    let Some(by_offset) = with_offset(pattern) else { return BrokenDownTime::parse(pattern, text) };
+    let is_letter = |character: char| character.is_ascii_alphabetic();
+    let words = text.split(|character| !is_letter(character)).filter(|word| !word.is_empty());
+    let known = |word: &str| ABBREVIATIONS.iter().find(|(name, _)| *name == word).map(|(_, offset)| *offset);
+    // The weekday and the month may stand before it, am and pm too.
+    let Some((word, offset)) = words.filter_map(|word| Some((word, known(word)?))).next_back() else {
+        return BrokenDownTime::parse(pattern, text);
+    };
+    let at = word.as_ptr().addr() - text.as_ptr().addr();
+    let text = format!("{}{offset}{}", &text[..at], &text[at + word.len()..]);
+    BrokenDownTime::parse(by_offset, text)
+}
+
+/// The pattern with `%z` for `%Z`; `None` if it has none.
+fn with_offset(pattern: &str) -> Option<String> {
+    let at = pattern.find("%Z")?;
+    // `%%Z` is a percent sign and a letter.
+    let is_escaped = pattern[..at].bytes().rev().take_while(|byte| *byte == b'%').count() % 2 == 1;
+    (!is_escaped).then(|| format!("{}%z{}", &pattern[..at], &pattern[at + 2..]))
+}
+
 fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
     let refuse = |why: String| Err(TimeFormatError(format!("`{pattern}` is no usable time pattern: {why}")));
     let probe = jiff::Timestamp::from_microsecond(PROBE_MICROS)
@@ -61,7 +107,7 @@ fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
         Ok(text) => text,
         Err(error) => return refuse(error.to_string()),
     };
-    let read = match BrokenDownTime::parse(pattern, &text) {
+    let read = match parse_pattern(pattern, &text) {
         Ok(read) => read,
         Err(error) => return refuse(format!("what it writes (`{text}`) cannot be read back: {error}")),
     };
@@ -115,12 +161,32 @@ mod tests {
     }
 
     #[test]
+    fn abbreviations_of_one_offset_are_read_as_it() {
+        let instant =
+            |pattern: &str, text: &str| Some(parse_pattern(pattern, text).ok()?.to_timestamp().ok()?.as_second());
+        for (pattern, text, second) in [
+            ("%a, %d %b %Y %H:%M:%S %Z", "Wed, 07 Dec 2022 02:32:22 GMT", 1_670_380_342),
+            ("%a, %d %b %Y %H:%M:%S %Z", "Wed, 07 Dec 2022 11:32:22 KST", 1_670_380_342),
+            ("%a %b %e %H:%M:%S %Z %Y", "Tue Dec  6 21:32:22 EST 2022", 1_670_380_342),
+            ("%Y-%m-%d %I:%M:%S %p %Z", "2022-07-01 02:32:22 AM CET", 1_656_639_142),
+            ("%Y-%m-%d %H:%M:%S%Z", "2022-12-07 02:32:22Z", 1_670_380_342),
+        ] {
+            assert_eq!(instant(pattern, text), Some(second), "{text}");
+        }
+        for text in ["2022-12-07 02:32:22 CST", "2022-12-07 02:32:22 gmt", "2022-12-07 02:32:22"] {
+            assert_eq!(instant("%Y-%m-%d %H:%M:%S %Z", text), None, "{text}");
+        }
+        assert!(parse_pattern("%H:%M 100%%Z", "12:30 100%Z").is_ok());
+        assert!(TimeFormat::parse("%a, %d %b %Y %H:%M:%S %Z").is_ok());
+    }
+
+    #[test]
     fn patterns_that_cannot_give_a_time_are_refused_with_the_reason() {
         for (text, reason) in [
             ("%", "%"),
             ("%Y-%!", "%!"),
             ("%Y", "neither a date"),
-            ("%b %Z", "cannot be read back"),
+            ("%b %Z", "neither a date"),
             ("100%%", "neither a date"),
         ] {
             let error = TimeFormat::parse(text).unwrap_err().0;

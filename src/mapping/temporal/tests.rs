@@ -137,6 +137,41 @@ fn patterns_read_what_they_describe() {
 }
 
 #[test]
+fn a_leap_second_is_refused_however_it_is_written() {
+    for (format, text) in [
+        (None, "20161231T235960Z"),
+        (Some("rfc3339"), "2016-12-31T235960Z"),
+        (Some("auto"), "20161231T235960Z"),
+        (Some("%Y%m%d%H%M%S"), "20161231235960"),
+        (Some("%Y-%m-%d %H.%M.%S"), "2016-12-31 23.59.60"),
+    ] {
+        let refused = instant(format, "UTC", Value::Text(text)).unwrap_err();
+        assert!(refused.contains("leap second"), "{format:?} {text}: {refused}");
+    }
+    let refused = instant(Some("%Y%m%d%H%M%S"), "UTC", Value::Number("20161231235960")).unwrap_err();
+    assert!(refused.contains("leap second"), "{refused}");
+    let refused = face(None, "UTC").time_of_day(&Value::Text("235960")).unwrap_err();
+    assert!(refused.0.contains("leap second"), "{refused:?}");
+    // 60 elsewhere is no leap second, not even beside a second of 59.
+    for (format, text, expected) in [
+        (None, "1960-12-31T23:59:59.60Z", "1960-12-31T23:59:59.6Z"),
+        (None, "2016-12-31T23:59:59.12345660Z", "2016-12-31T23:59:59.123456Z"),
+        (Some("%Y%m%d%H%M%S"), "19601231235959", "1960-12-31T23:59:59Z"),
+        (Some("%H%M%S %d.%m.%Y"), "235959 30.06.1960", "1960-06-30T23:59:59Z"),
+    ] {
+        assert_eq!(instant(format, "UTC", Value::Text(text)), Ok(utc(expected)), "{text}");
+    }
+}
+
+#[test]
+fn abbreviations_of_zones_are_read_where_they_mean_one_offset() {
+    let read = |text| instant(Some("%a, %d %b %Y %H:%M:%S %Z"), "Europe/Berlin", Value::Text(text));
+    assert_eq!(read("Wed, 07 Dec 2022 02:32:22 GMT"), Ok(utc("2022-12-07T02:32:22Z")));
+    assert_eq!(read("Wed, 07 Dec 2022 11:32:22 KST"), Ok(utc("2022-12-07T02:32:22Z")));
+    assert!(read("Wed, 07 Dec 2022 11:32:22 CST").is_err(), "of China or of Chicago");
+}
+
+#[test]
 fn a_date_column_takes_no_time_of_day_and_a_time_column_no_date() {
     let berlin = face(None, "Europe/Berlin");
     for midnight in ["2026-07-02", "2026-07-01T22:00:00Z", "2026-07-02 00:00:00", "2026-07-02T00:00:00+02:00"] {
