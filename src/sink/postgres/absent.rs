@@ -20,6 +20,10 @@ pub(super) async fn instead(client: &Client, schema: &str, name: &str) -> Result
     let rows = client.query_typed(NEAR, &[(&schema as _, Type::TEXT), (&name as _, Type::TEXT)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let (found_schema, found, kind): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    // Somebody has made it meanwhile.
+    if (found_schema, found) == (schema, name) && matches!(kind, "r" | "p" | "v" | "f") {
+        return Ok(None);
+    }
     Ok(Some(match kind {
         _ if found_schema != schema => {
             format!("schema {found_schema} has a table {found}: write `table: {found_schema}.{found}`")

@@ -259,8 +259,10 @@ fn base_type(described: &TypeRow, modifier: i32) -> ColumnType {
     if name == "citext" && described.kind == "b" {
         return ColumnType::Text { max_chars: None };
     }
-    // A pseudo-type has no values, and "char" keeps the first byte of whatever it is given.
-    if described.kind == "p" || described.schema == "pg_catalog" && name == "char" {
+    // A pseudo-type has no values, "char" keeps the first byte of whatever it is given, and the numbers of transactions are 0
+    // where the text is none (before PostgreSQL 16).
+    const TAKES_ANYTHING: [&str; 4] = ["char", "xid", "xid8", "cid"];
+    if described.kind == "p" || described.schema == "pg_catalog" && TAKES_ANYTHING.contains(&name) {
         return ColumnType::Unsupported(name.to_owned());
     }
     if described.schema != "pg_catalog" {
@@ -351,6 +353,15 @@ mod tests {
         let types = HashMap::from([(7, domain), (8, array), (23, builtin("int4"))]);
         let resolved = resolve(8, -1, &types, TYPE_DEPTH_MAX);
         assert_eq!(resolved.column_type, ColumnType::Array(Box::new(ColumnType::Int4), 7));
+    }
+
+    #[test]
+    fn a_type_that_keeps_something_of_any_text_is_unsupported() {
+        for name in ["char", "xid", "xid8", "cid"] {
+            assert_eq!(base_type(&builtin(name), -1), ColumnType::Unsupported(name.to_owned()));
+        }
+        let own = TypeRow { schema: "public".into(), ..builtin("xid") };
+        assert!(matches!(base_type(&own, -1), ColumnType::Cast(_)), "somebody's own type");
     }
 
     #[test]
