@@ -26,14 +26,14 @@ pub fn rule_of_form(rule: &Rule, form: &Form) -> Result<Rule, String> {
         Notation::Csv => Syntax::Csv(Csv { delimiter: form.delimiter, header, ..Csv::default() }),
         Notation::Lines => return Ok(rule_of_lines(rule, form, zone)),
     };
-    let times = Some(AutoTimes { format: form.time.clone(), zone });
+    let times = Some(AutoTimes { format: form.time.clone(), zone, needs_all_columns: true });
     Ok(Rule { format: decoded(syntax, form), for_each: ForEach::Auto, columns: Columns::Auto, times, ..rule.clone() })
 }
 
 /// JoinBase's: JSON or CSV, told apart by their first byte; times are seconds, or text.
 fn rule_of_joinbase(rule: &Rule) -> Rule {
     let written = TimeFormat::OneOf([TimeFormat::Seconds, TimeFormat::Rfc3339].into());
-    let times = Some(AutoTimes { format: written, zone: TimeZone::UTC });
+    let times = Some(AutoTimes { format: written, zone: TimeZone::UTC, needs_all_columns: false });
     let format = Format::Decoded(Arc::new(Decoding::of(Syntax::Auto(Csv::default()))));
     Rule { format, for_each: ForEach::Auto, columns: Columns::Auto, times, ..rule.clone() }
 }
@@ -60,7 +60,7 @@ fn rule_of_lines(rule: &Rule, form: &Form, zone: TimeZone) -> Rule {
         format: decoded(Syntax::InfluxNumbers(Precision::Nanoseconds), form),
         for_each: ForEach::Paths(vec![source("payload.fields")]),
         columns: Columns::named(columns),
-        times: Some(AutoTimes { format: form.time.clone(), zone }),
+        times: Some(AutoTimes { format: form.time.clone(), zone, needs_all_columns: true }),
         ..rule.clone()
     }
 }

@@ -349,11 +349,13 @@ impl Rule {
     }
 }
 
-/// How the times of time columns are written.
+/// How a convention's rows are read: how the times of time columns are written, and which values there must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoTimes {
     pub format: TimeFormat,
     pub zone: jiff::tz::TimeZone,
+    /// An array has a value for each column that the database does not fill.
+    pub needs_all_columns: bool,
 }
 
 /// Over what a row is made for each element or entry.

@@ -102,7 +102,9 @@ pub(super) fn coerce<'s>(
         ColumnType::Inet => done(Cell::Text(address(value, written)?)),
         ColumnType::Cast(cast) => done(Cell::Text(castable(value, cast, demands, written)?)),
         ColumnType::Any => done(any(value, demands, written)?),
-        ColumnType::Json | ColumnType::Jsonb => done(Cell::Text(json_text::json(value, column_type, written)?)),
+        ColumnType::Json | ColumnType::Jsonb | ColumnType::JsonText => {
+            done(Cell::Text(json_text::json(value, column_type, written)?))
+        }
         ColumnType::Array(..) | ColumnType::Unsupported(_) => return Err(expected("another type", value)),
     }
     Ok(())
@@ -137,7 +139,7 @@ pub(super) fn coerce_array(
 }
 
 fn is_json(column_type: &ColumnType) -> bool {
-    matches!(column_type, ColumnType::Json | ColumnType::Jsonb)
+    matches!(column_type, ColumnType::Json | ColumnType::Jsonb | ColumnType::JsonText)
 }
 
 fn boolean(value: &Value<'_>) -> Result<bool, Misfit> {

@@ -23,7 +23,7 @@ use super::coerce::{Demands, Scratch};
 use super::key::{self, KeyFault};
 use super::outcome::CompileFault;
 use super::payload::{Embedded, Path, PathTree, TabularSlots};
-use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, encode_value};
+use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, Positions, encode_value};
 use super::programs::{Names, Programs};
 use super::rest::{Others, Rest};
 use super::shaping::Wanted;
@@ -57,6 +57,7 @@ pub(super) fn compile<R: RowEncoder>(
         item_paths: Vec::new(),
         parent_paths: Vec::new(),
         needs_field: false,
+        positions: None,
         programs: Vec::new(),
         key: Box::default(),
         columns: Vec::new(),
@@ -93,6 +94,7 @@ struct Compilation<'c, R> {
     parent_paths: Vec<Path>,
     /// A column takes a field of the payload and has no `default`.
     needs_field: bool,
+    positions: Option<Positions>,
     /// Of columns.
     programs: Vec<Arc<Program>>,
     /// The columns by which rows are told apart; empty where they are not.
@@ -303,6 +305,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
             return self.fault("the table has no column that `columns: auto` could fill".to_owned(), None);
         }
         self.needs_field |= !chosen.is_empty();
+        if self.loses_nothing() && !chosen.is_empty() {
+            self.positions = Some(self.positions(&chosen));
+        }
         for (position, index) in chosen.into_iter().enumerate() {
             self.auto_column(Some(position), index);
         }
@@ -343,6 +348,26 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
         };
         self.columns.push((index, compiled));
+    }
+
+    /// Whether a value that no column takes is a fault, or goes somewhere else.
+    fn loses_nothing(&self) -> bool {
+        self.rule.unmapped != Unmapped::Ignore || self.rule.times.is_some()
+    }
+
+    /// Where the values of an array for these columns of the table show that they are too many or too few.
+    fn positions(&mut self, chosen: &[usize]) -> Positions {
+        let is_needed = |index: &usize| !self.schema.columns[*index].has_default;
+        let needs_all = self.rule.times.as_ref().is_some_and(|times| times.needs_all_columns);
+        let last_needed = chosen.iter().rposition(is_needed).filter(|_| needs_all);
+        let paths = if self.rule.for_each.is_empty() { &mut self.paths } else { &mut self.item_paths };
+        let mut value = |position: usize| place(paths, &[Step::Index(position as i32)])[0];
+        Positions {
+            first: value(0),
+            last_needed: last_needed.map(&mut value),
+            surplus: value(chosen.len()),
+            column_count: chosen.len(),
+        }
     }
 
     /// NOT NULL columns that nothing fills would refuse every row.
@@ -393,6 +418,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             return Err(self.faults);
         }
         self.columns.sort_by_key(|(index, _)| *index);
+        let (loses_nothing, is_convention) = (self.loses_nothing(), self.rule.times.is_some());
         let mut others = self.others();
         let indexes = self.columns.iter().map(|(index, _)| *index).collect();
         let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
@@ -400,7 +426,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
             ForEach::Paths(paths) => &paths[..],
             ForEach::Auto => &[],
         };
-        let tabular = (self.rule.for_each == ForEach::Auto).then(|| TabularSlots::place(&mut self.paths));
+        let tabular = (self.rule.for_each == ForEach::Auto)
+            .then(|| TabularSlots::place(&mut self.paths, loses_nothing, is_convention));
         let mut level_slots = Vec::new();
         for (depth, level) in levels.iter().enumerate() {
             let (paths, steps) = match level {
@@ -446,6 +473,10 @@ impl<R: RowEncoder> Compilation<'_, R> {
             };
             paths.iter_mut().for_each(|path| *path = slots[*path]);
         }
+        let positions = self.positions.take().map(|positions| {
+            let slots = if self.rule.for_each.is_empty() { &slots } else { &item_slots };
+            Box::new(positions.compiled(slots))
+        });
         let payload = match &self.rule.format {
             _ if !reads_payload => PayloadForm::Unread,
             Format::Text if !is_shaped => PayloadForm::Text,
@@ -508,8 +539,10 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
-            others: others.map(Box::new),
             needs_field: has_fields && self.needs_field,
+            rest_slot: rest_slot(&columns, others.as_ref()),
+            positions,
+            others: others.map(Box::new),
             columns: columns.into_iter().map(|column| parts.column(column)).collect(),
         };
         let verb = match (&self.rule.statement, &self.rule.mode) {
@@ -520,6 +553,21 @@ impl<R: RowEncoder> Compilation<'_, R> {
         };
         Ok((plan, indexes, verb))
     }
+}
+
+/// The slot of the object whose other fields a column takes, or nobody may have, unless a column takes the whole of it.
+fn rest_slot(columns: &[PlanColumn], others: Option<&Others>) -> Option<usize> {
+    let mut feeds = columns.iter().flat_map(|column| column.feed.parts());
+    let of_column = feeds.clone().find_map(|feed| match feed {
+        Feed::Rest(rest) => Some(rest.slot),
+        _ => None,
+    });
+    let slot = of_column.or(match others {
+        Some(Others::Refuse(rest)) => Some(rest.slot),
+        _ => None,
+    })?;
+    let takes_all = |feed: &Feed| matches!(feed, Feed::Json(slots) | Feed::Item(slots) if slots.contains(&slot));
+    (!feeds.any(takes_all)).then_some(slot)
 }
 
 /// Those of the payload (0), of elements (1), or of elements that have elements (2).

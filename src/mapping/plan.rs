@@ -5,14 +5,16 @@
 //! except for arrays and for strings with escapes.
 
 mod others;
+mod positions;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+pub(super) use self::positions::Positions;
 use super::adjust::{Adjust, Nulled};
 use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
 use super::outcome::ValueFault;
-use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8};
+use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8, unmarked};
 use super::programs::{Computed, Programs, Scope};
 use super::rest::{Others, Rest};
 use super::route::Match;
@@ -35,6 +37,10 @@ pub(super) struct Plan {
     pub(super) auto: bool,
     /// A payload that has none of the fields that the columns take is refused: not all of them have a `default`.
     pub(super) needs_field: bool,
+    /// The slot of the whole object, where only `unmapped` takes it: that it is there is no field.
+    pub(super) rest_slot: Option<usize>,
+    /// Where an array's values show that they are not as many as the columns.
+    pub(super) positions: Option<Box<Positions>>,
     /// In row order.
     pub(super) columns: Box<[Arc<PlanColumn>]>,
     /// What becomes of fields, of a payload or an element, that no column takes, unless that is nothing.
@@ -136,6 +142,8 @@ pub(super) enum Lack {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     slots: Vec<Slot>,
+    /// A payload whose byte order mark says UTF-16.
+    decoded: String,
     stages: StageMemory,
     row: RowMemory,
 }
@@ -191,14 +199,17 @@ impl Plan {
         matched: &'r Match,
         memory: &'r mut Memory,
     ) -> Result<Reading<'r>, ValueFault> {
-        let Memory { slots, row, .. } = memory;
+        let Memory { slots, row, decoded, .. } = memory;
         let text = match &self.payload {
             PayloadForm::Unread | PayloadForm::Bytes => "",
             PayloadForm::Json(paths) => {
-                paths.pick(message.payload, slots).map_err(|fault| self.parse_fault(fault.0))?
+                let payload = self.unmarked(message.payload, decoded)?;
+                paths.pick(payload, slots).map_err(|fault| self.parse_fault(fault.0))?
             }
-            PayloadForm::Text => std::str::from_utf8(message.payload)
-                .map_err(|error| self.parse_fault(not_utf8(message.payload, error)))?,
+            PayloadForm::Text => {
+                let payload = self.unmarked(message.payload, decoded)?;
+                std::str::from_utf8(payload).map_err(|error| self.parse_fault(not_utf8(payload, error)))?
+            }
             PayloadForm::Staged(_) => unreachable!("`read_rows` reads such payloads"),
         };
         let RowMemory { left_out, scratch, computed } = row;
@@ -268,8 +279,11 @@ impl Plan {
         left_out: &'r mut Vec<usize>,
         scratch: &'r mut Scratch,
     ) -> Result<Reading<'r>, ValueFault> {
-        if self.needs_field && slots_are_empty(input.item.map_or(input.document.slots, |item| item.document.slots)) {
+        if self.needs_field && self.has_no_field(&input) {
             return Err(self.absence(&input));
+        }
+        if let Some(positions) = &self.positions {
+            positions.check(input.fields()).map_err(|why| self.fault("value", why))?;
         }
         if self.auto && self.is_list_of_objects(&input) {
             return Err(self.fault(
@@ -289,6 +303,18 @@ impl Plan {
             return Err(self.fault("required", "the message has no value for any column of the rule".to_owned()));
         }
         Ok(Reading { plan: self, input, left_out, scratch })
+    }
+
+    #[inline]
+    fn has_no_field(&self, input: &Input<'_>) -> bool {
+        let slots = input.fields();
+        match self.rest_slot {
+            None => slots.iter().all(Option::is_none),
+            Some(rest) => {
+                let is_missing = |(at, slot): (usize, &Slot)| at == rest || slot.is_none();
+                slots.iter().enumerate().all(is_missing) && self.has_no_rest(input)
+            }
+        }
     }
 
     /// Runs the columns' programs for one row: on the element under `for_each`, else on the whole value.
@@ -357,12 +383,17 @@ impl Plan {
         let document = &input.document;
         let element = slots.last().and_then(|by_position| document.slots[*by_position]);
         let is_object = element.is_some_and(|(start, _)| document.text.as_bytes()[start as usize] == b'{');
-        is_object && !matches!(column_type, ColumnType::Json | ColumnType::Jsonb)
+        is_object && !matches!(column_type, ColumnType::Json | ColumnType::Jsonb | ColumnType::JsonText)
     }
 
     #[cold]
     fn fault(&self, reason: &'static str, message: String) -> ValueFault {
         ValueFault { reason, column: None, message, on_error: self.on_error }
+    }
+
+    #[inline]
+    fn unmarked<'t>(&self, payload: &'t [u8], decoded: &'t mut String) -> Result<&'t [u8], ValueFault> {
+        unmarked(payload, decoded).map_err(|PayloadFault { reason, message }| self.fault(reason, message))
     }
 
     fn parse_fault(&self, message: String) -> ValueFault {
@@ -397,10 +428,6 @@ impl Reading<'_> {
         }
         Ok(())
     }
-}
-
-fn slots_are_empty(slots: &[Slot]) -> bool {
-    slots.iter().all(Option::is_none)
 }
 
 impl Hash for PlanColumn {
@@ -493,7 +520,10 @@ impl PlanColumn {
         ValueFault {
             reason,
             column: Some(Arc::clone(&self.name)),
-            message: format!("column `{}` ({}): {why}", self.name, self.type_name),
+            message: match &*self.type_name {
+                "" => format!("column `{}`: {why}", self.name),
+                type_name => format!("column `{}` ({type_name}): {why}", self.name),
+            },
             on_error: self.on_error,
         }
     }
@@ -527,6 +557,12 @@ fn field<'m>(document: &Document<'m>, slots: &[usize]) -> Found<'m> {
 }
 
 impl<'m> Input<'m> {
+    /// The wanted values of the element at hand, or else of the payload.
+    #[inline]
+    fn fields(&self) -> &'m [Slot] {
+        self.item.map_or(self.document.slots, |item| item.document.slots)
+    }
+
     /// What the fields of which are looked at.
     fn around(&self, rest: &Rest) -> &Document<'m> {
         match self.item {

@@ -59,7 +59,7 @@ pub(super) struct Likeness<'r> {
     shaping: &'r Shaping,
     for_each: &'r ForEach,
     unmapped: &'r Unmapped,
-    times: Option<(&'r TimeFormat, String)>,
+    times: Option<(&'r TimeFormat, String, bool)>,
     rows_max: usize,
     mode: &'r Mode,
     create: Option<&'r Create>,
@@ -92,7 +92,10 @@ impl<'r> Likeness<'r> {
             shaping: &rule.shaping,
             for_each: &rule.for_each,
             unmapped: &rule.unmapped,
-            times: rule.times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone))),
+            times: rule
+                .times
+                .as_ref()
+                .map(|times| (&times.format, format!("{:?}", times.zone), times.needs_all_columns)),
             rows_max: rule.rows_max,
             mode: &rule.mode,
             create: rule.create.as_deref(),

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::payload::{
     Document, DocumentMemory, Element, Embedded, EmbeddedMemory, PathTree, PayloadFault, Slot, TabularSlots, documents,
-    elements, not_utf8, single_document, tabular_rows,
+    elements, single_document, tabular_rows, whole_text,
 };
 use super::route::Match;
 use super::shaping::{Shaping, ShapingFault, ShapingMemory};
@@ -177,8 +177,7 @@ impl Stages {
             Form::Json => single_document(payload, tree, document_memory, &mut each),
             Form::Decoded(decoding) => documents(decoding, payload, tree, document_memory, &mut each),
             Form::Text => {
-                let text =
-                    std::str::from_utf8(payload).map_err(|error| Stopped::Level("parse", not_utf8(payload, error)))?;
+                let text = whole_text(payload, document_memory)?;
                 shaped(Document::of_json(text, &[]), Some(text))
             }
             Form::Bytes => shaped(Document::of_json("", &[]), Some(&STANDARD.encode(payload))),

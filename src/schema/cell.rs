@@ -9,7 +9,7 @@
 /// | Float4, Float8 | Float |
 /// | Numeric | Decimal |
 /// | Text, Enum, Cast, Inet (canonical text, with `/prefix` if it was written) | Text |
-/// | Json, Jsonb | Text (valid JSON; for Jsonb without `\u0000` and lone surrogates) |
+/// | Json, Jsonb, JsonText | Text (valid JSON; for Jsonb without `\u0000` and lone surrogates) |
 /// | Interval | Interval |
 /// | Bytes | Bytes |
 /// | Uuid | Uuid |

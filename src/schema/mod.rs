@@ -35,6 +35,8 @@ pub enum ColumnType {
     },
     Json,
     Jsonb,
+    /// SQLite: JSON in a column that keeps any text. Elsewhere a document that is a bare number becomes that number.
+    JsonText,
     Bytes,
     Uuid,
     Date,

@@ -15,7 +15,7 @@ pub(super) fn text<'t>(
     bytes_max: usize,
     decoded: &'t mut String,
 ) -> Result<&'t str, PayloadFault> {
-    let (charset, mark_length) = Encoding::for_bom(payload).unwrap_or((charset, 0));
+    let (charset, mark_length) = mark(payload).unwrap_or((charset, 0));
     let payload = &payload[mark_length..];
     if charset == UTF_8 {
         return std::str::from_utf8(payload).map_err(|error| PayloadFault::parse(not_utf8(payload, error)));
@@ -39,6 +39,30 @@ pub(super) fn text<'t>(
             _ => return Err(PayloadFault::too_large(bytes_max)),
         }
     }
+}
+
+/// A payload of UTF-8 behind its byte order mark, if it has one: itself, or `decoded` where the mark says UTF-16.
+#[inline]
+pub(in crate::mapping) fn unmarked<'t>(payload: &'t [u8], decoded: &'t mut String) -> Result<&'t [u8], PayloadFault> {
+    match payload.first() {
+        Some(0xef | 0xfe | 0xff) => behind_mark(payload, decoded),
+        _ => Ok(payload),
+    }
+}
+
+#[cold]
+fn behind_mark<'t>(payload: &'t [u8], decoded: &'t mut String) -> Result<&'t [u8], PayloadFault> {
+    match mark(payload) {
+        Some((charset, length)) if charset == UTF_8 => Ok(&payload[length..]),
+        // No character takes twice as many bytes in UTF-8 as in UTF-16.
+        Some(_) => text(payload, UTF_8, 2 * payload.len(), decoded).map(str::as_bytes),
+        None => Ok(payload),
+    }
+}
+
+/// What a byte order mark says, and its length. That of UTF-32, which begins as UTF-16's does, is none that can be followed.
+fn mark(payload: &[u8]) -> Option<(&'static Encoding, usize)> {
+    if payload.starts_with(&[0xff, 0xfe, 0, 0]) { None } else { Encoding::for_bom(payload) }
 }
 
 #[cfg(test)]
@@ -78,6 +102,25 @@ mod tests {
         ] {
             assert_eq!(decoded(payload, label).unwrap_err().message, message, "{label}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_followed_where_no_charset_is_decoded() {
+        for (payload, expected) in [
+            (&b"\xef\xbb\xbfa"[..], &b"a"[..]),
+            (b"\xff\xfea\0\xe9\0", "a\u{e9}".as_bytes()),
+            (b"\xfe\xff\x4e\x0a", "\u{4e0a}".as_bytes()),
+            (b"a", b"a"),
+            (b"", b""),
+            (b"\xef\xbb", b"\xef\xbb"),
+            (b"\xff\xfe\0\0a\0\0\0", b"\xff\xfe\0\0a\0\0\0"),
+        ] {
+            assert_eq!(unmarked(payload, &mut String::new()), Ok(expected), "{payload:?}");
+        }
+        assert_eq!(
+            unmarked(b"\xff\xfea", &mut String::new()).unwrap_err().message,
+            "the payload is not UTF-16LE (byte 3)"
+        );
     }
 
     #[test]

@@ -25,7 +25,10 @@ pub(super) fn documents<E: From<PayloadFault>>(
     let mut records = Records::new(text, csv.delimiter);
     let mut fields: Vec<Field<'_>> = Vec::new();
     let mut header: Option<Vec<String>> = csv.columns.clone();
-    if csv.header != CsvHeader::None && records.next(&mut fields)?.is_some() && csv.header == CsvHeader::Columns {
+    if csv.header != CsvHeader::None {
+        records.next(&mut fields)?.ok_or_else(PayloadFault::empty)?;
+    }
+    if csv.header == CsvHeader::Columns {
         header = Some(fields.iter().map(|field| field.text().trim().to_owned()).collect());
     }
     let names = header.as_deref();

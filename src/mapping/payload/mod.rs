@@ -29,6 +29,7 @@ mod text;
 mod tokens;
 mod tree;
 
+pub(super) use self::charset::unmarked;
 pub(super) use self::embedded::{Embedded, EmbeddedMemory};
 pub(super) use self::json::{Element, TabularSlots, elements, not_utf8, tabular_rows};
 use self::picked::{Binary, Picked};
@@ -112,8 +113,15 @@ pub(super) fn single_document<E: From<PayloadFault>>(
     each: &mut dyn FnMut(Document<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let slots = &mut memory.picked.slots;
+    let payload = unmarked(payload, &mut memory.decoded)?;
     let text = tree.pick(payload, slots).map_err(|fault| PayloadFault::parse(fault.0))?;
     each(Document::of_json(text, slots))
+}
+
+/// A payload that is one text.
+pub(super) fn whole_text<'t>(payload: &'t [u8], memory: &'t mut DocumentMemory) -> Result<&'t str, PayloadFault> {
+    let payload = unmarked(payload, &mut memory.decoded)?;
+    std::str::from_utf8(payload).map_err(|error| PayloadFault::parse(not_utf8(payload, error)))
 }
 
 impl<'d> Document<'d> {

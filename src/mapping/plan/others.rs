@@ -1,6 +1,6 @@
 //! Fields that no column takes, where the rule says what becomes of them.
 
-use super::{Document, Input, Match, Memory, Message, Others, PayloadForm, Plan, ValueFault};
+use super::{Document, Feed, Input, Match, Memory, Message, Others, PayloadForm, Plan, ValueFault};
 use crate::mapping::growth::{NO_COLUMN, NewColumn};
 use crate::mapping::outcome::NEW_COLUMNS;
 
@@ -22,19 +22,35 @@ impl Plan {
                 false => Ok(()),
             }
         };
-        let Memory { slots, stages: stage_memory, row } = memory;
+        let Memory { slots, decoded, stages: stage_memory, row } = memory;
         match &self.payload {
             PayloadForm::Staged(stages) => {
                 self.read_inputs(stages, message, matched, stage_memory, row, |input, _, _| gather(&input))?;
             }
             PayloadForm::Json(paths) => {
-                let text = paths.pick(message.payload, slots).map_err(|fault| self.parse_fault(fault.0))?;
+                let payload = self.unmarked(message.payload, decoded)?;
+                let text = paths.pick(payload, slots).map_err(|fault| self.parse_fault(fault.0))?;
                 let document = Document::of_json(text, slots);
                 gather(&Input { message, matched, document, item: None, computed: &row.computed })?;
             }
             PayloadForm::Unread | PayloadForm::Text | PayloadForm::Bytes => {}
         }
         growth.settle(columns).map_err(|why| self.no_column(why))
+    }
+
+    /// Whether there is nothing that `unmapped` would keep or refuse: an object of other fields, say, is no missing one.
+    #[cold]
+    pub(super) fn has_no_rest(&self, input: &Input<'_>) -> bool {
+        let of_column = |feed: &Feed| match feed {
+            Feed::Rest(rest) => Some(rest.count(input.around(rest))),
+            _ => None,
+        };
+        let kept = self.columns.iter().flat_map(|column| column.feed.parts()).filter_map(of_column).max();
+        let refused = match self.others.as_deref() {
+            Some(Others::Refuse(rest)) => rest.count(input.around(rest)),
+            _ => 0,
+        };
+        kept.unwrap_or(0) + refused == 0
     }
 
     #[inline(never)]

@@ -173,7 +173,21 @@ fn columns_auto_takes_no_array_of_objects() {
 }
 
 #[test]
-fn a_byte_order_mark_a_nul_and_utf_16_are_named_in_parse_faults() {
+fn a_byte_order_mark_is_followed_where_the_rule_names_no_charset() {
+    let take = |format: Format, path: &str, payload: &[u8]| {
+        let rule = Rule { format, ..rule(&["#"], vec![from("c", path)]) };
+        row_of(rule, &table(vec![live("c", text())]), &message("t", payload)).unwrap()
+    };
+    let row = "1: Text(\"\u{e9}\");";
+    assert_eq!(take(Format::Json, "payload.c", b"\xef\xbb\xbf{\"c\":\"\xc3\xa9\"}"), row);
+    assert_eq!(take(Format::Json, "payload.c", b"\xff\xfe{\0\"\0c\0\"\0:\0\"\0\xe9\0\"\0}\0"), row);
+    assert_eq!(take(Format::Text, "payload", b"\xef\xbb\xbf\xc3\xa9"), row);
+    assert_eq!(take(Format::Text, "payload", b"\xfe\xff\0\xe9"), row);
+    assert_eq!(take(Format::Bytes, "payload", b"\xef\xbb\xbf"), "1: Text(\"\\u{feff}\");");
+}
+
+#[test]
+fn utf_32_a_nul_and_utf_16_without_a_mark_are_named_in_parse_faults() {
     let take = |format: Format, payload: &[u8]| {
         let rule = Rule {
             format: format.clone(),
@@ -182,11 +196,10 @@ fn a_byte_order_mark_a_nul_and_utf_16_are_named_in_parse_faults() {
         row_of(rule, &table(vec![live("c", text())]), &message("t", payload)).unwrap_err()
     };
     for (format, payload, words) in [
-        (Format::Json, &b"\xef\xbb\xbf{\"c\":1}"[..], "is not JSON: it begins with a byte order mark (BOM"),
-        (Format::Json, b"{\"c\":1}\0", "is not JSON: it ends in a NUL"),
-        (Format::Json, b"\xff\xfe{\0}\0", "is not UTF-8 (byte 1): it is UTF-16"),
+        (Format::Json, &b"{\"c\":1}\0"[..], "is not JSON: it ends in a NUL"),
+        (Format::Json, b"\xff\xfe\0\0{\0\0\0}\0\0\0", "is not UTF-8 (byte 1): it is UTF-32"),
         (Format::Json, b"{\0\"\0c\0\"\0:\x001\0}\0", "is not JSON: it is UTF-16"),
-        (Format::Text, b"\xfe\xff\0a\0b", "is not UTF-8 (byte 1): it is UTF-16"),
+        (Format::Text, b"\xfe\xff\0a\0", "is not UTF-16BE (byte 5)"),
     ] {
         let (reason, why) = take(format, payload);
         assert!(reason == "parse" && why.contains(words), "{payload:?}: {reason}: {why}");

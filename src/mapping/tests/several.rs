@@ -206,3 +206,76 @@ fn fields_that_no_column_takes_refuse_the_message_where_the_rule_says_so() {
     assert_eq!(reason, "value");
     assert!(message.contains("2 fields that no column takes"), "{message}");
 }
+
+#[test]
+fn a_payload_without_fields_is_refused_though_unmapped_looks_at_it() {
+    let table = table(vec![live("a", text()), live("extra", ColumnType::Json)]);
+    let kept = || rule(&["#"], vec![from("a", "payload.d.a"), from("extra", "unmapped")]);
+    let strict = || Rule { unmapped: config::Unmapped::Error, ..rule(&["#"], vec![from("a", "payload.d.a")]) };
+    for payload in ["[1]", "7", "\"x\"", "{}", r#"{"d":5}"#] {
+        assert_eq!(fault(kept(), &table, payload).0, "required", "{payload}");
+        assert_eq!(fault(strict(), &table, payload).0, "required", "{payload}");
+    }
+    assert_eq!(rows(kept(), &table, r#"{"b":1}"#).unwrap(), [r#"2: Null;Text("{\"b\":1}");"#]);
+    assert_eq!(fault(strict(), &table, r#"{"b":1}"#).0, "value");
+    let whole = rule(&["#"], vec![from("a", "payload"), from("extra", "unmapped")]);
+    assert_eq!(rows(whole, &table, "[1]").unwrap(), [r#"2: Text("[1]");Null;"#], "nothing is lost");
+    let items = || over(&["payload"], vec![from("a", "item.a"), from("extra", "unmapped")]);
+    assert_eq!(rows(items(), &table, r#"[{"b":1}]"#).unwrap(), [r#"2: Null;Text("{\"b\":1}");"#]);
+    assert_eq!(fault(items(), &table, r#"[{"a":"x"},5]"#).0, "required");
+}
+
+#[test]
+fn values_behind_the_last_column_are_refused_where_none_may_be_lost() {
+    let auto = |unmapped| Rule { unmapped, columns: Columns::Auto, ..rule(&["#"], vec![]) };
+    let any_shape = |unmapped| Rule { for_each: config::ForEach::Auto, ..auto(unmapped) };
+    let surplus = r#"["x",1,2,3]"#;
+    for form in [&auto as &dyn Fn(config::Unmapped) -> Rule, &any_shape] {
+        assert_eq!(rows(form(config::Unmapped::Ignore), &three(), surplus).unwrap().len(), 1);
+        let (reason, message) = fault(form(config::Unmapped::Error), &three(), surplus);
+        assert!(
+            reason == "value" && message.contains("more values than the table has columns, which are 3"),
+            "{message}"
+        );
+        assert_eq!(rows(form(config::Unmapped::Error), &three(), r#"["x",1]"#).unwrap().len(), 1);
+    }
+    let (reason, message) = fault(any_shape(config::Unmapped::Error), &three(), r#"[["x"],["y",1,2,3]]"#);
+    assert!(reason == "value" && message.starts_with("item 1: the array has more"), "{message}");
+    let named = r#"{"data":{"columns":["a","unknown"],"rows":[["x",7]]}}"#;
+    let (reason, message) = fault(any_shape(config::Unmapped::Error), &three(), named);
+    assert!(reason == "value" && message.contains("names `unknown`, which no column takes"), "{message}");
+}
+
+#[test]
+fn an_array_for_machbase_has_a_value_for_each_column_that_the_database_does_not_fill() {
+    let table = || {
+        table(vec![live("a", text()), live("b", ColumnType::Int4), Column { has_default: true, ..live("c", text()) }])
+    };
+    let of = |convention, payload: &str| {
+        let form = crate::rule::Form::default();
+        let rule = config::rule_of_convention(&rule(&["#"], vec![]), convention, Some(&form)).unwrap();
+        rows(rule, &table(), payload).map_err(|refused| format!("{refused:?}"))
+    };
+    use crate::rule::Convention::{Joinbase, Machbase};
+    for (payload, count) in [
+        (r#"["x",1]"#, 1),
+        (r#"["x",null,"z"]"#, 1),
+        (r#"{"A":"x"}"#, 1),
+        (r#"{"a":"x","unknown":1}"#, 1),
+        (r#"{"data":{"columns":["A"],"rows":[["x"],["y"]]}}"#, 2),
+        (r#"{"data":{"rows":[["x",1],["y",2,"z"]]}}"#, 2),
+    ] {
+        assert_eq!(of(Machbase, payload).map(|rows| rows.len()), Ok(count), "{payload}");
+    }
+    for payload in [
+        r#"["x"]"#,
+        r#"["x",1,"z",4]"#,
+        r#"[["x",1],["y"]]"#,
+        r#"{"data":{"columns":["A","MISSING"],"rows":[["x",1]]}}"#,
+        r#"{"data":{"rows":[["x"]]}}"#,
+    ] {
+        assert!(of(Machbase, payload).unwrap_err().contains("value"), "{payload}");
+    }
+    assert_eq!(of(Joinbase, "x").map(|rows| rows.len()), Ok(1), "the last ones may be missing");
+    assert!(of(Joinbase, "x,1,z,4").unwrap_err().contains("more values"));
+}

@@ -9,10 +9,11 @@
 //! | | `REAL` `FLOA` `DOUB` (`FLOATING POINT`) | Float8 | REAL, whole numbers as INTEGER |
 //! | | else | Int8 | INTEGER; a time as epoch milliseconds |
 //! | TEXT: `CHAR` `CLOB` `TEXT` | `DECIMAL_TEXT(p,s)` | Numeric(p,s) | TEXT, every digit kept |
-//! | | `JSON` `UUID` `TIMESTAMP` `DATETIME` `DATE` `TIME` | that | TEXT |
+//! | | `JSON` | JsonText | TEXT |
+//! | | `UUID` `TIMESTAMP` `DATETIME` `DATE` `TIME` | that | TEXT |
 //! | | else | Text; a length is not enforced, as in SQLite | TEXT |
 //! | none: `BLOB` or no type | no type | Any | as it comes |
-//! | | `JSON` | Json | TEXT |
+//! | | `JSON` | JsonText | TEXT |
 //! | | else | Bytes | BLOB |
 //! | REAL: `REAL` `FLOA` `DOUB` | | Float8 | REAL |
 //! | NUMERIC: the rest | `BOOL` | Bool | INTEGER 0 or 1 |
@@ -83,11 +84,14 @@ fn type_of(declared: &str, strict: bool) -> ColumnType {
             () => ColumnType::Int8,
         }
     } else if has(&["CHAR", "CLOB", "TEXT"]) {
-        decimal_text(&declared).or_else(|| meaning(&declared)).unwrap_or(text)
+        match decimal_text(&declared).or_else(|| meaning(&declared)) {
+            Some(ColumnType::Json) => ColumnType::JsonText,
+            meaning => meaning.unwrap_or(text),
+        }
     } else if declared.trim().is_empty() {
         ColumnType::Any
     } else if has(&["BLOB"]) {
-        if has(&["JSON"]) { ColumnType::Json } else { ColumnType::Bytes }
+        if has(&["JSON"]) { ColumnType::JsonText } else { ColumnType::Bytes }
     } else if is_real {
         ColumnType::Float8
     } else if has(&["BOOL"]) {
@@ -171,7 +175,8 @@ mod tests {
             ("BLOB", ColumnType::Bytes),
             ("BOOLEAN", ColumnType::Bool),
             ("json", ColumnType::Json),
-            ("JSON_TEXT", ColumnType::Json),
+            ("JSON_TEXT", ColumnType::JsonText),
+            ("JSON BLOB", ColumnType::JsonText),
             ("JSONB", ColumnType::Json),
             ("UUID", ColumnType::Uuid),
             ("TIMESTAMPTZ", ColumnType::TimestampText),

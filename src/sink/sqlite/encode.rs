@@ -157,7 +157,7 @@ fn put_decimal(column_type: &ColumnType, text: &str, out: &mut Vec<u8>) {
 fn put_column_text(column_type: &ColumnType, text: &str, out: &mut Vec<u8>) {
     match column_type {
         // TEXT affinity, or none.
-        ColumnType::Text { .. } | ColumnType::Any => put_bytes(TAG_TEXT, text.as_bytes(), out),
+        ColumnType::Text { .. } | ColumnType::JsonText | ColumnType::Any => put_bytes(TAG_TEXT, text.as_bytes(), out),
         // A JSON document that is nothing but a number: the same number, whichever affinity the column has.
         ColumnType::Json if looks_numeric(text) => match exact_number_as_text(text) {
             Some(number) => put_number(number, out),
@@ -253,6 +253,8 @@ mod tests {
         becomes(ColumnType::Json, Cell::Text("\"007\""), Value::Text(b"\"007\""));
         becomes(ColumnType::Json, Cell::Text("21.5"), Value::Real(21.5));
         becomes(ColumnType::Json, Cell::Text(&"1".repeat(40)), Value::Unfit(Unfit::TooPrecise));
+        becomes(ColumnType::JsonText, Cell::Text("1.10"), Value::Text(b"1.10"));
+        becomes(ColumnType::JsonText, Cell::Text("1e400"), Value::Text(b"1e400"));
     }
 
     #[test]

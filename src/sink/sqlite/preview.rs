@@ -33,7 +33,7 @@ fn of_text(column_type: &ColumnType, text: &str) -> Held {
         false => literal(text),
     };
     match column_type {
-        ColumnType::Json => Held::new(text.to_owned(), sql),
+        ColumnType::Json | ColumnType::JsonText => Held::new(text.to_owned(), sql),
         ColumnType::Numeric(_) => Held::new(json_number(text), sql),
         _ => Held { sql, ..Held::text(text) },
     }

@@ -249,7 +249,7 @@ fn kind_of(declared: &str) -> Kind {
         ColumnType::Int8 => Kind::Int64,
         ColumnType::Float8 => Kind::Double,
         ColumnType::Numeric(_) => Kind::Decimal,
-        ColumnType::Json | ColumnType::Jsonb => Kind::Json,
+        ColumnType::Json | ColumnType::JsonText => Kind::Json,
         ColumnType::Bytes => Kind::Bytes,
         ColumnType::Uuid => Kind::Uuid,
         ColumnType::Date => Kind::Date,

@@ -75,6 +75,10 @@ impl Names {
                 let columns = value["data"]["columns"].as_array().into_iter().flatten();
                 columns.filter_map(Value::as_str).for_each(|name| self.add(name));
             }
+            // Of other systems only.
+            Value::Object(_) if self.folds_case && value.pointer("/data/rows").is_some_and(Value::is_array) => {
+                elements(&value["data"]["rows"]).into_iter().for_each(|row| self.row(row));
+            }
             Value::Array(rows) if rows.iter().any(|row| row.is_object() || row.is_array()) => {
                 rows.iter().for_each(|row| self.row(row));
             }
@@ -162,6 +166,7 @@ mod tests {
             (r#"{"NAME":"a","time":1}"#, "name time"),
             (r#"[{"a":1},{"A":2,"b":3}]"#, "a b"),
             (r#"{"data":{"columns":["NAME","VALUE"],"rows":[["a",1]]}}"#, "name value"),
+            (r#"{"data":{"rows":[["a",1],["b",2]]}}"#, "column1 column2"),
             (r#"["a",1,2]"#, "column1 column2 column3"),
             (r#"[["a",1],["b",2]]"#, "column1 column2"),
             ("7", ""),

@@ -16,6 +16,10 @@ impl PathTree {
         let what = if root == "payload" { "the payload" } else { "the element" };
         let mut wanted = Vec::new();
         self.root.name_paths(root, &mut wanted);
+        // The whole is looked at for a program or for `unmapped`, and is there.
+        if wanted.len() > 1 {
+            wanted.retain(|path| path != root);
+        }
         let further = match wanted.len().saturating_sub(NAMED_MAX) {
             0 => String::new(),
             further => format!(" and {further} more"),
@@ -100,6 +104,8 @@ mod tests {
         let expected = "the payload has none of the fields that the rule takes (payload.temp, payload.a[\"odd key\"], \
                         payload.list[-1]): it is a string";
         assert_eq!(described(&paths, "\"offline\""), expected);
+        let with_whole = [&[][..], &[key("temp")]];
+        assert!(described(&with_whole, "7").contains("takes (payload.temp): it is a number"));
     }
 
     #[test]

@@ -15,11 +15,15 @@ pub(in crate::mapping) struct TabularSlots {
     whole: usize,
     columns: usize,
     rows: usize,
+    /// A name in `columns` that is no column is a fault.
+    loses_nothing: bool,
+    /// `rows` may come without `columns`, as Machbase takes them.
+    is_convention: bool,
 }
 
 impl TabularSlots {
     /// Adds the paths; the slots are indexes of them until [`TabularSlots::compiled`].
-    pub(in crate::mapping) fn place(paths: &mut Vec<Path>) -> TabularSlots {
+    pub(in crate::mapping) fn place(paths: &mut Vec<Path>, loses_nothing: bool, is_convention: bool) -> TabularSlots {
         let key = |name: &str| Step::Key(name.to_owned());
         let mut place = |steps: Vec<Step>| {
             paths.push(Path::Steps(steps));
@@ -29,11 +33,14 @@ impl TabularSlots {
             whole: place(Vec::new()),
             columns: place(vec![key("data"), key("columns")]),
             rows: place(vec![key("data"), key("rows")]),
+            loses_nothing,
+            is_convention,
         }
     }
 
     pub(in crate::mapping) fn compiled(self, slots: &[usize]) -> TabularSlots {
-        TabularSlots { whole: slots[self.whole], columns: slots[self.columns], rows: slots[self.rows] }
+        let (whole, columns, rows) = (slots[self.whole], slots[self.columns], slots[self.rows]);
+        TabularSlots { whole, columns, rows, ..self }
     }
 }
 
@@ -52,11 +59,13 @@ pub(in crate::mapping) fn rows<E: From<PayloadFault>>(
     let raw = &text[range.clone()];
     match raw.as_bytes().first() {
         Some(b'[') if is_list_of_rows(raw) => return elements(text, whole, tree, slots, each),
-        Some(b'{') => {
-            if let (Some(columns), Some(rows)) = (document[at.columns], document[at.rows]) {
-                return columned(text, columns, rows, tree, slots, each);
+        Some(b'{') => match (document[at.columns], document[at.rows]) {
+            (Some(columns), Some(rows)) => return columned(text, (columns, rows), at, tree, slots, each),
+            (None, Some(rows)) if at.is_convention && is_list_of_rows(&text[rows.0 as usize..rows.1 as usize]) => {
+                return elements(text, rows, tree, slots, each);
             }
-        }
+            _ => {}
+        },
         Some(b'[') => {}
         _ => return Err(PayloadFault::parse("the payload is neither an object nor an array").into()),
     }
@@ -68,14 +77,15 @@ pub(in crate::mapping) fn rows<E: From<PayloadFault>>(
 
 /// Whether the array's elements are rows and not values: it is empty, or begins with an array or object.
 fn is_list_of_rows(raw: &str) -> bool {
-    matches!(raw[1..].trim_start().as_bytes().first(), Some(b'[' | b'{' | b']'))
+    let Some(inside) = raw.strip_prefix('[') else { return false };
+    matches!(inside.trim_start().as_bytes().first(), Some(b'[' | b'{' | b']'))
 }
 
 /// `columns` names the values of every one of `rows`.
 fn columned<E: From<PayloadFault>>(
     text: &str,
-    columns: (u32, u32),
-    rows: (u32, u32),
+    (columns, rows): ((u32, u32), (u32, u32)),
+    at: &TabularSlots,
     tree: &PathTree,
     slots: &mut Vec<Slot>,
     each: &mut EachElement<'_, E>,
@@ -87,6 +97,10 @@ fn columned<E: From<PayloadFault>>(
         return Err(PayloadFault::parse("`data.rows` is not an array of rows").into());
     }
     let nodes: Vec<Option<&Node>> = names.iter().map(|name| tree.root.member(name.as_bytes(), &mut 0)).collect();
+    if let Some((name, _)) = names.iter().zip(&nodes).find(|(_, node)| at.loses_nothing && node.is_none()) {
+        let message = format!("`data.columns` names `{name}`, which no column takes");
+        return Err(PayloadFault { reason: "value", message }.into());
+    }
     let nothing = PathTree::default();
     let mut unused = Vec::new();
     let mut values = Vec::new();

@@ -40,7 +40,7 @@ pub(super) fn columns(connection: &Connection, table: &str) -> rusqlite::Result<
     let columns = statement.query_map([table], |row| {
         let (name, type_name): (String, String) = (row.get(0)?, row.get(1)?);
         let form = match SqliteDialect::type_of(&type_name, strict) {
-            ColumnType::Json | ColumnType::Jsonb => "j",
+            ColumnType::Json | ColumnType::JsonText => "j",
             ColumnType::Bool => "o",
             ColumnType::TimestampText => "z",
             _ => "",
