@@ -215,3 +215,22 @@ fn rights_on_columns_are_looked_at_column_by_column() {
     bridge.wait_drained("local");
     assert_eq!(server.psql(&name, "SELECT id, v FROM latest"), "1|2");
 }
+
+#[test]
+fn what_goes_both_ways_is_summarized_and_a_file_that_is_to_be_made_is_no_outage() {
+    let broker = Mosquitto::start();
+    let both_ways = "publish: [{ name: out, table: readings, topic: 'out/{table}' }]\n\
+                     queries: [{ name: latest, topic: 'q/{device}', sql: select 1, reply: r }]\n";
+    let bridge = Bridge::new(broker.port(), &(readings(1) + both_ways));
+    let said = assert_says(
+        &bridge.command(&["check"]),
+        0,
+        &[
+            "  publish   out: local, table readings → out/{table}",
+            "  query     latest: q/{device} → local",
+            "rows.db is not there yet",
+            "start the bridge once, which makes it",
+        ],
+    );
+    assert!(!said.contains("cannot be reached"), "{said}");
+}

@@ -116,6 +116,13 @@ fn summarize(config: &Config, configured: &(String, String)) {
         };
         say!("  rule      {}: {} → {database}, {goal}{answers}", rule.name, topics.join(", "));
     }
+    let database = |index: usize| &config.databases[index].name;
+    for entry in &config.publish {
+        say!("  publish   {}: {}, table {} → {}", entry.name, database(entry.database), entry.table, entry.topic);
+    }
+    for query in &config.queries {
+        say!("  query     {}: {} → {}", query.name, query.topic.as_str(), database(query.database));
+    }
 }
 
 fn verdict(problems: usize, warnings: usize) -> String {

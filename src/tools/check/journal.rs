@@ -152,10 +152,7 @@ fn reserve(config: &Config, rate: u64, sync: Duration) -> Finding {
     let bytes = measured.unwrap_or(MESSAGE_BYTES);
     let per_second = rate.saturating_mul(bytes).max(1);
     let hours = config.journal.max_size as f64 / per_second as f64 / 3600.0;
-    let pause = match config.journal.durability {
-        Durability::Commit | Durability::Delivered => sync,
-        Durability::Interval(pause) => pause,
-    };
+    let pause = between_syncs(config.journal.durability, config.journal.sync_interval, sync);
     let gib_per_day = written_per_second(rate, bytes, pause) * 86_400.0 / (1u64 << 30) as f64;
     let source = if measured.is_some() { "as the present ones have" } else { "assumed" };
     let what = format!(
@@ -173,8 +170,16 @@ fn reserve(config: &Config, rate: u64, sync: Duration) -> Finding {
     Finding::ok("journal.max_size", what)
 }
 
+/// From one fdatasync to the next while messages come. `interval` is how long a message waits for others before it is synced.
+fn between_syncs(durability: Durability, interval: Duration, sync: Duration) -> Duration {
+    match durability {
+        Durability::Commit | Durability::Delivered => interval + sync,
+        Durability::Interval(pause) => pause,
+    }
+}
+
 /// Bytes that go to the disk: each message and, ahead of it, as many zeros; and the page that each fdatasync, `pause` after the
-/// last one, finds begun. Where messages come one by one, that is a page for each.
+/// last one, finds begun. Where messages come further apart, that is a page for each.
 fn written_per_second(rate: u64, message_bytes: u64, pause: Duration) -> f64 {
     let syncs = (rate as f64).min(pause.as_secs_f64().recip());
     2.0 * rate as f64 * message_bytes as f64 + syncs * SYNC_BYTES as f64
@@ -214,5 +219,13 @@ mod tests {
         assert_eq!(bytes_each(10_000, 1), 909.6);
         assert_eq!(bytes_each(100, 1_000), 540.96);
         assert_eq!(bytes_each(100, 0), 4596.0);
+    }
+
+    #[test]
+    fn messages_that_wait_for_each_other_share_an_fdatasync() {
+        let ms = Duration::from_millis;
+        assert_eq!(between_syncs(Durability::Commit, ms(250), ms(5)), ms(255));
+        assert_eq!(between_syncs(Durability::Commit, Duration::ZERO, ms(5)), ms(5));
+        assert_eq!(between_syncs(Durability::Interval(ms(100)), Duration::ZERO, ms(5)), ms(100));
     }
 }

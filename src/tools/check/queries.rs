@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Finding;
-use crate::config::Config;
 use crate::config::query::{Asked, Query};
+use crate::config::{Config, DatabaseUrl};
 use crate::sink::query::{QueryError, Reader};
 
 /// For connecting and compiling.
@@ -15,7 +15,15 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
     for query in &config.queries {
         findings.push(match &query.asked {
             Asked::Named(named) => {
-                let mut reader = Reader::new(&config.databases[query.database]);
+                let database = &config.databases[query.database];
+                if let DatabaseUrl::Sqlite(path) = &database.url
+                    && !path.exists()
+                {
+                    let what = format!("its statement was not looked at: {} is not there yet", path.display());
+                    findings.push(Finding::warning(&subject(query), what, "start the bridge once, which makes it; then check again"));
+                    continue;
+                }
+                let mut reader = Reader::new(database);
                 let described = reader.describe(&named.statement, Instant::now() + PATIENCE).await;
                 let described = described.map(|columns| {
                     let names = columns.iter().map(|column| format!("{} {}", column.name, column.kind.name()));
