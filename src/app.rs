@@ -21,7 +21,7 @@ use crate::jq;
 use crate::outbound::{self, Connection, Publishing, Request};
 use crate::reload::{self, ReloadState, Reloader};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::signals::{Signals, watch_for_second};
+use crate::signals::{Hangup, Signals, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
 use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::{DatabaseLabels, Metrics};
@@ -29,6 +29,8 @@ use crate::tools::check::promises;
 
 /// With fewer open files, a handful of databases and readers of the status page may be too many.
 const FILES_MIN: u64 = 256;
+
+const SIGNALS: &str = "signal handling";
 
 /// Why the bridge cannot run.
 #[derive(Debug, Error)]
@@ -56,6 +58,11 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start("the event loop"))?;
+    // Reading a journal takes a while; SIGTERM may end that, and leaves what a crash leaves.
+    let hangup = {
+        let _entered = runtime.enter();
+        Hangup::new().map_err(start(SIGNALS))?
+    };
     let metrics = Arc::new(Metrics::new());
     let places = Places::choose(&config.data_dir, &config.journal)?;
     let (storage, databases) = (places.journal.clone(), config.databases.len());
@@ -97,6 +104,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
         config,
         request,
         watch_config,
+        hangup,
         intake,
         file,
         subscriptions,
@@ -200,6 +208,7 @@ struct Running {
     config: Config,
     request: LoadRequest,
     watch_config: bool,
+    hangup: Hangup,
     intake: Intake<Storage>,
     file: SubscriptionsFile,
     subscriptions: Subscriptions,
@@ -238,7 +247,8 @@ impl Running {
             self.overview.rules.clone(),
             Arc::clone(&self.overview.metrics),
         ));
-        let mut signals = Signals::new().map_err(|source| RunError::Start { what: "signal handling", source })?;
+        let signals = Signals::new(self.hangup);
+        let mut signals = signals.map_err(|source| RunError::Start { what: SIGNALS, source })?;
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
         let (plans, plan) = tokio::sync::watch::channel(self.subscriptions);

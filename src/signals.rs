@@ -11,13 +11,19 @@ pub struct Signals {
     hangup: Signal,
 }
 
+/// SIGHUP, which ends a process that does not expect it. What comes before it is waited for is one reload.
+pub struct Hangup(Signal);
+
+impl Hangup {
+    /// On the runtime that is entered.
+    pub fn new() -> io::Result<Hangup> {
+        signal(SignalKind::hangup()).map(Hangup)
+    }
+}
+
 impl Signals {
-    pub fn new() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+    pub fn new(Hangup(hangup): Hangup) -> io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup })
     }
 
     /// Waits for SIGTERM or SIGINT, and returns its name. Calls `on_hangup` for each SIGHUP meanwhile.

@@ -1,6 +1,6 @@
 //! Another configuration while the bridge runs: nothing is lost or doubled, each message is under one version of its rule.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
@@ -122,6 +122,64 @@ fn a_broken_file_or_another_broker_changes_nothing_and_every_mistake_is_told() {
     bridge.wait_alive("the filters are others", |bridge| (filters(bridge) == ["b/#"]).then_some(()));
     let status = bridge.status();
     assert_eq!((&status["config"]["version"], status["config"]["last_error"].is_null()), (&2.into(), true), "{status}");
+}
+
+#[test]
+fn what_is_published_and_the_status_topic_change_by_a_restart_only() {
+    let broker = Mosquitto::start();
+    let rows = "publish: [{ name: out, database: local, table: a, topic: 'out/{table}' }]\n";
+    let keys = "status_topic: bridges/one";
+    let mut bridge = Bridge::with_mqtt(broker.port(), keys, &(body(&[rule("a", "a/#", 1)]) + rows));
+    bridge.start();
+    for (from, to, key) in [
+        ("status_topic: bridges/one", "status_topic: bridges/two", "mqtt.status_topic"),
+        ("status_topic: bridges/one, ", "", "mqtt.status_topic"),
+        ("name: out", "name: others", "publish"),
+        ("topic: 'out/{table}'", "topic: 'out/{table}', retain: true", "publish"),
+        (rows, "", "publish"),
+    ] {
+        let before = std::fs::read_to_string(bridge.config()).unwrap();
+        bridge.edit(from, to);
+        let told = refused(&bridge.command(&["reload"]));
+        assert!(told.starts_with(&format!("{key} cannot change while the bridge runs; restart it")), "{key}: {told}");
+        std::fs::write(bridge.config(), before).unwrap();
+    }
+    assert_eq!(bridge.status()["config"]["version"], 1);
+    assert!(reload(&bridge).contains("no difference found"));
+}
+
+#[test]
+fn sighup_while_the_bridge_starts_is_a_reload_and_not_its_end() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("a", "a/#", 1)]));
+    bridge.start();
+    assert!(bridge.stop().success());
+    // The start reads this file behind the journal, and waits until somebody writes into it.
+    let identity = bridge.path("data/identity.json");
+    let names = std::fs::read(&identity).unwrap();
+    std::fs::remove_file(&identity).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &identity, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let opened = |bridge: &Bridge| bridge.log().matches("journal opened").count();
+    bridge.spawn();
+    bridge.wait_alive("the journal is open", |bridge| (opened(bridge) == 2).then_some(()));
+    bridge.signal(Signal::HUP);
+    std::fs::write(&identity, names).unwrap();
+    bridge.wait_alive("it is reloaded", |bridge| bridge.log().contains("configuration reloaded").then_some(()));
+}
+
+#[test]
+fn a_program_of_another_name_is_reloaded_by_itself() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("a", "a/#", 1)]));
+    let renamed = bridge.path("rowbridge-arm64");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rowbridge"), &renamed).unwrap();
+    let text = renamed.display().to_string();
+    bridge.start_by(vec!["sh".to_owned(), "-c".to_owned(), format!("shift; exec {text} \"$@\""), "sh".to_owned()]);
+    bridge.start();
+    let ended =
+        Command::new(&renamed).arg("reload").arg("-c").arg(bridge.config()).current_dir(bridge.path("")).output();
+    let ended = ended.unwrap();
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::config::{Config, Http, Needs};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the kernel calls a process of ours.
+/// What the kernel calls a process of ours, unless somebody renamed the program: then it is called as this one.
 const PROCESS_NAME: &str = "rowbridge";
 
 /// Of `/status`.
@@ -69,9 +69,9 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
 fn reload(config: &Config) -> Result<Report, String> {
     let before = look(config)?;
     let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge tells no process number")?;
-    let name = std::fs::read_to_string(Path::new("/proc").join(before.pid.to_string()).join("comm"));
+    let name = process_name(&before.pid.to_string());
     // SIGHUP ends a process that does not expect it.
-    if name.is_ok_and(|name| name.trim_end() != PROCESS_NAME) {
+    if name.is_some() && name.as_deref() != Some(PROCESS_NAME) && name != process_name("self") {
         return Err(format!(
             "process {pid} is not the bridge: it runs in a container or on another machine; run the command there, or send \
              it SIGHUP (docker kill --signal HUP CONTAINER)",
@@ -95,6 +95,12 @@ fn reload(config: &Config) -> Result<Report, String> {
         }
     }
     Err(format!("no answer within {} s; see the bridge's log", PATIENCE.as_secs()))
+}
+
+/// `None` if the kernel does not say.
+fn process_name(pid: &str) -> Option<String> {
+    let name = std::fs::read_to_string(Path::new("/proc").join(pid).join("comm")).ok()?;
+    Some(name.trim_end().to_owned())
 }
 
 fn look(config: &Config) -> Result<Report, String> {
