@@ -53,7 +53,9 @@ fn asked() -> Vec<(String, String)> {
 /// The names of the samples that a bridge gives after a message, each with its labels.
 fn samples() -> BTreeMap<String, BTreeSet<String>> {
     let broker = Mosquitto::start();
-    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    let both_ways =
+        "publish: [{ table: readings, topic: 'out/{table}' }]\nqueries: [{ topic: q, sql: select 1, reply: r }]\n";
+    let mut bridge = Bridge::new(broker.port(), &(readings(1) + both_ways));
     bridge.start();
     let mut publisher = Publisher::new(broker.port());
     publisher.send("sensors/a/d/telemetry", r#"{"id":1,"temp":2}"#);

@@ -20,6 +20,8 @@ rules:
   - { name: readings, topic: 'ok/#', database: local, table: readings, columns: { n: payload.n } }
   - { name: '<script>pwned = 1</script>"&amp;', topic: 'odd/#', database: local, table: readings, columns: { n: payload.n } }
   - { name: cloudy, topic: 'cloud/#', database: cloud, table: cloudy, columns: { n: payload.n } }
+publish:
+  - { name: out, database: local, table: outgoing, topic: 'out/{table}' }
 "#;
 
 const HOSTILE_TOPIC: &str = "odd/<img src=x onerror='pwned = 1'>\"&lt;/<script>pwned = 1</script>";
@@ -99,7 +101,7 @@ fn the_page_tells_what_is_wrong_and_what_to_do_and_stays_as_it_is_under_the_read
     let url = postgres.url(&database).replace(&postgres.port().to_string(), &to_cloud.port().to_string());
     let mut bridge = Bridge::new(broker.port(), &CONFIG.replace("CLOUD", &url));
     let local = rusqlite::Connection::open(bridge.rows()).unwrap();
-    local.execute_batch("CREATE TABLE readings (n INTEGER)").unwrap();
+    local.execute_batch("CREATE TABLE readings (n INTEGER); CREATE TABLE outgoing (n INTEGER)").unwrap();
     postgres.psql(&database, "CREATE TABLE cloudy (n bigint)");
     bridge.start();
     browser.open(&format!("http://127.0.0.1:{}/", bridge.http_port()));
@@ -113,6 +115,11 @@ fn the_page_tells_what_is_wrong_and_what_to_do_and_stays_as_it_is_under_the_read
         .wait("the row is shown", "return document.querySelector('#rules tbody td:nth-child(4)')?.textContent === '1'");
     stage.wait_pills(["connected", "connected", "connected"]);
     stage.assert_legible("all well");
+
+    local.execute_batch("DROP TABLE outgoing").unwrap();
+    stage.wait_banner("publish out waits");
+    local.execute_batch("CREATE TABLE outgoing (n INTEGER)").unwrap();
+    stage.wait_banner("All is well");
 
     what_comes_from_messages_stays_text(&mut stage);
 

@@ -28,6 +28,7 @@ impl Looks<'_> {
         }
         self.rules(&mut lines);
         self.publications(&mut lines);
+        self.queries(&mut lines);
         lines
     }
 
@@ -184,6 +185,14 @@ impl Looks<'_> {
                 counted(figure("published"), "row"),
                 counted(figure("pending"), "change")
             ));
+        }
+    }
+
+    fn queries(&self, lines: &mut Vec<String>) {
+        for entry in self.now["queries"].as_array().into_iter().flatten() {
+            let figure = |key: &str| count(number(&entry[key]));
+            let (answered, refused) = (figure("answered"), figure("refused"));
+            lines.push(format!("query     {}: {answered} answered, {refused} refused", text(&entry["name"])));
         }
     }
 

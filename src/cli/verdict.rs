@@ -16,6 +16,7 @@ pub(super) fn problems(status: &Value) -> Vec<String> {
     for (name, database) in status["databases"].as_object().into_iter().flatten() {
         self::database(&plain(name), database, &mut problems);
     }
+    outbound(&status["mqtt"], &mut problems);
     publications(status, &mut problems);
     losses(status, &mut problems);
     problems
@@ -118,6 +119,23 @@ fn database(name: &str, database: &Value, problems: &mut Vec<String>) {
     }
 }
 
+/// The second connection. Without the first it says nothing new.
+fn outbound(mqtt: &Value, problems: &mut Vec<String>) {
+    let outbound = &mqtt["outbound"];
+    if mqtt["connected"] == true && outbound["connected"] == false {
+        let why = outbound["last_error"].as_str().map_or_else(|| "no answer yet".to_owned(), plain);
+        let why = first_line(&why);
+        problems.push(format!(
+            "rows are NOT published, and queries and answers wait: the second connection to the broker: {why}; let its client id \
+             (mqtt.client_id with -out) in"
+        ));
+    }
+    for refused in outbound["refused_topics"].as_array().into_iter().flatten() {
+        let (topic, error) = (text(&refused["topic"]), text(&refused["error"]));
+        problems.push(format!("the broker REFUSED the request topic {topic}: {error}; allow it in the broker"));
+    }
+}
+
 fn publications(status: &Value, problems: &mut Vec<String>) {
     for entry in status["publish"].as_array().into_iter().flatten() {
         if let Some(error) = entry["error"].as_str() {
@@ -165,7 +183,7 @@ mod tests {
 
     fn healthy() -> Value {
         json!({
-            "mqtt": {"connected": true, "url": "mqtt://b:1883", "sessions_lost": 0, "last_error": null, "subscriptions": [
+            "mqtt": {"connected": true, "url": "mqtt://b:1883", "sessions_lost": 0, "last_error": null, "outbound": null, "subscriptions": [
                 {"filter": "a/#", "qos_asked": 1, "qos_granted": 1, "error": null}
             ]},
             "journal": {"paused": false, "bytes": 1024, "max_bytes": 2048, "lost": 0},
@@ -189,6 +207,16 @@ mod tests {
             ("/mqtt/sessions_lost", json!(1), ["FORGOTTEN", "session expiry"]),
             ("/mqtt/subscriptions/0/error", json!("no\u{1b}[2J"), ["REFUSED", "a/#: no\\u{1b}[2J; allow"]),
             ("/mqtt/subscriptions/0/qos_granted", json!(0), ["grants QoS 0", "not 1"]),
+            (
+                "/mqtt/outbound",
+                json!({"connected": false, "last_error": "bad client"}),
+                ["NOT published", "bad client; let"],
+            ),
+            (
+                "/mqtt/outbound",
+                json!({"connected": true, "refused_topics": [{"topic": "q", "error": "no"}]}),
+                ["REFUSED the request topic", "q: no; allow"],
+            ),
             ("/databases/local/connected", json!(false), ["local is NOT connected", "bring it back"]),
             ("/databases/local/oldest_pending_seconds", json!(300.0), ["5 min BEHIND", "local"]),
             (

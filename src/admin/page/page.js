@@ -150,6 +150,26 @@ function ofBroker(s) {
   });
   return problems;
 }
+// The second connection, and the tables that are published.
+function ofOutbound(s) {
+  const m = s.mqtt, o = m.outbound, problems = [];
+  const isStarting = s.uptime_seconds < 15;
+  if (o && m.connected && !o.connected && !(isStarting && !o.last_error)) problems.push({
+    level: "warn", key: "outbound", since: null, title: "Rows are not published, and queries and answers wait",
+    why: o.last_error || "No answer yet.",
+    todo: "Let the client id of the second connection (mqtt.client_id with -out) in. The bridge tries again by itself.",
+  });
+  if (o && o.refused_topics.length) problems.push({
+    level: "bad", key: "requests", since: null, title: `The broker refuses ${plural(o.refused_topics.length, "request topic")}`,
+    why: o.refused_topics.slice(0, 3).map(one => `${one.topic}: ${one.error}`).join("; "),
+    todo: "Change the broker's access rules, or the query's topic. The bridge asks again by itself.",
+  });
+  for (const one of s.publish.filter(one => one.error)) problems.push({
+    level: "warn", key: `publish ${one.name}`, since: null, title: `publish ${one.name} waits`,
+    why: one.error, todo: `Mend what is named here. ${plural(one.pending, "change")} ${one.pending === 1 ? "waits" : "wait"} in the database.`,
+  });
+  return problems;
+}
 function ofDatabase(name, d, s, history) {
   const state = databaseState(d), problems = [];
   const waiting = `${plural(d.pending, "message")} ${d.pending === 1 ? "waits" : "wait"} in the journal`;
@@ -209,7 +229,7 @@ const RANK = { bad: 0, warn: 1, good: 2 };
 function problemsOf(s, history) {
   const databases = Object.entries(s.databases).flatMap(([name, d]) => ofDatabase(name, d, s, history));
   // Of equal weight, what stops the intake comes first.
-  const all = [...ofJournal(s), ...ofBroker(s), ...databases, ...ofMessages(s)].sort((a, b) => RANK[a.level] - RANK[b.level]);
+  const all = [...ofJournal(s), ...ofBroker(s), ...databases, ...ofOutbound(s), ...ofMessages(s)].sort((a, b) => RANK[a.level] - RANK[b.level]);
   if (all.length) return all;
   const waiting = Object.values(s.databases).reduce((sum, d) => sum + d.pending, 0);
   return [{
