@@ -137,3 +137,23 @@ fn assert_one_dead_letter_after_restart(bridge: &Bridge) {
     let found = crate::support::oracle::column::<i64>(&bridge.rows(), "SELECT id FROM readings");
     Tally::of(found.into_iter().chain([BAD.cast_signed()]), 0..COUNT).assert_each_once("readings and the bad one");
 }
+
+#[test]
+fn commands_show_what_is_there_beside_a_database_that_is_away() {
+    let broker = Mosquitto::start();
+    let body = "databases:\n  local: { url: 'sqlite:rows.db' }\n  cloud: { url: 'postgres://u@127.0.0.1:1/d' }\nrules:\n  - { topic: \
+                'a/#', database: local, table: t, create: true, columns: { v: { from: payload.v, type: int } } }\n\
+                publish: [{ name: out, database: local, table: t, topic: 'out/{table}' }]\n";
+    let mut bridge = Bridge::new(broker.port(), body);
+    bridge.start();
+    Publisher::new(broker.port()).send("a/1", "no number");
+    bridge.wait_alive("it is journaled", |bridge| (bridge.journaled() == 1).then_some(()));
+    bridge.wait_drained("local");
+    for (arguments, shown) in [(&["dead-letters", "list"], "a/1"), (&["publish", "status"], "out  database local")] {
+        let ended = bridge.command(arguments);
+        let texts = [&ended.stdout, &ended.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert_eq!(ended.status.code(), Some(1), "{texts:?}");
+        assert!(texts[0].contains(shown) && texts[1].contains("127.0.0.1:1"), "{texts:?}");
+        assert!(!texts[1].contains("tries again"), "a command does not: {texts:?}");
+    }
+}

@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, LoadRequest, Needs};
+use crate::sink::SinkError;
 
 /// Failed while running.
 const EXIT_FAILED: u8 = 1;
@@ -85,7 +86,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Follow the running bridge: each message, and what became of it
     Tap(tap::TapArgs),
-    /// Look at messages that could not become rows, and delete them
+    /// Look at messages that could not become rows, try them again, and delete them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
     /// Look at the journal; works with the bridge stopped or running
@@ -162,6 +163,19 @@ fn key_value(text: &str) -> Option<(String, String)> {
 }
 
 /// Prints what went wrong, with its causes, and gives exit code 1.
+/// What a database says, with what to do. The bridge tries again by itself, and says so; a command does not.
+fn broken(error: &SinkError) -> ExitCode {
+    let ended = failed(error);
+    let advice = error.advice.strip_suffix(TRIES_AGAIN).unwrap_or(error.advice);
+    if !advice.is_empty() {
+        eprintln!("  to do: {advice}");
+    }
+    ended
+}
+
+/// How such advice ends.
+const TRIES_AGAIN: &str = "; Rowbridge tries again";
+
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let text = error.to_string();
     eprintln!("rowbridge: {text}");

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::figures::{count, counted, plain};
-use super::{EXIT_USAGE, Layers, failed, installation};
+use super::{EXIT_USAGE, Layers, broken, installation};
 use crate::config::{Config, Database, DatabaseUrl, Needs, nearest};
 use crate::identity;
 use crate::sink::{PostgresChanges, SinkError, SqliteChanges, StoredPublication};
@@ -49,36 +49,34 @@ pub(super) fn run(layers: &Layers, command: &PublishCommand) -> ExitCode {
         .expect("an event loop needs only a few file descriptors");
     let done = runtime.block_on(async {
         match command {
-            PublishCommand::Status(arguments) => status(&config, arguments).await,
+            PublishCommand::Status(arguments) => Ok(status(&config, arguments).await),
             PublishCommand::Remove(arguments) => remove(&config, &arguments.name).await,
         }
     });
-    done.unwrap_or_else(|error| {
-        let ended = failed(&error);
-        if !error.advice.is_empty() {
-            eprintln!("  to do: {}", error.advice);
-        }
-        ended
-    })
+    done.unwrap_or_else(|error| broken(&error))
 }
 
-/// Of all databases.
-async fn stored(config: &Config) -> Result<Vec<Found<'_>>, SinkError> {
-    let mut found = Vec::new();
+/// Of all databases; and what those say that cannot be asked.
+async fn stored(config: &Config) -> (Vec<Found<'_>>, Vec<SinkError>) {
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
     for database in &config.databases {
         let stored = match &database.url {
             // Opening would make it.
-            DatabaseUrl::Sqlite(path) if !path.exists() => Vec::new(),
-            DatabaseUrl::Sqlite(_) => SqliteChanges::stored(database, &config.bridge).await?,
-            DatabaseUrl::Postgres(_) => PostgresChanges::stored(database, &config.bridge).await?,
+            DatabaseUrl::Sqlite(path) if !path.exists() => Ok(Vec::new()),
+            DatabaseUrl::Sqlite(_) => SqliteChanges::stored(database, &config.bridge).await,
+            DatabaseUrl::Postgres(_) => PostgresChanges::stored(database, &config.bridge).await,
         };
-        found.extend(stored.into_iter().map(|stored| (database, stored)));
+        match stored {
+            Ok(stored) => found.extend(stored.into_iter().map(|stored| (database, stored))),
+            Err(error) => errors.push(error),
+        }
     }
-    Ok(found)
+    (found, errors)
 }
 
-async fn status(config: &Config, arguments: &StatusArgs) -> Result<ExitCode, SinkError> {
-    let found = stored(config).await?;
+async fn status(config: &Config, arguments: &StatusArgs) -> ExitCode {
+    let (found, errors) = stored(config).await;
+    let ended = errors.iter().map(broken).fold(ExitCode::SUCCESS, |_, ended| ended);
     if arguments.json {
         let shown = found.iter().map(|(database, stored)| {
             json!({
@@ -88,9 +86,9 @@ async fn status(config: &Config, arguments: &StatusArgs) -> Result<ExitCode, Sin
             })
         });
         say!("{}", serde_json::Value::Array(shown.collect()));
-        return Ok(ExitCode::SUCCESS);
+        return ended;
     }
-    if found.is_empty() {
+    if found.is_empty() && errors.is_empty() {
         say!("nothing is published: no database has an entry of bridge {}", config.bridge);
     }
     for (database, stored) in &found {
@@ -113,7 +111,7 @@ async fn status(config: &Config, arguments: &StatusArgs) -> Result<ExitCode, Sin
             say!("  {}", plain(why));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    ended
 }
 
 fn is_configured(config: &Config, database: &Database, name: &str) -> bool {
@@ -121,9 +119,12 @@ fn is_configured(config: &Config, database: &Database, name: &str) -> bool {
 }
 
 async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
-    let found = stored(config).await?;
+    let (found, errors) = stored(config).await;
     let meant: Vec<&Found<'_>> = found.iter().filter(|(_, stored)| stored.name == name).collect();
     if meant.is_empty() {
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error);
+        }
         let names = found.iter().map(|(_, stored)| stored.name.as_str());
         let near = nearest(name, names.clone()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let all = names.collect::<Vec<_>>().join(", ");
@@ -143,5 +144,5 @@ async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
             say!("it is still in the configuration: a bridge that runs with it makes it anew, from then on");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(errors.iter().map(broken).fold(ExitCode::SUCCESS, |_, ended| ended))
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::selection::{PARKED, SelectionArgs};
 use super::store::Store;
-use super::{Ended, broken, chosen, only, open};
+use super::{Ended, broken, chosen, only, open_those_there};
 use crate::cli::EXIT_FAILED;
 use crate::cli::figures::{count, counted, plain};
 use crate::config::{Config, Database};
@@ -53,8 +53,15 @@ pub(super) async fn list(config: &Config, arguments: &ListArgs) -> Result<ExitCo
         None => chosen(config, "list", name)?,
     };
     let mut is_empty = true;
-    for (database, mut store) in open(config, "list", databases, &arguments.selection).await? {
-        let pages = pages(config, &mut store, arguments).await.map_err(|error| broken(&error))?;
+    let (stores, mut ended) = open_those_there(config, "list", databases, &arguments.selection).await?;
+    for (database, mut store) in stores {
+        let pages = match pages(config, &mut store, arguments).await {
+            Ok(pages) => pages,
+            Err(error) => {
+                ended = Some(broken(&error));
+                continue;
+            }
+        };
         store.close().await;
         is_empty &= pages.iter().all(|page| page.letters.is_empty());
         if arguments.json {
@@ -63,10 +70,10 @@ pub(super) async fn list(config: &Config, arguments: &ListArgs) -> Result<ExitCo
             print_pages(database, &pages, arguments);
         }
     }
-    if is_empty && !arguments.json {
+    if is_empty && !arguments.json && ended.is_none() {
         say!("no dead letters");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ended.unwrap_or(ExitCode::SUCCESS))
 }
 
 /// Dead letters, and parked messages.

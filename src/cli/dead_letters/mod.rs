@@ -12,11 +12,10 @@ use clap::Subcommand;
 
 use self::selection::SelectionArgs;
 use self::store::Store;
-use super::{EXIT_USAGE, Layers, failed, installation};
+use super::{EXIT_USAGE, Layers, broken, failed, installation};
 use crate::config::{Config, Database, Needs, nearest};
 use crate::identity;
 use crate::jq;
-use crate::sink::SinkError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLettersCommand {
@@ -103,14 +102,6 @@ fn wrong(command: &str, why: &str) -> Ended {
     ExitCode::from(EXIT_USAGE)
 }
 
-fn broken(error: &SinkError) -> Ended {
-    let ended = failed(error);
-    if !error.advice.is_empty() {
-        eprintln!("  to do: {}", error.advice);
-    }
-    ended
-}
-
 /// The database of that name, or all.
 fn chosen<'a>(config: &'a Config, command: &str, name: Option<&str>) -> Result<Vec<&'a Database>, Ended> {
     let fitting = |database: &&Database| name.is_none_or(|name| *database.name == *name);
@@ -132,20 +123,37 @@ fn only<'a>(config: &'a Config, command: &str, name: Option<&str>, why: &str) ->
     }
 }
 
+/// Databases with their connections.
+type Stores<'a> = Vec<(&'a Database, Store)>;
+
 /// Opens the databases that are meant, and refuses a rule that neither the configuration nor any of them knows.
 async fn open<'a>(
     config: &Config,
     command: &str,
     databases: Vec<&'a Database>,
     selection: &SelectionArgs,
-) -> Result<Vec<(&'a Database, Store)>, Ended> {
-    let mut stores = Vec::new();
+) -> Result<Stores<'a>, Ended> {
+    let (stores, away) = open_those_there(config, command, databases, selection).await?;
+    away.map_or(Ok(stores), Err)
+}
+
+/// As [`open`], but goes on past databases that cannot be opened; of these, how the command is to end.
+async fn open_those_there<'a>(
+    config: &Config,
+    command: &str,
+    databases: Vec<&'a Database>,
+    selection: &SelectionArgs,
+) -> Result<(Stores<'a>, Option<Ended>), Ended> {
+    let (mut stores, mut away) = (Vec::new(), None);
     for database in databases {
-        stores.push((database, Store::open(database).await.map_err(|error| broken(&error))?));
+        match Store::open(database).await {
+            Ok(store) => stores.push((database, store)),
+            Err(error) => away = Some(broken(&error)),
+        }
     }
-    let Some(rule) = selection.rule.as_deref() else { return Ok(stores) };
+    let Some(rule) = selection.rule.as_deref() else { return Ok((stores, away)) };
     if config.rules.iter().any(|known| *known.name == *rule) {
-        return Ok(stores);
+        return Ok((stores, away));
     }
     // Letters of a rule that was renamed or removed stay.
     let all = SelectionArgs::default().of_bridge(&config.bridge);
@@ -156,7 +164,7 @@ async fn open<'a>(
     }
     if names.iter().any(|name| name == rule) {
         eprintln!("rowbridge dead-letters {command}: the rule {rule} is not in the configuration any more");
-        return Ok(stores);
+        return Ok((stores, away));
     }
     let meant = did_you_mean(rule, names.iter().map(String::as_str));
     let own = config.rules.iter().filter(|rule| !rule.is_copy());
