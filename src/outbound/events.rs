@@ -125,7 +125,7 @@ impl Events {
             self.said_lost = Some(now);
             tracing::warn!(
                 answers,
-                "answers may not have reached the broker: there was no connection; they are not sent again"
+                "answers may not have reached the broker: the connection broke, or it took no more for 30 s; they are not sent again"
             );
         }
     }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::statement::{Scan, Scanner, StatementError};
+use super::statement::{BINDS_ARE_NAMES, Scan, Scanner, StatementError};
 
 /// As much as a request may have.
 const BYTES_MAX: usize = 64 << 10;
@@ -53,9 +53,15 @@ impl QueryStatement {
     pub fn parse_marks(text: &str, is_sqlite: bool, takes_parameters: bool) -> Result<QueryStatement, StatementError> {
         let text = checked(text)?;
         let scan = match takes_parameters {
-            true => Scanner::with_marks(text, is_sqlite).run()?,
-            false => Scanner::of(text, is_sqlite).run()?,
+            true => Scanner::with_marks(text, is_sqlite).run(),
+            false => Scanner::of(text, is_sqlite).run(),
         };
+        let scan = scan.map_err(|error| StatementError {
+            problem: error
+                .problem
+                .replace(BINDS_ARE_NAMES, "parameters are written ?, and their values stand in \"p\""),
+            ..error
+        })?;
         // In the second case a name behind a colon is no bind of anybody's.
         let places: Vec<_> = match takes_parameters {
             true => scan.binds.iter().cloned().enumerate().map(|(index, place)| (place, index)).collect(),

@@ -24,6 +24,9 @@ use super::table_name::OWN_TABLES;
 /// As much as a jq program may have. Every message sends it to the server.
 const BYTES_MAX: usize = 64 << 10;
 
+/// What helps against a parameter that is written in another way.
+pub(super) const BINDS_ARE_NAMES: &str = "binds are written :name";
+
 /// As many columns as a table of Postgres has at most, so that a row of binds has a row's form.
 const BINDS_MAX: usize = 1_600;
 
@@ -218,7 +221,7 @@ impl Scanner<'_> {
                 self.at += 1;
             } else if self.is_sqlite && matches!(c, '?' | '@' | '$') || c == '$' {
                 return Err(error(format!(
-                    "has a parameter written with `{c}`{}; binds are written :name",
+                    "has a parameter written with `{c}`{}; {BINDS_ARE_NAMES}",
                     self.line(start)
                 )));
             } else {

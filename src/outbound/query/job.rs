@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,9 +11,10 @@ use flate2::write::GzEncoder;
 use super::answer::{self, Layout};
 use super::named::Reading;
 use super::service::QuerySet;
-use super::{ANSWER_BYTES_MAX, PACKET_SPARE, REPLY_BYTES_MAX, machbase};
+use super::{ANSWER_BYTES_MAX, PACKET_SPARE, REFUSED_BYTES_MAX, REPLY_BYTES_MAX, machbase};
 use crate::config::DatabaseUrl;
 use crate::config::query::{Asked, Query};
+use crate::message::Message;
 use crate::outbound::{NotQueued, Outbound, Request, ToPublish, check_reply_topic};
 use crate::sink::query::{Answer, Parameter, QueryError, Reader};
 use crate::telemetry::{AnswerFate, Metrics, QueryOutcome};
@@ -50,7 +51,7 @@ impl Clerk {
 
     /// Runs the request's statement and answers.
     pub(super) async fn answer(&mut self, job: &Job) {
-        let topic = match self.destination(job) {
+        let topic = match self.destination(job, &job.request.payload) {
             Ok(topic) => topic,
             Err(why) => return self.unanswered(job, &why),
         };
@@ -64,9 +65,9 @@ impl Clerk {
         }
     }
 
-    /// Tells whoever asked why nothing is done.
+    /// Tells whoever asked why nothing is done. Of a payload with more than [`REFUSED_BYTES_MAX`] nothing is read.
     pub(super) fn refuse(&mut self, job: &Job, reason: &str) {
-        match self.destination(job) {
+        match self.destination(job, looked_at(&job.request.payload)) {
             Ok(topic) => self.refuse_to(job, &topic, reason),
             Err(why) => self.unanswered(job, &why),
         }
@@ -98,26 +99,33 @@ impl Clerk {
         })
     }
 
-    /// The answer's topic: the Response Topic, else what the request's payload names, else the configured one. Where a client
+    /// The answer's topic: the Response Topic, else what `payload`, the request's, names, else the configured one. Where a client
     /// names one that no answer may go to, only the configured one hears of it.
-    fn destination(&mut self, job: &Job) -> Result<String, String> {
-        let query = job.query();
-        let (named, configured) = match &query.asked {
-            Asked::Named(_) => {
-                let reading = self.reading(job);
-                (None, reading.ok().and_then(|reading| reading.reply(&job.request.message())))
-            }
-            Asked::Machbase { reply, .. } => (machbase::reply_of(&job.request.payload), Some(reply.clone())),
-        };
-        let asked = job.request.response_topic().map(str::to_owned).or(named);
+    fn destination(&mut self, job: &Job, payload: &[u8]) -> Result<String, String> {
         let mut why = "it names no topic for the answer, and the configuration has none".to_owned();
-        for topic in asked.into_iter().chain(configured) {
-            match job.check_topic(&topic) {
-                Ok(()) => return Ok(topic),
-                Err(fault) => why = fault,
+        let mut fits = |topic: &str| match job.check_topic(topic) {
+            Ok(()) => true,
+            Err(fault) => {
+                why = fault;
+                false
             }
+        };
+        let asked = match (job.request.response_topic(), &job.query().asked) {
+            (Some(topic), _) => Some(topic.to_owned()),
+            (None, Asked::Machbase { .. }) => machbase::reply_of(payload),
+            (None, Asked::Named(_)) => None,
+        };
+        if let Some(topic) = asked.filter(|topic| fits(topic)) {
+            return Ok(topic);
         }
-        Err(why)
+        let configured = match &job.query().asked {
+            Asked::Machbase { reply, .. } => Some(reply.clone()),
+            Asked::Named(_) => {
+                let message = Message { payload, ..job.request.message() };
+                self.reading(job).ok().and_then(|reading| reading.reply(&message))
+            }
+        };
+        configured.filter(|topic| fits(topic)).ok_or(why)
     }
 
     /// What compiled rules make of requests to this query.
@@ -186,6 +194,9 @@ impl Clerk {
         let database = &job.set.databases[query.database];
         let reader = self.readers.entry(query.database).or_insert_with(|| Reader::new(database));
         let deadline = job.request.received + query.timeout;
+        if Instant::now() >= deadline {
+            return Err("the request waited for others until its time limit; ask again later".to_owned());
+        }
         let rows_max = query.rows_max;
         let asked = crate::sink::query::Query { statement, parameters, rows_max, bytes_max, is_foreign, deadline };
         reader.run(&asked).await.map_err(|error| {
@@ -226,4 +237,21 @@ impl Job {
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a Vec takes everything")
+}
+
+/// What is read of the payload of a request that is refused for lack of room.
+fn looked_at(payload: &[u8]) -> &[u8] {
+    if payload.len() <= REFUSED_BYTES_MAX { payload } else { b"{}" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_payload_is_not_read_where_the_request_is_refused_anyway() {
+        let long = format!(r#"{{"q":"{}","reply":"db/reply/1"}}"#, "x".repeat(REFUSED_BYTES_MAX));
+        assert_eq!(machbase::reply_of(looked_at(long.as_bytes())), None);
+        assert_eq!(machbase::reply_of(looked_at(br#"{"q":"x","reply":"db/reply/1"}"#)).unwrap(), "db/reply/1");
+    }
 }

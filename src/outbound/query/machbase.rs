@@ -50,6 +50,7 @@ impl Request {
             Some(Value::String(sql)) if !sql.trim().is_empty() => sql,
             _ => return Err("the request has no \"q\" with a statement".to_owned()),
         };
+        text(&request, "reply")?;
         let parameters = parameters(&request)?;
         let statement = QueryStatement::parse_marks(sql, is_sqlite, !parameters.is_empty())
             .map_err(|error| format!("the statement {error}"))?;
@@ -205,6 +206,8 @@ mod tests {
             (r#"{"q":"select ?","p":[[1]]}"#, "must be scalar"),
             (r#"{"q":"select ?","p":[1,2]}"#, "1 placeholders"),
             (r#"{"q":"select 1","p":5}"#, "no array"),
+            (r#"{"q":"select 1","reply":5}"#, "\"reply\" is no text"),
+            (r#"{"q":"select $1","p":[1]}"#, "parameters are written ?"),
             (r#"{"q":"select 1","format":"box"}"#, "unsupported format"),
             (r#"{"q":"select 1","compress":"zip"}"#, "unsupported compress"),
             (r#"{"q":"select 1","timeformat":"tomorrow"}"#, "time format"),
@@ -215,5 +218,7 @@ mod tests {
             let reason = parse(json).unwrap_err();
             assert!(reason.contains(why), "{json}: {reason}");
         }
+        let reason = Request::parse(br#"{"q":"select ?"}"#, true).unwrap_err();
+        assert!(reason.contains("their values stand in \"p\""), "{reason}");
     }
 }
