@@ -9,6 +9,10 @@ const FILES_OF_PROCESS: &str = "too many files are open in this process: raise i
                                 ulimit -n)";
 const FILES_OF_MACHINE: &str = "too many files are open on this machine: raise fs.file-max, or find who holds them";
 
+/// Of a file whose format this program does not know.
+const OTHER_FORMAT: &str = "another version of Rowbridge made it: run that one until nothing is pending, stop it, and remove \
+                            the journal's folder; or name another data_dir";
+
 /// What helps against the error of a file or directory.
 pub(crate) fn of_file(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
@@ -19,6 +23,8 @@ pub(crate) fn of_file(error: &io::Error) -> &'static str {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::LOOP) => {
             "the path is not what it should be: look at what lies there"
         }
+        // Ours: the operating system's has a number.
+        None if error.kind() == io::ErrorKind::Unsupported => OTHER_FORMAT,
         _ => of_descriptors(error).unwrap_or("look at the path, the bridge's rights there, and the disk"),
     }
 }
@@ -57,6 +63,7 @@ mod tests {
             assert!(remedy.contains(words), "{errno}: {remedy}");
             assert_eq!(remedy.contains("room"), errno == Errno::NOSPC, "{errno}: {remedy}");
         }
+        assert!(of_file(&io::ErrorKind::Unsupported.into()).contains("another version"));
         assert_eq!(lack_of_descriptors(), None);
     }
 }

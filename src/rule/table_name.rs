@@ -23,10 +23,11 @@ impl fmt::Display for TableName {
 pub(crate) const IDENTIFIER_BYTES_MAX: usize = 63;
 
 /// The tables that Rowbridge keeps for itself.
-pub(super) const OWN_TABLES: [&str; 5] = [
+pub(super) const OWN_TABLES: [&str; 6] = [
     "rowbridge_offsets",
     "rowbridge_dead_letters",
     "rowbridge_retained",
+    "rowbridge_schema_version",
     "rowbridge_changes",
     "rowbridge_publications",
 ];

@@ -60,11 +60,12 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
                 "a name of its own for each rule",
             );
         }
+        let properties = subscribe_properties(&table, version);
         let home = Home::decode(&table, databases);
         for database in home.databases(databases) {
             let place = Place { databases, database, chooser: home.chooser() };
             if let Some(mut rule) = decode_one(Arc::clone(&name), &value, &table, place, &mut formats, &mut alike) {
-                rule.subscribe_properties = subscribe_properties(&table, version);
+                rule.subscribe_properties.clone_from(&properties);
                 created.add(&rule, &table, databases);
                 rules.push(rule);
             }

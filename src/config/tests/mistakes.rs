@@ -478,6 +478,12 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
 }
 
 #[test]
+fn a_mistake_in_a_rule_makes_no_other_key_of_it_unknown() {
+    let rule = "{table: t, columns: {x: qos}, subscribe_properties: {a: b}}";
+    assert_eq!(Bench::new(&format!("{LOCAL}rules: [{rule}]\n")).findings(), ["2:9 rules[0].topic: is missing"]);
+}
+
+#[test]
 fn patterns_and_sources_that_are_none_are_found_with_the_reason() {
     for rule in [
         "topic: 'a/#/b', table: t, columns: {x: qos}",

@@ -47,7 +47,7 @@ fn an_entry_has_a_table_and_a_topic_and_a_name_of_its_own() {
     assert_eq!(findings, ["3:11 publish[0].table: is missing", "3:11 publish[0].topic: is missing"]);
     let (finding, _) = only_finding(&format!("{REST}publish: [{{table: m, topic: a}}, {{table: m, topic: b}}]\n"));
     assert!(finding.contains("the name `m` was given before, at "), "{finding}");
-    for table in ["rowbridge_changes", "Rowbridge_Offsets"] {
+    for table in ["rowbridge_changes", "Rowbridge_Offsets", "rowbridge_schema_version"] {
         let (finding, _) = only_finding(&format!("{REST}publish: [{{table: {table}, topic: a}}]\n"));
         assert!(finding.ends_with("which is not yours to write"), "{finding}");
     }
