@@ -219,6 +219,9 @@ impl Scanner<'_> {
             } else if c == '?' && self.has_marks {
                 scan.binds.push(start..start + 1);
                 self.at += 1;
+                if self.rest().starts_with(|next: char| next.is_ascii_digit()) {
+                    return Err(error(format!("has a parameter with a number{}; {BINDS_ARE_NAMES}", self.line(start))));
+                }
             } else if self.is_sqlite && matches!(c, '?' | '@' | '$') || c == '$' {
                 return Err(error(format!(
                     "has a parameter written with `{c}`{}; {BINDS_ARE_NAMES}",

@@ -208,6 +208,7 @@ mod tests {
             (r#"{"q":"select 1","p":5}"#, "no array"),
             (r#"{"q":"select 1","reply":5}"#, "\"reply\" is no text"),
             (r#"{"q":"select $1","p":[1]}"#, "parameters are written ?"),
+            (r#"{"q":"select ?1","p":[1]}"#, "parameters are written ?"),
             (r#"{"q":"select 1","format":"box"}"#, "unsupported format"),
             (r#"{"q":"select 1","compress":"zip"}"#, "unsupported compress"),
             (r#"{"q":"select 1","timeformat":"tomorrow"}"#, "time format"),

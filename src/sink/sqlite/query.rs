@@ -305,7 +305,12 @@ fn unavailable(error: &rusqlite::Error) -> QueryError {
 
 /// What SQLite says of a statement names tables and columns, never a value.
 fn explain(error: &rusqlite::Error, bytes_max: usize) -> QueryError {
-    let Some(code) = error.sqlite_error().map(|error| error.extended_code) else {
+    let code = match error {
+        // A mistake at a place of the statement's text.
+        rusqlite::Error::SqlInputError { error, .. } => Some(error.extended_code),
+        _ => error.sqlite_error().map(|error| error.extended_code),
+    };
+    let Some(code) = code else {
         return QueryError::Refused("the statement does not fit its parameters".to_owned());
     };
     match code & 0xff {
@@ -410,6 +415,19 @@ mod tests {
             assert!(matches!(refused, Err(QueryError::Refused(_))), "{sql}: {refused:?}");
         }
         assert_eq!(run_with(&mut reader, "select count(*) from t", &[]).unwrap().rows.len(), 1);
+    }
+
+    #[test]
+    fn a_mistake_in_a_statement_is_told_as_sqlite_says_it() {
+        let (_directory, mut reader) = bench();
+        for (sql, why) in [
+            ("select absent('x')", "no such function: absent"),
+            ("select 1 from", "incomplete input"),
+            ("select nowhere from t", "no such column: nowhere"),
+            ("select 1 from absent", "no such table: absent"),
+        ] {
+            assert_eq!(run_with(&mut reader, sql, &[]), Err(QueryError::Refused(why.to_owned())), "{sql}");
+        }
     }
 
     #[test]
