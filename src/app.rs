@@ -234,7 +234,7 @@ impl Running {
             tokio::spawn(admin::serve(listener, Arc::clone(&self.overview), access, http_shutdown));
         }
         let (stop_outbound, outbound_shutdown) = shutdown::channel();
-        let outbound = tokio::spawn(self.connection.run(outbound_shutdown));
+        let outbound = tokio::spawn(self.connection.behind(Arc::clone(&self.overview.source)).run(outbound_shutdown));
         let queries = outbound::query::start(
             &self.config,
             self.overview.outbound.clone(),
@@ -247,6 +247,7 @@ impl Running {
             self.overview.rules.clone(),
             Arc::clone(&self.overview.metrics),
         ));
+        tokio::spawn(outbound::tell_abandoned(&self.config));
         let signals = Signals::new(self.hangup);
         let mut signals = signals.map_err(|source| RunError::Start { what: SIGNALS, source })?;
         announce(&self.config, &self.handle, started);

@@ -13,6 +13,7 @@ use super::request::Request;
 use super::status::OutboundStatus;
 use crate::config::{self, MqttVersion};
 use crate::mqtt::publishing::{ToPublish, Unsendable};
+use crate::source::SourceStatus;
 use crate::telemetry::Metrics;
 
 /// Batches that wait, beside those that are under way: a publisher's next one is ready when one is through, and memory
@@ -78,6 +79,8 @@ pub struct Connection {
     pub(super) filters: watch::Receiver<Vec<String>>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) events: Events,
+    /// The session that goes first.
+    pub(super) session: Option<Arc<SourceStatus>>,
 }
 
 /// A connection that is not opened before it is first used, the handle for it, and what comes on the topics that
@@ -110,6 +113,7 @@ pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Conn
         filters: filters_out,
         requests,
         events,
+        session: None,
     };
     (outbound, connection, requests_out)
 }

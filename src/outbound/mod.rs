@@ -31,7 +31,7 @@ mod window;
 
 pub use batch::{Batch, Published, RefusedMessage, Ticket, Unknown};
 pub use handle::{Connection, NotQueued, Outbound, channel};
-pub use publish::{PublishState, Publishing};
+pub use publish::{PublishState, Publishing, tell_abandoned};
 pub use reply::{answer, elapse};
 pub use request::Request;
 pub use status::{OutboundSnapshot, OutboundStatus};

@@ -1,6 +1,7 @@
 //! Connects, runs the session, connects again: for as long as the bridge runs. As the durable session does, but with
 //! nothing to lose: no stored state, no conclusions about filters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -21,6 +22,10 @@ use crate::mqtt::outgoing::SessionKind;
 use crate::mqtt::packet::ConnAck;
 use crate::mqtt::transport;
 use crate::shutdown::Shutdown;
+use crate::source::SourceStatus;
+
+/// How often it is looked whether the session that takes messages is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What every connection works on.
 pub(super) struct Shared {
@@ -47,9 +52,14 @@ impl From<String> for NotConnected {
 }
 
 impl Connection {
+    /// Connects only while this session has its connection: where a broker, or a proxy, takes only so many, messages go first.
+    pub fn behind(self, session: Arc<SourceStatus>) -> Connection {
+        Connection { session: Some(session), ..self }
+    }
+
     /// Once it is opened, publishes and takes requests until `shutdown`; then sends what is queued, for a moment, and leaves.
     pub async fn run(self, mut shutdown: Shutdown) {
-        let Connection { config, mut opened, batches, answers, filters, requests, events } = self;
+        let Connection { config, mut opened, batches, answers, filters, requests, events, session } = self;
         tokio::select! {
             biased;
             opened = opened.wait_for(|opened| *opened) => if opened.is_err() {
@@ -61,7 +71,7 @@ impl Connection {
         let backoff = Backoff::new(config.retry.clone());
         let unsettled = Unsettled::default();
         let shared = Shared { config, batches, answers, filters, requests, unsettled, events, shutdown };
-        Runner { shared, backoff, url: 0 }.run().await;
+        Runner { shared, backoff, url: 0, session }.run().await;
     }
 }
 
@@ -70,6 +80,7 @@ struct Runner {
     backoff: Backoff,
     /// Index of the address in use.
     url: usize,
+    session: Option<Arc<SourceStatus>>,
 }
 
 impl Runner {
@@ -123,8 +134,11 @@ impl Runner {
         self.shared.events.stopped();
     }
 
-    /// Connects to the present address, all within `mqtt.connect_timeout`.
+    /// Connects to the present address once the session has its connection, all from then on within `mqtt.connect_timeout`.
     async fn connect(&mut self) -> Result<(Link, ConnAck), NotConnected> {
+        while self.session.as_ref().is_some_and(|session| !session.read(|now| now.connected)) {
+            sleep(LOOK_AGAIN).await;
+        }
         let config = &self.shared.config;
         let deadline = Instant::now() + config.connect_timeout;
         let late = || format!("no answer within mqtt.connect_timeout ({:?})", config.connect_timeout);

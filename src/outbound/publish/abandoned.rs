@@ -1,14 +1,13 @@
 //! Publications that stand in a database and in the configuration no longer: their triggers go on capturing. Looked for once, a
 //! while after the start, so that nothing is in the way of messages; a database that does not answer is asked again.
 
-use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use super::events;
 use crate::config::{Config, Database, DatabaseUrl};
-use crate::shutdown::Shutdown;
 use crate::sink::{PostgresChanges, SinkError, SqliteChanges, StoredPublication};
 
 /// After the start, and between two attempts.
@@ -22,35 +21,43 @@ struct Looking {
     configured: Vec<Arc<str>>,
 }
 
-/// The thread, which ends by itself.
-pub(super) fn spawn(config: &Config, shutdown: &Shutdown) -> io::Result<JoinHandle<()>> {
-    let bridge = Arc::clone(&config.bridge);
-    let mut left: Vec<Looking> =
-        config.databases.iter().enumerate().map(|(index, database)| Looking::of(config, index, database)).collect();
-    let mut shutdown = shutdown.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("abandoned".to_owned());
-    thread.spawn(move || {
-        runtime.block_on(async {
-            for _ in 0..ATTEMPTS_MAX {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK_AFTER) => {}
-                    () = shutdown.requested() => return,
-                }
-                let mut again = Vec::new();
-                for looking in left {
-                    tokio::select! {
-                        told = looking.tell(&bridge) => again.extend(told.is_err().then_some(looking)),
-                        () = shutdown.requested() => return,
-                    }
-                }
-                if again.is_empty() {
-                    return;
-                }
-                left = again;
-            }
-        });
-    })
+/// Tells of each such publication once. On the event loop it only waits; each look has a thread of its own, for as long as it
+/// takes.
+pub fn tell(config: &Config) -> impl Future<Output = ()> + Send + use<> {
+    let databases = config.databases.iter().enumerate();
+    let all = databases.map(|(index, database)| Looking::of(config, index, database)).collect();
+    tell_of(Arc::clone(&config.bridge), all)
+}
+
+async fn tell_of(bridge: Arc<str>, mut left: Vec<Looking>) {
+    for _ in 0..ATTEMPTS_MAX {
+        tokio::time::sleep(LOOK_AFTER).await;
+        let (sender, again) = oneshot::channel();
+        let bridge = Arc::clone(&bridge);
+        let look = move || {
+            // Who cannot have a thread, or too many open files, has been told so by others.
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let _ = sender.send(runtime.block_on(look(&bridge, left)));
+        };
+        if std::thread::Builder::new().name("abandoned".to_owned()).spawn(look).is_err() {
+            return;
+        }
+        left = again.await.unwrap_or_default();
+        if left.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Returns those that did not answer.
+async fn look(bridge: &str, databases: Vec<Looking>) -> Vec<Looking> {
+    let mut again = Vec::new();
+    for looking in databases {
+        if looking.tell(bridge).await.is_err() {
+            again.push(looking);
+        }
+    }
+    again
 }
 
 impl Looking {

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 
 use futures_util::future::join_all;
 
+pub use self::abandoned::tell as tell_abandoned;
 pub use self::state::PublishState;
 
 use self::compose::Composer;
@@ -39,7 +40,7 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    /// Starts a thread for each database that has publications, and one that looks once for those that are in no file any more.
+    /// Starts a thread for each database that has publications.
     pub fn start(
         config: &Config,
         outbound: &Outbound,
@@ -66,7 +67,6 @@ impl Publishing {
                 threads.push(spawn(&database.name, workers)?);
             }
         }
-        threads.push(abandoned::spawn(config, shutdown)?);
         Ok(Publishing { threads, states })
     }
 }

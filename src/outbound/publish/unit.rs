@@ -172,8 +172,11 @@ mod tests {
         unit
     }
 
-    /// `from..to` with changes, published and skipped, and what is kept.
-    fn found(answers: &[&str]) -> (Option<(u64, u64, u64, u64, u64)>, Vec<i64>) {
+    /// From, to, changes, published, skipped.
+    type Numbers = (u64, u64, u64, u64, u64);
+
+    /// What is done, and what is kept.
+    fn found(answers: &[&str]) -> (Option<Numbers>, Vec<i64>) {
         let mut from = 1;
         let units = answers.iter().map(|answers| {
             let unit = unit(from, answers);
