@@ -31,6 +31,13 @@ impl Source {
         Source::Postgres(server, database)
     }
 
+    /// A database on a server where no other test's transactions are open.
+    fn postgres_alone() -> Source {
+        let server = Arc::new(Postgres::start());
+        let database = server.create_database();
+        Source::Postgres(server, database)
+    }
+
     fn sqlite(folder: &std::path::Path) -> Source {
         Source::Sqlite(folder.join("source.db"))
     }
@@ -108,6 +115,13 @@ fn both(test: impl Fn(Source)) {
     let folder = tempfile::TempDir::new().unwrap();
     test(Source::sqlite(folder.path()));
     test(Source::postgres());
+}
+
+/// As [`both`], where it matters which transactions are open on the server.
+fn both_alone(test: impl Fn(Source)) {
+    let folder = tempfile::TempDir::new().unwrap();
+    test(Source::sqlite(folder.path()));
+    test(Source::postgres_alone());
 }
 
 fn payload(line: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Source, both, payload, publisher, wait_capturing};
+use super::{Source, both, both_alone, payload, publisher, wait_capturing};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::subscriber::Subscriber;
 
@@ -115,7 +115,7 @@ fn values_of_every_type_have_one_form_whatever_the_session_says() {
 
 #[test]
 fn a_publication_that_nobody_serves_keeps_no_more_than_may_wait() {
-    both(|source| {
+    both_alone(|source| {
         let broker = Mosquitto::start();
         source.run("CREATE TABLE t (id integer)");
         let subscriber = Subscriber::start(broker.port(), "t", "%p");
@@ -170,7 +170,7 @@ fn rows_that_the_bridge_stores_are_published_too_and_a_plain_role_may_write() {
 
 #[test]
 fn rows_of_the_start_that_wait_do_not_keep_the_triggers_from_dropping_what_is_too_much() {
-    both(|source| {
+    both_alone(|source| {
         let mut broker = Mosquitto::start();
         source.run("CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1), (2)");
         let entry = "  - table: t\n    topic: t\n    start: existing\n    meta_topic: m\n    max_pending: 500\n    \
@@ -220,7 +220,7 @@ fn insert_to_24_000(source: &Source, first: u64) {
 
 #[test]
 fn changes_dropped_while_the_rows_of_the_start_are_copied_do_not_make_the_copy_fail() {
-    let (broker, source) = (Mosquitto::start(), Source::postgres());
+    let (broker, source) = (Mosquitto::start(), Source::postgres_alone());
     // The copy of the first row takes a while.
     source.run(
         "CREATE TYPE slow AS ENUM ('x'); CREATE FUNCTION wait(slow) RETURNS json LANGUAGE sql AS 'SELECT to_json(pg_sleep(5)::text)'; \
