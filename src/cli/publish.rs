@@ -10,7 +10,7 @@ use super::figures::{count, counted, plain};
 use super::{EXIT_USAGE, Layers, broken, installation};
 use crate::config::{Config, Database, DatabaseUrl, Needs, nearest};
 use crate::identity;
-use crate::sink::{PostgresChanges, SinkError, SqliteChanges, StoredPublication};
+use crate::sink::{PostgresChanges, SinkError, SqliteChanges, StoredPublication, stored_publications};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PublishCommand {
@@ -60,13 +60,7 @@ pub(super) fn run(layers: &Layers, command: &PublishCommand) -> ExitCode {
 async fn stored(config: &Config) -> (Vec<Found<'_>>, Vec<SinkError>) {
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for database in &config.databases {
-        let stored = match &database.url {
-            // Opening would make it.
-            DatabaseUrl::Sqlite(path) if !path.exists() => Ok(Vec::new()),
-            DatabaseUrl::Sqlite(_) => SqliteChanges::stored(database, &config.bridge).await,
-            DatabaseUrl::Postgres(_) => PostgresChanges::stored(database, &config.bridge).await,
-        };
-        match stored {
+        match stored_publications(database, &config.bridge).await {
             Ok(stored) => found.extend(stored.into_iter().map(|stored| (database, stored))),
             Err(error) => errors.push(error),
         }

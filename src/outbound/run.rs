@@ -24,9 +24,6 @@ use crate::mqtt::transport;
 use crate::shutdown::Shutdown;
 use crate::source::SourceStatus;
 
-/// How often it is looked whether the session that takes messages is there.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 /// What every connection works on.
 pub(super) struct Shared {
     pub(super) config: config::Mqtt,
@@ -136,8 +133,8 @@ impl Runner {
 
     /// Connects to the present address once the session has its connection, all from then on within `mqtt.connect_timeout`.
     async fn connect(&mut self) -> Result<(Link, ConnAck), NotConnected> {
-        while self.session.as_ref().is_some_and(|session| !session.read(|now| now.connected)) {
-            sleep(LOOK_AGAIN).await;
+        if let Some(session) = &self.session {
+            session.connected().await;
         }
         let config = &self.shared.config;
         let deadline = Instant::now() + config.connect_timeout;

@@ -32,6 +32,7 @@ pub use written::{Swallowed, Written};
 
 use crate::batch::{Batch, RowEncoder};
 use crate::clock::Timestamp;
+use crate::config::{Database, DatabaseUrl};
 use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName};
@@ -56,6 +57,15 @@ pub struct StoredOffset {
 
 /// A topic of a rule with `retained: changed`: the rule's name and the topic's hash.
 pub type RetainedPlace = (Arc<str>, i64);
+
+/// The publications of a bridge, as they stand in a database. A SQLite file that is not there holds none, and is not made.
+pub async fn stored_publications(database: &Database, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
+    match &database.url {
+        DatabaseUrl::Sqlite(path) if !path.exists() => Ok(Vec::new()),
+        DatabaseUrl::Sqlite(_) => SqliteChanges::stored(database, bridge).await,
+        DatabaseUrl::Postgres(_) => PostgresChanges::stored(database, bridge).await,
+    }
+}
 
 /// See [`Sink::rename_bridge_sql`]; the tables as they stand in SQL.
 fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, journals: &[JournalId]) -> String {

@@ -2,12 +2,15 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::clock::Timestamp;
 
 /// Shared between the session, which writes, and the status page, which reads.
 #[derive(Debug, Default)]
 pub struct SourceStatus {
     snapshot: Mutex<SourceSnapshot>,
+    changed: Notify,
 }
 
 /// The source at one moment.
@@ -47,8 +50,21 @@ impl SourceStatus {
         look(&self.lock())
     }
 
+    /// Returns while, or as soon as, the session has its connection.
+    pub async fn connected(&self) {
+        loop {
+            // Made first: it hears of every change from here on.
+            let changed = self.changed.notified();
+            if self.read(|now| now.connected) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     pub(super) fn update(&self, change: impl FnOnce(&mut SourceSnapshot)) {
         change(&mut self.lock());
+        self.changed.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, SourceSnapshot> {

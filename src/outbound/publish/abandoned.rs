@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::events;
-use crate::config::{Config, Database, DatabaseUrl};
-use crate::sink::{PostgresChanges, SinkError, SqliteChanges, StoredPublication};
+use crate::config::{Config, Database};
+use crate::sink::{SinkError, StoredPublication, stored_publications};
 
 /// After the start, and between two attempts.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
@@ -67,13 +67,7 @@ impl Looking {
     }
 
     async fn tell(&self, bridge: &str) -> Result<(), SinkError> {
-        let stored = match &self.database.url {
-            // Opening would make it.
-            DatabaseUrl::Sqlite(path) if !path.exists() => return Ok(()),
-            DatabaseUrl::Sqlite(_) => SqliteChanges::stored(&self.database, bridge).await?,
-            DatabaseUrl::Postgres(_) => PostgresChanges::stored(&self.database, bridge).await?,
-        };
-        for StoredPublication { name, table, .. } in &stored {
+        for StoredPublication { name, table, .. } in &stored_publications(&self.database, bridge).await? {
             if !self.configured.iter().any(|configured| **configured == **name) {
                 events::abandoned(&self.database.name, name, table);
             }
