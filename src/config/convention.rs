@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::model::{AutoTimes, ForEach};
+use super::rule::{AutoTimes, ForEach};
 use super::{Column, Columns, Compression, Csv, CsvHeader, Decoding, Format, Precision, Rule, Syntax};
 use crate::rule::{ColumnSource, Convention, Form, Heading, Notation, Source, Template, TimeFormat};
 

@@ -17,6 +17,7 @@ mod percent;
 mod publication;
 pub mod query;
 mod report;
+mod rule;
 mod schema;
 mod secret;
 mod shaping;
@@ -31,6 +32,7 @@ mod vocabulary;
 mod wildcard;
 mod yaml;
 mod yaml_core;
+mod yaml_mapping;
 
 pub use convention::{rule_of_convention, rule_of_form};
 pub use create::new_table;
@@ -40,15 +42,16 @@ pub use format::{
 pub(crate) use load::load_text;
 pub use load::{LoadRequest, find_file, load, rule_files};
 pub use model::{
-    AutoTimes, Batch, Bridge, Column, Columns, Config, Corruption, Create, Database, DatabaseUrl, DeadLetters,
-    Durability, ForEach, Http, HttpAccess, Journal, Log, LogFormat, Mode, Mqtt, MqttTls, MqttUrl, MqttVersion, Named,
-    OnError, PostgresUrl, Reply, Retained, Retry, Rule, Scheme, SinkTls, SslMode, Unmapped, Unmatched, WhenFull,
+    Batch, Bridge, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Http, HttpAccess, Journal, Log,
+    LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, PostgresUrl, Retry, Scheme, SinkTls, SslMode, Unmatched,
+    WhenFull,
 };
 pub use needs::Needs;
 pub use passfile::{Account, Passfile, PassfileError};
 pub use publication::{Events, Publication, PublishFormat, TimeForm};
 pub(crate) use report::nearest;
 pub use report::{Finding, Place, Position, Report};
+pub use rule::{AutoTimes, Column, Columns, Create, ForEach, Mode, OnError, Reply, Retained, Rule, Unmapped};
 pub use schema::schema as json_schema;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 pub use shaping::Shaping;

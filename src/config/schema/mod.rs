@@ -1,14 +1,13 @@
-//! The keys of bridge.yaml in one table (`keys.rs`): name, what it takes, default, what it means. From it come the JSON Schema
+//! The keys of bridge.yaml in one table (`keys/`): name, what it takes, default, what it means. From it come the JSON Schema
 //! for editors and the words that messages may show.
 //!
 //! The decoder does not read the table. Tests hold the two together: each section of the decoder asks for exactly the keys of
-//! its table, and every default, bound and word of the table is the decoder's. So a new key is an entry in `keys.rs` beside
+//! its table, and every default, bound and word of the table is the decoder's. So a new key is an entry in `keys/` beside
 //! its decoder.
 
 mod json;
 mod keys;
 mod patterns;
-mod queries;
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
-//! The keys of `queries`.
+//! The keys of one entry of `queries`. They say where requests come, which statement they run, and what an answer looks like.
 
-use super::Between::{AnyOf, Without};
-use super::Takes::{Choice, Duration, Integer, Named, SourceOr, Text as Scalar};
-use super::keys::COLUMN;
-use super::{Key, Section, Text, patterns};
+use super::column::COLUMN;
+use crate::config::schema::Between::{AnyOf, Without};
+use crate::config::schema::Takes::{Choice, Duration, Integer, Named, SourceOr, Text as Scalar};
+use crate::config::schema::{Key, Section, Text, patterns};
 
 pub(super) const QUERY: Section = Section {
     keys: &[
