@@ -12,7 +12,9 @@
 //! name, first exactly, then without regard to ASCII case; an array goes to these columns by position.
 
 mod adjust;
+mod auto;
 mod feed;
+mod finish;
 mod growth;
 
 use std::sync::Arc;
@@ -22,19 +24,16 @@ use jiff::tz::TimeZone;
 use super::coerce::{Demands, Scratch};
 use super::key::{self, KeyFault};
 use super::outcome::CompileFault;
-use super::payload::{Embedded, Path, PathTree, TabularSlots};
-use super::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn, Positions, encode_value};
-use super::programs::{Names, Programs};
-use super::rest::{Others, Rest};
-use super::shaping::Wanted;
+use super::payload::Path;
+use super::plan::{Feed, Lack, Plan, PlanColumn, Positions, encode_value};
+use super::rest::Others;
 use super::sharing::Parts;
-use super::stages::{Form, Level, Stages, Tabular};
 use super::temporal::Clockface;
 use super::value::{Misfit, Value};
 use crate::batch::{RowEncoder, Verb};
-use crate::config::{self, Columns, ForEach, Format, Mode, Rule, Unmapped};
+use crate::config::{self, Columns, Format, Rule, Unmapped};
 use crate::jq::Program;
-use crate::rule::{ColumnSource, DeclaredType, Root, Source, Step, TableName, TimeFormat, quote};
+use crate::rule::{ColumnSource, DeclaredType, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
 /// The plan, the columns it fills (indexes into the table's, in row order), and what is done with its rows.
@@ -288,88 +287,6 @@ impl<R: RowEncoder> Compilation<'_, R> {
         bytes.into()
     }
 
-    fn auto(&mut self) {
-        if !self.rule.has_fields() {
-            return self.fault("`columns: auto` reads the fields of JSON payloads; name the columns".to_owned(), None);
-        }
-        let schema = self.schema;
-        let chosen: Vec<usize> = (0..schema.columns.len()).filter(|index| !schema.columns[*index].generated).collect();
-        // Passed over, it would shift those behind it in an array.
-        for live in chosen.iter().map(|index| &schema.columns[*index]).filter(|live| !is_supported(&live.column_type)) {
-            self.unsupported(live, "name the rule's columns without it");
-        }
-        if !self.faults.is_empty() {
-            return;
-        }
-        if chosen.is_empty() && !self.may_grow() {
-            return self.fault("the table has no column that `columns: auto` could fill".to_owned(), None);
-        }
-        self.needs_field |= !chosen.is_empty();
-        if self.loses_nothing() && !chosen.is_empty() {
-            self.positions = Some(self.positions(&chosen));
-        }
-        for (position, index) in chosen.into_iter().enumerate() {
-            self.auto_column(Some(position), index);
-        }
-    }
-
-    /// A column that takes the field of its name, and of an array the element at that position.
-    fn auto_column(&mut self, position: Option<usize>, index: usize) {
-        if matches!(&self.rule.unmapped, Unmapped::Column(name) if same_name::<R::Dialect>(&self.schema.columns[index].name, name))
-        {
-            let column = config::Column::of(&self.schema.columns[index].name, ColumnSource::From(Source::Unmapped));
-            return self.named(&column);
-        }
-        let live = &self.schema.columns[index];
-        let is_item = !self.rule.for_each.is_empty();
-        let paths = if is_item { &mut self.item_paths } else { &mut self.paths };
-        let first = paths.len();
-        paths.push(Path::Steps(vec![Step::Key(live.name.clone())]));
-        paths.push(Path::Folded(live.name.clone()));
-        // A table has some thousands of columns at most.
-        paths.extend(position.map(|position| Path::Steps(vec![Step::Index(position as i32)])));
-        let slots = (first..paths.len()).collect();
-        let demands = match &self.rule.times {
-            Some(times) if holds_times(&live.column_type) => {
-                self.demands(Some(times.format.clone()), Some(times.zone.clone()))
-            }
-            _ => self.demands(None, None),
-        };
-        let (missing, null) = self.lacks(None, false, index);
-        let compiled = PlanColumn {
-            name: live.name.as_str().into(),
-            type_name: live.type_name.as_str().into(),
-            column_type: live.column_type.clone(),
-            demands,
-            adjust: None,
-            feed: if is_item { Feed::Item(slots) } else { Feed::Json(slots) },
-            missing,
-            null,
-            on_error: self.rule.on_error,
-        };
-        self.columns.push((index, compiled));
-    }
-
-    /// Whether a value that no column takes is a fault, or goes somewhere else.
-    fn loses_nothing(&self) -> bool {
-        self.rule.unmapped != Unmapped::Ignore || self.rule.times.is_some()
-    }
-
-    /// Where the values of an array for these columns of the table show that they are too many or too few.
-    fn positions(&mut self, chosen: &[usize]) -> Positions {
-        let is_needed = |index: &usize| !self.schema.columns[*index].has_default;
-        let needs_all = self.rule.times.as_ref().is_some_and(|times| times.needs_all_columns);
-        let last_needed = chosen.iter().rposition(is_needed).filter(|_| needs_all);
-        let paths = if self.rule.for_each.is_empty() { &mut self.paths } else { &mut self.item_paths };
-        let mut value = |position: usize| place(paths, &[Step::Index(position as i32)])[0];
-        Positions {
-            first: value(0),
-            last_needed: last_needed.map(&mut value),
-            surplus: value(chosen.len()),
-            column_count: chosen.len(),
-        }
-    }
-
     /// NOT NULL columns that nothing fills would refuse every row.
     fn check_unfilled(&mut self) {
         let schema = self.schema;
@@ -409,174 +326,6 @@ impl<R: RowEncoder> Compilation<'_, R> {
             }
         }
     }
-
-    fn finish(mut self, parts: &mut Parts) -> Result<Compiled, Vec<CompileFault>> {
-        if self.columns.is_empty() && self.faults.is_empty() && !self.may_grow() {
-            self.fault("the rule fills no column".to_owned(), None);
-        }
-        if !self.faults.is_empty() {
-            return Err(self.faults);
-        }
-        self.columns.sort_by_key(|(index, _)| *index);
-        let (loses_nothing, is_convention) = (self.loses_nothing(), self.rule.times.is_some());
-        let mut others = self.others();
-        let indexes = self.columns.iter().map(|(index, _)| *index).collect();
-        let mut columns: Vec<PlanColumn> = self.columns.into_iter().map(|(_, column)| column).collect();
-        let levels = match &self.rule.for_each {
-            ForEach::Paths(paths) => &paths[..],
-            ForEach::Auto => &[],
-        };
-        let tabular = (self.rule.for_each == ForEach::Auto)
-            .then(|| TabularSlots::place(&mut self.paths, loses_nothing, is_convention));
-        let mut level_slots = Vec::new();
-        for (depth, level) in levels.iter().enumerate() {
-            let (paths, steps) = match level {
-                Source::Payload(steps) => (&mut self.paths, steps),
-                Source::Item(steps) if depth > 0 => (&mut self.parent_paths, steps),
-                _ => unreachable!("a valid configuration goes over the payload, then over its elements"),
-            };
-            level_slots.push(place(paths, steps)[0]);
-        }
-        let shaping = &self.rule.shaping;
-        let is_shaped = shaping.has_programs() || !self.programs.is_empty();
-        let reads_payload = !self.rule.for_each.is_empty()
-            || is_shaped
-            || others.is_some()
-            || matches!(self.rule.format, Format::Decoded(_))
-            || columns.iter().any(|column| column.feed.parts().iter().any(Feed::takes_payload));
-        let wanted = Wanted::place(self.rule, is_shaped, &mut self.paths);
-        let (tree, payload_slots) = PathTree::compile(&self.paths);
-        let (outputs, output_slots) = wanted.outputs();
-        let slots = if shaping.transform.is_some() { output_slots } else { payload_slots.clone() };
-        let (item_tree, item_slots) = PathTree::compile(&self.item_paths);
-        let (parent_tree, parent_slots) = PathTree::compile(&self.parent_paths);
-        let complete = |rest: &mut Rest| {
-            let (tree, slots) = match (rest.is_item, &shaping.transform) {
-                (true, _) => (&item_tree, &item_slots),
-                (false, Some(_)) => (&outputs, &slots),
-                (false, None) => (&tree, &slots),
-            };
-            rest.slot = slots[rest.slot];
-            (rest.taken, rest.taken_folded) = tree.first_keys();
-        };
-        others.iter_mut().for_each(|others| complete(others.rest_mut()));
-        for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {
-            let (paths, slots) = match feed {
-                Feed::Json(paths) => (paths, &slots),
-                Feed::Item(paths) => (paths, &item_slots),
-                Feed::Parent(paths) => (paths, &parent_slots),
-                Feed::Rest(rest) => {
-                    complete(rest);
-                    continue;
-                }
-                _ => continue,
-            };
-            paths.iter_mut().for_each(|path| *path = slots[*path]);
-        }
-        let positions = self.positions.take().map(|positions| {
-            let slots = if self.rule.for_each.is_empty() { &slots } else { &item_slots };
-            Box::new(positions.compiled(slots))
-        });
-        let payload = match &self.rule.format {
-            _ if !reads_payload => PayloadForm::Unread,
-            Format::Text if !is_shaped => PayloadForm::Text,
-            Format::Bytes if !is_shaped => PayloadForm::Bytes,
-            Format::Json if self.rule.for_each.is_empty() && !is_shaped && shaping.roots.is_empty() => {
-                PayloadForm::Json(parts.tree(tree))
-            }
-            format => {
-                let (tabular, mut trees) = match (tabular, levels.len()) {
-                    (Some(at), _) => {
-                        let slots = at.compiled(&slots);
-                        (Some(Tabular { slots, tree: parts.tree(item_tree) }), Vec::new())
-                    }
-                    (None, 0) => (None, Vec::new()),
-                    (None, 1) => (None, vec![item_tree]),
-                    (None, _) => (None, vec![parent_tree, item_tree]),
-                };
-                let slots = [&slots, &parent_slots];
-                let level = |(depth, tree): (usize, PathTree)| Level {
-                    slot: slots[depth][level_slots[depth]],
-                    path: levels[depth].to_string().into(),
-                    embedded: embedded(&shaping.roots, levels.len() - depth),
-                    tree: parts.tree(tree),
-                };
-                let levels = trees.drain(..).enumerate().map(level).collect();
-                let form = match format {
-                    Format::Json => Form::Json,
-                    Format::Text => Form::Text,
-                    Format::Bytes => Form::Bytes,
-                    Format::Decoded(decoding) => Form::Decoded(Arc::clone(decoding)),
-                };
-                let rows_max = self.rule.rows_max;
-                let shaping = wanted.shaping(self.bridge, self.rule, outputs, &payload_slots, parts);
-                PayloadForm::Staged(Box::new(Stages {
-                    form,
-                    tree: parts.tree(tree),
-                    embedded: embedded(&self.rule.shaping.roots, 0),
-                    shaping,
-                    levels,
-                    tabular,
-                    rows_max,
-                }))
-            }
-        };
-        let has_fields = match &payload {
-            PayloadForm::Json(_) => true,
-            PayloadForm::Staged(stages) => self.rule.has_fields() || !matches!(stages.form, Form::Text | Form::Bytes),
-            _ => false,
-        };
-        let programs = (!self.programs.is_empty()).then(|| {
-            let names = Arc::new(Names::of(self.bridge, self.rule));
-            Box::new(Programs { columns: self.programs.into(), names })
-        });
-        let can_be_left_out =
-            |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
-        let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
-        let plan = Plan {
-            omissible,
-            programs,
-            on_error: self.rule.on_error,
-            payload,
-            auto: matches!(self.rule.columns, Columns::Auto),
-            needs_field: has_fields && self.needs_field,
-            rest_slot: rest_slot(&columns, others.as_ref()),
-            positions,
-            others: others.map(Box::new),
-            columns: columns.into_iter().map(|column| parts.column(column)).collect(),
-        };
-        let verb = match (&self.rule.statement, &self.rule.mode) {
-            (Some(statement), _) => Verb::Statement(Arc::clone(statement)),
-            (None, Mode::Insert) => Verb::Insert,
-            (None, Mode::Ignore { .. }) => Verb::Ignore(self.key.into()),
-            (None, Mode::Upsert { .. }) => Verb::Upsert(self.key.into()),
-        };
-        Ok((plan, indexes, verb))
-    }
-}
-
-/// The slot of the object whose other fields a column takes, or nobody may have, unless a column takes the whole of it.
-fn rest_slot(columns: &[PlanColumn], others: Option<&Others>) -> Option<usize> {
-    let mut feeds = columns.iter().flat_map(|column| column.feed.parts());
-    let of_column = feeds.clone().find_map(|feed| match feed {
-        Feed::Rest(rest) => Some(rest.slot),
-        _ => None,
-    });
-    let slot = of_column.or(match others {
-        Some(Others::Refuse(rest)) => Some(rest.slot),
-        _ => None,
-    })?;
-    let takes_all = |feed: &Feed| matches!(feed, Feed::Json(slots) | Feed::Item(slots) if slots.contains(&slot));
-    (!feeds.any(takes_all)).then_some(slot)
-}
-
-/// Those of the payload (0), of elements (1), or of elements that have elements (2).
-fn embedded(roots: &[Root], level: usize) -> Option<Box<Embedded>> {
-    let of_level = roots.iter().filter_map(|root| match (&root.source, level) {
-        (Source::Payload(steps), 0) | (Source::Item(steps), 1) | (Source::Parent(steps), 2) => Some((&steps[..], root)),
-        _ => None,
-    });
-    Embedded::compile(&of_level.collect::<Vec<_>>())
 }
 
 /// Adds a path; its index, as a feed holds it.

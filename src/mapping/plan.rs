@@ -4,27 +4,30 @@
 //! [`Reading::encode`] takes it to the sink's wire form in one pass over the columns, in the table's order. Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
 //! except for arrays and for strings with escapes.
 
+mod column;
+mod feed;
 mod others;
 mod positions;
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+pub(super) use self::column::{Lack, PlanColumn, encode_value};
+pub(super) use self::feed::Feed;
 pub(super) use self::positions::Positions;
-use super::adjust::{Adjust, Nulled};
-use super::coerce::{Demands, Scratch, coerce, coerce_array, push_text};
+use super::adjust::Nulled;
+use super::coerce::Scratch;
 use super::outcome::ValueFault;
 use super::payload::{Document, PathTree, PayloadFault, Slot, not_utf8, unmarked};
 use super::programs::{Computed, Programs, Scope};
 use super::rest::{Others, Rest};
 use super::route::Match;
 use super::stages::{Item, StageMemory, Stages, Stopped};
-use super::value::{Misfit, Value};
+use super::value::Value;
 use crate::batch::RowEncoder;
 use crate::config::OnError;
 use crate::jq;
-use crate::message::{Message, Property};
-use crate::schema::{Cell, ColumnType};
+use crate::message::Message;
+use crate::schema::ColumnType;
 
 /// A rule, ready to map; or several that differ in nothing but their names and topics.
 ///
@@ -61,81 +64,6 @@ pub(super) enum PayloadForm {
     Bytes,
     /// Any number of rows a message.
     Staged(Box<Stages>),
-}
-
-/// One column of the row.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct PlanColumn {
-    pub(super) name: Arc<str>,
-    /// As the database writes it, for messages.
-    pub(super) type_name: Box<str>,
-    pub(super) column_type: ColumnType,
-    pub(super) demands: Demands,
-    pub(super) feed: Feed,
-    /// What is done to a value first. Most columns have none.
-    pub(super) adjust: Option<Box<Adjust>>,
-    /// Where the message has no value for it.
-    pub(super) missing: Lack,
-    /// Where it has null.
-    pub(super) null: Lack,
-    pub(super) on_error: OnError,
-}
-
-/// Where a column's value comes from.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum Feed {
-    /// Already encoded.
-    Constant(Box<[u8]>),
-    /// The first of these slots of the payload that has a value.
-    Json(Box<[usize]>),
-    /// The same of the element at hand under `for_each`.
-    Item(Box<[usize]>),
-    /// The same of the element around it, under a nested `for_each`.
-    Parent(Box<[usize]>),
-    /// The element's number, from 0; of the one around it with `true`.
-    Index(bool),
-    /// The entry's key, likewise.
-    Key(bool),
-    /// What no column takes.
-    Rest(Rest),
-    /// The whole payload under `format: text`.
-    Text,
-    /// The whole payload under `format: bytes`.
-    Bytes,
-    /// What a program gave: its index in [`Programs`].
-    Program(usize),
-    Topic,
-    /// The capture's index, by pattern.
-    Capture(Box<[Option<usize>]>),
-    /// From 0; negative from the end.
-    Level(i32),
-    Property(Box<str>),
-    ContentType,
-    ResponseTopic,
-    CorrelationData,
-    MessageExpiry,
-    Qos,
-    Retain,
-    Dup,
-    ReceivedAt,
-    JournalSeq,
-    /// Text that is the same for all messages, not encoded.
-    Fixed(Box<str>),
-    /// The first that has a value.
-    FirstOf(Box<[Feed]>),
-    /// The texts of all of them, one behind the other.
-    Template(Box<[Feed]>),
-}
-
-/// What is done where there is nothing to write.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lack {
-    /// Already encoded: the rule's default, or NULL.
-    Write(Box<[u8]>),
-    /// The row goes without the column, and the database fills in its default. Never for a null.
-    LeaveOut,
-    /// Why it cannot be, as the rest of a sentence that begins with the column.
-    Refuse(&'static str),
 }
 
 /// Memory reused from message to message.
@@ -430,132 +358,6 @@ impl Reading<'_> {
     }
 }
 
-impl Hash for PlanColumn {
-    /// Without `demands`, whose time zone has no hash; they tell few columns apart.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-        self.column_type.hash(state);
-        self.feed.hash(state);
-        self.adjust.hash(state);
-        self.missing.hash(state);
-        self.null.hash(state);
-    }
-}
-
-impl PlanColumn {
-    fn encode<R: RowEncoder>(
-        &self,
-        input: &Input<'_>,
-        scratch: &mut Scratch,
-        encoder: &R,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ValueFault> {
-        match &self.feed {
-            Feed::Constant(bytes) => {
-                out.extend_from_slice(bytes);
-                Ok(())
-            }
-            // Apart from the others, as most columns are of this kind.
-            Feed::Json(slots) => self.encode_found(&field(&input.document, slots), scratch, encoder, out),
-            Feed::Template(parts) => self.encode_template(parts, input, scratch, encoder, out),
-            Feed::Rest(rest) => {
-                let text = rest.of(input.around(rest));
-                let found = text.as_deref().map_or(Found::Missing, |text| Found::Value(Value::Tree(text)));
-                self.encode_found(&found, scratch, encoder, out)
-            }
-            other => self.encode_found(&other.find(input), scratch, encoder, out),
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn encode_found<R: RowEncoder>(
-        &self,
-        found: &Found<'_>,
-        scratch: &mut Scratch,
-        encoder: &R,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ValueFault> {
-        let lack = match found {
-            Found::Value(value) => {
-                if let Some(adjust) = &self.adjust {
-                    return self.encode_adjusted(adjust, value, scratch, encoder, out);
-                }
-                return encode_value(value, &self.column_type, &self.demands, scratch, encoder, out)
-                    .map_err(|misfit| self.fault("value", &misfit.0));
-            }
-            Found::Null => &self.null,
-            Found::Missing => &self.missing,
-        };
-        match lack {
-            Lack::Write(bytes) => out.extend_from_slice(bytes),
-            // Such columns are not asked.
-            Lack::LeaveOut => {}
-            Lack::Refuse(why) => return Err(self.fault("required", why)),
-        }
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn encode_template<R: RowEncoder>(
-        &self,
-        parts: &[Feed],
-        input: &Input<'_>,
-        scratch: &mut Scratch,
-        encoder: &R,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ValueFault> {
-        let mut text = String::new();
-        for part in parts {
-            let Found::Value(value) = part.find(input) else {
-                return self.encode_found(&Found::Missing, scratch, encoder, out);
-            };
-            if let Err(misfit) = push_text(&value, scratch, &mut text) {
-                return self.encode_misfit(&misfit, scratch, out);
-            }
-        }
-        self.encode_found(&Found::Value(Value::Text(&text)), scratch, encoder, out)
-    }
-
-    pub(super) fn fault(&self, reason: &'static str, why: &str) -> ValueFault {
-        ValueFault {
-            reason,
-            column: Some(Arc::clone(&self.name)),
-            message: match &*self.type_name {
-                "" => format!("column `{}`: {why}", self.name),
-                type_name => format!("column `{}` ({type_name}): {why}", self.name),
-            },
-            on_error: self.on_error,
-        }
-    }
-}
-
-/// Coerces a value and appends its cell.
-pub(super) fn encode_value<R: RowEncoder>(
-    value: &Value<'_>,
-    column_type: &ColumnType,
-    demands: &Demands,
-    scratch: &mut Scratch,
-    encoder: &R,
-    out: &mut Vec<u8>,
-) -> Result<(), Misfit> {
-    match column_type {
-        ColumnType::Array(element_type, _) => coerce_array(value, element_type, demands, |cells| {
-            encoder.cell(column_type, Cell::Array(cells), out);
-        }),
-        _ => coerce(value, column_type, demands, scratch, |cell| encoder.cell(column_type, cell, out)),
-    }
-}
-
-/// What the first of these slots has that has a value.
-#[inline(always)]
-fn field<'m>(document: &Document<'m>, slots: &[usize]) -> Found<'m> {
-    let Some(range) = slots.iter().find_map(|slot| document.slots[*slot]) else { return Found::Missing };
-    match document.value(range) {
-        Some(value) => Found::Value(value),
-        None => Found::Null,
-    }
-}
-
 impl<'m> Input<'m> {
     /// The wanted values of the element at hand, or else of the payload.
     #[inline]
@@ -575,135 +377,5 @@ impl<'m> Input<'m> {
     fn element(&self, is_parent: bool) -> &'m Item<'m> {
         let item = self.item.expect("a rule that takes elements has `for_each`");
         if is_parent { item.parent.expect("a rule that takes elements of the outer `for_each` has two") } else { item }
-    }
-}
-
-impl Feed {
-    /// The feeds that it is made of: itself, if it is of none.
-    pub(super) fn parts(&self) -> &[Feed] {
-        match self {
-            Feed::FirstOf(parts) | Feed::Template(parts) => parts,
-            one => std::slice::from_ref(one),
-        }
-    }
-
-    pub(super) fn parts_mut(&mut self) -> &mut [Feed] {
-        match self {
-            Feed::FirstOf(parts) | Feed::Template(parts) => parts,
-            one => std::slice::from_mut(one),
-        }
-    }
-
-    pub(super) fn takes_payload(&self) -> bool {
-        matches!(self, Feed::Json(_) | Feed::Text | Feed::Bytes | Feed::Rest(_))
-    }
-
-    /// For a template, whether it has a value; what its text is, [`PlanColumn::encode`] finds out.
-    fn find<'m>(&'m self, input: &Input<'m>) -> Found<'m> {
-        let message = input.message;
-        let found = match self {
-            // Answered by the caller, which has nothing to coerce.
-            Feed::Constant(_) => return Found::Null,
-            Feed::Json(slots) => return field(&input.document, slots),
-            Feed::Item(slots) => return field(&input.element(false).document, slots),
-            Feed::Parent(slots) => return field(&input.element(true).document, slots),
-            Feed::Index(is_parent) => Some(Value::Int(input.element(*is_parent).index as i64)),
-            Feed::Key(is_parent) => input.element(*is_parent).key,
-            // Whether it has a value; which, the caller finds out.
-            Feed::Rest(rest) => (rest.count(input.around(rest)) > 0).then_some(Value::Tree("{}")),
-            Feed::Text => Some(Value::Text(input.document.text)),
-            Feed::Bytes => Some(Value::Bytes(message.payload)),
-            Feed::Program(index) => match input.computed.value(*index) {
-                None => None,
-                Some(None) => return Found::Null,
-                Some(value) => value,
-            },
-            Feed::Topic => Some(Value::Text(message.topic)),
-            Feed::Capture(by_pattern) => {
-                let index = by_pattern[input.matched.pattern];
-                index.map(|index| Value::Text(input.matched.capture(index, message.topic)))
-            }
-            Feed::Level(level) => topic_level(message.topic, *level).map(Value::Text),
-            Feed::Property(name) => message.properties.user(name).map(Value::from_bytes),
-            Feed::ContentType => property(message, |property| match property {
-                Property::ContentType(text) => Some(Value::from_bytes(text)),
-                _ => None,
-            }),
-            Feed::ResponseTopic => property(message, |property| match property {
-                Property::ResponseTopic(text) => Some(Value::from_bytes(text)),
-                _ => None,
-            }),
-            Feed::CorrelationData => property(message, |property| match property {
-                Property::CorrelationData(bytes) => Some(Value::Bytes(bytes)),
-                _ => None,
-            }),
-            Feed::MessageExpiry => property(message, |property| match property {
-                Property::MessageExpiry(seconds) => Some(Value::Int(seconds.into())),
-                _ => None,
-            }),
-            Feed::Qos => Some(Value::Int(message.qos.level().into())),
-            Feed::Retain => Some(Value::Bool(message.retain)),
-            Feed::Dup => Some(Value::Bool(message.dup)),
-            Feed::ReceivedAt => Some(Value::Instant(message.received_at.as_micros())),
-            Feed::JournalSeq => Some(Value::Int(i64::try_from(message.seq.0).unwrap_or(i64::MAX))),
-            Feed::Fixed(text) => Some(Value::Text(text)),
-            Feed::FirstOf(feeds) => return first_of(feeds, input),
-            Feed::Template(parts) => {
-                let has_value = |part: &Feed| matches!(part.find(input), Found::Value(_));
-                parts.iter().all(has_value).then_some(Value::Text(""))
-            }
-        };
-        found.map_or(Found::Missing, Found::Value)
-    }
-}
-
-/// Null, if none has a value and one of them has that.
-#[inline(never)]
-fn first_of<'m>(feeds: &'m [Feed], input: &Input<'m>) -> Found<'m> {
-    let mut lack = Found::Missing;
-    for feed in feeds {
-        match feed.find(input) {
-            Found::Missing => {}
-            Found::Null => lack = Found::Null,
-            value => return value,
-        }
-    }
-    lack
-}
-
-fn property<'m>(message: &Message<'m>, pick: impl Fn(Property<'m>) -> Option<Value<'m>>) -> Option<Value<'m>> {
-    message.properties.iter().find_map(pick)
-}
-
-/// Levels are short: looking at byte after byte is quicker than what `split` does.
-fn topic_level(topic: &str, level: i32) -> Option<&str> {
-    let mut rest = topic;
-    if level < 0 {
-        let last_slash = |rest: &str| rest.bytes().rposition(|byte| byte == b'/');
-        for _ in 1..level.unsigned_abs() {
-            rest = &rest[..last_slash(rest)?];
-        }
-        return Some(last_slash(rest).map_or(rest, |slash| &rest[slash + 1..]));
-    }
-    let slash = |rest: &str| rest.bytes().position(|byte| byte == b'/');
-    for _ in 0..level {
-        rest = &rest[slash(rest)? + 1..];
-    }
-    Some(slash(rest).map_or(rest, |slash| &rest[..slash]))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_level_is_what_splitting_the_topic_gives(topic in "[a\u{e9}/]{0,12}", level in 0..14_usize) {
-            let from_the_start = i32::try_from(level).unwrap();
-            prop_assert_eq!(topic_level(&topic, from_the_start), topic.split('/').nth(level));
-            prop_assert_eq!(topic_level(&topic, -from_the_start - 1), topic.rsplit('/').nth(level));
-        }
     }
 }

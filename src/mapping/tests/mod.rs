@@ -7,6 +7,7 @@ mod map;
 mod named;
 mod programs;
 mod roots;
+mod routing;
 mod several;
 mod shape;
 mod sharing;
