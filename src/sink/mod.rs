@@ -4,6 +4,7 @@ mod changes;
 mod dead_letters;
 mod error;
 pub mod escape;
+mod literal;
 mod parked;
 mod postgres;
 mod preview;
@@ -30,6 +31,7 @@ pub use series::Series;
 pub use sqlite::{SqliteChanges, SqliteEncoder, SqliteReader, SqliteSink};
 pub use written::{Swallowed, Written};
 
+use self::literal::literal;
 use crate::batch::{Batch, RowEncoder};
 use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl};
@@ -69,7 +71,6 @@ pub async fn stored_publications(database: &Database, bridge: &str) -> Result<Ve
 
 /// See [`Sink::rename_bridge_sql`]; the tables as they stand in SQL.
 fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, journals: &[JournalId]) -> String {
-    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let (from, to) = (literal(from), literal(to));
     let journals: Vec<String> = journals.iter().map(|journal| literal(&journal.to_string())).collect();
     let journals = journals.join(", ");

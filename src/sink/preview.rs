@@ -1,6 +1,7 @@
 //! What a sink's encoder writes, in a form for people: `rowbridge explain` and golden tests map with the daemon's own plan
 //! and show each cell through this.
 
+use super::literal::{hexadecimal, literal};
 use crate::batch::RowEncoder;
 use crate::schema::{Cell, ColumnType};
 
@@ -58,15 +59,6 @@ impl Held {
 /// A JSON string.
 pub(super) fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// A string literal, as both engines read it.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A finite float, with a point or an exponent, so that it is read back as one.

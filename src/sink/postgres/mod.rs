@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `sink` | each call of the trait, handed to the file that does it |
 //! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
 //! | `server` | what it is, and which characters its database holds |
 //! | `transaction` | how each begins and ends; nothing is left on the server's session |
@@ -38,6 +39,7 @@ mod schema;
 mod series;
 mod server;
 mod session;
+mod sink;
 mod sqlstate;
 mod statements;
 mod tls;
@@ -46,46 +48,22 @@ mod walk;
 mod witness;
 mod write;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use changes::PostgresChanges;
 pub use encode::PostgresEncoder;
-use futures_util::future::join_all;
 pub use query::{PostgresParameters, PostgresReader};
 pub(crate) use rights::Rights;
 
 use self::failure::own;
-use self::server::Repertoire;
 use self::session::Session;
-use self::transaction::{CATALOGUE_FIRST, Sql, around};
-use super::{
-    Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, LetterPlace, LiveIndex, ParkedLetter,
-    ParkedRule, Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written,
-    rename_bridge_sql,
-};
+use self::transaction::Sql;
+use super::{Class, SinkError};
 use crate::batch::Batch;
-use crate::clock::Timestamp;
 use crate::config::{Database, DatabaseUrl, PostgresUrl};
-use crate::journal_id::JournalId;
-use crate::message::Seq;
-use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName, quote};
-use crate::schema::{Dialect, PostgresDialect, TableSchema};
-
-/// Postgres cuts longer identifiers off, and would then look for another table than it made.
-const IDENTIFIER_BYTES_MAX: usize = 63;
-
-/// Tables whose columns are asked for without waiting for an answer: for each, the driver keeps some ten messages.
-const DESCRIBED_AT_ONCE: usize = 50;
-
-/// Codes of a CREATE TABLE that lost the race against another: the table, its type or a catalogue row is there already.
-const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
-
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-
-/// How long an ALTER TABLE waits for those who use the table: everybody who comes later waits behind it.
-const ALTER_LOCK_MILLIS: u64 = 2_000;
+use crate::rule::TableName;
+use crate::schema::TableSchema;
 
 /// A Postgres database that takes batches.
 pub struct PostgresSink {
@@ -169,303 +147,5 @@ impl PostgresSink {
     /// The schema and name to look for.
     fn qualified<'a>(&'a self, table: &'a TableName) -> (&'a str, &'a str) {
         (table.schema.as_deref().unwrap_or(&self.sql.schema), &table.name)
-    }
-}
-
-impl Sink for PostgresSink {
-    type Encoder = PostgresEncoder;
-
-    fn encoder(&self) -> PostgresEncoder {
-        PostgresEncoder
-    }
-
-    async fn connect(&mut self) -> Result<(), SinkError> {
-        self.session = None;
-        let session = connect::open(&self.url, self.statement_timeout).await?;
-        let encoding = &session.server().encoding;
-        if session.server().repertoire != Repertoire::All && self.told_encoding != *encoding {
-            server::warn_of_encoding(&self.name, encoding);
-            self.told_encoding.clone_from(encoding);
-        }
-        self.session = Some(session);
-        let migrated = self.run(migrate::migrate).await;
-        if migrated.is_err() {
-            self.session = None;
-        }
-        migrated
-    }
-
-    async fn is_reachable(&mut self) -> bool {
-        connect::is_reachable(&self.url).await
-    }
-
-    async fn offsets(&mut self, bridge: &str) -> Result<Vec<StoredOffset>, SinkError> {
-        let read = self.run(async |session, sql| offsets::read(session, sql, bridge).await).await;
-        let Err(refused) = read else { return read };
-        Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await)
-    }
-
-    async fn offsets_of_others(
-        &mut self,
-        bridge: &str,
-        journals: &[JournalId],
-    ) -> Result<Vec<(String, StoredOffset)>, SinkError> {
-        self.run(async |session, sql| offsets::read_of_others(session, sql, bridge, journals).await).await
-    }
-
-    fn rename_bridge_sql(&self, from: &str, to: &str, journals: &[JournalId]) -> String {
-        rename_bridge_sql(&self.sql.offsets, &self.sql.dead_letters, from, to, journals)
-    }
-
-    async fn last_stored(
-        &mut self,
-        bridge: &str,
-        places: &[RetainedPlace],
-    ) -> Result<HashMap<RetainedPlace, i64>, SinkError> {
-        let found = self.run(async |session, sql| retained::last_stored(session, sql, bridge, places).await).await;
-        match found {
-            Err(refused) => Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await),
-            found => found,
-        }
-    }
-
-    async fn succeed_offset(
-        &mut self,
-        bridge: &str,
-        gone: JournalId,
-        journal: JournalId,
-        next_seq: Seq,
-    ) -> Result<(), SinkError> {
-        let succeeded =
-            self.run(async |session, sql| offsets::succeed(session, sql, bridge, gone, journal, next_seq).await).await;
-        let Err(refused) = succeeded else { return succeeded };
-        Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await)
-    }
-
-    async fn start_offset(&mut self, bridge: &str, journal: JournalId, next_seq: Seq) -> Result<(), SinkError> {
-        let started =
-            self.run(async |session, sql| offsets::start(session, sql, bridge, journal, next_seq).await).await;
-        let Err(refused) = started else { return started };
-        Err(self.with_rights(refused, Rights::new(&self.sql.schema)).await)
-    }
-
-    async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError> {
-        Ok(self.describe_all(&[table]).await?.pop().flatten())
-    }
-
-    async fn describe_all(&mut self, tables: &[&TableName]) -> Result<Vec<Option<TableSchema>>, SinkError> {
-        let mut names = Vec::with_capacity(tables.len());
-        for table in tables {
-            let (schema, name) = self.qualified(table);
-            if let Some(long) = [schema, name].into_iter().find(|part| part.len() > IDENTIFIER_BYTES_MAX) {
-                return Err(own(
-                    Class::Table,
-                    "42622",
-                    format!("the name {long} is {} bytes long, Postgres holds {IDENTIFIER_BYTES_MAX}", long.len()),
-                    "choose a shorter name",
-                ));
-            }
-            names.push((schema.to_owned(), name.to_owned()));
-        }
-        self.run(async |session, sql| {
-            let mut described = Vec::with_capacity(names.len());
-            for names in names.chunks(DESCRIBED_AT_ONCE) {
-                let asked = join_all(names.iter().map(async |(schema, name)| {
-                    let client = session.client();
-                    // Boxed: four queries' futures together are large, and this is not a hot path.
-                    let work = around(client, &sql.begin_read, Box::pin(schema::describe(client, schema, name)));
-                    // As for one table: the catalogue answers in milliseconds, and a server that is gone is to be noticed.
-                    session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
-                }));
-                for answer in asked.await {
-                    described.push(answer?);
-                }
-            }
-            Ok(described)
-        })
-        .await
-    }
-
-    async fn describe_statement(
-        &mut self,
-        name: &TableName,
-        statement: &Arc<Statement>,
-        _: &[Option<DeclaredType>],
-    ) -> Result<TableSchema, SinkError> {
-        self.run(async |session, sql| statements::describe(session, sql, name, statement).await).await
-    }
-
-    async fn instead_of(&mut self, table: &TableName) -> Result<Option<String>, SinkError> {
-        let (schema, name) = self.qualified(table);
-        let (schema, name) = (schema.to_owned(), name.to_owned());
-        self.run(async |session, sql| {
-            let client = session.client();
-            let asking = around(client, &sql.begin_read, Box::pin(absent::instead(client, &schema, &name)));
-            session.wait(3, "looking for a table's name", asking).await
-        })
-        .await
-    }
-
-    fn create_table_sql(&self, table: &TableName, new: &NewTable<'_>) -> String {
-        let (schema, name) = self.qualified(table);
-        created::table_sql(schema, name, new)
-    }
-
-    async fn create_table(&mut self, table: &TableName, new: &NewTable<'_>) -> Result<String, SinkError> {
-        let sql_text = self.create_table_sql(table, new);
-        let result = self
-            .run(async |session, sql| {
-                let client = session.client();
-                let begin = format!("{}; {CATALOGUE_FIRST}", sql.begin);
-                let work = around(client, &begin, client.batch_execute(&sql_text));
-                session.wait(3, "creating a table", work).await
-            })
-            .await;
-        match result {
-            Err(error) if !ALREADY_THERE.contains(&error.code.as_str()) => Err(error),
-            _ => Ok(sql_text),
-        }
-    }
-
-    fn add_index_sql(&self, table: &TableName, index: &NewIndex<'_>) -> String {
-        let (schema, name) = self.qualified(table);
-        created::add_index_sql(schema, name, index)
-    }
-
-    async fn indexes(&mut self, table: &TableName) -> Result<Vec<LiveIndex>, SinkError> {
-        let (schema, name) = self.qualified(table);
-        let (schema, name) = (schema.to_owned(), name.to_owned());
-        self.run(async |session, sql| {
-            let client = session.client();
-            let asking = around(client, &sql.begin_read, Box::pin(created::indexes(client, &schema, &name)));
-            session.wait(3, "reading a table's indexes", asking).await
-        })
-        .await
-    }
-
-    fn add_columns_sql(&self, table: &TableName, columns: &[(&str, DeclaredType)]) -> String {
-        let (schema, name) = self.qualified(table);
-        let add = |(name, declared): &(&str, DeclaredType)| {
-            format!("ADD COLUMN IF NOT EXISTS {} {}", quote(name), PostgresDialect::type_sql(declared))
-        };
-        let columns: Vec<String> = columns.iter().map(add).collect();
-        format!("ALTER TABLE {}.{} {}", quote(schema), quote(name), columns.join(", "))
-    }
-
-    async fn add_columns(&mut self, table: &TableName, columns: &[(&str, DeclaredType)]) -> Result<(), SinkError> {
-        let altering = self.add_columns_sql(table, columns);
-        self.run(async |session, sql| {
-            let client = session.client();
-            let begin = format!("{}; SET LOCAL lock_timeout = {ALTER_LOCK_MILLIS}; {CATALOGUE_FIRST}", sql.begin);
-            let work = around(client, &begin, client.batch_execute(&altering));
-            let added = session.wait(3, "adding columns to a table", work).await;
-            added.map_err(|error| match error.code.as_str() {
-                LOCK_NOT_AVAILABLE => SinkError {
-                    class: Class::Table,
-                    code: IN_USE.to_owned(),
-                    advice: "nothing, once those who use the table are done; pg_stat_activity and pg_locks name them",
-                    ..error
-                },
-                _ => error,
-            })
-        })
-        .await
-    }
-
-    async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError> {
-        // Outside a transaction there is nothing to roll back after it.
-        let verified = self.run(async |session, _| match witness::verify(session, tables).await {
-            Err(error) if error.class == Class::Transient => Err(error),
-            verified => Ok(verified),
-        });
-        verified.await?
-    }
-
-    async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
-        let written = self.run(async |session, sql| write::write(session, sql, batch).await).await;
-        let Err(refused) = written else { return written };
-        let tables: Vec<_> = batch.tables_at_stake().collect();
-        Err(self.with_rights(refused, self.rights(batch, &tables)).await)
-    }
-
-    async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
-        if !series.may_advance() {
-            return self.write(series.batch()).await;
-        }
-        self.run(async |session, sql| series::write(session, sql, series).await).await
-    }
-
-    async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
-        let (mut refusals, session_lives) =
-            self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await?;
-        if !session_lives {
-            self.session = connect::open(&self.url, self.statement_timeout).await.ok();
-        }
-        for closed in &mut refusals.closed {
-            let needed = self.rights(batch, &[&closed.table]);
-            closed.error = self.with_rights(closed.error.clone(), needed).await;
-        }
-        Ok(refusals)
-    }
-
-    async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
-        self.run(async |session, sql| walk::write_in_order(session, sql, batch).await).await
-    }
-
-    async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError> {
-        self.run(async |session, sql| dead_letters::purge(session, sql, bridge, before).await).await
-    }
-
-    async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError> {
-        self.run(async |session, sql| parked::rules(session, sql, bridge).await).await
-    }
-
-    async fn parked_letters(
-        &mut self,
-        bridge: &str,
-        rules: &[&str],
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<ParkedLetter>, SinkError> {
-        self.run(async |session, sql| parked::letters(session, sql, bridge, rules, limit, bytes_max).await).await
-    }
-
-    async fn close(&mut self) -> Result<(), SinkError> {
-        if let Some(session) = self.session.take() {
-            session.close().await;
-        }
-        Ok(())
-    }
-}
-
-impl DeadLetterStore for PostgresSink {
-    async fn dead_letters(
-        &mut self,
-        filter: &DeadLetterFilter,
-        limit: u32,
-    ) -> Result<Vec<StoredDeadLetter>, SinkError> {
-        self.run(async |session, sql| letters::page(session, sql, filter, limit).await).await
-    }
-
-    async fn dead_letter_extent(&mut self, filter: &DeadLetterFilter) -> Result<DeadLetterExtent, SinkError> {
-        self.run(async |session, sql| letters::extent(session, sql, filter).await).await
-    }
-
-    async fn dead_letters_by_rule(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
-        self.run(async |session, sql| letters::by_rule(session, sql, filter).await).await
-    }
-
-    async fn whole_letters(
-        &mut self,
-        filter: &DeadLetterFilter,
-        after: LetterPlace,
-        limit: u32,
-        bytes_max: usize,
-    ) -> Result<Vec<ParkedLetter>, SinkError> {
-        self.run(async |session, sql| letters::whole(session, sql, filter, after, limit, bytes_max).await).await
-    }
-
-    async fn delete_dead_letters(&mut self, filter: &DeadLetterFilter, limit: u32) -> Result<u64, SinkError> {
-        self.run(async |session, sql| letters::delete(session, sql, filter, limit).await).await
     }
 }

@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Span};
 
 use super::encode::{PostgresEncoder, field};
 use crate::schema::{Cell, ColumnType};
-use crate::sink::preview::{Held, Preview, Unheld, float, json_number, literal};
+use crate::sink::literal::literal;
+use crate::sink::preview::{Held, Preview, Unheld, float, json_number};
 
 impl Preview for PostgresEncoder {
     fn preview(&self, column_type: &ColumnType, cell: Cell<'_>) -> Result<Held, Unheld> {

@@ -9,26 +9,25 @@
 //!
 //! Parameters go as text, which the server reads as the type that it found for them.
 
+mod parameters;
+
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use futures_util::{StreamExt, pin_mut};
 use serde_json::value::RawValue;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Statement};
 
+use self::parameters::AsText;
+pub use self::parameters::PostgresParameters;
 use super::connect;
-use super::encode::PostgresEncoder;
 use super::failure::words;
 use super::session::Session;
-use crate::batch::RowEncoder;
 use crate::config::{Database, PostgresUrl};
 use crate::rule::{QueryStatement, quote};
-use crate::schema::{Cell, ColumnType, PostgresDialect};
-use crate::sink::preview::Preview;
-use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind, Parameter, ParameterEncoder, Query, QueryError};
+use crate::sink::literal::{literal, unhex};
+use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind, Query, QueryError};
 
 /// What the network may take on top of the statement's time.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(2);
@@ -253,24 +252,15 @@ fn value(kind: &Kind, json: &str) -> AnswerValue {
     let text = || serde_json::from_str::<String>(json).ok();
     let text = if *kind == Kind::Json { None } else { text() };
     match (kind, text) {
-        (Kind::Bytes, Some(text)) => unhex(&text).map_or(AnswerValue::Text(text), AnswerValue::Bytes),
+        (Kind::Bytes, Some(text)) => {
+            text.strip_prefix("\\x").and_then(unhex).map_or(AnswerValue::Text(text), AnswerValue::Bytes)
+        }
         (Kind::Timestamp | Kind::Timestamptz, Some(text)) => AnswerValue::Time(text),
         (_, Some(text)) => AnswerValue::Text(text),
         (Kind::Bool, None) => AnswerValue::Bool(json == "true"),
         (Kind::Json | Kind::Other(_), None) => AnswerValue::Json(json.to_owned()),
         (_, None) => AnswerValue::Number(json.to_owned()),
     }
-}
-
-/// `\x00ff`.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("\\x")?.as_bytes();
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
-    digits.chunks(2).map(|pair| Some((nibble(pair[0])? * 16 + nibble(*pair.get(1)?)?) as u8)).collect()
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 impl Failed {
@@ -298,96 +288,9 @@ fn fail(session: &Session, error: &Error) -> Failed {
     }
 }
 
-/// A parameter in the text that the server's input functions read.
-#[derive(Debug)]
-struct AsText(Option<String>);
-
-impl AsText {
-    fn of(parameter: &Parameter) -> AsText {
-        AsText(match parameter {
-            Parameter::Null => None,
-            Parameter::Bool(truth) => Some(truth.to_string()),
-            Parameter::Integer(number) => Some(number.to_string()),
-            Parameter::Real(number) => Some(ryu::Buffer::new().format(*number).to_owned()),
-            Parameter::Text(text) => Some(text.clone()),
-            Parameter::Bytes(bytes) => {
-                Some(format!("\\x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
-            }
-        })
-    }
-}
-
-impl ToSql for AsText {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        let Some(text) = &self.0 else { return Ok(IsNull::Yes) };
-        out.extend_from_slice(text.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
-}
-
-/// Writes parameters as [`PostgresParameters`] reads them: 0 for NULL; 1, a length and text; 2, a length and why it does not
-/// fit.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PostgresParameters;
-
-impl RowEncoder for PostgresParameters {
-    type Dialect = PostgresDialect;
-
-    fn begin_row(&self, _column_count: usize, _out: &mut Vec<u8>) {}
-
-    fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
-        if cell == Cell::Null {
-            return out.push(0);
-        }
-        let (tag, text) = match PostgresEncoder.preview(column_type, cell) {
-            Ok(held) => match held.sql.strip_prefix('\'').and_then(|quoted| quoted.strip_suffix('\'')) {
-                Some(quoted) => (1, quoted.replace("''", "'")),
-                None => (1, held.sql),
-            },
-            Err(unheld) => (2, unheld.message),
-        };
-        out.push(tag);
-        out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
-impl ParameterEncoder for PostgresParameters {
-    fn parameters(mut row: &[u8]) -> Result<Vec<Parameter>, (usize, String)> {
-        let mut parameters = Vec::new();
-        while let Some((tag, rest)) = row.split_first() {
-            if *tag == 0 {
-                parameters.push(Parameter::Null);
-                row = rest;
-                continue;
-            }
-            let (len, rest) = rest.split_first_chunk::<8>().expect("the encoder writes whole values");
-            let (text, rest) = rest.split_at(u64::from_le_bytes(*len) as usize);
-            let text = String::from_utf8_lossy(text).into_owned();
-            if *tag == 2 {
-                return Err((parameters.len(), text));
-            }
-            parameters.push(Parameter::Text(text));
-            row = rest;
-        }
-        Ok(parameters)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::SecondDigits;
 
     #[test]
     fn the_servers_json_becomes_values() {
@@ -405,24 +308,5 @@ mod tests {
         ] {
             assert_eq!(value(&kind, json), expected, "{json}");
         }
-    }
-
-    #[test]
-    fn parameters_are_the_text_that_the_server_reads() {
-        let mut row = Vec::new();
-        let text = ColumnType::Text { max_chars: None };
-        let cells = [
-            (ColumnType::Any, Cell::Int(7)),
-            (ColumnType::Any, Cell::Null),
-            (text, Cell::Text("it's")),
-            (ColumnType::Bytes, Cell::Bytes(b"\x00\xff")),
-            (ColumnType::Timestamptz(SecondDigits::MICROS), Cell::Timestamp(1_500_000)),
-        ];
-        for (column_type, cell) in &cells {
-            PostgresParameters.cell(column_type, *cell, &mut row);
-        }
-        let text = |text: &str| Parameter::Text(text.to_owned());
-        let expected = [text("7"), Parameter::Null, text("it's"), text("\\x00ff"), text("1970-01-01T00:00:01.5Z")];
-        assert_eq!(PostgresParameters::parameters(&row).unwrap(), expected);
     }
 }

@@ -3,7 +3,8 @@
 use super::encode::{SqliteEncoder, Value, take_value};
 use crate::batch::RowEncoder;
 use crate::schema::{Cell, ColumnType};
-use crate::sink::preview::{Held, Preview, Unheld, float, hexadecimal, json_number, literal};
+use crate::sink::literal::{hexadecimal, literal};
+use crate::sink::preview::{Held, Preview, Unheld, float, json_number};
 
 impl Preview for SqliteEncoder {
     fn preview(&self, column_type: &ColumnType, cell: Cell<'_>) -> Result<Held, Unheld> {

@@ -4,7 +4,9 @@
 //!
 //! It never touches the log's file: a checkpoint, also that of the last connection that closes, is the sink's.
 
-use std::borrow::Cow;
+mod answer;
+mod functions;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +14,15 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
-use rusqlite::functions::FunctionFlags;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Statement};
 
+use self::answer::{answer_value, columns};
+use self::functions::{add_trims, authorize};
 use super::encode::{SqliteEncoder, Value, take_value};
 use super::watch::FileId;
 use crate::rule::QueryStatement;
-use crate::schema::{ColumnType, SqliteDialect};
-use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind, Parameter, ParameterEncoder, Query, QueryError};
+use crate::sink::query::{Answer, AnswerColumn, Parameter, ParameterEncoder, Query, QueryError};
 
 /// Steps between two looks at the clock: a few microseconds, or as many calls of functions.
 const STEPS: i32 = 50;
@@ -32,9 +32,6 @@ const STEPS: i32 = 50;
 const FOREIGN_VALUE_BYTES_MAX: usize = 32 << 10;
 /// Bytes of a stranger's statement: it may call as many functions as it has room for between two looks at the clock.
 const FOREIGN_STATEMENT_BYTES_MAX: usize = 8 << 10;
-/// Characters of the second argument of `trim`, `ltrim` and `rtrim`. SQLite's own compares each with each: a minute and a half for
-/// two times 32 KiB.
-const TRIM_CHARS_MAX: usize = 100;
 
 /// Of LIKE and GLOB.
 const LIKE_PATTERN_BYTES_MAX: i32 = 1_000;
@@ -175,54 +172,6 @@ fn open(path: &Path, file: Option<FileId>) -> rusqlite::Result<Open> {
     Ok(Open { connection, file, clock })
 }
 
-/// `trim(X, Y)` and its like, in time that is bounded.
-fn add_trims(connection: &Connection) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
-    for (name, (is_left, is_right)) in [("trim", (true, true)), ("ltrim", (true, false)), ("rtrim", (false, true))] {
-        connection.create_scalar_function(name, 2, flags, move |context| {
-            let (Some(text), Some(chars)) = (text(context.get_raw(0))?, text(context.get_raw(1))?) else {
-                return Ok(None);
-            };
-            if chars.chars().nth(TRIM_CHARS_MAX).is_some() {
-                return Err(user_error(format!("{name} takes off at most {TRIM_CHARS_MAX} characters")));
-            }
-            let is_taken = |char| chars.contains::<char>(char);
-            let left = if is_left { text.trim_start_matches(is_taken) } else { &text };
-            let both = if is_right { left.trim_end_matches(is_taken) } else { left };
-            Ok(Some(both.to_owned()))
-        })?;
-    }
-    Ok(())
-}
-
-/// As SQLite converts it; `None` for NULL.
-fn text(value: ValueRef<'_>) -> rusqlite::Result<Option<Cow<'_, str>>> {
-    match value {
-        ValueRef::Null => Ok(None),
-        ValueRef::Integer(number) => Ok(Some(Cow::Owned(number.to_string()))),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(String::from_utf8_lossy(bytes))),
-        ValueRef::Real(_) => Err(user_error("trim takes text, and no real number: cast it".to_owned())),
-    }
-}
-
-fn user_error(why: String) -> rusqlite::Error {
-    rusqlite::Error::UserFunctionError(why.into())
-}
-
-/// Reading, and functions other than those that load code. A full-text index asks for the version of its data.
-fn authorize(context: AuthContext<'_>) -> Authorization {
-    match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
-        AuthAction::Pragma { pragma_name: "data_version", pragma_value: None } => Authorization::Allow,
-        AuthAction::Function { function_name } => match function_name {
-            name if name.eq_ignore_ascii_case("load_extension") => Authorization::Deny,
-            name if name.eq_ignore_ascii_case("fts3_tokenizer") => Authorization::Deny,
-            _ => Authorization::Allow,
-        },
-        _ => Authorization::Deny,
-    }
-}
-
 fn bind(statement: &mut Statement<'_>, index: usize, parameter: &Parameter) -> rusqlite::Result<()> {
     match parameter {
         Parameter::Null => statement.raw_bind_parameter(index, rusqlite::types::Null),
@@ -232,71 +181,6 @@ fn bind(statement: &mut Statement<'_>, index: usize, parameter: &Parameter) -> r
         Parameter::Text(text) => statement.raw_bind_parameter(index, text),
         Parameter::Bytes(bytes) => statement.raw_bind_parameter(index, bytes),
     }
-}
-
-/// By what is declared; of an expression nothing is.
-fn columns(statement: &Statement<'_>) -> Vec<AnswerColumn> {
-    let of = |column: rusqlite::Column<'_>| AnswerColumn {
-        name: column.name().to_owned(),
-        kind: column.decl_type().map_or(Kind::Any, kind_of),
-    };
-    statement.columns().map(of).collect()
-}
-
-fn kind_of(declared: &str) -> Kind {
-    match SqliteDialect::type_of(declared, false) {
-        ColumnType::Bool => Kind::Bool,
-        ColumnType::Int8 => Kind::Int64,
-        ColumnType::Float8 => Kind::Double,
-        ColumnType::Numeric(_) => Kind::Decimal,
-        ColumnType::Json | ColumnType::JsonText => Kind::Json,
-        ColumnType::Bytes => Kind::Bytes,
-        ColumnType::Uuid => Kind::Uuid,
-        ColumnType::Date => Kind::Date,
-        ColumnType::Time(_) => Kind::Time,
-        ColumnType::TimestampText => Kind::Timestamptz,
-        ColumnType::Inet => Kind::Inet,
-        ColumnType::Text { .. } | ColumnType::Interval(_) => Kind::Text,
-        _ => Kind::Any,
-    }
-}
-
-/// A value as its column's type has it, where it is of that type: SQLite's columns may hold others.
-fn answer_value(column: &mut AnswerColumn, value: ValueRef<'_>) -> Result<AnswerValue, QueryError> {
-    let seen = match value {
-        ValueRef::Null => return Ok(AnswerValue::Null),
-        ValueRef::Integer(_) => Kind::Int64,
-        ValueRef::Real(_) => Kind::Double,
-        ValueRef::Text(_) => Kind::Text,
-        ValueRef::Blob(_) => Kind::Bytes,
-    };
-    if column.kind == Kind::Any {
-        column.kind = seen;
-    }
-    Ok(match value {
-        ValueRef::Null => AnswerValue::Null,
-        ValueRef::Integer(truth @ (0 | 1)) if column.kind == Kind::Bool => AnswerValue::Bool(truth == 1),
-        ValueRef::Integer(number) => AnswerValue::Number(number.to_string()),
-        ValueRef::Real(number) if number.is_finite() => AnswerValue::Number(crate::schema::json_value::float(number)),
-        ValueRef::Real(number) => AnswerValue::Text(if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()),
-        ValueRef::Blob(bytes) => AnswerValue::Bytes(bytes.to_vec()),
-        ValueRef::Text(bytes) => {
-            let Ok(text) = std::str::from_utf8(bytes) else {
-                let problem = format!("column {} holds text that is not UTF-8; cast it to blob", column.name);
-                return Err(QueryError::Refused(problem));
-            };
-            let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-            match column.kind {
-                Kind::Json if is_json() => AnswerValue::Json(text.to_owned()),
-                // Digits that SQLite has no number for are kept as text.
-                Kind::Decimal if text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && is_json() => {
-                    AnswerValue::Number(text.to_owned())
-                }
-                Kind::Timestamptz => AnswerValue::Time(text.to_owned()),
-                _ => AnswerValue::Text(text.to_owned()),
-            }
-        }
-    })
 }
 
 fn unavailable(error: &rusqlite::Error) -> QueryError {
@@ -353,6 +237,7 @@ impl ParameterEncoder for SqliteEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::query::AnswerValue;
 
     fn bench() -> (tempfile::TempDir, SqliteReader) {
         let directory = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::config::TimeForm;
 use crate::sink::changes::{fields, object, push_base64, push_timestamp};
+use crate::sink::literal::unhex;
 
 /// The row with bytes in base64 and timestamps in the form asked for. `forms` says which columns those are. What is not as
 /// the function writes it stays as it is.
@@ -44,17 +45,6 @@ fn push_value(value: &str, form: &str, time: TimeForm, out: &mut String) {
         ("b", _) => out.push_str(value),
         _ => push_timestamp(&text, time, out),
     }
-}
-
-/// The bytes of pairs of hexadecimal digits.
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let pairs = digits.chunks(2).map(|pair| match pair {
-        [high, low] => Some((digit(*high)? * 16 + digit(*low)?) as u8),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::schema::{ColumnType, SqliteDialect};
 use crate::sink::changes::{
     Capture, OFFSET_JUMP, fields, object, push_base64, push_string, push_timestamp, trigger_name,
 };
+use crate::sink::literal::{literal, unhex};
 
 /// The schema that stands in the names of triggers.
 pub(super) const SCHEMA: &str = "main";
@@ -67,10 +68,6 @@ pub(super) fn definition(columns: &[LiveColumn]) -> String {
 /// The columns' names and forms, as they stand beside each captured row.
 fn forms(columns: &[LiveColumn]) -> String {
     object(columns.iter().map(|column| (column.name.as_str(), |out: &mut String| push_string(column.form, out))))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// The expression of a row; `row` is NEW, OLD or the name of a table.
@@ -200,14 +197,14 @@ fn push_value(value: &str, form: &str, encoding: Encoding, time: TimeForm, out: 
         ("i", _) => out.push_str(rest),
         ("r", _) => push_real(rest, out),
         ("t", _) => {
-            let text = encoding.text(&unhex(rest));
+            let text = encoding.text(&unhex(rest).unwrap_or_default());
             match form {
                 "j" if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() => out.push_str(&text),
                 "z" => push_timestamp(&text, time, out),
                 _ => push_string(&text, out),
             }
         }
-        ("b", _) => push_base64(&unhex(rest), out),
+        ("b", _) => push_base64(&unhex(rest).unwrap_or_default(), out),
         _ => out.push_str("null"),
     }
 }
@@ -218,12 +215,6 @@ fn push_real(text: &str, out: &mut String) {
         Ok(number) if number.is_finite() => drop(write!(out, "{}", serde_json::Value::from(number))),
         _ => push_string(if text.starts_with('-') { "-Infinity" } else { "Infinity" }, out),
     }
-}
-
-/// What `hex` wrote.
-fn unhex(digits: &str) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
-    digits.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,72 @@
+//! Further chances for refused units: a row may refer to one that came later. What changes others behind it goes in
+//! once more, so that the journal's order is what the tables show.
+
+use super::{Attempt, Offender, Walk};
+use crate::sink::SinkError;
+
+impl Walk<'_> {
+    /// Tries the refused units again until none of them moves; keeps those that are still refused. `false` if the session is
+    /// over.
+    pub(super) async fn further_chances(&mut self) -> Result<bool, SinkError> {
+        let mut late = Vec::new();
+        let goes_on = self.chances_of_others(&mut late).await;
+        self.refused.append(&mut late);
+        self.refused.sort_by_key(|offender| offender.unit);
+        goes_on
+    }
+
+    /// As [`Walk::further_chances`]; those that are too late for one are put into `late`.
+    async fn chances_of_others(&mut self, late: &mut Vec<Offender>) -> Result<bool, SinkError> {
+        loop {
+            let (too_late, others): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.refused).into_iter().partition(|offender| self.is_late(offender.unit));
+            late.extend(too_late);
+            self.refused = others;
+            // What a closed table did not take says nothing more.
+            let units = self.refused.iter().map(|offender| offender.unit);
+            let units: Vec<usize> = units.filter(|&unit| !self.is_closed(unit)).collect();
+            // Often all of them are children whose parents came behind them: one COPY for each table then takes them.
+            if units.len() > 1 {
+                let units = self.with_repeated(&units);
+                match self.attempt(&units).await? {
+                    Attempt::Taken => {
+                        self.refused.clear();
+                        return Ok(true);
+                    }
+                    Attempt::NotBegun(closed) => {
+                        self.closed.push(closed);
+                        return Ok(false);
+                    }
+                    Attempt::Refused(_) => {}
+                }
+            }
+            let mut still_refused = Vec::new();
+            for &unit in &units {
+                let units = self.with_repeated(&[unit]);
+                match self.attempt(&units).await? {
+                    Attempt::Taken => self.refused.retain(|offender| offender.unit != unit),
+                    Attempt::NotBegun(closed) => {
+                        self.closed.push(closed);
+                        return Ok(false);
+                    }
+                    Attempt::Refused(refused) => still_refused.push(Offender { unit, refused }),
+                }
+            }
+            self.refused = still_refused;
+            if self.refused.len() == units.len() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Those units, which are ascending, with the later ones that must go in once more behind them.
+    fn with_repeated(&self, late: &[usize]) -> Vec<usize> {
+        let tried = self.waiting.last().map_or(self.units.len(), |range| range.start);
+        let is_refused = |unit: usize| self.refused.iter().any(|offender| offender.unit == unit);
+        let taken = self.units[..tried].iter().copied().filter(|&unit| !self.is_closed(unit) && !is_refused(unit));
+        let repeated = self.batch.to_be_repeated(late, taken);
+        let mut all: Vec<usize> = late.iter().copied().chain(repeated).collect();
+        all.sort_unstable();
+        all
+    }
+}
