@@ -10,6 +10,7 @@ use super::Paths;
 use super::history::HistoryPart;
 use super::observer::{Glance, Observer};
 use super::outbound::{self, OutboundPart};
+use super::readiness::{Readiness, readiness};
 use crate::clock;
 use crate::config::{Bridge, Rule};
 use crate::delivery::{self, DatabaseState, Parked, RuleFeed, SharedState};
@@ -194,14 +195,6 @@ impl PublishPart {
     }
 }
 
-/// The answer of `/readyz`.
-#[derive(Debug, Serialize)]
-pub struct Readiness {
-    pub ready: bool,
-    /// Why it is not ready; or, if it is, what is worth knowing.
-    pub reasons: Vec<String>,
-}
-
 impl<F: Fs> Overview<F> {
     /// A snapshot. `next_seq = databases.*.next_seq + pending` holds within it.
     pub fn status(&self) -> Status {
@@ -358,45 +351,6 @@ fn subscription_parts(source: &SourceSnapshot) -> Vec<SubscriptionPart> {
         error: subscription.error.clone(),
     };
     source.subscriptions.iter().map(part).collect()
-}
-
-fn readiness(status: &Status, subscriptions: &[SubscriptionStatus]) -> Readiness {
-    let mut reasons = Vec::new();
-    if !status.mqtt.connected {
-        let why = status.mqtt.last_error.as_deref().unwrap_or("no connection yet");
-        reasons.push(format!("not connected to the broker: {why}"));
-    }
-    if status.journal.paused {
-        reasons.push(
-            "the journal takes nothing (full, or its disk is full or fails: see the log): the broker queues".to_owned(),
-        );
-    }
-    let unanswered = subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());
-    if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
-        reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
-    }
-    let refused = subscriptions.iter().filter(|subscription| subscription.error.is_some());
-    let is_deaf = !subscriptions.is_empty() && refused.clone().count() == subscriptions.len();
-    let ready = reasons.is_empty() && !is_deaf;
-    for subscription in refused {
-        let error = subscription.error.as_deref().unwrap_or_default();
-        reasons.push(format!("the broker refused {}: {error}", subscription.filter));
-    }
-    for (name, database) in &status.databases {
-        if let Some(held) = &database.held {
-            reasons.push(format!("database {name} is held: {}", held.reason));
-        } else if !database.connected {
-            let pending = database.pending;
-            reasons.push(format!("database {name} is not connected; {pending} messages wait in the journal"));
-        }
-        for parked in &database.parked {
-            let ParkedPart { rule, table, reason, messages, .. } = parked;
-            reasons.push(format!(
-                "database {name}: {messages} messages of rule {rule} are parked until table {table} is mended: {reason}"
-            ));
-        }
-    }
-    Readiness { ready, reasons }
 }
 
 fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart {

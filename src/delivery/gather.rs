@@ -1,22 +1,23 @@
 //! From journal entries to a batch: map each message, sort its outcomes, keep the tallies.
 
+mod letters;
+mod outcomes;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(super) use self::letters::Again;
 use super::account::Account;
-use super::dead_letter::{self, Reason};
-use super::refusals::Fate;
+use super::dead_letter;
 use super::retained::{Hashes, LastStored, Place, Verdict};
-use crate::batch::{Batch, DeadLetter, OffsetMove, Remembered, RowEncoder};
-use crate::config::{OnError, Retained, Rule, Unmatched};
-use crate::journal::Lost;
+use crate::batch::{Batch, OffsetMove, Remembered, RowEncoder};
+use crate::config::{Retained, Rule, Unmatched};
 use crate::mapping::{Mapper, Outcome, Router, Want};
 use crate::message::{Message, Seq};
 use crate::rule::TableName;
 use crate::schema::TableSchema;
-use crate::sink::{ParkedLetter, Refusal, RetainedPlace};
-use crate::telemetry::tap;
+use crate::sink::RetainedPlace;
 
 /// Dead letters that one batch may hold besides rows; past it the batch ends. Weighed against a stream in which every
 /// message is bad: their payloads sit in memory until the commit.
@@ -53,14 +54,6 @@ pub(super) struct UnmatchedPolicy {
     /// Patterns of the rules of the other databases.
     pub elsewhere: Router,
     pub unmatched: Unmatched,
-}
-
-/// What a dead letter's message gives when it is mapped again.
-pub(super) enum Again {
-    Written,
-    Filtered,
-    /// A dead letter's short code, and the error.
-    Refused(&'static str, String),
 }
 
 /// The compiled rules of one connection, and the batch being gathered with them.
@@ -280,234 +273,5 @@ impl<R: RowEncoder> Gatherer<R> {
         for (want, live) in bound {
             self.mapper.bind(&want, live);
         }
-    }
-
-    /// Counts what became of a message under a rule, and keeps its dead letter. `unit` is the next one that was added.
-    fn settle(
-        &mut self,
-        rule: usize,
-        outcome: Outcome,
-        message: &Message<'_>,
-        unit: &mut usize,
-        account: &mut Account,
-    ) {
-        let tally = account.rule(rule);
-        match outcome {
-            Outcome::Written => {
-                let rows = self.batch.rows_of(*unit);
-                tally.written += 1;
-                tally.rows += rows as u64;
-                let tables = self.batch.tables_of(*unit).map(|table| &table.name);
-                account.tap.written(&self.rules[rule].name, message, tables, rows);
-                account.answers.note(rule, message, rows, None);
-                *unit += 1;
-                if let Some(nulled) = self.mapper.nulled(rule) {
-                    account.rule(rule).nulled += nulled.count;
-                    account.refuse(Some(&self.rules[rule].name), "value", Fate::Nulled, message, &nulled.why);
-                }
-            }
-            Outcome::Filtered => {
-                tally.filtered += 1;
-                account.tap.passed(Some(&self.rules[rule].name), tap::Fate::Filtered, message);
-                account.answers.note(rule, message, 0, None);
-            }
-            Outcome::Parked => {
-                tally.parked += 1;
-                let why = self.parked.get(&rule).map_or("the table takes no rows", |why| why);
-                account.tap.refused(Some(&self.rules[rule].name), tap::Fate::Parked, message, "table", why);
-                account.answers.note(rule, message, 0, Some(why));
-                let letter = dead_letter::parked(&self.rules[rule].name, message, why);
-                self.keep(letter);
-            }
-            Outcome::Refused(fault) if fault.on_error == OnError::Drop => {
-                tally.dropped += 1;
-                let name = Some(&self.rules[rule].name);
-                account.refuse(name, fault.reason, Fate::Dropped, message, &fault.message);
-                account.answers.note(rule, message, 0, Some(&fault.message));
-            }
-            Outcome::Refused(fault) => {
-                tally.dead_lettered += 1;
-                let name = Some(&self.rules[rule].name);
-                account.refuse(name, fault.reason, Fate::DeadLetter, message, &fault.message);
-                account.answers.note(rule, message, 0, Some(&fault.message));
-                let reason = Reason { code: fault.reason, error: fault.message, attempts: 0 };
-                let letter = dead_letter::of_message(name, message, reason);
-                self.keep(letter);
-            }
-        }
-    }
-
-    /// Puts the messages of a rule aside from now on, with the reason; or no longer.
-    pub(super) fn park(&mut self, rule: usize, why: Option<&Arc<str>>) {
-        self.mapper.park(rule, why.is_some());
-        match why {
-            Some(why) => self.parked.insert(rule, Arc::clone(why)),
-            None => self.parked.remove(&rule),
-        };
-    }
-
-    /// Adds a message that was parked, which is taken out of the dead letters with this batch; how many units it gave, none
-    /// if a table has to be looked up first. Then, and on `Err`, the batch is as it was before.
-    pub(super) fn add_parked(&mut self, letter: &ParkedLetter, account: &mut Account) -> Result<Option<usize>, Halt> {
-        let Some(rule) = self.rules.iter().position(|rule| *rule.name == *letter.rule) else { return Ok(Some(0)) };
-        let name = Arc::clone(&self.rules[rule].name);
-        let units_before = self.batch.units.len();
-        match letter.message() {
-            Ok(message) => {
-                if !self.mapper.map_parked(rule, &message, &mut self.batch, &mut self.outcomes) {
-                    return Ok(None);
-                }
-                self.bytes += message.encoded_len();
-                if let Some(halt) = self.halting_outcome(message.seq) {
-                    self.batch.truncate_units(units_before);
-                    return Err(halt);
-                }
-                let mut unit = units_before;
-                match self.outcomes.pop() {
-                    Some((rule, outcome)) => self.settle(rule, outcome, &message, &mut unit, account),
-                    None => {
-                        account.rule(rule).dead_lettered += 1;
-                        let error = "the rule's topic pattern does not take it any more".to_owned();
-                        account.tap.refused(Some(&name), tap::Fate::DeadLettered, &message, "unmatched", &error);
-                        let reason = Reason { code: "unmatched", error, attempts: 0 };
-                        self.keep(dead_letter::of_message(Some(&name), &message, reason));
-                    }
-                }
-            }
-            Err(error) => {
-                account.rule(rule).dead_lettered += 1;
-                self.keep(dead_letter::unreadable(&name, letter, &error));
-            }
-        }
-        account.rule(rule).parked -= 1;
-        self.batch.released.push(letter.id);
-        Ok(Some(self.batch.units.len() - units_before))
-    }
-
-    /// Adds the rows of a dead letter's message, as the only rule has them now. `None` if a table has to be looked up first. Then, and
-    /// where it gives no row, the batch is as it was before. What to do with the letter is left to the caller, whatever
-    /// `on_error` says.
-    pub(super) fn add_again(&mut self, message: &Message<'_>) -> Option<Again> {
-        const RULE: usize = 0;
-        if !self.mapper.map_parked(RULE, message, &mut self.batch, &mut self.outcomes) {
-            return None;
-        }
-        self.bytes += message.encoded_len();
-        Some(match self.outcomes.pop() {
-            Some((_, Outcome::Written)) => Again::Written,
-            Some((_, Outcome::Filtered)) => Again::Filtered,
-            Some((_, Outcome::Refused(fault))) => Again::Refused(fault.reason, fault.message),
-            Some((_, Outcome::Parked)) => unreachable!("no rule of this gatherer is parked"),
-            None => Again::Refused("unmatched", "the rule's topic pattern does not take it any more".to_owned()),
-        })
-    }
-
-    /// Takes a unit out of the rows.
-    pub(super) fn exclude(&mut self, unit: usize) {
-        if let Err(place) = self.batch.excluded.binary_search(&unit) {
-            self.batch.excluded.insert(place, unit);
-        }
-    }
-
-    /// Adds the record of messages that are gone.
-    pub(super) fn add_lost(&mut self, lost: &Lost, account: &mut Account) {
-        let letter = dead_letter::of_lost_range(lost);
-        account.tap.lost(lost.from, &letter.error);
-        self.keep(letter);
-        self.batch.offset.to = lost.to;
-    }
-
-    /// Takes a unit that the database refused out of the rows. `message` is what it was made of.
-    pub(super) fn refuse(
-        &mut self,
-        refusal: &Refusal,
-        message: &Message<'_>,
-        attempts: u32,
-        account: &mut Account,
-    ) -> Result<(), Halt> {
-        let unit = self.batch.units[refusal.unit].clone();
-        let rule = Arc::clone(&self.rules[unit.rule]);
-        let tally = account.rule(unit.rule);
-        match rule.on_error {
-            OnError::Halt => {
-                let error = refusal.message.clone();
-                let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
-                let table = self.batch.tables_of(refusal.unit).next().cloned();
-                return Err(Halt { seq: unit.seq, rule: name, target, error, table });
-            }
-            OnError::Drop => {
-                tally.dropped += 1;
-                account.refuse(Some(&rule.name), refusal.reason, Fate::Dropped, message, &refusal.message);
-            }
-            OnError::DeadLetter => {
-                tally.dead_lettered += 1;
-                account.refuse(Some(&rule.name), refusal.reason, Fate::DeadLetter, message, &refusal.message);
-                let reason = Reason { code: refusal.reason, error: refusal.message.clone(), attempts };
-                let letter = dead_letter::of_message(Some(&rule.name), message, reason);
-                self.keep(letter);
-            }
-        }
-        let tally = account.rule(unit.rule);
-        tally.written -= 1;
-        tally.rows -= self.batch.rows_of(refusal.unit) as u64;
-        account.tap.withdraw(&rule.name, unit.seq);
-        account.answers.withdraw(unit.rule, unit.seq, self.batch.rows_of(refusal.unit), &refusal.message);
-        self.exclude(refusal.unit);
-        Ok(())
-    }
-
-    /// A message that can never become a row is a dead letter of every rule that would have taken it, or of none.
-    fn add_faulty(&mut self, message: &Message<'_>, reason: Reason, account: &mut Account) {
-        let takers = self.mapper.takers_at_fault(message);
-        for &rule in &takers {
-            account.rule(rule).dead_lettered += 1;
-            account.refuse(Some(&self.rules[rule].name), reason.code, Fate::DeadLetter, message, &reason.error);
-            account.answers.note(rule, message, 0, Some(&reason.error));
-            let letter = dead_letter::of_message(Some(&self.rules[rule].name), message, reason.clone());
-            self.keep(letter);
-        }
-        if takers.is_empty() && self.is_unmatched_everywhere(message) {
-            account.unmatched += 1;
-            account.refuse(None, reason.code, Fate::DeadLetter, message, &reason.error);
-            self.keep(dead_letter::of_message(None, message, reason));
-        }
-        self.batch.offset.to = message.seq.next();
-    }
-
-    fn add_unmatched(&mut self, message: &Message<'_>, account: &mut Account) {
-        if !self.is_unmatched_everywhere(message) {
-            return;
-        }
-        account.unmatched += 1;
-        if self.unmatched.as_ref().is_some_and(|policy| policy.unmatched == Unmatched::DeadLetter) {
-            let error = "no rule's topic pattern fits; add a rule, or set unmatched: ignore".to_owned();
-            let reason = Reason { code: "unmatched", error, attempts: 0 };
-            account.refuse(None, reason.code, Fate::DeadLetter, message, &reason.error);
-            self.keep(dead_letter::of_message(None, message, reason));
-        } else {
-            account.tap.passed(None, tap::Fate::Unmatched, message);
-        }
-    }
-
-    /// Each dead letter holds the message again, which counts against `batch.max_bytes` like the message itself.
-    fn keep(&mut self, letter: DeadLetter) {
-        self.bytes += letter.payload.len() + letter.envelope.as_ref().map_or(0, Vec::len);
-        self.batch.dead_letters.push(letter);
-    }
-
-    fn is_unmatched_everywhere(&mut self, message: &Message<'_>) -> bool {
-        self.unmatched.as_mut().is_some_and(|policy| !policy.elsewhere.takes(message.topic))
-    }
-
-    fn halting_outcome(&self, seq: Seq) -> Option<Halt> {
-        self.outcomes.iter().find_map(|(rule, outcome)| match outcome {
-            Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
-                let table = self.mapper.table_of(*rule).cloned();
-                let rule = &self.rules[*rule];
-                let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
-                Some(Halt { seq, rule: name, target, error: fault.message.clone(), table })
-            }
-            _ => None,
-        })
     }
 }

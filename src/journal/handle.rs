@@ -6,11 +6,12 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::active::Active;
 use super::awaited::Awaited;
 use super::recovery::{Recovered, Recovery};
 use super::rotation::segment_bytes;
 use super::shared::{Beginning, Shared, lock};
-use super::writer::{Active, Writer};
+use super::writer::Writer;
 use super::{Fs, Intake, Reader, events, id_file, lock_file};
 use crate::config::{self, Durability};
 use crate::journal_id::JournalId;

@@ -19,6 +19,7 @@
 //!   zeros, or an older copy of the newest file stands in its place, nothing is left to be told here. A database that
 //!   has the messages knows more (J11); no disk that holds one copy can.
 
+mod active;
 mod awaited;
 mod events;
 mod fs;

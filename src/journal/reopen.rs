@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::active::Active;
 use super::lock_file::Evidence;
 use super::recovery::{Recovered, Recovery, Trusted};
 use super::segment::Segment;
 use super::shared::lock;
-use super::writer::{Active, Step, Writer};
+use super::writer::{Step, Writer};
 use super::{Fs, OpenError, Qos2Table, Watermark, events, lock_file};
 use crate::config::Durability;
 use crate::message::Seq;

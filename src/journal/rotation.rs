@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::active::Active;
 use super::fs::is_disk_full;
 use super::segment::{self, Segment};
 use super::shared::lock;
 use super::trailer::{MarkKind, TRAILER_LEN};
-use super::writer::{Active, HOUSEKEEPING_INTERVAL, Writer};
+use super::writer::{HOUSEKEEPING_INTERVAL, Writer};
 use super::{Fs, events};
 use crate::config::WhenFull;
 

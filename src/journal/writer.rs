@@ -13,16 +13,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::active::Active;
 use super::awaited::Mark as AwaitedMark;
-use super::fs::zero;
 use super::pace::Pace;
 use super::record::{self, GAP_RECORD_LEN, GROUP_SPAN_MAX, GapReason, Kind, RECORD_ALIGN};
 use super::reopen::Broken;
 use super::retention::Level;
 use super::rotation::Rotation;
-use super::segment::Segment;
 use super::shared::{Shared, lock};
-use super::trailer::{Mark, MarkKind};
+use super::trailer::MarkKind;
 use super::{Fs, FsFile, Watermark, events};
 use crate::config::{self, Durability, WhenFull};
 use crate::message::Seq;
@@ -63,31 +62,6 @@ pub(crate) struct Writer<F: Fs> {
     pub(super) broken: Option<Broken>,
 }
 
-/// How far zeros are written ahead of the records. 128 KiB: some dozen groups of a busy broker.
-const WRITTEN_AHEAD: u64 = 128 << 10;
-
-/// The segment being written.
-pub(super) struct Active<File> {
-    pub(super) segment: Arc<Segment>,
-    pub(super) file: File,
-    pub(super) salt: u64,
-    pub(super) seed: u32,
-    /// Where the next record goes.
-    pub(super) end: u64,
-    /// Records from here on are not synced; also where their commit group begins.
-    pub(super) durable: u64,
-    /// No record goes beyond.
-    pub(super) size: u64,
-    /// Up to here the file's blocks were written, not only allocated.
-    written: u64,
-    /// Where the trailer begins; `None` if there is none to write to.
-    pub(super) trailer_at: Option<u64>,
-    /// Messages not synced.
-    pub(super) messages: u64,
-    /// When the first of what is not synced was written.
-    unsynced_since: Option<Instant>,
-}
-
 /// What a turn did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -98,53 +72,6 @@ pub(crate) enum Step {
     /// Nothing can be written; come back then, or when poked.
     Blocked(Duration),
     Stopped,
-}
-
-impl<File> Active<File> {
-    pub(super) fn new(
-        segment: Arc<Segment>,
-        file: File,
-        salt: u64,
-        end: u64,
-        size: u64,
-        trailer_at: Option<u64>,
-    ) -> Active<File> {
-        Active {
-            segment,
-            file,
-            salt,
-            seed: record::seed(salt),
-            end,
-            durable: end,
-            size,
-            written: end,
-            trailer_at,
-            messages: 0,
-            unsynced_since: None,
-        }
-    }
-}
-
-impl<File: FsFile> Active<File> {
-    /// Writes records behind the last, and now and then zeros behind them, which is what the file holds there: a block
-    /// that was never written costs each fdatasync that meets one a change to the file system's own books as well.
-    fn append(&mut self, records: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(records, self.end)?;
-        self.end += records.len() as u64;
-        if self.end > self.written {
-            self.written = (self.end + 1).next_multiple_of(WRITTEN_AHEAD).min(self.size);
-            zero(&self.file, self.end, self.written)?;
-        }
-        Ok(())
-    }
-
-    /// Says in the trailer that everything is on the disk that has a number below `next_seq`, as it must be.
-    pub(super) fn mark(&self, kind: MarkKind, next_seq: Seq) -> io::Result<()> {
-        debug_assert_eq!(self.end, self.durable, "a mark says what is durable");
-        let Some(trailer_at) = self.trailer_at else { return Ok(()) };
-        Mark { kind, end: self.end, next_seq }.write(&self.file, trailer_at, self.salt)?;
-        self.file.sync_data()
-    }
 }
 
 impl<F: Fs> Writer<F> {

@@ -20,6 +20,7 @@ mod batch;
 mod events;
 mod handle;
 mod publish;
+mod put;
 pub mod query;
 mod reply;
 mod request;

@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::batch::Encoded;
 use super::handle::Answer;
+use super::put::{Put, put};
 use super::request::Request;
 use super::run::Shared;
 use super::window::{Cause, Meaning, Window};
@@ -23,7 +22,6 @@ use crate::mqtt::link::Link;
 use crate::mqtt::outgoing::{self, AckKind, SubscribeTo};
 use crate::mqtt::packet::{self, ConnAck, Control, Incoming, SubAck};
 use crate::mqtt::publish::Publish;
-use crate::mqtt::publishing::append_at_most_once;
 use crate::mqtt::reason;
 use crate::mqtt::wire::Malformed;
 
@@ -384,54 +382,4 @@ impl<'a> Session<'a> {
             .min()
             .unwrap_or_else(|| Instant::now() + IDLE)
     }
-}
-
-/// What became of a message.
-enum Put {
-    /// `is_open`: the broker will answer.
-    Sent { is_open: bool },
-    /// It must wait until the broker has answered for others.
-    NoRoom,
-    /// The broker does not take it.
-    TooLarge(String),
-}
-
-/// Appends a packet to `out`, within what the broker takes: with a lower QoS, not retained.
-fn put(
-    packet: Encoded<'_>,
-    limits: &Limits,
-    window: &mut Window,
-    lowered: &mut Vec<u8>,
-    out: &mut BytesMut,
-    cause: impl FnOnce() -> Cause,
-) -> Put {
-    if packet.bytes.len() > limits.packet_bytes_max as usize {
-        let (bytes, bytes_max) = (packet.bytes.len(), limits.packet_bytes_max);
-        return Put::TooLarge(format!(
-            "the message has {bytes} bytes and the broker takes packets of {bytes_max} at most; raise its limit"
-        ));
-    }
-    let qos = packet.qos().min(limits.qos_max);
-    if !window.has_room(qos) {
-        return Put::NoRoom;
-    }
-    let start = out.len();
-    if qos == Qos::AtMostOnce && packet.qos() != qos {
-        lowered.clear();
-        append_at_most_once(packet.bytes, packet.id_at, lowered);
-        out.extend_from_slice(lowered);
-    } else {
-        out.extend_from_slice(packet.bytes);
-    }
-    let first = &mut out[start];
-    *first = *first & !0b110 | qos.level() << 1;
-    if !limits.retained_messages {
-        *first &= !1;
-    }
-    let is_open = qos != Qos::AtMostOnce;
-    if is_open {
-        let id_at = start + packet.id_at;
-        out[id_at..id_at + 2].copy_from_slice(&window.sent(qos, cause()).to_be_bytes());
-    }
-    Put::Sent { is_open }
 }

@@ -1,35 +1,29 @@
 //! The bridge's side of a simulated database: one connection of one process.
 
-use std::collections::{BTreeMap, HashMap};
+mod encoder;
+mod transaction;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::database::{Fate, Held, ParkedMessage, Row, Server, number_in_letter, number_in_row};
-use super::messages::{Kind, Number, kind_of, parts_of};
-use crate::batch::{Batch, RowEncoder, Target};
+pub(super) use self::encoder::SimEncoder;
+use self::encoder::TURNED;
+pub(super) use self::transaction::Transaction;
+use super::database::{Fate, ParkedMessage, Server};
+use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::rule::{DeclaredType, NewIndex, NewTable, TableName};
-use crate::schema::{Cell, Column, ColumnType, Keys, Parameter, SqliteDialect, TableSchema, Witness};
+use crate::schema::{Column, ColumnType, Keys, Parameter, TableSchema, Witness};
 use crate::sink::{
     Class, ClosedTable, LiveIndex, ParkedLetter, ParkedRule, Refusal, Refusals, RetainedPlace, Series, Sink, SinkError,
     StoredOffset, Written,
 };
 
-/// What one call of `write` wants to happen together.
-#[derive(Debug, Clone)]
-pub(super) struct Transaction {
-    pub(super) process: u64,
-    pub(super) journal: JournalId,
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) held: Vec<(u64, Held)>,
-    /// From, to (exclusive).
-    pub(super) lost: Vec<(u64, u64)>,
-    pub(super) parked: Vec<ParkedMessage>,
-    pub(super) released: Vec<i64>,
-}
+/// The table of rules that name it themselves.
+const FIXED: &str = "t";
 
 pub(super) struct SimSink {
     server: Arc<Mutex<Server>>,
@@ -119,98 +113,6 @@ impl SimSink {
         let is_changed = batch.tables_at_stake().any(|table| table.witness != now);
         if is_changed { Err(error(Class::TableChanged, "changed")) } else { Ok(()) }
     }
-
-    /// The message whose rows these are: all of it, each in its table.
-    fn number_of(&self, batch: &Batch, unit: usize) -> Number {
-        let definition = self.server().definition;
-        let mut parts = Vec::new();
-        for run in batch.runs_of(unit) {
-            let portion = &batch.portions[run.portion];
-            for at in run.first_row..run.first_row + run.row_count {
-                let row = decode(portion.row(at), &portion.target, definition);
-                let table = &portion.target.table.name.name;
-                assert!(
-                    *table == *FIXED || *table == format!("t{}", row.part),
-                    "a row of part {} in {table}",
-                    row.part
-                );
-                parts.push((number_in_row(batch.units[unit].seq.0, &row), row.part));
-            }
-        }
-        let (number, _) = parts[0];
-        let expected: Vec<(Number, i64)> = (0..parts_of(number)).map(|part| (number, part)).collect();
-        assert_eq!(parts, expected, "the rows of a message");
-        number
-    }
-
-    /// Rows that may change others go in as their messages came.
-    fn check_writing_order(&self, batch: &Batch) {
-        // Messages that were parked out of several journals are in the order of their letters.
-        if !batch.released.is_empty() && self.server().journals.len() > 1 {
-            return;
-        }
-        let definition = self.server().definition;
-        let mut last: BTreeMap<&str, i64> = BTreeMap::new();
-        for at in batch.writing_order() {
-            let portion = &batch.portions[at];
-            assert!(portion.target.in_order, "these are upserts");
-            for row in batch.kept_rows(at).into_iter().flatten() {
-                let seq = decode(portion.row(row), &portion.target, definition).seq;
-                let before = last.insert(&portion.target.table.name.name, seq);
-                assert!(
-                    before.is_none_or(|before| before <= seq),
-                    "the row of message {seq} is written after {before:?}"
-                );
-            }
-        }
-    }
-
-    fn transaction(&self, batch: &Batch) -> Transaction {
-        let offset = &batch.offset;
-        assert_eq!(&*offset.bridge, "sim");
-        self.check_writing_order(batch);
-        let mut held = Vec::new();
-        for (index, unit) in batch.units.iter().enumerate() {
-            if !batch.is_excluded(index) {
-                held.push((unit.seq.0, Held::Row(self.number_of(batch, index))));
-            }
-        }
-        let (mut lost, mut parked) = (Vec::new(), Vec::new());
-        for letter in &batch.dead_letters {
-            if let (Some(envelope), "table") = (&letter.envelope, letter.reason) {
-                parked.push(ParkedMessage {
-                    journal: offset.journal,
-                    seq: letter.seq.0,
-                    rule: letter.rule.as_deref().expect("a parked message has a rule").to_owned(),
-                    envelope: envelope.clone(),
-                    payload: letter.payload.clone(),
-                });
-                continue;
-            }
-            if letter.reason == "lost_range" {
-                lost.push(lost_range(letter.seq.0, &letter.error));
-            } else {
-                let number = number_in_letter(&letter.topic, &letter.payload, letter.reason);
-                held.push((letter.seq.0, Held::Letter(number)));
-            }
-        }
-        let (from, to, released) = (offset.from.0, offset.to.0, batch.released.clone());
-        Transaction { process: self.process, journal: offset.journal, from, to, held, lost, parked, released }
-    }
-
-    fn refused(&self, batch: &Batch) -> Vec<usize> {
-        let is_refused =
-            |&index: &usize| !batch.is_excluded(index) && kind_of(self.number_of(batch, index)) == Kind::Refused;
-        (0..batch.units.len()).filter(is_refused).collect()
-    }
-}
-
-/// The text is `messages 5 to 8 are lost: why`.
-fn lost_range(from: u64, text: &str) -> (u64, u64) {
-    let words: Vec<&str> = text.split(' ').collect();
-    assert_eq!((words[0], words[1].parse()), ("messages", Ok(from)), "{text}");
-    let last: u64 = words[3].parse().unwrap();
-    (from, last + 1)
 }
 
 impl Sink for SimSink {
@@ -463,58 +365,4 @@ impl Sink for SimSink {
         self.epoch = None;
         Ok(())
     }
-}
-
-/// The table of rules that name it themselves.
-const FIXED: &str = "t";
-
-/// With an odd definition, the number is of this type and every bit of it is turned.
-const TURNED: ColumnType = ColumnType::Int4;
-
-/// Cells one after the other: numbers as i64, texts with a length u32 before.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SimEncoder;
-
-impl RowEncoder for SimEncoder {
-    type Dialect = SqliteDialect;
-
-    fn begin_row(&self, _: usize, _: &mut Vec<u8>) {}
-
-    fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
-        match cell {
-            Cell::Int(number) if *column_type == TURNED => out.extend_from_slice(&(!number).to_le_bytes()),
-            Cell::Int(number) => out.extend_from_slice(&number.to_le_bytes()),
-            Cell::Text(text) => {
-                out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                out.extend_from_slice(text.as_bytes());
-            }
-            // What a row without the column would hold; every message of this world has it.
-            Cell::Null => {}
-            cell => panic!("no column of this world takes {cell:?}"),
-        }
-    }
-}
-
-/// Whatever the bytes were made for, they mean what the table is now.
-fn decode(mut bytes: &[u8], target: &Target, definition: i64) -> Row {
-    let number = |bytes: &mut &[u8]| i64::from_le_bytes(*bytes.split_off(..8).unwrap().first_chunk().unwrap());
-    let text = |bytes: &mut &[u8]| {
-        let len = u32::from_le_bytes(*bytes.split_off(..4).unwrap().first_chunk().unwrap()) as usize;
-        String::from_utf8(bytes.split_off(..len).unwrap().to_vec()).unwrap()
-    };
-    let mut row = Row::default();
-    for &column in &*target.columns {
-        match target.table.columns[column].name.as_str() {
-            "seq" => row.seq = number(&mut bytes),
-            "n" if definition % 2 == 0 => row.number = number(&mut bytes),
-            "n" => row.number = !number(&mut bytes),
-            "topic" => row.topic = text(&mut bytes),
-            "pad" => row.pad = text(&mut bytes),
-            "part" => row.part = number(&mut bytes),
-            "extra" => row.extra = Some(number(&mut bytes)),
-            other => panic!("no column is called {other}"),
-        }
-    }
-    assert!(bytes.is_empty(), "a row ends with its last cell");
-    row
 }

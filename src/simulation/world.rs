@@ -1,5 +1,8 @@
 //! A script: what happens in a world, drawn from its seed, step by step.
 
+mod lives;
+mod trouble;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use super::actor::{Actor, Alarm};
 use super::broker::Broker;
 use super::database::Server;
 use super::figures::Figures;
-use super::link::{End, Network};
+use super::link::Network;
 use super::messages::{Message, Messages, Number, topic_of};
 use super::process::{self, FILTERS, Process};
 use super::promises::Promises;
@@ -17,7 +20,7 @@ use super::random::Random;
 use super::seams;
 use super::trace::Trace;
 use crate::config::Config;
-use crate::journal::{SimFault, SimFs};
+use crate::journal::SimFs;
 
 /// Steps before the faults end.
 const STEPS: u64 = 260;
@@ -242,162 +245,8 @@ impl<'r> World<'r> {
         });
     }
 
-    fn trouble_network(&mut self) {
-        let kind = self.random.below(12);
-        self.note("network", kind, 0);
-        match kind {
-            0..4 => {
-                let end = self.random.pick(&[End::Closed, End::Reset, End::Silent]);
-                self.broker.cut(end);
-            }
-            4 => self.broker.network.set_refuses(true),
-            5..7 => self.broker.network.set_refuses(false),
-            7..9 => self.broker.repeat(&mut self.trace.lock().unwrap()),
-            9 => self.broker.refuses_filters = true,
-            10 => self.broker.take_over(),
-            _ => self.broker.talk_nonsense(),
-        }
-    }
-
-    fn trouble_disk(&mut self) {
-        let kind = self.random.below(8);
-        self.note("disk", kind, 0);
-        match kind {
-            0 => {
-                self.disk_was_full = true;
-                let used: u64 = self.fs.files().iter().map(|(_, len)| len).sum();
-                self.fs.set_capacity(used + self.random.below(3000));
-            }
-            1..3 => self.fs.set_capacity(u64::MAX),
-            3..5 if self.reads_to_fail > 0 => {
-                self.reads_to_fail -= 1;
-                self.fs.fail_reads(1);
-            }
-            _ => self.fail_call(),
-        }
-    }
-
-    fn fail_call(&mut self) {
-        let fault = self.random.pick(&[SimFault::Io, SimFault::Short, SimFault::Full]);
-        self.disk_was_full |= fault == SimFault::Full;
-        self.fs.fail_call(self.random.below(10), fault);
-    }
-
-    fn trouble_database(&mut self) {
-        let server = self.any_server();
-        let mut server = server.lock().unwrap();
-        match self.random.below(12) {
-            0 => server.is_down = true,
-            1..3 => server.is_down = false,
-            3 => server.is_held = true,
-            4..6 => server.is_held = false,
-            6 => server.restart(),
-            7..9 => server.definition += 1,
-            _ => server.decide(),
-        }
-    }
-
     fn any_server(&mut self) -> Arc<Mutex<Server>> {
         Arc::clone(&self.servers[self.random.below(self.servers.len() as u64) as usize])
-    }
-
-    fn restore(&mut self) {
-        let at = self.random.below(self.servers.len() as u64) as usize;
-        if self.servers[at].lock().unwrap().restore() {
-            let current = self.process.iter().map(|process| process.number);
-            let numbers: Vec<u64> = current.chain(self.zombies.iter().map(|zombie| zombie.number)).collect();
-            numbers.into_iter().for_each(|number| self.servers[at].lock().unwrap().is_unsure_of(number));
-        }
-    }
-
-    fn start(&mut self) {
-        self.figures.starts += 1;
-        let begun = Process::begin(self.figures.starts, &self.fs, &self.config, &self.servers, &self.alarm);
-        self.note("start", self.figures.starts, u64::from(begun.is_ok()));
-        match begun {
-            Ok(process) => {
-                if process::is_delivered(&self.config) {
-                    self.figures.volatile_starts += 1;
-                    self.promises = Promises::default();
-                }
-                self.promises.started(&process);
-                if !self.zombies.is_empty() {
-                    self.servers.iter().for_each(|server| server.lock().unwrap().is_unsure_of(process.number));
-                }
-                self.process = Some(process);
-            }
-            // Whoever starts it tries again. The locks and handles are gone with it; the disk is as it left it.
-            Err(_) => self.fs = self.end_of_life(),
-        }
-    }
-
-    fn end_process(&mut self) {
-        if self.process.is_none() {
-            return;
-        }
-        if self.random.once_in(4) {
-            return self.stop();
-        }
-        // In the middle of whatever it does with the disk.
-        if self.random.once_in(2) {
-            self.fail_call();
-            self.write();
-            self.poll_one();
-        }
-        self.kill();
-    }
-
-    /// The process is gone without a word.
-    fn kill(&mut self) {
-        self.observe();
-        self.fs = self.end_of_life();
-        let Some(mut process) = self.process.take() else { return };
-        if self.zombies.is_empty() && self.random.once_in(6) {
-            self.figures.zombies += 1;
-            self.note("zombie", process.number, 0);
-            process.behead();
-            for server in &self.servers {
-                server.lock().unwrap().is_unsure_of(process.number);
-                server.lock().unwrap().zombie = process.number;
-            }
-            self.zombies.push(process);
-        } else if self.random.once_in(2) {
-            self.zombies.clear();
-        }
-    }
-
-    /// The disk after a kill or a power cut.
-    fn end_of_life(&mut self) -> SimFs {
-        if self.random.once_in(2) {
-            self.note("kill", 0, 0);
-            self.figures.kills += 1;
-            return self.fs.kill();
-        }
-        self.note("power cut", 0, 0);
-        self.figures.power_cuts += 1;
-        self.fs.crash(self.random.below(u64::MAX))
-    }
-
-    /// As `app.rs` stops it, within a grace.
-    fn stop(&mut self) {
-        self.note("stop", 0, 0);
-        self.figures.stops += 1;
-        self.process.iter().for_each(Process::stop_source);
-        for phase in 0..2 {
-            for _ in 0..40 {
-                self.poll_one();
-                self.write();
-                self.broker_turn();
-                self.pass(Duration::from_millis(125));
-                let is_done =
-                    |process: &Process| if phase == 0 { process.actors[0].is_done() } else { process.is_over() };
-                if self.process.as_ref().is_none_or(is_done) {
-                    break;
-                }
-            }
-            self.process.iter().for_each(Process::stop_rest);
-        }
-        self.kill();
     }
 
     fn observe(&mut self) {

@@ -1,5 +1,7 @@
 //! Connects, runs the session, connects again: for ever, until asked to stop.
 
+mod connack;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +16,12 @@ use super::session::{Ended, Finished, Session, Shared};
 use super::skipped::SkippedIds;
 use super::status::SourceStatus;
 use super::store::Store;
-use super::stored::{SaveError, StoredSubscriptions, SubscriptionsFile};
+use super::stored::{StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
 use crate::clock;
-use crate::config::{self, MqttVersion};
+use crate::config;
 use crate::mqtt::backoff::{Backoff, random};
 use crate::mqtt::handshake::{self, HandshakeError};
-use crate::mqtt::limits::Limits;
 use crate::mqtt::link::Link;
 use crate::mqtt::login;
 use crate::mqtt::outgoing::SessionKind;
@@ -327,20 +328,6 @@ impl<J: Journal> Source<J> {
         finding
     }
 
-    /// What the broker has said or shown that it will not do.
-    fn limits(&mut self, connack: &ConnAck) -> Limits {
-        let Shared { config, stored, caution, .. } = &mut self.shared;
-        let url = &config.urls[self.url];
-        if stored.address != format!("{}:{}", url.host, url.port) {
-            // Another broker: what is known of the last one says nothing.
-            stored.identifiers_tell_nothing = false;
-            *caution = Caution::new(&config.retry);
-        }
-        let mut limits = connack.limits.clone();
-        limits.subscription_identifiers &= !stored.identifiers_tell_nothing;
-        limits
-    }
-
     /// After a read was discarded: once the disk has all that was taken before, goes on from what the disk has.
     async fn forget_discarded(&mut self) {
         let Shared { store, shutdown, .. } = &mut self.shared;
@@ -354,55 +341,9 @@ impl<J: Journal> Source<J> {
         store.renew();
     }
 
-    /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is
-    /// subscribed to or read.
-    async fn adopt_session(&mut self, session_present: bool) -> Result<bool, SaveError> {
-        let Shared { config, stored, file, .. } = &mut self.shared;
-        let url = &config.urls[self.url];
-        let address = format!("{}:{}", url.host, url.port);
-        let is_known = session_present && stored.address == address;
-        if !is_known {
-            stored.address = address;
-            stored.qos2_clear_pending = true;
-            file.save(stored);
-            file.settled().await?;
-        }
-        Ok(is_known)
-    }
-
     fn taken_over(&mut self, address: &str, words: &str, wait: Duration) -> Duration {
         self.shared.events.taken_over(address, &self.shared.config.client_id, words, wait);
         wait
-    }
-
-    /// Tells what CONNACK says about the session.
-    fn report(&self, connack: &ConnAck) {
-        let Shared { config, stored, events, .. } = &self.shared;
-        if !connack.session_present {
-            if stored.filters.is_empty() {
-                events.session_new();
-            } else if stored.filters.values().all(|filter| filter.granted == 0) {
-                events.session_not_kept();
-            } else {
-                events.session_lost(self.away());
-            }
-        }
-        let asked_s = config.session_expiry.as_secs();
-        if let Some(granted_s) = connack.session_expiry_s.filter(|&granted_s| u64::from(granted_s) < asked_s)
-            && config.version == MqttVersion::V5
-        {
-            events.session_expiry_shortened(asked_s, granted_s);
-        }
-    }
-
-    /// How long this client was away at most, as far as is known.
-    fn away(&self) -> Option<Duration> {
-        if let Some(until) = self.connected_until {
-            return Some(until.elapsed());
-        }
-        // The wall clock may have jumped meanwhile; it is for a message only.
-        let away_us = clock::now().as_micros().saturating_sub(self.shared.stored.last_connected_us?);
-        Some(Duration::from_micros(u64::try_from(away_us).unwrap_or(0)))
     }
 
     /// Leaves everything in order.

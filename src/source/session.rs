@@ -4,34 +4,35 @@
 //! every acknowledgement that became due in one go. While the journal pauses nothing is read, but acknowledgements and
 //! pings go on. The acknowledgements owed are a part of the connection: they end with it.
 
+mod ended;
+mod incoming;
+mod subscribing;
+
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use self::ended::cut_words;
+pub(super) use self::ended::{Ended, Finished};
 use super::caution::{Caution, Evidence};
-use super::company::{Company, Read};
+use super::company::Company;
 use super::events::Events;
 use super::intake::Journal;
 use super::ledger::AckLedger;
 use super::presence::Presence;
-use super::reconcile::{self, Reconciler};
+use super::reconcile::Reconciler;
 use super::skipped::SkippedIds;
 use super::store::Store;
 use super::stored::{StoredSubscriptions, SubscriptionsFile};
 use super::subscriptions::Subscriptions;
-use crate::clock::{self, Timestamp};
 use crate::config::{self, MqttVersion};
 use crate::mqtt::backoff::RefusalWait;
-use crate::mqtt::handshake::said;
-use crate::mqtt::inbox::Frame;
 use crate::mqtt::keepalive::{Due, KeepAlive};
 use crate::mqtt::link::Link;
-use crate::mqtt::outgoing::{self, AckKind};
-use crate::mqtt::packet::{self, ConnAck, Control, Disconnect, Incoming, SubAck};
-use crate::mqtt::publish::{NotTaken, Publish, TopicAliases};
-use crate::mqtt::reason;
-use crate::mqtt::wire::Malformed;
+use crate::mqtt::outgoing;
+use crate::mqtt::packet::ConnAck;
+use crate::mqtt::publish::TopicAliases;
 use crate::shutdown::Shutdown;
 
 /// How long the broker may take to answer SUBSCRIBE or UNSUBSCRIBE. Brokers that look rights up elsewhere take seconds.
@@ -64,54 +65,6 @@ impl<J> Shared<J> {
     pub(super) fn adapted_plan(&self) -> Subscriptions {
         self.caution.adapt(&self.plan.borrow(), self.config.version, None)
     }
-}
-
-/// Why a connection is over.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// We were asked to stop, and have left the broker in order.
-    Shutdown,
-    /// The broker left out so many packet identifiers: it may hold messages back until the next connection.
-    Skipped(u32),
-    /// The journal lost what was not durable: the broker must send it again.
-    JournalReopened,
-    /// The broker used a topic alias that it may not use, or never announced: nothing of what was read with it was taken.
-    AliasMisused(u16),
-    /// The broker said that another client took the session.
-    TakenOver(String),
-    /// The broker said goodbye, or broke the protocol.
-    ByBroker(String),
-    /// The broker said that it does not want us, and will not before a person has changed something.
-    Refused(String),
-    /// The connection failed.
-    Cut(String),
-    /// What the disk must have before a message is taken could not be written.
-    Unwritten(String),
-}
-
-impl Ended {
-    /// What the broker or the network did.
-    pub(super) fn words(&self) -> &str {
-        match self {
-            Ended::TakenOver(words)
-            | Ended::ByBroker(words)
-            | Ended::Refused(words)
-            | Ended::Cut(words)
-            | Ended::Unwritten(words) => words,
-            Ended::Shutdown | Ended::Skipped(_) | Ended::JournalReopened | Ended::AliasMisused(_) => {
-                "we ended the connection"
-            }
-        }
-    }
-}
-
-/// How a connection ended.
-pub(super) struct Finished {
-    pub(super) ended: Ended,
-    /// The filters for which the broker owed an answer.
-    pub(super) unanswered: Vec<String>,
-    /// What the end says about those.
-    pub(super) evidence: Evidence,
 }
 
 /// One connection.
@@ -264,225 +217,6 @@ impl<'a, J: Journal> Session<'a, J> {
         self.clearing.is_some()
     }
 
-    /// Stages everything that was read and hands it over once.
-    fn take_inbox(&mut self) -> Option<Ended> {
-        let mut received_at = None;
-        let ended = loop {
-            match self.next_packet(&mut received_at) {
-                Ok(Step::Starved) => break None,
-                Ok(Step::Taken) => {}
-                Ok(Step::Control(control)) => match self.on_control(control) {
-                    Ok(None) => {}
-                    Ok(ended) => break ended,
-                    Err(malformed) => break Some(self.refuse(malformed)),
-                },
-                Err(NotTaken::Malformed(malformed)) => break Some(self.refuse(malformed)),
-                Err(NotTaken::Alias(alias)) => break Some(self.refuse_alias(alias)),
-            }
-        };
-        if let Some(alias) = self.aliases.take_misused()
-            && !std::mem::replace(&mut self.shared.aliases_misused, true)
-        {
-            let is_lenient = !matches!(ended, Some(Ended::AliasMisused(_)));
-            self.shared.events.alias_misused(alias, self.shared.config.topic_alias_maximum, is_lenient);
-        }
-        if received_at.is_some() {
-            crash_point!("source.staged");
-            self.shared.store.journal.set_unacknowledged(self.ledger.messages());
-            self.hand_over_or_wait(ended.is_some());
-        }
-        if self.shared.store.copies.take_found() {
-            self.do_without_identifiers();
-        }
-        ended
-    }
-
-    /// Hands what is staged to the journal, if it need not wait for company.
-    fn hand_over_or_wait(&mut self, is_over: bool) {
-        let Taken { messages, bytes, has_releases } = std::mem::take(&mut self.taken);
-        if !self.company.is_wanted() {
-            return self.shared.store.submit(&self.shared.events.metrics);
-        }
-        if messages == 0 && !has_releases && !is_over {
-            return;
-        }
-        let read = Read { messages, bytes, unacknowledged: self.ledger.messages(), is_urgent: has_releases || is_over };
-        let was_waiting = self.company.until().is_some();
-        if self.company.is_due_after(read, Instant::now()) {
-            self.shared.store.submit(&self.shared.events.metrics);
-        } else if !was_waiting {
-            // The rest of a burst may lie in a sender's kernel that waits for this (Nagle). What comes later may wait there.
-            self.link.acknowledge_segments();
-        }
-    }
-
-    /// The connection is over: what waits for company goes.
-    fn hand_over(&mut self) {
-        if self.company.until().is_some() {
-            self.company.go();
-            self.shared.store.submit(&self.shared.events.metrics);
-        }
-    }
-
-    /// Identifiers do not tell this broker's copies apart: from now on no two filters shall overlap.
-    fn do_without_identifiers(&mut self) {
-        let Shared { store, stored, events, caution, .. } = &mut *self.shared;
-        store.copies.begin(false);
-        stored.identifiers_tell_nothing = true;
-        caution.limits.subscription_identifiers = false;
-        events.copies_alike();
-        (self.is_outdated, self.wants_reconcile) = (true, true);
-    }
-
-    /// Takes one packet out of the inbox. `received_at` is read from the clock once for all that came in one read.
-    fn next_packet(&mut self, received_at: &mut Option<Timestamp>) -> Result<Step, NotTaken> {
-        let Some(frame) = self.link.inbox.next()? else { return Ok(Step::Starved) };
-        let received_at = *received_at.get_or_insert_with(clock::now);
-        let (publish, too_large) = match frame {
-            Frame::Whole { first, body } => match Incoming::decode(self.version, first, body)? {
-                Incoming::Publish(publish) => (publish, false),
-                Incoming::Control(control) => return Ok(Step::Control(control)),
-            },
-            Frame::TooLarge { first, ref head } => (Publish::decode_head(self.version, first & 0x0F, head)?, true),
-        };
-        crash_point!("source.received");
-        if let Some((ordinal, kind, packet_id)) =
-            self.shared.store.take(&publish, &mut self.aliases, received_at, too_large)?
-        {
-            self.ledger.owe(ordinal, kind, packet_id);
-            if !publish.dup {
-                self.shared.skipped.saw(packet_id);
-            }
-        }
-        self.taken.messages += 1;
-        self.taken.bytes += publish.payload.len();
-        Ok(Step::Taken)
-    }
-
-    fn on_control(&mut self, control: Control) -> Result<Option<Ended>, Malformed> {
-        match control {
-            Control::PubRel { packet_id } => {
-                self.taken.has_releases = true;
-                let (ordinal, kind, packet_id) = self.shared.store.release(packet_id);
-                self.ledger.owe(ordinal, kind, packet_id);
-            }
-            Control::PingResp => self.keep_alive.answered(),
-            Control::SubAck(mut suback) => {
-                suback.limit(self.shared.caution.limits.qos_max.level());
-                self.on_suback(&suback)?;
-            }
-            Control::UnsubAck { packet_id } => {
-                let Shared { stored, events, caution, .. } = &mut *self.shared;
-                for filter in self.reconciler.on_unsuback(packet_id, stored, &mut self.link.out) {
-                    caution.answered(&filter, false);
-                    events.unsubscribed(&filter);
-                }
-                self.on_answer();
-            }
-            Control::Disconnect(farewell) => {
-                self.farewell = Some(farewell.code);
-                return Ok(Some(farewell_words(&farewell)));
-            }
-            Control::Answer(answer) => self.on_status_answer(&answer)?,
-            Control::ConnAck(_) => return Err(Malformed("a second CONNACK")),
-        }
-        Ok(None)
-    }
-
-    /// Only `online` is ever published here.
-    fn on_status_answer(&mut self, answer: &packet::Answer) -> Result<(), Malformed> {
-        let Shared { presence, events, .. } = &mut *self.shared;
-        if answer.kind != AckKind::PubAck || !presence.answered(answer.packet_id) {
-            return Err(Malformed("an answer to a message that was never sent"));
-        }
-        if answer.code >= 0x80 {
-            let why = format!("{}{}", reason::publish_refusal(answer.code), said(answer.reason.as_deref(), None));
-            events.presence_refused(presence.topic().unwrap_or_default(), &why);
-        }
-        Ok(())
-    }
-
-    fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
-        crash_point!("source.suback.unread");
-        let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
-        let Shared { events, caution, .. } = &mut *self.shared;
-        for answer in &answers {
-            let is_refused = answer.code >= 0x80;
-            self.refusals.answered(answer.code);
-            caution.answered(&answer.asked.filter, is_refused);
-            self.is_outdated |= is_refused;
-            events.answered(self.version, answer, suback.reason.as_deref(), &self.plan);
-        }
-        self.on_answer();
-        Ok(())
-    }
-
-    /// The broker answered a request.
-    fn on_answer(&mut self) {
-        if self.reconciler.is_settled() {
-            self.subscribe_to_all = false;
-            self.asked_at = None;
-            // Not at once: the plan may be another since, whose identifiers must be on the disk first.
-            self.wants_reconcile = true;
-        } else {
-            self.asked_at = Some(Instant::now());
-        }
-    }
-
-    /// Asks for what is missing, then gives up what is superfluous; once there is neither, what the broker confirmed is
-    /// stored. To be called when it owes no answer.
-    fn proceed(&mut self) {
-        if std::mem::take(&mut self.is_outdated) {
-            self.take_up_plan();
-        }
-        let Shared { stored, file, events, caution, .. } = &mut *self.shared;
-        let now = Instant::now();
-        self.asked_at = Some(now);
-        self.reconciler.subscribe(&self.plan, stored, caution, self.subscribe_to_all, &mut self.link.out);
-        if !self.reconciler.is_settled() {
-            events.subscribing(self.reconciler.asking());
-            return;
-        }
-        let superfluous = reconcile::superfluous(&self.plan, stored, caution);
-        if !superfluous.is_empty() && std::mem::take(&mut stored.confirmed) {
-            // Should the answer get lost, a list that has the filter must not be trusted.
-            file.save(stored);
-        }
-        if !superfluous.is_empty() && file.is_busy() {
-            self.asked_at = None;
-            self.wants_reconcile = true;
-            return;
-        }
-        self.reconciler.unsubscribe(superfluous, caution, &mut self.link.out);
-        if self.reconciler.is_settled() {
-            self.settled(now);
-        }
-    }
-
-    /// The broker owes nothing more.
-    fn settled(&mut self, now: Instant) {
-        let Shared { stored, file, events, caution, presence, .. } = &mut *self.shared;
-        self.asked_at = None;
-        self.subscribe_to_all = false;
-        presence.announce(self.version, &caution.limits, &mut self.link.out);
-        events.settled();
-        caution.settled();
-        let refused = caution.has_refusals().then(|| now + self.refusals.next());
-        self.retry_at = refused.into_iter().chain(caution.next_due()).min();
-        stored.confirmed = true;
-        crash_point!("source.subscribed");
-        stored.last_connected_us = Some(clock::now().as_micros());
-        file.save(stored);
-    }
-
-    /// Adapts the rules' plan to what the broker will have.
-    fn take_up_plan(&mut self) {
-        self.plan = self.shared.adapted_plan();
-        let Shared { store, stored, events, caution, .. } = &mut *self.shared;
-        store.sieve = self.plan.sieve();
-        events.planned(self.version, &self.plan, stored, caution);
-    }
-
     /// Everything that is due apart from what was read: acknowledgements, subscriptions, timers, the end.
     fn advance(&mut self) -> Option<Ended> {
         let (durable, recorded) = (self.shared.store.journal.durable(), self.shared.store.journal.recorded());
@@ -533,23 +267,6 @@ impl<'a, J: Journal> Session<'a, J> {
         None
     }
 
-    /// Brings the subscriptions in line with the plan, if that is wanted and possible now.
-    fn reconcile(&mut self) {
-        if !self.wants_reconcile || !self.reconciler.is_settled() {
-            return;
-        }
-        let Shared { plan, stored, file, .. } = &mut *self.shared;
-        if stored.adopt_identifiers(plan.borrow_and_update().stored()) {
-            file.save(stored);
-        }
-        // An identifier is on the disk before the broker hears of it.
-        if file.is_busy() {
-            return;
-        }
-        self.wants_reconcile = false;
-        self.proceed();
-    }
-
     /// When the loop must look around again, if nothing happens before.
     fn deadline(&self) -> Instant {
         [
@@ -563,22 +280,6 @@ impl<'a, J: Journal> Session<'a, J> {
         .flatten()
         .min()
         .unwrap_or_else(|| Instant::now() + IDLE)
-    }
-
-    /// The broker broke the protocol: tells it so, where there is a way to.
-    fn refuse(&mut self, malformed: Malformed) -> Ended {
-        if self.version == MqttVersion::V5 {
-            self.link.out.extend_from_slice(&outgoing::DISCONNECT_MALFORMED);
-        }
-        Ended::ByBroker(malformed.to_string())
-    }
-
-    /// The broker used an alias that does not hold: whatever else came with it is not taken either, and comes again.
-    fn refuse_alias(&mut self, alias: u16) -> Ended {
-        self.company.go();
-        self.shared.store.discard();
-        self.link.out.extend_from_slice(&outgoing::DISCONNECT_ALIAS);
-        Ended::AliasMisused(alias)
     }
 
     /// Ends the connection. At a shutdown, what was taken is first made durable and acknowledged; the caller bounds
@@ -622,31 +323,5 @@ impl<'a, J: Journal> Session<'a, J> {
         };
         let _ = timeout(FAREWELL_WAIT, farewell).await;
         ended
-    }
-}
-
-/// What became of one look into the inbox.
-enum Step {
-    /// More must be read first.
-    Starved,
-    /// A message was staged.
-    Taken,
-    Control(Control),
-}
-
-fn farewell_words(farewell: &Disconnect) -> Ended {
-    let tail = said(farewell.reason.as_deref(), farewell.server_reference.as_deref());
-    let words = format!("the broker ended the connection: {}{tail}", reason::disconnect(farewell.code));
-    match farewell.code {
-        reason::SESSION_TAKEN_OVER => Ended::TakenOver(words),
-        code if reason::needs_a_person(MqttVersion::V5, code) => Ended::Refused(words),
-        _ => Ended::ByBroker(words),
-    }
-}
-
-fn cut_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
-        _ => format!("the connection failed: {error}"),
     }
 }

@@ -334,51 +334,6 @@ fn a_lost_snapshot_is_replaced_by_what_the_segment_before_says() {
     assert_eq!(life.intake.qos2().verdict(5, true, 50), Qos2Verdict::Duplicate, "a new snapshot was made");
 }
 
-#[test]
-fn a_failed_fsync_is_never_believed_afterwards() {
-    for fault_at in [0, 1] {
-        let fs = SimFs::new(1);
-        let mut life = Life::begin(&fs, &config());
-        life.commit(&payload(1));
-        let mut reader = life.handle.reader();
-        fs.fail_call(fault_at, SimFault::Short);
-        let lost = life.push(b"lost with the write");
-        assert!(matches!(life.settle(), Step::Blocked(_)));
-        assert_eq!((life.intake.generation(), life.intake.durable()), (0, 1));
-        // Submitted meanwhile, by a session that does not know yet.
-        life.push(b"lost with the session");
-        life.let_time_pass();
-        life.settle();
-        assert_eq!((life.intake.generation(), life.intake.durable()), (1, 1));
-        life.push(b"still of the old session");
-        life.settle();
-        assert_eq!(life.intake.durable(), 1, "nothing is taken before the session has the new table");
-        assert!(!life.intake.is_backlogged());
-
-        life.intake.qos2();
-        let ordinal = life.commit(&payload(2));
-        assert!(ordinal > lost);
-        assert_eq!(read_on(&mut reader), messages(1..3));
-        assert_eq!(read_all(&Life::begin(&fs.crash(7), &config())), messages(1..3));
-    }
-}
-
-#[test]
-fn reopening_is_tried_until_the_disk_takes_it() {
-    let fs = SimFs::new(1);
-    let mut life = Life::begin(&fs, &config());
-    (0..12).for_each(|call| fs.fail_call(call, SimFault::Io));
-    life.push(&payload(1));
-    for _ in 0..20 {
-        life.settle();
-        life.let_time_pass();
-    }
-    assert_eq!((fs.faults_left(), life.intake.generation()), (0, 1));
-    life.intake.qos2();
-    life.commit(&payload(1));
-    assert_eq!(read_all(&life), messages(1..2));
-}
-
 /// Bytes overwritten, moved within the file, cut off the end, or added to it.
 fn mutation() -> impl Strategy<Value = (u8, prop::sample::Index, prop::sample::Index, Vec<u8>)> {
     (0u8..5, any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 1..200))

@@ -1,0 +1,121 @@
+//! The connection's subscriptions, brought in line with the plan. The broker is asked for one thing at a time, and what
+//! it confirmed is stored.
+
+use tokio::time::Instant;
+
+use super::{Session, Shared};
+use crate::clock;
+use crate::mqtt::packet::SubAck;
+use crate::mqtt::wire::Malformed;
+use crate::source::intake::Journal;
+use crate::source::reconcile;
+
+impl<J: Journal> Session<'_, J> {
+    /// Identifiers do not tell this broker's copies apart: from now on no two filters shall overlap.
+    pub(super) fn do_without_identifiers(&mut self) {
+        let Shared { store, stored, events, caution, .. } = &mut *self.shared;
+        store.copies.begin(false);
+        stored.identifiers_tell_nothing = true;
+        caution.limits.subscription_identifiers = false;
+        events.copies_alike();
+        (self.is_outdated, self.wants_reconcile) = (true, true);
+    }
+
+    pub(super) fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
+        crash_point!("source.suback.unread");
+        let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
+        let Shared { events, caution, .. } = &mut *self.shared;
+        for answer in &answers {
+            let is_refused = answer.code >= 0x80;
+            self.refusals.answered(answer.code);
+            caution.answered(&answer.asked.filter, is_refused);
+            self.is_outdated |= is_refused;
+            events.answered(self.version, answer, suback.reason.as_deref(), &self.plan);
+        }
+        self.on_answer();
+        Ok(())
+    }
+
+    /// The broker answered a request.
+    pub(super) fn on_answer(&mut self) {
+        if self.reconciler.is_settled() {
+            self.subscribe_to_all = false;
+            self.asked_at = None;
+            // Not at once: the plan may be another since, whose identifiers must be on the disk first.
+            self.wants_reconcile = true;
+        } else {
+            self.asked_at = Some(Instant::now());
+        }
+    }
+
+    /// Asks for what is missing, then gives up what is superfluous; once there is neither, what the broker confirmed is
+    /// stored. To be called when it owes no answer.
+    fn proceed(&mut self) {
+        if std::mem::take(&mut self.is_outdated) {
+            self.take_up_plan();
+        }
+        let Shared { stored, file, events, caution, .. } = &mut *self.shared;
+        let now = Instant::now();
+        self.asked_at = Some(now);
+        self.reconciler.subscribe(&self.plan, stored, caution, self.subscribe_to_all, &mut self.link.out);
+        if !self.reconciler.is_settled() {
+            events.subscribing(self.reconciler.asking());
+            return;
+        }
+        let superfluous = reconcile::superfluous(&self.plan, stored, caution);
+        if !superfluous.is_empty() && std::mem::take(&mut stored.confirmed) {
+            // Should the answer get lost, a list that has the filter must not be trusted.
+            file.save(stored);
+        }
+        if !superfluous.is_empty() && file.is_busy() {
+            self.asked_at = None;
+            self.wants_reconcile = true;
+            return;
+        }
+        self.reconciler.unsubscribe(superfluous, caution, &mut self.link.out);
+        if self.reconciler.is_settled() {
+            self.settled(now);
+        }
+    }
+
+    /// The broker owes nothing more.
+    fn settled(&mut self, now: Instant) {
+        let Shared { stored, file, events, caution, presence, .. } = &mut *self.shared;
+        self.asked_at = None;
+        self.subscribe_to_all = false;
+        presence.announce(self.version, &caution.limits, &mut self.link.out);
+        events.settled();
+        caution.settled();
+        let refused = caution.has_refusals().then(|| now + self.refusals.next());
+        self.retry_at = refused.into_iter().chain(caution.next_due()).min();
+        stored.confirmed = true;
+        crash_point!("source.subscribed");
+        stored.last_connected_us = Some(clock::now().as_micros());
+        file.save(stored);
+    }
+
+    /// Adapts the rules' plan to what the broker will have.
+    fn take_up_plan(&mut self) {
+        self.plan = self.shared.adapted_plan();
+        let Shared { store, stored, events, caution, .. } = &mut *self.shared;
+        store.sieve = self.plan.sieve();
+        events.planned(self.version, &self.plan, stored, caution);
+    }
+
+    /// Brings the subscriptions in line with the plan, if that is wanted and possible now.
+    pub(super) fn reconcile(&mut self) {
+        if !self.wants_reconcile || !self.reconciler.is_settled() {
+            return;
+        }
+        let Shared { plan, stored, file, .. } = &mut *self.shared;
+        if stored.adopt_identifiers(plan.borrow_and_update().stored()) {
+            file.save(stored);
+        }
+        // An identifier is on the disk before the broker hears of it.
+        if file.is_busy() {
+            return;
+        }
+        self.wants_reconcile = false;
+        self.proceed();
+    }
+}
