@@ -1,5 +1,5 @@
-//! What a person can do about an error of the operating system: one table, so that a lack of file descriptors is not told
-//! as a full disk.
+//! Remedies for errors of the operating system, in one table, so that a lack of file descriptors is not reported as a
+//! full disk.
 
 use std::io;
 

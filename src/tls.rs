@@ -1,8 +1,9 @@
-//! Whether a server's certificate is accepted: for brokers and databases alike.
+//! Verification of server certificates, for brokers and databases alike.
 //!
-//! The certificates of a CA file are trust anchors. A server certificate that is itself among them, bit for bit, needs
-//! nobody to vouch for it: OpenSSL takes such a one too, `openssl req -x509` makes it, marked as an authority, which
-//! elsewhere must not serve. Its dates are checked all the same, and its name where names are.
+//! The certificates of a CA file are trust anchors. A server certificate that is itself in the file, bit for bit, is
+//! accepted without a signature. OpenSSL accepts such a certificate too. `openssl req -x509` creates it and marks it as
+//! an authority, which other verifiers refuse for a server. Its dates are verified, and its name where names are
+//! verified.
 
 use std::sync::Arc;
 

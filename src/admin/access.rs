@@ -1,8 +1,8 @@
-//! Who may read over HTTP, and the headers of every answer.
+//! Access control of HTTP, and the headers of every answer.
 //!
-//! A page of any site may send its visitor's browser to 127.0.0.1. What keeps it from reading the answer is that the name
-//! in the address bar is not ours: a name that its owner first points at their server and then at loopback (DNS rebinding)
-//! is known by the `Host` header.
+//! A page of any site can make its visitor's browser send requests to 127.0.0.1. With DNS rebinding the page could read
+//! the answer: its owner first points the page's host name at another server, then at loopback. The `Host` header shows
+//! such a foreign name, so requests that carry one are refused.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};

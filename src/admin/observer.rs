@@ -1,5 +1,5 @@
-//! Looks at the bridge once a second, outside the data path, and remembers what no part of it keeps: since when it has been
-//! as it is, and the last hour ([`History`]).
+//! Samples the bridge once a second, outside the data path. Keeps what no other part keeps: since when the bridge has
+//! been in its present state, and the last hour ([`History`]).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

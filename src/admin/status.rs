@@ -1,4 +1,4 @@
-//! The whole bridge at a glance, in the shape of CONTRACT §4.
+//! The state of the whole bridge, in the form of `status --json` and `GET /status`. Scripts rely on this form.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,10 +1,10 @@
-//! `/tap`: what becomes of the messages from now on, for `rowbridge tap`.
+//! `/tap`: the outcome of messages, for `rowbridge tap`.
 //!
 //! ```text
-//! GET /tap?rate=20&rule=NAME   begins to follow these rules, all if there is none; the answer has the id
-//! GET /tap?id=ID               what has come since; waits a while for the first
+//! GET /tap?rate=20&rule=NAME   begins to follow these rules (all rules without `rule`); the answer has the id
+//! GET /tap?id=ID               the outcomes since the last call; waits a while for the first one
 //! ```
-//! Each answer is short, so that a connection's time stays bounded whoever follows.
+//! Each answer is short, so every connection's time stays bounded.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What goes into a database in one transaction: made by mapping and delivery, taken by sinks.
+//! The content of one transaction: mapping and delivery fill it, sinks write it.
 
 mod encoder;
 mod order;

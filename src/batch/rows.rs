@@ -1,4 +1,4 @@
-//! Encoded rows: where they go, and how they lie in a batch.
+//! Encoded rows: their target tables, and their layout in a batch.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `rowbridge explain`: what becomes of a message, and why.
+//! `rowbridge explain`: the rows of a message, and why.
 
 use std::io::Read;
 use std::path::Path;

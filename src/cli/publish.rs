@@ -1,5 +1,5 @@
-//! `rowbridge publish status|remove`: what stands in the databases of the entries of `publish`. Works with the bridge stopped or
-//! running.
+//! `rowbridge publish status|remove`: the state of the entries of `publish` in their databases. Works with the bridge
+//! stopped or running.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! `rowbridge reload`: has the running bridge read its configuration again, and tells what came of it.
+//! `rowbridge reload`: makes the running bridge read its configuration again, and prints the result.
 //!
-//! By SIGHUP, so that only who may signal the daemon may reload it: HTTP stays read-only. Which process that is, and what
-//! came of it, `/status` tells.
+//! The command sends SIGHUP, so only users who may signal the daemon may reload it, and HTTP stays read-only. `/status`
+//! has the process id and the result.
 
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `rowbridge status`: what the running bridge says of itself, a verdict first. Exit code 1 when it does not answer, so that
-//! it serves as a container's health check too.
+//! `rowbridge status`: the state of the running bridge, a verdict first. The exit code is 1 if the bridge does not
+//! answer, so the command also serves as a container's health check.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! `rowbridge tap`: follows the running bridge, message by message.
+//! `rowbridge tap`: follows the running bridge and prints every message.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

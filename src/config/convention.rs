@@ -1,4 +1,4 @@
-//! What a form of another system means in our own words.
+//! Translates another system's form into our own formats and options.
 
 use std::sync::Arc;
 

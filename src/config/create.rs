@@ -1,4 +1,4 @@
-//! What `create` makes of rules: a table's columns, their types as far as they are told, its primary key and indexes.
+//! The tables that `create` makes: their columns, the known types, the primary key and the indexes.
 
 use std::sync::Arc;
 

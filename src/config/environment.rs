@@ -1,4 +1,4 @@
-//! The layers on top of the file: `ROWBRIDGE__MQTT__URL=…` and command-line flags.
+//! The layers above the file: `ROWBRIDGE__MQTT__URL=…` and command-line flags.
 
 use std::collections::BTreeMap;
 

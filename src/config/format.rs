@@ -1,4 +1,4 @@
-//! How the payloads of a rule are read.
+//! The payload format of a rule.
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;

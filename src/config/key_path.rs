@@ -1,4 +1,4 @@
-//! The way to a value: `mqtt.tls.ca_file`, `rules[0].columns.temp`, `databases["a.b"].url`.
+//! The path of a key: `mqtt.tls.ca_file`, `rules[0].columns.temp`, `databases["a.b"].url`.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! From files, variables and flags to one valid [`Config`], or to every mistake in them.
+//! From files, variables and flags to one valid [`Config`], or to a report of every mistake in them.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

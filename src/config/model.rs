@@ -1,5 +1,5 @@
-//! What a valid configuration is, with every default and its reason. Nothing here can be wrong any more: names are
-//! resolved, patterns parsed, units converted. `load` makes it, the rest of the program only reads it.
+//! A valid configuration, with every default and its reason. Names are resolved, patterns parsed and units converted.
+//! `load` makes it, the rest of the program only reads it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What `publish` asks for: rows of a table, as messages.
+//! An entry of `publish`: rows of a table, published as messages.
 
 use std::sync::Arc;
 

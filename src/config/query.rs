@@ -1,4 +1,4 @@
-//! What `queries` asks for: statements that are run when a message comes on their topic, and answered.
+//! An entry of `queries`: a statement that runs when a message arrives on its topic, and its answer.
 
 use std::sync::Arc;
 use std::time::Duration;

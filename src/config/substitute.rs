@@ -1,8 +1,8 @@
 //! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` inside string scalars.
 //!
-//! The result is text, never YAML: a value of the environment cannot add keys. A dollar before anything but `{` or `$`
-//! stands for itself, so that passwords seldom need care. A default or message runs to the first `}`; it is not
-//! substituted again.
+//! The result is text, never YAML: a value of the environment cannot add keys. A dollar before any character other than
+//! `{` or `$` is kept, so passwords seldom need care. A default or message ends at the first `}`; it is not substituted
+//! again.
 
 use std::collections::BTreeMap;
 

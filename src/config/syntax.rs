@@ -1,6 +1,6 @@
-//! What is wrong with text that is not YAML: in words, with the line and a caret, and with what to do about it.
+//! Explains text that is not YAML: in words, with the line, a caret and the remedy.
 //!
-//! Nothing of a secret is repeated. In a file that may hold one, only the known keys of the line are shown.
+//! No secret is repeated. If a file may hold one, only the known keys of the line are shown.
 
 use super::key_path::{has_userinfo, names_a_secret};
 use super::report::Position;

@@ -1,4 +1,4 @@
-//! Files by a path in which `*` stands for any number of characters of a name.
+//! Files that match a path in which `*` matches any characters of a name.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};

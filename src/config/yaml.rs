@@ -1,11 +1,11 @@
-//! YAML text to a tree in which every value knows its place.
+//! Parses YAML text to a tree in which every value has its position.
 //!
 //! YAML 1.2 core schema: `true`/`false` are booleans, `yes`, `off` and `3.1.1` are text. Anchors, aliases and merge
-//! keys (`<<`) work; what they can grow to is bounded. Mistakes that leave a tree (a key given twice, a tag) are
-//! collected beside it; a syntax error ends the reading, because everything after it would be guesswork.
+//! keys (`<<`) work; their expansion is bounded. Mistakes that still leave a tree (a duplicate key, a tag) are
+//! collected beside it. A syntax error ends the parsing, because everything after it would be guesswork.
 //!
-//! A password without quotes is easily taken for YAML: `!foo` for a tag, `{foo` for a mapping, `#foo` for a comment. Under
-//! the key of a secret every such fault asks for quotes, and repeats nothing of the value.
+//! A password without quotes is easily taken for YAML: `!foo` for a tag, `{foo` for a mapping, `#foo` for a comment.
+//! Under the key of a secret the message of every such fault asks for quotes, and repeats nothing of the value.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! YAML's core schema: what an unquoted word is.
+//! YAML's core schema: the type of an unquoted word.
 
 /// What the core schema makes of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,4 +1,4 @@
-//! All crash points, and which of the forty instants of the plan (docs/reliability.md) each one is.
+//! All crash points. Each is one of the forty instants that docs/reliability.md lists.
 
 /// A point in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Closed accounting: per rule `matched = written + filtered + dead_lettered + dropped`, counted only once committed. A parked
-//! message is counted when it is taken out again and its outcome is known.
+//! Counts whose sums are exact: per rule `matched = written + filtered + dead_lettered + dropped`, counted only after
+//! the commit. A parked message is counted when it is taken out again and its outcome is known.
 
 use std::collections::HashSet;
 use std::sync::Arc;

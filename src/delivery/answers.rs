@@ -1,8 +1,8 @@
-//! Notes for those who asked for an answer: what became of their messages under rules with `reply`.
+//! Outcomes of messages under rules with `reply`, for the senders of answers.
 //!
-//! A note is made where a message's outcome is known, and handed over only once the batch is committed. It never waits: if
-//! whoever sends the answers does not keep up, notes are dropped and counted. If the process dies after the commit and before
-//! an answer is sent, none is: the next start reads the offset and does not map the message again.
+//! An outcome is noted when it is known, and handed over only once the batch is committed. Handing over never waits: if
+//! the task that sends the answers cannot keep up, notes are dropped and counted. If the process dies after the commit
+//! and before an answer is sent, no answer is sent: the next start reads the offset and does not map the message again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
-//! What waits behind the batch at hand, for a sink that takes more than one batch in a transaction.
+//! The messages after the current batch, for a sink that takes more than one batch in a transaction.
 //!
-//! A far database answers a transaction after a few round trips, whatever its size; so the more it lags behind, the more
-//! goes into one. What fails in company is taken back whole and then goes batch by batch: only in a batch by itself is a
-//! row ever found at fault.
+//! A distant database answers a transaction after a few round trips, whatever its size. So the more it lags behind, the
+//! more batches share a transaction. If such a transaction fails, it is rolled back as a whole and its batches are
+//! written one by one. Only in a batch by itself can a row be found at fault.
 
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
-//! Tables that are changed while the bridge runs.
+//! Tables that are altered while the bridge runs.
 //!
-//! A batch is mapped for the tables as they were when the rules were compiled; the sink compares, in the transaction that
-//! writes it, and gives [`Class::TableChanged`] in place of a commit. Then nothing of the batch is in the database: the
-//! offset is read again, the rules are compiled against the tables as they are now, and the same messages are mapped again.
-//! No dead letter is made of a table that is not so any more: what a batch was judged by is compared with what it writes,
-//! and an error of the database is believed only after another look.
+//! A batch is mapped for the tables as they were when the rules were compiled. The sink compares them in the
+//! transaction that writes the batch, and returns [`Class::TableChanged`] instead of committing. Then nothing of the
+//! batch is in the database: the offset is read again, the rules are compiled for the tables as they are now, and the
+//! same messages are mapped again. A dead letter must not result from an outdated description. So the tables by which
+//! messages were judged are compared as well, and an error of the database is accepted only after the table was read
+//! again.
 
 use std::collections::HashMap;
 use std::sync::Arc;

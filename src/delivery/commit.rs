@@ -1,4 +1,4 @@
-//! One batch: filled from the journal, written, and rid of what the database refuses.
+//! One batch: filled from the journal, written, and written without the units that the database refuses.
 
 use tokio::time::Instant;
 

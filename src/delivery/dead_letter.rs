@@ -1,4 +1,4 @@
-//! Messages kept in place of their rows.
+//! Messages that are stored in place of their rows.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! Tables that take nothing, and the rules that write to them.
+//! Tables that accept no rows, and the rules that write to them.
 //!
-//! A database is held for a bad table at first: whoever migrates it may be at it just now. After `park_after` only the
-//! rules of that table wait: each of their messages becomes a dead letter of reason `table` in the same transaction as the
-//! rest of its batch, and the other rules go on. So what is parked is told by the database alone: every connection asks
-//! it, whether this process has restarted, the database was replaced by an older copy, or the rules are others. The table is
-//! looked at now and then. Once it takes rows again the letters are written in order, their rows in the transaction that
-//! takes the letters out ([`replay`](super::replay)); new messages of its rules are parked behind them, until none is left.
+//! At first a bad table holds its database, because a migration may be running. After `park_after` only the rules of
+//! that table wait: each of their messages becomes a dead letter of reason `table` in the same transaction as the rest
+//! of its batch, and the other rules continue. Only the database records which messages are parked. Every connection
+//! reads this from the database, so restarts, older copies of the database and changed rules need no special case. The
+//! table is tested from time to time. Once it accepts rows, the letters are written in order, their rows in the
+//! transaction that deletes the letters ([`replay`](super::replay)). New messages of these rules are parked behind them
+//! until none is left.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

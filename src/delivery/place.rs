@@ -1,4 +1,4 @@
-//! Goes where the database says it stands.
+//! Continues at the offset that the database holds.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Rules against the live database: missing tables are created where that is asked for, and everything is compiled.
+//! Compiles the rules for the live database, and creates missing tables where a rule says so.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Tells of messages that gave no row: at the first of a rule and reason, then at most once a minute for each, with what
-//! came together. Only what is committed is told, as only that is counted.
+//! Reports messages that gave no row: at the first one of a rule and reason, then at most once a minute for each, with
+//! the number since. Only committed outcomes are reported, because only these are counted.
 
 use std::collections::HashMap;
 use std::fmt;

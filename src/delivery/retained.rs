@@ -1,11 +1,11 @@
-//! `retained: changed`: which messages a rule has stored last, by topic.
+//! `retained: changed`: the message that a rule stored last for each topic.
 //!
 //! A broker sends retained messages again at every subscription: after a restart with a new session, a reload, a lost
-//! session. What a rule stored last of each topic, retained or live, is known by the hash of its payload in
-//! `rowbridge_retained`, written in the transaction of the message's rows. A retained message that equals it is filtered.
+//! session. `rowbridge_retained` holds a hash of the payload that a rule stored last for each topic, retained or live,
+//! written in the transaction of the message's rows. A retained message with an equal hash is filtered.
 //!
-//! *Dies anywhere:* hash and rows are in the database together or not at all. What is remembered here is what that table
-//! says, plus what the batch at hand is to add; it is forgotten with every connection, and what was not committed with
+//! *Dies anywhere:* hash and rows are in the database together or not at all. The hashes in memory are those of the
+//! table and those that the current batch will add. They are discarded with every connection, and uncommitted ones with
 //! every batch.
 
 use std::collections::HashMap;

@@ -1,12 +1,13 @@
-//! Dead letters are tried again, for whoever asks for it by hand, beside the bridge or without it.
+//! Retries dead letters on request, with or without a running bridge.
 //!
-//! A batch of them is mapped by the rule as it is now and written by the same sink as any other. Its guard is the letters
-//! themselves: one transaction writes the rows, takes out the letters they come from, and amends those that are refused
-//! again; all of them must still be there. So each message is written once, whatever dies where, and whoever else takes letters
-//! out: a second retry, the purge, a person. The offset is left alone: the bridge moves it meanwhile.
+//! A batch of letters is mapped by the rule as it is now and written by the same sink as any other. Its guard is the
+//! letters themselves: one transaction writes the rows, deletes their letters, and updates the letters that are refused
+//! again. All of the letters must still exist. So each message is written once, at whatever point a process dies, and
+//! even if another process deletes letters: a second retry, the purge, a person. The offset is not touched, because the
+//! bridge moves it meanwhile.
 //!
-//! Messages of a rule go in the order in which they came. What came since is in the table already: where rows replace
-//! others by a key, older ones replace newer ones.
+//! The messages of a rule are written in the order of their arrival. Newer messages are in the table already: if rows
+//! replace others by key, older values replace newer ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! The rules in versions: a start makes the first, each reload publishes the next.
+//! The rules in versions: a start creates the first, each reload publishes the next.
 //!
-//! Each database goes by one version at a time and changes between two batches, so each message meets exactly one version
-//! in each database. A version is published here *before* the session subscribes to its filters, and every worker looks for
-//! a newer one after it has read a message and before it maps it: no message of a new filter meets old rules.
+//! Each database uses one version at a time and changes between two batches, so in each database every message is
+//! mapped by exactly one version. A version is published here *before* the session subscribes to its filters. Every
+//! worker looks for a newer one after it has read a message and before it maps it, so no message of a new filter is
+//! mapped by old rules.
 //!
-//! If the process dies before a version is published, the next start reads whatever the file says then. If it dies after,
-//! each database tells by its offset which batches are in it, and all others go under the rules of the next start.
+//! If the process dies before a version is published, the next start reads the file as it is then. If it dies after,
+//! each database's offset tells which batches it has, and all other messages are mapped by the rules of the next start.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What `status` knows of one database.
+//! The state of one database for `status`.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 

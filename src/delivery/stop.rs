@@ -1,4 +1,4 @@
-//! Why a connection's work ends early, how that is told, and how long to wait.
+//! Why the work on a connection ends early, how this is logged, and how long to wait.
 
 use std::io;
 use std::sync::Arc;

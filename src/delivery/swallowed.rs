@@ -1,4 +1,5 @@
-//! Tells of rows that a table ignored: at the first, then at most once a minute for each table, with what came together.
+//! Reports rows that a table ignored: at the first one, then at most once a minute for each table, with the number
+//! since.
 
 use std::collections::HashMap;
 use std::time::Duration;

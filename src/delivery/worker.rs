@@ -1,8 +1,8 @@
-//! One database's loop: locate, gather, write, account; and what to do when any of it fails.
+//! The loop of one database: locate, gather, write, count; and the reaction to each failure.
 //!
-//! At every instant: what the database holds is told by the offset row in it, which moves in the same transaction as the
-//! rows. So a crash of this process, of the database or of the link between them at any point leaves nothing to repair:
-//! the next connection reads the offset again and goes on from there. Nothing in memory here is truth.
+//! At every moment the offset row of the database says which messages it holds, because the offset moves in the same
+//! transaction as the rows. So a crash of this process, of the database or of the link between them leaves nothing to
+//! repair: the next connection reads the offset again and continues there. The state in memory is never authoritative.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
-//! `durability: delivered`: which of the session's submissions every database has.
+//! `durability: delivered`: which of the session's submissions every database has committed.
 //!
-//! The session counts what it submits by ordinals, the databases count messages by sequence numbers. The two advance
-//! together as long as message follows message, and part where something else was submitted between two: a release of QoS 2,
-//! a clear. So a mark is kept for each such place, and only until every database is past the next.
+//! The session counts its submissions by ordinals, the databases count messages by sequence numbers. The two advance
+//! together as long as message follows message. They diverge where something else was submitted: a QoS 2 release, a
+//! clear. So a mark is kept for each such place, until every database is past the next mark.
 //!
-//! *Dies anywhere:* what a database lacks was not acknowledged, and the broker sends it again. What all have may come again
-//! as well, if the acknowledgement did not get through.
+//! *Dies anywhere:* messages that a database lacks are unacknowledged, and the broker sends them again. Messages that
+//! all databases have may be sent again too, if their acknowledgement did not arrive.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! What the journal tells the log: one function per event, which also counts.
+//! Log events of the journal: one function per event, which also counts.
 
 use std::fmt::Display;
 use std::io;

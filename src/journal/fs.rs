@@ -1,4 +1,4 @@
-//! The seam between the journal and the disk, so that a test can tear, lose and refuse writes.
+//! The interface between the journal and the disk. A test implements it to tear, lose and refuse writes.
 
 use std::io;
 use std::path::{Path, PathBuf};

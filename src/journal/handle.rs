@@ -1,4 +1,4 @@
-//! The journal's face to the rest of the program.
+//! The journal's interface to the other modules.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The session's side of the journal.
+//! The session's interface to the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

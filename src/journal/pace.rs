@@ -1,10 +1,10 @@
-//! Which commits wait for company. An fdatasync costs the same for one message as for ten, and each brings an
-//! acknowledgement to write and a session to wake; so a stream is cheaper in groups.
+//! Which commits wait for further messages. An fdatasync costs the same for one message as for ten, and each commit
+//! writes acknowledgements and wakes the session; so larger groups are cheaper.
 //!
-//! Whether a wait brings company cannot be seen while it lasts: a broker that has sent all it may before the next
-//! acknowledgement is as silent as one whose kernel holds small packets back until then (Nagle; Mosquitto's default). The
-//! one must not wait, for that slows it down; the other sends the more at once. So both ways are tried now and then, and
-//! the wait is kept while it makes groups larger and what comes in no slower.
+//! Whether more messages will arrive cannot be seen during the wait. A broker that has sent all it may before the next
+//! acknowledgement is as silent as one whose kernel holds back small packets until then (Nagle; Mosquitto's default).
+//! With the first, a wait only slows down; the second sends more messages at once. So both ways are tried from time to
+//! time, and the wait is kept while it makes groups larger and does not reduce the rate.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! Reads durable records for one database.
 //!
-//! A reader never reads a byte that is not known to be on the disk (J11), holds its file open so that trimming cannot
-//! hurt it, checks every checksum, and takes the journal's locks only between segments.
+//! A reader reads only bytes that are known to be on the disk (J11). It keeps its file open, so that trimming does not
+//! affect it, verifies every checksum, and takes the journal's locks only between segments.
 
 use std::io;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! After a failed write or fsync (J6): the handle is not used again, nothing is acknowledged, and the disk is asked
-//! what is true. An fsync is never tried again: the kernel marks the pages clean after a failure, so a second one
-//! succeeds without having written anything.
+//! Reopens the journal after a failed write or fsync (J6): the handle is not used again, nothing is acknowledged, and
+//! the journal is read back from the disk. An fsync is never repeated: the kernel marks the pages clean after a
+//! failure, so a second fsync succeeds without having written anything.
 
 use std::fmt::Display;
 use std::io;

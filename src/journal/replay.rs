@@ -1,4 +1,4 @@
-//! Everything that one segment says, as recovery needs it.
+//! The contents of one segment, as recovery needs them.
 
 use std::io;
 

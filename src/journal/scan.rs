@@ -1,5 +1,5 @@
-//! Walks the records of one segment and finds its way past damage. Recovery, readers and `verify` all use it, so they
-//! cannot disagree about what a segment holds.
+//! Walks the records of one segment and finds the next valid record after damage. Recovery, readers and `verify` all
+//! use it, so they cannot disagree about the contents of a segment.
 
 use std::collections::BTreeSet;
 use std::io;

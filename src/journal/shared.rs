@@ -1,4 +1,4 @@
-//! What the writer, the readers, the session and `status` know in common.
+//! The state that the writer, the readers, the session and `status` share.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,14 +1,14 @@
-//! The end of a segment's file: what is known about it from elsewhere than its last record.
+//! The end of a segment's file: facts about the segment that do not depend on its last record.
 //!
 //! ```text
 //! trailer (128 bytes, the file's last) = mark 32 | reserved 32 | copy of the segment header 64
 //! mark = end u64 | next_seq u64 | kind u8 | reserved 11 | crc u32 over all before it, seeded as the records are
 //! ```
-//! A mark says that the records before `end`, with all numbers below `next_seq`, were on the disk when it was written;
-//! it stays true whatever is appended later. A *stop* is written when the process ends in order. A *seal* is written when
-//! the next segment is on the disk: a newest segment with a seal has lost its successor.
+//! A mark says that the records before `end`, with all numbers below `next_seq`, were on the disk when it was written.
+//! This stays true when records are appended later. A *stop* is written when the process ends in order. A *seal* is
+//! written when the next segment is on the disk: a newest segment with a seal has lost its successor.
 //!
-//! The trailer lies in one sector, so that a mark cannot be lost without the copy beside it.
+//! The trailer is in one sector, so that a mark cannot be lost without the copy beside it.
 
 use std::io;
 

@@ -1,10 +1,11 @@
-//! The only writer: takes what the session submitted, seals it in place, writes it, syncs it, says so.
+//! The only writer: takes the session's submissions, finishes the records in place, writes and syncs them, and
+//! publishes the new durable end.
 //!
 //! [`Writer::step`] is one turn without a thread, so that a simulation can choose every interleaving;
 //! [`Writer::run`] is the thread around it.
 //!
-//! Invariants: nothing is published before the fdatasync that covers it (J1, J11); a failed write or fsync ends the use
-//! of the file handle (J6), and what was not durable is discarded, never written a second time.
+//! Invariants: nothing is published before the fdatasync that covers it (J1, J11). A failed write or fsync ends the use
+//! of the file handle (J6), and records that were not durable are discarded, never written a second time.
 
 use std::io;
 use std::sync::Arc;

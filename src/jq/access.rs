@@ -1,4 +1,4 @@
-//! How programs get at the parts of values and change them, as jaq does it.
+//! Access to parts of values and updates of them, as in jaq.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Regular expressions in programs, bounded: a search goes through the text once for each state of the expression.
+//! Regular expressions in programs. A search is bounded: it reads the text once for each state of the expression.
 
 use std::cell::RefCell;
 use std::rc::Rc;

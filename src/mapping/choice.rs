@@ -1,8 +1,8 @@
-//! Databases that messages name, for a rule whose `database` is a template, or whose convention names it.
+//! Databases named by messages, for a rule whose `database` is a template, or whose convention names the database.
 //!
-//! Each database maps each message by itself, and decides only whether it is the one that is meant. Nothing of the payload
-//! takes part, so all of them come to the same end: a message that is at fault for one cannot be another's for the next.
-//! What names no database that there is, is a dead letter in the first one alone.
+//! Each database maps every message separately and decides only whether the message is its own. The decision does not
+//! use the payload, so all databases decide alike: a payload that one database cannot parse does not become another
+//! one's message. A message that names no known database is a dead letter in the first database only.
 
 use std::sync::Arc;
 

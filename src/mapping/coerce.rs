@@ -1,19 +1,19 @@
-//! A value into a column: it fits without losing anything, or it is refused.
+//! Coercion of a value to a column: it fits without a loss, or it is refused.
 //!
 //! | into | takes |
 //! |---|---|
 //! | bool | true/false, 0/1, the strings true/false, on/off, yes/no, 0/1 in any case |
 //! | integers | whole numbers in range (`5.0`, `1e3` too), numeric strings, true/false as 1/0; a time as epoch milliseconds |
 //! | floats | numbers and numeric strings, see [`super::float`] |
-//! | decimal | numbers, numeric strings and true/false, if every digit has its place |
-//! | text, enum | strings; numbers, objects and arrays as they stand in the payload; times as RFC 3339 in UTC |
-//! | json | JSON as it stands in the payload; other text as a JSON string |
-//! | bytes | the payload's bytes; strings as their UTF-8; anything else as text takes it |
+//! | decimal | numbers, numeric strings and true/false, if the type has a place for every digit |
+//! | text, enum | strings; numbers, objects and arrays as written in the payload; times as RFC 3339 in UTC |
+//! | json | JSON as written in the payload; other text as a JSON string |
+//! | bytes | the payload's bytes; strings as their UTF-8; anything else as for text |
 //! | uuid | the usual text forms, or 16 bytes |
 //! | date, time, timestamps | see [`super::temporal`]; intervals [`super::interval`] |
 //! | inet | an address, with or without `/prefix` |
 //! | arrays | JSON arrays, element by element; null elements stay, arrays in arrays are refused |
-//! | types cast by the server | as text takes it; a JSON array for a column of arrays as the text of an array |
+//! | types cast by the server | as for text; a JSON array for a column of arrays as the text of an array |
 //! | any (SQLite) | 64-bit integers, numbers a float holds exactly, otherwise text |
 
 use std::fmt::Write;

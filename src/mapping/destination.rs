@@ -1,11 +1,11 @@
-//! Tables that messages name, for a rule whose `table` is a template, or which has a convention.
+//! Tables named by messages, for a rule whose `table` is a template, or which has a convention.
 //!
-//! A template is compiled to a plan of one text column ([`naming`](super::naming)). If it reads
-//! nothing of the payload, all rows of a message go to one table; else each row names its own.
+//! A template is compiled to a plan with one text column ([`naming`](super::naming)). If the template does not use the
+//! payload, all rows of a message go to one table; otherwise each row names its own table.
 //!
-//! A name that no message had before is a [`Want`]: the batch ends before that message, the table is looked up, and the
-//! rule is compiled against it ([`Mapper::bind`](super::Mapper::bind)). A table that is not there, or does not fit, makes
-//! dead letters of reason `no_table` of the messages that name it; after a moment it is looked up again.
+//! A name that occurs for the first time is a [`Want`]: the batch ends before its message, the table is looked up, and
+//! the rule is compiled for it ([`Mapper::bind`](super::Mapper::bind)). If the table is missing, or does not fit,
+//! messages that name it become dead letters of reason `no_table`. The table is looked up again after a moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;

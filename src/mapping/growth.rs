@@ -1,4 +1,4 @@
-//! Fields that become columns: `unmapped: add`; and the first payload for a table that is not there, which tells all of its
+//! Fields that become columns: `unmapped: add`, and the first payload of a missing table, which determines all of its
 //! columns (`create: true` with `columns: auto`).
 //!
 //! | value | column |
@@ -9,13 +9,14 @@
 //! | string | text |
 //! | object, array | json |
 //! | bytes | bytes |
-//! | null | none: the next value tells |
+//! | null | none until a later value that is not null |
 //!
-//! A column has its field's name exactly: then it is found by name ever after, whoever looks. A field that cannot name a
-//! column, or that is one too many, is its message's fault of reason [`NO_COLUMN`].
+//! A column has exactly its field's name, so every later lookup by name finds it. If a field cannot be a column's name,
+//! or the table has too many columns, the message is a dead letter of reason [`NO_COLUMN`].
 //!
-//! A row that has such fields ends the batch ([`NEW_COLUMNS`](super::outcome::NEW_COLUMNS)); what the whole message wants is
-//! then gathered, with what the next messages want, and the message is mapped again when the table has it.
+//! A row with such fields ends the batch ([`NEW_COLUMNS`](super::outcome::NEW_COLUMNS)). The new columns of the whole
+//! message are then collected, together with those of the next messages, and the message is mapped again once the table
+//! has them.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! Numbers as people write them: with a decimal comma, with marks between thousands, with a unit behind them.
+//! Numbers as people write them: with a decimal comma, with thousands separators, with a unit after them.
 //!
-//! Read is only what cannot mean another number. Under `decimal: ","` the points, spaces and apostrophes between groups of
-//! three digits are marks of thousands; but `1.234`, whose only mark could be a decimal point after all, is refused.
+//! Only unambiguous numbers are accepted. Under `decimal: ","` the points, spaces and apostrophes between groups of
+//! three digits are thousands separators; but `1.234` is refused, because its only separator could also be a decimal
+//! point.
 
 use super::value::Misfit;
 

@@ -1,4 +1,4 @@
-//! What became of a message, and why a rule or a value does not fit.
+//! The outcome of a message, and why a rule or a value does not fit.
 
 use std::sync::Arc;
 

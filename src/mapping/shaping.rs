@@ -1,7 +1,7 @@
-//! `where` and `transform`: which values of a payload are taken, and what is made of them before columns see them.
+//! `where` and `transform`: which values of a payload are taken, and which values replace them before columns see them.
 //!
-//! A predicate that only compares fields with constants is answered from the slots of the walk that the columns need
-//! anyway ([`jq::Check`]); others, and `transform`, take the whole value.
+//! A predicate that only compares fields with constants is evaluated on the slots of the walk that the columns need
+//! anyway ([`jq::Check`]). Other predicates, and `transform`, take the whole value.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A value as a source gives it, before it meets a column; and why the two may not fit.
+//! A source's value before coercion, and why it may not fit a column.
 
 use std::borrow::Cow;
 

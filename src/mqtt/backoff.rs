@@ -1,8 +1,9 @@
-//! How long to wait before the next attempt to connect.
+//! The wait before the next attempt to connect.
 //!
-//! The first retry is quick, as most cuts heal at once; the second waits five times as long, and from there on the wait
-//! doubles up to `mqtt.retry.max`. Jitter keeps a fleet from knocking all at once after its broker restarts. A link that
-//! came up only to fall again does not count as success: the wait starts over only after it stayed up a while.
+//! The first retry is quick, because most failures are short. The second wait is five times as long; after that the
+//! wait doubles up to `mqtt.retry.max`. Jitter spreads the attempts of a fleet after its broker restarts. A connection
+//! that breaks soon does not count as a success: the wait starts from the beginning only after the connection stayed up
+//! for a while.
 
 use std::time::Duration;
 

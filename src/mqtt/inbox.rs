@@ -1,8 +1,8 @@
-//! The read buffer, cut into packets.
+//! The read buffer, split into packets.
 //!
-//! Packets are handed out in place. One that is larger than `mqtt.max_packet_size` is never buffered whole: its head
-//! (topic, packet identifier, properties) is kept, the rest passed over as it arrives, and the connection stays in
-//! step. No broker is told the limit: it would drop what is larger without a word.
+//! Packets are returned in place. A packet larger than `mqtt.max_packet_size` is never buffered whole: its head (topic,
+//! packet identifier, properties) is kept, the rest is skipped as it arrives, and the stream stays in step. The limit
+//! is not announced to the broker, because the broker would silently drop larger packets.
 
 use super::packet::FixedHeader;
 use super::wire::Malformed;

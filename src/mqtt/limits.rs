@@ -1,6 +1,8 @@
-//! What a broker says in CONNACK that it will not do (MQTT 5). A 3.1.1 broker says nothing, so all is assumed to be there.
+//! The limits that a broker announces in CONNACK (MQTT 5). A 3.1.1 broker announces none, so everything is assumed to
+//! be supported.
 //!
-//! Asking for what is not there makes brokers end the connection, for every rule: it is not asked for.
+//! A request for an unsupported feature makes brokers end the connection, for every rule. So such requests are not
+//! sent.
 
 use super::reason;
 use crate::config::MqttVersion;

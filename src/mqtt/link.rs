@@ -1,4 +1,4 @@
-//! A connection: the transport, its read buffer, and what is waiting to be written.
+//! A connection: the transport, its read buffer, and the bytes that wait to be written.
 
 use std::future::poll_fn;
 use std::io;

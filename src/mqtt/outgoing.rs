@@ -1,4 +1,4 @@
-//! What we send, encoded by rumqttc for 3.1.1 and 5; the four-byte acknowledgements directly.
+//! Outgoing packets: encoded by rumqttc for 3.1.1 and 5; the four-byte acknowledgements directly.
 
 use std::time::Duration;
 

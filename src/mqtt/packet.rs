@@ -1,9 +1,10 @@
-//! The packets a broker sends, MQTT 3.1.1 and 5 alike, decoded in place.
+//! Packets from a broker, MQTT 3.1.1 and 5 alike, decoded in place.
 //!
-//! rumqttc's decoder would copy each PUBLISH's topic and freeze its payload; takes the legal short forms of DISCONNECT
-//! and CONNACK, which Mosquitto sends, for "need more bytes"; and turns a SUBACK code it does not know into an error
-//! that would reconnect for ever. So everything inbound is read here, straight from the read buffer; what we send is
-//! encoded by rumqttc ([`super::outgoing`]), which also serves as the reference in the tests.
+//! rumqttc's decoder has three faults for this purpose. It copies each PUBLISH's topic and freezes its payload. It
+//! takes the legal short forms of DISCONNECT and CONNACK, which Mosquitto sends, for "need more bytes". It turns an
+//! unknown SUBACK code into an error that would reconnect for ever. So incoming packets are decoded here, directly from
+//! the read buffer. Outgoing packets are encoded by rumqttc ([`super::outgoing`]), which also serves as the reference
+//! in the tests.
 
 use super::limits::Limits;
 use super::outgoing::AckKind;

@@ -1,4 +1,4 @@
-//! PUBLISH, the one packet that comes by the million: decoded without a copy, strict about what is malformed.
+//! PUBLISH, the most frequent packet: decoded without a copy, and strict about malformed bytes.
 
 use super::packet::{Value, each_property, packet_id};
 use super::wire::{Cursor, Malformed};

@@ -1,4 +1,4 @@
-//! What others hold of the second connection.
+//! The handle by which other modules use the second connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,8 @@
-//! One connection from CONNACK to its end: sends what is queued, takes answers and requests, keeps alive.
+//! One connection from CONNACK to its end: sends queued messages, receives acknowledgements and requests, keeps alive.
 //!
-//! One turn of the loop takes everything a read brought, and writes everything that may go out, in one go each. Answers go
-//! before batches: somebody waits for them. While nobody takes the requests, or the broker reads nothing, nothing is read.
+//! One turn of the loop handles everything that a read returned, and writes everything that may be sent, in one write.
+//! Answers go before batches, because clients wait for them. While nobody takes the requests, or the broker reads
+//! nothing, the connection is not read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Batches of which not every message is acknowledged or refused. They outlive connections.
+//! Batches with messages that are neither acknowledged nor refused yet. They outlive connections.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! `--watch-config`: notices that bridge.yaml, or a file of its `rules_from`, was changed, added or removed.
 //!
-//! By looking, not by inotify: editors and configuration managers replace a file, or a link to a folder above it, and some
-//! file systems tell nothing of what another machine writes.
+//! The files are polled instead of watched by inotify. Editors and configuration managers replace a file, or a link to
+//! a directory above it, and some file systems do not report the writes of another machine.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! Databases that messages name.
+//! The database that a message names.
 
 use std::collections::BTreeMap;
 

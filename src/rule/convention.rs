@@ -1,4 +1,4 @@
-//! How messages name their table and their form in other systems.
+//! How messages name their table and format in other systems.
 
 use super::{Descriptor, DescriptorFault, Form, TableName};
 

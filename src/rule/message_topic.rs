@@ -1,4 +1,4 @@
-//! What the topic of a message may be, unlike a topic filter.
+//! The topics that a message may have, unlike a topic filter.
 
 use thiserror::Error;
 

@@ -1,4 +1,4 @@
-//! Fields that hold another form, as roots of further paths.
+//! Fields whose strings hold another form, as roots of further paths.
 
 use super::{Decode, Source, Step};
 

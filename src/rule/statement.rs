@@ -1,7 +1,7 @@
 //! One SQL statement in place of a table, with a bind for each column: `insert into t (a) values (:a)`.
 //!
-//! The text is scanned, not parsed: what a bind is and where the statement ends depends on quotes, comments and casts alone,
-//! and everything else is the server's to judge. A bind is a colon with a name right behind it, outside of
+//! The text is scanned, not parsed. Only quotes, comments and casts decide which text is a bind and where the statement
+//! ends; the server judges everything else. A bind is a colon directly followed by a name, outside of
 //!
 //! | | Postgres | SQLite |
 //! |---|---|---|
@@ -9,10 +9,10 @@
 //! | names | `"…"` | `"…"`, `` `…` ``, `[…]` |
 //! | comments | `-- …`, `/* … /* … */ … */` | `-- …`, `/* … */` |
 //!
-//! `::` is a cast, `:=` names an argument. In an array's slice a space keeps a name from being a bind: `a[1 : n]`.
+//! `::` is a cast, `:=` names an argument. In an array slice a space before the name prevents a bind: `a[1 : n]`.
 //!
-//! The statement runs in the transaction that moves the offset, so it must be one that takes part in it: what begins or ends
-//! a transaction is refused, and so is what takes no binds at all.
+//! The statement must take part in the transaction that moves the offset. So statements that begin or end a transaction
+//! are refused, and so are statements that take no binds at all.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! By which columns a table tells its rows apart.
+//! The columns that identify the rows of a table.
 
 /// What `ON CONFLICT (columns)` can name in a statement on the table.
 #[derive(Debug, Clone, PartialEq, Eq)]

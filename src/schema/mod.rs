@@ -1,7 +1,7 @@
-//! Tables as they are in the database, and the values that fit their columns.
+//! Descriptions of live tables, and the values that fit their columns.
 //!
-//! Mapping fills them, sinks read and write them; neither knows the other through this. What an engine calls a type, and
-//! what its columns of that type hold, says its [`Dialect`].
+//! Mapping produces the values, sinks write them; neither depends on the other. An engine's [`Dialect`] says what its
+//! types are called and what its columns hold.
 
 mod cell;
 mod dialect;

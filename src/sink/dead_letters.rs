@@ -1,4 +1,4 @@
-//! Dead letters as they lie in a database, for people.
+//! Dead letters as stored in a database, for commands.
 
 use serde::Serialize;
 

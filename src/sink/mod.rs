@@ -1,4 +1,4 @@
-//! Databases: one trait, one file or folder each.
+//! Databases: the trait [`Sink`], and one folder for each engine.
 
 mod changes;
 mod dead_letters;

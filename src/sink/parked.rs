@@ -1,4 +1,4 @@
-//! Messages that wait in the dead-letter table, with reason `table`, until their rule's table is mended.
+//! Messages that wait in the dead-letter table, with reason `table`, until their rule's table is repaired.
 
 use crate::clock::Timestamp;
 use crate::message::{DecodeError, Message, Seq};

@@ -1,4 +1,4 @@
-//! What a sink's encoder writes, in a form for people: `rowbridge explain` and golden tests map with the daemon's own plan
+//! The output of a sink's encoder in readable form. `rowbridge explain` and golden tests map with the daemon's own plan
 //! and show each cell through this.
 
 use crate::batch::RowEncoder;

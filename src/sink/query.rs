@@ -1,7 +1,7 @@
 //! Reading with one statement, for queries over MQTT: bounded in time, rows and bytes, and never writing.
 //!
-//! Nothing here is on the way of messages: a reader has a connection of its own, leaves no transaction open, and if the process
-//! dies half-way the database has nothing to undo.
+//! A reader is not on the path of messages: it has its own connection and leaves no transaction open. If the process
+//! dies during a query, the database has nothing to undo.
 
 use std::time::Instant;
 

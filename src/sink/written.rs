@@ -1,4 +1,4 @@
-//! What became of the rows of a transaction that was committed.
+//! The outcome of the rows of a committed transaction.
 
 use std::sync::Arc;
 

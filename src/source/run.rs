@@ -1,4 +1,4 @@
-//! Connects, runs the session, connects again: for ever, until asked to stop.
+//! Connects, runs the session, and connects again, until a stop is requested.
 
 use std::sync::Arc;
 use std::time::Duration;

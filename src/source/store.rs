@@ -1,7 +1,8 @@
-//! From a PUBLISH to the journal: alias, topic, faults, and whether a QoS 2 message was taken before.
+//! From a PUBLISH to the journal: topic alias, topic, faults, and whether a QoS 2 message was taken before.
 //!
-//! This side runs ahead of the disk: its copy of the QoS 2 table knows a message as soon as it is staged. When the
-//! journal loses what was not durable (its generation changes), the copy is thrown away together with the connection.
+//! This side runs ahead of the disk: its copy of the QoS 2 table knows a message as soon as it is staged. If the
+//! journal loses records that were not durable (its generation changes), the copy is discarded together with the
+//! connection.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

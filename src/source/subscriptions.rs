@@ -1,12 +1,12 @@
 //! Which topic filters to subscribe to, so that every rule gets its messages and no rule gets one twice.
 //!
-//! A filter that another one covers is not subscribed to: its rules ride on the covering filter, whose QoS is the
-//! highest any of them asks for. Filters that overlap without covering make many brokers send a message once per
-//! filter. In MQTT 5 those carry subscription identifiers, by which the mapping tells the copies apart. Where there are
-//! no identifiers, a wider filter takes the place of those that overlap ([`super::cover`]).
+//! A filter that another one covers is not subscribed to: its rules use the covering filter, whose QoS is the
+//! highest that any of them requests. If filters overlap without covering, many brokers send a message once per
+//! filter. In MQTT 5 these copies carry subscription identifiers, by which the mapping distinguishes them. Without
+//! identifiers, a wider filter replaces the overlapping ones ([`super::cover`]).
 //!
-//! A plan is adapted to what the broker will have: the rules that ride on a filter it refuses are subscribed to by
-//! themselves.
+//! A plan is adapted to the broker's refusals: the filters of the rules that used a refused filter are subscribed to
+//! separately.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

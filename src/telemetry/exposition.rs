@@ -1,5 +1,5 @@
-//! The two text forms in which metrics are read: OpenMetrics, which the metrics are encoded in, and the older one of
-//! Prometheus, made from it.
+//! The two text formats of metrics: OpenMetrics, in which they are encoded, and the older Prometheus format, converted
+//! from it.
 
 /// A form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

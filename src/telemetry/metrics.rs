@@ -1,4 +1,4 @@
-//! Every metric of CONTRACT §5, as typed families; `status` reads the same counters back.
+//! Every metric, as typed families under its public name; `status` reads the same counters.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,4 +1,4 @@
-//! What the system says of this process, under the names that every Prometheus client uses for it.
+//! Figures of the operating system about this process, under the names that every Prometheus client uses.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Metrics of queries, and their names for `status`.
+//! Metrics of queries, and the names of the queries for `status`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,8 +1,8 @@
-//! The SQL of the tables that a configuration needs, by database: Rowbridge's own, and those of the rules as `create: true`
-//! would make them. Made from the configuration alone; nothing is connected to.
+//! The SQL of the tables that a configuration needs, by database: Rowbridge's own tables, and the rules' tables as
+//! `create: true` would make them. It is made from the configuration alone, without a connection.
 //!
-//! Each database's part runs as it is on an empty database. What the configuration does not tell (types of payload fields,
-//! all columns of `columns: auto`) is said in comments.
+//! Each database's part runs unchanged on an empty database. Comments mark what the configuration leaves open (types of
+//! payload fields, all columns of `columns: auto`).
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Deletes dead letters, a bounded number at a time, so that the bridge goes on writing in between.
+//! Deletes dead letters in steps of bounded size, so that the bridge can write in between.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `rowbridge dead-letters list|show|retry|delete`: the messages that could not become rows, wherever they lie.
+//! `rowbridge dead-letters list|show|retry|delete`: the messages that could not become rows, in all databases.
 
 mod delete;
 mod list;

@@ -1,5 +1,5 @@
-//! Runs dead letters through the rules as they are now, with the daemon's own mapper and sink, on a connection of its own: it
-//! works whether the bridge runs or not.
+//! Maps dead letters again under the present rules, with the daemon's own mapper and sink on a connection of its own.
+//! Works whether the bridge runs or not.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The dead letters of one database, for people: what the data path has no need of.
+//! Access to the dead letters of one database, for commands. The data path does not need it.
 
 use std::sync::Arc;
 

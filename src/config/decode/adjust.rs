@@ -1,4 +1,4 @@
-//! What a column does to its values: `decode`, `map`, `decimal`, `unit`, `scale`, `shift`.
+//! The adjustments of a column: `decode`, `map`, `decimal`, `unit`, `scale`, `shift`.
 
 use super::table::Table;
 use super::value::Value;

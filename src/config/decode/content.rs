@@ -1,4 +1,4 @@
-//! What stands behind a value: something that the layers were merged to, or something in a list of the file.
+//! The content of a value: the result of merging layers, or a part of a list in a file.
 
 use config::{Map, Value as Merged, ValueKind};
 

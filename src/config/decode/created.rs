@@ -1,4 +1,4 @@
-//! Rules that make one table must agree on it: which of them comes first is not the user's choice.
+//! Rules that create the same table must agree on it, because the user does not choose which of them comes first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Where the rows of a rule go: `table`, `tables`, `table_aliases`.
+//! The table of a rule's rows: `table`, `tables`, `table_aliases`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `for_each`: over what a row is made for each element.
+//! `for_each`: the paths whose elements become rows.
 
 use super::jq;
 use super::value::Value;

@@ -1,4 +1,4 @@
-//! How a rule's payloads are read: `format` and the options of each, `compression`, `charset`, `max_expanded`.
+//! The format of a rule's payloads: `format` and the options of each, `compression`, `charset`, `max_expanded`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

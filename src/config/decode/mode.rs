@@ -1,4 +1,4 @@
-//! `mode` and `key`: how a rule's rows go into their table.
+//! `mode` and `key`: how a rule's rows are written into their table.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Postgres URLs, in both of libpq's forms, with what PG* variables and the password file add.
+//! Postgres URLs, in both of libpq's forms, with the parameters that PG* variables and the password file add.
 //!
-//! Nothing of a URL goes into a finding but the names of its parameters: a password in the wrong place would look like
+//! A finding contains nothing of a URL but the names of its parameters: a password in the wrong place would look like
 //! a host or a port.
 
 use std::path::{Path, PathBuf};

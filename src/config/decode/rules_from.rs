@@ -1,7 +1,8 @@
 //! `rules_from`: rules in further files.
 //!
-//! Each file is a list of rules, or a mapping whose only key `rules` has one. Their mistakes are findings like those of the
-//! configuration itself, at their places. What stands in a file is found under `rules`, by its place in that file.
+//! Each file is a list of rules, or a mapping whose only key `rules` has one. Mistakes in them are findings like those
+//! of the configuration itself, with their positions. The rules of a file are below `rules`, under their index in that
+//! file.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

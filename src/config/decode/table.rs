@@ -1,5 +1,5 @@
-//! Mappings with known keys. A value that is absent or wrong is answered with its default; a configuration with findings
-//! is not handed over, so a default in place of a mistake never gets out.
+//! Mappings with known keys. A missing or wrong value is replaced by its default. A configuration with findings
+//! is not returned, so a default in place of a mistake is never used.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;

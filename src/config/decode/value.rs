@@ -1,5 +1,5 @@
-//! One merged value and its place. Every mistake in it is noted; whoever asked goes on without it, so that one run finds
-//! all mistakes.
+//! One merged value and its position. Every mistake in it is recorded and decoding continues without it, so that one
+//! run finds all mistakes.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;

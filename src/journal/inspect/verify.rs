@@ -1,4 +1,4 @@
-//! Reads every record of every segment and tells what is wrong.
+//! Reads every record of every segment and reports faults.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Compressed payloads. What a payload expands to is bounded: nothing is allocated for what lies beyond.
+//! Decompression of payloads. The expanded size is bounded, and no memory is allocated beyond the bound.
 
 use std::io::Read;
 

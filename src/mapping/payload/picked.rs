@@ -1,7 +1,7 @@
-//! Wanted values as JSON text, for payloads that are none themselves: an arena that is reused from document to document.
+//! Wanted values as JSON text, for payloads that are not JSON: an arena that is reused from document to document.
 //!
-//! Formats write each wanted value behind the others and note where it stands. Bytes, which JSON has not, stand as a
-//! base64 string and are kept beside it, so that a slot which is exactly that string is the bytes.
+//! A format appends each wanted value and records its range. JSON has no bytes, so bytes are written as a base64 string
+//! and also kept as bytes; a slot that is exactly this string gives the bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,8 +1,8 @@
-//! The walk along the tree through MessagePack and CBOR: both are a row of tokens, some of which say that others which
-//! follow belong to them.
+//! The walk along the tree through MessagePack and CBOR. Both are a sequence of tokens, some of which say how many of
+//! the following tokens belong to them.
 //!
-//! Keys that are no strings count as their text (`7` is found as `payload["7"]`). What has both to be given whole and
-//! gone into, or is counted from the end, is written as JSON and walked as that.
+//! A key that is not a string counts as its text (`7` is found as `payload["7"]`). A value that is wanted as a whole
+//! and also in parts, or by an index counted from its end, is written as JSON and walked in that form.
 
 use super::picked::Picked;
 use super::tree::{Node, PathTree};

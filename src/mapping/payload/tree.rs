@@ -1,4 +1,4 @@
-//! The wanted paths of a rule as one tree, along which every format's walk goes.
+//! The wanted paths of a rule as one tree. Every format walks its payload along this tree.
 
 use crate::rule::Step;
 

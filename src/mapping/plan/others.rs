@@ -1,4 +1,4 @@
-//! Fields that no column takes, where the rule says what becomes of them.
+//! Fields that no column takes, under rules that do not ignore them.
 
 use super::{Document, Feed, Input, Match, Memory, Message, Others, PayloadForm, Plan, ValueFault};
 use crate::mapping::growth::{NO_COLUMN, NewColumn};

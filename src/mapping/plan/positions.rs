@@ -1,4 +1,4 @@
-//! Arrays whose values go to columns by position, under rules that lose none of them.
+//! Arrays whose values fill columns by position, under rules that may lose no value.
 
 use super::Slot;
 

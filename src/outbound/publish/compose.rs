@@ -1,7 +1,7 @@
 //! From a change to a message: `where`, `columns`, topic, payload, properties.
 //!
-//! What becomes of a change is decided by the change and the configuration alone: a change that is read again after a crash
-//! is passed over, skipped or published again, and its offset stays the same.
+//! Only the change and the configuration decide whether a change is ignored, skipped or published. So a change that is
+//! read again after a crash has the same outcome, and its offset stays the same.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Changes that are under way together: read in succession, published as one batch, finished as one prefix.
+//! Changes in flight together: read in succession, published as one batch, finished as one prefix.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The forms of an answer. [`crate::schema::json_value`] says what each type is in JSON; in CSV the same stands without quotes
-//! (RFC 4180), and NULL is an empty field.
+//! The formats of an answer. [`crate::schema::json_value`] defines the JSON of each type. CSV has the same text without
+//! quotes (RFC 4180), and NULL is an empty field.
 
 use std::time::Duration;
 

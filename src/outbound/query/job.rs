@@ -1,4 +1,4 @@
-//! One request: where its answer goes, and what it is.
+//! One request: the topic of its answer, and its content.
 
 use std::collections::HashMap;
 use std::io::Write as _;

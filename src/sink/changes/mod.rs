@@ -1,11 +1,11 @@
-//! Changes of a table, captured by triggers where they commit, and read in an order that never changes.
+//! Changes of a table, captured by triggers when they commit, and read in an order that never changes.
 //!
-//! The triggers write each change into `rowbridge_changes` within the transaction that makes it: a change that is rolled back
-//! leaves nothing, one that is committed is there. A reader gets them in one total order, into which nothing is inserted
-//! later. `rowbridge_publications` holds the offset of the oldest change that is still there. So the offset of every change
-//! follows from its place, and is the same for everybody who counts: a process that dies between publishing and
-//! [`ChangeFeed::finish`] leaves both tables as they were, and the next one gives the same changes the same offsets.
-//! `finish` deletes a prefix and moves the offset by as many, in one transaction.
+//! The triggers write each change into `rowbridge_changes` within the transaction that makes it. So a change that is
+//! rolled back leaves nothing, and a committed change is captured. A reader gets the changes in one total order, into
+//! which nothing is inserted later. `rowbridge_publications` holds the offset of the oldest change that still exists.
+//! So the position of a change determines its offset, for every reader. If a process dies between publishing and
+//! [`ChangeFeed::finish`], both tables are unchanged, and the next process gives the same changes the same offsets.
+//! `finish` deletes a prefix and moves the offset by its length, in one transaction.
 
 mod json;
 mod time;

@@ -1,4 +1,4 @@
-//! What stands in the place of a table that is not there, or near it.
+//! What exists in place of a missing table, or under a similar name.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

@@ -1,7 +1,7 @@
-//! Finding a server that lets us in: hosts in turn, TLS by `sslmode`, a limit on every wait.
+//! Connects to a server that accepts the login: hosts in turn, TLS by `sslmode`, a limit on every wait.
 //!
-//! The driver can go through several hosts itself, but then one that accepts the connection and says nothing more holds
-//! up all others, and only the last one's error is told. So each host is tried by itself, with its own limit.
+//! The driver could try several hosts itself. But then a host that accepts the connection and sends nothing delays all
+//! others, and only the last host's error is reported. So each host is tried separately, with its own limit.
 
 use std::time::Duration;
 

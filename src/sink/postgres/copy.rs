@@ -1,8 +1,8 @@
-//! COPY of a batch's rows, leaving excluded units out. Tables that take rows by INSERT only stand in line with the others.
+//! COPY of a batch's rows, without the excluded units. Tables that take rows by INSERT only are written in their turn.
 //!
-//! The driver must prepare a COPY (one round trip) and waits for the server's "go on" (another) before it takes data.
-//! Both overlap with what goes before: all tables are prepared together, and the next table's start travels behind this
-//! one's data.
+//! The driver must prepare a COPY (one round trip) and waits for the server's response (another) before it sends data.
+//! Both overlap with earlier work: all tables are prepared together, and the start of the next table's COPY is sent
+//! after the data of this one.
 
 use std::ops::Range;
 use std::pin::{Pin, pin};

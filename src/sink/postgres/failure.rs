@@ -1,10 +1,11 @@
-//! From the driver's error to [`SinkError`]: what was tried, where, the server's words, never a row's values.
+//! From the driver's error to [`SinkError`]: the attempted action, its object and the server's message, never a row's
+//! values.
 //!
-//! An error that came while rows were taken says more or less than its code: a trigger can raise any. So whatever left the
-//! session alive may be of one row ([`explain_rows`]); the walk finds out.
+//! The code of an error that came while rows were written is not conclusive, because a trigger can raise any code. So
+//! if the session survived the error, a row may be at fault ([`explain_rows`]); the walk decides.
 //!
 //! The server puts values into an error's DETAIL and, for data exceptions (class 22), after a colon into the message
-//! itself: `invalid input value for enum mood: "angry"`. The first is never read, the second is cut off.
+//! itself: `invalid input value for enum mood: "angry"`. The DETAIL is never read, and the message is cut at the colon.
 
 use std::borrow::Cow;
 use std::error::Error as _;

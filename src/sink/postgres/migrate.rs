@@ -1,8 +1,8 @@
-//! Rowbridge's own tables, brought up to date at connect.
+//! Migrates Rowbridge's own tables at connect.
 //!
-//! Each file of `migrations/postgres/` is one step; `rowbridge_schema_version` holds a row per step applied. All steps
-//! that lack run in one transaction under an advisory lock, so that bridges which start together do it once. A role that
-//! may not create tables is fine as long as they stand: an administrator can run the files by hand.
+//! Each file of `migrations/postgres/` is one step; `rowbridge_schema_version` holds a row per applied step. All
+//! missing steps run in one transaction under an advisory lock, so bridges that start together apply them once. A role
+//! that may not create tables is sufficient once the tables exist: an administrator can run the files by hand.
 
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;

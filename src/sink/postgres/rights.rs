@@ -1,5 +1,5 @@
-//! Which rights are missing, looked up once the server has refused for one (42501): its message names a sequence or a
-//! table at best, in its own language, and one at a time. `rowbridge check` looks before.
+//! Looks up the missing rights, once the server has refused for one (42501). The server's message names at most one
+//! sequence or table, in its own language. `rowbridge check` looks them up in advance.
 
 use tokio_postgres::types::{ToSql, Type};
 

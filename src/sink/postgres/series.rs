@@ -1,16 +1,16 @@
-//! Several batches, one transaction: how a database that lags behind catches up over a long way.
+//! Several batches in one transaction, so that a database that lags behind catches up over a long round trip.
 //!
 //! ```text
 //! round trip 1   BEGIN · lock of the offset's row · PREPARE of every COPY of the first batch
 //!            2   start of the first COPY
-//!            –   rows, batch after batch, while the server takes up those before; two more for each change to a table that
-//!                was not prepared yet, one for each other change
+//!            –   rows, batch after batch, while the server processes the previous ones; two more for each change to a
+//!                table that was not prepared yet, one for each other change
 //!            3   dead letters · compare-and-swap · comparison of the tables · COMMIT
 //! ```
 //!
-//! Where the transaction will end is not known when it begins. So the offset's row is locked first, under the condition
-//! that the compare-and-swap repeats at the end: everything that [`write`](super::write) says of the compare-and-swap at
-//! the beginning is true of the lock.
+//! The offset at the end of the transaction is not known at its begin. So the offset's row is locked first, under the
+//! condition that the compare-and-swap repeats at the end. The lock then has every property that
+//! [`write`](super::write) describes for the compare-and-swap at the beginning.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is asked of a server once per connection: what it is, and which characters its database holds.
+//! Queries that run once per connection: what the server is, and the encoding of its database.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! One connection and the patience to have with it.
+//! One connection and its time limits.
 //!
-//! A [`Session`] that is dropped cuts its connection at once: whatever it had open is rolled back by the server. What
-//! was sent to COMMIT may or may not be applied, which is why the offset is read again after every reconnect.
+//! A [`Session`] that is dropped closes its connection at once, and the server rolls back an open transaction. A COMMIT
+//! that was sent may or may not be applied, which is why the offset is read again after every reconnect.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};

@@ -1,8 +1,8 @@
-//! What each SQLSTATE means for delivery: one pure table.
+//! The meaning of each SQLSTATE for delivery: one pure table.
 //!
-//! Every code has a verdict. A code that no row of the table names holds the database ([`Class::Table`]): delivery looks
-//! again now and then, and nothing is dropped on a guess. The longest prefix wins, so that a class (`22`) can be given
-//! as a whole and its exceptions by themselves.
+//! Every code has a verdict. A code that the table does not name holds the database ([`Class::Table`]): delivery tests
+//! again from time to time, and no row is dropped on a guess. The longest prefix wins, so the table can name a class
+//! (`22`) and its exceptions.
 
 use crate::sink::Class;
 

@@ -1,12 +1,12 @@
-//! How every transaction begins and ends.
+//! The begin and end of every transaction.
 //!
-//! All settings are the transaction's own (SET LOCAL): nothing is left on the server's session, so that a pooler may
-//! hand it to anyone afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
+//! All settings are the transaction's own (SET LOCAL). Nothing remains in the server's session, so a pooler may hand it
+//! to another client afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
 //! transaction: queries use the unnamed one, and a COPY's is closed before COMMIT is queued.
 //!
-//! Triggers, defaults and functions of the tables run in our transactions and see the role's own `search_path`, which is
-//! therefore left as it is. So that a schema before `pg_catalog` in it changes nothing, our statements name the schema of
-//! every table, function, type and operator; those that only read the catalogue put `pg_catalog` in front instead.
+//! Triggers, defaults and functions of the tables run in our transactions and use the role's own `search_path`, which
+//! is therefore not changed. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
+//! of every table, function, type and operator; statements that only read the catalogue set `pg_catalog` first instead.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! Opening and closing the database file.
+//! Opens and closes the database file.
 //!
-//! Promises: commits are durable (`synchronous=FULL`); rows never go on flowing into a file that was renamed away, deleted
-//! or overwritten ([`super::watch`]); the write-ahead log of a replaced file is never read into its successor, which would
-//! corrupt it.
+//! Promises: commits are durable (`synchronous=FULL`). No row is written into a file that was renamed away, deleted or
+//! overwritten ([`super::watch`]). The write-ahead log of a replaced file is never applied to its successor, which
+//! would corrupt it.
 //!
-//! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop the POSIX locks
+//! Only SQLite opens the database file itself: closing any other descriptor of it would drop the POSIX locks
 //! that this process holds on it.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What is logged of a SQLite file: WARN, nothing is lost.
+//! Log events of a SQLite file. All are WARN: nothing is lost.
 
 use std::io;
 use std::path::Path;

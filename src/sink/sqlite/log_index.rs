@@ -1,6 +1,6 @@
-//! The index of the write-ahead log (`-shm`), as SQLite's documentation of the WAL format describes it: how far the log
-//! reaches, and how much of it was copied into the database. Nothing else tells whether a change of the database file
-//! is SQLite's own doing.
+//! The index of the write-ahead log (`-shm`), in SQLite's documented WAL format: how far the log
+//! reaches, and how much of it was copied into the database. Only this index shows whether SQLite itself changed the
+//! database file.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};

@@ -1,8 +1,8 @@
-//! Decimal numbers as SQLite's NUMERIC affinity keeps them: exactly, or not at all.
+//! Decimal numbers as SQLite's NUMERIC affinity stores them: exactly, or not at all.
 //!
 //! A column of NUMERIC affinity turns text that looks like a number into INTEGER or REAL, and a number of more digits
-//! than a double holds loses the rest without a word. So such text is never handed over: a number goes as INTEGER if
-//! it is whole and fits 64 bits, as REAL if the double nearest to it prints as the very same number, and is refused
+//! than a double holds silently loses digits. So such text is never passed to SQLite. A number is sent as INTEGER if
+//! it is whole and fits 64 bits, as REAL if the nearest double prints as the same number, and is refused
 //! otherwise. Fifteen significant digits always fit.
 
 /// A number that SQLite stores without changing it.

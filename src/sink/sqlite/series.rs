@@ -1,8 +1,8 @@
-//! Several batches in one transaction, written by a thread of its own while this one makes the next: catching up takes
-//! as long as the longer of the two, where there are two processors.
+//! Several batches in one transaction, written by a second thread while this one makes the next batch. With two
+//! processors, catching up takes as long as the slower of the two.
 //!
-//! Where the transaction will end is not known when it begins. The write lock is taken first and the offset compared
-//! under it, so nobody can move it before the compare-and-swap at the end.
+//! The offset at the end of the transaction is not known at its begin. So the write lock is taken first and the offset
+//! compared under it, and nobody can move the offset before the compare-and-swap at the end.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;

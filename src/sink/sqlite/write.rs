@@ -1,7 +1,7 @@
 //! A batch in one transaction: the offset's compare-and-swap, the rows, the dead letters.
 //!
-//! Rows go table by table, many to a statement, whatever order their messages came in. Within a transaction nobody can
-//! see that, except foreign keys, whose checks are therefore all put off to COMMIT.
+//! Rows are written table by table, many per statement, in an order that differs from that of their messages. Within a
+//! transaction only foreign keys can notice this, so all of their checks are deferred to COMMIT.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
-//! What becomes of each message, for those who follow it (`rowbridge tap`).
+//! The outcomes of messages, for clients that follow them (`rowbridge tap`).
 //!
-//! A database's thread looks once per batch whether anybody follows. If so, it notes what becomes of the batch's messages, and
-//! hands the notes over once the transaction is committed: what is shown is what happened. Notes per transaction, notes that
-//! wait for a follower, and followers are bounded; what is beyond is counted, and never waited for. Messages that gave no row
-//! have a bound of their own, so that a flood of good ones does not hide them.
+//! Once per batch a database's thread checks whether anybody follows. If so, it notes the outcomes of the batch's
+//! messages, and hands the notes over after the commit, so only committed outcomes are shown. The notes of a
+//! transaction, the notes that wait for a follower, and the followers are bounded. Surplus notes are counted and
+//! dropped; the thread never waits. Messages that gave no row have their own bound, so that a flood of written messages
+//! does not hide them.
 
 mod note;
 mod recorder;

@@ -1,8 +1,8 @@
-//! One address of the broker: login, TLS, and what it answers to every subscription, asked by the daemon's own session
+//! Tests one address of the broker: login, TLS, and its answer to every subscription, with the daemon's own session
 //! under a throw-away client id.
 //!
-//! The session that the broker keeps for the bridge is not touched. Filters are asked for without `$share/GROUP/`: a member
-//! of a group would be given messages that are another's. Nothing that comes is acknowledged.
+//! The broker's session of the bridge is not touched. Filters are subscribed to without `$share/GROUP/`, because a
+//! member of a group would take messages from the others. No message is acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tables that are there beside what `create` says of them: nothing is altered, so what they lack is told with its SQL.
+//! Compares existing tables with `create`. Nothing is altered; missing parts are reported with their SQL.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The rules of one database against its live tables, by the daemon's own description and mapper.
+//! Compares the rules of one database with its live tables, by the daemon's own description and mapper.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

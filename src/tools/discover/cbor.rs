@@ -1,4 +1,4 @@
-//! Whether bytes are one CBOR map, whole and nothing more.
+//! Whether bytes are exactly one CBOR map.
 
 /// Deeper than any device nests.
 const DEPTH_MAX: usize = 32;

@@ -1,4 +1,4 @@
-//! The fields of JSON objects: where they lie, and what columns fit all of their values.
+//! The fields of JSON objects: their paths, and the columns that fit all of their values.
 
 use std::collections::BTreeSet;
 

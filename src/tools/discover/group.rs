@@ -1,8 +1,8 @@
-//! From topics to groups: topics of one pattern whose payloads have one form.
+//! From topics to groups: topics of one pattern whose payloads have one format.
 //!
-//! Topics of known device families go by their recipes. The others begin as groups of one; groups that differ in one level
-//! alone become one where that level looks like a device or a place and their payloads are alike. At the end no pattern may
-//! take a topic of another group: a level that would is written out ([`separate`]).
+//! Topics of known device families are grouped by their recipes. Every other topic begins as a group of its own. Groups
+//! that differ in only one level are merged if that level looks like a device or a place and their payloads are alike.
+//! At the end no pattern may match a topic of another group: a level that would is written out ([`separate`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Whether bytes are one MessagePack map or array, whole and nothing more.
+//! Whether bytes are exactly one MessagePack map or array.
 
 /// Deeper than any device nests.
 const DEPTH_MAX: usize = 32;

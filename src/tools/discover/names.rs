@@ -1,4 +1,4 @@
-//! Names of captures, tables and columns, from what was seen.
+//! Names for captures, tables and columns, derived from the received topics and fields.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `rowbridge explain`: what becomes of one message under every rule, and why. `rowbridge test` asks the same.
+//! `rowbridge explain`: the outcome of one message under every rule, and why. `rowbridge test` uses the same code.
 //!
 //! A message is mapped by the daemon's own plans, compiled with an encoder that shows what the sink's own would write
 //! ([`shown`]). Tables are the live ones, read without changing anything, or assumed from the rules ([`tables`]).

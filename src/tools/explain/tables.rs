@@ -1,7 +1,7 @@
-//! The tables of one database as a preview sees them: live, or assumed from the rules.
+//! The tables of one database for a preview: live, or assumed from the rules.
 //!
-//! An assumed column has its declared type, else the type that its source always is; else nothing is known of it, and it
-//! takes the value as it is.
+//! An assumed column has its declared type, else the type that its source always has. Otherwise its type is unknown,
+//! and it takes the value unchanged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

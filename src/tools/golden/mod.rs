@@ -1,5 +1,5 @@
-//! Golden tests: messages, and the rows that the rules are to make of them. `rowbridge test` needs neither a broker nor a
-//! database: tables are assumed from the rules, as `explain --offline` does.
+//! Golden tests: messages, and the rows that the rules should make of them. `rowbridge test` needs neither a broker nor
+//! a database: tables are assumed from the rules, as in `explain --offline`.
 
 mod file;
 mod judge;

@@ -1,7 +1,7 @@
-//! Rewrites what a file of golden tests expects, and nothing else of it: every other line stays as it is.
+//! Rewrites the expectations in a file of golden tests; every other line stays unchanged.
 //!
-//! `expect` is found by its position. What belongs to it are the rest of its line and the lines below that are indented
-//! further, or items of a list in its own column. Comments between them go; those behind stay.
+//! `expect` is found by its position. Its value is the rest of its line and the following lines that are indented
+//! further, or items of a list in its own column. Comments between these lines are removed; later comments stay.
 
 use std::fmt::Write;
 

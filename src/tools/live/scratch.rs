@@ -1,4 +1,4 @@
-//! A folder for the time of a command, readable by this user alone.
+//! A temporary directory for a command, readable by this user alone.
 
 use std::fs;
 use std::io;

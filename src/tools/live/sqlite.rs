@@ -1,5 +1,5 @@
-//! The tables of an SQLite file, made again, empty, in a file of our own, which the daemon's sink may then open as it does.
-//! The file itself is opened for reading only.
+//! The tables of a SQLite file, created again, empty, in a temporary file, which the daemon's sink can open as usual.
+//! The original file is opened read-only.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

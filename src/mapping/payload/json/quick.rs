@@ -1,10 +1,10 @@
-//! The usual way through a payload: byte by byte along the tree of wanted paths.
+//! The usual walk through a payload: byte by byte along the tree of wanted paths.
 //!
-//! It takes what serde_json takes, finds what [`super::careful`] finds, and costs a fraction of it. What it will not
-//! judge it gives up with `None`: everything that is not JSON, so that serde_json says what is wrong with it and where,
-//! and deep nesting in what no path leads to. Whatever it wrote into the slots by then is void.
+//! It accepts what serde_json accepts, finds the same values as [`super::careful`], and costs a fraction of it. For
+//! every payload that it does not judge it returns `None`: everything that is not JSON, so that serde_json finds the
+//! fault and its position, and deep nesting outside the paths. The slots are then invalid.
 //!
-//! A number, word or string may be followed by anything here; who asked for it sees that no comma or bracket comes next.
+//! This parser accepts any byte after a number, word or string; the caller checks that a comma or bracket follows.
 
 use super::super::tree::{Node, Slot};
 use super::elements::{EachElement, Element};

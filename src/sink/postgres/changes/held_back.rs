@@ -1,4 +1,4 @@
-//! Which transaction the changes wait for, if it stays open for long.
+//! The transaction that the changes wait for, if it stays open for long.
 
 use tokio_postgres::{Error, Row};
 

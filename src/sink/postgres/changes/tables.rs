@@ -1,4 +1,4 @@
-//! The tables and the function that publications need, made where there are any; and what commands do with them.
+//! The tables and the function of publications, created only if there are any, and their use by commands.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;

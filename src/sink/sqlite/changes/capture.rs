@@ -1,9 +1,9 @@
-//! The triggers of a SQLite table, and what they write.
+//! The triggers of a SQLite table, and the format of their rows.
 //!
-//! Whoever writes into the table runs them, with whichever SQLite: so they use nothing but functions that every one has, and
-//! not those for JSON. A row is its values in the order of the columns, with commas between them: a letter for the type, then
-//! the value. `n` NULL, `i` an integer, `r` a real as `quote` writes it, which is exact, `t` text and `b` a BLOB, both in
-//! hexadecimal digits of their bytes.
+//! The triggers run in every process that writes into the table, with whichever SQLite version it has. So they use only
+//! functions that every version has, and none for JSON. A row is its values in the order of the columns, separated by
+//! commas: a letter for the type, then the value. `n` NULL, `i` an integer, `r` a real as `quote` writes it, which is
+//! exact, `t` text and `b` a BLOB, both as the hexadecimal digits of their bytes.
 
 use std::fmt::Write as _;
 

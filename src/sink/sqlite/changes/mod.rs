@@ -1,8 +1,8 @@
 //! Changes of a SQLite table: row triggers, read in the order of their numbers.
 //!
-//! SQLite has one writer at a time, so numbers are given in the order of commits, and whatever must happen together happens
-//! in one transaction: making triggers and copying the rows that are there. *Dies anywhere:* it happened or it did not.
-//! Whether there is something new tells `PRAGMA data_version`, which costs no disk access.
+//! SQLite has one writer at a time, so numbers follow the order of commits. Everything that must happen together, such
+//! as creating triggers and copying existing rows, happens in one transaction. *Dies anywhere:* the transaction was
+//! applied or not. `PRAGMA data_version` shows without disk access whether anything was written.
 
 mod capture;
 mod queue;
