@@ -157,7 +157,7 @@ fn load(fs: &impl Fs, data_dir: &Path) -> Option<Identity> {
     };
     match serde_json::from_slice::<Identity>(&bytes) {
         Ok(identity) if identity.is_possible() => Some(identity),
-        Ok(_) => unreadable(&path, &"it names nothing that can be a client id and a bridge"),
+        Ok(_) => unreadable(&path, &"it holds no valid client id and bridge name"),
         Err(error) => unreadable(&path, &error),
     }
 }

@@ -122,8 +122,8 @@ pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
              self-signed, to that certificate itself"
         }
         Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-            "the certificate is for another name: connect to a name or address that it holds as subjectAltName (its \
-             common name does not count), or have it made for this one"
+            "the certificate is for another name: connect to a name or address among its subjectAltNames (the common \
+             name is ignored), or create a certificate for this name"
         }
         Certificate::Expired
         | Certificate::ExpiredContext { .. }
@@ -134,7 +134,7 @@ pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
              made that is not marked as an authority"
         }
         Certificate::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
-            "certificates of X.509 version 1 hold no names to check: make one of version 3 with a subjectAltName"
+            "certificates of X.509 version 1 have no names to verify: create one of version 3 with a subjectAltName"
         }
         _ => "the server's certificate was not accepted: check ca_file and the host's name",
     })

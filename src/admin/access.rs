@@ -81,7 +81,8 @@ impl Access {
             if !self.is_ours(authority.host()) {
                 let host = authority.host();
                 let why = format!(
-                    "this bridge is not asked as {host}: use its address, or add the name to http.hosts in bridge.yaml\n"
+                    "this bridge does not answer under the name {host}: use its address, or add the name to \
+                     http.hosts in bridge.yaml\n"
                 );
                 return Err((StatusCode::MISDIRECTED_REQUEST, why));
             }

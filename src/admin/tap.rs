@@ -67,7 +67,7 @@ async fn follow<F: Fs>(overview: &Overview<F>, id: u64) -> Result<Value, Refusal
     let until = Instant::now() + WAIT;
     loop {
         let Some(taken) = overview.metrics.taps.take(id) else {
-            return Err((StatusCode::GONE, "nobody follows under this id; begin anew".to_owned()));
+            return Err((StatusCode::GONE, "no follower has this id; start again".to_owned()));
         };
         let is_news = !taken.messages.is_empty() || taken.not_shown > 0;
         if is_news || timeout_at(until, taken.came.notified()).await.is_err() {

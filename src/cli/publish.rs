@@ -135,7 +135,7 @@ async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
             say!("{name} is removed from database {}, with {changes} that were not published", database.name);
         }
         if is_configured(config, database, name) {
-            say!("it is still in the configuration: a bridge that runs with it makes it anew, from then on");
+            say!("it is still in the configuration: a bridge that runs with it creates it again");
         }
     }
     Ok(errors.iter().map(broken).fold(ExitCode::SUCCESS, |_, ended| ended))

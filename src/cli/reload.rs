@@ -68,7 +68,7 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
 
 fn reload(config: &Config) -> Result<Report, String> {
     let before = look(config)?;
-    let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge tells no process number")?;
+    let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge does not report its pid")?;
     let name = process_name(&before.pid.to_string());
     // SIGHUP ends a process that does not expect it.
     if name.is_some() && name.as_deref() != Some(PROCESS_NAME) && name != process_name("self") {
@@ -108,9 +108,9 @@ fn look(config: &Config) -> Result<Report, String> {
         return Err("http is off in the configuration: send the bridge SIGHUP and look into its log".to_owned());
     };
     match http::get(address, &config.http_access, "/status") {
-        Ok((200, body)) => serde_json::from_str::<Answer>(&body).map(|answer| answer.config).map_err(|error| {
-            format!("what listens at http://{address} does not answer as this version does ({error})")
-        }),
+        Ok((200, body)) => serde_json::from_str::<Answer>(&body)
+            .map(|answer| answer.config)
+            .map_err(|error| format!("http://{address} does not answer as this version of the bridge does ({error})")),
         Ok((code, _)) => Err(format!("http://{address} answers {code}: see http.listen and http.token_file")),
         Err(error) => Err(format!("no running bridge at http://{address}: {error}")),
     }

@@ -280,7 +280,7 @@ impl Builder<'_> {
     fn count(&mut self, nodes: usize, position: Position) -> Result<(), Fault> {
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
-            let problem = format!("more than {NODES_MAX} values, counting what aliases repeat");
+            let problem = format!("more than {NODES_MAX} values, including those that aliases repeat");
             return Err(self.fault(position, problem));
         }
         Ok(())
@@ -288,7 +288,7 @@ impl Builder<'_> {
 
     fn check_depth(&self, below: usize, position: Position) -> Result<(), Fault> {
         if self.open.len() + below > DEPTH_MAX {
-            return Err(self.fault(position, format!("lies more than {DEPTH_MAX} levels deep")));
+            return Err(self.fault(position, format!("is nested more than {DEPTH_MAX} levels deep")));
         }
         Ok(())
     }
@@ -358,7 +358,7 @@ impl Builder<'_> {
 
     fn alias(&mut self, anchor: usize, position: Position) -> Result<(), Fault> {
         let Some(Anchored { size, depth, .. }) = self.anchors.get(&anchor) else {
-            return Err(self.fault(position, "an alias inside the value that it stands for".to_owned()));
+            return Err(self.fault(position, "an alias inside its own value".to_owned()));
         };
         let (size, depth) = (*size, *depth);
         self.count(size, position)?;

@@ -111,7 +111,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         let bridge = &self.setup.bridge;
         Err(Stop::Relocate(format!(
-            "the offset of bridge {bridge} is not {position} any more, though nothing was written"
+            "the offset of bridge {bridge} is no longer {position}, although nothing was written"
         )))
     }
 

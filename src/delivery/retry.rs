@@ -127,7 +127,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                 class: Class::OffsetMoved,
                 code: "letters".to_owned(),
                 message,
-                advice: "see whether another retry is running",
+                advice: "check whether another retry is running",
             },
             Stop::Retry(error) | Stop::Changed(error) => error,
         };
@@ -190,14 +190,14 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                 for column in &want.columns {
                     let sql = self.sink.add_columns_sql(&want.table, &declared(std::slice::from_ref(column)));
                     let why =
-                        format!("a retry adds no columns; let a new message of this form come first, or run: {sql}");
+                        format!("a retry adds no columns; publish a new message of this form first, or run: {sql}");
                     gatherer.refuse_column(&want.table, &column.name, &why.into());
                 }
                 continue;
             }
             let reason = format!(
-                "there is no table {}, and a retry makes none of a payload; let a new message of this form come first, or \
-                 make it by hand",
+                "there is no table {}, and a retry creates none from a payload; publish a new message of this form \
+                 first, or create the table by hand",
                 want.table
             );
             let new = new_table(&want.table, &[&*self.rules[0]], declared(&want.columns));

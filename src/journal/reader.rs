@@ -277,8 +277,10 @@ impl<F: Fs> Reader<F> {
         let why = if from < dropped_below {
             "dropped: the journal was full".to_owned()
         } else {
-            let why =
-                format!("the journal begins at {oldest}: the database is older than what the journal still keeps");
+            let why = format!(
+                "the journal begins at {oldest}: the database is older than the messages that the journal \
+                         still keeps"
+            );
             self.shared.report_lost(from, oldest, &why);
             why
         };

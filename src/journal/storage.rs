@@ -59,7 +59,7 @@ impl Places {
                 let advice = remedy::of_file(&error);
                 tracing::info!(
                     data_dir = %data_dir.display(), %error, advice,
-                    "data_dir cannot be written: nothing is kept between two starts but what broker and databases have"
+                    "data_dir cannot be written: between two starts only the broker and the databases keep state"
                 );
                 Ok(Places { journal, state: Storage::Memory(MemoryFs::default()), _lock: None })
             }

@@ -72,7 +72,8 @@ impl Choice {
 
     /// Of a message that goes to another database, where it lies in this one already.
     pub(super) fn strayed(&self) -> ValueFault {
-        let why = "is another's, and what lies in this database goes into no other: publish the message again";
+        let why = "is another database, and a letter in this database cannot go into another one: publish the message \
+                   again";
         // It is kept, whatever the rule does with messages that come.
         ValueFault { on_error: OnError::DeadLetter, ..self.fault(why.to_owned()) }
     }

@@ -202,9 +202,7 @@ impl Growth {
         let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
         if self.is_absent {
             if columns.is_empty() {
-                return Err(
-                    "the table is not there yet, and no field of the payload has a value that tells a column".into()
-                );
+                return Err("the table does not exist yet, and no field of the payload determines a column".into());
             }
             if let Some(extra) = self.extra.as_ref().filter(|extra| !is_there(&extra.name)) {
                 columns.push(extra.clone());
@@ -244,7 +242,7 @@ impl Growth {
             () if columns.iter().any(|column| is_other(&column.name))
                 || self.folds_case && self.rest.takes_folded(name) =>
             {
-                "another field has the same name in another case, which to this database is the same column"
+                "another field has the same name in another case, and this database does not distinguish them"
             }
             () => return None,
         })

@@ -72,7 +72,7 @@ impl Clockface {
         if (SORTABLE_MICROS_MIN..SORTABLE_MICROS_END).contains(&micros) {
             Ok(micros)
         } else {
-            Err("a time outside the years 0 to 9999 (UTC), which has no text that sorts".into())
+            Err("a time outside the years 0 to 9999 (UTC), which has no sortable text".into())
         }
     }
 

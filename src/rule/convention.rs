@@ -81,7 +81,7 @@ impl Convention {
         is_known: impl Fn(&str) -> bool,
     ) -> Result<&'m str, DescriptorFault> {
         let text = |name: &str| match property(name).filter(|bytes| !bytes.is_empty()).map(std::str::from_utf8) {
-            Some(Err(_)) => Err(format!("stands in a user property `{name}` that is not UTF-8")),
+            Some(Err(_)) => Err(format!("is in a user property `{name}` that is not UTF-8")),
             Some(Ok(text)) => Ok(Some(text)),
             None => Ok(None),
         };

@@ -91,7 +91,7 @@ impl Statement {
         }
         if binds.is_empty() {
             return Err(StatementError {
-                problem: "has no bind, so it would do the same whatever the message says".to_owned(),
+                problem: "has no bind, so it would do the same for every message".to_owned(),
                 accepted: FORMS,
             });
         }

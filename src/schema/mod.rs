@@ -200,7 +200,7 @@ impl Column {
             return format!("the type {type_name} of column `{name}` has changed");
         }
         if self.parameter != now.parameter {
-            return format!("the type {type_name} of column `{name}` was made anew, or its collation has changed");
+            return format!("the type {type_name} of column `{name}` was created again, or its collation has changed");
         }
         let may = |not_null| if not_null { "may not be null" } else { "may be null" };
         if self.not_null != now.not_null {

@@ -188,7 +188,7 @@ fn print_summary(database: &Database, rule: &Rule, letters: u64, retried: &Retri
     }
     let gone = letters.saturating_sub(retried.letters());
     if gone > 0 && is_through {
-        parts.push(format!("{} taken out by somebody else", count(gone)));
+        parts.push(format!("{} deleted by another process", count(gone)));
     }
     say!("rule {name} in database {}: {}", database.name, parts.join(", "));
     if let Some((id, error)) = first_refused {

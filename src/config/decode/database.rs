@@ -157,7 +157,7 @@ fn sqlite(path: &str, value: &Value<'_>, table: &Table<'_>) -> Option<PathBuf> {
     }
     let accepted = sqlite_path(path);
     if accepted.is_none() {
-        let accepted = "sqlite:FILE, a file that stays; it has no parameters";
+        let accepted = "sqlite:FILE, a permanent file; it has no parameters";
         value.refuse(format!("found {}", value.shown()), accepted);
     }
     accepted

@@ -113,7 +113,7 @@ fn pair_value(text: &str) -> Result<(String, &str), String> {
             _ => content.push(c),
         }
     }
-    if quoted { Err("has a quote without end".to_owned()) } else { Ok((content, "")) }
+    if quoted { Err("has an unclosed quote".to_owned()) } else { Ok((content, "")) }
 }
 
 #[cfg(test)]

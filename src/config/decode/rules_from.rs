@@ -94,7 +94,7 @@ fn read(cx: &Context<'_>, value: &Value<'_>) -> Vec<Tree> {
         let files = match wildcard::files(&pattern) {
             Ok(files) => files,
             Err(Unlisted { folder, why }) => {
-                let problem = format!("the files of {} cannot be listed: {why}", folder.display());
+                let problem = format!("{} cannot be listed: {why}", folder.display());
                 value.refuse(problem, FORMS);
                 continue;
             }

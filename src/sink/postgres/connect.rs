@@ -150,7 +150,7 @@ async fn attempt(
 
 /// The password for this host, read anew each time: what is in a file today may not be what was there yesterday.
 fn password(url: &PostgresUrl, candidate: &Candidate) -> Result<Option<Secret>, SinkError> {
-    const ADVICE: &str = "the file is read at every attempt: put it right, and let Rowbridge's user read it";
+    const ADVICE: &str = "the file is read at every attempt: correct it, and let Rowbridge's user read it";
     let at = &candidate.at;
     if let Some(source) = &url.password {
         let secret = source.read().map_err(|error| {

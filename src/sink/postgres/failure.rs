@@ -172,7 +172,7 @@ fn outside(error: &Error) -> (Class, &'static str, &'static str) {
     (
         Class::Table,
         "driver",
-        "the driver and the server do not understand each other: check the URL and what answers there",
+        "the server does not answer as Postgres does: check the URL and the server at this address",
     )
 }
 

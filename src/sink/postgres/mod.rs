@@ -364,7 +364,8 @@ impl Sink for PostgresSink {
                 LOCK_NOT_AVAILABLE => SinkError {
                     class: Class::Table,
                     code: IN_USE.to_owned(),
-                    advice: "nothing, once those who use the table are done; pg_stat_activity and pg_locks name them",
+                    advice: "nothing, once the other users of the table are done; pg_stat_activity and pg_locks name \
+                             them",
                     ..error
                 },
                 _ => error,

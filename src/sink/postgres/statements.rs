@@ -85,7 +85,7 @@ fn of_the_statement(error: SinkError) -> SinkError {
     }
     let advice = match error.code.as_str() {
         INDETERMINATE | AMBIGUOUS => "put a cast behind the bind, as in :temp::double precision",
-        _ => "correct the statement, or make what it names; delivery goes on by itself then",
+        _ => "correct the statement, or create the objects that it names; delivery then continues by itself",
     };
     SinkError { class: Class::Table, advice, ..error }
 }

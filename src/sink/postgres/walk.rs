@@ -98,7 +98,7 @@ pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) 
             Class::Row,
             "refused",
             format!("{DOING} ({}): a row of message {seq} is refused: {}", session.at(), refusal.message),
-            "the offending message is set apart as its rule's on_error says",
+            "the refused message is handled as its rule's on_error says",
         ));
     }
     let expected = Expected::of(batch.tables_at_stake());
