@@ -162,7 +162,7 @@ impl Delivery {
     }
 }
 
-/// What every database's setup is made of, whatever its sink.
+/// The parts of a setup that do not depend on the sink.
 struct Common<'a> {
     config: &'a Config,
     index: usize,

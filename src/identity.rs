@@ -149,7 +149,7 @@ fn tell(config: &Config, notice: &Notice) {
 
 fn load(fs: &impl Fs, data_dir: &Path) -> Option<Identity> {
     let path = data_dir.join(FILE_NAME);
-    // What cannot be read at once is tried again, as of the other files.
+    // A file that cannot be read for the moment is tried again, like the other files.
     let bytes = match journal::read_file(fs, &path).or_else(|_| journal::read_file(fs, &path)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,

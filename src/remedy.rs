@@ -30,7 +30,7 @@ pub(crate) fn of_file(error: &io::Error) -> &'static str {
     }
 }
 
-/// What helps if file descriptors are lacking, for whatever they were wanted.
+/// The remedy for a lack of file descriptors, whatever they were needed for.
 pub(crate) fn of_descriptors(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => Some(FILES_OF_PROCESS),

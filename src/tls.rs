@@ -103,7 +103,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What most often lies behind a failed handshake, and what helps.
+/// The most frequent causes of a failed handshake, and their remedies.
 pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
     use CertificateError as Certificate;
     let rustls::Error::InvalidCertificate(reason) = error else {

@@ -173,7 +173,7 @@ fn given_token(value: &HeaderValue) -> Option<Vec<u8>> {
     Some(pair[colon + 1..].to_vec())
 }
 
-/// Takes as long for every wrong token of the right length: the time tells nothing of how much of it was right.
+/// Takes the same time for every wrong token of the right length, so the time does not reveal how much of it was right.
 fn is_same(ours: &[u8], given: &[u8]) -> bool {
     ours.len() == given.len() && ours.iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

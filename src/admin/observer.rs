@@ -12,8 +12,8 @@ use crate::clock::{self, Timestamp};
 use crate::delivery::DatabaseState;
 use crate::journal::{Fs, JournalStatus};
 
-/// How exactly it is known since when something is wrong; whoever asks for the status makes it look as well. A look costs
-/// some microseconds.
+/// The precision of "since when something is wrong". A request for the status makes the observer look as well. A look
+/// costs some microseconds.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is looked at.

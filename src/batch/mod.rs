@@ -269,8 +269,8 @@ impl Batch {
         }
     }
 
-    /// The tables that must be as they were described for the batch to be right: those it has rows for, written or
-    /// excluded, and those it was judged by. A table may come more than once.
+    /// The tables that must still match their descriptions for the batch to be right: the tables of its rows, written
+    /// or excluded, and the tables by which messages were judged. A table may occur more than once.
     pub fn tables_at_stake(&self) -> impl Iterator<Item = &TableSchema> {
         let filled = self.portions.iter().filter(|portion| !portion.ends.is_empty());
         filled.map(|portion| &*portion.target.table).chain(self.judged.iter().map(|table| &**table))

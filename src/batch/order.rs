@@ -10,7 +10,7 @@
 use super::{Batch, Verb};
 
 impl Batch {
-    /// Of the units that are in already, in order, those to be written again behind `late` ones, which are ascending.
+    /// The written units, in order, that must be written again after the `late` ones, which are ascending.
     pub fn to_be_repeated(&self, late: &[usize], taken: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut first_of_table: Vec<(usize, usize)> = Vec::new();
         for &unit in late {

@@ -16,7 +16,7 @@ pub struct Target {
     /// The columns that the rows fill: indexes into `table.columns`, in row order.
     pub columns: Arc<[usize]>,
     pub verb: Verb,
-    /// Rows of this table are written in the order of the journal, whatever their target: some of them change others.
+    /// Rows of this table are written in journal order, across its targets, because some of them change others.
     pub in_order: bool,
 }
 

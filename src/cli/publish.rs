@@ -56,7 +56,7 @@ pub(super) fn run(layers: &Layers, command: &PublishCommand) -> ExitCode {
     done.unwrap_or_else(|error| broken(&error))
 }
 
-/// Of all databases; and what those say that cannot be asked.
+/// The publications of all databases, and the errors of databases that do not answer.
 async fn stored(config: &Config) -> (Vec<Found<'_>>, Vec<SinkError>) {
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for database in &config.databases {

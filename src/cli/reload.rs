@@ -18,7 +18,8 @@ use crate::config::{Config, Http, Needs};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the kernel calls a process of ours, unless somebody renamed the program: then it is called as this one.
+/// The name of our process in the kernel. If somebody renamed the program, its processes have the new name, like this
+/// one.
 const PROCESS_NAME: &str = "rowbridge";
 
 /// Of `/status`.

@@ -11,7 +11,7 @@ use super::report::{Finding, Place};
 const PREFIX: &str = "ROWBRIDGE__";
 const SEPARATOR: &str = "__";
 
-/// Keys that stand for one another: who sets one on an upper layer takes back the other below.
+/// Keys that exclude each other: setting one on an upper layer removes the other one of the layers below.
 const TWINS: [[&str; 2]; 4] =
     [["url", "urls"], ["username", "username_file"], ["password", "password_file"], ["token", "token_file"]];
 

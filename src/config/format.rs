@@ -172,7 +172,7 @@ impl Hash for Pattern {
 }
 
 impl PartialEq for MessageType {
-    /// Files are read once each: the same file and the same name is the same type.
+    /// Each file is read once, so the same file and the same name give the same type.
     fn eq(&self, other: &MessageType) -> bool {
         self.file == other.file && self.descriptor.full_name() == other.descriptor.full_name()
     }

@@ -91,7 +91,8 @@ impl Found {
         }
     }
 
-    /// The text and the words in it. The name of a variable is none of them: it is to be told if it is not set.
+    /// The text and the words in it. The name of a variable is excluded, because the message must name a missing
+    /// variable.
     fn add(&mut self, text: &str) {
         let names: Vec<&str> = substitute::names(text).collect();
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !names.contains(word));

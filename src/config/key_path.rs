@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::vocabulary::is_known_key;
 
-/// What stands in a message for a piece of text that may be a secret.
+/// Replaces a piece of text in a message that may be a secret.
 pub(super) const HIDDEN: &str = "***";
 
 /// A key path. Two paths are equal exactly if they lead to the same value. Shown with care: a password that lacks its

@@ -82,7 +82,7 @@ pub(super) fn file_layer(tree: &Tree, provenances: &mut Provenances) -> Layer {
     }
 }
 
-/// The list in the file that stands behind a merged one.
+/// The list in the file that a merged list refers to.
 pub(super) fn list_in_file<'t>(merged: &[Value], tree: &'t Tree) -> Option<Node<'t>> {
     match merged.first().map(|value| &value.kind) {
         Some(ValueKind::U64(index)) => Some(tree.node(usize::try_from(*index).ok()?)),

@@ -294,7 +294,7 @@ pub struct Rule {
     pub position: String,
 }
 
-/// What a table that is made has besides its columns. Each list of columns has each of them once.
+/// The parts of a new table besides its columns. Each list of columns has each column once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Create {
     /// Empty: the rule's `key`, or none.
@@ -457,7 +457,7 @@ pub enum Http {
 pub struct HttpAccess {
     /// What a client must send for all but the health checks; `None`: nothing.
     pub token: Option<SecretSource>,
-    /// Names under which the bridge is asked, beside loopback and the address it listens on; in lower case.
+    /// Host names under which clients reach the bridge, besides loopback and the listen address; in lower case.
     pub hosts: Vec<String>,
 }
 

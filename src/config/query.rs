@@ -26,7 +26,7 @@ pub struct Query {
     pub position: String,
 }
 
-/// What a request asks for, and where its answer goes if it names no topic.
+/// The content of a request, and the topic of its answer if the request names none.
 #[derive(Debug, Clone)]
 pub enum Asked {
     /// The entry's own statement.

@@ -53,7 +53,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Sorts them into the order of the file; the same mistake seen twice is told once.
+    /// Sorts the findings into the order of the file and removes duplicates.
     pub(super) fn new(mut findings: Vec<Finding>) -> Report {
         findings.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         findings.dedup();

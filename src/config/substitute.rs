@@ -54,7 +54,8 @@ pub(super) fn substitute(
 /// Shorter values of variables are no secrets, and parts of many words.
 pub(super) const SECRET_LEN_MIN: usize = 4;
 
-/// Words of messages that are longer than this mean the same when they stand as a variable's name.
+/// The longest value that may also be a word of the message itself. A longer one is always replaced by the variable's
+/// name.
 const WORD_LEN_MAX: usize = 11;
 
 /// `message` with the variable's name instead of its value: between backticks, where messages quote, and everywhere else
@@ -82,7 +83,7 @@ pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands for the inside of one `${…}`.
+/// The replacement for the inside of one `${…}`.
 fn value_of(inside: &str, environment: &BTreeMap<String, String>) -> Result<String, SubstituteError> {
     let name_len = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
     let (name, modifier) = inside.split_at(name_len);

@@ -19,7 +19,7 @@ use super::yaml_core::{Core, resolve_plain};
 pub(crate) struct Tree {
     slots: Vec<Slot>,
     texts: String,
-    /// What variables made of scalars, by slot; the text that asked for them stays where it is.
+    /// The substituted texts of scalars, by slot; the original text stays in place.
     filled: HashMap<usize, String>,
     /// Where it was read from.
     pub(super) file: PathBuf,

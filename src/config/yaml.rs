@@ -17,7 +17,7 @@ use super::report::Position;
 use super::syntax::{self, QUOTES};
 use super::tree::{Form, Kind, Node, Reading, Slot, Tree, entries, items};
 
-/// How deep lists and mappings may lie in one another. A rule's column options lie at 5.
+/// How deep lists and mappings may be nested. A rule's column options have depth 5.
 const DEPTH_MAX: usize = 64;
 
 /// Nodes in the tree, those repeated by aliases included: above ten thousand rules of a dozen columns (some 70 nodes

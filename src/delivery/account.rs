@@ -50,12 +50,12 @@ pub(super) struct Account {
     /// Messages of the batch that gave no row.
     refusals: Refusals,
     pub(super) refusal_log: RefusalLog,
-    /// Shows what becomes of the messages to those who follow it.
+    /// Shows the outcomes of messages to clients that follow them.
     pub(super) tap: Recorder,
     /// Says it to those who sent them.
     pub(super) answers: Answers,
-    /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
-    /// what lies in the network may arrive after the next connection has read the offset.
+    /// Batches after the present offset that were sent and not answered. At most one of them was applied, or will be:
+    /// bytes in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
     /// A batch of parked messages that was sent and not answered.
     replay_doubt: Option<ReplayDoubt>,
@@ -220,7 +220,7 @@ impl Account {
         self.clear();
         let names: HashSet<&str> = rules.iter().map(|rule| &*rule.name).collect();
         for gone in before.iter().filter(|rule| !names.contains(&*rule.name)) {
-            // What is parked is asked of the database for the rules that there are.
+            // The parked messages of the remaining rules are read from the database again.
             metrics.parked.remove(&RuleLabels { database: Arc::clone(database), rule: Arc::clone(&gone.name) });
         }
         self.tallies = vec![Tally::default(); rules.len()];

@@ -17,7 +17,8 @@ use crate::message::{Message, Property, Qos, Seq};
 use crate::rule::check_reply_topic;
 use crate::telemetry::{AnswerFate, Metrics};
 
-/// Notes of one transaction. What is beyond is not answered: a backlog of hours has nobody who waits for so many answers.
+/// The most notes of one transaction. Further messages are not answered: after a backlog of hours nobody waits for so
+/// many answers.
 const NOTES_MAX: usize = 10_000;
 /// Transactions whose notes wait for the one who sends the answers.
 const COMMITS_MAX: usize = 16;

@@ -174,7 +174,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
 const ADVICE: &str = "give the bridge's role the right to alter the table";
 
-/// One want for each table: what all of them want of it, in order; of a table that is made, what the first one does.
+/// One want for each table: the columns that all messages need, in order; for a table to be created, those of the first
+/// message.
 fn by_table(wants: Vec<Want>) -> Vec<Want> {
     let mut merged: Vec<Want> = Vec::new();
     for want in wants {

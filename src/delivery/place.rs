@@ -101,8 +101,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }))
     }
 
-    /// While nothing is written: whether the database is still there, and where this connection left it. An older copy of
-    /// it lacks messages that nobody would miss until the next one comes.
+    /// While nothing is written: checks that the database still exists and still has this connection's offset. An older
+    /// copy of it lacks messages, which nobody would notice before the next message arrives.
     pub(super) async fn look(&mut self, place: &Place) -> Result<(), Stop> {
         let stored = self.setup.sink.offsets(&self.setup.bridge).await?;
         let position = self.reader.position();

@@ -63,8 +63,8 @@ impl Faults {
     }
 }
 
-/// The live tables of the rules; those that are missing are made where that is asked for. What stands for the table of a rule
-/// with a statement is what the database says of the statement.
+/// The live tables of the rules. Missing tables are created if the rule says so. For a rule with a statement, the
+/// description of the statement takes the place of a table.
 async fn look_up<S: Sink>(
     sink: &mut S,
     rules: &[Arc<Rule>],
@@ -118,7 +118,7 @@ pub(super) async fn describe<S: Sink>(
     tables: &[&TableName],
 ) -> Result<Vec<Result<Option<TableSchema>, SinkError>>, Stop> {
     match sink.describe_all(tables).await {
-        // Which of them it is shows when they are asked for one by one.
+        // To find the table, ask for each one separately.
         Err(error) if error.class == Class::Table => {
             let mut found = Vec::new();
             for table in tables {
@@ -135,7 +135,7 @@ pub(super) async fn describe<S: Sink>(
 
 /// A table that is not there and was not made.
 pub(super) struct Missing {
-    /// What stands in its place or near it.
+    /// What exists in its place or under a similar name.
     pub(super) instead: Option<String>,
     /// The SQL that would make it, where the rules tell.
     pub(super) mend: Option<String>,
@@ -200,7 +200,7 @@ fn waits_for_payload(rules: &[&Rule]) -> bool {
     creating.peek().is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto))
 }
 
-/// Columns with their types, and the names of those whose type only a person can tell.
+/// Columns with their types, and the names of columns whose type a person must choose.
 type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
 
 /// The columns that rules name for their table, each once, in order; `None` if there are none. A type that cannot be told

@@ -86,7 +86,7 @@ impl RuleSet {
     }
 }
 
-/// Whether there is a newer version than the one taken last. One atomic read: it is asked for every message.
+/// Whether there is a newer version than the one in use. One atomic read, because it is called for every message.
 pub(super) fn has_newer(feed: &RuleFeed) -> bool {
     // Whoever published is gone at a stop only.
     feed.has_changed().unwrap_or(false)
@@ -101,8 +101,8 @@ pub(super) async fn newer(feed: &RuleFeed) {
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
-    /// Goes by the newest version from now on. To be called with no batch at hand: what is in doubt counts for the rules it
-    /// was mapped by, and whatever else refers to rules by their number is numbered anew.
+    /// Uses the newest version from now on. Must be called between two batches: batches in doubt are counted for the
+    /// rules that mapped them, and every other reference to a rule by its number is renumbered.
     pub(super) fn take_rules(&mut self) {
         if !has_newer(&self.setup.rules) {
             return;

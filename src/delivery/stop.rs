@@ -35,7 +35,7 @@ pub(super) enum Stop {
     Relocate(String),
     /// A person is needed; looked at again now and then.
     Hold(Hold),
-    /// The database refuses the batch as a whole, and no row of it by itself: fewer messages at a time, at once.
+    /// The database refuses the batch as a whole, but none of its rows alone: try fewer messages at a time, at once.
     Narrow(SinkError),
     /// The journal's disk did not answer.
     Journal(JournalError),
@@ -101,7 +101,7 @@ impl From<SinkError> for Stop {
 }
 
 impl Stop {
-    /// No row of these tables goes in. Among those that come back by themselves, one that needs a person goes first.
+    /// The tables accept no row. A table that needs a person takes precedence over transient errors.
     pub(super) fn of_closed(closed: Vec<ClosedTable>, batch: &Batch, rules: &[Arc<Rule>]) -> Stop {
         let (transient, lasting): (Vec<_>, Vec<_>) =
             closed.into_iter().partition(|closed| closed.error.class == Class::Transient);
@@ -215,12 +215,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         wait
     }
 
-    /// The message that delivery stands at, for people: with its rules and its topic, as the rest of a sentence. While
-    /// nothing is gathered, this also tells how old the oldest message is that the database lacks.
+    /// The message at which delivery waits, for people: with its rules and its topic, as the end of a sentence. While
+    /// nothing is gathered, this also determines the age of the oldest message that the database lacks.
     fn standing(&self, at: Option<&(Seq, Arc<str>)>) -> String {
         let next = self.setup.state.snapshot().next_seq;
         let mut reader = self.setup.journal.reader();
-        // What cannot be read now is told by whoever needs it.
+        // If the message cannot be read, the next reader that needs it reports the error.
         let mut read = |seq: Option<Seq>| match seq.map_or(Ok(()), |seq| reader.seek(seq)).and_then(|()| reader.next())
         {
             Ok(Some(Entry::Message(message))) => Some((message.received_at, message.seq, message.topic.to_owned())),

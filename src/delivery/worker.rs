@@ -202,8 +202,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.metrics.connected.set(0);
     }
 
-    /// Waits until somebody answers where nobody did: after a long outage the next attempt may be half a minute away,
-    /// while the journal fills.
+    /// Waits until the server is reachable again. After a long outage the next attempt may be half a minute away, while
+    /// the journal fills.
     async fn come_back(&mut self) {
         loop {
             tokio::time::sleep(KNOCK_INTERVAL).await;

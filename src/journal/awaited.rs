@@ -15,7 +15,7 @@ use super::Fs;
 use super::shared::{Shared, lock};
 use crate::message::Seq;
 
-/// The message `seq` has this ordinal, and the messages behind it those that follow, up to the next mark.
+/// The message `seq` has this ordinal, and the following messages have the following ones, up to the next mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) seq: Seq,
@@ -73,8 +73,8 @@ impl Awaited {
 }
 
 impl<F: Fs> Shared<F> {
-    /// Lets the session acknowledge what every database has. To be called after a database has told its place, and after
-    /// the journal has taken more: whoever comes second finds both.
+    /// Lets the session acknowledge the messages that every database has. Must be called after a database has reported
+    /// its offset, and after the journal has taken more records: the later of the two calls sees both.
     pub(super) fn acknowledge_delivered(&self) {
         let Some(awaited) = &self.awaited else { return };
         let Some(next_seq) = self.delivered_by_all() else { return };

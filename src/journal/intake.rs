@@ -63,10 +63,10 @@ impl<F: Fs> Intake<F> {
         lock(&self.shared.qos2).clone()
     }
 
-    /// Changes when the writer had to reopen the journal after a failed write or fsync (J6): whatever was pushed but is
-    /// not durable is gone. The session must drop its connection without acknowledging it, so that the broker sends it
-    /// again, and take a fresh `qos2`; until it has, nothing it submits is taken. Ordinals go on counting; the lost
-    /// ones never become durable.
+    /// Changes when the writer had to reopen the journal after a failed write or fsync (J6): all pushed records that
+    /// are not durable are lost. The session must drop its connection without acknowledging them, so that the broker
+    /// sends them again, and take a fresh `qos2`. Until then none of its submissions is taken. Ordinals continue; the
+    /// lost ones never become durable.
     pub fn generation(&self) -> u64 {
         self.shared.generation.load(Ordering::Acquire)
     }

@@ -85,7 +85,7 @@ pub(super) fn forget_boot(file: &impl FsFile, durable: Option<(u64, u64)>, durab
 fn write(file: &impl FsFile, end: &str, durability: Durability) -> io::Result<()> {
     let mode = if durability == Durability::Commit { "commit" } else { "interval" };
     let note = format!("{end}\n{mode}");
-    // What else may lie in the file is not ours to overwrite.
+    // Any other content of the file must not be overwritten.
     match file.len()? {
         len if len <= NOTE_LEN as u64 => file.write_all_at(format!("{note:<0$}\n", NOTE_LEN - 1).as_bytes(), 0),
         _ => Ok(()),

@@ -7,8 +7,8 @@
 //! after a redelivery. The lowest-free kind never assigns such an identifier, the second kind not after a reconnect,
 //! and the third starts again sooner. An identifier that goes back restarts the judgement.
 
-/// So many numbers in a row make a broker one that counts: as many as the longest window that a broker is known to count
-/// within (rumqttd), so that it has begun anew before.
+/// The number of consecutive identifiers that makes a broker count as one that counts through all of them: the longest
+/// window that a broker is known to count within (rumqttd), so that such a broker has started again before.
 const RUN_MIN: u16 = 100;
 
 /// A step of at most so many numbers goes forward; a longer one goes back.
@@ -27,7 +27,7 @@ pub(super) struct Numbering {
     passed: u16,
     /// Numbers of new messages in order while a lower one was free, at most [`RUN_MIN`].
     run: u16,
-    /// The last number was that of a redelivery whose first delivery was never seen, and followed the one before.
+    /// The last identifier was that of a redelivery whose first delivery was never seen, and followed the one before.
     is_after_redelivery: bool,
     /// The order went on over a reconnect.
     has_crossed: bool,

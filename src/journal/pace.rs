@@ -24,7 +24,7 @@ const ATTEMPT: u32 = 128;
 const TERM_MIN: u32 = 16 * ATTEMPT;
 const TERM_MAX: u32 = 512 * ATTEMPT;
 
-/// Whether the next commit waits, by what became of those before.
+/// Whether the next commit waits, judged by the results of the previous ones.
 #[derive(Debug)]
 pub(super) struct Pace {
     stage: Stage,
@@ -45,7 +45,7 @@ enum Stage {
     Straight,
     /// Commits wait, after straight ones of which `messages` came in `took`.
     Attempt { messages: u64, took: Duration },
-    /// What paid, or did not, goes on for so many commits.
+    /// The better way is kept for this many commits.
     Settled { waits: bool, term: u32 },
 }
 

@@ -131,7 +131,7 @@ impl Qos2Table {
         *self = Qos2Table::default();
     }
 
-    /// What a record, of whatever kind, does to the table.
+    /// Applies a record, of any kind, to the table.
     pub(super) fn apply(&mut self, kind: Kind, flags: u8, body: &[u8]) {
         match kind {
             Kind::Message => match record::message_body(flags, body) {
@@ -210,7 +210,7 @@ impl Qos2Table {
                 table.released.push_back((packet_id, number));
             }
         }
-        // What came from earlier builds, or from bytes of nobody, may be out of order.
+        // Entries of earlier builds, or from damaged bytes, may be out of order.
         table.released.make_contiguous().sort_by_key(|&(_, number)| number);
         table.forget();
         Some(table)

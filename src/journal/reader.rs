@@ -91,7 +91,7 @@ impl<F: Fs> Reader<F> {
         Ok(Some(Entry::Lost(Lost { from: header.seq, to: header.seq.next(), why })))
     }
 
-    /// Advances to the next entry at or behind `position`, and `position` behind it.
+    /// Advances to the next entry at or after `position`, and `position` past it.
     fn find(&mut self) -> Result<Found, JournalError> {
         loop {
             let Some(open) = &mut self.open else {

@@ -93,7 +93,7 @@ impl<F: Fs> Writer<F> {
             let why = "acknowledged within journal.durability's interval, and then the disk failed";
             events::messages_lost(&self.shared.metrics, recovered.next_seq, self.next_seq, why);
         }
-        // Readers hold on to the segments they read: those that are still there stay the same objects.
+        // Readers keep the segments that they read: segments that still exist keep their objects.
         let known = lock(&self.shared.segments).clone();
         let same = |new: &Segment| {
             let matches = |old: &&Arc<Segment>| old.base == new.base && (old.salt == new.salt || new.salt.is_none());

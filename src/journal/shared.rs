@@ -46,7 +46,8 @@ pub(super) struct Shared<F: Fs> {
     /// Everything below was dropped by `when_full: drop_oldest`.
     pub(super) dropped_below: AtomicU64,
     reported: Mutex<VecDeque<(Seq, Seq)>>,
-    /// Held while copies are put into the quarantine folder: readers that meet the same damage would make the same file.
+    /// Held while copies are written to the quarantine directory, because readers that meet the same damage would write
+    /// the same file.
     pub(super) quarantining: Mutex<()>,
     /// How often reading a segment failed, by its base.
     read_failures: Mutex<VecDeque<(Seq, u32)>>,

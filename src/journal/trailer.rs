@@ -123,14 +123,14 @@ pub(super) fn read(file: &impl FsFile, header: &SegmentHeader) -> io::Result<Tra
     Ok(Trailer { mark, is_sound: off == 0, is_lost, is_cut, records_len })
 }
 
-/// What lies behind the last valid record of the newest segment.
+/// The bytes after the last valid record of the newest segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
     /// Nothing that was acknowledged, as far as the bytes can tell.
     Plain,
     /// Up to `end` there were messages, or may have been: all numbers below `next`.
     Damaged { end: u64, next: Seq },
-    /// There were messages, or may have been, nobody knows how many: `next` was never given out, as far as can be told.
+    /// There were messages, or may have been, in unknown number: as far as is known, `next` was never assigned.
     Lost { next: Seq, why: &'static str },
 }
 
@@ -154,14 +154,14 @@ pub(super) fn judge<File: FsFile>(
     }
     let nonzero_end = scanner.end_of_nonzero(offset, limit)?;
     let is_blank = scanner.is_blank_here(limit)?;
-    // Records are written one behind the other: before those that lay in the lost piece nothing is blank.
+    // Records are written one after the other, so there is no blank space before the records of the lost piece.
     let lost_from = last_piece(header);
     let reaches = offset + RECORD_HEADER_LEN as u64 > lost_from;
     if trailer.is_lost && (reaches || !is_blank && nonzero_end.is_some_and(|end| end > lost_from)) {
         return lost(scanner.seeming_end(limit)?, "its end is damaged");
     }
-    // What cannot be read behind the last valid record, or was not searched, may have been messages if anything was
-    // written there: no torn tail, but damage of an extent that nobody knows.
+    // Bytes after the last valid record that cannot be read, or were not searched, may have been messages if anything
+    // was written there. This is not a torn tail, but damage of unknown extent.
     let Some(end) = nonzero_end else { return Ok(Tail::Plain) };
     let is_uncertain = scanner.has_given_up() || scanner.is_unreadable_in(offset, end);
     if is_uncertain && !is_blank {

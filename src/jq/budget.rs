@@ -25,7 +25,7 @@ const FRAMES_MAX: u32 = 100_000;
 const LINKS_MAX: u32 = 10_000;
 /// A thread that runs programs has at least this stack.
 pub const STACK_BYTES: usize = 16 << 20;
-/// What the interpreter may take of it; the rest is for what sorts, compares and drops values in between.
+/// The interpreter's share; the rest is for sorting, comparing and dropping values in between.
 const STACK_BYTES_USED_MAX: usize = 5 << 20;
 
 /// The bound that ended a run.

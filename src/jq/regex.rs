@@ -25,7 +25,7 @@ thread_local! {
     static COMPILED: RefCell<Vec<Cached>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is given of a text: what matches, what lies between, or both.
+/// The requested parts of a text: the matches, the text between them, or both.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) matches: bool,

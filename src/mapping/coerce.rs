@@ -38,7 +38,7 @@ const NUMERIC_DIGITS_MAX: i64 = 131_000;
 /// Digits that a double always keeps (C's DBL_DIG).
 const DOUBLE_DIGITS: usize = 15;
 
-/// What a column asks of its values beside the type.
+/// The column's requirements on its values besides the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Demands {
     pub(super) clockface: Clockface,
@@ -54,11 +54,11 @@ pub(super) struct Scratch {
     pub(super) nulled: Nulled,
 }
 
-/// Makes `value` a cell that fits `column_type` and hands it to `done`. Arrays go through [`coerce_array`].
+/// Makes `value` a cell that fits `column_type` and passes it to `done`. Arrays go through [`coerce_array`].
 ///
-/// The value comes by reference, here and below: a copy of an enum is put together from parts, and whoever reads it waits.
-/// `done` stands in the branch of each type, so that the compiler knows there which cell the encoder gets for which type:
-/// what the encoder would ask is answered when the bridge is built, and no cell is put together in memory.
+/// Performance: the value is passed by reference, here and below, because a copy of an enum is written in parts, and
+/// reading it back stalls. `done` is called in the branch of each type, so that the compiler knows which cell the
+/// encoder gets for which type. The encoder's checks are then decided at compile time, and no cell is built in memory.
 pub(super) fn coerce<'s>(
     value: &Value<'s>,
     column_type: &ColumnType,

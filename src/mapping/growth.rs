@@ -102,7 +102,7 @@ pub(super) fn add_wants(wants: &mut Vec<Want>, more: Vec<Want>) {
     }
 }
 
-/// What is needed to tell which columns a message wants.
+/// The state needed to determine the columns that a message needs.
 pub(super) struct Growing<'g> {
     pub(super) rules: &'g [Arc<Rule>],
     pub(super) plans: &'g [Plan],
@@ -248,7 +248,7 @@ impl Growth {
         })
     }
 
-    /// Whether another field has the same name but for its case: a column takes one of them only.
+    /// Whether another field has a name that differs only in case: a column takes only one of them.
     fn has_twin(&self, document: &Document<'_>, name: &str) -> bool {
         let mut has_twin = false;
         self.rest.each_of_all(document, &mut |field| {

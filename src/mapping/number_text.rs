@@ -120,8 +120,8 @@ fn exponent(text: &str) -> (&str, &str) {
     if digits.is_empty() { ("", text) } else { (&text[..text.len() - rest.len()], rest) }
 }
 
-/// Whether a text behind a number is one unit: `°C`, ` %`, `kWh`, ` m³/h`, ` m3`. Digits would be a second number
-/// (`5h30`, `2V7`), except the power of a metre behind a space.
+/// Whether a text after a number is one unit: `°C`, ` %`, `kWh`, ` m³/h`, ` m3`. Digits would be a second number
+/// (`5h30`, `2V7`), except the power of a metre after a space.
 fn is_unit(text: &str) -> bool {
     let unit = text.trim_start();
     let begins =

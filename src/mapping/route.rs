@@ -15,7 +15,7 @@ use crate::rule::{Level, Tail, TopicPattern};
 
 /// Bytes of one generation, roughly: 8 MiB hold some 45,000 topics, and memory is taken only as topics come.
 const GENERATION_BYTES_MAX: usize = 8 << 20;
-/// What a topic and a match cost beside their own bytes: hash table, boxes, the allocator's rounding.
+/// The memory of a topic and a match besides their own bytes: hash table, boxes, the allocator's rounding.
 const TOPIC_OVERHEAD_BYTES: usize = 96;
 const MATCH_BYTES: usize = 64;
 /// Longer topics, and topics that more rules take, are looked up in the trie each time: few cannot fill the memory.

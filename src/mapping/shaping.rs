@@ -122,7 +122,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Adds the paths that programs take to those that columns take; under `transform`, in place of them.
+    /// Adds the paths of programs to those of columns; under `transform`, replaces them.
     pub(super) fn place(rule: &Rule, is_shaped: bool, paths: &mut Vec<Path>) -> Wanted {
         let config::Shaping { predicate, transform, .. } = &rule.shaping;
         let outputs = if transform.is_some() { std::mem::take(paths) } else { Vec::new() };

@@ -81,12 +81,12 @@ fn spread(longest: Duration, random: u32) -> Duration {
     half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// Refused filters are asked for again this often: somebody may have mended the access rules meanwhile.
+/// The interval of new attempts with refused filters: the access rules may have changed meanwhile.
 const REFUSED: Duration = Duration::from_secs(600);
 /// The first time so soon, then twice as long each time, where the reason passes by itself.
 const REFUSED_FOR_NOW: Duration = Duration::from_secs(1);
 
-/// How long to wait before refused filters are asked for again on the same connection.
+/// The wait before refused filters are tried again on the same connection.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalWait {
     /// Times in a row that a reason was one that passes.

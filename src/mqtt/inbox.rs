@@ -17,7 +17,7 @@ const CONTROL_BYTES_MAX: usize = BUFFER_BYTES;
 /// Bytes read and not yet handed out.
 pub(crate) struct Inbox {
     buffer: Vec<u8>,
-    /// What is read and not consumed lies in `start..end`.
+    /// Bytes that are read and not consumed are in `start..end`.
     start: usize,
     end: usize,
     packet_bytes_max: usize,

@@ -21,7 +21,7 @@ pub(crate) struct KeepAlive {
     reading_since: Option<Instant>,
 }
 
-/// What the keep-alive asks for.
+/// The action that the keep-alive requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,

@@ -102,7 +102,7 @@ impl<'a> Incoming<'a> {
     /// Decodes a whole packet. `first` is its first byte, `body` what follows the fixed header.
     pub(crate) fn decode(version: MqttVersion, first: u8, body: &'a [u8]) -> Result<Incoming<'a>, Malformed> {
         let mut cursor = Cursor::new(body);
-        // PUBLISH is asked for first: it is the one packet that comes by the million.
+        // PUBLISH is tested first, because it is by far the most frequent packet.
         let control = match (first >> 4, first & 0x0F) {
             (3, flags) => return Publish::decode(version, flags, body).map(Incoming::Publish),
             (6, 2) => Control::PubRel { packet_id: packet_id(&mut cursor)? },

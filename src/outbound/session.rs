@@ -38,7 +38,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
-/// Refused request topics are asked for again this often: somebody may have mended the access rules meanwhile.
+/// The interval of new attempts with refused request topics: the access rules may have changed meanwhile.
 const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why a connection is over.
@@ -70,7 +70,7 @@ pub(super) struct Session<'a> {
     keep_alive: KeepAlive,
     /// An answer that is to be sent next.
     answer: Option<Answer>,
-    /// What the broker was asked for.
+    /// The requested filters.
     filters: Vec<String>,
     refused_again_at: Option<Instant>,
     /// For a packet whose QoS the broker does not take.

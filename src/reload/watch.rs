@@ -16,7 +16,7 @@ use crate::config::{self, LoadRequest, RuleFiles};
 /// How often the files are looked at. A change is taken up when they look the same twice: an editor may be at it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells that a file may be another: device, inode, size, time of change.
+/// The attributes that show a changed file: device, inode, size, time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
 /// Looks for ever, and asks for a reload when the files hold something else than before.

@@ -103,7 +103,7 @@ impl Convention {
 }
 
 impl TableName {
-    /// A name as a convention gives it. What stands before its dot is a schema, unless that names the database: in SQLite
+    /// A name as a convention gives it. The part before its dot is a schema, unless it names the database: in SQLite
     /// always, in Postgres if it is one of `databases`.
     pub(super) fn of_convention(
         convention: Convention,

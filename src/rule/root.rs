@@ -2,7 +2,7 @@
 
 use super::{Decode, Source, Step};
 
-/// A string in the payload, or in an element of it, in whose place stands what it holds.
+/// A string in the payload, or in an element of it, that is replaced by its decoded value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Root {
     /// A path of the payload or of an element.

@@ -259,7 +259,7 @@ impl Scanner<'_> {
         self.text[start..self.at].to_owned()
     }
 
-    /// Goes behind a number: what follows it without a gap is no word of its own.
+    /// Advances past a number and the characters that follow it without a gap, which are not a separate word.
     fn number(&mut self) {
         self.at += self.rest().find(|c: char| !is_name_part(c) && c != '.').unwrap_or(self.rest().len());
     }
@@ -331,7 +331,7 @@ impl Scanner<'_> {
         Ok(true)
     }
 
-    /// Goes behind the next `quote`, past those that are doubled if these stand for one.
+    /// Advances past the next `quote`, skipping doubled quotes if these stand for one.
     fn behind(&mut self, quote: &str, is_doubled: bool, what: &str) -> Result<(), StatementError> {
         let start = self.at;
         self.at += 1;
@@ -344,7 +344,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Goes behind a string in which a backslash escapes what follows it.
+    /// Advances past a string in which a backslash escapes the next character.
     fn string_with_escapes(&mut self, start: usize) -> Result<(), StatementError> {
         self.at += 1;
         loop {

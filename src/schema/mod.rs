@@ -50,7 +50,7 @@ pub enum ColumnType {
     Inet,
     /// An enum with its labels.
     Enum(Arc<[String]>),
-    /// One dimension of the element type, whose Postgres OID stands beside it (arrays carry it on the wire).
+    /// One dimension of the element type, with its Postgres OID (arrays carry it on the wire).
     Array(Box<ColumnType>, u32),
     /// SQLite: a timestamp column declared with a text-like type: sortable UTC text with milliseconds.
     TimestampText,
@@ -72,7 +72,7 @@ pub struct Cast {
     /// The type's name in SQL, quoted and qualified, without a length: the column itself demands its own, and refuses what
     /// a cast to it would cut off.
     pub sql_type: String,
-    /// What stands between the elements of an array's text; `None` if the type is no array.
+    /// The text between the elements of an array's text; `None` if the type is no array.
     pub delimiter: Option<char>,
 }
 
@@ -190,7 +190,7 @@ impl TableSchema {
 }
 
 impl Column {
-    /// What is different in `now`, a column of the same name.
+    /// The difference between this column and `now`, a column of the same name.
     fn change(&self, now: &Column) -> String {
         let Column { name, type_name, .. } = self;
         if *type_name != now.type_name {

@@ -29,7 +29,7 @@ pub fn encode(text: &str, holds: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(stored)
 }
 
-/// What [`encode`] made `stored` of. Behind the mark, a backslash that begins no escape stands for itself.
+/// Decodes a text that [`encode`] encoded. After the mark, a backslash that begins no escape is an ordinary character.
 pub fn decode(stored: &str) -> Cow<'_, str> {
     let Some(mut rest) = stored.strip_prefix(MARK) else { return Cow::Borrowed(stored) };
     let mut text = String::with_capacity(rest.len());

@@ -27,7 +27,7 @@ pub struct Query<'q> {
     pub deadline: Instant,
 }
 
-/// What a bind stands for.
+/// The value of a bind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
     Null,
@@ -91,7 +91,7 @@ pub struct Answer {
     pub rows: Vec<Vec<AnswerValue>>,
 }
 
-/// Why there is no answer, for whoever asked: never a value, nor anything of how the database is reached.
+/// Why there is no answer, for the client: never a value, nor anything about the connection to the database.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum QueryError {
     #[error("{0}")]

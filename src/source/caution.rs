@@ -174,7 +174,7 @@ impl Caution {
 
     /// The broker answered for `filter`.
     pub(super) fn answered(&mut self, filter: &str, is_refused: bool) {
-        // Until all is settled it is asked for alone: it may have been its company.
+        // Until all filters are settled it is tried alone, because another filter may have been the cause.
         if let Some(suspect) = self.suspects.get_mut(filter) {
             *suspect = Suspect::default();
         }

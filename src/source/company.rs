@@ -147,7 +147,7 @@ impl Company {
         is_due
     }
 
-    /// What waited is handed over, for whatever reason.
+    /// The waiting messages are handed over, for any reason.
     pub(super) fn go(&mut self) {
         (self.until, self.messages, self.bytes, self.attempt) = (None, 0, 0, Attempt::No);
     }

@@ -62,8 +62,8 @@ impl Reconciler {
         Reconciler { version, packet_id: 0, outstanding: Vec::new(), queue: VecDeque::new() }
     }
 
-    /// Asks for every filter of `plan` that `stored` lacks, or for all of them. What is barred is left as it is. To be
-    /// called when settled.
+    /// Subscribes to every filter of `plan` that `stored` lacks, or to all of them. Barred filters are left alone. Must
+    /// be called when settled.
     pub(super) fn subscribe(
         &mut self,
         plan: &Subscriptions,
@@ -176,7 +176,7 @@ impl Reconciler {
         filters
     }
 
-    /// What of `plan` is to be asked for now.
+    /// The filters of `plan` that must be subscribed to now.
     fn missing(
         &self,
         plan: &Subscriptions,

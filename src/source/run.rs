@@ -176,7 +176,7 @@ impl<J: Journal> Source<J> {
         let transport = timeout_at(deadline, transport).await.map_err(|_| late())?.map_err(|e| e.to_string())?;
         let mut link = Link::new(transport, config.max_packet_size);
 
-        // From here until CONNACK nobody knows what session the broker holds: see `stored`.
+        // From here until CONNACK the broker's session is unknown: see `stored`.
         let stored = &mut self.shared.stored;
         let was_confirmed = std::mem::replace(&mut stored.confirmed, false);
         let has_new_identifiers = stored.adopt_identifiers(self.shared.plan.borrow().stored());
@@ -317,7 +317,7 @@ impl<J: Journal> Source<J> {
             let plan = self.shared.adapted_plan();
             let Shared { stored, events, caution, .. } = &mut self.shared;
             if plan.get(filter).is_some() {
-                // While it is left out, nobody asks the broker whether it still has it.
+                // While the filter is left out, the broker is not asked whether it still has it.
                 stored.unsubscribed(filter);
             }
             let words = finished.ended.words();
@@ -354,7 +354,7 @@ impl<J: Journal> Source<J> {
         store.renew();
     }
 
-    /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is
+    /// Returns whether the session is the one of the stored list. If not, this is on the disk before the session is
     /// subscribed to or read.
     async fn adopt_session(&mut self, session_present: bool) -> Result<bool, SaveError> {
         let Shared { config, stored, file, .. } = &mut self.shared;

@@ -23,7 +23,7 @@ const SKIPPED_MAX: u16 = 20_000;
 /// Without a message for so long, and none to acknowledge, a new connection costs nothing.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// If the broker really dropped those messages, a new connection does not bring them: do not go on trying.
+/// If the broker really dropped those messages, a new connection does not bring them: do not retry for ever.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Follows the packet identifiers of messages, over all connections.

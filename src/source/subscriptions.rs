@@ -296,7 +296,7 @@ fn separate(wanted: &[Wanted], is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned>
     planned
 }
 
-/// What takes the place of a barred filter for those that it carries, under its identifier.
+/// The filters that replace a barred filter for the rules that use it, under its identifier.
 fn substitutes(wanted: &[Wanted], dead: Planned, is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
     let (barred, rest): (Vec<usize>, Vec<usize>) =
         dead.carries.iter().partition(|&&index| is_barred(wanted[index].pattern().filter()));
@@ -309,8 +309,8 @@ fn substitutes(wanted: &[Wanted], dead: Planned, is_barred: &dyn Fn(&str) -> boo
     planned
 }
 
-/// The wanted filters at `indexes`, with a wider one in place of those that overlap. Shared ones stay as they are: the
-/// other members of the group subscribe to the same.
+/// The wanted filters at `indexes`, with a wider one in place of overlapping ones. Shared filters stay unchanged,
+/// because the other members of the group subscribe to the same.
 fn disjoint(wanted: &[Wanted], indexes: &[usize], is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
     let maximal = maximal(wanted, indexes);
     let is_shared = |index: &usize| !wanted[*index].pattern().share().is_empty();

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 pub enum QueryOutcome {
     /// Its statement ran, and the answer was queued for the broker.
     answered,
-    /// Everything else: whoever asked was told why, if it could be told.
+    /// All other requests: the client got the reason, if it could be sent.
     refused,
 }
 

@@ -141,7 +141,7 @@ fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables:
     }
 }
 
-/// Columns with their types, and those whose type is not told, each with its rule.
+/// Columns with their types, and those whose type is unknown, each with its rule.
 type Declared<'r> = (Vec<(&'r str, DeclaredType)>, Vec<(&'r str, &'r str)>);
 
 /// As the bridge makes the table: from the rules that say `create: true`, else from all; `None` with `columns: auto`.

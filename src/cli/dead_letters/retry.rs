@@ -40,7 +40,7 @@ struct Work {
     parked: u64,
 }
 
-/// What came of it, for the exit code.
+/// The result, for the exit code.
 #[derive(Default)]
 struct Ending {
     tried: u64,

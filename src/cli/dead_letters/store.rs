@@ -89,7 +89,7 @@ impl Store {
     }
 
     pub(super) async fn close(mut self) {
-        // What was done is done; what hinders the closing is the bridge's to tell.
+        // The work is done. If closing fails, the bridge reports it.
         let _ = match &mut self {
             Store::Sqlite(sink) => sink.close().await,
             Store::Postgres(sink) => sink.close().await,

@@ -25,7 +25,7 @@ const BYTES_MAX: usize = 64 << 20;
 const FORMS: &str = "paths such as rules.d/*.yaml, relative to the configuration file; * stands for any part of a name";
 const FILE_FORMS: &str = "a list of rules, or `rules:` with one";
 
-/// The lists of rules: that of the file, then those of the files that it names.
+/// The lists of rules: the list of the file, then those of the files that it names.
 pub(super) fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
     const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
     let own = root.get("rules");

@@ -15,7 +15,7 @@ use crate::rule::{Decode, Root, Step};
 /// The strings of a payload, or of an element, that are decoded.
 #[derive(Debug)]
 pub(in crate::mapping) struct Embedded {
-    /// Never empty. Those of a round lie in no other of it.
+    /// Never empty. Within a round no value is inside another.
     rounds: Box<[Round]>,
 }
 

@@ -57,7 +57,7 @@ enum Failure {
     Broken,
 }
 
-/// What the first bytes tell.
+/// Recognises the compression by the first bytes.
 fn recognise(payload: &[u8]) -> Compression {
     match payload {
         [0x1f, 0x8b, ..] => Compression::Gzip,

@@ -105,7 +105,7 @@ impl Picked {
         Document { text, slots, line, binaries, bytes }
     }
 
-    /// What stands before an element: a comma, unless it is the first.
+    /// The text before an element: a comma, unless it is the first.
     pub(super) fn push_comma(&mut self) {
         if !self.text.ends_with('[') {
             self.text.push(',');
@@ -162,7 +162,7 @@ impl Picked {
         self.text.push('"');
     }
 
-    /// What stands between the quotes of a JSON string.
+    /// Appends text between the quotes of a JSON string.
     pub(super) fn push_string_part(&mut self, text: &str) {
         let mut rest = text;
         while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {

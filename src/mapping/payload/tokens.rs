@@ -30,7 +30,7 @@ pub(super) enum Token<'t> {
     Map(Count),
 }
 
-/// How many values, or pairs of them, a container has still to come; `None` if an end mark will tell.
+/// The number of values, or pairs, that remain in a container; `None` if it has an end mark.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Count(pub(super) Option<u64>);
 

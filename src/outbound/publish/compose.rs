@@ -18,7 +18,7 @@ use crate::sink::{Change, ChangeKind, fields, push_string};
 pub(super) enum Composed {
     /// [`Composer::message`] has it.
     Message,
-    /// `where` is not true for it, or nobody wants to hear of it. It is counted nowhere.
+    /// `where` is not true for the change, or its event is not published. It is counted nowhere.
     Unwanted,
     /// No message can be made of it, for this reason.
     Skipped(String),

@@ -263,7 +263,7 @@ impl<F: ChangeFeed> Publisher<F> {
             && let Some(overflow) = self.feed.drop_oldest(max_pending).await?
         {
             events::overflown(&self.state, overflow);
-            // What of it is under way cannot be finished; the rest has other offsets than before.
+            // The units in flight cannot be finished, and the remaining changes have other offsets than before.
             self.start_over();
             self.look_at_table().await?;
             self.state.set_pending(max_pending);

@@ -178,7 +178,7 @@ impl Layout {
     }
 }
 
-/// What is told to whoever asked for something that is not done.
+/// The answer to a request that is refused.
 pub(super) fn refusal(reason: &str, elapse: Duration) -> String {
     format!(
         "{{\"success\":false,\"reason\":{},\"elapse\":{}}}",

@@ -25,7 +25,7 @@ use crate::sink::query::Parameter;
 /// Digits after the point: more than a double has.
 const PRECISION_MAX: u64 = 30;
 
-/// What a request asks for.
+/// The content of a request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) statement: QueryStatement,

@@ -44,8 +44,9 @@ const PACKET_SPARE: usize = 512;
 /// Of a topic that a client names for its answer. MQTT allows 65,535, which brokers and subscribers would have to hold.
 const REPLY_BYTES_MAX: usize = 1024;
 
-/// Of a request that is refused for lack of room, what is looked at for the answer's topic: it is read on the main thread, beside
-/// the session that takes messages. Longer payloads are refused on the Response Topic, or on a `reply` that needs nothing of them.
+/// The largest payload that is searched for the answer's topic when a request is refused for lack of room: this happens
+/// on the main thread, beside the session that takes messages. Longer payloads are refused on the Response Topic, or on
+/// a `reply` that does not use the payload.
 const REFUSED_BYTES_MAX: usize = 4 << 10;
 
 /// A thread that nobody needed for so long ends, with its connections.

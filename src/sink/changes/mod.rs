@@ -21,9 +21,10 @@ use super::SinkError;
 use crate::config::{Events, TimeForm};
 use crate::rule::TableName;
 
-/// After `where` or `topic` was changed, other changes than before may be published, and a change that was on its way when
-/// the last process died would come again under another offset. It is the same where the oldest changes are dropped, for some of
-/// them may take no offset. The offset then goes on so far ahead: more than are ever on their way at once.
+/// The jump of the offset after `where` or `topic` was changed. Other changes than before may then be published, and a
+/// change that was in flight when the last process died would be published again with another offset. The same applies
+/// when the oldest changes are dropped, because some of them may take no offset. The jump is larger than the number of
+/// changes that can be in flight.
 pub(super) const OFFSET_JUMP: u64 = 100_000;
 
 /// What is to be captured.
@@ -205,8 +206,8 @@ pub trait ChangeFeed {
     /// there is one.
     async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError>;
 
-    /// Deletes the changes but for those to keep, which are among them, and moves the offset, in one transaction.
-    /// [`super::Class::OffsetMoved`] if they are not there any more, or the offset is another: somebody else was here.
+    /// Deletes the changes except those to keep, which are among them, and moves the offset, in one transaction.
+    /// [`super::Class::OffsetMoved`] if the changes no longer exist, or the offset differs: another process was here.
     async fn finish(&mut self, done: &Done, kept: &[ChangeKey]) -> Result<(), SinkError>;
 
     /// How many changes wait, counted up to `limit`.

@@ -76,7 +76,7 @@ pub(super) async fn is_reachable(url: &PostgresUrl) -> bool {
     false
 }
 
-/// One error for all hosts: transient if any of them may come back by itself.
+/// One error for all hosts: transient if any of them may become available by itself.
 fn summary(mut failures: Vec<SinkError>) -> SinkError {
     let Some(mut last) = failures.pop() else {
         return own(Class::Table, "url", "the URL names no host".into(), "give a host in the database's URL");

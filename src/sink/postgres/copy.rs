@@ -249,12 +249,12 @@ pub(super) enum Start {
     InTurn,
 }
 
-/// Runs all COPYs, prepared as `statements`, and INSERTs, then `last`, which is sent right behind the last table's data.
+/// Runs all COPYs, prepared as `statements`, and INSERTs, then `last`, which is sent directly after the last table's
+/// data.
 ///
 /// Round trips: one for the first start, one per table for its data, which carries the next start (unless they go
-/// [`Start::InTurn`]) or `last` with it.
-/// The server must refuse `last` if a COPY failed, as it does COMMIT and RELEASE. What tables swallowed is noted in
-/// `written`.
+/// [`Start::InTurn`]) or `last` with it. The server must refuse `last` if a COPY failed, as it does COMMIT and RELEASE.
+/// Rows that tables swallowed are added to `written`.
 pub(super) async fn run<T>(
     client: &Client,
     tables: &[Rows<'_>],

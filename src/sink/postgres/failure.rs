@@ -92,7 +92,7 @@ pub(super) fn own(class: Class, code: &str, message: String, advice: &'static st
 pub(super) fn words(refusal: &DbError) -> String {
     let code = refusal.code().code();
     let message = refusal.message();
-    // What input functions have against a value; that of ltree calls it a syntax error, that of hstore an internal one.
+    // Codes of input functions for invalid text; ltree reports a syntax error, hstore an internal one.
     let is_of_value = code.starts_with("22") || ["42601", "XX000"].contains(&code) && refusal.position().is_none();
     let mut text = in_one_line(&if is_of_value { without_values(message) } else { message.into() });
     text.push_str(&format!(" ({code}"));

@@ -28,7 +28,7 @@ const PARAMETERS_MAX: usize = 8_192;
 /// buffer and in the server.
 pub(super) const BYTES_MAX: usize = 8 << 20;
 
-/// What stands in place of a cell that does not fit its column, which mapping never makes: no type but `bytea` reads it.
+/// Replaces a cell that does not fit its column, which mapping never makes: no type but `bytea` accepts it.
 const UNFIT: &[u8] = &[0xff; 32];
 
 /// A cell as a binary parameter; `None` is NULL.

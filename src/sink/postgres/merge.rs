@@ -109,7 +109,7 @@ fn is_laid_out(target: &Target) -> bool {
     columns(target).all(|column| column.parameter.array != 0 && !matches!(column.column_type, ColumnType::Array(..)))
 }
 
-/// A type that only its OID tells: the driver asks for no more where a statement has no result.
+/// A type that is known by its OID only: the driver needs no more if a statement has no result.
 pub(super) fn typed(oid: u32) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| Type::new(String::new(), oid, Kind::Simple, String::new()))
 }

@@ -85,7 +85,7 @@ const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
 
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// How long an ALTER TABLE waits for those who use the table: everybody who comes later waits behind it.
+/// How long an ALTER TABLE waits for other users of the table: all later users wait behind it.
 const ALTER_LOCK_MILLIS: u64 = 2_000;
 
 /// A Postgres database that takes batches.

@@ -107,7 +107,7 @@ pub(super) async fn name_missing(session: &Session, sql: &Sql, mut rights: Right
     let (query, parameters) = rights.query();
     let client = session.client();
     let asking = around(client, &sql.begin_read, Box::pin(client.query_typed(query, &parameters)));
-    // What is wrong is known already; this only tells it better.
+    // The fault is known already; this only improves its report.
     let Ok(rows) = session.wait(3, "looking for missing rights", asking).await else { return refused };
     let grants: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
     if grants.is_empty() {

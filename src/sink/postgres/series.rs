@@ -127,7 +127,7 @@ impl Lane<'_> {
         }
     }
 
-    /// Sends the rows of a table that takes them by INSERT only, behind those of the COPY that is open.
+    /// Sends the rows of a table that takes them by INSERT only, after those of the open COPY.
     async fn insert(&mut self, rows: &Rows<'_>) -> Result<(), SinkError> {
         self.note_uncopied(rows);
         let inserting = rows.insert(self.session.client());
@@ -137,7 +137,7 @@ impl Lane<'_> {
         Ok(())
     }
 
-    /// Prepares those COPYs that are not, which the server does only when the one that is open has ended.
+    /// Prepares the COPYs that are not prepared yet, which the server does only when the open one has ended.
     async fn prepare(&mut self, tables: &[Rows<'_>]) -> Result<(), SinkError> {
         let new: Vec<&Rows<'_>> =
             tables.iter().filter(|rows| !rows.by_insert() && self.statement(rows).is_none()).collect();

@@ -178,8 +178,8 @@ impl Failed {
     }
 }
 
-/// Runs the statements of all these rows, one after the other, then `last`, which is sent right behind them. The server must
-/// refuse `last` if a statement failed, as it does COMMIT and RELEASE.
+/// Runs the statements of all these rows, one after the other, then `last`, which is sent directly after them. The
+/// server must refuse `last` if a statement failed, as it does COMMIT and RELEASE.
 pub(super) async fn run<T>(
     session: &Session,
     stretch: &[Rows<'_>],

@@ -163,7 +163,7 @@ impl Expected {
         client.query_typed(statement, &parameters).await.map(drop)
     }
 
-    /// Compares, with COMMIT right behind. To be sent behind the rows.
+    /// Compares, with COMMIT sent directly after it. Must be sent after the rows.
     pub(super) async fn commit(&self, client: &Client) -> Closing {
         let (compared, committed) = tokio::join!(biased; self.compare(client), transaction::commit(client));
         Closing { compared, committed }
@@ -192,7 +192,7 @@ pub(super) async fn verify(session: &Session, tables: &[&TableSchema]) -> Result
     let comparing = async {
         match expected.statements.is_empty() {
             true => expected.compare(client).await,
-            // What is prepared is found again in the same transaction, whatever stands between.
+            // A prepared statement is found again in the same transaction, whatever is sent between.
             false => around(client, "BEGIN", expected.compare(client)).await,
         }
     };

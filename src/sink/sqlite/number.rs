@@ -36,7 +36,7 @@ pub(super) fn exact_number(text: &str) -> Option<ExactNumber> {
     if !real.is_finite() {
         return None;
     }
-    // Of a double half-way between its two shortest decimal forms, some printers give the one, some the other.
+    // For a double half-way between its two shortest decimal forms, printers differ in which one they give.
     let is_printed = |printed: &str| Decimal::parse(printed).is_some_and(|printed| printed == decimal);
     (is_printed(ryu::Buffer::new().format_finite(real)) || is_printed(&format!("{real:e}")))
         .then_some(ExactNumber::Real(real))

@@ -207,7 +207,7 @@ pub(super) fn create_table_sql(table: &TableName, new: &NewTable<'_>) -> String 
 }
 
 pub(super) fn index_sql(table: &TableName, index: &NewIndex<'_>) -> String {
-    // The index lies in the schema that its own name says, the table of a bare name beside it.
+    // The index is created in the schema of its own name; the table's bare name is resolved in the same schema.
     let (name, on) = (&index.name, quote(&table.name));
     let name = TableName { schema: table.schema.clone(), name: name.clone() }.quoted();
     format!("CREATE INDEX {name} ON {on} ({})", columns_sql(&index.columns))

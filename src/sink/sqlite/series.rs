@@ -20,9 +20,9 @@ use crate::batch::{self, DeadLetter, OffsetMove, Remembered, last_of};
 use crate::schema::TableSchema;
 use crate::sink::{Class, Series, SinkError, Written};
 
-/// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
-/// row may touch a page of its own in an index of random keys, which is slow by itself: at 10 µs for a page, 10,000 of them
-/// are 40 MiB of log. A commit costs some 10 ms, what a checkpoint adds to it included.
+/// A transaction ends after this time, or with this many bytes of rows. Other processes use the file between
+/// transactions. Each row may touch a separate page of an index on random keys, which is slow in itself: at 10 µs for a
+/// page, 10,000 of them are 40 MiB of log. A commit costs some 10 ms, including its share of a checkpoint.
 const SERIES_TIME_MAX: Duration = Duration::from_millis(100);
 const SERIES_BYTES_MAX: usize = 8 << 20;
 

@@ -198,7 +198,7 @@ impl Search<'_> {
     }
 }
 
-/// Inserts one unit, and behind it once more those that are to be repeated, or nothing of it.
+/// Inserts one unit, followed by the units that must be repeated, or nothing of it.
 fn try_unit(
     connection: &Connection,
     batch: &Batch,

@@ -22,7 +22,7 @@ use crate::sink::{Class, SinkError};
 /// Looks until the file stood still for the time of one look; more are needed only while others write.
 const LOOKS_MAX: usize = 10;
 
-/// Which file it is, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -284,8 +284,8 @@ impl Alone {
     }
 }
 
-/// What the database file holds without its log, as far as needed to tell a copy from itself at another time. Every commit
-/// of ours moves an offset.
+/// The content of the database file without its log, as far as needed to distinguish a copy from the file at another
+/// time. Every commit of ours moves an offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Content {
     numbers: [i64; 3],

@@ -116,9 +116,9 @@ impl ForeignKeys {
     }
 }
 
-/// Inserts rows of one table, and tells how many of them the table took. SQLite counts rows that the statement itself
-/// inserted: one that a trigger ignores (`RAISE(IGNORE)`) or ON CONFLICT IGNORE passes over is not among them, one that
-/// replaces another is, and what triggers do besides does not count.
+/// Inserts rows of one table, and returns how many of them the table took. SQLite counts rows that the statement itself
+/// inserted. Rows that a trigger ignores (`RAISE(IGNORE)`) or that ON CONFLICT IGNORE skips are not counted; a row that
+/// replaces another is; further effects of triggers are not.
 pub(super) struct Inserter<'a> {
     connection: &'a Connection,
     rows: &'a Portion,

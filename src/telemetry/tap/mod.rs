@@ -58,7 +58,7 @@ struct Follower {
     came: Arc<Notify>,
 }
 
-/// What a follower gets when it asks.
+/// The answer to a follower's request.
 #[derive(Debug)]
 pub struct Taken {
     pub messages: Vec<Value>,
@@ -94,7 +94,7 @@ impl Taps {
         is_possible.then_some(id)
     }
 
-    /// What has come for a follower since; `None` if it asked too late, and is none any more.
+    /// The new notes for a follower; `None` if it asked too late and is no longer a follower.
     pub fn take(&self, id: u64) -> Option<Taken> {
         let mut list = self.lock();
         let follower = list.iter_mut().find(|follower| follower.id == id)?;

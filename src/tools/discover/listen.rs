@@ -88,7 +88,7 @@ pub(super) async fn listen(
     }
     if mqtt.version == MqttVersion::V3 {
         for url in &mqtt.urls {
-            // What is left behind is a session without subscriptions that anybody waits for.
+            // A failure leaves a session without subscriptions, which nobody waits for.
             let _ = timeout(mqtt.connect_timeout, forget(&mqtt, url)).await;
         }
     }

@@ -115,7 +115,7 @@ impl Tables {
     }
 }
 
-/// Columns that rules fill, each once, and the names of those whose type nothing tells.
+/// Columns that rules fill, each once, and the names of those with an unknown type.
 fn assume<'r, D: Dialect>(
     rules: impl Iterator<Item = &'r Arc<Rule>>,
     message: &Message<'_>,
@@ -128,7 +128,7 @@ fn assume<'r, D: Dialect>(
                     let known = columns.iter().position(|known| is_same::<D>(known, &column.name));
                     let declared = column.create_type(&rule.format, &rule.shaping);
                     match (known, declared) {
-                        // What another rule tells of the column holds for this one.
+                        // A type that another rule gives the column applies to this one.
                         (Some(known), Some(declared)) if assumed.remove(&columns[known].name) => {
                             columns[known] = D::column(&columns[known].name, &declared);
                         }

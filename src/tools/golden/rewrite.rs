@@ -41,8 +41,8 @@ pub(super) fn rewrite(text: &str, test: &Test, found: &Explanation) -> Result<St
     Ok(rewritten)
 }
 
-/// The index of the first line behind what begins above line `from`, whose keys stand in `column`: of a key's value, or of
-/// a whole test.
+/// The index of the first line after a key's value, or after a whole test, that begins above line `from` and whose keys
+/// are in `column`.
 fn extent(lines: &[&str], from: usize, column: usize, is_test: bool) -> usize {
     let mut end = from;
     for (index, line) in lines.iter().enumerate().skip(from) {

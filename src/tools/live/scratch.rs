@@ -22,7 +22,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left behind is a few empty tables in the system's folder for such things.
+        // A failure leaves a few empty tables in the system's directory for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -27,8 +27,8 @@ pub(super) fn walk_part(text: &str, start: usize, node: &Node, slots: &mut [Slot
     Walk { text, bytes: text.as_bytes(), at: start, slots }.value(node)
 }
 
-/// Calls `each` with every element of the array or object that begins `part`. `None` where it gives up, behind those that
-/// it called `each` with.
+/// Calls `each` with every element of the array or object that begins `part`. Returns `None` if it gives up, after
+/// those calls.
 pub(super) fn elements<E>(
     text: &str,
     part: std::ops::Range<usize>,
@@ -383,8 +383,8 @@ impl Walk<'_> {
     }
 }
 
-/// Finds the bytes of `word` that may not stand in a string as they are: the lowest bit set is the highest bit of the
-/// first of them; bits above may be wrong. As in "Bit Twiddling Hacks", "determine if a word has a byte less than n".
+/// Finds the bytes of `word` that need an escape in a string. The lowest set bit is the highest bit of the first such
+/// byte; higher bits may be wrong. See "Bit Twiddling Hacks", "determine if a word has a byte less than n".
 fn ends_of_plain(word: u64) -> u64 {
     const EACH: u64 = u64::from_le_bytes([1; 8]);
     let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;

@@ -43,7 +43,7 @@ pub(super) const SETTINGS: [(&str, &str); 6] = [
     ("lc_monetary", "C"),
 ];
 
-/// The columns of a relation that JSON has no form of its own for, by name: `b` for bytea, `t` for timestamp and `z` for
+/// The columns of a relation for which JSON has no form, by name: `b` for bytea, `t` for timestamp and `z` for
 /// timestamptz, arrays and domains of them included. `$relation` stands for its OID.
 pub(super) const FORMS: &str = "SELECT pg_catalog.json_object_agg(a.attname::text, f.form)::text \
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
@@ -123,8 +123,9 @@ END
     )
 }
 
-/// Deletes the changes of a publication beyond those that may wait, the oldest, and selects how many those were. Rows of the
-/// start are not counted, and go with what came behind them. None goes whose place is not settled yet.
+/// Deletes the changes of a publication beyond those that may wait, the oldest first, and selects their number.
+/// Existing rows of the start are not counted, and are deleted with the changes after them. A change whose position is
+/// not final yet is not deleted.
 pub(super) fn drop_oldest(schema: &str, id: &str, most: &str) -> String {
     let changes = format!("{}.rowbridge_changes", quote(schema));
     format!(

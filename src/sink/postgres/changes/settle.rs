@@ -227,7 +227,7 @@ impl Settling<'_> {
         Ok(Some(News::OffsetJumped))
     }
 
-    /// What the triggers dropped, told once; and how many changes may wait.
+    /// The changes that the triggers dropped, reported once; and how many changes may wait.
     async fn overflown(&self, stored: &Stored) -> Result<Option<News>, SinkError> {
         let max_pending = i64::try_from(self.capture.max_pending).unwrap_or(i64::MAX);
         if stored.max_pending != max_pending {

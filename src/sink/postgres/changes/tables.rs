@@ -53,7 +53,7 @@ pub(super) async fn make(session: &Session, sql: &Sql) -> Result<(), SinkError> 
     })
 }
 
-/// What stands in the tables; nothing where there are none.
+/// The content of the tables; empty if there are none.
 pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
     const DOING: &str = "reading rowbridge_publications";
     let client = session.client();

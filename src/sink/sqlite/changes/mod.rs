@@ -19,7 +19,7 @@ use crate::config::Database;
 use crate::sink::changes::{Capture, ChangeFeed, ChangeKey, Done, Overflow, Reading, Settled, StoredPublication};
 use crate::sink::{Sink, SinkError};
 
-/// How often it is asked whether somebody wrote.
+/// The interval at which the file is polled for changes.
 const POLL: Duration = Duration::from_millis(50);
 
 const STEP: &str = include_str!("../../../../migrations/sqlite/publish/0001_changes.sql");
@@ -92,7 +92,7 @@ fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {STEP} COMMIT;")).inspect_err(|_| {
-        // What is open is not committed by whoever comes next.
+        // The next user of the connection must not commit the open transaction.
         let _ = connection.execute_batch("ROLLBACK");
     })
 }
@@ -161,7 +161,7 @@ impl ChangeFeed for SqliteChanges {
             let pause = POLL.min(left);
             tokio::time::sleep(pause).await;
             left = left.saturating_sub(pause);
-            // What is wrong is told by whoever reads next.
+            // The next reader reports a fault.
             if left.is_zero() || self.data_version().is_none_or(|version| version != self.data_version) {
                 return;
             }
