@@ -220,7 +220,7 @@ struct Running {
     stop_delivery: ShutdownTrigger,
     /// The second MQTT connection, opened if something uses it.
     connection: Connection,
-    /// What is to be answered.
+    /// The outcomes of messages that get an answer.
     noted: Receiver<Vec<Answered>>,
     requests: Receiver<Request>,
 }

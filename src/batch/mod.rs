@@ -27,7 +27,7 @@ pub struct OffsetMove {
     pub to: Seq,
 }
 
-/// What must be as it was for a batch to be written.
+/// The state that must be unchanged for a batch to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
     /// The bridge's offset, which the batch moves; and the letters that it takes out.
@@ -108,7 +108,7 @@ pub struct Batch {
     latest: Vec<Option<usize>>,
     /// Memory of earlier portions.
     spare: Vec<(Vec<u8>, Vec<usize>)>,
-    /// Rows of all portions, and their bytes: asked for with every message.
+    /// Rows of all portions, and their bytes; kept because they are read for every message.
     rows: usize,
     bytes: usize,
 }
@@ -216,7 +216,7 @@ impl Batch {
         self.rows
     }
 
-    /// What is to be remembered of the units that are written, each place once.
+    /// The hashes to store for the written units, each place once.
     pub fn to_remember(&self) -> Vec<&Remembered> {
         last_of(self.remembered.iter().filter(|one| one.unit.is_none_or(|unit| !self.is_excluded(unit))))
     }

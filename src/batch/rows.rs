@@ -20,7 +20,7 @@ pub struct Target {
     pub in_order: bool,
 }
 
-/// What is done with a row.
+/// How a row is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verb {
     Insert,
@@ -28,7 +28,7 @@ pub enum Verb {
     Ignore(Arc<[usize]>),
     /// Inserted, or put in place of the row with the same values in these columns.
     Upsert(Arc<[usize]>),
-    /// Its values are the statement's binds, in their order; the table stands for these.
+    /// The values are the statement's binds, in their order; the table describes them.
     Statement(Arc<Statement>),
 }
 

@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 
-/// Prints a line to standard output. A closed pipe (`| head`) ends the command quietly: whoever reads has enough.
+/// Prints a line to standard output. A closed pipe (`| head`) ends the command quietly, because the reader has enough.
 macro_rules! say {
     ($($argument:tt)*) => {
         $crate::cli::print_line(format_args!($($argument)*))

@@ -13,9 +13,9 @@ pub const EXPANDED_BYTES_MAX_DEFAULT: usize = 16 << 20;
 /// The form of a rule's payloads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// One JSON value a message, as it stands in the payload.
+    /// One JSON value per message, unchanged.
     Json,
-    /// UTF-8 text, as it stands in the payload.
+    /// UTF-8 text, unchanged.
     Text,
     Bytes,
     /// Everything that has to be decoded first.
@@ -74,7 +74,7 @@ pub struct Csv {
     /// ASCII.
     pub delimiter: u8,
     pub header: CsvHeader,
-    /// The fields' names, where the rule and not the header tells them.
+    /// The fields' names, if the rule gives them instead of the header.
     pub columns: Option<Vec<String>>,
     /// Fields that mean NULL, quoted or not.
     pub null: Vec<String>,

@@ -21,8 +21,8 @@ use crate::rule::TableName;
 use crate::schema::TableSchema;
 use crate::sink::{Class, Sink, SinkError};
 
-/// After so many changes without a commit in between, the back-off applies. A person alters a table a few times in a row;
-/// what goes on for longer is a program, or a comparison that is never content.
+/// After this many changes without a commit in between, the backoff applies. A person alters a table a few times in
+/// succession; a longer series comes from a program, or from a comparison that always fails.
 const CHANGES_MAX: u32 = 20;
 
 /// The tables as the rules were last compiled against them, and how often they changed since the last commit.
@@ -43,7 +43,7 @@ impl KnownTables {
         self.changes = 0;
     }
 
-    /// A table was altered by us: that is told already.
+    /// We altered the table ourselves, which was logged already.
     pub(super) fn forget(&mut self, table: &TableName) {
         let schema = table.schema.as_ref();
         self.known
@@ -71,7 +71,8 @@ impl KnownTables {
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
-    /// To be called before `error` decides anything: [`Stop::Changed`] if it may come of a table that was changed.
+    /// Must be called before `error` decides anything: returns [`Stop::Changed`] if an altered table may have caused
+    /// it.
     pub(super) async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
         if error.class != Class::Table && !error.class.may_be_a_row() {
             return Ok(());
@@ -89,7 +90,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), Stop> {
         match self.setup.sink.verify(tables).await {
             Err(error) if matches!(error.class, Class::TableChanged | Class::Transient) => Err(error.into()),
-            // Where there is no looking, what is known already is told.
+            // If the table cannot be read, the known error is reported.
             Ok(()) | Err(_) => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::sink::{Class, Refusal, Refusals, Sink, SinkError, Written};
 /// with the default backoff. A deadlock is over by then.
 const TIMES_BEFORE_A_WALK: u32 = 5;
 
-/// Rows that a batch takes at least, whatever `batch.max_rows` says, where other rows have to show that one is at fault.
+/// The least number of rows of a batch, whatever `batch.max_rows` says, if other rows must show that one is at fault.
 pub(super) const COMPANY_ROWS: usize = 32;
 
 /// An error that may be one row's fault or go away by itself, and how often it came.
@@ -47,8 +47,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Ok(filled.halted)
     }
 
-    /// Writes the batch, with more of the backlog if the sink takes that, without the units that the database refuses,
-    /// and counts it. Batches that were refused in company are to be gathered again, one by one.
+    /// Writes the batch, with more of the backlog if the sink takes it, without the units that the database refuses,
+    /// and counts it. Batches that were refused in a shared transaction must be gathered again, one by one.
     pub(super) async fn commit(
         &mut self,
         gatherer: &mut Gatherer<S::Encoder>,
@@ -123,7 +123,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Ok(())
     }
 
-    /// What the failure of the batch from `from` to `to` teaches.
+    /// The conclusion from the failure of the batch from `from` to `to`.
     fn not_committed(&mut self, stop: Stop, from: Seq, to: Seq, is_series: bool) -> Stop {
         if let Stop::Changed(_) = stop {
             return stop;

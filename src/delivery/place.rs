@@ -11,7 +11,7 @@ use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::sink::{Sink, StoredOffset};
 
-/// Where one connection stands.
+/// The position of one connection.
 pub(super) struct Place {
     pub(super) journal: JournalId,
     /// Stop here and locate again: the records from here on are numbered under another id.

@@ -46,7 +46,7 @@ pub(super) async fn compile<S: Sink>(
     Err(Stop::Hold(Hold::of(new)))
 }
 
-/// What is wrong, by table, and what would mend it.
+/// The faults by table, and their remedies.
 #[derive(Default)]
 struct Faults(Vec<BadTable>);
 
@@ -170,7 +170,7 @@ pub(super) async fn make_table<S: Sink>(
         columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
     let new = new_table(table, rules, columns);
     let sql = sink.create_table_sql(table, &new);
-    // A valid configuration tells every type where it says create.
+    // With `create`, a valid configuration gives every type.
     if !create || !untyped.is_empty() {
         let advice = match untyped[..] {
             [] => "or set create: true in the rule".to_owned(),
@@ -203,8 +203,8 @@ fn waits_for_payload(rules: &[&Rule]) -> bool {
 /// Columns with their types, and the names of columns whose type a person must choose.
 type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
 
-/// The columns that rules name for their table, each once, in order; `None` if there are none. A type that cannot be told
-/// is given as text. With `creating`, only rules that say `create` count.
+/// The columns that rules name for their table, each once, in order; `None` if there are none. An unknown type is given
+/// as text. With `creating`, only rules that say `create` count.
 fn declared_columns(rules: &[&Rule], creating: bool) -> Option<Declared> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
     let mut untyped = Vec::new();

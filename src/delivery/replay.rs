@@ -21,7 +21,7 @@ use crate::sink::{Class, ParkedLetter, Refusal, Refusals, Sink, SinkError, Writt
 /// taken out.
 const BATCHES_IN_A_ROW: usize = 4;
 
-/// What became of a batch of parked messages.
+/// The result of a batch of parked messages.
 enum Attempt {
     Written(Written),
     /// The table does not take the first of them: why.

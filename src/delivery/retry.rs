@@ -137,7 +137,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
         }
         tokio::time::sleep(self.backoff.next_wait()).await;
         if matches!(error.class, Class::Transient | Class::RowOrTransient) {
-            // What hinders it is met again by the next use.
+            // The next use meets a failure again.
             let _ = self.sink.connect().await;
         }
         Ok(())
@@ -292,7 +292,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
         }
     }
 
-    /// An error that may come of a table that was changed is not believed before another look.
+    /// An error that an altered table may cause is accepted only after the table was read again.
     async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
         if error.class != Class::Table && !error.class.may_be_a_row() {
             return Ok(());
@@ -378,7 +378,7 @@ fn outdated(table: &TableName) -> SinkError {
     }
 }
 
-/// What the batch counts once it is committed.
+/// The counts of the batch once it is committed.
 fn tally<R: crate::batch::RowEncoder>(gatherer: &Gatherer<R>, gathered: &Gathered) -> Retried {
     let batch = &gatherer.batch;
     Retried {

@@ -38,7 +38,7 @@ pub struct RuleSet {
     retired: Vec<(u32, u32)>,
 }
 
-/// The sending side: whoever has it publishes new versions.
+/// The sending side: its owner publishes new versions.
 pub type RuleSets = watch::Sender<Arc<RuleSet>>;
 
 /// The receiving side.
@@ -76,7 +76,7 @@ impl RuleSet {
         self.dead_letters_keep
     }
 
-    /// What no rule takes is the affair of the first database alone, so that it is counted and kept once.
+    /// Messages that no rule takes belong to the first database alone, so that each is counted and kept once.
     pub(super) fn unmatched(&self, database: usize) -> Option<UnmatchedPolicy> {
         (database == 0).then(|| {
             let others = self.rules.iter().filter(|rule| rule.database != 0);

@@ -18,7 +18,7 @@ use crate::message::Seq;
 use crate::rule::TableName;
 use crate::sink::{Class, ClosedTable, Sink, SinkError};
 
-/// A held database is looked at at least this often: whoever mends a table should not have to wait for it.
+/// A held database is tested at least this often, so that delivery continues soon after the repair.
 const HOLD_RECHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A topic may be 65,535 bytes long.
@@ -41,7 +41,7 @@ pub(super) enum Stop {
     Journal(JournalError),
 }
 
-/// What a person has to mend.
+/// The fault that a person must repair.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hold {
     pub reason: String,
@@ -63,7 +63,7 @@ impl Hold {
     }
 }
 
-/// What is wrong with a table.
+/// The fault of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Defect {
     pub reason: String,

@@ -155,8 +155,8 @@ impl<F: Fs> Intake<F> {
         self.shared.awaited.is_some()
     }
 
-    /// So many acknowledgements are owed to the broker. To be said before [`Intake::submit`], so that whoever takes the
-    /// messages knows.
+    /// The number of acknowledgements owed to the broker. Must be called before [`Intake::submit`], so that the writer
+    /// knows it when it takes the messages.
     pub fn set_unacknowledged(&self, count: usize) {
         self.shared.unacknowledged.store(count as u64, Ordering::Release);
     }

@@ -38,7 +38,7 @@ impl<File> OpenSegment<File> {
     }
 }
 
-/// What [`Reader::find`] found, without borrowing the buffer.
+/// The result of [`Reader::find`], without borrowing the buffer.
 enum Found {
     Message { offset: u64, header: RecordHeader },
     Lost(Lost),
@@ -57,7 +57,7 @@ impl<F: Fs> Reader<F> {
             let holds = self.shared.segment_of(seq).is_some_and(|segment| Arc::ptr_eq(&segment, &open.segment));
             holds && open.scanner.expected() <= seq
         };
-        // Within the open segment the scan just goes on.
+        // Within the open segment the scan continues.
         if !self.open.as_ref().is_some_and(is_ahead) {
             self.open = None;
         }
@@ -161,7 +161,8 @@ impl<F: Fs> Reader<F> {
         if is_tolerated {
             scanner.tolerate_unreadable();
         }
-        // The newest one is as recovery left it and the writer goes on: nothing there is beyond what follows.
+        // The newest segment is as recovery left it and the writer continues it: nothing exists beyond the records that
+        // follow.
         if let Some(next) = self.shared.successor(&segment) {
             scanner.stop_before(next.base);
         }

@@ -70,7 +70,7 @@ pub(super) struct Shared<F: Fs> {
     pub(super) qos2: Mutex<Qos2Table>,
 }
 
-/// What the session submitted and the writer has not taken yet.
+/// Submissions of the session that the writer has not taken yet.
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) records: Vec<u8>,
@@ -209,7 +209,7 @@ impl<F: Fs> Shared<F> {
         segments.iter().find(follows).map(Arc::clone)
     }
 
-    /// Keeps the damaged bytes aside. A failure is told, and its error returned.
+    /// Copies the damaged bytes to the quarantine. A failure is logged, and its error returned.
     pub(super) fn quarantine(&self, segment: &Path, file: &F::File, offset: u64, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());
@@ -267,7 +267,7 @@ impl<F: Fs> Shared<F> {
         }
     }
 
-    /// Says whether the journal takes anything, and tells the session when that changed.
+    /// Sets whether the journal takes messages, and notifies the session of a change.
     pub(super) fn set_paused(&self, paused: bool) {
         if self.paused.swap(paused, Ordering::AcqRel) != paused {
             self.session.notify_one();

@@ -50,7 +50,7 @@ pub(super) struct Demands {
 pub(super) struct Scratch {
     pub(super) unescaped: String,
     pub(super) written: String,
-    /// Of the message at hand.
+    /// Of the current message.
     pub(super) nulled: Nulled,
 }
 
@@ -243,7 +243,7 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
                 .into(),
         );
     }
-    // As it stands if that is how JSON writes numbers, and no longer than it has to be.
+    // The text of the payload if JSON writes numbers so, and no longer than necessary.
     let odd = text.starts_with(['+', '.']) || text.starts_with("-.") || text.contains(".e") || text.contains(".E");
     if odd || text.ends_with('.') || number.written_fraction_digits() > NUMERIC_FRACTION_DIGITS_MAX {
         number.write(written);
@@ -257,7 +257,7 @@ fn push_integer(number: i64, written: &mut String) {
     written.push_str(itoa::Buffer::new().format(number));
 }
 
-/// A value as text, whatever it is.
+/// Any value as text.
 pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
     match *value {
         Value::Text(text) | Value::Number(text) | Value::Tree(text) | Value::JsonString(text) => Ok(text),
@@ -274,7 +274,7 @@ pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<
     }
 }
 
-/// Appends a value as text, whatever it is, as a template has it.
+/// Appends any value as text, as in a template.
 pub(super) fn push_text(value: &Value<'_>, scratch: &mut Scratch, out: &mut String) -> Result<(), Misfit> {
     let Scratch { unescaped, written, .. } = scratch;
     written.clear();

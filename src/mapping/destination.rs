@@ -25,12 +25,12 @@ use crate::rule::{Address, Convention, Descriptor, Form, Naming, Routing, TableN
 pub struct Want {
     /// Index into the rules.
     pub rule: usize,
-    /// What the template gave.
+    /// The text that the template gave.
     pub text: Arc<str>,
     pub table: TableName,
     /// How the message is written, where it says so.
     pub form: Option<Form>,
-    /// What the table lacks; none if it is only to be looked up.
+    /// The columns that the table lacks; none if it only must be looked up.
     pub columns: Vec<NewColumn>,
     /// The table is not there, and is to be made of these columns.
     pub makes_table: bool,
@@ -53,7 +53,7 @@ enum Names {
     Convention(Convention),
 }
 
-/// What is known of a name.
+/// The cached knowledge of a name.
 #[derive(Debug)]
 struct Bound {
     /// The plan, or why there is none.
@@ -107,7 +107,8 @@ impl Destination {
         Ok(Destination { names, routing, on_error, bound: HashMap::new() })
     }
 
-    /// The plans of a message's rows, in their order, put into `plans`. `batch` numbers the batch at hand.
+    /// Appends the plans of a message's rows to `plans`, in the order of the rows. `batch` is the number of the current
+    /// batch.
     pub(super) fn plans(
         &mut self,
         rule: usize,
@@ -188,13 +189,14 @@ impl Destination {
         self.bound.insert(Arc::clone(text), Bound { plan, used: batch, is_met: false, is_absent });
     }
 
-    /// What the template gave for a plan.
+    /// The text that the template gave for a plan.
     pub(super) fn text_of(&self, plan: usize) -> Option<Arc<str>> {
         self.bound.iter().find(|(_, bound)| bound.plan.as_ref() == Ok(&plan)).map(|(text, _)| Arc::clone(text))
     }
 
-    /// Forgets the names without a plan, or without a table, so that they are looked up again. One that no message has met yet stays: the message
-    /// that asked for it would ask for ever, if it takes longer to come back to it than such names are kept.
+    /// Forgets the names without a plan, or without a table, so that they are looked up again. A name that no message
+    /// has used yet stays. Otherwise, if the message that asked for it comes back later than such names are kept, it
+    /// would ask for ever.
     pub(super) fn forget_bad(&mut self) {
         self.bound.retain(|_, bound| bound.plan.is_ok() && !bound.is_absent || !bound.is_met);
     }

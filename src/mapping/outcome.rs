@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::OnError;
 
-/// What became of a message under one rule.
+/// The outcome of a message under one rule.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// A unit with its rows was appended to the batch.
@@ -32,7 +32,7 @@ pub struct ValueFault {
 }
 
 impl ValueFault {
-    /// With the place in the message where it lies; none if that is the message.
+    /// With the place of the error in the message; none if it is the message itself.
     #[cold]
     pub(super) fn within(mut self, place: &str) -> ValueFault {
         if !place.is_empty() {

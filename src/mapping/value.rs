@@ -21,7 +21,7 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The value that `raw`, valid JSON without space around it, stands for; `None` for null.
+    /// The value of `raw`, valid JSON without space around it; `None` for null.
     pub(super) fn from_json(raw: &'a str) -> Option<Value<'a>> {
         Some(match raw.as_bytes().first()? {
             b'"' => Value::JsonString(raw),

@@ -119,7 +119,7 @@ impl Inbox {
         Ok(self.pass_over())
     }
 
-    /// Drops what has come of the packet too large; hands out its head once the last byte is through.
+    /// Drops the received part of the packet that is too large; returns its head once the last byte has arrived.
     fn pass_over(&mut self) -> Option<Frame<'static>> {
         let passing = self.passing_over.as_mut()?;
         let passed = passing.left.min(self.end - self.start);

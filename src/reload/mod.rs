@@ -32,7 +32,7 @@ use crate::outbound::query::QuerySet;
 use crate::source::Subscriptions;
 use crate::telemetry::log;
 
-/// Asks for a reload. While one waits to begin, another is not needed: it reads the file later than both were asked for.
+/// Requests a reload. While one waits to begin, another is not needed: it reads the file after both requests.
 #[derive(Debug, Clone)]
 pub struct ReloadTrigger(mpsc::Sender<&'static str>);
 
@@ -47,7 +47,7 @@ impl ReloadTrigger {
 pub struct Reloader {
     /// As at the start.
     request: LoadRequest,
-    /// What the bridge runs with.
+    /// The configuration in use.
     config: Config,
     rules: RuleSets,
     plans: channel::Sender<Subscriptions>,
@@ -56,7 +56,7 @@ pub struct Reloader {
     queries: Option<channel::Sender<Arc<QuerySet>>>,
 }
 
-/// What a good file comes to.
+/// The result of a valid file.
 struct Loaded {
     config: Config,
     plan: Subscriptions,

@@ -117,7 +117,7 @@ pub struct TableSchema {
     pub witness: Witness,
 }
 
-/// What a table does with rows that it is given, beyond holding them. Of SQLite's, views alone are marked, `by_insert`.
+/// What a table does with its rows, beyond storing them. In SQLite only views are marked, `by_insert`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Intake {
     /// It has rewrite rules, row-level security for this role, or is a view or a foreign table: rows must come by INSERT,
@@ -132,7 +132,7 @@ pub struct Intake {
 pub enum Witness {
     /// The table was not read from a database: there is nothing to compare with.
     None,
-    /// The table is not there yet. It has no columns; the first payload for it tells them.
+    /// The table does not exist yet. It has no columns; its first payload determines them.
     Absent,
     /// Postgres: the table's OID, the sum of the hashes of its rows in the catalogue, and OIDs and hashes of the domains and
     /// enums that its columns are made of.
@@ -166,7 +166,7 @@ impl TableSchema {
         self.witness == Witness::Absent
     }
 
-    /// What is different in `now`, for people: each a few words. Empty if only the witness differs.
+    /// The differences in `now`, for people: each a few words. Empty if only the witness differs.
     pub fn changes(&self, now: &TableSchema) -> Vec<String> {
         let named = |columns: &'_ [Column], name: &str| columns.iter().position(|column| column.name == name);
         let mut changes = Vec::new();

@@ -58,7 +58,7 @@ pub struct StoredOffset {
 /// A topic of a rule with `retained: changed`: the rule's name and the topic's hash.
 pub type RetainedPlace = (Arc<str>, i64);
 
-/// The publications of a bridge, as they stand in a database. A SQLite file that is not there holds none, and is not made.
+/// The publications of a bridge in a database. A missing SQLite file has none, and is not created.
 pub async fn stored_publications(database: &Database, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
     match &database.url {
         DatabaseUrl::Sqlite(path) if !path.exists() => Ok(Vec::new()),
@@ -67,7 +67,7 @@ pub async fn stored_publications(database: &Database, bridge: &str) -> Result<Ve
     }
 }
 
-/// See [`Sink::rename_bridge_sql`]; the tables as they stand in SQL.
+/// See [`Sink::rename_bridge_sql`]; the tables as SQL writes their names.
 fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, journals: &[JournalId]) -> String {
     let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let (from, to) = (literal(from), literal(to));
@@ -94,11 +94,11 @@ pub struct Refusal {
     pub unit: usize,
     /// A dead letter's short code: constraint, value, size.
     pub reason: &'static str,
-    /// What the database said, with its code; never the row's values.
+    /// The database's message, with its code; never the row's values.
     pub message: String,
 }
 
-/// What [`Sink::refused_units`] found.
+/// The result of [`Sink::refused_units`].
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// In the order of [`Batch::units`].
@@ -201,8 +201,8 @@ pub trait Sink {
         })
     }
 
-    /// Of a table that is described as `None`: what stands in its place or near it, and what to write in the configuration,
-    /// as one sentence for people; `None` if nothing does.
+    /// For a table that is described as `None`: what exists in its place or under a similar name, and what to write in
+    /// the configuration, as one sentence for people; `None` if nothing does.
     async fn instead_of(&mut self, _table: &TableName) -> Result<Option<String>, SinkError> {
         Ok(None)
     }
@@ -275,7 +275,7 @@ pub trait Sink {
     /// deliverable as they were.
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError>;
 
-    /// What this bridge has parked, by rule, also of rules that are not in the configuration.
+    /// The parked messages of this bridge, by rule, including rules that are not in the configuration.
     async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError>;
 
     /// The oldest parked messages of these rules, in the order in which they were parked: at most `limit`, and not many

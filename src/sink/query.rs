@@ -38,7 +38,7 @@ pub enum Parameter {
     Bytes(Vec<u8>),
 }
 
-/// What a column holds, as far as its answer needs to know it.
+/// The type of a column, as far as its answer needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Bool,
@@ -57,7 +57,7 @@ pub enum Kind {
     Timestamp,
     Timestamptz,
     Inet,
-    /// SQLite, where nothing is declared and no row tells.
+    /// SQLite, if nothing is declared and there is no row.
     Any,
     /// The name that the database has for it.
     Other(String),
@@ -69,7 +69,7 @@ pub struct AnswerColumn {
     pub kind: Kind,
 }
 
-/// One value of an answer. [`crate::schema::json_value`] says how each stands in JSON.
+/// One value of an answer. [`crate::schema::json_value`] defines its JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerValue {
     Null,

@@ -230,7 +230,7 @@ impl<J: Journal> Source<J> {
         }
         let limits = self.limits(&connack);
         self.shared.caution.on_connected(limits);
-        // From the first moment on, status tells what the broker has yet to answer for.
+        // From the first moment on, status shows the unanswered subscriptions.
         let plan = self.shared.adapted_plan();
         let Shared { events, stored, config, caution, .. } = &mut self.shared;
         events.limited(&connack.limits, &plan);
@@ -256,7 +256,7 @@ impl<J: Journal> Source<J> {
         self.connected_until = Some(Instant::now());
         let up = began.elapsed();
         self.backoff.was_up(up);
-        // What ends on a subscription is no other client's doing.
+        // A connection that ends on a subscription was not ended because of another client.
         let is_very_short = matches!(ended, Ended::Cut(_)) && up < VERY_SHORT && !is_explained;
         self.very_short = if is_very_short { self.very_short + 1 } else { 0 };
         match ended {
@@ -327,7 +327,7 @@ impl<J: Journal> Source<J> {
         finding
     }
 
-    /// What the broker has said or shown that it will not do.
+    /// The requests that the broker has refused or is known not to support.
     fn limits(&mut self, connack: &ConnAck) -> Limits {
         let Shared { config, stored, caution, .. } = &mut self.shared;
         let url = &config.urls[self.url];
@@ -341,7 +341,7 @@ impl<J: Journal> Source<J> {
         limits
     }
 
-    /// After a read was discarded: once the disk has all that was taken before, goes on from what the disk has.
+    /// After a read was discarded: waits until the disk has all earlier messages, then continues from the disk's state.
     async fn forget_discarded(&mut self) {
         let Shared { store, shutdown, .. } = &mut self.shared;
         while !store.is_recorded() && !store.is_stale() {

@@ -33,7 +33,7 @@ pub struct RuleLabels {
     pub rule: Arc<str>,
 }
 
-/// What became of a message under a rule.
+/// The outcome of a message under a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label values are lower case in the contract")]
 pub enum Outcome {

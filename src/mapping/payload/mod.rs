@@ -41,7 +41,7 @@ use crate::config::{Decoding, Syntax};
 /// One value of a payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Document<'d> {
-    /// What the slots are ranges of.
+    /// The text of the slots' ranges.
     pub(super) text: &'d str,
     /// One for each slot of the tree.
     pub(super) slots: &'d [Slot],
@@ -68,7 +68,7 @@ pub(super) struct DocumentMemory {
     decoded: String,
 }
 
-/// What is done with each document.
+/// The closure that is called with each document.
 type Each<'e, E> = &'e mut dyn FnMut(Document<'_>) -> Result<(), E>;
 
 /// Calls `each` with every value of the payload, in order.
@@ -155,7 +155,7 @@ impl PayloadFault {
         PayloadFault { reason: "parse", message: message.into() }
     }
 
-    /// With the line and the elements that it lies in.
+    /// With the line and the elements that contain it.
     #[cold]
     pub(super) fn within(self, line: Option<usize>, items: &[Option<usize>]) -> PayloadFault {
         let line = line.map(|line| format!("line {line}"));

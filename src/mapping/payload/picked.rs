@@ -10,8 +10,8 @@ use super::json;
 use super::tree::{Node, PathTree, Slot};
 use super::{Document, PayloadFault};
 
-/// What every format may write for one document. Larger than anything a sane rule takes; keeps positions in 32 bits and a
-/// hostile document from filling the memory.
+/// The most that a format may write for one document. Larger than any reasonable rule needs; it keeps positions in 32
+/// bits and prevents a hostile document from filling the memory.
 const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// The values of one document.
@@ -24,12 +24,12 @@ pub(super) struct Picked {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A string in the text that stands for bytes.
+/// A string in the text that represents bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mapping) struct Binary {
-    /// Where the base64 string stands, with its quotes.
+    /// The range of the base64 string, with its quotes.
     pub(super) text: (u32, u32),
-    /// Where its bytes lie.
+    /// The range of its bytes.
     pub(super) bytes: (u32, u32),
 }
 
@@ -112,7 +112,7 @@ impl Picked {
         }
     }
 
-    /// A member's key and what stands around it.
+    /// A member's key with its punctuation.
     pub(super) fn push_key(&mut self, key: &str) {
         if !self.text.ends_with('{') {
             self.text.push(',');
@@ -185,7 +185,7 @@ impl Picked {
         self.text.push_str(rest);
     }
 
-    /// A part of another document as it stands there, with its bytes.
+    /// A part of another document, copied unchanged with its bytes.
     pub(super) fn push_part(&mut self, from: &Document<'_>, part: std::ops::Range<u32>) -> Result<(), PayloadFault> {
         let at = self.end()? as u32;
         self.text.push_str(&from.text[part.start as usize..part.end as usize]);

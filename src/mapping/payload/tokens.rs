@@ -11,7 +11,7 @@ use super::{Each, PayloadFault};
 /// Arrays and maps inside one another. Sensors nest three or four deep; the walk takes a part of the stack for each level.
 const DEPTH_MAX: usize = 256;
 
-/// What a tokenizer reads next.
+/// The next token.
 #[derive(Debug, PartialEq)]
 pub(super) enum Token<'t> {
     Null,
@@ -46,7 +46,7 @@ pub(super) trait Tokens {
 
     fn next(&mut self) -> Result<Token<'_>, Broken>;
 
-    /// Passes the mark that ends a container of unknown length, if it stands here.
+    /// Skips the end mark of a container of unknown length, if it is next.
     fn take_end_mark(&mut self) -> bool;
 
     /// How many bytes were read.

@@ -27,7 +27,7 @@ use crate::rule::TableName;
 /// changes that can be in flight.
 pub(super) const OFFSET_JUMP: u64 = 100_000;
 
-/// What is to be captured.
+/// The changes to capture.
 #[derive(Debug, Clone)]
 pub struct Capture {
     pub bridge: Arc<str>,
@@ -35,9 +35,9 @@ pub struct Capture {
     pub table: TableName,
     pub events: Events,
     pub with_existing: bool,
-    /// What decides which changes are published, in any form.
+    /// The settings that decide which changes are published, in any form.
     pub settings: String,
-    /// Changes that may wait. The triggers drop the oldest beyond it, even if nobody ever reads them.
+    /// The number of changes that may wait. Beyond it the triggers drop the oldest, even if no bridge ever reads them.
     pub max_pending: u64,
     /// Whether changes of the definition are among the changes.
     pub tells_definition: bool,
@@ -62,7 +62,7 @@ impl ChangeKey {
     pub const FIRST: ChangeKey = ChangeKey { xact: i64::MIN, number: i64::MIN };
 }
 
-/// What happened.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     Insert,
@@ -88,7 +88,7 @@ impl ChangeKind {
         ChangeKind::ALL[self as usize].0
     }
 
-    /// A name that only a newer Rowbridge writes is taken for a change that nobody hears of.
+    /// A name that only a newer version of Rowbridge writes is taken for a change that is not published.
     pub(super) fn of_name(name: &str) -> ChangeKind {
         ChangeKind::ALL.iter().find(|(known, _)| *known == name).map_or(ChangeKind::Alter, |(_, kind)| *kind)
     }
@@ -110,7 +110,7 @@ pub struct Change {
     pub old: Option<String>,
 }
 
-/// What is finished: a prefix of the changes.
+/// The finished part: a prefix of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// The offset before and after it.
@@ -123,7 +123,7 @@ pub struct Done {
     pub skipped: u64,
 }
 
-/// What [`ChangeFeed::settle`] found and did.
+/// The findings and actions of [`ChangeFeed::settle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// The publication is new, and captures from now on.
@@ -149,11 +149,11 @@ pub struct Reading {
     /// Of the oldest change, at the moment of the reading. What is read under another offset than the reader counts with would
     /// be published under a wrong one.
     pub next_offset: Option<u64>,
-    /// What changes have been waiting for, for a minute or longer, in words.
+    /// The transaction that changes have been waiting for, for a minute or longer, in words.
     pub held_back: Option<String>,
 }
 
-/// How things stand.
+/// The present state.
 #[derive(Debug, Clone, Default)]
 pub struct Settled {
     /// Of the oldest change that is there.

@@ -121,7 +121,7 @@ impl Taps {
 
     fn publish(&self, database: &str, mut notes: Notes) {
         let now = Instant::now();
-        // What the database refused was noted last.
+        // The messages that the database refused were noted last.
         notes.list.sort_by_key(|note| note.seq);
         let mut list = self.lock();
         list.retain(|follower| follower.is_there(now));
