@@ -1,7 +1,8 @@
-//! Wiring: builds the parts in the order data flows, starts them, stops them in the order that loses nothing.
+//! Connects the parts of the daemon: creates them in the order of the data flow, starts them, and stops them in an
+//! order that loses nothing.
 //!
-//! Threads: the main one runs the MQTT session, signals and HTTP on one event loop; one writes the journal; one per
-//! database delivers. They share the journal's durable end and counters, nothing else.
+//! Threads: the main thread runs the MQTT session, signals and HTTP on one event loop; one thread writes the journal;
+//! one thread per database delivers. They share only the journal's durable end and counters.
 
 use std::io;
 use std::sync::Arc;
@@ -161,7 +162,7 @@ impl Delivery {
     }
 }
 
-/// What every database's setup is made of, whatever its sink.
+/// The parts of a setup that do not depend on the sink.
 struct Common<'a> {
     config: &'a Config,
     index: usize,
@@ -219,7 +220,7 @@ struct Running {
     stop_delivery: ShutdownTrigger,
     /// The second MQTT connection, opened if something uses it.
     connection: Connection,
-    /// What is to be answered.
+    /// The outcomes of messages that get an answer.
     noted: Receiver<Vec<Answered>>,
     requests: Receiver<Request>,
 }

@@ -1,10 +1,10 @@
-//! How long a campaign of faults goes on, how its progress is shown, and how its figures are told.
+//! Number of rounds, progress output and figures of a fault campaign.
 //!
-//! A campaign is a test that takes many rounds, each from a seed. Without being told otherwise it is quick, a part of the
-//! normal tests. `scripts/prove` sets how many rounds of each make up a tier, and collects the figures.
+//! A campaign is a test with many rounds, each from a seed. By default it is quick and a part of the normal tests.
+//! `scripts/prove` sets the number of rounds for each tier, and collects the figures.
 //!
-//! - `ROWBRIDGE_PROVE_<NAME>`: rounds of the campaign NAME, in upper case.
-//! - `ROWBRIDGE_PROVE_SEED`: the first seed; 1 if it is not set. With one round it replays that seed.
+//! - `ROWBRIDGE_PROVE_<NAME>`: number of rounds of the campaign NAME, in upper case.
+//! - `ROWBRIDGE_PROVE_SEED`: the first seed; default 1. With one round it replays that seed.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};

@@ -1,9 +1,8 @@
 //! The only place that reads the wall clock.
 //!
-//! Rowbridge orders nothing by wall-clock time: sequence numbers order messages and monotonic [`std::time::Instant`]s
-//! measure waits. Wall-clock time is only ever *recorded* (`received_at`, `updated_at`) or compared for ages whose
-//! misjudgement costs nothing but disk space; and what is deleted for its age is deleted only by a clock that has run
-//! evenly for a while.
+//! Rowbridge orders nothing by wall-clock time: sequence numbers order messages, and monotonic [`std::time::Instant`]s
+//! measure waits. Wall-clock time is *recorded* (`received_at`, `updated_at`) or compared for ages, where an error
+//! costs only disk space. Deletion by age waits until the clock has run evenly for a while.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,12 +1,12 @@
-//! Named instants at which the process kills itself, to prove that it may die at any of them.
+//! Named points at which the process kills itself, to prove that it may die at any of them.
 //!
-//! `crash_point!("name")` stands between two steps of which a crash may see one and not the other. With the feature
-//! `fault-injection`, and `ROWBRIDGE_CRASH_AT=name` or `name:passage` or `name:passage:cut` in the environment, that
-//! passage (counted from 1 over the life of the process) ends in SIGKILL: nothing unwinds, nothing is flushed. Without
-//! the feature, as in every release, the macro expands to nothing.
+//! `crash_point!("name")` is placed between two steps, so that a crash there has completed the first one only. With the
+//! feature `fault-injection`, and `ROWBRIDGE_CRASH_AT=name` or `name:passage` or `name:passage:cut` in the environment,
+//! that passage (counted from 1 over the life of the process) ends in SIGKILL: nothing unwinds, nothing is flushed.
+//! Without the feature, as in every release, the macro expands to nothing.
 //!
-//! `crash_point!("name", effect)` first does half of a step: `effect` is what a crash in its middle would leave behind,
-//! and [`cut`] how far it came, in whatever piece the point counts by.
+//! `crash_point!("name", effect)` first performs half of a step: `effect` is the state that a crash in its middle
+//! leaves, and [`cut`] says how much of the step was done, in the unit of that point.
 
 /// See the module.
 #[cfg(feature = "fault-injection")]
@@ -25,7 +25,7 @@ macro_rules! crash_point {
     };
 }
 
-/// Nothing.
+/// Expands to nothing.
 #[cfg(not(feature = "fault-injection"))]
 macro_rules! crash_point {
     ($name:literal) => {};

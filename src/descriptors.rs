@@ -1,4 +1,4 @@
-//! How many files the process may have open. Sockets, the journal's segments and the databases share one limit.
+//! The limit of open files. Sockets, the journal's segments and the databases share it.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 

@@ -1,20 +1,21 @@
-//! `data_dir/identity.json`: the names under which this data directory is known.
+//! `data_dir/identity.json`: the client id and the bridge's name of this data directory.
 //!
 //! ```text
 //! { "client_id": "rowbridge-gw1", "bridge": "rowbridge-gw1" }
 //! ```
-//! The broker keeps a session under the client id, and every database an offset under the bridge's name. Both names come
-//! from the host name where the configuration gives none; a container gets a new host name whenever it is made anew. If
-//! they changed with it, the broker's queue would be abandoned and the whole journal delivered a second time. So the names
-//! lie beside the journal that they belong to, on the disk before they are used for the first time, and what the
-//! configuration leaves to its defaults goes on under them. What the configuration names is followed.
+//! The broker stores a session under the client id, and every database stores an offset under the bridge's name. If the
+//! configuration gives no names, both come from the host name, and a new container has a new host name. If the names
+//! changed with it, the broker's queue would be abandoned and the whole journal delivered a second time. So the names
+//! are stored beside the journal that they belong to. They are on the disk before their first use, and defaults of
+//! later starts use the stored names. Names in the configuration take precedence.
 //!
-//! A data directory of a version that had no such file goes on under the client id in `subscriptions.json`. A file that
-//! cannot be read counts as missing: no message is delivered twice for it, because a database that knows the journal under
-//! another name is held (`delivery::place`).
+//! A data directory of a version without this file uses the client id in `subscriptions.json`. A file that cannot be
+//! read counts as missing. This delivers no message twice, because a database that knows the journal under another name
+//! is held (`delivery::place`).
 //!
-//! The caller holds the journal's lock, so no other process uses the directory. A *copy* of it is another matter: two
-//! bridges with one client id push each other out of the broker's session, which is told (`source::run`).
+//! The caller holds the journal's lock, so no other process uses the directory. A *copy* of the directory is not
+//! covered by the lock: two bridges with one client id push each other out of the broker's session, which is logged
+//! (`source::run`).
 
 use std::io;
 use std::path::Path;
@@ -148,7 +149,7 @@ fn tell(config: &Config, notice: &Notice) {
 
 fn load(fs: &impl Fs, data_dir: &Path) -> Option<Identity> {
     let path = data_dir.join(FILE_NAME);
-    // What cannot be read at once is tried again, as of the other files.
+    // A file that cannot be read for the moment is tried again, like the other files.
     let bytes = match journal::read_file(fs, &path).or_else(|_| journal::read_file(fs, &path)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -156,7 +157,7 @@ fn load(fs: &impl Fs, data_dir: &Path) -> Option<Identity> {
     };
     match serde_json::from_slice::<Identity>(&bytes) {
         Ok(identity) if identity.is_possible() => Some(identity),
-        Ok(_) => unreadable(&path, &"it names nothing that can be a client id and a bridge"),
+        Ok(_) => unreadable(&path, &"it holds no valid client id and bridge name"),
         Err(error) => unreadable(&path, &error),
     }
 }

@@ -6,9 +6,9 @@
 //!              └──────────────────────┘        retry · bisect                    one transaction
 //! ```
 //!
-//! The modules, in the order data flows: [`config`] says what to do, [`message`] is what everything passes, [`source`]
-//! holds the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] brings them to a [`sink`];
-//! [`admin`] and [`telemetry`] show it; [`tools`] are what commands do.
+//! The modules, in the order of the data flow: [`config`] is the configuration, [`message`] the message type,
+//! [`source`] the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] writes them to a
+//! [`sink`]. [`admin`] and [`telemetry`] report the state; [`tools`] do the work of commands.
 
 #[macro_use]
 pub mod crash_point;

@@ -1,13 +1,14 @@
-//! The one type that everything passes: an MQTT message as it came from the broker.
+//! The type that every module passes on: an MQTT message as the broker delivered it.
 //!
-//! A [`Message`] borrows: from the session's read buffer on its way into the journal, from the journal's read buffer on
-//! its way to a database. It is encoded once, as the body of a journal record, and never owned on the data path.
+//! A [`Message`] borrows its bytes: from the session's read buffer on its way into the journal, from the journal's read
+//! buffer on its way to a database. It is encoded once, as the body of a journal record, and never owned on the data
+//! path.
 //!
 //! ```text
 //! body      = received_at i64 | fault u8 | reserved u8 | topic_len u16 | properties_len u32 | topic | properties | payload
 //! property  = tag u8 | len u32 | bytes         (tag 1..=8; a user property's bytes are: key_len u32 | key | value)
 //! ```
-//! All integers are little-endian. QoS, retain and dup live in the record's flags byte (see [`Message::flags`]).
+//! All integers are little-endian. QoS, retain and dup are in the record's flags byte (see [`Message::flags`]).
 
 use std::fmt;
 

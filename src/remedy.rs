@@ -1,5 +1,5 @@
-//! What a person can do about an error of the operating system: one table, so that a lack of file descriptors is not told
-//! as a full disk.
+//! Remedies for errors of the operating system, in one table, so that a lack of file descriptors is not reported as a
+//! full disk.
 
 use std::io;
 
@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 const FILES_OF_PROCESS: &str = "too many files are open in this process: raise its limit (systemd: LimitNOFILE=, a shell: \
                                 ulimit -n)";
-const FILES_OF_MACHINE: &str = "too many files are open on this machine: raise fs.file-max, or find who holds them";
+const FILES_OF_MACHINE: &str = "too many files are open on this machine: raise fs.file-max, or find the process that \
+                                holds them";
 
 /// Of a file whose format this program does not know.
 const OTHER_FORMAT: &str = "another version of Rowbridge made it: run that one until nothing is pending, stop it, and remove \
@@ -18,7 +19,7 @@ pub(crate) fn of_file(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT) => "make room on the disk, or raise the quota",
         Some(Errno::ACCESS | Errno::PERM) => "give the bridge's user the right to read and write there",
-        Some(Errno::ROFS) => "the file system takes no writes: mount it for writing, or name another data_dir",
+        Some(Errno::ROFS) => "the file system is read-only: mount it for writing, or set another data_dir",
         Some(Errno::IO) => "the disk fails: look at the kernel's log",
         Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::LOOP) => {
             "the path is not what it should be: look at what lies there"
@@ -29,7 +30,7 @@ pub(crate) fn of_file(error: &io::Error) -> &'static str {
     }
 }
 
-/// What helps if file descriptors are lacking, for whatever they were wanted.
+/// The remedy for a lack of file descriptors, whatever they were needed for.
 pub(crate) fn of_descriptors(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => Some(FILES_OF_PROCESS),

@@ -1,5 +1,5 @@
-//! The order of stopping: the session stops taking messages, the journal makes what is staged durable, the session
-//! acknowledges it and leaves, each database commits what is in flight.
+//! The order of stopping: the session stops reading messages, the journal makes the staged messages durable, the
+//! session acknowledges them and disconnects, each database commits the messages in flight.
 
 use tokio::sync::watch;
 

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT ask to stop; a second one ends the process at once; SIGHUP asks to reload.
+//! SIGTERM and SIGINT request a stop; a second one ends the process at once. SIGHUP requests a reload.
 
 use std::io;
 

@@ -1,8 +1,9 @@
-//! Whether a server's certificate is accepted: for brokers and databases alike.
+//! Verification of server certificates, for brokers and databases alike.
 //!
-//! The certificates of a CA file are trust anchors. A server certificate that is itself among them, bit for bit, needs
-//! nobody to vouch for it: OpenSSL takes such a one too, `openssl req -x509` makes it, marked as an authority, which
-//! elsewhere must not serve. Its dates are checked all the same, and its name where names are.
+//! The certificates of a CA file are trust anchors. A server certificate that is itself in the file, bit for bit, is
+//! accepted without a signature. OpenSSL accepts such a certificate too. `openssl req -x509` creates it and marks it as
+//! an authority, which other verifiers refuse for a server. Its dates are verified, and its name where names are
+//! verified.
 
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What most often lies behind a failed handshake, and what helps.
+/// The most frequent causes of a failed handshake, and their remedies.
 pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
     use CertificateError as Certificate;
     let rustls::Error::InvalidCertificate(reason) = error else {
@@ -121,8 +122,8 @@ pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
              self-signed, to that certificate itself"
         }
         Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-            "the certificate is for another name: connect to a name or address that it holds as subjectAltName (its \
-             common name does not count), or have it made for this one"
+            "the certificate is for another name: connect to a name or address among its subjectAltNames (the common \
+             name is ignored), or create a certificate for this name"
         }
         Certificate::Expired
         | Certificate::ExpiredContext { .. }
@@ -133,7 +134,7 @@ pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
              made that is not marked as an authority"
         }
         Certificate::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
-            "certificates of X.509 version 1 hold no names to check: make one of version 3 with a subjectAltName"
+            "certificates of X.509 version 1 have no names to verify: create one of version 3 with a subjectAltName"
         }
         _ => "the server's certificate was not accepted: check ca_file and the host's name",
     })

@@ -1,8 +1,8 @@
-//! Who may read over HTTP, and the headers of every answer.
+//! Access control of HTTP, and the headers of every answer.
 //!
-//! A page of any site may send its visitor's browser to 127.0.0.1. What keeps it from reading the answer is that the name
-//! in the address bar is not ours: a name that its owner first points at their server and then at loopback (DNS rebinding)
-//! is known by the `Host` header.
+//! A page of any site can make its visitor's browser send requests to 127.0.0.1. With DNS rebinding the page could read
+//! the answer: its owner first points the page's host name at another server, then at loopback. The `Host` header shows
+//! such a foreign name, so requests that carry one are refused.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +81,8 @@ impl Access {
             if !self.is_ours(authority.host()) {
                 let host = authority.host();
                 let why = format!(
-                    "this bridge is not asked as {host}: use its address, or add the name to http.hosts in bridge.yaml\n"
+                    "this bridge does not answer under the name {host}: use its address, or add the name to \
+                     http.hosts in bridge.yaml\n"
                 );
                 return Err((StatusCode::MISDIRECTED_REQUEST, why));
             }
@@ -172,7 +173,7 @@ fn given_token(value: &HeaderValue) -> Option<Vec<u8>> {
     Some(pair[colon + 1..].to_vec())
 }
 
-/// Takes as long for every wrong token of the right length: the time tells nothing of how much of it was right.
+/// Takes the same time for every wrong token of the right length, so the time does not reveal how much of it was right.
 fn is_same(ours: &[u8], given: &[u8]) -> bool {
     ours.len() == given.len() && ours.iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

@@ -1,5 +1,5 @@
-//! Looks at the bridge once a second, outside the data path, and remembers what no part of it keeps: since when it has been
-//! as it is, and the last hour ([`History`]).
+//! Samples the bridge once a second, outside the data path. Keeps what no other part keeps: since when the bridge has
+//! been in its present state, and the last hour ([`History`]).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::clock::{self, Timestamp};
 use crate::delivery::DatabaseState;
 use crate::journal::{Fs, JournalStatus};
 
-/// How exactly it is known since when something is wrong; whoever asks for the status makes it look as well. A look costs
-/// some microseconds.
+/// The precision of "since when something is wrong". A request for the status makes the observer look as well. A look
+/// costs some microseconds.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is looked at.

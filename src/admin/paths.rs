@@ -1,4 +1,4 @@
-//! Where this bridge has its files, for commands that are started in another folder and shell.
+//! The paths of this bridge's files, for commands that run in another directory and shell.
 
 use std::env;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What `/status` shows, as a log line now and then, for those who only have the log.
+//! The main figures of `/status` as a periodic log line, for users who only have the log.
 
 use std::sync::Arc;
 use std::time::Duration;

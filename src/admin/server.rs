@@ -1,5 +1,5 @@
-//! The HTTP server. Whatever its clients do, it holds a bounded number of connections, each for a bounded time, and never
-//! so many descriptors that the bridge lacks them.
+//! The HTTP server. It holds a bounded number of connections, each for a bounded time, whatever its clients do. It
+//! never takes so many descriptors that the bridge runs out of them.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! The whole bridge at a glance, in the shape of CONTRACT §4.
+//! The state of the whole bridge, in the form of `status --json` and `GET /status`. Scripts rely on this form.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +60,7 @@ pub struct Status {
     pub publish: Vec<PublishPart>,
     pub queries: Vec<QueryPart>,
     pub unmatched: u64,
-    /// Which configuration it runs with, and what came of the last reload.
+    /// The present configuration, and the result of the last reload.
     pub config: ReloadReport,
     pub paths: Paths,
     /// The last messages that gave no row of each rule and reason since the start, newest first; told at once, and then at most
@@ -256,7 +256,7 @@ impl<F: Fs> Overview<F> {
         self.source.read(|source| self.glance(source));
     }
 
-    /// What is so now; the observer takes note of it.
+    /// The present state; the observer records it.
     fn glance(&self, source: &SourceSnapshot) -> Glance {
         // Databases first: their offsets can only be at or below a journal end that is read later.
         let databases = self.databases.iter().map(|database| database.state.snapshot()).collect();

@@ -1,10 +1,10 @@
-//! `/tap`: what becomes of the messages from now on, for `rowbridge tap`.
+//! `/tap`: the outcome of messages, for `rowbridge tap`.
 //!
 //! ```text
-//! GET /tap?rate=20&rule=NAME   begins to follow these rules, all if there is none; the answer has the id
-//! GET /tap?id=ID               what has come since; waits a while for the first
+//! GET /tap?rate=20&rule=NAME   begins to follow these rules (all rules without `rule`); the answer has the id
+//! GET /tap?id=ID               the outcomes since the last call; waits a while for the first one
 //! ```
-//! Each answer is short, so that a connection's time stays bounded whoever follows.
+//! Each answer is short, so every connection's time stays bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn follow<F: Fs>(overview: &Overview<F>, id: u64) -> Result<Value, Refusal
     let until = Instant::now() + WAIT;
     loop {
         let Some(taken) = overview.metrics.taps.take(id) else {
-            return Err((StatusCode::GONE, "nobody follows under this id; begin anew".to_owned()));
+            return Err((StatusCode::GONE, "no follower has this id; start again".to_owned()));
         };
         let is_news = !taken.messages.is_empty() || taken.not_shown > 0;
         if is_news || timeout_at(until, taken.came.notified()).await.is_err() {

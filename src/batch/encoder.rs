@@ -1,4 +1,4 @@
-//! From values to a database's wire form.
+//! The trait that encodes values in a database's wire format.
 
 use crate::schema::{Cell, ColumnType, Dialect};
 

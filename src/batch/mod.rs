@@ -1,4 +1,4 @@
-//! What goes into a database in one transaction: made by mapping and delivery, taken by sinks.
+//! The content of one transaction: mapping and delivery fill it, sinks write it.
 
 mod encoder;
 mod order;
@@ -27,7 +27,7 @@ pub struct OffsetMove {
     pub to: Seq,
 }
 
-/// What must be as it was for a batch to be written.
+/// The state that must be unchanged for a batch to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
     /// The bridge's offset, which the batch moves; and the letters that it takes out.
@@ -108,7 +108,7 @@ pub struct Batch {
     latest: Vec<Option<usize>>,
     /// Memory of earlier portions.
     spare: Vec<(Vec<u8>, Vec<usize>)>,
-    /// Rows of all portions, and their bytes: asked for with every message.
+    /// Rows of all portions, and their bytes; kept because they are read for every message.
     rows: usize,
     bytes: usize,
 }
@@ -216,7 +216,7 @@ impl Batch {
         self.rows
     }
 
-    /// What is to be remembered of the units that are written, each place once.
+    /// The hashes to store for the written units, each place once.
     pub fn to_remember(&self) -> Vec<&Remembered> {
         last_of(self.remembered.iter().filter(|one| one.unit.is_none_or(|unit| !self.is_excluded(unit))))
     }
@@ -269,8 +269,8 @@ impl Batch {
         }
     }
 
-    /// The tables that must be as they were described for the batch to be right: those it has rows for, written or
-    /// excluded, and those it was judged by. A table may come more than once.
+    /// The tables that must still match their descriptions for the batch to be right: the tables of its rows, written
+    /// or excluded, and the tables by which messages were judged. A table may occur more than once.
     pub fn tables_at_stake(&self) -> impl Iterator<Item = &TableSchema> {
         let filled = self.portions.iter().filter(|portion| !portion.ends.is_empty());
         filled.map(|portion| &*portion.target.table).chain(self.judged.iter().map(|table| &**table))

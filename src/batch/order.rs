@@ -1,15 +1,16 @@
-//! Rows that go in later than their turn.
+//! Rows that are written later than their turn.
 //!
-//! A row may be refused at first and go in behind later ones, which it refers to. If it is put in place of what its key has,
-//! it must not undo what came after it: the later ones are written once more behind it. That changes nothing but the order.
+//! A row may be refused at first and accepted after later rows that it refers to. If it replaces the row of its key
+//! (`mode: upsert`), it must not overwrite the values of later messages. So the later rows of the same key are written
+//! once more after it, which changes only the order.
 //!
-//! A rule's own statement may do anything, twice if it is repeated. So it is not, and one that is refused does not go in
-//! behind a later one.
+//! A rule's own statement may have any effect, and a second one if it is repeated. So statements are never repeated,
+//! and a refused statement is not tried again after a later one.
 
 use super::{Batch, Verb};
 
 impl Batch {
-    /// Of the units that are in already, in order, those to be written again behind `late` ones, which are ascending.
+    /// The written units, in order, that must be written again after the `late` ones, which are ascending.
     pub fn to_be_repeated(&self, late: &[usize], taken: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut first_of_table: Vec<(usize, usize)> = Vec::new();
         for &unit in late {

@@ -1,4 +1,4 @@
-//! What a batch has to remember for rules with `retained: changed`.
+//! The payload hashes that a batch stores for rules with `retained: changed`.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Encoded rows: where they go, and how they lie in a batch.
+//! Encoded rows: their target tables, and their layout in a batch.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ pub struct Target {
     /// The columns that the rows fill: indexes into `table.columns`, in row order.
     pub columns: Arc<[usize]>,
     pub verb: Verb,
-    /// Rows of this table are written in the order of the journal, whatever their target: some of them change others.
+    /// Rows of this table are written in journal order, across its targets, because some of them change others.
     pub in_order: bool,
 }
 
-/// What is done with a row.
+/// How a row is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verb {
     Insert,
@@ -28,7 +28,7 @@ pub enum Verb {
     Ignore(Arc<[usize]>),
     /// Inserted, or put in place of the row with the same values in these columns.
     Upsert(Arc<[usize]>),
-    /// Its values are the statement's binds, in their order; the table stands for these.
+    /// The values are the statement's binds, in their order; the table describes them.
     Statement(Arc<Statement>),
 }
 

@@ -1,4 +1,4 @@
-//! `rowbridge check`: is the configuration right, and can the bridge run with it?
+//! `rowbridge check`: whether the configuration is right, and whether the bridge can run with it.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `rowbridge discover`: from what is published to a configuration.
+//! `rowbridge discover`: writes a configuration for the messages that are published.
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};

@@ -1,5 +1,5 @@
-//! The examples that `--help` and the man pages show, all in one table. A test parses each of them, and asks that every
-//! command has some.
+//! The examples of `--help` and the man pages, in one table. Tests parse each example and require some for every
+//! command.
 
 use clap::{Command, CommandFactory};
 

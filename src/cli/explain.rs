@@ -1,4 +1,4 @@
-//! `rowbridge explain`: what becomes of a message, and why.
+//! `rowbridge explain`: the rows of a message, and why.
 
 use std::io::Read;
 use std::path::Path;
@@ -154,7 +154,7 @@ fn print(config: &Config, explanation: &Explanation) {
             DatabaseUrl::Postgres(_) => "Postgres",
         };
         let types = match (&of.unreachable, of.are_live) {
-            (Some(why), _) => format!("cannot be asked ({why}): types are assumed from the rules"),
+            (Some(why), _) => format!("does not answer ({why}): types are assumed from the rules"),
             (None, true) => "types are those of the live tables".to_owned(),
             (None, false) => "not asked: types are assumed from the rules".to_owned(),
         };

@@ -1,4 +1,4 @@
-//! A GET over HTTP/1.1 to the running bridge: one request, one answer.
+//! An HTTP/1.1 GET to the running bridge: one request, one answer.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

@@ -1,9 +1,9 @@
-//! Finds the installation that a command is about, from any folder and shell.
+//! Finds the installation that a command is about, from any directory and shell.
 //!
-//! Relative paths of the configuration, and systemd's variables, mean something to the daemon and nothing to the shell of
-//! the person who types a command. The running daemon is asked for both. If none answers, the command looks where the
-//! systemd unit keeps its state (for the configuration in /etc), then for a folder that holds a bridge's files. It then
-//! changes to that folder, so that every relative path means what it means to the daemon.
+//! Relative paths of the configuration, and systemd's variables, have a meaning for the daemon and none for a person's
+//! shell. So the command asks the running daemon for both. If no daemon answers, the command looks where the systemd
+//! unit keeps its state (for the configuration in /etc), then for a directory that holds a bridge's files. It then
+//! changes to that directory, so that every relative path means the same as for the daemon.
 
 use std::env;
 use std::io;

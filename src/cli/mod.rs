@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 
-/// Prints a line to standard output. A closed pipe (`| head`) ends the command quietly: whoever reads has enough.
+/// Prints a line to standard output. A closed pipe (`| head`) ends the command quietly, because the reader has enough.
 macro_rules! say {
     ($($argument:tt)*) => {
         $crate::cli::print_line(format_args!($($argument)*))
@@ -162,8 +162,8 @@ fn key_value(text: &str) -> Option<(String, String)> {
     (!key.is_empty()).then(|| (key.to_owned(), value.to_owned()))
 }
 
-/// Prints what went wrong, with its causes, and gives exit code 1.
-/// What a database says, with what to do. The bridge tries again by itself, and says so; a command does not.
+/// Prints an error of a database with its causes and its remedy, and returns exit code 1. The bridge retries by itself
+/// and its advice says so; a command does not.
 fn broken(error: &SinkError) -> ExitCode {
     let ended = failed(error);
     let advice = error.advice.strip_suffix(TRIES_AGAIN).unwrap_or(error.advice);
@@ -176,6 +176,7 @@ fn broken(error: &SinkError) -> ExitCode {
 /// How such advice ends.
 const TRIES_AGAIN: &str = "; Rowbridge tries again";
 
+/// Prints an error with its causes, and returns exit code 1.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let text = error.to_string();
     eprintln!("rowbridge: {text}");

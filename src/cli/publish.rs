@@ -1,5 +1,5 @@
-//! `rowbridge publish status|remove`: what stands in the databases of the entries of `publish`. Works with the bridge stopped or
-//! running.
+//! `rowbridge publish status|remove`: the state of the entries of `publish` in their databases. Works with the bridge
+//! stopped or running.
 
 use std::process::ExitCode;
 
@@ -56,7 +56,7 @@ pub(super) fn run(layers: &Layers, command: &PublishCommand) -> ExitCode {
     done.unwrap_or_else(|error| broken(&error))
 }
 
-/// Of all databases; and what those say that cannot be asked.
+/// The publications of all databases, and the errors of databases that do not answer.
 async fn stored(config: &Config) -> (Vec<Found<'_>>, Vec<SinkError>) {
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for database in &config.databases {
@@ -135,7 +135,7 @@ async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
             say!("{name} is removed from database {}, with {changes} that were not published", database.name);
         }
         if is_configured(config, database, name) {
-            say!("it is still in the configuration: a bridge that runs with it makes it anew, from then on");
+            say!("it is still in the configuration: a bridge that runs with it creates it again");
         }
     }
     Ok(errors.iter().map(broken).fold(ExitCode::SUCCESS, |_, ended| ended))

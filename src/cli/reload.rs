@@ -1,7 +1,7 @@
-//! `rowbridge reload`: has the running bridge read its configuration again, and tells what came of it.
+//! `rowbridge reload`: makes the running bridge read its configuration again, and prints the result.
 //!
-//! By SIGHUP, so that only who may signal the daemon may reload it: HTTP stays read-only. Which process that is, and what
-//! came of it, `/status` tells.
+//! The command sends SIGHUP, so only users who may signal the daemon may reload it, and HTTP stays read-only. `/status`
+//! has the process id and the result.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,8 @@ use crate::config::{Config, Http, Needs};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the kernel calls a process of ours, unless somebody renamed the program: then it is called as this one.
+/// The name of our process in the kernel. If somebody renamed the program, its processes have the new name, like this
+/// one.
 const PROCESS_NAME: &str = "rowbridge";
 
 /// Of `/status`.
@@ -68,7 +69,7 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
 
 fn reload(config: &Config) -> Result<Report, String> {
     let before = look(config)?;
-    let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge tells no process number")?;
+    let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge does not report its pid")?;
     let name = process_name(&before.pid.to_string());
     // SIGHUP ends a process that does not expect it.
     if name.is_some() && name.as_deref() != Some(PROCESS_NAME) && name != process_name("self") {
@@ -108,9 +109,9 @@ fn look(config: &Config) -> Result<Report, String> {
         return Err("http is off in the configuration: send the bridge SIGHUP and look into its log".to_owned());
     };
     match http::get(address, &config.http_access, "/status") {
-        Ok((200, body)) => serde_json::from_str::<Answer>(&body).map(|answer| answer.config).map_err(|error| {
-            format!("what listens at http://{address} does not answer as this version does ({error})")
-        }),
+        Ok((200, body)) => serde_json::from_str::<Answer>(&body)
+            .map(|answer| answer.config)
+            .map_err(|error| format!("http://{address} does not answer as this version of the bridge does ({error})")),
         Ok((code, _)) => Err(format!("http://{address} answers {code}: see http.listen and http.token_file")),
         Err(error) => Err(format!("no running bridge at http://{address}: {error}")),
     }

@@ -1,4 +1,4 @@
-//! `rowbridge schema config|sql`: what editors and administrators need.
+//! `rowbridge schema config|sql`: the JSON Schema for editors, and the SQL for administrators.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `rowbridge status`: what the running bridge says of itself, a verdict first. Exit code 1 when it does not answer, so that
-//! it serves as a container's health check too.
+//! `rowbridge status`: the state of the running bridge, a verdict first. The exit code is 1 if the bridge does not
+//! answer, so the command also serves as a container's health check.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -98,11 +98,11 @@ fn look(config: &Config) -> Result<String, String> {
 /// Why the bridge did not answer as it should, and what to do.
 pub(super) fn no_answer(address: SocketAddr, answer: io::Result<(u16, String)>) -> String {
     let remedy = match answer {
-        Ok((401, _)) => "answers 401: it has another token; give http.token_file as the bridge has it".to_owned(),
+        Ok((401, _)) => "answers 401: its token is another one; set http.token_file to the bridge's".to_owned(),
         Ok((503, body)) => format!("answers 503: {}", figures::plain(body.trim())),
         Ok((code, _)) => format!("answers {code}: another program has this address; see http.listen"),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            "nothing listens there; start the bridge, or give the configuration that it runs with (-c)".to_owned()
+            "nothing listens there; start the bridge, or name its configuration (-c)".to_owned()
         }
         Err(error) => format!("{error}; is the bridge started, and with this configuration (-c)?"),
     };

@@ -1,4 +1,4 @@
-//! A status as lines for people, the verdict first.
+//! A status as text, the verdict first.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `rowbridge tap`: follows the running bridge, message by message.
+//! `rowbridge tap`: follows the running bridge and prints every message.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -92,7 +92,7 @@ struct Follower {
     query: String,
     is_json: bool,
     lines: Lines,
-    /// What was last told of the broker and each database.
+    /// The last printed state of the broker and each database.
     told: Map<String, Value>,
 }
 

@@ -1,4 +1,4 @@
-//! A line for each message that is followed, for people.
+//! One line of text for each followed message.
 
 use serde_json::Value;
 

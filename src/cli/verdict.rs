@@ -1,4 +1,4 @@
-//! What a status means, in a line: all is well, or what is wrong, since when, and what to do.
+//! The verdict of a status in one line: all is well, or the fault, since when it lasts, and the remedy.
 
 use serde_json::Value;
 

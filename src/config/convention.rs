@@ -1,4 +1,4 @@
-//! What a form of another system means in our own words.
+//! Translates another system's form into our own formats and options.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub fn rule_of_form(rule: &Rule, form: &Form) -> Result<Rule, String> {
     let zone = match form.zone.as_deref() {
         None => TimeZone::UTC,
         Some("Local") => TimeZone::system(),
-        Some(name) => TimeZone::get(name).map_err(|_| "the time zone is not known on this machine".to_owned())?,
+        Some(name) => TimeZone::get(name).map_err(|_| "this machine does not know the time zone".to_owned())?,
     };
     let header = match form.header {
         Heading::None => CsvHeader::None,

@@ -1,12 +1,12 @@
-//! What `create` makes of rules: a table's columns, their types as far as they are told, its primary key and indexes.
+//! The tables that `create` makes: their columns, the known types, the primary key and the indexes.
 
 use std::sync::Arc;
 
 use super::{Column, Columns, Format, Rule, Shaping, Syntax};
 use crate::rule::{ColumnSource, DeclaredType, Decode, NewTable, Source, TableName};
 
-/// How `table` is made, with these columns, for the rules that write to it. Those that say `create` tell its primary key and
-/// indexes, or all if none says it. Of keys, one that `create` names comes first.
+/// How `table` is created with these columns, for the rules that write to it. The rules that say `create` determine its
+/// primary key and indexes, or all rules if none says it. A key that `create` names takes precedence.
 pub fn new_table<'r>(table: &TableName, rules: &[&'r Rule], columns: Vec<(&'r str, DeclaredType)>) -> NewTable<'r> {
     let creates = rules.iter().any(|rule| rule.create.is_some());
     let making = || rules.iter().copied().filter(|rule| rule.create.is_some() || !creates);
@@ -69,7 +69,7 @@ impl Column {
 
 fn source_type(source: &Source, format: &Format, shaping: &Shaping) -> Option<DeclaredType> {
     if shaping.transform.is_some() {
-        // What a program gives is a JSON value, whatever it was given.
+        // The output of a program is a JSON value, whatever its input was.
         return source.natural_type();
     }
     // In its place stands what it holds.

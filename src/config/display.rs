@@ -1,4 +1,4 @@
-//! How addresses are shown to people: never with credentials.
+//! Addresses in texts for people: always without credentials.
 
 use std::fmt;
 

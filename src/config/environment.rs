@@ -1,4 +1,4 @@
-//! The layers on top of the file: `ROWBRIDGE__MQTT__URL=…` and command-line flags.
+//! The layers above the file: `ROWBRIDGE__MQTT__URL=…` and command-line flags.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::report::{Finding, Place};
 const PREFIX: &str = "ROWBRIDGE__";
 const SEPARATOR: &str = "__";
 
-/// Keys that stand for one another: who sets one on an upper layer takes back the other below.
+/// Keys that exclude each other: setting one on an upper layer removes the other one of the layers below.
 const TWINS: [[&str; 2]; 4] =
     [["url", "urls"], ["username", "username_file"], ["password", "password_file"], ["token", "token_file"]];
 

@@ -1,4 +1,4 @@
-//! How the payloads of a rule are read.
+//! The payload format of a rule.
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ pub const EXPANDED_BYTES_MAX_DEFAULT: usize = 16 << 20;
 /// The form of a rule's payloads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// One JSON value a message, as it stands in the payload.
+    /// One JSON value per message, unchanged.
     Json,
-    /// UTF-8 text, as it stands in the payload.
+    /// UTF-8 text, unchanged.
     Text,
     Bytes,
     /// Everything that has to be decoded first.
@@ -74,7 +74,7 @@ pub struct Csv {
     /// ASCII.
     pub delimiter: u8,
     pub header: CsvHeader,
-    /// The fields' names, where the rule and not the header tells them.
+    /// The fields' names, if the rule gives them instead of the header.
     pub columns: Option<Vec<String>>,
     /// Fields that mean NULL, quoted or not.
     pub null: Vec<String>,
@@ -172,7 +172,7 @@ impl Hash for Pattern {
 }
 
 impl PartialEq for MessageType {
-    /// Files are read once each: the same file and the same name is the same type.
+    /// Each file is read once, so the same file and the same name give the same type.
     fn eq(&self, other: &MessageType) -> bool {
         self.file == other.file && self.descriptor.full_name() == other.descriptor.full_name()
     }

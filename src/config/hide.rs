@@ -1,6 +1,6 @@
-//! The last guard before a report goes out: what is known to be a secret is taken out of every message.
+//! The last check before a report is printed: every known secret is removed from every message.
 //!
-//! Whoever makes a finding repeats nothing of a secret anyway; this holds also where one was read as something else.
+//! A finding contains no secret anyway. This check also covers a secret that was read as another key's value.
 
 use super::LoadRequest;
 use super::key_path::{HIDDEN, has_userinfo, names_a_secret};
@@ -91,7 +91,8 @@ impl Found {
         }
     }
 
-    /// The text and the words in it. The name of a variable is none of them: it is to be told if it is not set.
+    /// The text and the words in it. The name of a variable is excluded, because the message must name a missing
+    /// variable.
     fn add(&mut self, text: &str) {
         let names: Vec<&str> = substitute::names(text).collect();
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !names.contains(word));

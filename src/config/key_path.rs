@@ -1,10 +1,10 @@
-//! The way to a value: `mqtt.tls.ca_file`, `rules[0].columns.temp`, `databases["a.b"].url`.
+//! The path of a key: `mqtt.tls.ca_file`, `rules[0].columns.temp`, `databases["a.b"].url`.
 
 use std::fmt;
 
 use super::vocabulary::is_known_key;
 
-/// What stands in a message for a piece of text that may be a secret.
+/// Replaces a piece of text in a message that may be a secret.
 pub(super) const HIDDEN: &str = "***";
 
 /// A key path. Two paths are equal exactly if they lead to the same value. Shown with care: a password that lacks its

@@ -1,12 +1,11 @@
-//! The layers of the configuration and how they are laid over one another.
+//! The layers of the configuration and their merge.
 //!
-//! Each layer is a `config::Source`, and the `config` crate merges them: mappings key by key, everything else whole.
-//! It drops the origin of mappings while doing so, and reads top-level keys as paths (`a.b` would become a mapping
-//! `a`). Therefore positions are kept beside the values, by key path, and every layer hangs below one key.
+//! Each layer is a `config::Source`, and the `config` crate merges them: mappings key by key, every other value as a
+//! whole. The crate drops the origin of mappings, and reads top-level keys as paths (`a.b` would become a mapping `a`).
+//! Therefore positions are kept beside the values, by key path, and every layer is placed below one key.
 //!
-//! A list goes through the merge as one value: it is laid over another as a whole, and only a file has any. What is merged
-//! is therefore where in the file's tree it lies, not a copy of what is in it, which is nearly the whole of a configuration
-//! with thousands of rules.
+//! A list is merged as one value and replaced as a whole, and only a file has lists. So the merged value is the list's
+//! position in the file's tree and not a copy of its content, which is most of a configuration with thousands of rules.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -83,7 +82,7 @@ pub(super) fn file_layer(tree: &Tree, provenances: &mut Provenances) -> Layer {
     }
 }
 
-/// The list in the file that stands behind a merged one.
+/// The list in the file that a merged list refers to.
 pub(super) fn list_in_file<'t>(merged: &[Value], tree: &'t Tree) -> Option<Node<'t>> {
     match merged.first().map(|value| &value.kind) {
         Some(ValueKind::U64(index)) => Some(tree.node(usize::try_from(*index).ok()?)),

@@ -1,4 +1,4 @@
-//! From files, variables and flags to one valid [`Config`], or to every mistake in them.
+//! From files, variables and flags to one valid [`Config`], or to a report of every mistake in them.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ const FILE_NAME: &str = "bridge.yaml";
 const FILE_VARIABLE: &str = "ROWBRIDGE_CONFIG";
 const SYSTEM_FILE: &str = "/etc/rowbridge/bridge.yaml";
 
-/// A stand-in for a secret that nobody uses.
+/// Replaces a secret that is not used.
 const NO_SECRET: &str = "none";
 
 /// What to load, with everything from outside that has a say in it.
@@ -83,7 +83,7 @@ fn load_from(request: &LoadRequest, path: &Path, text: String) -> Result<Config,
     if findings.is_empty() { Ok(config) } else { Err(Report::new(findings)) }
 }
 
-/// What `rules_from` names, as far as the file tells; its mistakes are not told.
+/// The files of `rules_from`, as far as this file names them; mistakes are not reported here.
 pub fn rule_files(request: &LoadRequest) -> RuleFiles {
     let patterns = || {
         let path = find_file(request)?;
@@ -93,7 +93,7 @@ pub fn rule_files(request: &LoadRequest) -> RuleFiles {
     RuleFiles { patterns: patterns().map(|(patterns, _)| patterns).unwrap_or_default() }
 }
 
-/// Lays the layers over one another, for `decode` to make of them what it wants; what is wrong with them beside it.
+/// Merges the layers for `decode`; returns the mistakes separately.
 fn read<T>(
     request: &LoadRequest,
     path: &Path,
@@ -130,7 +130,7 @@ fn read<T>(
 /// A file of rules as a tree, its variables filled in; `None` if it is empty or no YAML, which is a finding then.
 pub(super) fn read_rules(path: &Path, text: &str, cx: &Context<'_>) -> Option<Tree> {
     let (mut tree, mut findings) = parse(path, text);
-    // Where a file is a list, its rules stand under `rules` all the same.
+    // If a file is a list, its rules are still placed under `rules`.
     for finding in findings.iter_mut().filter(|finding| finding.key.starts_with('[')) {
         finding.key.insert_str(0, "rules");
     }
@@ -295,7 +295,7 @@ fn fill(tree: &mut Tree, (environment, secrets): (&BTreeMap<String, String>, Sec
 /// The text with its variables filled in; or where that failed, and why.
 type Filled = Result<String, (KeyPath, SubstituteError)>;
 
-/// What variables make of scalars.
+/// Substitutes variables in scalars.
 struct Filling<'a> {
     environment: &'a BTreeMap<String, String>,
     secrets: SecretNeed,
@@ -319,7 +319,7 @@ impl Trail<'_> {
         }
     }
 
-    /// The key under which the value lies, by itself or in a list.
+    /// The key of the value, which may be an element of a list.
     fn last_key(&self) -> Option<&str> {
         match self {
             Trail::Root => None,
@@ -353,8 +353,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Where nobody connects, credentials in an address may stay unknown: before its `@`, something stands for a variable
-    /// that is not set.
+    /// For commands that do not connect, credentials in an address may stay unknown: before its `@`, a placeholder
+    /// replaces a variable that is not set.
     fn scalar(&self, text: &str, trail: &Trail<'_>) -> Result<Option<String>, SubstituteError> {
         let filled = substitute(text, self.environment);
         let is_address = || matches!(trail.last_key(), Some("url" | "urls"));

@@ -1,5 +1,5 @@
-//! What a valid configuration is, with every default and its reason. Nothing here can be wrong any more: names are
-//! resolved, patterns parsed, units converted. `load` makes it, the rest of the program only reads it.
+//! A valid configuration, with every default and its reason. Names are resolved, patterns parsed and units converted.
+//! `load` makes it, the rest of the program only reads it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -235,7 +235,7 @@ pub enum Http {
 pub struct HttpAccess {
     /// What a client must send for all but the health checks; `None`: nothing.
     pub token: Option<SecretSource>,
-    /// Names under which the bridge is asked, beside loopback and the address it listens on; in lower case.
+    /// Host names under which clients reach the bridge, besides loopback and the listen address; in lower case.
     pub hosts: Vec<String>,
 }
 

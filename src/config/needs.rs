@@ -1,4 +1,4 @@
-//! What a command uses of the configuration. Mistakes elsewhere do not concern it.
+//! The parts of the configuration that a command uses. Mistakes in other parts do not affect the command.
 //!
 //! `rowbridge status` must work in a shell that has none of the daemon's variables, and while somebody edits the rules.
 

@@ -1,4 +1,4 @@
-//! Percent-encoding in the URLs' credentials and names.
+//! Percent-encoding of credentials and names in URLs.
 
 /// Resolves `%XX`; `None` if the result is not UTF-8. A `%` without two hex digits stands for itself, as libpq's and
 /// browsers' parsers have it.

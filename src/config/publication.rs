@@ -1,4 +1,4 @@
-//! What `publish` asks for: rows of a table, as messages.
+//! An entry of `publish`: rows of a table, published as messages.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// What decides which changes are published, as a short text: an offset counts only those.
+    /// The settings that decide which changes are published, as a short text: an offset counts only these changes.
     pub fn settings(&self) -> String {
         let Publication { predicate, topic, meta_topic, format, .. } = self;
         let text = format!("{predicate:?}{topic}{meta_topic:?}{format:?}");
@@ -69,7 +69,7 @@ pub enum PublishFormat {
     Envelope,
     /// The row alone; of a deleted one nothing, which also takes a retained message away.
     Row,
-    /// What a program makes of `{event, row, old, offset}`.
+    /// The output of a program on `{event, row, old, offset}`.
     Program(Arc<Program>),
 }
 

@@ -1,4 +1,4 @@
-//! What `queries` asks for: statements that are run when a message comes on their topic, and answered.
+//! An entry of `queries`: a statement that runs when a message arrives on its topic, and its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Query {
     pub position: String,
 }
 
-/// What a request asks for, and where its answer goes if it names no topic.
+/// The content of a request, and the topic of its answer if the request names none.
 #[derive(Debug, Clone)]
 pub enum Asked {
     /// The entry's own statement.

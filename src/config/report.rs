@@ -1,7 +1,7 @@
-//! Everything that is wrong with a configuration, found in one run.
+//! All mistakes in a configuration, found in one run.
 //!
-//! A [`Report`] never holds a secret: whoever makes a [`Finding`] puts into it what a person may read over someone's
-//! shoulder. For that reason it shows lines of the file only where they cannot hold one; the position leads there.
+//! A [`Report`] never holds a secret: a [`Finding`] contains only text that a bystander may read. For that reason it
+//! shows lines of the file only if they cannot hold a secret; its position leads to the line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Sorts them into the order of the file; the same mistake seen twice is told once.
+    /// Sorts the findings into the order of the file and removes duplicates.
     pub(super) fn new(mut findings: Vec<Finding>) -> Report {
         findings.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         findings.dedup();

@@ -1,4 +1,4 @@
-//! Values that cannot be printed, and where they are read from when they are needed.
+//! Values that cannot be printed, and the files from which they are read when needed.
 
 use std::fmt;
 use std::fs::File;

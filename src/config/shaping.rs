@@ -1,4 +1,4 @@
-//! What a rule does with payloads before columns take their values.
+//! The shaping of payloads before columns take their values.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `mqtt.status_topic`: where the bridge tells that it is there.
+//! `mqtt.status_topic`: the topic of the bridge's presence.
 
 use std::fmt;
 use std::sync::Arc;

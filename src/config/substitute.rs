@@ -1,8 +1,8 @@
 //! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` inside string scalars.
 //!
-//! The result is text, never YAML: a value of the environment cannot add keys. A dollar before anything but `{` or `$`
-//! stands for itself, so that passwords seldom need care. A default or message runs to the first `}`; it is not
-//! substituted again.
+//! The result is text, never YAML: a value of the environment cannot add keys. A dollar before any character other than
+//! `{` or `$` is kept, so passwords seldom need care. A default or message ends at the first `}`; it is not substituted
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,8 @@ pub(super) fn substitute(
 /// Shorter values of variables are no secrets, and parts of many words.
 pub(super) const SECRET_LEN_MIN: usize = 4;
 
-/// Words of messages that are longer than this mean the same when they stand as a variable's name.
+/// The longest value that may also be a word of the message itself. A longer one is always replaced by the variable's
+/// name.
 const WORD_LEN_MAX: usize = 11;
 
 /// `message` with the variable's name instead of its value: between backticks, where messages quote, and everywhere else
@@ -82,7 +83,7 @@ pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands for the inside of one `${…}`.
+/// The replacement for the inside of one `${…}`.
 fn value_of(inside: &str, environment: &BTreeMap<String, String>) -> Result<String, SubstituteError> {
     let name_len = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
     let (name, modifier) = inside.split_at(name_len);

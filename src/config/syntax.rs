@@ -1,6 +1,6 @@
-//! What is wrong with text that is not YAML: in words, with the line and a caret, and with what to do about it.
+//! Explains text that is not YAML: in words, with the line, a caret and the remedy.
 //!
-//! Nothing of a secret is repeated. In a file that may hold one, only the known keys of the line are shown.
+//! No secret is repeated. If a file may hold one, only the known keys of the line are shown.
 
 use super::key_path::{has_userinfo, names_a_secret};
 use super::report::Position;
@@ -56,7 +56,8 @@ pub(super) fn explain(text: &str, position: Position, info: &str, is_secret: boo
     Explained { position, problem: format!("not YAML: {info}"), accepted }
 }
 
-/// Where a tab stands among the spaces before the text of this line or the next: the parser may have stopped short of it.
+/// The position of a tab among the spaces before the text of this line or the next, because the parser may have stopped
+/// before it.
 fn tab_in_indentation(text: &str, line: usize) -> Option<Position> {
     (line..=line + 1).find_map(|line| {
         let indentation = line_at(text, line).chars().take_while(|c| c.is_whitespace());

@@ -1,10 +1,10 @@
-//! bridge.yaml as a tree in which every key and value knows its place, in two pieces of memory.
+//! bridge.yaml as a tree in which every key and value has its position, in two allocations.
 //!
-//! Ten thousand rules are 700,000 keys and values. With a string and a list of its own for each they would take some
-//! hundreds of bytes apiece, in as many small pieces that the rules made of them would keep from being given back. Here
-//! each is a [`Slot`] of 20 bytes, and the texts stand one after another.
+//! Ten thousand rules are 700,000 keys and values. With a string and a list for each, every value would take some
+//! hundreds of bytes in small allocations, scattered between the rules, so their memory could not be returned to the
+//! system. Here each value is a [`Slot`] of 20 bytes, and the texts are stored one after another.
 //!
-//! Slots lie in the order of the file: a collection before what is in it, a key before its value. So the whole of a value
+//! Slots are in the order of the file: a collection before its content, a key before its value. So a whole value
 //! is a range of slots, which aliases copy and faults cut off.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use super::yaml_core::{Core, resolve_plain};
 pub(crate) struct Tree {
     slots: Vec<Slot>,
     texts: String,
-    /// What variables made of scalars, by slot; the text that asked for them stays where it is.
+    /// The substituted texts of scalars, by slot; the original text stays in place.
     filled: HashMap<usize, String>,
     /// Where it was read from.
     pub(super) file: PathBuf,

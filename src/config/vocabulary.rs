@@ -1,5 +1,4 @@
-//! The words that a message may show wherever they stand: the keys that bridge.yaml has, and the parameters of its Postgres
-//! addresses.
+//! Words that may always be shown in messages: the keys of bridge.yaml, and the parameters of its Postgres addresses.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Files by a path in which `*` stands for any number of characters of a name.
+//! Files that match a path in which `*` matches any characters of a name.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -63,7 +63,7 @@ pub(super) fn files(pattern: &Path) -> Result<Vec<PathBuf>, Unlisted> {
     Ok(found)
 }
 
-/// What lies in a folder under names that fit.
+/// The entries of a directory whose names match.
 fn names_in(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = match shown.read_dir() {

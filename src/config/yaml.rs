@@ -1,11 +1,11 @@
-//! YAML text to a tree in which every value knows its place.
+//! Parses YAML text to a tree in which every value has its position.
 //!
 //! YAML 1.2 core schema: `true`/`false` are booleans, `yes`, `off` and `3.1.1` are text. Anchors, aliases and merge
-//! keys (`<<`) work; what they can grow to is bounded. Mistakes that leave a tree (a key given twice, a tag) are
-//! collected beside it; a syntax error ends the reading, because everything after it would be guesswork.
+//! keys (`<<`) work; their expansion is bounded. Mistakes that still leave a tree (a duplicate key, a tag) are
+//! collected beside it. A syntax error ends the parsing, because everything after it would be guesswork.
 //!
-//! A password without quotes is easily taken for YAML: `!foo` for a tag, `{foo` for a mapping, `#foo` for a comment. Under
-//! the key of a secret every such fault asks for quotes, and repeats nothing of the value.
+//! A password without quotes is easily taken for YAML: `!foo` for a tag, `{foo` for a mapping, `#foo` for a comment.
+//! Under the key of a secret the message of every such fault asks for quotes, and repeats nothing of the value.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use super::syntax::{self, QUOTES};
 use super::tree::{Form, Kind, Node, Reading, Slot, Tree, entries, items};
 use super::yaml_mapping::{Clash, OpenMapping};
 
-/// How deep lists and mappings may lie in one another. A rule's column options lie at 5.
+/// How deep lists and mappings may be nested. A rule's column options have depth 5.
 const DEPTH_MAX: usize = 64;
 
 /// Nodes in the tree, those repeated by aliases included: above ten thousand rules of a dozen columns (some 70 nodes
@@ -186,7 +186,7 @@ impl Builder<'_> {
     fn count(&mut self, nodes: usize, position: Position) -> Result<(), Fault> {
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
-            let problem = format!("more than {NODES_MAX} values, counting what aliases repeat");
+            let problem = format!("more than {NODES_MAX} values, including those that aliases repeat");
             return Err(self.fault(position, problem));
         }
         Ok(())
@@ -194,7 +194,7 @@ impl Builder<'_> {
 
     fn check_depth(&self, below: usize, position: Position) -> Result<(), Fault> {
         if self.open.len() + below > DEPTH_MAX {
-            return Err(self.fault(position, format!("lies more than {DEPTH_MAX} levels deep")));
+            return Err(self.fault(position, format!("is nested more than {DEPTH_MAX} levels deep")));
         }
         Ok(())
     }
@@ -264,7 +264,7 @@ impl Builder<'_> {
 
     fn alias(&mut self, anchor: usize, position: Position) -> Result<(), Fault> {
         let Some(Anchored { size, depth, .. }) = self.anchors.get(&anchor) else {
-            return Err(self.fault(position, "an alias inside the value that it stands for".to_owned()));
+            return Err(self.fault(position, "an alias inside its own value".to_owned()));
         };
         let (size, depth) = (*size, *depth);
         self.count(size, position)?;

@@ -1,6 +1,6 @@
-//! YAML's core schema: what an unquoted word is.
+//! YAML's core schema: the type of an unquoted word.
 
-/// What the core schema makes of a scalar.
+/// The type of a scalar in the core schema.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Core {
     Null,

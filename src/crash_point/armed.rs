@@ -1,4 +1,4 @@
-//! Whether a crash point is the one, and its end.
+//! Whether a crash point is the armed one, and the end of the process there.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,12 +1,13 @@
-//! All crash points, and which of the forty instants of the plan (docs/reliability.md) each one is.
+//! All crash points. The test plan numbers forty instants at which the process may die. A test demands that each
+//! instant has a point here or another proof.
 
 /// A point in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashPoint {
     pub name: &'static str,
-    /// The plan's instants that it stands for; none for those that the plan did not count.
+    /// The plan's instants that the point covers; none for a point beyond the plan.
     pub instants: &'static [u8],
-    /// So many passages at least come about in a round of its scenario: the one to die at is drawn from them.
+    /// The least number of passages in a round of its scenario; the fatal one is drawn from them.
     pub passages: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Closed accounting: per rule `matched = written + filtered + dead_lettered + dropped`, counted only once committed. A parked
-//! message is counted when it is taken out again and its outcome is known.
+//! Counts whose sums are exact: per rule `matched = written + filtered + dead_lettered + dropped`, counted only after
+//! the commit. A parked message is counted when it is taken out again and its outcome is known.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::sink::Swallowed;
 use crate::telemetry::tap::{self, Notes, Recorder};
 use crate::telemetry::{Metrics, Outcome, OutcomeLabels, RuleLabels};
 
-/// What became of the messages of a batch under one rule. `matched` is the sum of the four outcomes.
+/// The outcomes of a batch's messages under one rule. `matched` is the sum of the four outcomes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     pub written: u64,
@@ -45,23 +45,23 @@ pub(super) struct Account {
     /// Messages of the batch that no rule of any database took; counted by the first database only.
     pub unmatched: u64,
     unmatched_counter: Counter,
-    /// Swallowed rows that are nobody's: see [`Swallowed::rule`].
+    /// Swallowed rows that belong to no known rule: see [`Swallowed::rule`].
     swallowed_counter: Counter,
     /// Messages of the batch that gave no row.
     refusals: Refusals,
     pub(super) refusal_log: RefusalLog,
-    /// Shows what becomes of the messages to those who follow it.
+    /// Shows the outcomes of messages to clients that follow them.
     pub(super) tap: Recorder,
     /// Says it to those who sent them.
     pub(super) answers: Answers,
-    /// Batches from the present offset on that were sent and not answered. At most one of them was applied, or will be:
-    /// what lies in the network may arrive after the next connection has read the offset.
+    /// Batches after the present offset that were sent and not answered. At most one of them was applied, or will be:
+    /// bytes in the network may arrive after the next connection has read the offset.
     doubts: Vec<Doubt>,
     /// A batch of parked messages that was sent and not answered.
     replay_doubt: Option<ReplayDoubt>,
 }
 
-/// What a batch of parked messages without an answer counts if they turn out to be gone.
+/// The counts of a batch of parked messages without an answer, if its letters turn out to be deleted.
 struct ReplayDoubt {
     table: TableName,
     /// The id of the first of them.
@@ -71,7 +71,7 @@ struct ReplayDoubt {
     notes: Notes,
 }
 
-/// What a batch without an answer counts if the database turns out to have it.
+/// The counts of a batch without an answer, if the database turns out to have it.
 struct Doubt {
     from: Seq,
     to: Seq,
@@ -82,7 +82,7 @@ struct Doubt {
     answers: Vec<Answered>,
 }
 
-/// Tallies with the counters that they end in: the rules may be numbered anew before it is known whether they count.
+/// Tallies with their counters, because the rules may get other numbers before it is known whether the tallies count.
 type Counted = Vec<(Arc<RuleCounters>, Tally)>;
 
 struct RuleCounters {
@@ -128,7 +128,8 @@ impl Account {
         self.counters[rule].parked.get().max(0).unsigned_abs()
     }
 
-    /// A message gave no row under a rule, or none took it. Counted in the rule's tally by the caller, told once committed.
+    /// A message gave no row under a rule, or no rule took it. The caller counts it in the rule's tally; it is reported
+    /// once committed.
     pub(super) fn refuse(
         &mut self,
         rule: Option<&Arc<str>>,
@@ -172,7 +173,7 @@ impl Account {
         }
     }
 
-    /// The batch was committed: its tallies become counts. None of those in doubt can be applied any more.
+    /// The batch was committed: its tallies become counts. No batch in doubt can be applied any more.
     pub(super) fn commit(&mut self) {
         self.doubts.clear();
         self.count();
@@ -220,7 +221,7 @@ impl Account {
         self.clear();
         let names: HashSet<&str> = rules.iter().map(|rule| &*rule.name).collect();
         for gone in before.iter().filter(|rule| !names.contains(&*rule.name)) {
-            // What is parked is asked of the database for the rules that there are.
+            // The parked messages of the remaining rules are read from the database again.
             metrics.parked.remove(&RuleLabels { database: Arc::clone(database), rule: Arc::clone(&gone.name) });
         }
         self.tallies = vec![Tally::default(); rules.len()];
@@ -257,8 +258,8 @@ impl Account {
         self.doubts.push(doubt);
     }
 
-    /// The database stands at `stored`: a batch in doubt that ends there was applied, and counts. One that begins there
-    /// may yet be.
+    /// The database's offset is `stored`: a batch in doubt that ends there was applied, and counts. A batch that begins
+    /// there may still be applied.
     pub(super) fn settle(&mut self, stored: Seq) {
         self.clear();
         if let Some(applied) = self.doubts.iter().position(|doubt| doubt.to == stored) {
@@ -304,7 +305,7 @@ impl RuleCounters {
         if tally.parked != 0 {
             self.parked.inc_by(tally.parked);
         }
-        // Each counter lies in memory of its own: what does not change is not fetched.
+        // Each counter has its own memory, so unchanged counters are not read.
         for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             counter.inc_by(count);
         }

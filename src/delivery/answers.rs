@@ -1,8 +1,8 @@
-//! Notes for those who asked for an answer: what became of their messages under rules with `reply`.
+//! Outcomes of messages under rules with `reply`, for the senders of answers.
 //!
-//! A note is made where a message's outcome is known, and handed over only once the batch is committed. It never waits: if
-//! whoever sends the answers does not keep up, notes are dropped and counted. If the process dies after the commit and before
-//! an answer is sent, none is: the next start reads the offset and does not map the message again.
+//! An outcome is noted when it is known, and handed over only once the batch is committed. Handing over never waits: if
+//! the task that sends the answers cannot keep up, notes are dropped and counted. If the process dies after the commit
+//! and before an answer is sent, no answer is sent: the next start reads the offset and does not map the message again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use crate::message::{Message, Property, Qos, Seq};
 use crate::rule::check_reply_topic;
 use crate::telemetry::{AnswerFate, Metrics};
 
-/// Notes of one transaction. What is beyond is not answered: a backlog of hours has nobody who waits for so many answers.
+/// The most notes of one transaction. Further messages are not answered: after a backlog of hours nobody waits for so
+/// many answers.
 const NOTES_MAX: usize = 10_000;
 /// Transactions whose notes wait for the one who sends the answers.
 const COMMITS_MAX: usize = 16;

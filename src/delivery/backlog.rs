@@ -1,8 +1,8 @@
-//! What waits behind the batch at hand, for a sink that takes more than one batch in a transaction.
+//! The messages after the current batch, for a sink that takes more than one batch in a transaction.
 //!
-//! A far database answers a transaction after a few round trips, whatever its size; so the more it lags behind, the more
-//! goes into one. What fails in company is taken back whole and then goes batch by batch: only in a batch by itself is a
-//! row ever found at fault.
+//! A distant database answers a transaction after a few round trips, whatever its size. So the more it lags behind, the
+//! more batches share a transaction. If such a transaction fails, it is rolled back as a whole and its batches are
+//! written one by one. Only in a batch by itself can a row be found at fault.
 
 use std::time::Duration;
 
@@ -142,7 +142,8 @@ impl<F: Fs> Filling<'_, F> {
         Ok(filled)
     }
 
-    /// Looks which tables the next messages want, behind one that wants a table: they are looked up together.
+    /// Collects the tables that the next messages need, after one that needs a table, so that they are looked up
+    /// together.
     fn scan<R: RowEncoder>(&mut self, gatherer: &mut Gatherer<R>) -> Result<(), JournalError> {
         for _ in 0..self.rows_max {
             match &self.reader.next()? {
@@ -155,14 +156,14 @@ impl<F: Fs> Filling<'_, F> {
     }
 }
 
-/// The batch at hand and the backlog behind it.
+/// The current batch and the backlog after it.
 pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     pub(super) gatherer: &'a mut Gatherer<R>,
     pub(super) filling: Filling<'a, F>,
     watermark: &'a watch::Receiver<Watermark>,
     shutdown: &'a Shutdown,
     first: Seq,
-    /// Rows of the batches before the one at hand, and those that were taken out of it.
+    /// The number of rows of the batches before the current one, and of those that were taken out of it.
     earlier_rows: usize,
     earlier_letters: Vec<DeadLetter>,
     earlier_letter_bytes: usize,
@@ -247,8 +248,8 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
 
     fn may_advance(&self) -> bool {
         let position = self.gatherer.batch.offset.to;
-        // What is less than a batch goes better in the next transaction, with company; but a series that is under way
-        // takes the last of what it began with.
+        // Messages for less than a batch go into the next transaction, together with others. But a running series takes
+        // the last messages that it began with.
         let is_last = self.is_series && position < self.waiting;
         let enough = if is_last { position } else { Seq(position.0.saturating_add(self.batch_rows as u64)) };
         self.end.is_some_and(|end| position < end)

@@ -1,4 +1,4 @@
-//! How long to wait before trying again: exponential, with jitter, so that many bridges do not knock in step.
+//! The wait before a retry: exponential, with jitter, so that many bridges do not retry at the same moment.
 
 use std::time::Duration;
 

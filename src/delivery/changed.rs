@@ -1,10 +1,11 @@
-//! Tables that are changed while the bridge runs.
+//! Tables that are altered while the bridge runs.
 //!
-//! A batch is mapped for the tables as they were when the rules were compiled; the sink compares, in the transaction that
-//! writes it, and gives [`Class::TableChanged`] in place of a commit. Then nothing of the batch is in the database: the
-//! offset is read again, the rules are compiled against the tables as they are now, and the same messages are mapped again.
-//! No dead letter is made of a table that is not so any more: what a batch was judged by is compared with what it writes,
-//! and an error of the database is believed only after another look.
+//! A batch is mapped for the tables as they were when the rules were compiled. The sink compares them in the
+//! transaction that writes the batch, and returns [`Class::TableChanged`] instead of committing. Then nothing of the
+//! batch is in the database: the offset is read again, the rules are compiled for the tables as they are now, and the
+//! same messages are mapped again. A dead letter must not result from an outdated description. So the tables by which
+//! messages were judged are compared as well, and an error of the database is accepted only after the table was read
+//! again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::rule::TableName;
 use crate::schema::TableSchema;
 use crate::sink::{Class, Sink, SinkError};
 
-/// After so many changes without a commit in between, the back-off applies. A person alters a table a few times in a row;
-/// what goes on for longer is a program, or a comparison that is never content.
+/// After this many changes without a commit in between, the backoff applies. A person alters a table a few times in
+/// succession; a longer series comes from a program, or from a comparison that always fails.
 const CHANGES_MAX: u32 = 20;
 
 /// The tables as the rules were last compiled against them, and how often they changed since the last commit.
@@ -42,7 +43,7 @@ impl KnownTables {
         self.changes = 0;
     }
 
-    /// A table was altered by us: that is told already.
+    /// We altered the table ourselves, which was logged already.
     pub(super) fn forget(&mut self, table: &TableName) {
         let schema = table.schema.as_ref();
         self.known
@@ -70,7 +71,8 @@ impl KnownTables {
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
-    /// To be called before `error` decides anything: [`Stop::Changed`] if it may come of a table that was changed.
+    /// Must be called before `error` decides anything: returns [`Stop::Changed`] if an altered table may have caused
+    /// it.
     pub(super) async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
         if error.class != Class::Table && !error.class.may_be_a_row() {
             return Ok(());
@@ -88,7 +90,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), Stop> {
         match self.setup.sink.verify(tables).await {
             Err(error) if matches!(error.class, Class::TableChanged | Class::Transient) => Err(error.into()),
-            // Where there is no looking, what is known already is told.
+            // If the table cannot be read, the known error is reported.
             Ok(()) | Err(_) => Ok(()),
         }
     }

@@ -1,15 +1,16 @@
-//! Tables that grow with what messages bring: columns added (`unmapped: add`), and tables made of their first payload
-//! (`create: true` with `columns: auto`). Between two batches, in a transaction of its own.
+//! Tables that grow with the payloads: columns added (`unmapped: add`), and tables created from their first payload
+//! (`create: true` with `columns: auto`). Both happen between two batches, in a separate transaction.
 //!
-//! *Dies before the ALTER or CREATE is committed:* the message is not in the database, is read again and asks again. *Dies
-//! after:* the table has its columns; the message is read again and finds them. *Another bridge was quicker:* what it added is
-//! left as it is, and its type counts.
+//! *Dies before the ALTER or CREATE is committed:* the message is not in the database, is read again and asks again.
+//! *Dies after:* the table has its columns; the message is read again and finds them. *Another bridge was faster:* its
+//! column stays, and its type applies.
 //!
-//! Then all rules are compiled again: others may write to the same table, and in SQLite every description is outdated.
+//! Then all rules are compiled again, because other rules may write to the same table, and in SQLite every description
+//! is outdated.
 //!
-//! A column that the database will not add makes dead letters of reason `no_column` of the messages that have such a field; it
-//! is tried again after a while. The rule's other messages go on. A table that cannot be made, or that others use for too
-//! long, holds the database like any bad table, and its rules are parked after `park_after`.
+//! If the database refuses to add a column, messages with such a field become dead letters of reason `no_column`. The
+//! column is tried again after a while; the rule's other messages continue. A table that cannot be created, or that is
+//! locked for too long, holds the database like any bad table, and its rules are parked after `park_after`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +174,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
 const ADVICE: &str = "give the bridge's role the right to alter the table";
 
-/// One want for each table: what all of them want of it, in order; of a table that is made, what the first one does.
+/// One want for each table: the columns that all messages need, in order; for a table to be created, those of the first
+/// message.
 fn by_table(wants: Vec<Want>) -> Vec<Want> {
     let mut merged: Vec<Want> = Vec::new();
     for want in wants {

@@ -1,4 +1,4 @@
-//! One batch: filled from the journal, written, and rid of what the database refuses.
+//! One batch: filled from the journal, written, and written without the units that the database refuses.
 
 use tokio::time::Instant;
 
@@ -11,11 +11,11 @@ use crate::journal::{Entry, Fs};
 use crate::message::Seq;
 use crate::sink::{Class, Refusal, Refusals, Sink, SinkError, Written};
 
-/// So many times an error that mostly goes away by itself comes at the same place before rows are looked for that cause
-/// it: with the default back-off, three seconds. A deadlock is over by then.
+/// How often a mostly transient error occurs at the same message before rows are searched that cause it: three seconds
+/// with the default backoff. A deadlock is over by then.
 const TIMES_BEFORE_A_WALK: u32 = 5;
 
-/// Rows that a batch takes at least, whatever `batch.max_rows` says, where other rows have to show that one is at fault.
+/// The least number of rows of a batch, whatever `batch.max_rows` says, if other rows must show that one is at fault.
 pub(super) const COMPANY_ROWS: usize = 32;
 
 /// An error that may be one row's fault or go away by itself, and how often it came.
@@ -47,8 +47,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Ok(filled.halted)
     }
 
-    /// Writes the batch, with more of the backlog if the sink takes that, without the units that the database refuses,
-    /// and counts it. Batches that were refused in company are to be gathered again, one by one.
+    /// Writes the batch, with more of the backlog if the sink takes it, without the units that the database refuses,
+    /// and counts it. Batches that were refused in a shared transaction must be gathered again, one by one.
     pub(super) async fn commit(
         &mut self,
         gatherer: &mut Gatherer<S::Encoder>,
@@ -123,7 +123,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         Ok(())
     }
 
-    /// What the failure of the batch from `from` to `to` teaches.
+    /// The conclusion from the failure of the batch from `from` to `to`.
     fn not_committed(&mut self, stop: Stop, from: Seq, to: Seq, is_series: bool) -> Stop {
         if let Stop::Changed(_) = stop {
             return stop;
@@ -132,8 +132,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         match stop {
             Stop::Retry(_) => {
                 self.account.doubt(from, to);
-                // What was too much for a statement's time, or for a bad link, goes in smaller pieces; but what may be one
-                // row's fault needs company to tell.
+                // After a statement timeout or on a bad link, smaller batches help. But an error that may be one row's
+                // fault is only recognised in a batch with several rows.
                 if !is_series {
                     let least = if self.repeated.is_some() { COMPANY_ROWS } else { 1 };
                     self.rows_limit = (self.rows_limit / 2).max(least);
@@ -183,8 +183,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         unreachable!("there are fewer units than attempts to count")
     }
 
-    /// Whether rows are to be looked for that may be at fault. Of an error that mostly goes away by itself not before it
-    /// has come a few times at the same place.
+    /// Whether to search for rows that may be at fault. After a mostly transient error only once it has occurred a few
+    /// times at the same message.
     pub(super) fn may_be_a_row(&mut self, error: &SinkError, from: Seq) -> bool {
         if error.class != Class::RowOrTransient {
             return error.class.may_be_a_row();
@@ -197,8 +197,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         times >= TIMES_BEFORE_A_WALK
     }
 
-    /// The batch is refused as a whole and in the journal's order, and no row of it by itself. So fewer messages go at a
-    /// time, and of one that goes alone all rows are refused, if the code blames rows.
+    /// The batch is refused as a whole and in journal order, although none of its rows is refused alone. So fewer
+    /// messages go into the next batch. If a single message is refused in this way, all of its rows are refused, if the
+    /// code blames rows.
     fn narrow(&mut self, gatherer: &Gatherer<S::Encoder>, error: SinkError) -> Result<Vec<Refusal>, Stop> {
         let units = &gatherer.batch.units;
         if units.first().map(|unit| unit.seq) != units.last().map(|unit| unit.seq) {

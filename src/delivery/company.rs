@@ -1,8 +1,8 @@
-//! How long rows wait for others that go into the same transaction.
+//! How long rows wait for others that share their transaction.
 //!
-//! Nothing is at risk meanwhile: a message that waits lies in the journal already. A transaction costs both sides much more
-//! than a row does, so at a steady rate one goes every `batch.max_wait`. A row that nothing came shortly before has no
-//! company to expect and goes at once.
+//! Nothing is at risk meanwhile, because a waiting message is in the journal. A transaction costs both sides much more
+//! than a row, so at a steady rate one transaction is written every `batch.max_wait`. A row is written at once if no
+//! row came shortly before, because then none is likely to follow.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Messages kept in place of their rows.
+//! Messages that are stored in place of their rows.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::journal::Lost;
 use crate::message::{DecodeError, Fault, Message, Properties, Property, Qos};
 use crate::sink::ParkedLetter;
 
-/// Properties are kept up to so many bytes as JSON: a message may carry 256 MiB of them, which Postgres' jsonb does not
-/// take. 16 MiB, escaped, stay far below its limit, and nobody sends that much on purpose.
+/// The largest size of properties as JSON. A message may carry 256 MiB of them, more than Postgres' jsonb takes. 16
+/// MiB, escaped, stay far below that limit, and no real message has so many.
 const PROPERTIES_BYTES_MAX: usize = 16 << 20;
 
-/// What is kept beside the payload so that a message can be tried again: as much as of its properties for people.
+/// The largest size of the data beside the payload that a retry needs: the same bound as for the properties.
 const ENVELOPE_BYTES_MAX: usize = PROPERTIES_BYTES_MAX;
 
 /// Why a message ends as a dead letter.
@@ -140,7 +140,7 @@ fn properties_json(properties: Properties<'_>) -> Option<String> {
     Some(if json.len() > PROPERTIES_BYTES_MAX { properties_cut(json.len()) } else { json })
 }
 
-/// What stands in place of properties that are too many to keep.
+/// Replaces properties that are too large to keep.
 fn properties_cut(bytes: usize) -> String {
     let note = format!("not kept: {bytes} bytes as JSON, at most {PROPERTIES_BYTES_MAX} are");
     serde_json::json!({ "cut": note }).to_string()

@@ -1,7 +1,7 @@
-//! One function per event, which logs and counts it together, so that the two cannot drift.
+//! One function per event, which logs and counts it, so that the two cannot drift apart.
 //!
-//! WARN: unexpected, nothing lost. ERROR: something is lost, or a person is needed. Repeats of the same trouble are
-//! logged once; the counters go on.
+//! WARN: unexpected, nothing lost. ERROR: something is lost, or a person is needed. A repeated fault is
+//! logged once; the counters continue.
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! Since when a database has not been reached: what tells a restored disk image from a database that is merely ahead.
+//! Since when a database has not been reached. This distinguishes a restored disk image from a database that is merely
+//! ahead.
 //!
-//! A database cannot know messages that were journaled while nobody spoke to it. So from the start of a process until
-//! the first offset is read, `data_dir/unreached/NAME` holds where the journal ended when that began: `JOURNAL_ID SEQ`.
-//! It outlives restarts in between, and is removed before the first write. An offset beyond that number was made by
-//! another journal under the same id: one that this one is an older copy of (DESIGN J11).
+//! A database cannot know messages that were journaled while no process was connected to it. So from the start of a
+//! process until the first offset is read, `data_dir/unreached/NAME` holds the journal's end at that start:
+//! `JOURNAL_ID SEQ`. The file outlives restarts in between, and is removed before the first write. An offset beyond
+//! that number comes from another journal under the same id, of which this one is an older copy (J11 of the journal).
 
 use std::io;
 use std::path::{Path, PathBuf};

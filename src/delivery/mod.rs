@@ -1,4 +1,4 @@
-//! From the journal into one database: read, map, batch, write, account. One thread per database, none waits for another.
+//! From the journal into one database: read, map, batch, write, count. One thread per database; none waits for another.
 
 mod account;
 mod answers;

@@ -1,11 +1,12 @@
-//! Tables that take nothing, and the rules that write to them.
+//! Tables that accept no rows, and the rules that write to them.
 //!
-//! A database is held for a bad table at first: whoever migrates it may be at it just now. After `park_after` only the
-//! rules of that table wait: each of their messages becomes a dead letter of reason `table` in the same transaction as the
-//! rest of its batch, and the other rules go on. So what is parked is told by the database alone: every connection asks
-//! it, whether this process has restarted, the database was replaced by an older copy, or the rules are others. The table is
-//! looked at now and then. Once it takes rows again the letters are written in order, their rows in the transaction that
-//! takes the letters out ([`replay`](super::replay)); new messages of its rules are parked behind them, until none is left.
+//! At first a bad table holds its database, because a migration may be running. After `park_after` only the rules of
+//! that table wait: each of their messages becomes a dead letter of reason `table` in the same transaction as the rest
+//! of its batch, and the other rules continue. Only the database records which messages are parked. Every connection
+//! reads this from the database, so restarts, older copies of the database and changed rules need no special case. The
+//! table is tested from time to time. Once it accepts rows, the letters are written in order, their rows in the
+//! transaction that deletes the letters ([`replay`](super::replay)). New messages of these rules are parked behind them
+//! until none is left.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,14 +36,14 @@ const LOOK_MAX: Duration = Duration::from_secs(30);
 const REMINDER: Duration = Duration::from_secs(600);
 pub(super) const PROGRESS: Duration = Duration::from_secs(10);
 
-/// What is known of bad tables. Only hints: the truth is in the database.
+/// The cached knowledge of bad tables. These are hints only; the database is authoritative.
 pub(super) struct Parking {
     park_after: Duration,
     look_max: Duration,
     /// Tables that the database is held for: since when, and whether that showed when the rules were compiled.
     held: HashMap<TableName, (Instant, bool)>,
     pub(super) tables: Vec<ParkedTable>,
-    /// Rules with parked messages that are not in the configuration, once told.
+    /// Rules with parked messages that are not in the configuration; each was logged once.
     told: HashSet<String>,
 }
 
@@ -101,8 +102,9 @@ impl Parking {
         self.held.retain(|_, (_, at_compile)| !*at_compile);
     }
 
-    /// The rules are others, or numbered otherwise. Tables that they still write to are tried at once: it may be the rules
-    /// that were mended. Of the others, what is parked stays where it is and is told as of no rule.
+    /// The rules have changed, or their numbers. Tables that rules still write to are tried at once, because the rules
+    /// may have been repaired. Parked messages of other tables stay in the database and are reported as belonging to no
+    /// rule.
     pub(super) fn take_rules(&mut self, rules: &[Arc<Rule>]) {
         self.told.clear();
         self.held.retain(|name, _| rules.iter().any(|rule| rule.table == *name));
@@ -128,7 +130,7 @@ impl Parking {
             if !self.is_parked(&bad.name) {
                 self.add(&bad.name, rules, clock::now(), bad.defect.reason.as_str().into());
                 self.still_bad(self.tables.len() - 1, &bad.defect);
-                // What compiling finds it finds again, without any message.
+                // A fault that compiling finds is found again, without any message.
                 self.tables.last_mut().expect("it was added").has_batch = bad.at_compile;
                 parked.push(bad.clone());
             }
@@ -154,7 +156,7 @@ impl Parking {
         });
     }
 
-    /// What the database says it has parked. Tables that were not known are tried at once.
+    /// The parked messages according to the database. Tables that were not known are tried at once.
     fn recall(&mut self, stored: &[ParkedRule], rules: &[Arc<Rule>], database: &str) {
         for parked in stored {
             let Some(rule) = rules.iter().find(|rule| *rule.name == *parked.rule) else {
@@ -197,7 +199,7 @@ fn rules_of(rules: &[Arc<Rule>], table: &TableName) -> Vec<usize> {
     rules.iter().enumerate().filter(|(_, rule)| rule.table == *table).map(|(index, _)| index).collect()
 }
 
-/// What came of a hold.
+/// The result of a hold.
 pub(super) struct Held {
     /// Tables that are parked from now on.
     pub(super) parked: Vec<BadTable>,

@@ -1,4 +1,4 @@
-//! Goes where the database says it stands.
+//! Continues at the offset that the database holds.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::journal_id::JournalId;
 use crate::message::Seq;
 use crate::sink::{Sink, StoredOffset};
 
-/// Where one connection stands.
+/// The position of one connection.
 pub(super) struct Place {
     pub(super) journal: JournalId,
     /// Stop here and locate again: the records from here on are numbered under another id.
@@ -101,8 +101,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }))
     }
 
-    /// While nothing is written: whether the database is still there, and where this connection left it. An older copy of
-    /// it lacks messages that nobody would miss until the next one comes.
+    /// While nothing is written: checks that the database still exists and still has this connection's offset. An older
+    /// copy of it lacks messages, which nobody would notice before the next message arrives.
     pub(super) async fn look(&mut self, place: &Place) -> Result<(), Stop> {
         let stored = self.setup.sink.offsets(&self.setup.bridge).await?;
         let position = self.reader.position();
@@ -111,7 +111,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         let bridge = &self.setup.bridge;
         Err(Stop::Relocate(format!(
-            "the offset of bridge {bridge} is not {position} any more, though nothing was written"
+            "the offset of bridge {bridge} is no longer {position}, although nothing was written"
         )))
     }
 

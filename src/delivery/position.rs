@@ -1,7 +1,7 @@
-//! Where to go on reading the journal, given what the database says it holds.
+//! The position in the journal at which reading continues, derived from the database's offset rows.
 //!
-//! Pure. The journal numbers its records under one id, or under several in turn when the id had to be renewed (DESIGN
-//! J11). The database has at most one offset row per id. The row of the newest id that has one rules.
+//! A pure function. The journal numbers its records under one id, or under several in turn if the id had to be renewed
+//! (J11 of the journal). The database has at most one offset row per id. The row of the newest id that has one decides.
 
 use crate::journal_id::JournalId;
 use crate::message::Seq;

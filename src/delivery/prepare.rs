@@ -1,4 +1,4 @@
-//! Rules against the live database: missing tables are created where that is asked for, and everything is compiled.
+//! Compiles the rules for the live database, and creates missing tables where a rule says so.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) async fn compile<S: Sink>(
     Err(Stop::Hold(Hold::of(new)))
 }
 
-/// What is wrong, by table, and what would mend it.
+/// The faults by table, and their remedies.
 #[derive(Default)]
 struct Faults(Vec<BadTable>);
 
@@ -63,8 +63,8 @@ impl Faults {
     }
 }
 
-/// The live tables of the rules; those that are missing are made where that is asked for. What stands for the table of a rule
-/// with a statement is what the database says of the statement.
+/// The live tables of the rules. Missing tables are created if the rule says so. For a rule with a statement, the
+/// description of the statement takes the place of a table.
 async fn look_up<S: Sink>(
     sink: &mut S,
     rules: &[Arc<Rule>],
@@ -118,7 +118,7 @@ pub(super) async fn describe<S: Sink>(
     tables: &[&TableName],
 ) -> Result<Vec<Result<Option<TableSchema>, SinkError>>, Stop> {
     match sink.describe_all(tables).await {
-        // Which of them it is shows when they are asked for one by one.
+        // To find the table, ask for each one separately.
         Err(error) if error.class == Class::Table => {
             let mut found = Vec::new();
             for table in tables {
@@ -135,7 +135,7 @@ pub(super) async fn describe<S: Sink>(
 
 /// A table that is not there and was not made.
 pub(super) struct Missing {
-    /// What stands in its place or near it.
+    /// What exists in its place or under a similar name.
     pub(super) instead: Option<String>,
     /// The SQL that would make it, where the rules tell.
     pub(super) mend: Option<String>,
@@ -170,7 +170,7 @@ pub(super) async fn make_table<S: Sink>(
         columns.iter().map(|(name, declared)| (name.as_ref(), declared.clone())).collect();
     let new = new_table(table, rules, columns);
     let sql = sink.create_table_sql(table, &new);
-    // A valid configuration tells every type where it says create.
+    // With `create`, a valid configuration gives every type.
     if !create || !untyped.is_empty() {
         let advice = match untyped[..] {
             [] => "or set create: true in the rule".to_owned(),
@@ -200,11 +200,11 @@ fn waits_for_payload(rules: &[&Rule]) -> bool {
     creating.peek().is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto))
 }
 
-/// Columns with their types, and the names of those whose type only a person can tell.
+/// Columns with their types, and the names of columns whose type a person must choose.
 type Declared = (Vec<(Arc<str>, DeclaredType)>, Vec<String>);
 
-/// The columns that rules name for their table, each once, in order; `None` if there are none. A type that cannot be told
-/// is given as text. With `creating`, only rules that say `create` count.
+/// The columns that rules name for their table, each once, in order; `None` if there are none. An unknown type is given
+/// as text. With `creating`, only rules that say `create` count.
 fn declared_columns(rules: &[&Rule], creating: bool) -> Option<Declared> {
     let mut declared: Vec<(Arc<str>, DeclaredType)> = Vec::new();
     let mut untyped = Vec::new();

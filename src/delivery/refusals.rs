@@ -1,5 +1,5 @@
-//! Tells of messages that gave no row: at the first of a rule and reason, then at most once a minute for each, with what
-//! came together. Only what is committed is told, as only that is counted.
+//! Reports messages that gave no row: at the first one of a rule and reason, then at most once a minute for each, with
+//! the number since. Only committed outcomes are reported, because only these are counted.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -73,7 +73,7 @@ pub struct Unwritten {
     pub dropped: u64,
 }
 
-/// What was told, and what is yet to be told.
+/// The logged numbers, and those that are still to be logged.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
     database: Arc<str>,
@@ -185,7 +185,7 @@ impl RefusalLog {
         Some((kind, due))
     }
 
-    /// The kind itself, or the one that counts for it where there are too many. Forgets those that were quiet.
+    /// The kind itself, or the collective kind if there are too many. Forgets kinds without recent messages.
     fn place(&mut self, kind: Kind, now: Instant) -> Kind {
         if self.kinds.contains_key(&kind) || self.kinds.len() < KINDS_MAX {
             return kind;
@@ -269,7 +269,7 @@ impl Spans {
         let is_full = self.list.len() == SPANS_MAX;
         match self.list.last_mut() {
             Some(last) if last.1 + 1 == from => last.1 = to,
-            // After a batch without an answer the same messages may be told with others before them.
+            // After a batch without an answer the same messages may be reported together with earlier ones.
             Some(last) if is_full || from <= last.1 => {
                 self.is_rough |= from > last.1;
                 last.1 = last.1.max(to);

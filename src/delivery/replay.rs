@@ -1,9 +1,10 @@
-//! Parked messages become rows.
+//! Writes parked messages.
 //!
-//! A batch of them is as any other: mapped by the same rules, written without what the database refuses, in one transaction.
-//! But its messages come from the dead-letter table, and it takes them out of there instead of moving the offset: all of
-//! them must still be there, and the offset where this connection left it. So each is written once, whatever dies where,
-//! and whoever else delivers for this bridge.
+//! A batch of parked messages is like any other: mapped by the same rules, written without the units that the database
+//! refuses, in one transaction. But its messages come from the dead-letter table, and the batch deletes their letters
+//! there instead of moving the offset. All of the letters must still exist, and the offset must be where this
+//! connection left it. So each message is written once, at whatever point a process dies, and even if another instance
+//! delivers for this bridge.
 
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::sink::{Class, ParkedLetter, Refusal, Refusals, Sink, SinkError, Writt
 /// taken out.
 const BATCHES_IN_A_ROW: usize = 4;
 
-/// What became of a batch of parked messages.
+/// The result of a batch of parked messages.
 enum Attempt {
     Written(Written),
     /// The table does not take the first of them: why.

@@ -1,11 +1,11 @@
-//! `retained: changed`: which messages a rule has stored last, by topic.
+//! `retained: changed`: the message that a rule stored last for each topic.
 //!
 //! A broker sends retained messages again at every subscription: after a restart with a new session, a reload, a lost
-//! session. What a rule stored last of each topic, retained or live, is known by the hash of its payload in
-//! `rowbridge_retained`, written in the transaction of the message's rows. A retained message that equals it is filtered.
+//! session. `rowbridge_retained` holds a hash of the payload that a rule stored last for each topic, retained or live,
+//! written in the transaction of the message's rows. A retained message with an equal hash is filtered.
 //!
-//! *Dies anywhere:* hash and rows are in the database together or not at all. What is remembered here is what that table
-//! says, plus what the batch at hand is to add; it is forgotten with every connection, and what was not committed with
+//! *Dies anywhere:* hash and rows are in the database together or not at all. The hashes in memory are those of the
+//! table and those that the current batch will add. They are discarded with every connection, and uncommitted ones with
 //! every batch.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ pub(super) struct LastStored {
     /// As committed; `None` where the database has none. Two generations: the older one goes when the younger is full.
     young: HashMap<Place, Option<i64>>,
     old: HashMap<Place, Option<i64>>,
-    /// As it will be once the batch at hand, and those before it in its transaction, are committed.
+    /// The state after the current batch, and those before it in its transaction, are committed.
     pending: HashMap<Place, i64>,
     wants: Vec<Place>,
 }
@@ -95,8 +95,8 @@ impl LastStored {
         std::mem::take(&mut self.wants)
     }
 
-    /// A rule stores a message. Whether the database has to remember it, or does already. What is stored behind another one
-    /// of the same batch is always to be remembered: the database may refuse the other one.
+    /// A rule stores a message: whether the database must store its hash, or has it already. After another message of
+    /// the same batch the hash is always stored, because the database may refuse the other one.
     pub(super) fn store(&mut self, rule: usize, hashes: Hashes) -> bool {
         let place = (rule, hashes.topic);
         let is_news = self.pending.contains_key(&place) || self.known(place).flatten() != Some(hashes.content);
@@ -111,7 +111,8 @@ impl LastStored {
         self.remember(place, last);
     }
 
-    /// What was stored is committed; with `is_whole`, all of it. Without, the database has to be asked what it took.
+    /// The stored messages are committed; with `is_whole`, all of them. Without `is_whole`, the database must be asked
+    /// which ones it accepted.
     pub(super) fn committed(&mut self, is_whole: bool) {
         for (place, content) in std::mem::take(&mut self.pending) {
             match is_whole {
@@ -124,7 +125,7 @@ impl LastStored {
         }
     }
 
-    /// What was not committed is gathered anew.
+    /// Uncommitted messages are gathered again.
     pub(super) fn forget_pending(&mut self) {
         self.pending.clear();
     }

@@ -1,4 +1,4 @@
-//! What came of a retry.
+//! The result of a retry.
 
 use crate::sink::SinkError;
 

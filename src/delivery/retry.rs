@@ -1,12 +1,13 @@
-//! Dead letters are tried again, for whoever asks for it by hand, beside the bridge or without it.
+//! Retries dead letters on request, with or without a running bridge.
 //!
-//! A batch of them is mapped by the rule as it is now and written by the same sink as any other. Its guard is the letters
-//! themselves: one transaction writes the rows, takes out the letters they come from, and amends those that are refused
-//! again; all of them must still be there. So each message is written once, whatever dies where, and whoever else takes letters
-//! out: a second retry, the purge, a person. The offset is left alone: the bridge moves it meanwhile.
+//! A batch of letters is mapped by the rule as it is now and written by the same sink as any other. Its guard is the
+//! letters themselves: one transaction writes the rows, deletes their letters, and updates the letters that are refused
+//! again. All of the letters must still exist. So each message is written once, at whatever point a process dies, and
+//! even if another process deletes letters: a second retry, the purge, a person. The offset is not touched, because the
+//! bridge moves it meanwhile.
 //!
-//! Messages of a rule go in the order in which they came. What came since is in the table already: where rows replace
-//! others by a key, older ones replace newer ones.
+//! The messages of a rule are written in the order of their arrival. Newer messages are in the table already: if rows
+//! replace others by key, older values replace newer ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -126,7 +127,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                 class: Class::OffsetMoved,
                 code: "letters".to_owned(),
                 message,
-                advice: "see whether another retry is running",
+                advice: "check whether another retry is running",
             },
             Stop::Retry(error) | Stop::Changed(error) => error,
         };
@@ -136,7 +137,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
         }
         tokio::time::sleep(self.backoff.next_wait()).await;
         if matches!(error.class, Class::Transient | Class::RowOrTransient) {
-            // What hinders it is met again by the next use.
+            // The next use meets a failure again.
             let _ = self.sink.connect().await;
         }
         Ok(())
@@ -189,14 +190,14 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                 for column in &want.columns {
                     let sql = self.sink.add_columns_sql(&want.table, &declared(std::slice::from_ref(column)));
                     let why =
-                        format!("a retry adds no columns; let a new message of this form come first, or run: {sql}");
+                        format!("a retry adds no columns; publish a new message of this form first, or run: {sql}");
                     gatherer.refuse_column(&want.table, &column.name, &why.into());
                 }
                 continue;
             }
             let reason = format!(
-                "there is no table {}, and a retry makes none of a payload; let a new message of this form come first, or \
-                 make it by hand",
+                "there is no table {}, and a retry creates none from a payload; publish a new message of this form \
+                 first, or create the table by hand",
                 want.table
             );
             let new = new_table(&want.table, &[&*self.rules[0]], declared(&want.columns));
@@ -291,7 +292,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
         }
     }
 
-    /// An error that may come of a table that was changed is not believed before another look.
+    /// An error that an altered table may cause is accepted only after the table was read again.
     async fn look_again(&mut self, gatherer: &Gatherer<S::Encoder>, error: &SinkError) -> Result<(), Stop> {
         if error.class != Class::Table && !error.class.may_be_a_row() {
             return Ok(());
@@ -377,7 +378,7 @@ fn outdated(table: &TableName) -> SinkError {
     }
 }
 
-/// What the batch counts once it is committed.
+/// The counts of the batch once it is committed.
 fn tally<R: crate::batch::RowEncoder>(gatherer: &Gatherer<R>, gathered: &Gathered) -> Retried {
     let batch = &gatherer.batch;
     Retried {

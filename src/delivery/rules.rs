@@ -1,11 +1,12 @@
-//! The rules in versions: a start makes the first, each reload publishes the next.
+//! The rules in versions: a start creates the first, each reload publishes the next.
 //!
-//! Each database goes by one version at a time and changes between two batches, so each message meets exactly one version
-//! in each database. A version is published here *before* the session subscribes to its filters, and every worker looks for
-//! a newer one after it has read a message and before it maps it: no message of a new filter meets old rules.
+//! Each database uses one version at a time and changes between two batches, so in each database every message is
+//! mapped by exactly one version. A version is published here *before* the session subscribes to its filters. Every
+//! worker looks for a newer one after it has read a message and before it maps it, so no message of a new filter is
+//! mapped by old rules.
 //!
-//! If the process dies before a version is published, the next start reads whatever the file says then. If it dies after,
-//! each database tells by its offset which batches are in it, and all others go under the rules of the next start.
+//! If the process dies before a version is published, the next start reads the file as it is then. If it dies after,
+//! each database's offset tells which batches it has, and all other messages are mapped by the rules of the next start.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub struct RuleSet {
     retired: Vec<(u32, u32)>,
 }
 
-/// The sending side: whoever has it publishes new versions.
+/// The sending side: its owner publishes new versions.
 pub type RuleSets = watch::Sender<Arc<RuleSet>>;
 
 /// The receiving side.
@@ -75,7 +76,7 @@ impl RuleSet {
         self.dead_letters_keep
     }
 
-    /// What no rule takes is the affair of the first database alone, so that it is counted and kept once.
+    /// Messages that no rule takes belong to the first database alone, so that each is counted and kept once.
     pub(super) fn unmatched(&self, database: usize) -> Option<UnmatchedPolicy> {
         (database == 0).then(|| {
             let others = self.rules.iter().filter(|rule| rule.database != 0);
@@ -85,7 +86,7 @@ impl RuleSet {
     }
 }
 
-/// Whether there is a newer version than the one taken last. One atomic read: it is asked for every message.
+/// Whether there is a newer version than the one in use. One atomic read, because it is called for every message.
 pub(super) fn has_newer(feed: &RuleFeed) -> bool {
     // Whoever published is gone at a stop only.
     feed.has_changed().unwrap_or(false)
@@ -100,8 +101,8 @@ pub(super) async fn newer(feed: &RuleFeed) {
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
-    /// Goes by the newest version from now on. To be called with no batch at hand: what is in doubt counts for the rules it
-    /// was mapped by, and whatever else refers to rules by their number is numbered anew.
+    /// Uses the newest version from now on. Must be called between two batches: batches in doubt are counted for the
+    /// rules that mapped them, and every other reference to a rule by its number is renumbered.
     pub(super) fn take_rules(&mut self) {
         if !has_newer(&self.setup.rules) {
             return;

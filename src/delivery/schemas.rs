@@ -1,6 +1,6 @@
-//! Tables that messages name: looked up, and made where the rule asks for it, between two batches.
+//! Tables named by messages: looked up between two batches, and created if the rule says so.
 //!
-//! Only this database's thread waits, one round trip for all that the next messages want.
+//! Only this database's thread waits, for one round trip for all new names of the next messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;

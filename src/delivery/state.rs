@@ -1,4 +1,4 @@
-//! What `status` knows of one database.
+//! The state of one database for `status`.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,7 +20,7 @@ pub struct Held {
 pub struct Parked {
     pub rule: Arc<str>,
     pub table: String,
-    /// What is wrong with the table.
+    /// Why the table accepts no rows.
     pub reason: String,
     /// SQL or configuration that would mend it.
     pub mend: Option<String>,

@@ -1,4 +1,4 @@
-//! Why a connection's work ends early, how that is told, and how long to wait.
+//! Why the work on a connection ends early, how this is logged, and how long to wait.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::message::Seq;
 use crate::rule::TableName;
 use crate::sink::{Class, ClosedTable, Sink, SinkError};
 
-/// A held database is looked at at least this often: whoever mends a table should not have to wait for it.
+/// A held database is tested at least this often, so that delivery continues soon after the repair.
 const HOLD_RECHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A topic may be 65,535 bytes long.
@@ -35,13 +35,13 @@ pub(super) enum Stop {
     Relocate(String),
     /// A person is needed; looked at again now and then.
     Hold(Hold),
-    /// The database refuses the batch as a whole, and no row of it by itself: fewer messages at a time, at once.
+    /// The database refuses the batch as a whole, but none of its rows alone: try fewer messages at a time, at once.
     Narrow(SinkError),
     /// The journal's disk did not answer.
     Journal(JournalError),
 }
 
-/// What a person has to mend.
+/// The fault that a person must repair.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hold {
     pub reason: String,
@@ -63,7 +63,7 @@ impl Hold {
     }
 }
 
-/// What is wrong with a table.
+/// The fault of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Defect {
     pub reason: String,
@@ -101,7 +101,7 @@ impl From<SinkError> for Stop {
 }
 
 impl Stop {
-    /// No row of these tables goes in. Among those that come back by themselves, one that needs a person goes first.
+    /// The tables accept no row. A table that needs a person takes precedence over transient errors.
     pub(super) fn of_closed(closed: Vec<ClosedTable>, batch: &Batch, rules: &[Arc<Rule>]) -> Stop {
         let (transient, lasting): (Vec<_>, Vec<_>) =
             closed.into_iter().partition(|closed| closed.error.class == Class::Transient);
@@ -215,12 +215,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         wait
     }
 
-    /// The message that delivery stands at, for people: with its rules and its topic, as the rest of a sentence. While
-    /// nothing is gathered, this also tells how old the oldest message is that the database lacks.
+    /// The message at which delivery waits, for people: with its rules and its topic, as the end of a sentence. While
+    /// nothing is gathered, this also determines the age of the oldest message that the database lacks.
     fn standing(&self, at: Option<&(Seq, Arc<str>)>) -> String {
         let next = self.setup.state.snapshot().next_seq;
         let mut reader = self.setup.journal.reader();
-        // What cannot be read now is told by whoever needs it.
+        // If the message cannot be read, the next reader that needs it reports the error.
         let mut read = |seq: Option<Seq>| match seq.map_or(Ok(()), |seq| reader.seek(seq)).and_then(|()| reader.next())
         {
             Ok(Some(Entry::Message(message))) => Some((message.received_at, message.seq, message.topic.to_owned())),

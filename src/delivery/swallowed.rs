@@ -1,4 +1,5 @@
-//! Tells of rows that a table ignored: at the first, then at most once a minute for each table, with what came together.
+//! Reports rows that a table ignored: at the first one, then at most once a minute for each table, with the number
+//! since.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::sink::Swallowed;
 /// A trigger that ignores rows does so with every batch.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What was told, and what is yet to be told, by table.
+/// The logged numbers, and those that are still to be logged, by table.
 #[derive(Debug, Default)]
 pub(super) struct SwallowLog {
     tables: HashMap<TableName, Noted>,

@@ -1,9 +1,10 @@
-//! `journal.durability: delivered`: when waiting for company is waiting in vain.
+//! `journal.durability: delivered`: when waiting for further messages is useless.
 //!
-//! The broker sends so many messages before it wants an acknowledgement, and acknowledgements wait for the database here. So
-//! once that many are unacknowledged, nothing comes before the batch is written. How many they are, no broker tells (MQTT 5's
-//! receive maximum is only what we allow). It is learnt: nothing came in the second half of a wait, and a burst as soon as
-//! the batch was committed. Where it was a pause of the devices instead, no burst follows, and nothing is learnt.
+//! A broker sends a limited number of messages before it wants an acknowledgement, and here acknowledgements wait for
+//! the database. So once that many are unacknowledged, no message arrives before the batch is written. No broker
+//! announces the number (MQTT 5's receive maximum is only our limit). So it is learned: nothing arrived in the second
+//! half of a wait, and a burst followed as soon as the batch was committed. If the devices merely paused, no burst
+//! follows, and nothing is learned.
 //!
 //! Nothing is at risk: a wait that is too long or too short costs time or a transaction, never a message.
 

@@ -1,8 +1,8 @@
-//! One database's loop: locate, gather, write, account; and what to do when any of it fails.
+//! The loop of one database: locate, gather, write, count; and the reaction to each failure.
 //!
-//! At every instant: what the database holds is told by the offset row in it, which moves in the same transaction as the
-//! rows. So a crash of this process, of the database or of the link between them at any point leaves nothing to repair:
-//! the next connection reads the offset again and goes on from there. Nothing in memory here is truth.
+//! At every moment the offset row of the database says which messages it holds, because the offset moves in the same
+//! transaction as the rows. So a crash of this process, of the database or of the link between them leaves nothing to
+//! repair: the next connection reads the offset again and continues there. The state in memory is never authoritative.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ use crate::shutdown::Shutdown;
 use crate::sink::{Class, Sink};
 use crate::telemetry::Metrics;
 
-/// How often dead letters past their age are looked for, and how long the clock that tells their age must have run evenly:
-/// a clock that is a year ahead for a moment, as at the start of a device without a battery, must not delete them all.
+/// The interval of the search for old dead letters, and how long the wall clock must have run evenly before it. A clock
+/// that is a year ahead for a moment, as at the start of a device without a battery, must not delete them all.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// How often an unreachable server is knocked at: a few packets each time, also over a metered link.
@@ -71,7 +71,7 @@ pub struct Setup<S: Sink, F: Fs> {
 /// The loop of one database. Owns the sink, its reader and its place in the journal.
 pub struct Worker<S: Sink, F: Fs> {
     pub(super) setup: Setup<S, F>,
-    /// The version of the rules that it goes by.
+    /// The version of the rules in use.
     pub(super) set: Arc<RuleSet>,
     /// Of these, its own, in the order of the file.
     pub(super) rules: Arc<[Arc<Rule>]>,
@@ -92,10 +92,10 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) predecessor: Option<JournalId>,
     /// As far as this journal has ever been sent to this database; see [`FirstContact`].
     pub(super) known: Seq,
-    /// Tallies of the batch that is being gathered, and of those whose commit was not answered.
+    /// Tallies of the batch that is being gathered, and of batches without an answer to their commit.
     pub(super) account: Account,
-    /// Cleared by an answer to a knock, until a batch is committed: a server that opens but lets nobody in is left to the
-    /// back-off.
+    /// Cleared by an answer to a knock, until a batch is committed: with a server that accepts connections but no
+    /// login, the backoff applies.
     pub(super) may_knock: bool,
     pub(super) tables: KnownTables,
     /// Tables are others than the rules were compiled for, by our own doing.
@@ -111,13 +111,13 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) swallow_log: SwallowLog,
     /// Tables that take nothing, and their rules.
     pub(super) parking: Parking,
-    /// A message that a table does not take: what came before it goes by itself.
+    /// A message that a table refuses: the messages before it are written first, without it.
     pub(super) end_before: Option<Seq>,
     /// The error that the batch at this place met last, if a row may be at fault.
     pub(super) repeated: Option<Repeated>,
 }
 
-/// What a wait for messages ended with.
+/// How a wait for messages ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Company {
     /// There may be something to write.
@@ -202,8 +202,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.metrics.connected.set(0);
     }
 
-    /// Waits until somebody answers where nobody did: after a long outage the next attempt may be half a minute away,
-    /// while the journal fills.
+    /// Waits until the server is reachable again. After a long outage the next attempt may be half a minute away, while
+    /// the journal fills.
     async fn come_back(&mut self) {
         loop {
             tokio::time::sleep(KNOCK_INTERVAL).await;

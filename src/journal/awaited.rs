@@ -1,11 +1,11 @@
-//! `durability: delivered`: which of the session's submissions every database has.
+//! `durability: delivered`: which of the session's submissions every database has committed.
 //!
-//! The session counts what it submits by ordinals, the databases count messages by sequence numbers. The two advance
-//! together as long as message follows message, and part where something else was submitted between two: a release of QoS 2,
-//! a clear. So a mark is kept for each such place, and only until every database is past the next.
+//! The session counts its submissions by ordinals, the databases count messages by sequence numbers. The two advance
+//! together as long as message follows message. They diverge where something else was submitted: a QoS 2 release, a
+//! clear. So a mark is kept for each such place, until every database is past the next mark.
 //!
-//! *Dies anywhere:* what a database lacks was not acknowledged, and the broker sends it again. What all have may come again
-//! as well, if the acknowledgement did not get through.
+//! *Dies anywhere:* messages that a database lacks are unacknowledged, and the broker sends them again. Messages that
+//! all databases have may be sent again too, if their acknowledgement did not arrive.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use super::Fs;
 use super::shared::{Shared, lock};
 use crate::message::Seq;
 
-/// The message `seq` has this ordinal, and the messages behind it those that follow, up to the next mark.
+/// The message `seq` has this ordinal, and the following messages have the following ones, up to the next mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) seq: Seq,
@@ -73,8 +73,8 @@ impl Awaited {
 }
 
 impl<F: Fs> Shared<F> {
-    /// Lets the session acknowledge what every database has. To be called after a database has told its place, and after
-    /// the journal has taken more: whoever comes second finds both.
+    /// Lets the session acknowledge the messages that every database has. Must be called after a database has reported
+    /// its offset, and after the journal has taken more records: the later of the two calls sees both.
     pub(super) fn acknowledge_delivered(&self) {
         let Some(awaited) = &self.awaited else { return };
         let Some(next_seq) = self.delivered_by_all() else { return };

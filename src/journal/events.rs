@@ -1,4 +1,4 @@
-//! What the journal tells the log: one function per event, which also counts.
+//! Log events of the journal: one function per event, which also counts.
 
 use std::fmt::Display;
 use std::io;
@@ -62,7 +62,7 @@ pub(super) fn unreadable(segment: &Path, error: &io::Error) {
     );
 }
 
-/// No loss, as far as can be known; but damage to the last messages looks the same, so it is told and counted.
+/// Probably no loss. But damage to the last messages looks the same, so it is logged and counted.
 pub(super) fn torn_tail_cut(metrics: &Metrics, torn: &TornTail) {
     metrics.journal_torn_tails.inc();
     warn!(

@@ -1,10 +1,10 @@
-//! The seam between the journal and the disk, so that a test can tear, lose and refuse writes.
+//! The interface between the journal and the disk. A test implements it to tear, lose and refuse writes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes zeroed at a time: a page. Larger pieces lie in memory as one, which some file systems (XFS before Linux 6.6) write
-/// whole whenever a byte of it has changed.
+/// Bytes zeroed at a time: a page. Larger pieces are cached as one unit, which some file systems (XFS before Linux 6.6)
+/// write as a whole whenever a byte of it has changed.
 const ZEROS_LEN: usize = 4096;
 
 /// A directory's worth of file operations. Errors are plain `io::Error`s; `ENOSPC` keeps its raw OS code.
@@ -44,8 +44,8 @@ pub trait FsFile: Send + Sync + 'static {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes the data, and the size if it changed, durable.
     fn sync_data(&self) -> io::Result<()>;
-    /// Drops what is kept of the file in memory and was synced, so that the next read asks the disk: after a failed sync
-    /// the system goes on showing what it could not write. As far as the system can.
+    /// Drops the file's synced pages from the page cache, so that the next read goes to the disk: after a failed sync
+    /// the system keeps showing bytes that it could not write. Best effort.
     fn forget_cached(&self) -> io::Result<()>;
     fn len(&self) -> io::Result<u64>;
 }

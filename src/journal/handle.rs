@@ -1,4 +1,4 @@
-//! The journal's face to the rest of the program.
+//! The journal's interface to the other modules.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 /// The journal's folder in the data directory.
 pub(super) const DIRECTORY: &str = "journal";
 
-/// An opened, recovered journal that nobody writes yet. Holds the directory's lock.
+/// An opened, recovered journal without a writer yet. Holds the directory's lock.
 pub struct Journal<F: Fs> {
     writer: Writer<F>,
 }
@@ -86,7 +86,7 @@ pub struct Lost {
     pub why: String,
 }
 
-/// What a reader finds next.
+/// The next entry of a reader.
 #[derive(Debug, PartialEq)]
 pub enum Entry<'a> {
     Message(Message<'a>),
@@ -203,7 +203,7 @@ impl<F: Fs> Clone for JournalHandle<F> {
 }
 
 impl<F: Fs> JournalHandle<F> {
-    /// The disk it lies on.
+    /// The journal's file system.
     pub(crate) fn fs(&self) -> &F {
         &self.shared.fs
     }

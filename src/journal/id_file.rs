@@ -1,10 +1,10 @@
-//! `journal/id`: which id the records have, by sequence number.
+//! `journal/id`: the id of the records, by sequence number.
 //!
 //! ```text
 //! magic 8 | count u32 | entries: journal id 16 | first_seq u64 | crc u32 over all before it
 //! ```
-//! One entry, unless the id was renewed (J11). Replaced as a whole: written under another name, synced, renamed, and
-//! the directory synced.
+//! The file has one entry, unless the id was renewed (J11). It is replaced as a whole: written under another name,
+//! synced, renamed, and the directory synced.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The session's side of the journal.
+//! The session's interface to the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,10 +63,10 @@ impl<F: Fs> Intake<F> {
         lock(&self.shared.qos2).clone()
     }
 
-    /// Changes when the writer had to reopen the journal after a failed write or fsync (J6): whatever was pushed but is
-    /// not durable is gone. The session must drop its connection without acknowledging it, so that the broker sends it
-    /// again, and take a fresh `qos2`; until it has, nothing it submits is taken. Ordinals go on counting; the lost
-    /// ones never become durable.
+    /// Changes when the writer had to reopen the journal after a failed write or fsync (J6): all pushed records that
+    /// are not durable are lost. The session must drop its connection without acknowledging them, so that the broker
+    /// sends them again, and take a fresh `qos2`. Until then none of its submissions is taken. Ordinals continue; the
+    /// lost ones never become durable.
     pub fn generation(&self) -> u64 {
         self.shared.generation.load(Ordering::Acquire)
     }
@@ -155,8 +155,8 @@ impl<F: Fs> Intake<F> {
         self.shared.awaited.is_some()
     }
 
-    /// So many acknowledgements are owed to the broker. To be said before [`Intake::submit`], so that whoever takes the
-    /// messages knows.
+    /// The number of acknowledgements owed to the broker. Must be called before [`Intake::submit`], so that the writer
+    /// knows it when it takes the messages.
     pub fn set_unacknowledged(&self, count: usize) {
         self.shared.unacknowledged.store(count as u64, Ordering::Release);
     }

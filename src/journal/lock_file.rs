@@ -1,16 +1,16 @@
-//! `journal/LOCK`: keeps a second process out, and says what can have happened to the end of the last write.
+//! `journal/LOCK`: keeps a second process out, and records what can have happened to the end of the last write.
 //!
-//! After a power cut the last write may be torn anywhere, as its sectors reach the disk in any order, and so it may after
-//! a write or fsync that failed. Without either, a killed process leaves whole what it wrote, but for the end of the
-//! write it was in: any other damage is damage. So the file names the boot of the system in which the journal was last
-//! open and no write failed.
+//! After a power cut, or after a failed write or fsync, the last write may be torn anywhere, because its sectors reach
+//! the disk in any order. Without these events a killed process leaves its writes complete, except for the end of the
+//! last one. Any other incomplete bytes are damage. So the file names the boot of the system in which the journal was
+//! last open and no write failed.
 //!
 //! ```text
 //! boot 1b4e28ba-2fa1-11d2-883f-0016d3cca427     or, after a failure:  failed [SALT of the segment] [its durable length]
 //! commit                                        or interval: acknowledged before it is durable
 //! ```
-//! It vouches for a disk that stays attached: one that was pulled and came back without a reboot may be torn unnoticed, and
-//! damage in its last write then counts as a loss.
+//! This assumes that the disk stays attached. If a disk is removed and attached again without a reboot, a torn write is
+//! not recognised, and the damage in it counts as a loss.
 
 use std::io;
 use std::path::Path;
@@ -85,7 +85,7 @@ pub(super) fn forget_boot(file: &impl FsFile, durable: Option<(u64, u64)>, durab
 fn write(file: &impl FsFile, end: &str, durability: Durability) -> io::Result<()> {
     let mode = if durability == Durability::Commit { "commit" } else { "interval" };
     let note = format!("{end}\n{mode}");
-    // What else may lie in the file is not ours to overwrite.
+    // Any other content of the file must not be overwritten.
     match file.len()? {
         len if len <= NOTE_LEN as u64 => file.write_all_at(format!("{note:<0$}\n", NOTE_LEN - 1).as_bytes(), 0),
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Files in memory: a journal that ends with its process.
 //!
-//! Nothing here is durable, and nothing needs to be: what lies in these files was not acknowledged. A file's bytes go when
-//! its name is removed and the last handle closed.
+//! Nothing here is durable, and nothing needs to be, because the messages in these files are unacknowledged. The bytes
+//! of a file are freed when its name is removed and its last handle is closed.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,14 +1,14 @@
-//! How the broker gives out packet identifiers, judged by those of the QoS 2 messages that were recorded.
+//! How the broker assigns packet identifiers, judged by the recorded QoS 2 messages.
 //!
-//! Some brokers count through all 65,535 numbers, over reconnects too (Mosquitto). Some give out the lowest number that is
-//! free (HiveMQ), some begin anew with each connection, some count within their window. Only of the first kind is it known
-//! that a number comes again a whole round later. A broker counts as one of them after [`RUN_MIN`] numbers of which each
-//! followed the one before while a lower one was free for certain, and one of them was the first new message after a
-//! redelivery: the lowest-free kind never gives such a number, the second kind not after a reconnect, the third begins
-//! anew sooner. A number that goes back begins the judgement anew.
+//! Some brokers count through all 65,535 identifiers, also across reconnects (Mosquitto). Some assign the lowest free
+//! identifier (HiveMQ), some start again with each connection, some count within their window. Only with the first kind
+//! does an identifier certainly return after a whole round. A broker counts as this kind after [`RUN_MIN`] identifiers
+//! that each followed the previous one while a lower one was certainly free. One of them must be the first new message
+//! after a redelivery. The lowest-free kind never assigns such an identifier, the second kind not after a reconnect,
+//! and the third starts again sooner. An identifier that goes back restarts the judgement.
 
-/// So many numbers in a row make a broker one that counts: as many as the longest window that a broker is known to count
-/// within (rumqttd), so that it has begun anew before.
+/// The number of consecutive identifiers that makes a broker count as one that counts through all of them: the longest
+/// window that a broker is known to count within (rumqttd), so that such a broker has started again before.
 const RUN_MIN: u16 = 100;
 
 /// A step of at most so many numbers goes forward; a longer one goes back.
@@ -27,7 +27,7 @@ pub(super) struct Numbering {
     passed: u16,
     /// Numbers of new messages in order while a lower one was free, at most [`RUN_MIN`].
     run: u16,
-    /// The last number was that of a redelivery whose first delivery was never seen, and followed the one before.
+    /// The last identifier was that of a redelivery whose first delivery was never seen, and followed the one before.
     is_after_redelivery: bool,
     /// The order went on over a reconnect.
     has_crossed: bool,

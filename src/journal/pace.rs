@@ -1,10 +1,10 @@
-//! Which commits wait for company. An fdatasync costs the same for one message as for ten, and each brings an
-//! acknowledgement to write and a session to wake; so a stream is cheaper in groups.
+//! Which commits wait for further messages. An fdatasync costs the same for one message as for ten, and each commit
+//! writes acknowledgements and wakes the session; so larger groups are cheaper.
 //!
-//! Whether a wait brings company cannot be seen while it lasts: a broker that has sent all it may before the next
-//! acknowledgement is as silent as one whose kernel holds small packets back until then (Nagle; Mosquitto's default). The
-//! one must not wait, for that slows it down; the other sends the more at once. So both ways are tried now and then, and
-//! the wait is kept while it makes groups larger and what comes in no slower.
+//! Whether more messages will arrive cannot be seen during the wait. A broker that has sent all it may before the next
+//! acknowledgement is as silent as one whose kernel holds back small packets until then (Nagle; Mosquitto's default).
+//! With the first, a wait only slows down; the second sends more messages at once. So both ways are tried from time to
+//! time, and the wait is kept while it makes groups larger and does not reduce the rate.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const ATTEMPT: u32 = 128;
 const TERM_MIN: u32 = 16 * ATTEMPT;
 const TERM_MAX: u32 = 512 * ATTEMPT;
 
-/// Whether the next commit waits, by what became of those before.
+/// Whether the next commit waits, judged by the results of the previous ones.
 #[derive(Debug)]
 pub(super) struct Pace {
     stage: Stage,
@@ -45,7 +45,7 @@ enum Stage {
     Straight,
     /// Commits wait, after straight ones of which `messages` came in `took`.
     Attempt { messages: u64, took: Duration },
-    /// What paid, or did not, goes on for so many commits.
+    /// The better way is kept for this many commits.
     Settled { waits: bool, term: u32 },
 }
 

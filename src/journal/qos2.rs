@@ -1,23 +1,26 @@
-//! Which QoS 2 messages have been taken, so that a second copy of one is recognised, after a crash too.
+//! The QoS 2 messages that were taken, so that a second copy is recognised, also after a crash.
 //!
-//! A pure function of the record stream: the writer keeps one copy (snapshotted at the start of each segment), the
-//! session another that runs ahead of the disk.
+//! The table is a pure function of the record stream. The writer keeps one copy (snapshotted at the start of each
+//! segment), the session another copy that runs ahead of the disk.
 //!
-//! An id is in one of three states (MQTT 3.1.1 and 5, section 4.3.3):
+//! An identifier is in one of three states (MQTT 3.1.1 and 5, section 4.3.3):
 //!
-//! - *Unreleased*: taken, no PUBREL yet. Another PUBLISH with this id and content is a second copy, with DUP or without
-//!   it ([MQTT-4.3.3-10]). With other content it is another message: the broker gave the first one up.
-//! - *Released*: PUBREL came, and our PUBCOMP may be lost. A broker sends PUBREL again then, so a PUBLISH is a new message
-//!   that has been given the id anew. Mosquitto alone sends a PUBLISH again, with DUP, when reconnects follow each other
-//!   quickly. Whether that is a second copy can only be told of a broker that gives ids out in order ([`super::numbering`]):
-//!   there the id's turn comes again 65,535 messages later. Of any other broker it is taken as new: twice rather than lost.
-//! - *Forgotten*: PUBCOMP arrived for certain, as the broker has answered something that was sent after it. New.
+//! - *Unreleased*: the message was taken, and no PUBREL has arrived. Another PUBLISH with this identifier and content
+//!   is a second copy, with or without DUP ([MQTT-4.3.3-10]). With other content it is another message: the broker gave
+//!   up the first one.
+//! - *Released*: PUBREL arrived, and our PUBCOMP may be lost. A broker then sends PUBREL again, so a PUBLISH is a new
+//!   message with a reused identifier. Only Mosquitto sends a PUBLISH again, with DUP, after quick reconnects. This can
+//!   be recognised as a second copy only from a broker that assigns identifiers in order ([`super::numbering`]),
+//!   because there the identifier returns 65,535 messages later. From any other broker it is taken as a new message:
+//!   stored twice rather than lost.
+//! - *Forgotten*: PUBCOMP certainly arrived, because the broker has answered a later packet. A PUBLISH is a new
+//!   message.
 //!
 //! ```text
 //! snapshot = count u32 | entries, oldest first: packet_id u16 | released u8 | age u32 | content_hash u64
 //! ```
-//! `age` is how many messages of QoS 1 and 2 were recorded since the id was taken, or since it was released. The entry of
-//! packet id 0, which MQTT does not have, holds the age of the last confirmation and how the broker numbers.
+//! `age` is the number of QoS 1 and 2 messages recorded since the identifier was taken, or since it was released. The
+//! entry of packet id 0, which MQTT does not have, holds the age of the last confirmation and how the broker numbers.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -128,7 +131,7 @@ impl Qos2Table {
         *self = Qos2Table::default();
     }
 
-    /// What a record, of whatever kind, does to the table.
+    /// Applies a record, of any kind, to the table.
     pub(super) fn apply(&mut self, kind: Kind, flags: u8, body: &[u8]) {
         match kind {
             Kind::Message => match record::message_body(flags, body) {
@@ -207,7 +210,7 @@ impl Qos2Table {
                 table.released.push_back((packet_id, number));
             }
         }
-        // What came from earlier builds, or from bytes of nobody, may be out of order.
+        // Entries of earlier builds, or from damaged bytes, may be out of order.
         table.released.make_contiguous().sort_by_key(|&(_, number)| number);
         table.forget();
         Some(table)

@@ -1,8 +1,8 @@
-//! Keeps a copy of damaged bytes for a person to look at, before the journal goes on without them.
+//! Keeps a copy of damaged bytes for a person to inspect, before the journal continues without them.
 //!
-//! `journal/quarantine/{segment}-{offset}-{len}` holds the bytes `offset..offset+len` of the segment. The name follows
-//! from the damage, so a crash half-way and a second reader make the same file again. Only one caller at a time: within a
-//! running journal `Shared::quarantining` sees to it.
+//! `journal/quarantine/{segment}-{offset}-{len}` holds the bytes `offset..offset+len` of the segment. The damage
+//! determines the name, so a second attempt after a crash, or by a second reader, writes the same file again. Only one
+//! caller may run at a time: within a running journal `Shared::quarantining` ensures this.
 
 use std::io;
 use std::path::{Path, PathBuf};

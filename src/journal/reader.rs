@@ -1,7 +1,7 @@
 //! Reads durable records for one database.
 //!
-//! A reader never reads a byte that is not known to be on the disk (J11), holds its file open so that trimming cannot
-//! hurt it, checks every checksum, and takes the journal's locks only between segments.
+//! A reader reads only bytes that are known to be on the disk (J11). It keeps its file open, so that trimming does not
+//! affect it, verifies every checksum, and takes the journal's locks only between segments.
 
 use std::io;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl<File> OpenSegment<File> {
     }
 }
 
-/// What [`Reader::find`] found, without borrowing the buffer.
+/// The result of [`Reader::find`], without borrowing the buffer.
 enum Found {
     Message { offset: u64, header: RecordHeader },
     Lost(Lost),
@@ -57,7 +57,7 @@ impl<F: Fs> Reader<F> {
             let holds = self.shared.segment_of(seq).is_some_and(|segment| Arc::ptr_eq(&segment, &open.segment));
             holds && open.scanner.expected() <= seq
         };
-        // Within the open segment the scan just goes on.
+        // Within the open segment the scan continues.
         if !self.open.as_ref().is_some_and(is_ahead) {
             self.open = None;
         }
@@ -91,7 +91,7 @@ impl<F: Fs> Reader<F> {
         Ok(Some(Entry::Lost(Lost { from: header.seq, to: header.seq.next(), why })))
     }
 
-    /// Advances to the next entry at or behind `position`, and `position` behind it.
+    /// Advances to the next entry at or after `position`, and `position` past it.
     fn find(&mut self) -> Result<Found, JournalError> {
         loop {
             let Some(open) = &mut self.open else {
@@ -161,7 +161,8 @@ impl<F: Fs> Reader<F> {
         if is_tolerated {
             scanner.tolerate_unreadable();
         }
-        // The newest one is as recovery left it and the writer goes on: nothing there is beyond what follows.
+        // The newest segment is as recovery left it and the writer continues it: nothing exists beyond the records that
+        // follow.
         if let Some(next) = self.shared.successor(&segment) {
             scanner.stop_before(next.base);
         }
@@ -277,8 +278,10 @@ impl<F: Fs> Reader<F> {
         let why = if from < dropped_below {
             "dropped: the journal was full".to_owned()
         } else {
-            let why =
-                format!("the journal begins at {oldest}: the database is older than what the journal still keeps");
+            let why = format!(
+                "the journal begins at {oldest}: the database is older than the messages that the journal \
+                         still keeps"
+            );
             self.shared.report_lost(from, oldest, &why);
             why
         };

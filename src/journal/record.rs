@@ -1,12 +1,13 @@
-//! One record: what the journal's segments are made of. Pure functions of bytes.
+//! One record, the element of segments. Pure functions of bytes.
 //!
 //! ```text
 //! record = crc u32 | len u32 | seq u64 | kind u8 | flags u8 | group u16 | body (len bytes) | zero padding to 8
 //! ```
 //! All integers are little-endian. `crc` is CRC-32C, seeded with the segment's salt, over everything after itself with
 //! the padding. `group` is the distance, in 8-byte units, back to the start of the commit group that the record was
-//! written in: whatever lies before that start was durable before the record was written, so a valid record proves
-//! that bytes before its group were once whole. (That is how recovery tells damage from a write that a crash cut.)
+//! written in. Everything before that start was durable before the record was written, so a valid record proves that
+//! the bytes before its group were once complete. Recovery uses this to distinguish damage from a write that a crash
+//! cut.
 //!
 //! | kind | body | sequence numbers |
 //! |---|---|---|
@@ -15,9 +16,9 @@
 //! | 3 clear | empty | takes none |
 //! | 4 gap | end u64 (exclusive), reason u8, filling | takes `seq..end` |
 //! | 5 snapshot | QoS 2 table | takes none |
-//! | 6 void | anything; means nothing | takes none |
+//! | 6 void | anything; ignored | takes none |
 //!
-//! A record that takes no number carries the number of the next one that does.
+//! A record that takes no number carries the number of the next record that takes one.
 
 use crate::message::{Message, Seq};
 

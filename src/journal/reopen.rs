@@ -1,6 +1,6 @@
-//! After a failed write or fsync (J6): the handle is not used again, nothing is acknowledged, and the disk is asked
-//! what is true. An fsync is never tried again: the kernel marks the pages clean after a failure, so a second one
-//! succeeds without having written anything.
+//! Reopens the journal after a failed write or fsync (J6): the handle is not used again, nothing is acknowledged, and
+//! the journal is read back from the disk. An fsync is never repeated: the kernel marks the pages clean after a
+//! failure, so a second fsync succeeds without having written anything.
 
 use std::fmt::Display;
 use std::io;
@@ -94,7 +94,7 @@ impl<F: Fs> Writer<F> {
             let why = "acknowledged within journal.durability's interval, and then the disk failed";
             events::messages_lost(&self.shared.metrics, recovered.next_seq, self.next_seq, why);
         }
-        // Readers hold on to the segments they read: those that are still there stay the same objects.
+        // Readers keep the segments that they read: segments that still exist keep their objects.
         let known = lock(&self.shared.segments).clone();
         let same = |new: &Segment| {
             let matches = |old: &&Arc<Segment>| old.base == new.base && (old.salt == new.salt || new.salt.is_none());

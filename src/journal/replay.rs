@@ -1,4 +1,4 @@
-//! Everything that one segment says, as recovery needs it.
+//! The contents of one segment, as recovery needs them.
 
 use std::io;
 
@@ -34,7 +34,7 @@ impl<File: FsFile> Replay<File> {
         self.proven_len = self.proven_len.max(end);
     }
 
-    /// Where the last write before the end was torn, though some of it behind the tear is whole.
+    /// The position at which the last write before the end was torn, although later parts of it are whole.
     pub(super) fn tear(&self) -> Option<u64> {
         let is_tear = |hole: &&Hole| {
             let has_messages = hole.from < hole.to;

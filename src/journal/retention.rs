@@ -1,9 +1,10 @@
-//! What may be removed, and how full the journal is (J7, J8).
+//! Which segments may be removed, and how full the journal is (J7, J8).
 //!
-//! A sealed segment goes when every database has had everything in it for `keep`, or as soon as every database has it if
-//! its room is needed. `keep` counts from the delivery, however long that took: what a replica lacks when it takes over
-//! is what was delivered last. A new process begins to count anew, and so keeps longer rather than shorter. Oldest
-//! first, and the directory is synced after each, so a crash leaves no hole in the middle.
+//! A sealed segment is removed `keep` after every database has committed all of its messages, or as soon as every
+//! database has if its space is needed. `keep` starts at the delivery, however late that is: a replica that takes over
+//! lacks the messages that were delivered last. A new process starts the time anew, and so keeps segments longer rather
+//! than shorter. The oldest segment is removed first, and the directory is synced after each, so a crash leaves no gap
+//! in the middle.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The next segment, and what happens when there is no room for one (J3, J7).
+//! Opens the next segment, and handles a lack of space for it (J3, J7).
 
 use std::io;
 use std::sync::Arc;

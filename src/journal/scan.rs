@@ -1,5 +1,5 @@
-//! Walks the records of one segment and finds its way past damage. Recovery, readers and `verify` all use it, so they
-//! cannot disagree about what a segment holds.
+//! Walks the records of one segment and finds the next valid record after damage. Recovery, readers and `verify` all
+//! use it, so they cannot disagree about the contents of a segment.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,7 +30,7 @@ pub(super) enum Item {
     /// Damage: `len` bytes (possibly none) that are no record, and the numbers `from..to` (possibly none) with them. A
     /// valid record follows.
     Hole { offset: u64, len: u64, from: Seq, to: Seq },
-    /// No valid record up to the limit. What lies between may be zeros, a torn write or damage.
+    /// No valid record up to the limit. The bytes between may be zeros, a torn write or damage.
     End { offset: u64 },
 }
 
@@ -95,7 +95,7 @@ impl<File: FsFile> Scanner<File> {
         self.file
     }
 
-    /// Whether valid records may lie behind [`Item::End`], because the search for them would have taken too long.
+    /// Whether valid records may follow [`Item::End`], because the search for them would have taken too long.
     pub(super) fn has_given_up(&self) -> bool {
         self.has_given_up
     }
@@ -176,8 +176,8 @@ impl<File: FsFile> Scanner<File> {
         Ok(end.max(unreadable.map(|piece| (piece + READ_PIECE_BYTES).min(limit))))
     }
 
-    /// The number after the last record that seems to lie in the bytes from here on, where no checksum can tell. Never
-    /// more than there is room for, so that bytes made to look like a record cannot claim the number space.
+    /// The number after the last apparent record in the bytes from here on, where no checksum can decide. Never more
+    /// than the bytes have room for, so forged records cannot claim the number space.
     pub(super) fn seeming_end(&mut self, limit: u64) -> io::Result<Seq> {
         let (mut at, mut end) = (self.offset, self.expected);
         let bound = self.expected.0.saturating_add(limit.saturating_sub(at) / record::record_len(0));

@@ -5,9 +5,10 @@
 //!                   | created_at i64 | salt u64 | crc u32 over all before it | reserved 4
 //! file = header | snapshot record | records … | zeros | trailer (trailer.rs: marks, and a copy of the header)
 //! ```
-//! `sectors` is the file's length in 512 bytes. A segment is made under another name and renamed when it is on the disk
-//! with all its length. So a `.seg` file whose header cannot be read was damaged, and one that is shorter was cut; it is
-//! never an unfinished one. The copy of the header at the other end makes a damaged header readable all the same.
+//! `sectors` is the file's length in 512 bytes. A segment is created under another name and renamed once it is on the
+//! disk with its full length. So a `.seg` file with an unreadable header was damaged, and a file that is too short was
+//! cut; neither is an unfinished one. The copy of the header at the other end keeps a segment with a damaged header
+//! readable.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What the writer, the readers, the session and `status` know in common.
+//! The state that the writer, the readers, the session and `status` share.
 
 use std::collections::VecDeque;
 use std::io;
@@ -46,7 +46,8 @@ pub(super) struct Shared<F: Fs> {
     /// Everything below was dropped by `when_full: drop_oldest`.
     pub(super) dropped_below: AtomicU64,
     reported: Mutex<VecDeque<(Seq, Seq)>>,
-    /// Held while copies are put into the quarantine folder: readers that meet the same damage would make the same file.
+    /// Held while copies are written to the quarantine directory, because readers that meet the same damage would write
+    /// the same file.
     pub(super) quarantining: Mutex<()>,
     /// How often reading a segment failed, by its base.
     read_failures: Mutex<VecDeque<(Seq, u32)>>,
@@ -69,7 +70,7 @@ pub(super) struct Shared<F: Fs> {
     pub(super) qos2: Mutex<Qos2Table>,
 }
 
-/// What the session submitted and the writer has not taken yet.
+/// Submissions of the session that the writer has not taken yet.
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) records: Vec<u8>,
@@ -208,7 +209,7 @@ impl<F: Fs> Shared<F> {
         segments.iter().find(follows).map(Arc::clone)
     }
 
-    /// Keeps the damaged bytes aside. A failure is told, and its error returned.
+    /// Copies the damaged bytes to the quarantine. A failure is logged, and its error returned.
     pub(super) fn quarantine(&self, segment: &Path, file: &F::File, offset: u64, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());
@@ -266,7 +267,7 @@ impl<F: Fs> Shared<F> {
         }
     }
 
-    /// Says whether the journal takes anything, and tells the session when that changed.
+    /// Sets whether the journal takes messages, and notifies the session of a change.
     pub(super) fn set_paused(&self, paused: bool) {
         if self.paused.swap(paused, Ordering::AcqRel) != paused {
             self.session.notify_one();

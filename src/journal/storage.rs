@@ -1,8 +1,8 @@
-//! Where a process keeps its journal, and where its session's state: `journal.durability` decides.
+//! Where a process keeps its journal and its session's state, as `journal.durability` decides.
 //!
-//! With `delivered` the journal lies in memory. The state of the session (`identity.json`, `subscriptions.json`) goes to
-//! `data_dir` all the same, as long as that can be written: it is what lets a filter that left the configuration be
-//! unsubscribed after a restart. In a container without storage it lies in memory too.
+//! With `delivered` the journal is in memory. The state of the session (`identity.json`, `subscriptions.json`) is still
+//! stored in `data_dir`, if that is writable: it allows a filter that left the configuration to be unsubscribed after a
+//! restart. In a container without storage the session's state is in memory too.
 
 use std::fs::File;
 use std::io;
@@ -59,7 +59,7 @@ impl Places {
                 let advice = remedy::of_file(&error);
                 tracing::info!(
                     data_dir = %data_dir.display(), %error, advice,
-                    "data_dir cannot be written: nothing is kept between two starts but what broker and databases have"
+                    "data_dir cannot be written: between two starts only the broker and the databases keep state"
                 );
                 Ok(Places { journal, state: Storage::Memory(MemoryFs::default()), _lock: None })
             }

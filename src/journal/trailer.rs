@@ -1,14 +1,14 @@
-//! The end of a segment's file: what is known about it from elsewhere than its last record.
+//! The end of a segment's file: facts about the segment that do not depend on its last record.
 //!
 //! ```text
 //! trailer (128 bytes, the file's last) = mark 32 | reserved 32 | copy of the segment header 64
 //! mark = end u64 | next_seq u64 | kind u8 | reserved 11 | crc u32 over all before it, seeded as the records are
 //! ```
-//! A mark says that the records before `end`, with all numbers below `next_seq`, were on the disk when it was written;
-//! it stays true whatever is appended later. A *stop* is written when the process ends in order. A *seal* is written when
-//! the next segment is on the disk: a newest segment with a seal has lost its successor.
+//! A mark says that the records before `end`, with all numbers below `next_seq`, were on the disk when it was written.
+//! This stays true when records are appended later. A *stop* is written when the process ends in order. A *seal* is
+//! written when the next segment is on the disk: a newest segment with a seal has lost its successor.
 //!
-//! The trailer lies in one sector, so that a mark cannot be lost without the copy beside it.
+//! The trailer is in one sector, so that a mark cannot be lost without the copy beside it.
 
 use std::io;
 
@@ -123,14 +123,14 @@ pub(super) fn read(file: &impl FsFile, header: &SegmentHeader) -> io::Result<Tra
     Ok(Trailer { mark, is_sound: off == 0, is_lost, is_cut, records_len })
 }
 
-/// What lies behind the last valid record of the newest segment.
+/// The bytes after the last valid record of the newest segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
     /// Nothing that was acknowledged, as far as the bytes can tell.
     Plain,
     /// Up to `end` there were messages, or may have been: all numbers below `next`.
     Damaged { end: u64, next: Seq },
-    /// There were messages, or may have been, nobody knows how many: `next` was never given out, as far as can be told.
+    /// There were messages, or may have been, in unknown number: as far as is known, `next` was never assigned.
     Lost { next: Seq, why: &'static str },
 }
 
@@ -154,14 +154,14 @@ pub(super) fn judge<File: FsFile>(
     }
     let nonzero_end = scanner.end_of_nonzero(offset, limit)?;
     let is_blank = scanner.is_blank_here(limit)?;
-    // Records are written one behind the other: before those that lay in the lost piece nothing is blank.
+    // Records are written one after the other, so there is no blank space before the records of the lost piece.
     let lost_from = last_piece(header);
     let reaches = offset + RECORD_HEADER_LEN as u64 > lost_from;
     if trailer.is_lost && (reaches || !is_blank && nonzero_end.is_some_and(|end| end > lost_from)) {
         return lost(scanner.seeming_end(limit)?, "its end is damaged");
     }
-    // What cannot be read behind the last valid record, or was not searched, may have been messages if anything was
-    // written there: no torn tail, but damage of an extent that nobody knows.
+    // Bytes after the last valid record that cannot be read, or were not searched, may have been messages if anything
+    // was written there. This is not a torn tail, but damage of unknown extent.
     let Some(end) = nonzero_end else { return Ok(Tail::Plain) };
     let is_uncertain = scanner.has_given_up() || scanner.is_unreadable_in(offset, end);
     if is_uncertain && !is_blank {

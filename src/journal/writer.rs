@@ -1,10 +1,11 @@
-//! The only writer: takes what the session submitted, seals it in place, writes it, syncs it, says so.
+//! The only writer: takes the session's submissions, finishes the records in place, writes and syncs them, and
+//! publishes the new durable end.
 //!
 //! [`Writer::step`] is one turn without a thread, so that a simulation can choose every interleaving;
 //! [`Writer::run`] is the thread around it.
 //!
-//! Invariants: nothing is published before the fdatasync that covers it (J1, J11); a failed write or fsync ends the use
-//! of the file handle (J6), and what was not durable is discarded, never written a second time.
+//! Invariants: nothing is published before the fdatasync that covers it (J1, J11). A failed write or fsync ends the use
+//! of the file handle (J6), and records that were not durable are discarded, never written a second time.
 
 use std::io;
 use std::sync::Arc;
@@ -40,23 +41,23 @@ pub(crate) struct Writer<F: Fs> {
     pub(super) active: Active<F::File>,
     /// Of the next message, written or not.
     pub(super) next_seq: Seq,
-    /// A submission; what lies before `cursor` is done.
+    /// A submission; everything before `cursor` is done.
     pub(super) batch: Vec<u8>,
     pub(super) cursor: usize,
     /// Ordinal of the last record before `cursor`.
     ordinal: u64,
     /// With `durability: delivered`: which ordinals the messages of the group have.
     pub(super) awaited: Vec<AwaitedMark>,
-    /// Messages dropped by `when_full: drop_newest` that no gap record tells of yet.
+    /// Messages dropped by `when_full: drop_newest` that no gap record covers yet.
     pub(super) dropped: u64,
-    /// The first dropped message that the log has not told of.
+    /// The first dropped message that has not been logged.
     untold_drops: Option<Seq>,
     /// There was no room at the last look: do not look again before.
     pub(super) look_for_room_at: Option<Instant>,
     pub(super) trim_at: Instant,
     /// A segment was removed, and the directory not synced since.
     pub(super) removal_unsettled: bool,
-    /// When the log was last told that a segment cannot be removed.
+    /// When it was last logged that a segment cannot be removed.
     pub(super) complained_at: Option<Instant>,
     pub(super) level: Level,
     pub(super) broken: Option<Broken>,
@@ -227,7 +228,7 @@ impl<F: Fs> Writer<F> {
         let start = self.cursor;
         let mut ordinals = 0;
         let mut qos2 = None;
-        // QoS 1 messages that the table has not been told of.
+        // QoS 1 messages that the table does not know of.
         let mut passed = 0;
         let mut at = self.active.end;
         let is_awaited = self.shared.awaited.is_some();
@@ -305,7 +306,7 @@ impl<F: Fs> Writer<F> {
         }
     }
 
-    /// Makes what was written durable and tells everybody (J1).
+    /// Makes the written records durable and publishes the new end (J1).
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.group_span() > 0 {
             self.active.file.sync_data()?;

@@ -1,4 +1,4 @@
-//! How programs get at the parts of values and change them, as jaq does it.
+//! Access to parts of values and updates of them, as in jaq.
 
 use std::rc::Rc;
 
@@ -234,7 +234,7 @@ fn padded(items: &[Value], at: usize, new: Value) -> Value {
     Value::array(items.iter().cloned().chain(nulls).chain([new]).collect())
 }
 
-/// The children of a value, one after the other; counted, for programs leave iterators behind half used.
+/// The children of a value, one after the other; counted, because programs leave iterators unfinished.
 fn children<T>(length: usize, child: impl Fn(usize) -> ValR<T, Value>) -> impl Iterator<Item = ValR<T, Value>> {
     let unfinished = Unfinished::new();
     (0..length).map_while(move |at| {

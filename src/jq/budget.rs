@@ -1,11 +1,11 @@
-//! What one run may take, and the counters that hold it to that.
+//! The bounds of one run, and the counters that enforce them.
 //!
-//! The interpreter has no interrupt of its own. Three things are ours and are passed at every turn: the look-up of a term
-//! ([`Frame`](super::frame::Frame)), which happens at each step and gives a term that ends the run once a bound is exceeded;
-//! the copies of the context, one for each thing that is not finished yet; and the values, which are counted in bytes where
-//! they are made. None of them can be caught by the program's `try`.
+//! The interpreter has no interrupt. It uses three of our types at every step, and each enforces a bound. The look-up
+//! of a term ([`Frame`](super::frame::Frame)) happens at each step and returns a term that ends the run once a bound is
+//! exceeded. The context is copied once for each unfinished step, and the copies are counted. The values count their
+//! bytes when they are created. The program's `try` cannot catch any of these ends.
 //!
-//! Counters belong to the thread: a run never leaves it.
+//! The counters belong to the thread: a run never leaves it.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -25,7 +25,7 @@ const FRAMES_MAX: u32 = 100_000;
 const LINKS_MAX: u32 = 10_000;
 /// A thread that runs programs has at least this stack.
 pub const STACK_BYTES: usize = 16 << 20;
-/// What the interpreter may take of it; the rest is for what sorts, compares and drops values in between.
+/// The interpreter's share; the rest is for sorting, comparing and dropping values in between.
 const STACK_BYTES_USED_MAX: usize = 5 << 20;
 
 /// The bound that ended a run.

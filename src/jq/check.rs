@@ -1,7 +1,7 @@
 //! Predicates that need no interpreter: comparisons of fields with constants, and `and`, `or`, `not` of them.
 //!
-//! They are answered from the texts of the fields, which the walk through the payload finds anyway: about a hundred times
-//! as fast. The answer is the interpreter's, errors included; a property test holds the two together.
+//! They are evaluated on the texts of the fields, which the walk through the payload finds anyway: about a hundred
+//! times as fast. The result equals the interpreter's, errors included; a property test compares the two.
 
 use std::cmp::Ordering;
 

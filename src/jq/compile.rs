@@ -1,4 +1,4 @@
-//! From a program's text to what the interpreter runs.
+//! Compiles a program's text for the interpreter.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

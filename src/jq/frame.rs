@@ -1,4 +1,4 @@
-//! What the interpreter carries from step to step: the program, and the way out of it.
+//! The state that the interpreter carries from step to step: the program, and the flag that ends the run.
 
 use jaq_core::{DataT, Lut};
 

@@ -1,5 +1,5 @@
-//! The functions of programs that are not written in jq: jaq's own, less those that read anything but the message or
-//! could not be bounded, and ours in place of some.
+//! The functions that are not written in jq: jaq's own, except those that read anything but the message or cannot be
+//! bounded, and our replacements of some.
 
 use jaq_core::box_iter::{BoxIter, box_once};
 use jaq_core::native::{Fun, v};

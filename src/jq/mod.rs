@@ -1,8 +1,9 @@
-//! jq programs, bounded.
+//! jq programs, bounded in time, memory and stack.
 //!
-//! The engine is jaq. Its values are ours ([`value`]): numbers keep their digits, and memory and depth are counted as they
-//! are made. Its way from term to term leads through ours ([`frame`]), where time and stack are looked at. What reads
-//! anything but the message is not there ([`functions`]): a message that is mapped again gives the same rows.
+//! The engine is jaq with our own value type ([`value`]): numbers keep their digits, and memory and depth are counted
+//! when values are created. The interpreter finds each term through our own type ([`frame`]), which checks time and
+//! stack. There are no functions that read anything but the message ([`functions`]), so a message that is mapped again
+//! gives the same rows.
 //!
 //! ```text
 //! text ─ syntax ─ compile → Program       input ─ read → interpreter → write ─ outputs

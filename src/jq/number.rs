@@ -1,6 +1,6 @@
-//! Numbers: integers of up to 38 digits are exact, decimals keep their digits until something is calculated with them.
+//! Numbers: integers of up to 38 digits are exact, decimals keep their digits until a calculation uses them.
 //!
-//! As in jaq: the sum, difference, product and remainder of integers are integers; all else goes through a double.
+//! As in jaq, the sum, difference, product and remainder of integers are integers; every other operation uses doubles.
 
 use std::cmp::Ordering;
 use std::fmt;

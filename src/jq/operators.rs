@@ -1,4 +1,4 @@
-//! Calculating with values, as jaq does it.
+//! Arithmetic of values, as in jaq.
 
 use std::collections::BTreeSet;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};

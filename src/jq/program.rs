@@ -168,7 +168,7 @@ impl Program {
         &self.variables
     }
 
-    /// All outputs, behind those that are there already; none after a fault.
+    /// Appends all outputs to the existing ones; none after a fault.
     pub fn run(&self, input: Input<'_>, variables: &Variables<'_>, outputs: &mut Outputs) -> Result<(), JqFault> {
         let before = (outputs.text.len(), outputs.ends.len());
         let result = self.run_for(Wanted::All, input, variables, outputs);
@@ -281,8 +281,8 @@ impl Program {
         Ok(is_any)
     }
 
-    /// An error that the program did not catch, in words. Of jaq's own, values are shown by their kind. What the program
-    /// says itself is shown only if it stands in its text: it may be made of the payload.
+    /// An error that the program did not catch, in words. jaq's own errors show only the type of a value. The program's
+    /// own text is shown only if it is a constant of the program, because it may contain the payload.
     fn failed(&self, error: Exn<'_, Value>) -> JqFault {
         let Ok(error) = error.get_err() else {
             // Only a bound ends a run so, and that is looked at first.

@@ -1,4 +1,4 @@
-//! JSON text to values. Takes what serde_json takes, but keeps the digits of numbers.
+//! Parses JSON text to values. Accepts what serde_json accepts, but keeps the digits of numbers.
 
 use super::budget::{Bound, budget};
 use super::number::Number;

@@ -1,4 +1,4 @@
-//! Regular expressions in programs, bounded: a search goes through the text once for each state of the expression.
+//! Regular expressions in programs. A search is bounded: it reads the text once for each state of the expression.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ thread_local! {
     static COMPILED: RefCell<Vec<Cached>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is given of a text: what matches, what lies between, or both.
+/// The requested parts of a text: the matches, the text between them, or both.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) matches: bool,

@@ -1,4 +1,4 @@
-//! The text of a program before it is compiled: where in it an error lies, how deep it is, which names it uses.
+//! Checks of a program's text before it is compiled: the position of an error, the nesting depth, the names in use.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! The values of a run. Each array and object knows how large it would be if it were written out, and how deep it is:
-//! values share their parts, and sixty steps of `[., .]` make one that no computer could go through.
+//! The values of a run. Each array and object knows its written size and its depth. Values share their parts, so sixty
+//! steps of `[., .]` would otherwise make a value that no computer could walk.
 
 use std::cmp::Ordering;
 use std::fmt;

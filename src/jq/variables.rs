@@ -1,4 +1,4 @@
-//! What of a message, besides its payload, a program can use.
+//! The variables of a program: the parts of a message besides its payload.
 
 /// A source as a program names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

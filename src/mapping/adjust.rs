@@ -1,7 +1,7 @@
-//! What is done to a column's value before it is fitted to the column, where the rule asks for it: `decode`, `map`,
-//! `decimal` and `unit`, `scale` and `shift`, in this order; and what becomes of one that does not fit.
+//! Adjustments of a column's value before coercion: `decode`, `map`, `decimal` and `unit`, `scale` and `shift`, in this
+//! order; and `on_error` for a value that does not fit.
 //!
-//! Apart from the way of other columns, which never comes here.
+//! Only columns with such keys use this code, so other columns do not pay for it.
 
 use super::arithmetic::Linear;
 use super::coerce::{Scratch, as_text};

@@ -1,7 +1,7 @@
 //! Values of types that the server casts from text (`ColumnType::Cast`): macaddr, ranges, hstore, geometry, vector …
 //!
-//! Whatever the value is, it goes as the text that it has; what that means, the server's own input function says. Only
-//! a JSON array for a column of arrays is rewritten, into the text that Postgres writes arrays in.
+//! Every value is sent as its text, which the server's own input function parses. Only a JSON array for a column of
+//! arrays is rewritten, into Postgres' text format of arrays.
 
 use serde_json::value::RawValue;
 

@@ -1,8 +1,8 @@
-//! Databases that messages name, for a rule whose `database` is a template, or whose convention names it.
+//! Databases named by messages, for a rule whose `database` is a template, or whose convention names the database.
 //!
-//! Each database maps each message by itself, and decides only whether it is the one that is meant. Nothing of the payload
-//! takes part, so all of them come to the same end: a message that is at fault for one cannot be another's for the next.
-//! What names no database that there is, is a dead letter in the first one alone.
+//! Each database maps every message separately and decides only whether the message is its own. The decision does not
+//! use the payload, so all databases decide alike: a payload that one database cannot parse does not become another
+//! one's message. A message that names no known database is a dead letter in the first database only.
 
 use std::sync::Arc;
 
@@ -72,7 +72,8 @@ impl Choice {
 
     /// Of a message that goes to another database, where it lies in this one already.
     pub(super) fn strayed(&self) -> ValueFault {
-        let why = "is another's, and what lies in this database goes into no other: publish the message again";
+        let why = "is another database, and a letter in this database cannot go into another one: publish the message \
+                   again";
         // It is kept, whatever the rule does with messages that come.
         ValueFault { on_error: OnError::DeadLetter, ..self.fault(why.to_owned()) }
     }

@@ -1,19 +1,19 @@
-//! A value into a column: it fits without losing anything, or it is refused.
+//! Coercion of a value to a column: it fits without a loss, or it is refused.
 //!
 //! | into | takes |
 //! |---|---|
 //! | bool | true/false, 0/1, the strings true/false, on/off, yes/no, 0/1 in any case |
 //! | integers | whole numbers in range (`5.0`, `1e3` too), numeric strings, true/false as 1/0; a time as epoch milliseconds |
 //! | floats | numbers and numeric strings, see [`super::float`] |
-//! | decimal | numbers, numeric strings and true/false, if every digit has its place |
-//! | text, enum | strings; numbers, objects and arrays as they stand in the payload; times as RFC 3339 in UTC |
-//! | json | JSON as it stands in the payload; other text as a JSON string |
-//! | bytes | the payload's bytes; strings as their UTF-8; anything else as text takes it |
+//! | decimal | numbers, numeric strings and true/false, if the type has a place for every digit |
+//! | text, enum | strings; numbers, objects and arrays as written in the payload; times as RFC 3339 in UTC |
+//! | json | JSON as written in the payload; other text as a JSON string |
+//! | bytes | the payload's bytes; strings as their UTF-8; anything else as for text |
 //! | uuid | the usual text forms, or 16 bytes |
 //! | date, time, timestamps | see [`super::temporal`]; intervals [`super::interval`] |
 //! | inet | an address, with or without `/prefix` |
 //! | arrays | JSON arrays, element by element; null elements stay, arrays in arrays are refused |
-//! | types cast by the server | as text takes it; a JSON array for a column of arrays as the text of an array |
+//! | types cast by the server | as for text; a JSON array for a column of arrays as the text of an array |
 //! | any (SQLite) | 64-bit integers, numbers a float holds exactly, otherwise text |
 
 use std::fmt::Write;
@@ -38,7 +38,7 @@ const NUMERIC_DIGITS_MAX: i64 = 131_000;
 /// Digits that a double always keeps (C's DBL_DIG).
 const DOUBLE_DIGITS: usize = 15;
 
-/// What a column asks of its values beside the type.
+/// The column's requirements on its values besides the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Demands {
     pub(super) clockface: Clockface,
@@ -50,15 +50,15 @@ pub(super) struct Demands {
 pub(super) struct Scratch {
     pub(super) unescaped: String,
     pub(super) written: String,
-    /// Of the message at hand.
+    /// Of the current message.
     pub(super) nulled: Nulled,
 }
 
-/// Makes `value` a cell that fits `column_type` and hands it to `done`. Arrays go through [`coerce_array`].
+/// Makes `value` a cell that fits `column_type` and passes it to `done`. Arrays go through [`coerce_array`].
 ///
-/// The value comes by reference, here and below: a copy of an enum is put together from parts, and whoever reads it waits.
-/// `done` stands in the branch of each type, so that the compiler knows there which cell the encoder gets for which type:
-/// what the encoder would ask is answered when the bridge is built, and no cell is put together in memory.
+/// Performance: the value is passed by reference, here and below, because a copy of an enum is written in parts, and
+/// reading it back stalls. `done` is called in the branch of each type, so that the compiler knows which cell the
+/// encoder gets for which type. The encoder's checks are then decided at compile time, and no cell is built in memory.
 pub(super) fn coerce<'s>(
     value: &Value<'s>,
     column_type: &ColumnType,
@@ -243,7 +243,7 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
                 .into(),
         );
     }
-    // As it stands if that is how JSON writes numbers, and no longer than it has to be.
+    // The text of the payload if JSON writes numbers so, and no longer than necessary.
     let odd = text.starts_with(['+', '.']) || text.starts_with("-.") || text.contains(".e") || text.contains(".E");
     if odd || text.ends_with('.') || number.written_fraction_digits() > NUMERIC_FRACTION_DIGITS_MAX {
         number.write(written);
@@ -257,7 +257,7 @@ fn push_integer(number: i64, written: &mut String) {
     written.push_str(itoa::Buffer::new().format(number));
 }
 
-/// A value as text, whatever it is.
+/// Any value as text.
 pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<&'s str, Misfit> {
     match *value {
         Value::Text(text) | Value::Number(text) | Value::Tree(text) | Value::JsonString(text) => Ok(text),
@@ -274,7 +274,7 @@ pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<
     }
 }
 
-/// Appends a value as text, whatever it is, as a template has it.
+/// Appends any value as text, as in a template.
 pub(super) fn push_text(value: &Value<'_>, scratch: &mut Scratch, out: &mut String) -> Result<(), Misfit> {
     let Scratch { unescaped, written, .. } = scratch;
     written.clear();

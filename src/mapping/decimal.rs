@@ -1,4 +1,4 @@
-//! Decimal numbers as text, worked on digit by digit: no number passes through a float on its way to an exact column.
+//! Decimal numbers as text, processed digit by digit. No number passes through a float on its way to an exact column.
 
 /// Exponents beyond this are cut to it: such a number is zero or out of every column's range either way.
 const EXPONENT_MAX: i64 = 1_000_000_000;

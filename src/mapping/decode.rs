@@ -1,4 +1,4 @@
-//! `decode`: what a string holds in another form.
+//! `decode` of a column: decodes a string.
 
 use std::borrow::Cow;
 

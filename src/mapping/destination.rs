@@ -1,11 +1,11 @@
-//! Tables that messages name, for a rule whose `table` is a template, or which has a convention.
+//! Tables named by messages, for a rule whose `table` is a template, or which has a convention.
 //!
-//! A template is compiled to a plan of one text column ([`naming`](super::naming)). If it reads
-//! nothing of the payload, all rows of a message go to one table; else each row names its own.
+//! A template is compiled to a plan with one text column ([`naming`](super::naming)). If the template does not use the
+//! payload, all rows of a message go to one table; otherwise each row names its own table.
 //!
-//! A name that no message had before is a [`Want`]: the batch ends before that message, the table is looked up, and the
-//! rule is compiled against it ([`Mapper::bind`](super::Mapper::bind)). A table that is not there, or does not fit, makes
-//! dead letters of reason `no_table` of the messages that name it; after a moment it is looked up again.
+//! A name that occurs for the first time is a [`Want`]: the batch ends before its message, the table is looked up, and
+//! the rule is compiled for it ([`Mapper::bind`](super::Mapper::bind)). If the table is missing, or does not fit,
+//! messages that name it become dead letters of reason `no_table`. The table is looked up again after a moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use crate::rule::{Address, Convention, Descriptor, Form, Naming, Routing, TableN
 pub struct Want {
     /// Index into the rules.
     pub rule: usize,
-    /// What the template gave.
+    /// The text that the template gave.
     pub text: Arc<str>,
     pub table: TableName,
     /// How the message is written, where it says so.
     pub form: Option<Form>,
-    /// What the table lacks; none if it is only to be looked up.
+    /// The columns that the table lacks; none if it only must be looked up.
     pub columns: Vec<NewColumn>,
     /// The table is not there, and is to be made of these columns.
     pub makes_table: bool,
@@ -53,7 +53,7 @@ enum Names {
     Convention(Convention),
 }
 
-/// What is known of a name.
+/// The cached knowledge of a name.
 #[derive(Debug)]
 struct Bound {
     /// The plan, or why there is none.
@@ -107,7 +107,8 @@ impl Destination {
         Ok(Destination { names, routing, on_error, bound: HashMap::new() })
     }
 
-    /// The plans of a message's rows, in their order, put into `plans`. `batch` numbers the batch at hand.
+    /// Appends the plans of a message's rows to `plans`, in the order of the rows. `batch` is the number of the current
+    /// batch.
     pub(super) fn plans(
         &mut self,
         rule: usize,
@@ -188,13 +189,14 @@ impl Destination {
         self.bound.insert(Arc::clone(text), Bound { plan, used: batch, is_met: false, is_absent });
     }
 
-    /// What the template gave for a plan.
+    /// The text that the template gave for a plan.
     pub(super) fn text_of(&self, plan: usize) -> Option<Arc<str>> {
         self.bound.iter().find(|(_, bound)| bound.plan.as_ref() == Ok(&plan)).map(|(text, _)| Arc::clone(text))
     }
 
-    /// Forgets the names without a plan, or without a table, so that they are looked up again. One that no message has met yet stays: the message
-    /// that asked for it would ask for ever, if it takes longer to come back to it than such names are kept.
+    /// Forgets the names without a plan, or without a table, so that they are looked up again. A name that no message
+    /// has used yet stays. Otherwise, if the message that asked for it comes back later than such names are kept, it
+    /// would ask for ever.
     pub(super) fn forget_bad(&mut self) {
         self.bound.retain(|_, bound| bound.plan.is_ok() && !bound.is_absent || !bound.is_met);
     }

@@ -1,4 +1,4 @@
-//! Doubles of the few digits that sensors send, without the machinery that all other numbers need.
+//! Fast parsing of doubles with the few digits that sensors send.
 
 /// So many digits are exact in a double whatever they are, and so is ten to the power of as many.
 const EXACT_DIGITS: usize = 15;

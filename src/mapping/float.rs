@@ -1,9 +1,9 @@
-//! Numbers into binary floating point: the nearest float, unless digits before the point would change.
+//! Coercion of numbers to binary floating point: the nearest float, unless digits before the point would change.
 //!
-//! A double keeps 53 binary digits and a single 24. Below 2^53 or 2^24 only digits after the point can be lost, and those
-//! are what such a column's readers expect to be rounded. Beyond, a number is taken if the float is exactly that number,
-//! or if it was written with a point or an exponent and is the very text that the float is printed as: a float from
-//! elsewhere comes back as it was.
+//! A double keeps 53 binary digits and a single 24. Below 2^53 or 2^24 only digits after the point can be lost, and
+//! readers of such a column expect these to be rounded. Beyond, a number is accepted if the float is exactly that
+//! number, or if the number has a point or an exponent and is the text that the float is printed as. So a float from
+//! another system keeps its text.
 
 use super::decimal::Decimal;
 use super::double::double_of_few_digits;

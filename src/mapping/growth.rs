@@ -1,4 +1,4 @@
-//! Fields that become columns: `unmapped: add`; and the first payload for a table that is not there, which tells all of its
+//! Fields that become columns: `unmapped: add`, and the first payload of a missing table, which determines all of its
 //! columns (`create: true` with `columns: auto`).
 //!
 //! | value | column |
@@ -9,13 +9,14 @@
 //! | string | text |
 //! | object, array | json |
 //! | bytes | bytes |
-//! | null | none: the next value tells |
+//! | null | none until a later value that is not null |
 //!
-//! A column has its field's name exactly: then it is found by name ever after, whoever looks. A field that cannot name a
-//! column, or that is one too many, is its message's fault of reason [`NO_COLUMN`].
+//! A column has exactly its field's name, so every later lookup by name finds it. If a field cannot be a column's name,
+//! or the table has too many columns, the message is a dead letter of reason [`NO_COLUMN`].
 //!
-//! A row that has such fields ends the batch ([`NEW_COLUMNS`](super::outcome::NEW_COLUMNS)); what the whole message wants is
-//! then gathered, with what the next messages want, and the message is mapped again when the table has it.
+//! A row with such fields ends the batch ([`NEW_COLUMNS`](super::outcome::NEW_COLUMNS)). The new columns of the whole
+//! message are then collected, together with those of the next messages, and the message is mapped again once the table
+//! has them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ pub(super) fn add_wants(wants: &mut Vec<Want>, more: Vec<Want>) {
     }
 }
 
-/// What is needed to tell which columns a message wants.
+/// The state needed to determine the columns that a message needs.
 pub(super) struct Growing<'g> {
     pub(super) rules: &'g [Arc<Rule>],
     pub(super) plans: &'g [Plan],
@@ -201,9 +202,7 @@ impl Growth {
         let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
         if self.is_absent {
             if columns.is_empty() {
-                return Err(
-                    "the table is not there yet, and no field of the payload has a value that tells a column".into()
-                );
+                return Err("the table does not exist yet, and no field of the payload determines a column".into());
             }
             if let Some(extra) = self.extra.as_ref().filter(|extra| !is_there(&extra.name)) {
                 columns.push(extra.clone());
@@ -243,13 +242,13 @@ impl Growth {
             () if columns.iter().any(|column| is_other(&column.name))
                 || self.folds_case && self.rest.takes_folded(name) =>
             {
-                "another field has the same name in another case, which to this database is the same column"
+                "another field has the same name in another case, and this database does not distinguish them"
             }
             () => return None,
         })
     }
 
-    /// Whether another field has the same name but for its case: a column takes one of them only.
+    /// Whether another field has a name that differs only in case: a column takes only one of them.
     fn has_twin(&self, document: &Document<'_>, name: &str) -> bool {
         let mut has_twin = false;
         self.rest.each_of_all(document, &mut |field| {

@@ -1,4 +1,4 @@
-//! JSON as text: strings out of their quotes, and whatever goes into a json or jsonb column.
+//! JSON as text: unescapes strings, and writes values of json and jsonb columns.
 
 use std::fmt::Write;
 

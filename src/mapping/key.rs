@@ -1,4 +1,4 @@
-//! The columns by which a rule's rows are told apart, under `mode: ignore` and `upsert`.
+//! The columns of `key`, under `mode: ignore` and `upsert`.
 
 use super::compile::same_name;
 use crate::batch::RowEncoder;

@@ -46,7 +46,7 @@ pub struct Mapper<R: RowEncoder> {
     plan_of_rule: Vec<usize>,
     /// By rule: whether its messages are put aside. Empty while none is.
     parked: Vec<bool>,
-    /// Rules that are passed over for the message at hand.
+    /// Rules that are skipped for the current message.
     passed_over: Vec<usize>,
     /// Those of rules with one table, then those of tables that messages named.
     plans: Vec<Plan>,
@@ -190,7 +190,7 @@ impl<R: RowEncoder> Mapper<R> {
         !self.wants.is_empty()
     }
 
-    /// What a want came to: the live table, or why there is none. No batch may hold rows of this mapper.
+    /// The result of a want: the live table, or why there is none. No batch may hold rows of this mapper.
     pub fn bind(&mut self, want: &Want, live: Result<Arc<TableSchema>, String>) {
         let Some(Some(destination)) = self.destinations.get_mut(want.rule) else { return };
         let rule = &self.rules[want.rule];

@@ -1,4 +1,4 @@
-//! From a message to rows: which rules take it, what they read from it, and how the values fit the live table.
+//! From a message to rows: which rules take the message, which values they read, and how the values fit the live table.
 //!
 //! ```text
 //! compile (at start, on reload)          map (per message)
@@ -8,10 +8,24 @@
 //! rule × live table ─ compile → plan     coerce     value → cell, or why it does not fit
 //! ```
 //!
-//! Where to find what: `columns: auto`, missing columns, NOT NULL and defaults, `compile`; several rows a message, `stages`;
-//! tables that messages name, `destination`; `where`, `transform` and columns with jq, `shaping` and `programs`; what no column takes, `rest`, and how tables grow by it, `growth`; keys of `mode`, `key`; what rules share, `sharing`; columns left to the database, `shape`; which value fits which type, `coerce` (its table), with
-//! `decimal` for exact numbers, what is done to values before, `adjust` (`arithmetic`, `number_text`, `decode`), `float` for floats (`double` for short ones), `temporal` and `interval` for times, `json_text` for json columns, `cast` for types that the server casts; duplicate
-//! keys, nesting and broken JSON, `payload::json`; what is no text at all, `payload::foreign`; overlapping filters and subscription identifiers, `map`.
+//! | module | holds |
+//! |---|---|
+//! | `compile` | plans: `columns: auto`, missing columns, NOT NULL, defaults |
+//! | `sharing` | parts that several rules share |
+//! | `map` | one message under the compiled rules; overlapping filters and subscription identifiers |
+//! | `payload` | payload formats, one file each |
+//! | `payload::json`, `payload::foreign` | duplicate keys, nesting, broken JSON; payloads that are not text |
+//! | `stages` | several rows from one message |
+//! | `shaping`, `programs` | `where`, `transform`, columns with jq |
+//! | `destination`, `naming`, `choice` | tables and databases named by messages |
+//! | `rest`, `growth` | fields without a column, and columns added for them |
+//! | `shape` | columns left to the database's defaults |
+//! | `key` | the key of `mode` |
+//! | `coerce` | which value fits which type (its table) |
+//! | `adjust`, `arithmetic`, `number_text`, `decode` | adjustments before coercion |
+//! | `decimal`, `float`, `double` | exact numbers; floats; short floats |
+//! | `temporal`, `interval` | times, intervals |
+//! | `json_text`, `cast` | json columns; types that the server casts |
 
 mod adjust;
 mod arithmetic;

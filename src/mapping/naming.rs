@@ -1,6 +1,6 @@
-//! Names that messages give: of their table, of their database.
+//! Table and database names that messages give.
 //!
-//! A template is compiled to a plan of one text column, so whatever a column can read, a name can.
+//! A template is compiled to a plan with one text column, so a name can use every source that a column can use.
 
 use super::compile::compile;
 use super::outcome::{CompileFault, ValueFault};

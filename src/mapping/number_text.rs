@@ -1,7 +1,8 @@
-//! Numbers as people write them: with a decimal comma, with marks between thousands, with a unit behind them.
+//! Numbers as people write them: with a decimal comma, with thousands separators, with a unit after them.
 //!
-//! Read is only what cannot mean another number. Under `decimal: ","` the points, spaces and apostrophes between groups of
-//! three digits are marks of thousands; but `1.234`, whose only mark could be a decimal point after all, is refused.
+//! Only unambiguous numbers are accepted. Under `decimal: ","` the points, spaces and apostrophes between groups of
+//! three digits are thousands separators; but `1.234` is refused, because its only separator could also be a decimal
+//! point.
 
 use super::value::Misfit;
 
@@ -119,8 +120,8 @@ fn exponent(text: &str) -> (&str, &str) {
     if digits.is_empty() { ("", text) } else { (&text[..text.len() - rest.len()], rest) }
 }
 
-/// Whether a text behind a number is one unit: `°C`, ` %`, `kWh`, ` m³/h`, ` m3`. Digits would be a second number
-/// (`5h30`, `2V7`), except the power of a metre behind a space.
+/// Whether a text after a number is one unit: `°C`, ` %`, `kWh`, ` m³/h`, ` m3`. Digits would be a second number
+/// (`5h30`, `2V7`), except the power of a metre after a space.
 fn is_unit(text: &str) -> bool {
     let unit = text.trim_start();
     let begins =

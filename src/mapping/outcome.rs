@@ -1,10 +1,10 @@
-//! What became of a message, and why a rule or a value does not fit.
+//! The outcome of a message, and why a rule or a value does not fit.
 
 use std::sync::Arc;
 
 use crate::config::OnError;
 
-/// What became of a message under one rule.
+/// The outcome of a message under one rule.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// A unit with its rows was appended to the batch.
@@ -32,7 +32,7 @@ pub struct ValueFault {
 }
 
 impl ValueFault {
-    /// With the place in the message where it lies; none if that is the message.
+    /// With the place of the error in the message; none if it is the message itself.
     #[cold]
     pub(super) fn within(mut self, place: &str) -> ValueFault {
         if !place.is_empty() {

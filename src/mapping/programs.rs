@@ -1,4 +1,4 @@
-//! The jq programs of a rule, and what of a message they see.
+//! The jq programs of a rule, and the variables that they use.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What no column takes of a payload's object, or of an element's: `unmapped`.
+//! `unmapped`: the fields of a payload's object, or of an element, that no column takes.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,10 +1,11 @@
 //! From a topic to the rules that take it: a cache of recent topics, then a trie of all patterns.
 //!
-//! A cached topic costs one hash look-up and no allocation. One that is not walks the trie level by level, which looks
-//! at the patterns that share the topic's levels, not at all of them: 10,000 rules cost about what one does.
+//! A cached topic costs one hash lookup and no allocation. An uncached topic walks the trie level by level and visits
+//! only the patterns that share the topic's levels: 10,000 rules cost about as much as one.
 //!
-//! The cache keeps two generations: when the young one is full, it becomes the old one and the old one is dropped; what
-//! is asked for again moves back into the young one. So topics in use stay, and the memory is bounded.
+//! The cache keeps two generations. When the young one is full, it becomes the old one, and the previous old one is
+//! dropped. A lookup that finds a topic in the old one moves it to the young one. So topics in use stay, and the memory
+//! is bounded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::rule::{Level, Tail, TopicPattern};
 
 /// Bytes of one generation, roughly: 8 MiB hold some 45,000 topics, and memory is taken only as topics come.
 const GENERATION_BYTES_MAX: usize = 8 << 20;
-/// What a topic and a match cost beside their own bytes: hash table, boxes, the allocator's rounding.
+/// The memory of a topic and a match besides their own bytes: hash table, boxes, the allocator's rounding.
 const TOPIC_OVERHEAD_BYTES: usize = 96;
 const MATCH_BYTES: usize = 64;
 /// Longer topics, and topics that more rules take, are looked up in the trie each time: few cannot fill the memory.

@@ -1,16 +1,16 @@
 //! Rows of one plan that fill different columns.
 //!
-//! A column that has a default in the database and no value in the message is left out of the row, so that the default
-//! applies. All rows of a statement fill the same columns, so each set of columns that occurs, a shape, is a target of
-//! its own with its own column list, written in the same transaction. The full shape of each plan is there from the start,
-//! others come when they first occur.
+//! If a column has a default in the database and the message has no value for it, the row omits the column, so that the
+//! default applies. All rows of a statement fill the same columns. So each set of columns that occurs, a *shape*, is a
+//! separate target with its own column list, written in the same transaction. The full shape of each plan exists from
+//! the start; others are added when they first occur.
 //!
-//! Within a shape rows go in the order of the journal, shape by shape within a table; a serial column counts so. Where a
-//! rule changes rows that are there (`mode: upsert`), all rows of that table keep the journal's order; so do those of all
-//! rules with a `statement`.
+//! A table's rows are written shape by shape, and in journal order within a shape, which also is the order of serial
+//! columns. If a rule changes existing rows (`mode: upsert`), all rows of that table keep journal order. So do the rows
+//! of all rules with a `statement`.
 //!
-//! Every shape of a batch is a statement, to a far database a round trip. When a plan has [`SHAPES_MAX`] of them the
-//! batch should end; [`Targets::forget`] then makes room, so no message is refused for its choice of fields.
+//! Every shape of a batch is a statement, and for a distant database a round trip. When a plan has [`SHAPES_MAX`]
+//! shapes the batch should end; [`Targets::forget`] then makes room, so no message is refused for its set of fields.
 
 use std::collections::HashMap;
 use std::sync::Arc;

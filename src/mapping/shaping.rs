@@ -1,7 +1,7 @@
-//! `where` and `transform`: which values of a payload are taken, and what is made of them before columns see them.
+//! `where` and `transform`: which values of a payload are taken, and which values replace them before columns see them.
 //!
-//! A predicate that only compares fields with constants is answered from the slots of the walk that the columns need
-//! anyway ([`jq::Check`]); others, and `transform`, take the whole value.
+//! A predicate that only compares fields with constants is evaluated on the slots of the walk that the columns need
+//! anyway ([`jq::Check`]). Other predicates, and `transform`, take the whole value.
 
 use std::sync::Arc;
 
@@ -122,7 +122,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Adds the paths that programs take to those that columns take; under `transform`, in place of them.
+    /// Adds the paths of programs to those of columns; under `transform`, replaces them.
     pub(super) fn place(rule: &Rule, is_shaped: bool, paths: &mut Vec<Path>) -> Wanted {
         let config::Shaping { predicate, transform, .. } = &rule.shaping;
         let outputs = if transform.is_some() { std::mem::take(paths) } else { Vec::new() };

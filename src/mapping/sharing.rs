@@ -1,8 +1,8 @@
-//! What compiled rules have in common is kept once.
+//! Parts that compiled rules have in common are kept once.
 //!
-//! Rules that differ only in their names and topics share one plan, which is compiled once. Others share the columns and
-//! the payload's paths that are equal. So the plans of ten thousand rules take little more room than that of one, and a
-//! message finds its rule's plan in the processor's cache.
+//! Rules that differ only in their names and topics share one plan, which is compiled once. Other rules share equal
+//! columns and payload paths. So the plans of ten thousand rules take little more memory than one, and a message finds
+//! its rule's plan in the processor's cache.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;

@@ -1,11 +1,11 @@
-//! One message, several rows: the values of its payload, then the elements of each, one row for each.
+//! Several rows from one message: the values of its payload, the elements of each value, one row for each element.
 //!
 //! ```text
 //! payload ─ documents (payload/) ─ decode ─ where, transform (shaping) ─ for_each ─ for_each ─ row
 //! ```
 //!
-//! All rows of a message belong together: the first fault ends it, and says where it lies. A message is bounded by
-//! `max_rows_per_message`; what gives no row at all, such as an empty array, is filtered.
+//! All rows of a message are one unit: the first fault ends the mapping, and its error names the place. A message is
+//! bounded by `max_rows_per_message`. A message that gives no row at all, for example an empty array, is filtered.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! Dates, times and instants: from a source's value to the column's.
 //!
-//! A string is read as RFC 3339, `YYYY-MM-DD HH:MM:SS[.fraction]`, a date or a time of day; with the column's `time`
-//! format instead if it has one. A time without an offset is in the column's zone (`tz`, default UTC); where clocks
-//! are turned, the hour that comes twice is taken the first time, and the one that is skipped counts on from before.
-//! What is finer than a microsecond, the databases' resolution, is cut off. A date column takes no time of day but
-//! midnight in its zone, a time column no date: either would be lost. Of the time of reception, which the rule and not the
-//! payload chose, they take the date and the time of day in their zone.
+//! A string is parsed as RFC 3339, `YYYY-MM-DD HH:MM:SS[.fraction]`, a date or a time of day; with the column's `time`
+//! format instead if it has one. A time without an offset is in the column's zone (`tz`, default UTC). If clocks are
+//! set back, the first of the two equal hours counts; in the hour that is skipped the offset from before the change
+//! applies. Digits below a microsecond, the databases' resolution, are cut off. A date column accepts a time of day
+//! only if it is midnight in its zone, and a time column accepts no date, because either would be lost. From the time
+//! of reception, which the rule chose and not the payload, they take the date or the time of day in their zone.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
@@ -72,7 +72,7 @@ impl Clockface {
         if (SORTABLE_MICROS_MIN..SORTABLE_MICROS_END).contains(&micros) {
             Ok(micros)
         } else {
-            Err("a time outside the years 0 to 9999 (UTC), which has no text that sorts".into())
+            Err("a time outside the years 0 to 9999 (UTC), which has no sortable text".into())
         }
     }
 

@@ -1,4 +1,4 @@
-//! A value as a source gives it, before it meets a column; and why the two may not fit.
+//! A source's value before coercion, and why it may not fit a column.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The value that `raw`, valid JSON without space around it, stands for; `None` for null.
+    /// The value of `raw`, valid JSON without space around it; `None` for null.
     pub(super) fn from_json(raw: &'a str) -> Option<Value<'a>> {
         Some(match raw.as_bytes().first()? {
             b'"' => Value::JsonString(raw),

@@ -1,8 +1,9 @@
-//! How long to wait before the next attempt to connect.
+//! The wait before the next attempt to connect.
 //!
-//! The first retry is quick, as most cuts heal at once; the second waits five times as long, and from there on the wait
-//! doubles up to `mqtt.retry.max`. Jitter keeps a fleet from knocking all at once after its broker restarts. A link that
-//! came up only to fall again does not count as success: the wait starts over only after it stayed up a while.
+//! The first retry is quick, because most failures are short. The second wait is five times as long; after that the
+//! wait doubles up to `mqtt.retry.max`. Jitter spreads the attempts of a fleet after its broker restarts. A connection
+//! that breaks soon does not count as a success: the wait starts from the beginning only after the connection stayed up
+//! for a while.
 
 use std::time::Duration;
 
@@ -80,12 +81,12 @@ fn spread(longest: Duration, random: u32) -> Duration {
     half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// Refused filters are asked for again this often: somebody may have mended the access rules meanwhile.
+/// The interval of new attempts with refused filters: the access rules may have changed meanwhile.
 const REFUSED: Duration = Duration::from_secs(600);
 /// The first time so soon, then twice as long each time, where the reason passes by itself.
 const REFUSED_FOR_NOW: Duration = Duration::from_secs(1);
 
-/// How long to wait before refused filters are asked for again on the same connection.
+/// The wait before refused filters are tried again on the same connection.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalWait {
     /// Times in a row that a reason was one that passes.

@@ -60,7 +60,7 @@ pub(crate) async fn connect(
             io::ErrorKind::UnexpectedEof => HandshakeError::Closed(config.version),
             _ => HandshakeError::Io(error),
         })?;
-        // What follows CONNACK in the same read stays in the inbox.
+        // Bytes that follow CONNACK in the same read stay in the inbox.
         match link.inbox.next()? {
             None => {}
             Some(Frame::TooLarge { first, .. }) => return Err(HandshakeError::NotConnAck(packet::name(first))),

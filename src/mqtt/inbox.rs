@@ -1,8 +1,8 @@
-//! The read buffer, cut into packets.
+//! The read buffer, split into packets.
 //!
-//! Packets are handed out in place. One that is larger than `mqtt.max_packet_size` is never buffered whole: its head
-//! (topic, packet identifier, properties) is kept, the rest passed over as it arrives, and the connection stays in
-//! step. No broker is told the limit: it would drop what is larger without a word.
+//! Packets are returned in place. A packet larger than `mqtt.max_packet_size` is never buffered whole: its head (topic,
+//! packet identifier, properties) is kept, the rest is skipped as it arrives, and the stream stays in step. The limit
+//! is not announced to the broker, because the broker would silently drop larger packets.
 
 use super::packet::FixedHeader;
 use super::wire::Malformed;
@@ -17,7 +17,7 @@ const CONTROL_BYTES_MAX: usize = BUFFER_BYTES;
 /// Bytes read and not yet handed out.
 pub(crate) struct Inbox {
     buffer: Vec<u8>,
-    /// What is read and not consumed lies in `start..end`.
+    /// Bytes that are read and not consumed are in `start..end`.
     start: usize,
     end: usize,
     packet_bytes_max: usize,
@@ -119,7 +119,7 @@ impl Inbox {
         Ok(self.pass_over())
     }
 
-    /// Drops what has come of the packet too large; hands out its head once the last byte is through.
+    /// Drops the received part of the packet that is too large; returns its head once the last byte has arrived.
     fn pass_over(&mut self) -> Option<Frame<'static>> {
         let passing = self.passing_over.as_mut()?;
         let passed = passing.left.min(self.end - self.start);

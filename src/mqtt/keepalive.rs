@@ -1,8 +1,8 @@
-//! When to send PINGREQ, and when to give a silent broker up.
+//! When to send PINGREQ, and when to give up a silent broker.
 //!
-//! A PINGREQ goes out whenever nothing was sent for the keep-alive. The broker is given up when a PINGREQ is unanswered
-//! and *nothing at all* was heard since, for as long again. Only time spent reading counts: while the journal is full
-//! the answer lies unread in the socket, and that is not the broker's fault.
+//! A PINGREQ is sent if nothing else was sent for the keep-alive interval. The connection is given up if the PINGREQ is
+//! unanswered and *nothing at all* was received for another interval. Only time spent reading counts: while the journal
+//! is full, the answer waits unread in the socket, which is not the broker's fault.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) struct KeepAlive {
     reading_since: Option<Instant>,
 }
 
-/// What the keep-alive asks for.
+/// The action that the keep-alive requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,

@@ -1,6 +1,8 @@
-//! What a broker says in CONNACK that it will not do (MQTT 5). A 3.1.1 broker says nothing, so all is assumed to be there.
+//! The limits that a broker announces in CONNACK (MQTT 5). A 3.1.1 broker announces none, so everything is assumed to
+//! be supported.
 //!
-//! Asking for what is not there makes brokers end the connection, for every rule: it is not asked for.
+//! A request for an unsupported feature makes brokers end the connection, for every rule. So such requests are not
+//! sent.
 
 use super::reason;
 use crate::config::MqttVersion;
@@ -68,7 +70,8 @@ impl Limits {
         let packet_bytes = subscribe_bytes(version, [filter]);
         (packet_bytes > self.packet_bytes_max as usize).then(|| {
             format!(
-                "its SUBSCRIBE would have {packet_bytes} bytes and the broker takes packets of {} at most; raise its limit",
+                "its SUBSCRIBE would have {packet_bytes} bytes, and the broker takes packets of at most {}; raise the \
+                 broker's limit",
                 self.packet_bytes_max
             )
         })

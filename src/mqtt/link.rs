@@ -1,4 +1,4 @@
-//! A connection: the transport, its read buffer, and what is waiting to be written.
+//! A connection: the transport, its read buffer, and the bytes that wait to be written.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,7 +15,7 @@ use super::transport::Transport;
 /// Unwritten bytes past which nothing is read: a broker that sends but does not read cannot make us grow.
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
 
-/// Read at a time of what nobody wants any more.
+/// The read size for bytes that are discarded.
 const LINGER_BYTES: usize = 4096;
 
 /// A connection to the broker, able to read and write at once without splitting or locking.

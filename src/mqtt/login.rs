@@ -1,4 +1,4 @@
-//! The user name and password that CONNECT carries, read anew for every connection.
+//! The user name and password of CONNECT, read again for every connection.
 
 use crate::config::{self, Secret, SecretError, SecretSource};
 

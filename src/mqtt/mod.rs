@@ -1,8 +1,9 @@
-//! The protocol, for every connection to a broker: transport, handshake, packets. What a session makes of them is not here.
+//! The MQTT protocol for every connection to a broker: transport, handshake, packets. Sessions are built on it
+//! elsewhere.
 //!
-//! A link is opened ([`transport`]: TCP, TLS, WebSocket), greeted ([`handshake`]) and read burst by burst ([`inbox`]); what
-//! came is decoded where it lies ([`packet`]), what goes out is encoded into one buffer a wake-up ([`outgoing`]). 3.1.1 and
-//! 5.0 are told apart in these files and nowhere above them.
+//! A link is opened ([`transport`]: TCP, TLS, WebSocket), performs the handshake ([`handshake`]) and is read in bursts
+//! ([`inbox`]). Incoming packets are decoded in place ([`packet`]); outgoing ones are encoded into one buffer per
+//! wake-up ([`outgoing`]). Only these files distinguish 3.1.1 and 5.0.
 
 pub(crate) mod backoff;
 pub(crate) mod handshake;

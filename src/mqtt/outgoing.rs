@@ -1,4 +1,4 @@
-//! What we send, encoded by rumqttc for 3.1.1 and 5; the four-byte acknowledgements directly.
+//! Outgoing packets: encoded by rumqttc for 3.1.1 and 5; the four-byte acknowledgements directly.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(crate) fn acknowledge(kind: AckKind, packet_id: u16, out: &mut BytesMut) {
     out.extend_from_slice(&[kind as u8, 2, high, low]);
 }
 
-/// Which session CONNECT asks for.
+/// The session that CONNECT requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SessionKind<'a> {
     /// One that outlives the connection, with what the broker publishes when the connection breaks.
@@ -164,7 +164,7 @@ pub(crate) fn keep_alive_s(keep_alive: Duration) -> u16 {
 
 fn seconds_up(duration: Duration) -> u32 {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    // 0xFFFF_FFFF means "never" as a session expiry, which is what such a number asks for.
+    // As a session expiry 0xFFFF_FFFF means "never", which is the meaning of such a large number.
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 

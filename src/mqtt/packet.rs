@@ -1,9 +1,10 @@
-//! The packets a broker sends, MQTT 3.1.1 and 5 alike, decoded in place.
+//! Packets from a broker, MQTT 3.1.1 and 5 alike, decoded in place.
 //!
-//! rumqttc's decoder would copy each PUBLISH's topic and freeze its payload; takes the legal short forms of DISCONNECT
-//! and CONNACK, which Mosquitto sends, for "need more bytes"; and turns a SUBACK code it does not know into an error
-//! that would reconnect for ever. So everything inbound is read here, straight from the read buffer; what we send is
-//! encoded by rumqttc ([`super::outgoing`]), which also serves as the reference in the tests.
+//! rumqttc's decoder has three faults for this purpose. It copies each PUBLISH's topic and freezes its payload. It
+//! takes the legal short forms of DISCONNECT and CONNACK, which Mosquitto sends, for "need more bytes". It turns an
+//! unknown SUBACK code into an error that would reconnect for ever. So incoming packets are decoded here, directly from
+//! the read buffer. Outgoing packets are encoded by rumqttc ([`super::outgoing`]), which also serves as the reference
+//! in the tests.
 
 use super::limits::Limits;
 use super::outgoing::AckKind;
@@ -101,7 +102,7 @@ impl<'a> Incoming<'a> {
     /// Decodes a whole packet. `first` is its first byte, `body` what follows the fixed header.
     pub(crate) fn decode(version: MqttVersion, first: u8, body: &'a [u8]) -> Result<Incoming<'a>, Malformed> {
         let mut cursor = Cursor::new(body);
-        // PUBLISH is asked for first: it is the one packet that comes by the million.
+        // PUBLISH is tested first, because it is by far the most frequent packet.
         let control = match (first >> 4, first & 0x0F) {
             (3, flags) => return Publish::decode(version, flags, body).map(Incoming::Publish),
             (6, 2) => Control::PubRel { packet_id: packet_id(&mut cursor)? },

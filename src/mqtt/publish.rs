@@ -1,4 +1,4 @@
-//! PUBLISH, the one packet that comes by the million: decoded without a copy, strict about what is malformed.
+//! PUBLISH, the most frequent packet: decoded without a copy, and strict about malformed bytes.
 
 use super::packet::{Value, each_property, packet_id};
 use super::wire::{Cursor, Malformed};
@@ -90,8 +90,8 @@ pub(crate) struct TopicAliases {
     topics: Vec<Vec<u8>>,
     /// `mqtt.topic_alias_maximum`.
     max: u16,
-    /// The last connection ended over an alias: take what has a topic, and leave the rest without one. The broker might
-    /// otherwise send the same packet for ever.
+    /// The last connection ended over an alias: take messages that have a topic, and pass on the others without one.
+    /// Otherwise the broker might send the same packet for ever.
     is_lenient: bool,
     /// An alias that did not hold on this connection.
     misused: Option<u16>,

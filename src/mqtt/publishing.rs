@@ -1,4 +1,4 @@
-//! PUBLISH as we send it: encoded when a message is queued, with its packet identifier left open until it goes out.
+//! Outgoing PUBLISH: encoded when a message is queued; the packet identifier is filled in when it is sent.
 
 use thiserror::Error;
 

@@ -48,7 +48,7 @@ pub(crate) fn publish_refusal(code: u8) -> String {
         0x80 => "refused without a reason; see the broker's log",
         0x83 => "the broker does not take it; see its log",
         0x87 => "not authorised; let this client write to the topic in the broker's access rules",
-        0x99 => "the broker calls the payload's format invalid",
+        0x99 => "the broker reports an invalid payload format",
         code => general(code),
     };
     format!("{words} (code 0x{code:02X})")
@@ -84,8 +84,8 @@ fn general(code: u8) -> &'static str {
         0x00 => "normal disconnection",
         0x04 => "disconnected with will",
         0x80 => "no reason given; see the broker's log",
-        0x81 => "the broker calls our packet malformed",
-        0x82 => "the broker calls it a protocol error",
+        0x81 => "the broker reports a malformed packet",
+        0x82 => "the broker reports a protocol error",
         0x83 => "the broker does not allow it; see its log",
         0x84 => "the protocol version is not supported",
         0x85 => "the client id is not accepted; change mqtt.client_id",
@@ -96,7 +96,7 @@ fn general(code: u8) -> &'static str {
         0x8A => "this client is banned; ask the broker's administrator",
         0x8B => "the broker is shutting down",
         0x8C => "the authentication method is not supported",
-        0x8D => "the broker heard nothing within the keep-alive; raise mqtt.keep_alive if the network is slow",
+        0x8D => "the broker received nothing within the keep-alive; raise mqtt.keep_alive if the network is slow",
         0x8E => "another client connected with the same client id; give each its own mqtt.client_id",
         0x8F => "the topic filter is not accepted",
         0x90 => "the topic is not accepted",

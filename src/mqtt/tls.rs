@@ -1,6 +1,6 @@
-//! The TLS side of mqtts and wss: rustls on ring, with the provider named so that no process-wide default is needed.
+//! TLS for mqtts and wss: rustls on ring, with the provider named so that no process-wide default is needed.
 //!
-//! The files are read at every connect: a renewed certificate is used from the next connection on.
+//! The files are read at every connect, so a renewed certificate is used from the next connection on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

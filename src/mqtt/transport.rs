@@ -91,7 +91,7 @@ async fn upgrade<S: ByteStream>(url: &MqttUrl, stream: S) -> Result<Transport, T
     Ok(Box::new(socket))
 }
 
-/// What most often lies behind a failed handshake.
+/// The most frequent causes of a failed handshake.
 fn tls_advice(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     tls.and_then(crate::tls::advice).map_or(String::new(), |advice| format!("; {advice} (mqtt.tls)"))

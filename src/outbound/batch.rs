@@ -1,4 +1,4 @@
-//! Messages that are queued for the broker together, encoded one behind the other, and what the broker said to them.
+//! Messages that are queued for the broker together, encoded one after the other, and the broker's answers to them.
 
 use tokio::sync::oneshot;
 

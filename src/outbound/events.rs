@@ -1,5 +1,5 @@
-//! What the second connection tells the world: each event is logged, counted and shown in the status by one function. Nothing
-//! here shows a payload or a secret.
+//! Events of the second connection: one function logs, counts and shows each of them. No event shows a payload or a
+//! secret.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What others hold of the second connection.
+//! The handle by which other modules use the second connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use crate::mqtt::publishing::{ToPublish, Unsendable};
 use crate::source::SourceStatus;
 use crate::telemetry::Metrics;
 
-/// Batches that wait, beside those that are under way: a publisher's next one is ready when one is through, and memory
-/// stays bounded by so many times its size.
+/// The number of batches that may wait, besides those in flight. A publisher's next batch is ready when one is done,
+/// and memory is bounded by this many batches.
 const BATCHES_MAX: usize = 8;
 /// Answers that wait: what ten thousand clients ask at once is more than anybody answers.
 const ANSWERS_MAX: usize = 4096;

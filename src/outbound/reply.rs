@@ -1,7 +1,8 @@
-//! Answers to messages under rules with `reply`: one a message, once every database that stores it has committed.
+//! Answers to messages under rules with `reply`: one answer per message, once every database that stores it has
+//! committed.
 //!
-//! Best effort: an answer is sent once at most. It is lost if the process or the connection ends before it is sent, or if
-//! whoever should send it cannot keep up; the rows are in the databases all the same.
+//! Answers are best effort: each is sent at most once. An answer is lost if the process or the connection ends before
+//! it is sent, or if the sender cannot keep up. The rows are in the databases in all these cases.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

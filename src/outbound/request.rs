@@ -1,4 +1,4 @@
-//! A request: a message on a topic that was subscribed to on the second connection. It does not go into the journal.
+//! A request: a message on a subscribed topic of the second connection. It is not journaled.
 
 use std::time::Instant;
 

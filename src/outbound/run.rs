@@ -1,5 +1,5 @@
-//! Connects, runs the session, connects again: for as long as the bridge runs. As the durable session does, but with
-//! nothing to lose: no stored state, no conclusions about filters.
+//! Connects, runs the session, and connects again, for as long as the bridge runs. Unlike the durable session it has
+//! nothing to lose: no stored state, and no conclusions about filters.
 
 use std::sync::Arc;
 use std::time::Duration;

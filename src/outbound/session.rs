@@ -1,7 +1,8 @@
-//! One connection from CONNACK to its end: sends what is queued, takes answers and requests, keeps alive.
+//! One connection from CONNACK to its end: sends queued messages, receives acknowledgements and requests, keeps alive.
 //!
-//! One turn of the loop takes everything a read brought, and writes everything that may go out, in one go each. Answers go
-//! before batches: somebody waits for them. While nobody takes the requests, or the broker reads nothing, nothing is read.
+//! One turn of the loop handles everything that a read returned, and writes everything that may be sent, in one write.
+//! Answers go before batches, because clients wait for them. While nobody takes the requests, or the broker reads
+//! nothing, the connection is not read.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
-/// Refused request topics are asked for again this often: somebody may have mended the access rules meanwhile.
+/// The interval of new attempts with refused request topics: the access rules may have changed meanwhile.
 const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why a connection is over.
@@ -67,7 +68,7 @@ pub(super) struct Session<'a> {
     keep_alive: KeepAlive,
     /// An answer that is to be sent next.
     answer: Option<Answer>,
-    /// What the broker was asked for.
+    /// The requested filters.
     filters: Vec<String>,
     refused_again_at: Option<Instant>,
     /// For a packet whose QoS the broker does not take.

@@ -1,4 +1,4 @@
-//! What the second connection knows of itself, for `status` and the page.
+//! The state of the second connection, for `status` and the page.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

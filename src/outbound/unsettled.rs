@@ -1,4 +1,4 @@
-//! Batches of which not every message is acknowledged or refused. They outlive connections.
+//! Batches with messages that are neither acknowledged nor refused yet. They outlive connections.
 
 use std::collections::VecDeque;
 
@@ -77,9 +77,9 @@ impl Unsettled {
         self.complete();
     }
 
-    /// The connection is gone; `unanswered` are the messages that the broker had not answered, in the order sent. Everything
-    /// from a batch's first such message on will be sent again, but for what the broker refused: it may have taken messages
-    /// behind that, and a publisher that counts its messages has to hear of it.
+    /// The connection is lost; `unanswered` are the messages without an answer of the broker, in the order sent.
+    /// Everything from a batch's first such message on will be sent again, except refused messages. The broker may have
+    /// accepted later messages, and a publisher that counts its messages must know.
     pub(super) fn rewind(&mut self, unanswered: impl Iterator<Item = (u64, usize)>) {
         for (batch, index) in unanswered {
             let active = &mut self.batches[(batch - self.first) as usize];

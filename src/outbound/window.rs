@@ -1,7 +1,7 @@
-//! Packets that the broker has yet to answer, by packet identifier.
+//! Packets that wait for the broker's answer, by packet identifier.
 //!
-//! Identifiers are given out in turn, so that the packets lie in a row and an answer finds its own by subtraction. How many
-//! messages may be unacknowledged is the broker's receive maximum; SUBSCRIBE and UNSUBSCRIBE do not count.
+//! Identifiers are assigned in turn, so the packets are stored in a row and an answer finds its packet by subtraction.
+//! The broker's receive maximum limits the unacknowledged messages; SUBSCRIBE and UNSUBSCRIBE do not count.
 
 use std::collections::VecDeque;
 

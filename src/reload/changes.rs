@@ -1,4 +1,4 @@
-//! What a reload changed, in words.
+//! The changes of a reload in words.
 
 use std::collections::HashMap;
 

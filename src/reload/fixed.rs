@@ -1,4 +1,4 @@
-//! Keys that only a start reads.
+//! Keys that take effect only at a start.
 
 use crate::config::{Config, Database};
 

@@ -1,16 +1,17 @@
-//! Another configuration while the bridge runs: on SIGHUP, on `rowbridge reload`, and with `--watch-config` when a file
-//! of it changes.
+//! Changes the configuration while the bridge runs: on SIGHUP, on `rowbridge reload`, and with `--watch-config` when
+//! one of its files changes.
 //!
-//! A reload is all or nothing. The files are read and checked as at a start, beside the event loop. If there is one mistake in
-//! it, or it changes a key that only a start reads ([`fixed`]), nothing changes, and the mistakes are logged and shown in
-//! `status`. Otherwise:
+//! A reload is all or nothing. The files are read and checked as at a start, outside the event loop. If there is a
+//! mistake, or a key differs that takes effect only at a start ([`fixed`]), nothing changes; the mistakes are logged
+//! and shown in `status`. Otherwise:
 //!
-//! 1. The rules are published to the databases' workers ([`RuleSet`]). Each compiles them between two batches.
-//! 2. Then the session hears what to subscribe to. It asks for what is new, and then gives up what is superfluous; filters
-//!    that stay are left alone, so no retained message comes again.
+//! 1. The rules are published to the databases' workers ([`RuleSet`]). Each worker compiles them between two batches.
+//! 2. Then the session gets the new filters. It subscribes to the new ones first and unsubscribes from the superfluous
+//!    ones afterwards. Unchanged filters are left alone, so their retained messages are not sent again.
 //!
-//! *Dies anywhere:* nothing of this is on disk but what the session stores as the broker confirms it, as at any other time.
-//! The next start reads the file and goes on from the offsets in the databases and the stored subscriptions.
+//! *Dies anywhere:* nothing of a reload is on disk except the list of subscriptions, which the session stores as the
+//! broker confirms them. The next start reads the files and continues from the offsets in the databases and the stored
+//! subscriptions.
 
 mod changes;
 mod fixed;
@@ -31,7 +32,7 @@ use crate::outbound::query::QuerySet;
 use crate::source::Subscriptions;
 use crate::telemetry::log;
 
-/// Asks for a reload. While one waits to begin, another is not needed: it reads the file later than both were asked for.
+/// Requests a reload. While one waits to begin, another is not needed: it reads the file after both requests.
 #[derive(Debug, Clone)]
 pub struct ReloadTrigger(mpsc::Sender<&'static str>);
 
@@ -46,7 +47,7 @@ impl ReloadTrigger {
 pub struct Reloader {
     /// As at the start.
     request: LoadRequest,
-    /// What the bridge runs with.
+    /// The configuration in use.
     config: Config,
     rules: RuleSets,
     plans: channel::Sender<Subscriptions>,
@@ -55,7 +56,7 @@ pub struct Reloader {
     queries: Option<channel::Sender<Arc<QuerySet>>>,
 }
 
-/// What a good file comes to.
+/// The result of a valid file.
 struct Loaded {
     config: Config,
     plan: Subscriptions,

@@ -1,4 +1,4 @@
-//! What `status` shows of the configuration, and how whoever asked for a reload learns what came of it.
+//! The configuration's state in `status`, and the result of a reload for the process that asked for it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

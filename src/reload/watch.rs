@@ -1,7 +1,7 @@
 //! `--watch-config`: notices that bridge.yaml, or a file of its `rules_from`, was changed, added or removed.
 //!
-//! By looking, not by inotify: editors and configuration managers replace a file, or a link to a folder above it, and some
-//! file systems tell nothing of what another machine writes.
+//! The files are polled instead of watched by inotify. Editors and configuration managers replace a file, or a link to
+//! a directory above it, and some file systems do not report the writes of another machine.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ use crate::config::{self, LoadRequest, RuleFiles};
 /// How often the files are looked at. A change is taken up when they look the same twice: an editor may be at it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells that a file may be another: device, inode, size, time of change.
+/// The attributes that show a changed file: device, inode, size, time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
 /// Looks for ever, and asks for a reload when the files hold something else than before.

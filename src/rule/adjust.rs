@@ -1,4 +1,4 @@
-//! What is done to a value on its way from its source to its column.
+//! The adjustments of a value between its source and its column.
 
 use crate::rule::Exact;
 

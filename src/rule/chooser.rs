@@ -1,4 +1,4 @@
-//! Databases that messages name.
+//! The database that a message names.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ impl Chooser {
 }
 
 impl Source {
-    /// Whether it takes anything of the payload. What does not is the same for whoever reads the message.
+    /// Whether the name uses the payload. If not, it is the same in every database.
     pub fn reads_payload(&self) -> bool {
         use Source::{Index, Item, Key, Parent, ParentIndex, ParentKey, Payload, Unmapped};
         matches!(self, Payload(_) | Item(_) | Index | Key | Parent(_) | ParentIndex | ParentKey | Unmapped)

@@ -1,4 +1,4 @@
-//! How messages name their table and their form in other systems.
+//! How messages name their table and format in other systems.
 
 use super::{Descriptor, DescriptorFault, Form, TableName};
 
@@ -81,7 +81,7 @@ impl Convention {
         is_known: impl Fn(&str) -> bool,
     ) -> Result<&'m str, DescriptorFault> {
         let text = |name: &str| match property(name).filter(|bytes| !bytes.is_empty()).map(std::str::from_utf8) {
-            Some(Err(_)) => Err(format!("stands in a user property `{name}` that is not UTF-8")),
+            Some(Err(_)) => Err(format!("is in a user property `{name}` that is not UTF-8")),
             Some(Ok(text)) => Ok(Some(text)),
             None => Ok(None),
         };
@@ -103,7 +103,7 @@ impl Convention {
 }
 
 impl TableName {
-    /// A name as a convention gives it. What stands before its dot is a schema, unless that names the database: in SQLite
+    /// A name as a convention gives it. The part before its dot is a schema, unless it names the database: in SQLite
     /// always, in Postgres if it is one of `databases`.
     pub(super) fn of_convention(
         convention: Convention,

@@ -1,7 +1,7 @@
 //! Machbase's writing descriptor: `db/append/EXAMPLE:csv:gzip?timeformat=s&heading=true`.
 //!
-//! It names the table and how payloads are written. A message's topic has the part before the `?`, its MQTT 5 user
-//! properties may say the same options and override it.
+//! It names the table and the format of payloads. A message's topic has the part before the `?`. Its MQTT 5 user
+//! properties may give the same options and override the topic.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the topic of a message may be, unlike a topic filter.
+//! The topics that a message may have, unlike a topic filter.
 
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ pub fn check_reply_topic(topic: &str, prefix: Option<&str>) -> Result<(), String
     let Some(prefix) = prefix else { return Ok(()) };
     let prefix = prefix.trim_end_matches('/');
     let is_below = topic.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if is_below { Ok(()) } else { Err(format!("the topic does not lie below reply_prefix ({prefix})")) }
+    if is_below { Ok(()) } else { Err(format!("the topic is not below reply_prefix ({prefix})")) }
 }
 
 /// Whether a message can be published to `topic`.

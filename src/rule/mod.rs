@@ -1,8 +1,14 @@
-//! The language of rules, parsing only: what a text of the configuration means, without any message or table at hand.
+//! Parsing of the rule language: the meaning of a text in the configuration, without a message or table.
 //!
-//! Topic patterns, `topic`; where a value comes from, `source`; text put together from sources, `template`; what is done to
-//! a value, `adjust` and `exact`; which strings hold another form, `root`; times, `time`; column types,
-//! `declared_type`; SQL with binds, `statement`, and of queries, `query`.
+//! | module | parses |
+//! |---|---|
+//! | `topic` | topic patterns |
+//! | `source` | the source of a value |
+//! | `template` | text with sources in braces |
+//! | `adjust`, `exact` | adjustments of a value, exact decimal numbers |
+//! | `root` | strings that hold another form |
+//! | `time`, `declared_type` | time formats, column types |
+//! | `statement`, `query` | SQL with binds, for rules and for queries |
 
 mod adjust;
 mod chooser;

@@ -1,4 +1,4 @@
-//! A table that is to be made, with its primary key and indexes.
+//! A table to create, with its primary key and indexes.
 
 use super::DeclaredType;
 use super::table_name::{IDENTIFIER_BYTES_MAX, quote};

@@ -1,7 +1,7 @@
-//! The statement of a query: one that reads, with a bind `:name` for each parameter, or `?` for each of a list.
+//! The statement of a query: read-only, with a bind `:name` for each parameter, or `?` for each value of a list.
 //!
-//! What is refused here is refused by the database as well, which has the last word: the statement runs in a transaction that
-//! cannot write. See [`super::Statement`] for what a bind is.
+//! The checks here are not the only protection: the database runs the statement in a transaction that cannot write. See
+//! [`super::Statement`] for the definition of a bind.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Fields that hold another form, as roots of further paths.
+//! Fields whose strings hold another form, as roots of further paths.
 
 use super::{Decode, Source, Step};
 
-/// A string in the payload, or in an element of it, in whose place stands what it holds.
+/// A string in the payload, or in an element of it, that is replaced by its decoded value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Root {
     /// A path of the payload or of an element.

@@ -1,4 +1,4 @@
-//! Tables that messages name: a template, what is allowed, and what else some names mean.
+//! Tables named by messages: the template, the allowed tables, and the aliases.
 
 use std::collections::BTreeMap;
 

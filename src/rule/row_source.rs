@@ -1,4 +1,4 @@
-//! What stands in the braces of a template of `publish`: `{table}`, `{row.site}`.
+//! The placeholders in a template of `publish`: `{table}`, `{row.site}`.
 
 use super::source::ExpressionError;
 

@@ -18,7 +18,7 @@ pub enum ColumnSource {
     Template(Template),
     /// A literal from the file.
     Value(serde_json::Value),
-    /// What a program makes of the payload, or of the element under `for_each`.
+    /// The output of a program on the payload, or on the element under `for_each`.
     Jq(Arc<Program>),
 }
 
@@ -58,7 +58,7 @@ pub enum Source {
     JournalSeq,
     Bridge,
     Rule,
-    /// `item`, `item.a`: the element at hand under `for_each`, or a part of it.
+    /// `item`, `item.a`: the current element under `for_each`, or a part of it.
     Item(Vec<Step>),
     /// `index`: its number, from 0.
     Index,
@@ -114,7 +114,7 @@ impl fmt::Display for Source {
 }
 
 impl fmt::Display for Step {
-    /// As the configuration writes it behind what it is a step from.
+    /// As the configuration writes it after the path that it extends.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_plain = |key: &str| {
             !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')

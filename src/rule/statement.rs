@@ -1,7 +1,7 @@
 //! One SQL statement in place of a table, with a bind for each column: `insert into t (a) values (:a)`.
 //!
-//! The text is scanned, not parsed: what a bind is and where the statement ends depends on quotes, comments and casts alone,
-//! and everything else is the server's to judge. A bind is a colon with a name right behind it, outside of
+//! The text is scanned, not parsed. Only quotes, comments and casts decide which text is a bind and where the statement
+//! ends; the server judges everything else. A bind is a colon directly followed by a name, outside of
 //!
 //! | | Postgres | SQLite |
 //! |---|---|---|
@@ -9,10 +9,10 @@
 //! | names | `"…"` | `"…"`, `` `…` ``, `[…]` |
 //! | comments | `-- …`, `/* … /* … */ … */` | `-- …`, `/* … */` |
 //!
-//! `::` is a cast, `:=` names an argument. In an array's slice a space keeps a name from being a bind: `a[1 : n]`.
+//! `::` is a cast, `:=` names an argument. In an array slice a space before the name prevents a bind: `a[1 : n]`.
 //!
-//! The statement runs in the transaction that moves the offset, so it must be one that takes part in it: what begins or ends
-//! a transaction is refused, and so is what takes no binds at all.
+//! The statement must take part in the transaction that moves the offset. So statements that begin or end a transaction
+//! are refused, and so are statements that take no binds at all.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Statement {
         }
         if binds.is_empty() {
             return Err(StatementError {
-                problem: "has no bind, so it would do the same whatever the message says".to_owned(),
+                problem: "has no bind, so it would do the same for every message".to_owned(),
                 accepted: FORMS,
             });
         }
@@ -259,7 +259,7 @@ impl Scanner<'_> {
         self.text[start..self.at].to_owned()
     }
 
-    /// Goes behind a number: what follows it without a gap is no word of its own.
+    /// Advances past a number and the characters that follow it without a gap, which are not a separate word.
     fn number(&mut self) {
         self.at += self.rest().find(|c: char| !is_name_part(c) && c != '.').unwrap_or(self.rest().len());
     }
@@ -331,7 +331,7 @@ impl Scanner<'_> {
         Ok(true)
     }
 
-    /// Goes behind the next `quote`, past those that are doubled if these stand for one.
+    /// Advances past the next `quote`, skipping doubled quotes if these stand for one.
     fn behind(&mut self, quote: &str, is_doubled: bool, what: &str) -> Result<(), StatementError> {
         let start = self.at;
         self.at += 1;
@@ -344,7 +344,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Goes behind a string in which a backslash escapes what follows it.
+    /// Advances past a string in which a backslash escapes the next character.
     fn string_with_escapes(&mut self, start: usize) -> Result<(), StatementError> {
         self.at += 1;
         loop {

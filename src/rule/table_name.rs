@@ -32,11 +32,11 @@ pub(super) const OWN_TABLES: [&str; 6] = [
     "rowbridge_publications",
 ];
 
-/// What stands in a rule's table where it has a statement begins so. No table may.
+/// The prefix of the table name of a rule with a statement. No real table may have it.
 const OF_STATEMENT: &str = "statement of rule ";
 
 impl TableName {
-    /// What stands in for the table of a rule that has a statement: rows of each such rule are held and parked by themselves.
+    /// The table name of a rule that has a statement: rows of each such rule are held and parked separately.
     pub fn of_statement(rule: &str) -> TableName {
         TableName { schema: None, name: format!("{OF_STATEMENT}{rule}") }
     }

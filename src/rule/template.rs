@@ -4,8 +4,8 @@
 //! template = (TEXT | "{{" | "}}" | "{" expression "}")*        ("{{" and "}}" stand for one brace)
 //! ```
 //!
-//! A brace inside a quoted key belongs to the key: `{payload["a}b"]}`. What stands in the braces is a [`Source`], or
-//! whatever else the caller of [`Template::parse_with`] reads there.
+//! A brace inside a quoted key belongs to the key: `{payload["a}b"]}`. The text in the braces is a [`Source`], or
+//! whatever the caller of [`Template::parse_with`] parses there.
 
 use std::fmt;
 

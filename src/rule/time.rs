@@ -75,7 +75,8 @@ impl TimeFormat {
     }
 }
 
-/// What a strftime pattern reads of a text. `%Z` reads the abbreviations of [`ABBREVIATIONS`], which jiff reads none of.
+/// The parts that a strftime pattern reads from a text. `%Z` reads the abbreviations of [`ABBREVIATIONS`], which jiff
+/// does not read.
 pub(crate) fn parse_pattern(pattern: &str, text: &str) -> Result<BrokenDownTime, jiff::Error> {
     let Some(by_offset) = with_offset(pattern) else { return BrokenDownTime::parse(pattern, text) };
     let is_letter = |character: char| character.is_ascii_alphabetic();
@@ -111,7 +112,7 @@ fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
         Ok(read) => read,
         Err(error) => return refuse(format!("what it writes (`{text}`) cannot be read back: {error}")),
     };
-    // A date, a time of day or an instant: one of them must come out, whichever the column asks for.
+    // A date, a time of day or an instant: one of them must result, as the column requires.
     if read.timestamp().is_none() && read.to_date().is_err() && (read.hour().is_none() || read.to_time().is_err()) {
         return refuse("it gives neither a date (%Y-%m-%d) nor a time of day (%H:%M) nor an instant (%s)".to_owned());
     }

@@ -5,7 +5,8 @@
 //! the pattern is kept for the subscription and ignored for matching. `#` and a leading `+` or capture do not match
 //! topics that begin with `$`.
 //!
-//! The filter of `a/{*rest}` is `a/#`, which brings `a` as well; the pattern passes over it, having nothing to capture.
+//! The filter of `a/{*rest}` is `a/#`, which also matches `a`. The pattern does not match `a`, because `{*rest}` would
+//! capture nothing.
 
 use std::ops::Range;
 

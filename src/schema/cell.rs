@@ -25,8 +25,8 @@ pub enum Cell<'a> {
     Int(i64),
     /// Finite.
     Float(f64),
-    /// A finite decimal number as JSON writes it (leading zeros allowed): `-12.5`, `1e3`. It fits its numeric(p,s); with or
-    /// without those it has at most 131,000 digits, 16,383 of them after the point, however it is written.
+    /// A finite decimal number as JSON writes it (leading zeros allowed): `-12.5`, `1e3`. It fits its numeric(p,s).
+    /// With or without p and s it has at most 131,000 digits, 16,383 of them after the point, in any notation.
     Decimal(&'a str),
     /// Without NUL unless the encoder says that text takes it.
     Text(&'a str),

@@ -1,21 +1,21 @@
-//! Values of a database as JSON: in the answers to queries, and in rows that are published.
+//! Values of a database as JSON: in the answers to queries, and in published rows.
 //!
 //! | type | JSON |
 //! |---|---|
 //! | bool | `true`, `false` |
 //! | integers | a number with all of its digits: an int64 may exceed what JavaScript holds exactly (2^53) |
 //! | decimal, numeric | a number with all of its digits, `12.50` with its zero; NaN and infinities: a string |
-//! | real, double | the shortest number that is read back as the same one; NaN and infinities: a string |
-//! | text, uuid, inet, enums, intervals, whatever else | a string, as the database writes it |
+//! | real, double | the shortest number that parses to the same value; NaN and infinities: a string |
+//! | text, uuid, inet, enums, intervals, all other types | a string, as the database writes it |
 //! | bytes | a string: base64 (RFC 4648) with padding |
-//! | json, jsonb | itself |
+//! | json, jsonb | the value itself |
 //! | date, time | a string: `2026-11-28`, `22:10:00.5` |
-//! | timestamptz | a string: RFC 3339 in UTC, `2026-11-28T22:10:00.123456Z`; or a number, an epoch in a unit that is asked for |
-//! | timestamp | the same without a zone; as an epoch it counts as UTC |
+//! | timestamptz | a string: RFC 3339 in UTC, `2026-11-28T22:10:00.123456Z`; or a number, an epoch in the requested unit |
+//! | timestamp | as timestamptz without a zone; as an epoch it counts as UTC |
 //! | arrays | an array of these |
 //! | NULL | `null` |
 //!
-//! An epoch is rounded down to its unit. A time that is none on this scale (`infinity`, years before Christ) is the string
+//! An epoch is rounded down to its unit. A time that has no epoch (`infinity`, years before Christ) is the string
 //! that the database writes.
 
 use base64::Engine as _;

@@ -1,4 +1,4 @@
-//! By which columns a table tells its rows apart.
+//! The columns that identify the rows of a table.
 
 /// What `ON CONFLICT (columns)` can name in a statement on the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -6,7 +6,8 @@ pub enum Keys {
     /// The primary key and the unique indexes that hold for every row at once: neither partial nor deferrable, on columns alone.
     /// Each as indexes into the table's columns, in the index's order; the primary key first.
     Known(Vec<Box<[usize]>>),
-    /// A view's or foreign table's keys are those of the table behind it: the database tells with the first row.
+    /// The keys of a view or foreign table are those of the table below it, which the database reports at the first
+    /// row.
     Hidden,
     /// No row can go into such a table by key; why, as the rest of a sentence that begins with the table.
     Never(&'static str),

@@ -1,7 +1,7 @@
-//! Tables as they are in the database, and the values that fit their columns.
+//! Descriptions of live tables, and the values that fit their columns.
 //!
-//! Mapping fills them, sinks read and write them; neither knows the other through this. What an engine calls a type, and
-//! what its columns of that type hold, says its [`Dialect`].
+//! Mapping produces the values, sinks write them; neither depends on the other. An engine's [`Dialect`] says what its
+//! types are called and what its columns hold.
 
 mod cell;
 mod dialect;
@@ -50,7 +50,7 @@ pub enum ColumnType {
     Inet,
     /// An enum with its labels.
     Enum(Arc<[String]>),
-    /// One dimension of the element type, whose Postgres OID stands beside it (arrays carry it on the wire).
+    /// One dimension of the element type, with its Postgres OID (arrays carry it on the wire).
     Array(Box<ColumnType>, u32),
     /// SQLite: a timestamp column declared with a text-like type: sortable UTC text with milliseconds.
     TimestampText,
@@ -72,7 +72,7 @@ pub struct Cast {
     /// The type's name in SQL, quoted and qualified, without a length: the column itself demands its own, and refuses what
     /// a cast to it would cut off.
     pub sql_type: String,
-    /// What stands between the elements of an array's text; `None` if the type is no array.
+    /// The text between the elements of an array's text; `None` if the type is no array.
     pub delimiter: Option<char>,
 }
 
@@ -117,7 +117,7 @@ pub struct TableSchema {
     pub witness: Witness,
 }
 
-/// What a table does with rows that it is given, beyond holding them. Of SQLite's, views alone are marked, `by_insert`.
+/// What a table does with its rows, beyond storing them. In SQLite only views are marked, `by_insert`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Intake {
     /// It has rewrite rules, row-level security for this role, or is a view or a foreign table: rows must come by INSERT,
@@ -132,7 +132,7 @@ pub struct Intake {
 pub enum Witness {
     /// The table was not read from a database: there is nothing to compare with.
     None,
-    /// The table is not there yet. It has no columns; the first payload for it tells them.
+    /// The table does not exist yet. It has no columns; its first payload determines them.
     Absent,
     /// Postgres: the table's OID, the sum of the hashes of its rows in the catalogue, and OIDs and hashes of the domains and
     /// enums that its columns are made of.
@@ -166,7 +166,7 @@ impl TableSchema {
         self.witness == Witness::Absent
     }
 
-    /// What is different in `now`, for people: each a few words. Empty if only the witness differs.
+    /// The differences in `now`, for people: each a few words. Empty if only the witness differs.
     pub fn changes(&self, now: &TableSchema) -> Vec<String> {
         let named = |columns: &'_ [Column], name: &str| columns.iter().position(|column| column.name == name);
         let mut changes = Vec::new();
@@ -190,7 +190,7 @@ impl TableSchema {
 }
 
 impl Column {
-    /// What is different in `now`, a column of the same name.
+    /// The difference between this column and `now`, a column of the same name.
     fn change(&self, now: &Column) -> String {
         let Column { name, type_name, .. } = self;
         if *type_name != now.type_name {
@@ -200,7 +200,7 @@ impl Column {
             return format!("the type {type_name} of column `{name}` has changed");
         }
         if self.parameter != now.parameter {
-            return format!("the type {type_name} of column `{name}` was made anew, or its collation has changed");
+            return format!("the type {type_name} of column `{name}` was created again, or its collation has changed");
         }
         let may = |not_null| if not_null { "may not be null" } else { "may be null" };
         if self.not_null != now.not_null {

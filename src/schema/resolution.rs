@@ -1,7 +1,7 @@
-//! How finely a column of times or intervals keeps them: what its type says in parentheses or fields.
+//! The precision of a time or interval column: the digits or fields that its type names.
 //!
-//! Digits of a second that the column has no place for are cut off here, never rounded: rounding up can carry into the
-//! next day or year. What the database gets then fits its column exactly, so that it changes nothing.
+//! Digits of a second beyond this precision are cut off here, never rounded, because rounding up can carry into the
+//! next day or year. The database then stores the value unchanged.
 
 /// How many digits a column keeps after a second's point, 0 to 6: `timestamp(3)` has 3, `timestamptz` has 6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

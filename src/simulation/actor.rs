@@ -1,4 +1,4 @@
-//! Tasks that the script polls itself, in whatever order it likes.
+//! Tasks that the script polls itself, in any order.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

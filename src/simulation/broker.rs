@@ -1,8 +1,8 @@
-//! A broker as MQTT describes it, with the habits of real ones and the patience of none: it keeps a session with a window
-//! of messages in flight, sends them again after a reconnect, loses the session, cuts the connection after any byte.
+//! A broker that follows the MQTT specification, with habits of real brokers: it keeps a session with a window of
+//! messages in flight, sends them again after a reconnect, loses the session, and cuts the connection after any byte.
 //!
-//! It checks that acknowledgements come in the order of the packets they answer, on the connection that brought those
-//! (I13).
+//! It checks that acknowledgements arrive in the order of their packets, on the connection that delivered these
+//! packets (I13).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

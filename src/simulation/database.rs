@@ -1,8 +1,8 @@
-//! A database with transactions, compare-and-swap and a will of its own: it fails before or after it has applied a
-//! transaction, applies it later than anybody thinks, refuses rows and tables, is replaced by an older copy of itself.
+//! A database with transactions and compare-and-swap, which also fails. It fails before or after it has applied a
+//! transaction, applies a transaction late, refuses rows and tables, and is replaced by an older copy of itself.
 //!
-//! At every transaction it checks that no message is in it twice (I6), that the offset only moves forward and says what
-//! is in it (I5), and that rows hold what was published (I3, I4).
+//! At every transaction it checks that no message is in it twice (I6), that the offset only moves forward and matches
+//! the content (I5), and that rows hold the published values (I3, I4).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What happened in worlds, to tell whether anything did.
+//! Counts of the events in worlds, which show that faults really happened.
 
 /// Counts over one world or many.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The network between the bridge and the broker: bytes in memory, that arrive when the script says so.
+//! The network between the bridge and the broker: bytes in memory, which arrive when the script says so.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! What is published in a world, and what the bridge owes for each message.
+//! The messages published in a world, and what the bridge owes for each of them.
 
 /// A message's number, from 0; it tells what the message carries.
 pub(super) type Number = u64;

@@ -1,17 +1,18 @@
-//! The whole path in one thread, driven from a seed: a broker, the session, the journal on a simulated disk, a worker per
-//! database and the databases. The broker, the network, the disk and the databases are models; all between is the program.
+//! The whole data path in one thread, driven from a seed: a broker, the session, the journal on a simulated disk, a
+//! worker per database and the databases. The broker, the network, the disk and the databases are models; everything
+//! between is the program.
 //!
-//! A world is a script ([`world`]). Step by step it polls one of the program's tasks, takes a turn of the journal's writer,
-//! lets bytes arrive or time pass, publishes, and makes things go wrong: the connection is cut after any byte, or falls
-//! silent; the broker refuses, repeats, talks nonsense, loses the session; calls on the disk fail, the disk is full; a
-//! database fails before or after a commit or decides it late, refuses rows, tables and whole batches, restarts, is
-//! replaced by an older copy; the process is stopped, killed or loses power, in the middle of a write as well, and what
-//! was left of it goes on writing to a database. At the end all faults cease, everything must get where it belongs, and
-//! what was promised is compared with what is there ([`promises`]).
+//! A world is a script ([`world`]). Step by step it polls one of the program's tasks, takes a turn of the journal's
+//! writer, lets bytes arrive or time pass, publishes, and injects faults. The connection is cut after any byte, or
+//! falls silent. The broker refuses, repeats, sends invalid packets, loses the session. Calls on the disk fail; the
+//! disk is full. A database fails before or after a commit or applies it late, refuses rows, tables and whole batches,
+//! restarts, is replaced by an older copy. The process is stopped, killed or loses power, also in the middle of a
+//! write, and its last transactions may still reach a database. At the end all faults stop, everything must be
+//! delivered, and the promises are compared with the content of the databases ([`promises`]).
 //!
-//! Two of three messages give several rows, by upsert, and every other message leaves a column out. In half of the worlds
-//! each row goes into another table, which the message names. A message's rows are in a transaction all together or not
-//! at all, and what may change another row is written in the journal's order (`SimSink::number_of`,
+//! Two of three messages give several rows, by upsert, and every other message leaves a column out. In half of the
+//! worlds each row goes into another table, which the message names. A transaction has all rows of a message or none,
+//! and rows that may change another row are written in the journal's order (`SimSink::number_of`,
 //! `check_writing_order`).
 //!
 //! In one of four worlds `journal.durability` is `delivered`: each process begins with an empty journal, and every
@@ -19,21 +20,22 @@
 //!
 //! | invariant | where it is checked |
 //! |---|---|
-//! | I1 what was acknowledged is not lost | `check_counts`, after the drain |
-//! | I2 numbers are dense, or reported with a reason | `check_database` |
-//! | I3, I4 rows hold what was published, and nothing else | `number_in_row`, `number_in_letter`, `check_counts` |
+//! | I1 acknowledged messages are not lost | `check_counts`, after the drain |
+//! | I2 numbers are dense, or gaps are reported with a reason | `check_database` |
+//! | I3, I4 rows hold the published values, and nothing else | `number_in_row`, `number_in_letter`, `check_counts` |
 //! | I5 the journal's end and the offset never go back | `Promises::observe`, `Server::apply` |
 //! | I6 each message at most once, in the end exactly once | `Server::apply` at every commit, `check_database` |
 //! | I7 nothing is trimmed that a database may need | `check_database`: a lost range needs a reason |
 //! | I8 order per topic | `check_order` |
 //! | I11 the backlog drains, a fresh message arrives | `World::drain` |
-//! | I12 what is counted is what was written | `World::check` |
+//! | I12 counts match the written rows | `World::check` |
 //! | I13 acknowledgements in order, on their own connection | `Broker::acknowledged` |
 //!
-//! I9 is the journal's own simulation's; I10 and I14 need real processes.
+//! The journal's own simulation checks I9; I10 and I14 need real processes.
 //!
-//! What is not in it: TLS and WebSocket, retained messages, overlapping filters, the databases' SQL, bit rot (the journal's
-//! simulation has it), a kill after a failed sync (no program can see through what the kernel then shows).
+//! Not covered: TLS and WebSocket, retained messages, overlapping filters, the databases' SQL, bit rot (the journal's
+//! simulation covers it), a kill after a failed sync (the kernel then shows bytes that are not on the disk, and no
+//! program can notice).
 
 mod actor;
 mod broker;

@@ -1,4 +1,4 @@
-//! One life of the bridge: the parts that `app.rs` wires together, without its threads.
+//! One run of the bridge: the parts that `app.rs` connects, without its threads.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the bridge has promised, and whether it kept it.
+//! The promises of the bridge, and whether it kept them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

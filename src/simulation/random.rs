@@ -1,4 +1,4 @@
-//! Everything that happens in a world follows from its seed.
+//! Random numbers: every event in a world follows from its seed.
 
 /// xorshift64*: small, fast, and the same on every machine.
 #[derive(Clone)]

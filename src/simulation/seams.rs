@@ -1,5 +1,5 @@
-//! Where the program asks the outside for something, and a simulation on this thread answers in its place: a connection
-//! to the broker, a random number, the time of day, and work that belongs off the event loop.
+//! The places at which the program asks the outside for something, and a simulation on this thread answers instead: a
+//! connection to the broker, a random number, the time of day, and work that runs off the event loop.
 
 use std::cell::RefCell;
 use std::io;

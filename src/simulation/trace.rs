@@ -1,4 +1,4 @@
-//! What happened in a world: a hash over everything, and the last events in words for when something is wrong.
+//! The events of a world: a hash over all of them, and the last ones in words for failure reports.
 
 use tokio::time::Instant;
 

@@ -1,4 +1,4 @@
-//! A script: what happens in a world, drawn from its seed, step by step.
+//! A script: the events of a world, drawn from its seed, step by step.
 
 mod lives;
 mod trouble;

@@ -1,4 +1,4 @@
-//! Dead letters as they lie in a database, for people.
+//! Dead letters as stored in a database, for commands.
 
 use serde::Serialize;
 
@@ -24,7 +24,8 @@ pub struct DeadLetterFilter {
     pub whole: Option<bool>,
 }
 
-/// A letter's place among those of its rule: its message's position in the journal, then its id, since a new journal counts anew.
+/// The position of a letter among those of its rule: its message's position in the journal, then its id, since a new
+/// journal starts numbering again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LetterPlace {
     pub seq: i64,
@@ -48,7 +49,7 @@ pub struct DeadLetterExtent {
     pub newest: i64,
 }
 
-/// What people do with the dead letters of a database, beside the data path. The sink must be connected.
+/// Operations of commands on the dead letters of a database, outside the data path. The sink must be connected.
 #[allow(async_fn_in_trait)]
 pub trait DeadLetterStore {
     /// The newest `limit`, newest first.

@@ -2,16 +2,16 @@
 
 use thiserror::Error;
 
-/// What to do about an error. Unknown codes are [`Class::Table`]: hold, never drop.
+/// The class of an error, which decides the reaction. Unknown codes are [`Class::Table`]: hold, never drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Goes away by itself: reconnect, re-read the offset, try for ever.
     Transient,
     /// One or more rows of the batch are at fault: find them.
     Row,
-    /// Came while rows were taken, on a connection that lives. A trigger can raise any code, so one row may be at fault:
-    /// [`Sink::refused_units`](super::Sink::refused_units) finds out. If no row of the table passes, nobody is to blame,
-    /// and it is [`Class::Transient`].
+    /// Occurred while rows were written, on a connection that survived. A trigger can raise any code, so one row may be
+    /// at fault: [`Sink::refused_units`](super::Sink::refused_units) finds out. If no row of the table is accepted, no
+    /// row is at fault, and the class is [`Class::Transient`].
     RowOrTransient,
     /// The same, but if no row of the table passes, it is [`Class::Table`].
     RowOrTable,
@@ -29,7 +29,7 @@ impl Class {
         matches!(self, Class::Row | Class::RowOrTransient | Class::RowOrTable)
     }
 
-    /// What it is once it is known that no single row is at fault.
+    /// The class once it is known that no single row is at fault.
     pub fn without_a_row(self) -> Class {
         match self {
             Class::RowOrTransient => Class::Transient,
@@ -38,7 +38,7 @@ impl Class {
         }
     }
 
-    /// What it may be if it came while rows were taken.
+    /// The class if the error occurred while rows were written.
     pub fn while_rows_are_taken(self) -> Class {
         match self {
             Class::Transient => Class::RowOrTransient,
@@ -61,6 +61,6 @@ pub struct SinkError {
     /// Begins with what was tried and the table or host concerned; the database's own words follow. Never row values.
     /// Lines after the first are SQL that would mend it.
     pub message: String,
-    /// What a person can do about it.
+    /// The remedy for a person.
     pub advice: &'static str,
 }

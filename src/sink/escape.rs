@@ -1,11 +1,11 @@
-//! Text that a database's encoding does not hold, written in ASCII, and read back.
+//! Text that a database's encoding cannot hold, escaped in ASCII, and decoded again.
 //!
 //! ```text
 //! lat/Škoda\🌡   →   \u{}lat/\u{160}koda\\\u{1f321}
 //! ```
-//! The mark `\u{}` at the beginning, which stands for no character, says that the rest is escaped: `\u{…}` is the character
-//! of that hexadecimal number, `\\` a backslash. Text that needs no escape is stored as it is, unless it begins with the
-//! mark. So whatever is stored has one meaning.
+//! The mark `\u{}` at the beginning, which is no character, says that the rest is escaped: `\u{…}` is the character
+//! with that hexadecimal number, `\\` a backslash. Text that needs no escape is stored unchanged, unless it begins with
+//! the mark. So every stored text has one meaning.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ pub fn encode(text: &str, holds: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(stored)
 }
 
-/// What [`encode`] made `stored` of. Behind the mark, a backslash that begins no escape stands for itself.
+/// Decodes a text that [`encode`] encoded. After the mark, a backslash that begins no escape is an ordinary character.
 pub fn decode(stored: &str) -> Cow<'_, str> {
     let Some(mut rest) = stored.strip_prefix(MARK) else { return Cow::Borrowed(stored) };
     let mut text = String::with_capacity(rest.len());

@@ -1,4 +1,4 @@
-//! Databases: one trait, one file or folder each.
+//! Databases: the trait [`Sink`], and one folder for each engine.
 
 mod changes;
 mod dead_letters;
@@ -60,7 +60,7 @@ pub struct StoredOffset {
 /// A topic of a rule with `retained: changed`: the rule's name and the topic's hash.
 pub type RetainedPlace = (Arc<str>, i64);
 
-/// The publications of a bridge, as they stand in a database. A SQLite file that is not there holds none, and is not made.
+/// The publications of a bridge in a database. A missing SQLite file has none, and is not created.
 pub async fn stored_publications(database: &Database, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
     match &database.url {
         DatabaseUrl::Sqlite(path) if !path.exists() => Ok(Vec::new()),
@@ -69,7 +69,7 @@ pub async fn stored_publications(database: &Database, bridge: &str) -> Result<Ve
     }
 }
 
-/// See [`Sink::rename_bridge_sql`]; the tables as they stand in SQL.
+/// See [`Sink::rename_bridge_sql`]; the tables as SQL writes their names.
 fn rename_bridge_sql(offsets: &str, dead_letters: &str, from: &str, to: &str, journals: &[JournalId]) -> String {
     let (from, to) = (literal(from), literal(to));
     let journals: Vec<String> = journals.iter().map(|journal| literal(&journal.to_string())).collect();
@@ -95,11 +95,11 @@ pub struct Refusal {
     pub unit: usize,
     /// A dead letter's short code: constraint, value, size.
     pub reason: &'static str,
-    /// What the database said, with its code; never the row's values.
+    /// The database's message, with its code; never the row's values.
     pub message: String,
 }
 
-/// What [`Sink::refused_units`] found.
+/// The result of [`Sink::refused_units`].
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// In the order of [`Batch::units`].
@@ -121,9 +121,9 @@ pub struct ClosedTable {
 /// A database that takes batches.
 ///
 /// The caller owns the order: `connect`, then `offsets`, then `describe` for each table, then `write` again and again.
-/// After any `Err` of class Transient the connection is gone for the caller: it calls `connect` again and RE-READS the
-/// offset, because a commit whose answer was lost may have been applied (CONTRACT §2). All calls are made from the one
-/// thread that owns the sink, so a blocking implementation delays nobody else.
+/// After any `Err` of class Transient the connection is lost for the caller: it calls `connect` again and READS THE
+/// OFFSET AGAIN, because a commit without an answer may have been applied. All calls are made from the one thread that
+/// owns the sink, so a blocking implementation delays nobody else.
 #[allow(async_fn_in_trait)]
 pub trait Sink {
     type Encoder: RowEncoder;
@@ -134,8 +134,8 @@ pub trait Sink {
     /// Opens a fresh connection (dropping the old one), applies the migrations under a lock.
     async fn connect(&mut self) -> Result<(), SinkError>;
 
-    /// After `connect` failed with the code `connect`: whether somebody answers there by now. Cheap, at most a few
-    /// seconds; a sink that cannot tell says no.
+    /// After `connect` failed with the code `connect`: whether a server answers there by now. Cheap, at most a few
+    /// seconds; a sink that cannot know returns false.
     async fn is_reachable(&mut self) -> bool {
         false
     }
@@ -176,7 +176,7 @@ pub trait Sink {
     /// The live table, or `None` if there is no such table.
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError>;
 
-    /// Each as [`Sink::describe`] tells it, in order. A sink that may be far away asks for all of them at once.
+    /// The results of [`Sink::describe`], in order. A sink that may be distant asks for all of them at once.
     async fn describe_all(&mut self, tables: &[&TableName]) -> Result<Vec<Option<TableSchema>>, SinkError> {
         let mut described = Vec::with_capacity(tables.len());
         for table in tables {
@@ -185,9 +185,9 @@ pub trait Sink {
         Ok(described)
     }
 
-    /// What the binds of a rule's own statement take: a column for each, in their order, in the place of `name`. `declared` are
-    /// the binds' types as far as the configuration tells them, for an engine that does not. An error of class Table says
-    /// why the database does not take the statement.
+    /// Describes the binds of a rule's own statement as a table: a column for each bind, in their order, under `name`.
+    /// `declared` are the binds' types as far as the configuration gives them, for an engine that has no types for
+    /// binds. An error of class Table says why the database rejects the statement.
     async fn describe_statement(
         &mut self,
         name: &TableName,
@@ -202,8 +202,8 @@ pub trait Sink {
         })
     }
 
-    /// Of a table that is described as `None`: what stands in its place or near it, and what to write in the configuration,
-    /// as one sentence for people; `None` if nothing does.
+    /// For a table that is described as `None`: what exists in its place or under a similar name, and what to write in
+    /// the configuration, as one sentence for people; `None` if nothing does.
     async fn instead_of(&mut self, _table: &TableName) -> Result<Option<String>, SinkError> {
         Ok(None)
     }
@@ -231,44 +231,44 @@ pub trait Sink {
     /// [`Class::TableChanged`] if one of these tables is not any more as it was described. One round trip; locks nothing.
     async fn verify(&mut self, tables: &[&TableSchema]) -> Result<(), SinkError>;
 
-    /// One transaction: rows, dead letters and the offset's compare-and-swap. `Ok` only after COMMIT was confirmed.
-    /// A compare-and-swap that finds another offset gives [`Class::OffsetMoved`] and leaves nothing behind.
+    /// One transaction: rows, dead letters and the offset's compare-and-swap. `Ok` only after COMMIT was confirmed. A
+    /// compare-and-swap that finds another offset returns [`Class::OffsetMoved`] and changes nothing.
     ///
-    /// Rows that a table gives up without an error are told with it.
+    /// The result includes the rows that a table swallowed without an error.
     ///
-    /// Before COMMIT, and under the locks that the rows took, every table of [`Batch::tables_at_stake`] is compared with
-    /// its description; a difference gives [`Class::TableChanged`] and leaves nothing behind. So do [`Sink::write_series`]
-    /// and [`Sink::write_in_order`]. An error of another class may itself come of a table that changed: [`Sink::verify`]
-    /// tells.
+    /// Before COMMIT, and under the locks of the rows, every table of [`Batch::tables_at_stake`] is compared with its
+    /// description; a difference returns [`Class::TableChanged`] and changes nothing. [`Sink::write_series`] and
+    /// [`Sink::write_in_order`] do the same. An error of another class may also result from an altered table:
+    /// [`Sink::verify`] decides.
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError>;
 
-    /// Writes the batch at hand as `write` does and may write further batches of the series in the same transaction.
-    /// An error leaves nothing of any of them behind, and blames no unit if there was more than one.
+    /// Writes the current batch as `write` does and may write further batches of the series in the same transaction. An
+    /// error rolls back all of them, and blames no unit if there was more than one batch.
     async fn write_series<T: Series>(&mut self, series: &mut T) -> Result<Written, SinkError> {
         self.write(series.batch()).await
     }
 
-    /// After `write` failed with [`Class::Row`], [`Class::RowOrTable`], [`Class::RowOrTransient`] or [`Class::Table`]: finds the
-    /// units that the database refuses, and the tables that take none, leaving nothing behind.
+    /// After `write` failed with [`Class::Row`], [`Class::RowOrTable`], [`Class::RowOrTransient`] or [`Class::Table`]:
+    /// finds the units that the database refuses, and the tables that accept none, and changes nothing.
     ///
-    /// A unit refused with a code that says nothing of rows (a trigger can raise any) is at fault if later rows of its
-    /// table go in; if none does, its table is closed from there on.
+    /// A unit that was refused with a code that does not mention rows (a trigger can raise any) is at fault if later
+    /// rows of its table are accepted. If none is, its table is closed from there on.
     ///
-    /// Tries every unit of the batch that is not yet excluded, in order, each on top of those that were taken, with
-    /// deferred constraints made immediate. A refused unit is tried again as long as others of the batch go in, since
-    /// what it refers to may come later.
+    /// Tries every unit of the batch that is not yet excluded, in order, each on top of the accepted ones, with
+    /// deferred constraints made immediate. A refused unit is tried again as long as others of the batch are accepted,
+    /// since it may refer to later rows.
     ///
-    /// May return only the first [`REFUSALS_MAX`], as though the batch ended there: exclude them and call again. None at
-    /// all means that every unit was taken; what `write` stumbled on was the order of the tables, and
-    /// [`Sink::write_in_order`] gets round it.
+    /// May return only the first [`REFUSALS_MAX`], as though the batch ended there: exclude them and call again. An
+    /// empty result means that every unit was accepted. Then `write` failed at the order of the tables, and
+    /// [`Sink::write_in_order`] avoids this.
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError>;
 
-    /// As `write`, but with the rows in journal order and not table by table: compare-and-swap and dead letters, then
-    /// the units as [`Sink::refused_units`] tries them, then COMMIT if every one of them was taken. Slower than `write`
-    /// by far, and for batches that `write` refuses while no unit of theirs is refused by itself: the child's table is
-    /// written before the parent's, under a foreign key that is not deferred.
+    /// As `write`, but with the rows in journal order instead of table by table: compare-and-swap and dead letters,
+    /// then the units as [`Sink::refused_units`] tries them, then COMMIT if every one of them was accepted. Much slower
+    /// than `write`. For batches that `write` refuses although none of their units is refused alone: under a foreign
+    /// key that is not deferred, the child's table may be written before the parent's.
     ///
-    /// `Ok` only after COMMIT was confirmed. [`Class::Row`] if a unit was refused; any error leaves nothing behind.
+    /// `Ok` only after COMMIT was confirmed. [`Class::Row`] if a unit was refused; any error changes nothing.
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError>;
 
     /// Deletes this bridge's dead letters created before `before`, those of parked messages excepted, in small
@@ -276,7 +276,7 @@ pub trait Sink {
     /// deliverable as they were.
     async fn purge_dead_letters(&mut self, bridge: &str, before: Timestamp) -> Result<u64, SinkError>;
 
-    /// What this bridge has parked, by rule, also of rules that are not in the configuration.
+    /// The parked messages of this bridge, by rule, including rules that are not in the configuration.
     async fn parked(&mut self, bridge: &str) -> Result<Vec<ParkedRule>, SinkError>;
 
     /// The oldest parked messages of these rules, in the order in which they were parked: at most `limit`, and not many

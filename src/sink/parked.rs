@@ -1,9 +1,9 @@
-//! Messages that wait in the dead-letter table, with reason `table`, until their rule's table is mended.
+//! Messages that wait in the dead-letter table, with reason `table`, until their rule's table is repaired.
 
 use crate::clock::Timestamp;
 use crate::message::{DecodeError, Message, Seq};
 
-/// What is parked of one rule.
+/// The parked messages of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedRule {
     /// Its name; it may not be in the configuration any more.
@@ -26,7 +26,7 @@ pub struct ParkedLetter {
 }
 
 impl ParkedLetter {
-    /// The message as it came. Only somebody who changed the row by hand makes it an error.
+    /// The message as it arrived. It is an error only if somebody changed the row by hand.
     pub fn message(&self) -> Result<Message<'_>, DecodeError> {
         Message::from_envelope(self.seq, &self.envelope, &self.payload)
     }

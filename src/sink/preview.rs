@@ -1,4 +1,4 @@
-//! What a sink's encoder writes, in a form for people: `rowbridge explain` and golden tests map with the daemon's own plan
+//! The output of a sink's encoder in readable form. `rowbridge explain` and golden tests map with the daemon's own plan
 //! and show each cell through this.
 
 use super::literal::{hexadecimal, literal};
@@ -25,8 +25,8 @@ pub struct Unheld {
 
 /// An encoder that can show what it writes.
 pub trait Preview: RowEncoder {
-    /// What a column of this type would hold of the cell. A type [`ColumnType::Any`] stands, where the engine has no such
-    /// columns, for one that is not known and takes the value as it is.
+    /// The value that a column of this type would hold for the cell. For an engine without such columns,
+    /// [`ColumnType::Any`] is an unknown type, which takes the value unchanged.
     fn preview(&self, column_type: &ColumnType, cell: Cell<'_>) -> Result<Held, Unheld>;
 }
 

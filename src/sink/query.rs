@@ -1,7 +1,7 @@
 //! Reading with one statement, for queries over MQTT: bounded in time, rows and bytes, and never writing.
 //!
-//! Nothing here is on the way of messages: a reader has a connection of its own, leaves no transaction open, and if the process
-//! dies half-way the database has nothing to undo.
+//! A reader is not on the path of messages: it has its own connection and leaves no transaction open. If the process
+//! dies during a query, the database has nothing to undo.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub struct Query<'q> {
     pub deadline: Instant,
 }
 
-/// What a bind stands for.
+/// The value of a bind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
     Null,
@@ -38,7 +38,7 @@ pub enum Parameter {
     Bytes(Vec<u8>),
 }
 
-/// What a column holds, as far as its answer needs to know it.
+/// The type of a column, as far as its answer needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Bool,
@@ -57,7 +57,7 @@ pub enum Kind {
     Timestamp,
     Timestamptz,
     Inet,
-    /// SQLite, where nothing is declared and no row tells.
+    /// SQLite, if nothing is declared and there is no row.
     Any,
     /// The name that the database has for it.
     Other(String),
@@ -69,7 +69,7 @@ pub struct AnswerColumn {
     pub kind: Kind,
 }
 
-/// One value of an answer. [`crate::schema::json_value`] says how each stands in JSON.
+/// One value of an answer. [`crate::schema::json_value`] defines its JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerValue {
     Null,
@@ -91,7 +91,7 @@ pub struct Answer {
     pub rows: Vec<Vec<AnswerValue>>,
 }
 
-/// Why there is no answer, for whoever asked: never a value, nor anything of how the database is reached.
+/// Why there is no answer, for the client: never a value, nor anything about the connection to the database.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum QueryError {
     #[error("{0}")]

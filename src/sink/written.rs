@@ -1,4 +1,4 @@
-//! What became of the rows of a transaction that was committed.
+//! The outcome of the rows of a committed transaction.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct Swallowed {
     pub rows: u64,
 }
 
-/// What the database told of a committed transaction.
+/// The database's report on a committed transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
     /// Empty where every row is in its table.

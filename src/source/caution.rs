@@ -1,10 +1,10 @@
-//! Which filters a broker will not have, as far as its answers and the ends of connections show.
+//! Which filters a broker refuses, judged by its answers and by the ends of connections.
 //!
 //! Some brokers refuse a filter in SUBACK; others end the connection, and with it every rule's messages. So after a
-//! connection that ended with requests unanswered, the next one asks packet by packet and, once few filters are under
-//! suspicion, for each of those alone and last. A filter that the connection ends on twice while it alone is unanswered
-//! (once, if the broker gives a reason that is about subscriptions) is left out, so that the others go on, and is asked
-//! for again later: with exponential backoff, one such filter at a time.
+//! connection that ended with unanswered requests, the next one subscribes packet by packet. Once few filters are
+//! suspected, it subscribes to each of them alone and last. If the connection ends twice while one filter alone is
+//! unanswered (once, if the broker gives a reason about subscriptions), that filter is left out, so that the others
+//! work. It is tried again later, with exponential backoff, one such filter at a time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -174,7 +174,7 @@ impl Caution {
 
     /// The broker answered for `filter`.
     pub(super) fn answered(&mut self, filter: &str, is_refused: bool) {
-        // Until all is settled it is asked for alone: it may have been its company.
+        // Until all filters are settled it is tried alone, because another filter may have been the cause.
         if let Some(suspect) = self.suspects.get_mut(filter) {
             *suspect = Suspect::default();
         }

@@ -1,10 +1,10 @@
 //! How long messages wait for others that are written, synced and acknowledged together with them.
 //!
-//! An fdatasync and the acknowledgements behind it cost the same for one message as for twenty. Nothing is at risk
-//! meanwhile: what is not synced is not acknowledged, and a broker sends it again. But a broker sends only so many messages
-//! ahead (its window), so a wait must end once it can send no more. How many that are, no broker says. So a wait ends with
-//! as many messages unacknowledged as were seen at one time of late, and now and then one goes on for twice as many: if
-//! they come, that is what the broker was seen to keep from then on.
+//! An fdatasync and the acknowledgements after it cost the same for one message as for twenty. Nothing is at risk
+//! meanwhile, because unsynced messages are unacknowledged, and a broker sends them again. But a broker sends only a
+//! limited number of messages ahead (its window), so a wait must end once it can send no more. No broker announces this
+//! number. So a wait ends at the number of unacknowledged messages that was seen recently. From time to time one wait
+//! continues up to twice that number; if that many arrive, the larger number is used from then on.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ impl Company {
         is_due
     }
 
-    /// What waited is handed over, for whatever reason.
+    /// The waiting messages are handed over, for any reason.
     pub(super) fn go(&mut self) {
         (self.until, self.messages, self.bytes, self.attempt) = (None, 0, 0, Attempt::No);
     }

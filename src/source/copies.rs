@@ -1,6 +1,7 @@
-//! Recognises a broker that sends a message once for each subscription that matches it, and puts the identifiers of all of
-//! them on every copy (Artemis). MQTT 5 wants either one copy with all identifiers, or copies with one each; by these
-//! nothing tells a copy from a second message. Seen once, the session subscribes so that no two filters match.
+//! Recognises a broker that sends a message once for each matching subscription and puts the identifiers of all
+//! subscriptions on every copy (Artemis). MQTT 5 allows one copy with all identifiers, or copies with one identifier
+//! each. Such copies cannot be distinguished from a second message. Once this is seen, the session subscribes so that
+//! no two filters match.
 //!
 //! Taking two equal messages for copies by mistake costs traffic, never a message: nothing is dropped here.
 

@@ -1,9 +1,9 @@
-//! Overlapping filters, replaced by ones that do not overlap.
+//! Replaces overlapping filters by filters that do not overlap.
 //!
-//! For a message that two subscriptions match, many brokers send two copies, and without subscription identifiers nothing
-//! tells a copy from a second message. So filters that overlap are replaced by the narrowest one that covers both, until
-//! no two overlap, and what the wider one brings beyond them is dropped here. The price is that the broker sends more;
-//! so a filter without a single literal level, which would bring all that a broker has, replaces none.
+//! Many brokers send two copies of a message that two subscriptions match. Without subscription identifiers a copy
+//! cannot be distinguished from a second message. So overlapping filters are replaced by the narrowest filter that
+//! covers both, until no two overlap. Messages that only the wider filter matches are dropped here. The price is more
+//! traffic from the broker; so a filter without any literal level, which would match everything, replaces none.
 
 use super::filter_tree::FilterTree;
 use crate::rule::TopicPattern;

@@ -1,8 +1,9 @@
 //! Topic filters as a tree of levels, to find those that cover or overlap one without comparing it with each.
 //!
-//! A question follows only the branches that can still answer yes: for thousands of filters that differ in a literal
-//! level it takes as many steps as the filter has levels. The answers are those of [`TopicPattern::covers`] (share
-//! groups apart) and [`TopicPattern::overlaps`]. Walks keep their own stack: a filter may have thousands of levels.
+//! A lookup follows only the branches that can still match. For thousands of filters that differ in a literal level it
+//! takes as many steps as the filter has levels. The results equal those of [`TopicPattern::covers`] (with separate
+//! share groups) and [`TopicPattern::overlaps`]. Walks keep their own stack, because a filter may have thousands of
+//! levels.
 
 use std::collections::HashMap;
 

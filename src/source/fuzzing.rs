@@ -1,4 +1,4 @@
-//! What fuzzing asks of the source: the bytes of a connection through the session's own reader, decoder and store,
+//! Entry points for fuzzing the source: the bytes of a connection through the session's own reader, decoder and store,
 //! without a socket. For the targets in `fuzz/` and the test that replays their findings; never in a release.
 
 use super::filter_tree::FilterTree;

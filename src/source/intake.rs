@@ -1,5 +1,4 @@
-//! What the session needs of the journal: [`crate::journal::Intake`], behind a trait so that a test can stand in for
-//! the disk.
+//! The session's view of the journal, [`crate::journal::Intake`], as a trait, so that a test can replace the disk.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! Which acknowledgements are owed on this connection, and which of them may go out.
+//! The acknowledgements that are owed on this connection, and which of them may be sent.
 //!
-//! Entries leave in the order their packets arrived, each only once the journal has made its record durable. With
-//! `durability: delivered` a PUBCOMP waits for its record alone, as nothing of a message is in it: behind messages that wait
-//! for a database, it would hold the broker's window up. MQTT orders PUBACK and PUBREC, each by PUBLISH. A ledger
-//! lives and dies with one connection: an acknowledgement can never reach another one, where its packet identifier may
-//! already mean a message that is not stored.
+//! Entries leave in the order in which their packets arrived, each only once the journal has made its record durable.
+//! With `durability: delivered` a PUBCOMP waits for its own record only, because that record has no message. Behind
+//! messages that wait for a database, a PUBCOMP would block the broker's window. MQTT orders PUBACK and PUBREC, each by
+//! PUBLISH. A ledger belongs to one connection: an acknowledgement can never reach another connection, where its packet
+//! identifier may already mean a message that is not stored.
 
 use std::collections::VecDeque;
 

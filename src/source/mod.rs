@@ -1,4 +1,4 @@
-//! The MQTT side: one persistent session with the broker, whose messages go into the journal.
+//! The durable MQTT session: one persistent session with the broker, whose messages go into the journal.
 //!
 //! ```text
 //! transport (TCP, TLS, WebSocket) ─► inbox ─► packet ─► store ─► journal
@@ -7,13 +7,13 @@
 //!
 //! - A message is acknowledged only after its record is durable, in the order received, only on the connection that
 //!   delivered it ([`ledger`]).
-//! - QoS 2 is once, across crashes too ([`store`]); PUBCOMP goes out only after the release is durable.
-//! - The session is never given up: every failure is told in words and tried again ([`crate::mqtt::backoff`]).
-//! - What cannot be stored as a message (too large, a topic that is no text) is journaled with its
-//!   [`crate::message::Fault`] and acknowledged: it ends as a dead letter, never as a reconnect loop. A topic alias that
-//!   does not hold ends the connection once, and a dead letter is made of what still comes without a topic after it.
+//! - QoS 2 is exactly once, across crashes too ([`store`]); PUBCOMP is sent only after the release is durable.
+//! - The session is never given up: every failure is logged with its reason and retried ([`crate::mqtt::backoff`]).
+//! - A message that cannot be stored as sent (too large, a topic that is not text) is journaled with its
+//!   [`crate::message::Fault`] and acknowledged: it ends as a dead letter, never as a reconnect loop. An invalid topic
+//!   alias ends the connection once; after that, messages without a topic become dead letters.
 //!
-//! rumqttc's event loop cannot keep the first two; its packet encoders are what is used of it.
+//! rumqttc's event loop cannot keep the first two promises; only its packet encoders are used.
 
 mod caution;
 mod company;

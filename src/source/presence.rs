@@ -1,9 +1,10 @@
-//! `mqtt.status_topic`: `online` and `offline`, retained, for those who watch the bridge.
+//! `mqtt.status_topic`: `online` and `offline`, retained, for clients that watch the bridge.
 //!
-//! `offline` is the will of the durable session, so the broker itself publishes it when a connection breaks, whether the
-//! process died or the network did. `online` follows once the broker has answered for every subscription, on the same
-//! connection; `offline` goes before the DISCONNECT of an orderly stop. A broker that takes neither costs the messages
-//! nothing: what it refuses is logged, and left out from then on if it ended the connection.
+//! `offline` is the will of the durable session, so the broker publishes it when a connection breaks, whether the
+//! process died or the network failed. `online` follows once the broker has answered for every subscription, on the
+//! same connection; `offline` is sent before the DISCONNECT of an orderly stop. A broker that refuses either does not
+//! affect the messages of the rules: the refusal is logged, and if it ended the connection, the status is left out from
+//! then on.
 
 use bytes::BytesMut;
 

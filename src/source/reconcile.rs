@@ -1,8 +1,8 @@
-//! Brings the filters subscribed in the broker's session in line with what the rules need.
+//! Makes the filters subscribed in the broker's session match those that the rules need.
 //!
-//! New and changed filters are subscribed to first and only then the superfluous ones given up: a filter that took over
-//! from another leaves no gap between them. What the broker refuses concerns that filter alone; what it ends the
-//! connection for is found by asking more carefully ([`super::caution`]).
+//! New and changed filters are subscribed to first; superfluous ones are unsubscribed afterwards, so a filter that
+//! replaces another leaves no gap. A refusal by the broker concerns only that filter. If the broker ends the
+//! connection, the next attempts are more cautious and find the filter ([`super::caution`]).
 
 use std::collections::VecDeque;
 
@@ -62,8 +62,8 @@ impl Reconciler {
         Reconciler { version, packet_id: 0, outstanding: Vec::new(), queue: VecDeque::new() }
     }
 
-    /// Asks for every filter of `plan` that `stored` lacks, or for all of them. What is barred is left as it is. To be
-    /// called when settled.
+    /// Subscribes to every filter of `plan` that `stored` lacks, or to all of them. Barred filters are left alone. Must
+    /// be called when settled.
     pub(super) fn subscribe(
         &mut self,
         plan: &Subscriptions,
@@ -176,7 +176,7 @@ impl Reconciler {
         filters
     }
 
-    /// What of `plan` is to be asked for now.
+    /// The filters of `plan` that must be subscribed to now.
     fn missing(
         &self,
         plan: &Subscriptions,

@@ -1,4 +1,4 @@
-//! Connects, runs the session, connects again: for ever, until asked to stop.
+//! Connects, runs the session, and connects again, until a stop is requested.
 
 mod connack;
 
@@ -177,7 +177,7 @@ impl<J: Journal> Source<J> {
         let transport = timeout_at(deadline, transport).await.map_err(|_| late())?.map_err(|e| e.to_string())?;
         let mut link = Link::new(transport, config.max_packet_size);
 
-        // From here until CONNACK nobody knows what session the broker holds: see `stored`.
+        // From here until CONNACK the broker's session is unknown: see `stored`.
         let stored = &mut self.shared.stored;
         let was_confirmed = std::mem::replace(&mut stored.confirmed, false);
         let has_new_identifiers = stored.adopt_identifiers(self.shared.plan.borrow().stored());
@@ -231,7 +231,7 @@ impl<J: Journal> Source<J> {
         }
         let limits = self.limits(&connack);
         self.shared.caution.on_connected(limits);
-        // From the first moment on, status tells what the broker has yet to answer for.
+        // From the first moment on, status shows the unanswered subscriptions.
         let plan = self.shared.adapted_plan();
         let Shared { events, stored, config, caution, .. } = &mut self.shared;
         events.limited(&connack.limits, &plan);
@@ -257,7 +257,7 @@ impl<J: Journal> Source<J> {
         self.connected_until = Some(Instant::now());
         let up = began.elapsed();
         self.backoff.was_up(up);
-        // What ends on a subscription is no other client's doing.
+        // A connection that ends on a subscription was not ended because of another client.
         let is_very_short = matches!(ended, Ended::Cut(_)) && up < VERY_SHORT && !is_explained;
         self.very_short = if is_very_short { self.very_short + 1 } else { 0 };
         match ended {
@@ -318,7 +318,7 @@ impl<J: Journal> Source<J> {
             let plan = self.shared.adapted_plan();
             let Shared { stored, events, caution, .. } = &mut self.shared;
             if plan.get(filter).is_some() {
-                // While it is left out, nobody asks the broker whether it still has it.
+                // While the filter is left out, the broker is not asked whether it still has it.
                 stored.unsubscribed(filter);
             }
             let words = finished.ended.words();

@@ -1,12 +1,13 @@
-//! Notices when a broker that numbers its packets one by one leaves numbers out.
+//! Notices that a broker which numbers its packets one by one skipped numbers.
 //!
-//! Seen with Mosquitto 2.0.11: while this client read nothing, 1,990 messages came for it. Once it read again, Mosquitto
-//! counted all of them as in flight, whatever Receive Maximum says, and dropped what was more than `max_queued_messages`
-//! from the queue before the socket. 484 messages were acknowledged to their publisher, not lost, and not sent either
-//! until this client connected anew. Its packet identifiers betray it: they are given out one by one, before the drop.
+//! Seen with Mosquitto 2.0.11: while this client read nothing, 1,990 messages arrived for it. When it read again,
+//! Mosquitto counted all of them as in flight, regardless of Receive Maximum, and dropped those beyond
+//! `max_queued_messages` from the queue before the socket. 484 messages were acknowledged to their publisher. They were
+//! not lost, but not sent either until this client connected again. Mosquitto assigns packet identifiers one by one
+//! before the drop, so the gap shows.
 //!
-//! So a gap in identifiers, from a broker that has long shown none, is worth one new connection as soon as there is a
-//! pause: the broker then sends again whatever was not acknowledged.
+//! So after a gap in identifiers, from a broker that had none for a long time, the bridge connects again in the next
+//! pause: the broker then sends all unacknowledged messages.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const SKIPPED_MAX: u16 = 20_000;
 /// Without a message for so long, and none to acknowledge, a new connection costs nothing.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// If the broker really dropped those messages, a new connection does not bring them: do not go on trying.
+/// If the broker really dropped those messages, a new connection does not bring them: do not retry for ever.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Follows the packet identifiers of messages, over all connections.

@@ -1,4 +1,4 @@
-//! What the source shows of itself, for `/status`.
+//! The state of the source for `/status`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,8 @@
-//! From a PUBLISH to the journal: alias, topic, faults, and whether a QoS 2 message was taken before.
+//! From a PUBLISH to the journal: topic alias, topic, faults, and whether a QoS 2 message was taken before.
 //!
-//! This side runs ahead of the disk: its copy of the QoS 2 table knows a message as soon as it is staged. When the
-//! journal loses what was not durable (its generation changes), the copy is thrown away together with the connection.
+//! This side runs ahead of the disk: its copy of the QoS 2 table knows a message as soon as it is staged. If the
+//! journal loses records that were not durable (its generation changes), the copy is discarded together with the
+//! connection.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,8 +22,8 @@ use crate::telemetry::Metrics;
 /// The longest topic that a record can carry, as in MQTT.
 const TOPIC_BYTES_MAX: usize = u16::MAX as usize;
 
-/// So many messages are acknowledged unrecorded at most before the journal is told that there were any: an eighth of the
-/// identifiers that a broker has.
+/// The most messages that are acknowledged unrecorded before the journal learns that there were any: an eighth of a
+/// broker's identifiers.
 const UNRECORDED_MAX: u64 = 8_192;
 
 /// The journal as the session sees it, over all its connections.
@@ -44,7 +45,7 @@ pub(super) struct Store<J> {
     received: [u64; 3],
     deduplicated: u64,
     unwanted: u64,
-    /// Messages of QoS 1 and 2 that were acknowledged and not recorded, since the journal was told.
+    /// Messages of QoS 1 and 2 that were acknowledged and not recorded, since the journal was last informed.
     unrecorded: u64,
 }
 
@@ -83,8 +84,8 @@ impl<J: Journal> Store<J> {
         self.journal.generation() != self.generation
     }
 
-    /// Begins anew with what the disk has. The connection that fed the old state must be gone; what it pushed and is
-    /// not durable, the journal forgets.
+    /// Starts again with the disk's state. The connection of the old state must be closed; the journal discards its
+    /// records that are not durable.
     pub(super) fn renew(&mut self) {
         // In this order: should the generation change in between, the store is stale at once and renewed again.
         self.generation = self.journal.generation();
@@ -181,7 +182,7 @@ impl<J: Journal> Store<J> {
                         self.last_ordinal = self.journal.push_message(&message, Some((packet_id, hash)));
                         self.qos2.take(packet_id, publish.dup, hash);
                     }
-                    // Its record may still be on the way to the disk: whatever was pushed last covers it.
+                    // Its record may still be on the way to the disk: the last pushed record covers it.
                     Qos2Verdict::Duplicate => self.deduplicated += 1,
                     Qos2Verdict::Repeated => {
                         self.deduplicated += 1;
@@ -214,7 +215,7 @@ impl<J: Journal> Store<J> {
         }
     }
 
-    /// What is owed for a message that is not stored. It waits for what was pushed last, to keep the order.
+    /// The acknowledgement of a message that is not stored. It waits for the last pushed record, to keep the order.
     fn unwanted_owes(&self, publish: &Publish<'_>) -> Option<Owed> {
         let kind = match publish.qos {
             Qos::AtMostOnce => return None,

@@ -1,19 +1,22 @@
-//! `data_dir/subscriptions.json`: what this client is subscribed to in the broker's session.
+//! `data_dir/subscriptions.json`: the filters that this client has in the broker's session.
 //!
-//! At connect the list is compared with what the rules need, so that unchanged filters are left alone and retained
-//! messages do not come again. It is written only after the broker confirmed (SUBACK, UNSUBACK): a crash in between
-//! costs a second SUBSCRIBE, never a missing one. From before CONNECT is sent until CONNACK is understood the list counts
-//! as unconfirmed: a broker that had lost the session makes a new, empty one at CONNECT, and if its answer gets lost, the
-//! next one says "session present". An unconfirmed list is subscribed to again in whole; CONNECT is not sent before the
-//! disk has it. Subscription identifiers are written before they are used and never given to another filter, as messages
-//! in the journal still carry them.
+//! At connect the list is compared with the filters that the rules need, so that unchanged filters are left alone and
+//! their retained messages are not sent again. The list is written only after the broker confirmed (SUBACK, UNSUBACK),
+//! so a crash in between costs a second SUBSCRIBE, never a missing one.
 //!
-//! Another session (the broker lost ours, another address, another client id) has other QoS 2 packet identifiers: that the
-//! journal's are to be forgotten is written down before the session is subscribed to or read, and taken back once the
-//! journal's clear record is durable, before the first message is taken. So a full journal keeps nobody from subscribing.
+//! From before CONNECT is sent until CONNACK is processed the list counts as unconfirmed. A broker that had lost the
+//! session creates a new, empty one at CONNECT, and if its answer gets lost, the next one says "session present". The
+//! bridge subscribes to every filter of an unconfirmed list again; CONNECT is not sent before the disk has the mark.
+//! Subscription identifiers are written before they are used and never given to another filter, because messages in the
+//! journal still carry them.
+//!
+//! Another session (the broker lost ours, another address, another client id) has other QoS 2 packet identifiers, so
+//! the journal must forget its own. This is written down before the session is subscribed to or read, and removed once
+//! the journal's clear record is durable, before the first message is taken. So a full journal does not prevent
+//! subscribing.
 //!
 //! The file is replaced as a whole: temporary file, fsync, rename, fsync of the directory. A missing file is a first
-//! start; one that cannot be read is treated so, too, and costs a SUBSCRIBE to everything.
+//! start; an unreadable one is treated likewise, and costs a SUBSCRIBE to every filter.
 
 mod file;
 

@@ -1,12 +1,12 @@
 //! Which topic filters to subscribe to, so that every rule gets its messages and no rule gets one twice.
 //!
-//! A filter that another one covers is not subscribed to: its rules ride on the covering filter, whose QoS is the
-//! highest any of them asks for. Filters that overlap without covering make many brokers send a message once per
-//! filter. In MQTT 5 those carry subscription identifiers, by which the mapping tells the copies apart. Where there are
-//! no identifiers, a wider filter takes the place of those that overlap ([`super::cover`]).
+//! A filter that another one covers is not subscribed to: its rules use the covering filter, whose QoS is the
+//! highest that any of them requests. If filters overlap without covering, many brokers send a message once per
+//! filter. In MQTT 5 these copies carry subscription identifiers, by which the mapping distinguishes them. Without
+//! identifiers, a wider filter replaces the overlapping ones ([`super::cover`]).
 //!
-//! A plan is adapted to what the broker will have: the rules that ride on a filter it refuses are subscribed to by
-//! themselves.
+//! A plan is adapted to the broker's refusals: the filters of the rules that used a refused filter are subscribed to
+//! separately.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -117,8 +117,8 @@ impl Subscriptions {
         self.stored.retired.iter().map(|(&identifier, &next)| (identifier, next)).collect()
     }
 
-    /// The plan for a broker that will not have the filters that `is_barred`, and tells copies of a message apart
-    /// `with_identifiers` or not at all. The barred filters stay in it, with no other rules than their own.
+    /// The plan for a broker that refuses the filters that `is_barred`, and distinguishes copies of a message only
+    /// `with_identifiers`. The barred filters stay in the plan, with no other rules than their own.
     pub(super) fn adapted(&self, with_identifiers: bool, is_barred: &dyn Fn(&str) -> bool) -> Subscriptions {
         if self.identifiers.is_empty() || !with_identifiers {
             let planned = separate(&self.wanted, is_barred);
@@ -143,12 +143,12 @@ impl Subscriptions {
         &self.list
     }
 
-    /// Pairs of filters for which some brokers send a message twice, and nothing tells the copies apart.
+    /// Pairs of filters for which some brokers send a message twice, so that its copies cannot be distinguished.
     pub fn overlaps(&self) -> &[(String, String)] {
         &self.overlaps
     }
 
-    /// Takes out what no rule asked for; `None` if no filter brings more than the rules' own.
+    /// Drops messages that no rule wants; `None` if no filter matches more than the rules' own.
     pub(super) fn sieve(&self) -> Option<Sieve> {
         let wider = self.list.iter().filter(|subscription| subscription.is_wider);
         let wider: Vec<TopicPattern> =
@@ -156,7 +156,7 @@ impl Subscriptions {
         (!wider.is_empty()).then(|| Sieve { wider, router: Router::of_rules(&self.rules) })
     }
 
-    /// What was stored, with the identifiers that this plan added.
+    /// The stored list, with the identifiers that this plan added.
     pub(super) fn stored(&self) -> &StoredSubscriptions {
         &self.stored
     }
@@ -203,7 +203,7 @@ impl Planned {
         Planned { pattern: wanted[index].pattern().clone(), identifier, is_wider: false, carries: vec![index] }
     }
 
-    /// Where it stands among the wanted filters: with its own, a wider one with the first that it carries.
+    /// Its position among the wanted filters: its own, or for a wider filter that of the first one that it covers.
     fn place(&self, wanted: &[Wanted]) -> usize {
         let own = self.carries.iter().find(|&&index| wanted[index].pattern().filter() == self.pattern.filter());
         own.or(self.carries.iter().min()).copied().unwrap_or(usize::MAX)
@@ -239,7 +239,7 @@ impl Sieve {
     }
 }
 
-/// Every distinct filter, in the order of the rules, with the highest QoS asked for it. A rule may be named twice.
+/// Every distinct filter, in the order of the rules, with the highest requested QoS. A rule may be named twice.
 fn wanted(rules: &[Arc<Rule>]) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut positions: HashMap<&str, usize> = HashMap::new();
@@ -296,7 +296,7 @@ fn separate(wanted: &[Wanted], is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned>
     planned
 }
 
-/// What takes the place of a barred filter for those that it carries, under its identifier.
+/// The filters that replace a barred filter for the rules that use it, under its identifier.
 fn substitutes(wanted: &[Wanted], dead: Planned, is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
     let (barred, rest): (Vec<usize>, Vec<usize>) =
         dead.carries.iter().partition(|&&index| is_barred(wanted[index].pattern().filter()));
@@ -309,8 +309,8 @@ fn substitutes(wanted: &[Wanted], dead: Planned, is_barred: &dyn Fn(&str) -> boo
     planned
 }
 
-/// The wanted filters at `indexes`, with a wider one in place of those that overlap. Shared ones stay as they are: the
-/// other members of the group subscribe to the same.
+/// The wanted filters at `indexes`, with a wider one in place of overlapping ones. Shared filters stay unchanged,
+/// because the other members of the group subscribe to the same.
 fn disjoint(wanted: &[Wanted], indexes: &[usize], is_barred: &dyn Fn(&str) -> bool) -> Vec<Planned> {
     let maximal = maximal(wanted, indexes);
     let is_shared = |index: &usize| !wanted[*index].pattern().share().is_empty();

@@ -1,5 +1,5 @@
-//! The two text forms in which metrics are read: OpenMetrics, which the metrics are encoded in, and the older one of
-//! Prometheus, made from it.
+//! The two text formats of metrics: OpenMetrics, in which they are encoded, and the older Prometheus format, converted
+//! from it.
 
 /// A form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,8 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// What a request's `Accept` header asks for: OpenMetrics where it is named and wanted at least as much as plain text.
+    /// The format that a request's `Accept` header asks for: OpenMetrics if it is named and preferred at least as much
+    /// as plain text.
     pub fn wanted(accept: Option<&str>) -> Exposition {
         let quality = |wanted: &str| {
             let ranges = accept.unwrap_or_default().split(',');

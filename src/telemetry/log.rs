@@ -64,7 +64,7 @@ fn filter_of(level: &str) -> Result<Targets, LogError> {
     Ok(without_wire(&asked))
 }
 
-/// `asked` without what must not be printed, whichever module of a library it is asked for.
+/// `asked` without directives for modules of libraries that would print secrets.
 fn without_wire(asked: &Targets) -> Targets {
     let directives: Vec<(&str, LevelFilter)> = asked.iter().collect();
     let libraries =

@@ -1,4 +1,4 @@
-//! Every metric of CONTRACT §5, as typed families; `status` reads the same counters back.
+//! Every metric, as typed families under its public name; `status` reads the same counters.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,7 +33,7 @@ pub struct RuleLabels {
     pub rule: Arc<str>,
 }
 
-/// What became of a message under a rule.
+/// The outcome of a message under a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label values are lower case in the contract")]
 pub enum Outcome {

@@ -1,4 +1,4 @@
-//! Counters and log events. One function per event logs and counts together, so that they cannot drift.
+//! Counters and log events. One function per event logs and counts it, so that the two cannot drift apart.
 
 mod exposition;
 pub mod log;

@@ -1,4 +1,4 @@
-//! What the system says of this process, under the names that every Prometheus client uses for it.
+//! Figures of the operating system about this process, under the names that every Prometheus client uses.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clock::Timestamp;
 use crate::descriptors;
 
-/// Appends the `process_*` metrics in the OpenMetrics form. What the system does not tell is left out.
+/// Appends the `process_*` metrics in the OpenMetrics format. Figures that the system does not report are left out.
 pub(super) fn encode(text: &mut String, started: Timestamp) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;

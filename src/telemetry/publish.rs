@@ -1,4 +1,4 @@
-//! Metrics of what is published.
+//! Metrics of publications.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Metrics of queries, and their names for `status`.
+//! Metrics of queries, and the names of the queries for `status`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 pub enum QueryOutcome {
     /// Its statement ran, and the answer was queued for the broker.
     answered,
-    /// Everything else: whoever asked was told why, if it could be told.
+    /// All other requests: the client got the reason, if it could be sent.
     refused,
 }
 

@@ -1,7 +1,7 @@
-//! The latest messages that gave no row, for `status` and the page: what the log says of them, remembered.
+//! The latest messages that gave no row, for `status` and the page: the content of the log lines, kept in memory.
 //!
-//! The log is told of the first message of each rule and reason at once, and of later ones at most once a minute, so this is
-//! never more than a minute old and costs the data path nothing. One list per process, as there is one log.
+//! The first message of each rule and reason is logged at once, later ones at most once a minute. So these entries are
+//! at most a minute old and cost the data path nothing. There is one list per process, as there is one log.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

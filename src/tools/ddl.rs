@@ -1,8 +1,8 @@
-//! The SQL of the tables that a configuration needs, by database: Rowbridge's own, and those of the rules as `create: true`
-//! would make them. Made from the configuration alone; nothing is connected to.
+//! The SQL of the tables that a configuration needs, by database: Rowbridge's own tables, and the rules' tables as
+//! `create: true` would make them. It is made from the configuration alone, without a connection.
 //!
-//! Each database's part runs as it is on an empty database. What the configuration does not tell (types of payload fields,
-//! all columns of `columns: auto`) is said in comments.
+//! Each database's part runs unchanged on an empty database. Comments mark what the configuration leaves open (types of
+//! payload fields, all columns of `columns: auto`).
 
 use std::fmt::Write;
 
@@ -141,7 +141,7 @@ fn add_rule_tables<S: Sink>(sql: &mut String, sink: &S, rules: &[&Rule], tables:
     }
 }
 
-/// Columns with their types, and those whose type is not told, each with its rule.
+/// Columns with their types, and those whose type is unknown, each with its rule.
 type Declared<'r> = (Vec<(&'r str, DeclaredType)>, Vec<(&'r str, &'r str)>);
 
 /// As the bridge makes the table: from the rules that say `create: true`, else from all; `None` with `columns: auto`.

@@ -1,4 +1,4 @@
-//! Man pages, made from the commands themselves: one for `rowbridge` and one for each of its commands.
+//! Man pages, generated from the commands: one for `rowbridge` and one for each of its commands.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What commands do, without a terminal: they are given values and hand back text or data.
+//! The work of commands, without a terminal: functions that take values and return text or data.
 
 pub mod check;
 pub mod ddl;

@@ -1,4 +1,4 @@
-//! Deletes dead letters, a bounded number at a time, so that the bridge goes on writing in between.
+//! Deletes dead letters in steps of bounded size, so that the bridge can write in between.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -102,7 +102,7 @@ async fn plan<'a>(
     let parked = store.extent(&DeadLetterFilter { parked: Some(true), ..all.clone() }).await?.letters;
     let selection = DeadLetterFilter { parked: if arguments.parked { None } else { Some(false) }, ..all };
     let extent = store.extent(&selection).await?;
-    // What comes from now on was not seen by whoever agreed.
+    // Letters that arrive from now on were not part of the confirmation.
     let selection = DeadLetterFilter { before: extent.newest.checked_add(1), ..selection };
     let (parked, spared) = if arguments.parked { (parked, 0) } else { (0, parked) };
     Ok(Work { database, store, selection, extent, parked, spared })

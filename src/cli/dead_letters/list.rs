@@ -1,4 +1,4 @@
-//! Shows dead letters. Parked messages stand apart: they are not lost to their tables, and go in by themselves.
+//! Lists dead letters. Parked messages are listed separately, because the bridge will write them itself.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `rowbridge dead-letters list|show|retry|delete`: the messages that could not become rows, wherever they lie.
+//! `rowbridge dead-letters list|show|retry|delete`: the messages that could not become rows, in all databases.
 
 mod delete;
 mod list;
@@ -47,7 +47,7 @@ impl DeadLettersCommand {
         }
     }
 
-    /// What is used of the configuration beside the databases.
+    /// The keys of the configuration that the command uses besides the databases.
     fn needs(&self) -> &'static [&'static str] {
         let names_rule = self.selection().is_some_and(|selection| selection.rule.is_some());
         match names_rule || matches!(self, DeadLettersCommand::Retry(_)) {

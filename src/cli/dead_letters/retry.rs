@@ -1,5 +1,5 @@
-//! Runs dead letters through the rules as they are now, with the daemon's own mapper and sink, on a connection of its own: it
-//! works whether the bridge runs or not.
+//! Maps dead letters again under the present rules, with the daemon's own mapper and sink on a connection of its own.
+//! Works whether the bridge runs or not.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ struct Work {
     parked: u64,
 }
 
-/// What came of it, for the exit code.
+/// The result, for the exit code.
 #[derive(Default)]
 struct Ending {
     tried: u64,
@@ -188,7 +188,7 @@ fn print_summary(database: &Database, rule: &Rule, letters: u64, retried: &Retri
     }
     let gone = letters.saturating_sub(retried.letters());
     if gone > 0 && is_through {
-        parts.push(format!("{} taken out by somebody else", count(gone)));
+        parts.push(format!("{} deleted by another process", count(gone)));
     }
     say!("rule {name} in database {}: {}", database.name, parts.join(", "));
     if let Some((id, error)) = first_refused {

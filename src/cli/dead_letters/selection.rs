@@ -1,4 +1,4 @@
-//! Which dead letters a command is about.
+//! The dead letters that a command selects.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! The dead letters of one database, for people: what the data path has no need of.
+//! Access to the dead letters of one database, for commands. The data path does not need it.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Store {
     }
 
     pub(super) async fn close(mut self) {
-        // What was done is done; what hinders the closing is the bridge's to tell.
+        // The work is done. If closing fails, the bridge reports it.
         let _ = match &mut self {
             Store::Sqlite(sink) => sink.close().await,
             Store::Postgres(sink) => sink.close().await,

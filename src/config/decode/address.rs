@@ -1,7 +1,8 @@
-//! What the addresses of brokers and databases have in common: where their parts end.
+//! The common syntax of broker and database addresses: where their parts end.
 //!
-//! A password with `/`, `?` or `#` in it ends the part that names the host too early. What is left of the password would
-//! then be taken for a host, asked of the DNS and shown; so such an address is refused, and nothing of it repeated.
+//! A password with `/`, `?` or `#` in it ends the part that names the host too early. The rest of the password would
+//! then be taken for a host, looked up in the DNS and shown. So such an address is refused, and no part of it is
+//! repeated.
 
 /// How to write a password that an address carries.
 pub(super) const ENCODE: &str = "special characters of a user name or password as %XX (/ is %2F, @ is %40, ? is %3F, # is \

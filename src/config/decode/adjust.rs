@@ -1,4 +1,4 @@
-//! What a column does to its values: `decode`, `map`, `decimal`, `unit`, `scale`, `shift`.
+//! The adjustments of a column: `decode`, `map`, `decimal`, `unit`, `scale`, `shift`.
 
 use super::table::Table;
 use super::value::Value;
@@ -50,7 +50,7 @@ pub(super) fn decodes(value: &Value<'_>) -> Vec<Decode> {
 
 fn map(value: &Value<'_>) -> Option<ValueMap> {
     const ACCEPTED: &str =
-        "values by what they stand for, such as { \"on\": 1, unavailable: null }; * is for all others";
+        "a mapping of values to their replacements, such as { \"on\": 1, unavailable: null }; * is for all others";
     let entries: Vec<_> = value.entries().into_iter().flatten().collect();
     if entries.is_empty() || entries.len() > MAP_ENTRIES_MAX {
         let problem = match entries.len() {

@@ -1,5 +1,5 @@
-//! Columns that rules have in common are kept once: ten thousand rules are mostly alike, and what is the same for all of
-//! them is compiled once and stays near the processor.
+//! Equal columns of several rules are kept once: ten thousand rules are mostly alike, so their common columns are
+//! compiled once and stay in the processor's cache.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};

@@ -100,7 +100,7 @@ fn sources(value: &Value<'_>) -> Option<ColumnSource> {
     let listed: Vec<Option<Source>> = value.list().map(|item| source(&item)).collect();
     if listed.is_empty() || listed.len() > SOURCES_MAX {
         let problem = if listed.is_empty() { "found an empty list" } else { "found a longer list" };
-        value.refuse(problem, format!("1 to {SOURCES_MAX} sources, of which the first that has a value is taken"));
+        value.refuse(problem, format!("1 to {SOURCES_MAX} sources; the first one that has a value is used"));
         return None;
     }
     let mut sources: Vec<Source> = listed.into_iter().collect::<Option<_>>()?;

@@ -1,4 +1,4 @@
-//! What stands behind a value: something that the layers were merged to, or something in a list of the file.
+//! The content of a value: the result of merging layers, or a part of a list in a file.
 
 use config::{Map, Value as Merged, ValueKind};
 
@@ -12,7 +12,7 @@ use crate::config::yaml_core::Core;
 /// Where a value is kept.
 #[derive(Clone, Copy)]
 pub(crate) enum Given<'a> {
-    /// What is known of it besides lies in the provenances, by its path.
+    /// Further facts about the value are in the provenances, by its path.
     Merged(&'a Merged),
     /// In a list of the file, or in a file of rules, on which no other layer lies.
     Listed {

@@ -1,4 +1,4 @@
-//! Rules that make one table must agree on it: which of them comes first is not the user's choice.
+//! Rules that create the same table must agree on it, because the user does not choose which of them comes first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -165,7 +165,7 @@ impl Made<'_> {
     }
 }
 
-/// What stands under a key of `create`, if it is a mapping.
+/// The value of a key of `create`, if `create` is a mapping.
 fn within<'v>(create: &Value<'v>, key: &str) -> Option<Value<'v>> {
     create.entries()?.find(|(name, _)| *name == key).map(|(_, value)| value).filter(|value| !value.is_null())
 }

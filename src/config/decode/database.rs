@@ -57,7 +57,7 @@ pub(super) fn decode(root: &Table<'_>) -> Vec<Database> {
         if let Some(place) = place_of(&database.url)
             && let Some(other) = places.insert(place, name.to_owned())
         {
-            // Both would keep their offset in the same row, and each would step over the other's messages.
+            // Both would keep their offset in the same row, and each would skip the other's messages.
             value.refuse(
                 format!("is the same database as `{other}`"),
                 "each database once; any number of rules may use it",
@@ -117,7 +117,7 @@ fn decode_url(value: &Value<'_>, table: &Table<'_>) -> Option<DatabaseUrl> {
     None
 }
 
-/// What somebody who wrote this probably wants.
+/// The probable intention of such a text.
 fn meant(text: &str) -> Option<String> {
     let text = text.strip_prefix("jdbc:").unwrap_or(text);
     let Some((scheme, rest)) = text.split_once(':') else {
@@ -157,7 +157,7 @@ fn sqlite(path: &str, value: &Value<'_>, table: &Table<'_>) -> Option<PathBuf> {
     }
     let accepted = sqlite_path(path);
     if accepted.is_none() {
-        let accepted = "sqlite:FILE, a file that stays; it has no parameters";
+        let accepted = "sqlite:FILE, a permanent file; it has no parameters";
         value.refuse(format!("found {}", value.shown()), accepted);
     }
     accepted
@@ -212,7 +212,7 @@ pub(super) fn check_certificate_pair(tls: &Table<'_>) {
     }
 }
 
-/// What tells two databases apart; `None` for a URL that could not be read.
+/// The identity of a database, to compare two; `None` for a URL that could not be parsed.
 fn place_of(url: &DatabaseUrl) -> Option<String> {
     match url {
         DatabaseUrl::Sqlite(path) if path.as_os_str().is_empty() => None,

@@ -1,4 +1,4 @@
-//! Where the rows of a rule go: `table`, `tables`, `table_aliases`.
+//! The table of a rule's rows: `table`, `tables`, `table_aliases`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::rule::{Convention, Descriptor, Naming, Routing, Source, TableName, Ta
 
 const FORMS: &str =
     "TABLE or SCHEMA.TABLE, each at most 63 bytes, without quotes; or a template such as \"{topic.site}_telemetry\"";
-const TABLES: &str = "a list of table names in which * stands for anything, such as [\"*_telemetry\"] or [\"abc.*\"]";
+const TABLES: &str = "a list of table names in which * matches anything, such as [\"*_telemetry\"] or [\"abc.*\"]";
 
 /// The table, or the template's text with what belongs to it.
 pub(super) fn decode(
@@ -61,7 +61,7 @@ pub(super) fn decode(
         // It has its finding.
         None if place.chooser.is_some() => return None,
         None if aliases.is_empty() => {
-            table.miss("tables", &format!("{TABLES}: what messages may name has to be said"));
+            table.miss("tables", &format!("{TABLES}: the tables that messages may name"));
             return None;
         }
         None => Vec::new(),

@@ -1,4 +1,4 @@
-//! `for_each`: over what a row is made for each element.
+//! `for_each`: the paths whose elements become rows.
 
 use super::jq;
 use super::value::Value;
@@ -13,7 +13,7 @@ const LEVELS_MAX: usize = 2;
 pub(super) fn decode(value: Option<Value<'_>>, has_fields: bool) -> ForEach {
     let Some(value) = value else { return ForEach::NONE };
     if !has_fields {
-        let problem = "goes over the elements of the payload, and this format has none";
+        let problem = "needs elements of the payload, and this format has none";
         value.refuse(problem, "a format with fields, such as json");
     }
     if value.as_text().as_deref() == Some("auto") {

@@ -1,4 +1,4 @@
-//! How a rule's payloads are read: `format` and the options of each, `compression`, `charset`, `max_expanded`.
+//! The format of a rule's payloads: `format` and the options of each, `compression`, `charset`, `max_expanded`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -151,7 +151,7 @@ impl Formats {
         let Some(descriptor) = pool.get_message_by_name(&name) else {
             let names: Vec<String> = pool.all_messages().map(|message| message.full_name().to_owned()).collect();
             let nearest = crate::config::report::nearest(&name, names.iter().map(String::as_str));
-            let problem = format!("found {}, which the descriptor file has not", message.shown());
+            let problem = format!("found {}, which is not in the descriptor file", message.shown());
             message.refuse_with(problem, Some("a message with its package, such as pkg.Type".to_owned()), nearest);
             return None;
         };
@@ -258,7 +258,7 @@ fn pattern(table: &Table<'_>, kind: Kind) -> Option<Pattern> {
         }
     };
     if regex.capture_names().flatten().next().is_none() {
-        value.refuse("has no named group, so no value comes of it", FORMS);
+        value.refuse("has no named group, so it gives no value", FORMS);
         return None;
     }
     Some(Pattern { regex, each_line })

@@ -1,7 +1,7 @@
-//! Which database a rule writes to: one, or the one that each message names.
+//! The database of a rule: a fixed one, or the one that each message names.
 //!
-//! A rule whose messages name their database is there once for each of them, decoded for its engine; the copies have their
-//! [`Chooser`] in common.
+//! A rule whose messages name their database is copied for each database and decoded for its engine; the copies share
+//! their [`Chooser`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! libpq's two ways to write a connection: `postgres://user@host:port,host:port/database?name=value` and
-//! `host=… dbname='…'`, both taken apart into parameters by libpq's names.
+//! libpq's two forms of a connection: `postgres://user@host:port,host:port/database?name=value` and
+//! `host=… dbname='…'`, both split into parameters with libpq's names.
 //!
 //! Errors repeat nothing of the text: a password in the wrong place would look like a host or a port.
 
@@ -113,7 +113,7 @@ fn pair_value(text: &str) -> Result<(String, &str), String> {
             _ => content.push(c),
         }
     }
-    if quoted { Err("has a quote without end".to_owned()) } else { Ok((content, "")) }
+    if quoted { Err("has an unclosed quote".to_owned()) } else { Ok((content, "")) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `mode` and `key`: how a rule's rows go into their table.
+//! `mode` and `key`: how a rule's rows are written into their table.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::value::Value;
 use crate::config::report::nearest;
 use crate::config::{Columns, Create, DatabaseUrl, Mode};
 
-const KEY_FORMS: &str = "the columns that tell rows apart, such as [device, time], or none for the table's primary key";
+const KEY_FORMS: &str = "the columns that identify a row, such as [device, time], or none for the table's primary key";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Word {

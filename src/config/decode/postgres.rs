@@ -1,6 +1,6 @@
-//! Postgres URLs, in both of libpq's forms, with what PG* variables and the password file add.
+//! Postgres URLs, in both of libpq's forms, with the parameters that PG* variables and the password file add.
 //!
-//! Nothing of a URL goes into a finding but the names of its parameters: a password in the wrong place would look like
+//! A finding contains nothing of a URL but the names of its parameters: a password in the wrong place would look like
 //! a host or a port.
 
 use std::path::{Path, PathBuf};
@@ -181,7 +181,7 @@ fn connection(reader: &Reader<'_, '_>) -> tokio_postgres::Config {
     }
     let name = reader.get("application_name").or_else(|| reader.get("fallback_application_name"));
     config.application_name(name.unwrap_or(APPLICATION_NAME));
-    // As in libpq, 0 asks for no limit; a limit is what notices a host that swallows packets, so the default stays.
+    // In libpq, 0 means no limit. Without a limit an unresponsive host would not be noticed, so the default applies.
     let timeout = reader.number("connect_timeout", "seconds").filter(|seconds| *seconds > 0);
     config.connect_timeout(timeout.map_or(CONNECT_TIMEOUT, Duration::from_secs));
     if let Some(millis) = reader.number("tcp_user_timeout", "milliseconds").filter(|millis| *millis > 0) {

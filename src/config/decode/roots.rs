@@ -6,9 +6,9 @@ use super::value::Value;
 use crate::config::{ForEach, Format, Shaping, Syntax};
 use crate::rule::{ColumnSource, Root, Source};
 
-const FORMS: &str = "paths by what they hold, such as { payload.data: json, item.raw: [base64, json] }";
+const FORMS: &str = "a mapping of paths to forms, such as { payload.data: json, item.raw: [base64, json] }";
 
-/// Entries of one rule. A value is written anew for each that lies in another.
+/// The most entries of one rule. A value is rewritten once for each entry that is inside another.
 const ROOTS_MAX: usize = 16;
 
 pub(super) fn decode(table: &Table<'_>, format: &Format) -> Vec<Root> {

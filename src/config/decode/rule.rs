@@ -240,7 +240,7 @@ fn own_words<'v>(
     Some(What { unmapped, table: target, routing, statement, format, for_each, columns: columns?, create, into: None })
 }
 
-/// What becomes of fields that no column takes; the columns, with the one that they go to.
+/// The treatment of fields that no column takes; the columns, with the one that stores these fields.
 fn unmapped(table: &Table<'_>, has_fields: bool, columns: Option<Columns>) -> (Unmapped, Option<Columns>) {
     const FORMS: &str = "ignore, error, add, or the name of a json column that takes them";
     let Some(value) = table.get("unmapped") else { return (Unmapped::Ignore, columns) };

@@ -1,7 +1,8 @@
 //! `rules_from`: rules in further files.
 //!
-//! Each file is a list of rules, or a mapping whose only key `rules` has one. Their mistakes are findings like those of the
-//! configuration itself, at their places. What stands in a file is found under `rules`, by its place in that file.
+//! Each file is a list of rules, or a mapping whose only key `rules` has one. Mistakes in them are findings like those
+//! of the configuration itself, with their positions. The rules of a file are below `rules`, under their index in that
+//! file.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ const BYTES_MAX: usize = 64 << 20;
 const FORMS: &str = "paths such as rules.d/*.yaml, relative to the configuration file; * stands for any part of a name";
 const FILE_FORMS: &str = "a list of rules, or `rules:` with one";
 
-/// The lists of rules: that of the file, then those of the files that it names.
+/// The lists of rules: the list of the file, then those of the files that it names.
 pub(super) fn sections<'a>(root: &Table<'a>) -> Vec<Value<'a>> {
     const EXAMPLE: &str = "a list of rules, each with `topic`, `table` and `columns`";
     let own = root.get("rules");
@@ -93,7 +94,7 @@ fn read(cx: &Context<'_>, value: &Value<'_>) -> Vec<Tree> {
         let files = match wildcard::files(&pattern) {
             Ok(files) => files,
             Err(Unlisted { folder, why }) => {
-                let problem = format!("the files of {} cannot be listed: {why}", folder.display());
+                let problem = format!("{} cannot be listed: {why}", folder.display());
                 value.refuse(problem, FORMS);
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Mappings with known keys. A value that is absent or wrong is answered with its default; a configuration with findings
-//! is not handed over, so a default in place of a mistake never gets out.
+//! Mappings with known keys. A missing or wrong value is replaced by its default. A configuration with findings
+//! is not returned, so a default in place of a mistake is never used.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -18,10 +18,10 @@ use crate::config::vocabulary::is_known_key;
 pub(crate) struct Table<'a> {
     pub cx: &'a Context<'a>,
     pub path: KeyPath,
-    /// What the mapping is, or what stands in its place; `None` for an absent one and for the whole.
+    /// The mapping, or the value in its place; `None` for a missing mapping and for the whole file.
     given: Option<Given<'a>>,
     entries: Option<Entries<'a>>,
-    /// The keys that were asked for: exactly those are accepted.
+    /// The keys that were looked up: exactly these are accepted.
     asked: RefCell<Vec<&'static str>>,
     /// Keys that have their finding: a later version takes them.
     later: RefCell<Vec<&'static str>>,
@@ -152,7 +152,8 @@ impl<'a> Table<'a> {
         None
     }
 
-    /// Notes every key that nobody asked for. Their values are not shown: the key may be a misspelt `password`.
+    /// Reports every key that was not looked up. The values are not shown, because the key may be a misspelt
+    /// `password`.
     pub(crate) fn finish(self) {
         let asked = self.asked.borrow().clone();
         let known = || asked.iter().copied();

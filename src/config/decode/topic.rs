@@ -1,4 +1,4 @@
-//! What a rule subscribes to: `topic`, `subscribe_properties`.
+//! The subscriptions of a rule: `topic`, `subscribe_properties`.
 
 use super::table::Table;
 use crate::config::MqttVersion;

@@ -1,5 +1,5 @@
-//! One merged value and its place. Every mistake in it is noted; whoever asked goes on without it, so that one run finds
-//! all mistakes.
+//! One merged value and its position. Every mistake in it is recorded and decoding continues without it, so that one
+//! run finds all mistakes.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub(crate) struct Context<'a> {
     pub tree: &'a Tree,
     /// The files that `rules_from` names, once they are read.
     pub rule_files: OnceCell<Vec<Tree>>,
-    /// Whether whoever asked uses the rules.
+    /// Whether the command uses the rules.
     pub needs_rules: bool,
     pub provenances: Provenances,
     pub findings: RefCell<Vec<Finding>>,
@@ -126,8 +126,8 @@ impl<'a> Value<'a> {
         self.cx.findings.borrow_mut().push(finding);
     }
 
-    /// The value for a message: in backticks, shortened, or `***`. What variables were filled into is shown as it
-    /// stands in the file.
+    /// The value for a message: in backticks, shortened, or `***`. A value with substituted variables is shown as the
+    /// file has it.
     pub(crate) fn shown(&self) -> String {
         const SHOWN_CHARS_MAX: usize = 60;
         let text = match self.content() {
@@ -207,7 +207,7 @@ impl<'a> Value<'a> {
         Some(entries.iter().map(move |(key, given)| (key, Value { cx, path: above.key(key), key, given })))
     }
 
-    /// A list; one value stands for a list of it, and from outside the file commas separate.
+    /// A list. A single value counts as a list of one; outside the file commas separate the elements.
     pub(crate) fn list(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let (items, single) = match self.content() {
             Content::List(items) => (items, None),

@@ -1,7 +1,7 @@
 //! From the table to a JSON Schema of draft 2020-12.
 //!
-//! It describes what stands in the file: where the decoder takes a scalar, it may hold `${VAR}`, and null stands for a key
-//! that is left out. It knows nothing of the layers above the file.
+//! The schema describes the text of the file: a scalar may contain `${VAR}`, and null means a key
+//! that is left out. The layers above the file are not covered.
 
 use serde_json::{Map, Value, json};
 

@@ -53,7 +53,7 @@ pub(super) enum Takes {
         /// As many entries at least.
         entries_min: u64,
     },
-    /// A list; if `single`, one value alone stands for a list of it.
+    /// A list; if `single`, a single value counts as a list of one.
     List {
         item: &'static Takes,
         items_min: u64,

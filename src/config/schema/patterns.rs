@@ -1,7 +1,8 @@
-//! Regular expressions of texts, for the schema. Each takes all that the decoder takes; what it takes besides, the decoder
-//! refuses with a better message.
+//! Regular expressions of texts, for the schema. Each accepts everything that the decoder accepts. It may accept more,
+//! which the decoder refuses with a better message.
 //!
-//! Only what ECMA 262 and Rust's engines read alike. Without flags: either case is spelled out.
+//! The expressions use only syntax that ECMA 262 and Rust's engines share. There are no flags, so both cases are
+//! spelled out.
 
 /// `${VAR}`, `${VAR:-default}`, `${VAR:?message}` anywhere in a text.
 pub(super) const VARIABLE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:[-?][^}]*)?\}";

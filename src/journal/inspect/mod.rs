@@ -1,7 +1,7 @@
-//! Looks at a journal without touching it: no lock, no writes, with the daemon stopped or running.
+//! Inspects a journal without changing it: no lock, no writes, with the daemon stopped or running.
 //!
-//! Under a running daemon segments may vanish (trimmed) and the newest one grows; both are taken as they come. The end
-//! of the newest segment may then hold a write under way, which looks like one that a crash cut.
+//! Under a running daemon segments may disappear (trimmed) and the newest one grows; both are normal. The end
+//! of the newest segment may then hold a write in progress, which looks like one that a crash cut.
 
 mod dump;
 mod verify;

@@ -1,4 +1,4 @@
-//! Reads every record of every segment and tells what is wrong.
+//! Reads every record of every segment and reports faults.
 
 use std::path::{Path, PathBuf};
 
@@ -73,8 +73,8 @@ pub enum Finding {
     /// At the end of the newest segment: a write that a crash cut or that is under way, or damage to the last messages,
     /// from the number `from` on. The next start cuts it off.
     TornTail { offset: u64, len: u64, from: Seq },
-    /// The end of the journal is gone, and nobody knows how many messages with it: one at least, up to where the next
-    /// start goes on.
+    /// The end of the journal is lost, with an unknown number of messages: at least one, up to the number at which the
+    /// next start continues.
     EndLost { from: Seq, to: Seq, why: &'static str },
     /// A file that is shorter than it was made. What messages that cost is said besides.
     Short { bytes: u64, made: u64 },

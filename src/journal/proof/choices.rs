@@ -1,4 +1,4 @@
-//! Where a simulation's decisions come from: a seed, or the bytes that a fuzzer chose.
+//! The source of a simulation's decisions: a seed, or the bytes that a fuzzer chose.
 
 /// Decisions, one after the other.
 pub(in crate::journal) struct Choices {

@@ -1,4 +1,4 @@
-//! A journal that was written without a fault, and then one piece of damage to its files.
+//! A journal that was written without a fault, and then one damage to its files.
 
 use std::collections::BTreeMap;
 

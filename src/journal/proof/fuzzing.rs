@@ -1,4 +1,4 @@
-//! What fuzz targets call. A property that does not hold is a panic.
+//! The functions that fuzz targets call. A violated property is a panic.
 
 use std::path::PathBuf;
 

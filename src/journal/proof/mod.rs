@@ -1,4 +1,4 @@
-//! What tests, fuzzing and simulations of the journal have in common: a life of a process on a simulated disk, with the
+//! Shared parts of tests, fuzzing and simulations of the journal: a process on a simulated disk, with the
 //! writer's turns taken by hand.
 
 #![allow(clippy::unwrap_used, reason = "a test's means: a failure here is the failure that is looked for")]

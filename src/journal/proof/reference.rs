@@ -1,8 +1,8 @@
 //! A slow reader of a journal's files, written from the description of the format alone and sharing no code with the
-//! journal: what the two agree on, neither got wrong by itself.
+//! journal. A mistake would have to be in both for them to agree on it.
 //!
-//! It knows no recovery. It tells what is certain: of each segment whose header is whole, the messages up to the first
-//! record that is not, or does not have the number that is due.
+//! The reader has no recovery. It reports what is certain: of each segment with a valid header, the messages up to the
+//! first record that is invalid or has an unexpected number.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
-//! Random lives on a faulty disk, against an oracle that remembers what was promised.
+//! Random runs on a faulty disk, against an oracle that remembers the promises.
 //!
 //! A script is a seed. It pushes, submits, takes the writer's turns one by one, reads, delivers, trims, meets failing
-//! calls, is killed, loses power and restarts on what is left. After every start:
-//! - what was durable is read back once, with equal bytes, under the number it had (unless delivered and trimmed);
+//! calls, is killed, loses power and restarts on the remaining files. After every start:
+//! - every durable record is read back once, with equal bytes and its number (unless delivered and trimmed);
 //! - numbers are dense, or the entry says what is lost; without bit rot nothing durable is ever lost;
 //! - nothing is read that was never pushed, nothing twice, and the order is the order of pushing;
-//! - taking the same disk through recovery a second time changes nothing;
+//! - a second recovery of the same disk changes nothing;
 //! - a QoS 2 message that was durable and not released is known.
 
 use std::collections::{BTreeMap, BTreeSet};

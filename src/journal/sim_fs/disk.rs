@@ -1,4 +1,4 @@
-//! What a [`super::SimFs`] is made of: bytes that are shown, bytes that a power cut leaves, and names likewise.
+//! The contents of a [`super::SimFs`]: the visible bytes, the bytes that a power cut leaves, and the same for names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

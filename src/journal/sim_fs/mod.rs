@@ -1,13 +1,12 @@
-//! A disk in memory that loses, tears and refuses what was not synced, the same way for the same seed.
+//! A disk in memory that loses, tears and refuses unsynced writes, reproducibly for each seed.
 //!
 //! - [`SimFs::crash`] is a power cut: each 512-byte sector of unsynced writes becomes, on its own, old, new, zeros or
 //!   garbage (within the bytes that were written: see the assumption in `journal/mod.rs`); each unsynced create, rename
 //!   and removal may or may not have happened; so may an unsynced change of length.
-//! - [`SimFs::kill`] is a SIGKILL: everything is as the process left it, and as unsynced as it was.
+//! - [`SimFs::kill`] is a SIGKILL: everything stays as the process left it, and unsynced writes stay unsynced.
 //! - A block may be unreadable ([`SimFs::spoil`]) until it is written as a whole.
-//! - A locked file can always be overwritten in memory (`journal/LOCK` names what that is not true of).
-//! - A failed sync writes some of the sectors that it was to write, and the rest is lost but goes on being shown, as Linux
-//!   does it.
+//! - A locked file can always be overwritten in memory (`journal/LOCK` records when this assumption does not hold).
+//! - A failed sync writes some of its sectors. The others are lost but stay visible, as on Linux.
 
 mod disk;
 

@@ -1,4 +1,4 @@
-//! What a column's adjustments become in a plan.
+//! Compiles a column's adjustments.
 
 use super::{Column, Compilation, Demands, Dialect, RowEncoder, is_array};
 use crate::mapping::adjust::{Adjust, Mapped, ValueMap};

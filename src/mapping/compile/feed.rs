@@ -1,4 +1,4 @@
-//! What a column's sources become in a plan.
+//! Compiles a column's sources.
 
 use std::sync::Arc;
 

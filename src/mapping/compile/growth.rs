@@ -1,4 +1,4 @@
-//! What a rule that adds columns is compiled to, and one whose table is not there yet.
+//! Compiles a rule that adds columns, and a rule whose table does not exist yet.
 
 use std::sync::Arc;
 

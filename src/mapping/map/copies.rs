@@ -1,4 +1,4 @@
-//! Copies that a broker sends of one message.
+//! Copies of one message, sent by a broker for overlapping subscriptions.
 
 use std::collections::HashMap;
 use std::sync::Arc;

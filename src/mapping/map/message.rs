@@ -19,21 +19,21 @@ impl<R: RowEncoder> Mapper<R> {
         matches.filter(|matched| self.subscriptions.take(matched)).map(|matched| matched.rule).collect()
     }
 
-    /// The rules under which one that can only become a dead letter is one. What may be for another database is the first
-    /// one's.
+    /// The rules under which a message that can only become a dead letter is one. A message that may belong to another
+    /// database is a dead letter in the first one.
     pub fn takers_at_fault(&mut self, message: &Message<'_>) -> Vec<usize> {
         let mut takers = self.takers(message);
         takers.retain(|rule| !matches!(self.choices.get(*rule), Some(Some(choice)) if !choice.is_first()));
         takers
     }
 
-    /// Maps one message under every rule that takes it, appending a unit per written rule to `batch`, to which no other mapper
-    /// has added, and the tables that a refusal rests on to those it was judged by. `outcomes` is cleared, then holds (index into `rules`, outcome) for each rule that took it; none for one that leaves it to
-    /// another database. A refused
-    /// message leaves the batch as it was.
+    /// Maps one message under every rule that takes it. Appends a unit for each written rule to `batch`, which only
+    /// this mapper may fill, and the tables of a refusal to those by which messages were judged. `outcomes` is cleared,
+    /// then holds (index into `rules`, outcome) for each rule that took the message, except rules that leave it to
+    /// another database. A refused message leaves the batch unchanged.
     ///
-    /// `false` if a table has to be looked up first ([`Mapper::take_wants`]): then the batch is as it was, and nothing else
-    /// counts.
+    /// Returns `false` if a table must be looked up first ([`Mapper::take_wants`]): then the batch is unchanged, and
+    /// the outcomes are invalid.
     pub fn map(&mut self, message: &Message<'_>, batch: &mut Batch, outcomes: &mut Vec<(usize, Outcome)>) -> bool {
         self.subscriptions.read(message.properties);
         self.map_under(None, message, batch, outcomes)

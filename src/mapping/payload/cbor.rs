@@ -1,8 +1,8 @@
 //! CBOR's tokens (RFC 8949).
 //!
 //! Tags: an epoch (1) is its RFC 3339 text, big integers (2, 3) and decimal fractions (4) are numbers with every digit.
-//! Numbers base 2 (5) and references to earlier values (25, 29), whose content is not the value, are refused. All other
-//! tags are passed over: their content stands for itself. `undefined` is null.
+//! Base-2 fractions (5) and references to earlier values (25, 29) are refused, because their content is not the value.
+//! All other tags are ignored and their content is the value. `undefined` is null.
 
 use super::epoch;
 use super::tokens::{Broken, Bytes, Count, Token, Tokens};

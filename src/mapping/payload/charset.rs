@@ -1,5 +1,5 @@
-//! A payload's characters as UTF-8. A byte order mark decides over the rule's charset and is taken off. What is no
-//! character of the charset is a fault: nothing is replaced.
+//! Decodes a payload's characters to UTF-8. A byte order mark overrides the rule's charset and is removed. Bytes that
+//! are not valid in the charset are a fault; nothing is replaced.
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8};
 

@@ -1,4 +1,4 @@
-//! Random payloads against what other decoders say they mean: tests/data/payloads/generate.py.
+//! Random payloads, compared with the results of other decoders: tests/data/payloads/generate.py.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

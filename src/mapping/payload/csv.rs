@@ -1,8 +1,8 @@
-//! Comma-separated values, as RFC 4180 has them: fields in quotes may hold delimiters, line ends and quotes written twice.
+//! Comma-separated values of RFC 4180: quoted fields may hold delimiters, line ends and doubled quotes.
 //!
-//! A record is an array of strings, or an object where the fields have names. All records of a payload have equally many
-//! fields; records end with LF, CR LF or CR; empty lines are passed over. A quote inside a field that does not begin with
-//! one is a character like others.
+//! A record is an array of strings, or an object if the fields have names. All records of a payload have the same
+//! number of fields. Records end with LF, CR LF or CR; empty lines are skipped. A quote inside a field that does not
+//! begin with a quote is an ordinary character.
 
 mod records;
 

@@ -1,8 +1,8 @@
 //! `decode` of a rule: strings in a value that hold another form, such as JSON in a string of JSON.
 //!
-//! The value is written anew, with what each string holds in its place, before anything else looks at it. So columns,
-//! `for_each`, `where` and `transform` see the same. Strings that lie in decoded ones take another round each. A string that
-//! is missing, or null, stays so.
+//! The value is written anew, with the decoded value in place of each string, before any other step. So columns,
+//! `for_each`, `where` and `transform` see the same value. Strings inside decoded ones need another round each. A
+//! missing string, or null, stays as it is.
 
 use super::json::walk_part;
 use super::picked::Picked;
@@ -15,7 +15,7 @@ use crate::rule::{Decode, Root, Step};
 /// The strings of a payload, or of an element, that are decoded.
 #[derive(Debug)]
 pub(in crate::mapping) struct Embedded {
-    /// Never empty. Those of a round lie in no other of it.
+    /// Never empty. Within a round no value is inside another.
     rounds: Box<[Round]>,
 }
 

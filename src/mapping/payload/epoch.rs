@@ -1,4 +1,4 @@
-//! Instants as RFC 3339 text, for formats that have a type for them.
+//! Instants as RFC 3339 text, for formats with a timestamp type.
 
 /// Nanoseconds since 1970 UTC; `None` outside the years 0 to 9999.
 pub(super) fn rfc3339(nanoseconds: i128) -> Option<String> {

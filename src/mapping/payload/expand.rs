@@ -1,4 +1,4 @@
-//! Compressed payloads. What a payload expands to is bounded: nothing is allocated for what lies beyond.
+//! Decompression of payloads. The expanded size is bounded, and no memory is allocated beyond the bound.
 
 use std::io::Read;
 
@@ -57,7 +57,7 @@ enum Failure {
     Broken,
 }
 
-/// What the first bytes tell.
+/// Recognises the compression by the first bytes.
 fn recognise(payload: &[u8]) -> Compression {
     match payload {
         [0x1f, 0x8b, ..] => Compression::Gzip,

@@ -1,4 +1,5 @@
-//! What a payload is that is no UTF-8 or no JSON, where its bytes tell: what a sender most often does wrong without seeing it.
+//! Recognises by its bytes what a payload is that is not UTF-8 or not JSON, for error texts. These are the mistakes
+//! that a sender most often makes without noticing.
 
 /// So many bytes are looked at for the zeros of UTF-16.
 const UTF16_GLANCE: usize = 64;

@@ -1,8 +1,8 @@
-//! InfluxDB's line protocol: `measurement,tag=value field=1.5,other=3i 1670380342000000001`, a point a line.
+//! InfluxDB's line protocol: `measurement,tag=value field=1.5,other=3i 1670380342000000001`, one point per line.
 //!
-//! A point is `{measurement, tags, fields, time}`. Tags are strings; fields numbers (`i` and `u` with every digit), truth
-//! values or strings. `time` is in nanoseconds since 1970, whatever the unit in the payload; it is missing where the line
-//! has none. Lines that begin with `#` are comments. A string may go over several lines.
+//! A point is `{measurement, tags, fields, time}`. Tags are strings; fields are numbers (`i` and `u` with every digit),
+//! booleans or strings. `time` is in nanoseconds since 1970, whatever the unit in the payload; it is missing if the
+//! line has none. Lines that begin with `#` are comments. A string may span several lines.
 
 mod line;
 

@@ -1,15 +1,15 @@
-//! Reads only the wanted paths out of a JSON payload.
+//! Reads only the wanted paths of a JSON payload.
 //!
-//! All paths of a rule become one tree, and the payload is walked once along it; what no path leads to is skipped
-//! without recursion, so nesting costs no stack however deep it is. A value at the end of a path stays text, exactly as
-//! it stands in the payload (numbers keep every digit), and is remembered as a byte range: nothing is copied and no
+//! All paths of a rule form one tree, and the payload is walked once along it. Values outside the paths are skipped
+//! without recursion, so nesting of any depth costs no stack. A value at the end of a path stays text, exactly as
+//! written in the payload (numbers keep every digit), and is recorded as a byte range: nothing is copied and no
 //! document tree is built.
 //!
-//! There are two walks: [`quick`] takes almost every payload; what it does not take, [`careful`] reads with serde_json,
-//! which alone judges what is no JSON. Where both take a payload they find the same.
+//! There are two walks. [`quick`] handles almost every payload; the others are left to [`careful`], which uses
+//! serde_json and alone decides what is not JSON. For a payload that both accept they find the same values.
 //!
-//! Two cases look at a value twice: an array with an index counted from its end, and in the careful walk all that has
-//! wanted parts. Duplicate keys: the last one wins, with all its parts.
+//! A value is read twice in two cases: an array with an index counted from its end, and, in the careful walk, every
+//! value with wanted parts. If a key occurs twice, the last one counts, with all its parts.
 
 mod absence;
 mod careful;

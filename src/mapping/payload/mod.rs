@@ -1,15 +1,16 @@
-//! Payload formats, one file each: from a payload to the values that a rule's paths lead to.
+//! Payload formats, one file each: from a payload to the values at a rule's paths.
 //!
-//! Plain JSON, one value a message, is walked where it lies: [`PathTree::pick`] gives ranges of the payload. Everything
-//! else goes through [`documents`], which calls its closure once for each value that the payload holds, in order. A
-//! [`Document`] is what JSON gives too: a text and the ranges of the wanted values in it, each as JSON. The text is an
-//! arena that holds wanted values only, or, where the value itself is JSON (`ndjson`), the line.
+//! A plain JSON payload that is one value is walked in place: [`PathTree::pick`] returns ranges of the payload. Every
+//! other payload goes through [`documents`], which calls its closure once for each value of the payload, in order. A
+//! [`Document`] has the form of a JSON result: a text and the ranges of the wanted values in it, each as JSON. The text
+//! is an arena that holds wanted values only, or, if the value itself is JSON (`ndjson`), the line.
 //!
-//! A range's value is asked of [`Document::value`]: where the payload has bytes (MessagePack, CBOR, protobuf, `hex` …) the
-//! text has a base64 string, and the value is the bytes. A whole array or object that has bytes inside shows the strings.
+//! [`Document::value`] returns the value of a range. If the payload has bytes there (MessagePack, CBOR, protobuf, `hex`
+//! …), the text holds a base64 string, and the value is the bytes. A whole array or object with bytes inside shows the
+//! strings.
 //!
-//! The first fault ends it, whatever was handed out before: one message is one unit. A fault names the line or the byte,
-//! never the payload. What `closure` returns as an error comes back as it is.
+//! The first fault ends the payload, whatever was passed to the closure before: one message is one unit. A fault names
+//! the line or the byte, never the payload. An error of the closure is returned unchanged.
 
 mod cbor;
 mod charset;
@@ -40,7 +41,7 @@ use crate::config::{Decoding, Syntax};
 /// One value of a payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Document<'d> {
-    /// What the slots are ranges of.
+    /// The text of the slots' ranges.
     pub(super) text: &'d str,
     /// One for each slot of the tree.
     pub(super) slots: &'d [Slot],
@@ -67,7 +68,7 @@ pub(super) struct DocumentMemory {
     decoded: String,
 }
 
-/// What is done with each document.
+/// The closure that is called with each document.
 type Each<'e, E> = &'e mut dyn FnMut(Document<'_>) -> Result<(), E>;
 
 /// Calls `each` with every value of the payload, in order.
@@ -154,7 +155,7 @@ impl PayloadFault {
         PayloadFault { reason: "parse", message: message.into() }
     }
 
-    /// With the line and the elements that it lies in.
+    /// With the line and the elements that contain it.
     #[cold]
     pub(super) fn within(self, line: Option<usize>, items: &[Option<usize>]) -> PayloadFault {
         let line = line.map(|line| format!("line {line}"));

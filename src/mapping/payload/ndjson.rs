@@ -1,4 +1,4 @@
-//! JSON in a payload that had to be decoded first, and newline-delimited JSON: each value walked where it lies.
+//! JSON in a payload that had to be decoded first, and newline-delimited JSON: each value is walked in place.
 
 use super::picked::Picked;
 use super::tree::PathTree;

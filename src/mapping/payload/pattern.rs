@@ -1,4 +1,4 @@
-//! Text taken apart by a regular expression: its named groups are the values, as strings. A group that took no part in
+//! Text matched by a regular expression: its named groups are the values, as strings. A group that took no part in
 //! the match is missing. Matching takes time linear in the text.
 
 use super::ndjson::lines;

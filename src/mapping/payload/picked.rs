@@ -1,7 +1,7 @@
-//! Wanted values as JSON text, for payloads that are none themselves: an arena that is reused from document to document.
+//! Wanted values as JSON text, for payloads that are not JSON: an arena that is reused from document to document.
 //!
-//! Formats write each wanted value behind the others and note where it stands. Bytes, which JSON has not, stand as a
-//! base64 string and are kept beside it, so that a slot which is exactly that string is the bytes.
+//! A format appends each wanted value and records its range. JSON has no bytes, so bytes are written as a base64 string
+//! and also kept as bytes; a slot that is exactly this string gives the bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,8 @@ use super::json;
 use super::tree::{Node, PathTree, Slot};
 use super::{Document, PayloadFault};
 
-/// What every format may write for one document. Larger than anything a sane rule takes; keeps positions in 32 bits and a
-/// hostile document from filling the memory.
+/// The most that a format may write for one document. Larger than any reasonable rule needs; it keeps positions in 32
+/// bits and prevents a hostile document from filling the memory.
 const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// The values of one document.
@@ -24,12 +24,12 @@ pub(super) struct Picked {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A string in the text that stands for bytes.
+/// A string in the text that represents bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mapping) struct Binary {
-    /// Where the base64 string stands, with its quotes.
+    /// The range of the base64 string, with its quotes.
     pub(super) text: (u32, u32),
-    /// Where its bytes lie.
+    /// The range of its bytes.
     pub(super) bytes: (u32, u32),
 }
 
@@ -105,14 +105,14 @@ impl Picked {
         Document { text, slots, line, binaries, bytes }
     }
 
-    /// What stands before an element: a comma, unless it is the first.
+    /// The text before an element: a comma, unless it is the first.
     pub(super) fn push_comma(&mut self) {
         if !self.text.ends_with('[') {
             self.text.push(',');
         }
     }
 
-    /// A member's key and what stands around it.
+    /// A member's key with its punctuation.
     pub(super) fn push_key(&mut self, key: &str) {
         if !self.text.ends_with('{') {
             self.text.push(',');
@@ -162,7 +162,7 @@ impl Picked {
         self.text.push('"');
     }
 
-    /// What stands between the quotes of a JSON string.
+    /// Appends text between the quotes of a JSON string.
     pub(super) fn push_string_part(&mut self, text: &str) {
         let mut rest = text;
         while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
@@ -185,7 +185,7 @@ impl Picked {
         self.text.push_str(rest);
     }
 
-    /// A part of another document as it stands there, with its bytes.
+    /// A part of another document, copied unchanged with its bytes.
     pub(super) fn push_part(&mut self, from: &Document<'_>, part: std::ops::Range<u32>) -> Result<(), PayloadFault> {
         let at = self.end()? as u32;
         self.text.push_str(&from.text[part.start as usize..part.end as usize]);

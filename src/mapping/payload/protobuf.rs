@@ -1,8 +1,8 @@
-//! Protobuf messages of a type that the rule's descriptor file describes.
+//! Protobuf messages of a type in the rule's descriptor file.
 //!
-//! A message is an object under the names of its fields as the .proto file writes them (their JSON names are found too).
-//! Enums are names, a number that has none stays one; bytes are bytes; a `Timestamp` taken whole is its RFC 3339 text, a
-//! wrapper its value. What the sender leaves out because it is the default is there, unless the field tells presence
+//! A message is an object under the names of its fields in the .proto file (their JSON names are found too). Enum
+//! values are names; a number without a name stays a number. Bytes are bytes. A `Timestamp` taken whole is its RFC 3339
+//! text, a wrapper its value. A field that the sender leaves out has its default, unless the field has presence
 //! (`optional`, messages, `oneof`): then it is missing. Unknown fields are ignored.
 
 use std::borrow::Cow;

@@ -1,8 +1,8 @@
-//! The walk along the tree through MessagePack and CBOR: both are a row of tokens, some of which say that others which
-//! follow belong to them.
+//! The walk along the tree through MessagePack and CBOR. Both are a sequence of tokens, some of which say how many of
+//! the following tokens belong to them.
 //!
-//! Keys that are no strings count as their text (`7` is found as `payload["7"]`). What has both to be given whole and
-//! gone into, or is counted from the end, is written as JSON and walked as that.
+//! A key that is not a string counts as its text (`7` is found as `payload["7"]`). A value that is wanted as a whole
+//! and also in parts, or by an index counted from its end, is written as JSON and walked in that form.
 
 use super::picked::Picked;
 use super::tree::{Node, PathTree};
@@ -11,7 +11,7 @@ use super::{Each, PayloadFault};
 /// Arrays and maps inside one another. Sensors nest three or four deep; the walk takes a part of the stack for each level.
 const DEPTH_MAX: usize = 256;
 
-/// What a tokenizer reads next.
+/// The next token.
 #[derive(Debug, PartialEq)]
 pub(super) enum Token<'t> {
     Null,
@@ -30,7 +30,7 @@ pub(super) enum Token<'t> {
     Map(Count),
 }
 
-/// How many values, or pairs of them, a container has still to come; `None` if an end mark will tell.
+/// The number of values, or pairs, that remain in a container; `None` if it has an end mark.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Count(pub(super) Option<u64>);
 
@@ -46,7 +46,7 @@ pub(super) trait Tokens {
 
     fn next(&mut self) -> Result<Token<'_>, Broken>;
 
-    /// Passes the mark that ends a container of unknown length, if it stands here.
+    /// Skips the end mark of a container of unknown length, if it is next.
     fn take_end_mark(&mut self) -> bool;
 
     /// How many bytes were read.

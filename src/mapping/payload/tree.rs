@@ -1,4 +1,4 @@
-//! The wanted paths of a rule as one tree, along which every format's walk goes.
+//! The wanted paths of a rule as one tree. Every format walks its payload along this tree.
 
 use crate::rule::Step;
 
@@ -33,8 +33,8 @@ pub(super) struct Node {
 /// The wanted keys of an object.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Keys {
-    /// In the order in which the rule names them. Devices send the same keys in the same order, and rules are written
-    /// after what they send: so after one member the next is likely.
+    /// In the order of the rule. Devices send the same keys in the same order, and rules follow that order, so after
+    /// one member the next is likely.
     pub(super) members: Vec<Member>,
     /// Indexes into `members`, sorted by key.
     sorted: Vec<usize>,
@@ -80,7 +80,7 @@ impl PathTree {
 }
 
 impl PathTree {
-    /// The keys of the outermost object that paths begin with: as they stand, sorted; and those in whichever case.
+    /// The keys of the outermost object at which paths begin: unchanged and sorted, and in lower case.
     pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[String]>) {
         let in_order = self.root.keys.sorted.iter().map(|at| &self.root.keys.members[*at]);
         let exact = in_order.map(|member| member.key.clone()).collect();

@@ -1,11 +1,12 @@
-//! Fields that no column takes, where the rule says what becomes of them.
+//! Fields that no column takes, under rules that do not ignore them.
 
 use super::{Document, Feed, Input, Match, Memory, Message, Others, PayloadForm, Plan, ValueFault};
 use crate::mapping::growth::{NO_COLUMN, NewColumn};
 use crate::mapping::outcome::NEW_COLUMNS;
 
 impl Plan {
-    /// The columns that the message's rows, or those of them that `is_its` counts, want. The error says why they cannot be.
+    /// The columns that the message's rows need, or those rows that `is_its` selects. The error says why they are not
+    /// possible.
     pub(in crate::mapping) fn new_columns(
         &self,
         message: &Message<'_>,

@@ -1,4 +1,4 @@
-//! Arrays whose values go to columns by position, under rules that lose none of them.
+//! Arrays whose values fill columns by position, under rules that may lose no value.
 
 use super::Slot;
 
@@ -9,7 +9,7 @@ pub(in crate::mapping) struct Positions {
     pub(in crate::mapping) first: usize,
     /// Of the last column that the database has no default for, where values must not be missing.
     pub(in crate::mapping) last_needed: Option<usize>,
-    /// Of the value behind that of the last column.
+    /// Of the value after that of the last column.
     pub(in crate::mapping) surplus: usize,
     pub(in crate::mapping) column_count: usize,
 }

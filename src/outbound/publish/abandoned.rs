@@ -1,5 +1,6 @@
-//! Publications that stand in a database and in the configuration no longer: their triggers go on capturing. Looked for once, a
-//! while after the start, so that nothing is in the way of messages; a database that does not answer is asked again.
+//! Publications that are in a database but no longer in the configuration: their triggers still capture changes. They
+//! are searched once, a while after the start, so that messages do not wait. A database that does not answer is asked
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;

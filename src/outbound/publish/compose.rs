@@ -1,7 +1,7 @@
 //! From a change to a message: `where`, `columns`, topic, payload, properties.
 //!
-//! What becomes of a change is decided by the change and the configuration alone: a change that is read again after a crash
-//! is passed over, skipped or published again, and its offset stays the same.
+//! Only the change and the configuration decide whether a change is ignored, skipped or published. So a change that is
+//! read again after a crash has the same outcome, and its offset stays the same.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::sink::{Change, ChangeKind, fields, push_string};
 pub(super) enum Composed {
     /// [`Composer::message`] has it.
     Message,
-    /// `where` is not true for it, or nobody wants to hear of it. It is counted nowhere.
+    /// `where` is not true for the change, or its event is not published. It is counted nowhere.
     Unwanted,
     /// No message can be made of it, for this reason.
     Skipped(String),

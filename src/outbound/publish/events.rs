@@ -1,4 +1,4 @@
-//! What a publication tells the log.
+//! Log events of a publication.
 
 use std::time::Duration;
 

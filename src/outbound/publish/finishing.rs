@@ -1,4 +1,4 @@
-//! What becomes of units under way once the broker has answered.
+//! Finishes units in flight once the broker has answered.
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;

@@ -1,9 +1,9 @@
-//! Rows to messages: one publication after the other reads its changes, publishes them and finishes them.
+//! From rows to messages: each publication in turn reads its changes, publishes them and finishes them.
 //!
-//! Each publication has a database connection of its own; all of one database share a thread. A change is published and
-//! acknowledged before it is deleted in the database. *Dies before the acknowledgement, or before the DELETE commits:* the
-//! change is still there, with the same offset by its place (see [`crate::sink::ChangeFeed`]), and is published again. *Dies
-//! after:* it is gone, and the offset behind it.
+//! Each publication has its own database connection; all publications of a database share a thread. A change is
+//! published and acknowledged before it is deleted in the database. *Dies before the acknowledgement, or before the
+//! DELETE commits:* the change still exists, with the same offset by its position (see [`crate::sink::ChangeFeed`]),
+//! and is published again. *Dies after:* the change is deleted, and the offset has moved past it.
 
 mod abandoned;
 mod compose;

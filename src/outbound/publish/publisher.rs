@@ -1,23 +1,29 @@
 //! The loop of one publication.
 //!
-//! | step | what happens if the process dies behind it |
+//! | step | if the process dies after it |
 //! |---|---|
 //! | a unit of changes is read and composed | nothing has happened |
-//! | its batch is handed over and sent | the broker may have some of it; all of it is published again |
+//! | its batch is handed over and sent | the broker may have a part of it; the whole unit is published again |
 //! | the broker has acknowledged all of it | the same |
-//! | its changes are deleted and the offset is moved, one transaction | it happened or it did not |
+//! | its changes are deleted and the offset is moved, in one transaction | the transaction was applied or not |
 //!
-//! Several units are under way, so that the broker does not wait for the database. A lost database connection leaves them as they
-//! are: what was acknowledged meanwhile is finished on the next one, and is not published again.
+//! Several units are in flight, so the broker does not wait for the database. A lost database connection does not
+//! affect them: units that were acknowledged meanwhile are finished on the next connection and not published again.
 //!
-//! A reader that keeps the highest offset and passes over what is not above it gets each row once. For messages are sent in the
-//! order of their offsets, and the broker takes them in that order. As long as it refuses none, it has a prefix of what was sent;
-//! what is sent again has the same offsets, and of those exactly the ones above the reader's are new. A message that the broker
-//! refuses for a while makes a hole if it took others behind it. So nothing more is sent until all that is under way is settled;
-//! then one transaction deletes what was taken, keeps what was refused, and moves the offset behind all that was sent. What was
-//! taken does not come again, and what was refused comes with an offset above all others. If the broker took nothing behind the
-//! first one that it refused, there is no hole, and all from there on keep their offsets. One case is left: the process dies
-//! between such a refusal and that transaction. Then nobody knows of the hole, and the row comes with its old offset.
+//! A subscriber that keeps the highest offset and ignores messages at or below it gets each row once. The reasons:
+//!
+//! - Messages are sent in the order of their offsets, and the broker accepts them in that order. As long as it refuses
+//!   none, it has a prefix of the sent messages. Repeated messages have their first offsets again, and exactly those
+//!   above the subscriber's highest offset are new to it.
+//! - A message that the broker refuses for a while leaves a gap if the broker accepted later ones. So nothing more is
+//!   sent until all messages in flight are settled. One transaction then deletes the accepted changes, keeps the
+//!   refused ones, and moves the offset past all sent messages. Accepted messages are not repeated, and refused ones
+//!   get offsets above all others.
+//! - If the broker accepted nothing after the first refused message, there is no gap, and all messages from there on
+//!   keep their offsets.
+//!
+//! One case remains: the process dies between such a refusal and that transaction. Then the gap is not known, and the
+//! row is published with its old offset.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -257,7 +263,7 @@ impl<F: ChangeFeed> Publisher<F> {
             && let Some(overflow) = self.feed.drop_oldest(max_pending).await?
         {
             events::overflown(&self.state, overflow);
-            // What of it is under way cannot be finished; the rest has other offsets than before.
+            // The units in flight cannot be finished, and the remaining changes have other offsets than before.
             self.start_over();
             self.look_at_table().await?;
             self.state.set_pending(max_pending);

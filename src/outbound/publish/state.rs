@@ -1,4 +1,4 @@
-//! What `status` knows of one publication.
+//! The state of one publication in `status`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

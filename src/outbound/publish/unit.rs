@@ -1,4 +1,4 @@
-//! Changes that are under way together: read in succession, published as one batch, finished as one prefix.
+//! Changes in flight together: read in succession, published as one batch, finished as one prefix.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -115,10 +115,12 @@ fn join(done: &mut Done, next: &Done) {
     done.skipped += next.skipped;
 }
 
-/// What may be finished of all units under way, all of which are settled, when at least one message is to go another time.
+/// The changes that may be finished of all units in flight. All units are settled, and at least one message must be
+/// sent another time.
 ///
-/// If the broker took none behind the first of these, what is before it is finished, and the rest keeps its offsets: no reader
-/// has any of them. Otherwise all that it took is finished, and what it refused gets offsets behind all that were sent.
+/// If the broker accepted no message after the first of these, everything before it is finished, and the rest keeps its
+/// offsets, because no subscriber has any of them. Otherwise all accepted messages are finished, and the refused ones
+/// get offsets after all that were sent.
 pub(super) fn outcome(units: &VecDeque<Unit>) -> Outcome {
     let all = || units.iter().flat_map(|unit| (0..unit.marks.len()).map(move |index| (unit, index)));
     let has_holes =

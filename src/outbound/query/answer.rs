@@ -1,5 +1,5 @@
-//! The forms of an answer. [`crate::schema::json_value`] says what each type is in JSON; in CSV the same stands without quotes
-//! (RFC 4180), and NULL is an empty field.
+//! The formats of an answer. [`crate::schema::json_value`] defines the JSON of each type. CSV has the same text without
+//! quotes (RFC 4180), and NULL is an empty field.
 
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ impl Layout {
     }
 }
 
-/// What is told to whoever asked for something that is not done.
+/// The answer to a request that is refused.
 pub(super) fn refusal(reason: &str, elapse: Duration) -> String {
     format!(
         "{{\"success\":false,\"reason\":{},\"elapse\":{}}}",

@@ -1,4 +1,4 @@
-//! One request: where its answer goes, and what it is.
+//! One request: the topic of its answer, and its content.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -65,7 +65,7 @@ impl Clerk {
         }
     }
 
-    /// Tells whoever asked why nothing is done. Of a payload with more than [`REFUSED_BYTES_MAX`] nothing is read.
+    /// Answers a request with the reason of its refusal. A payload with more than [`REFUSED_BYTES_MAX`] is not read.
     pub(super) fn refuse(&mut self, job: &Job, reason: &str) {
         match self.destination(job, looked_at(&job.request.payload)) {
             Ok(topic) => self.refuse_to(job, &topic, reason),
@@ -99,8 +99,8 @@ impl Clerk {
         })
     }
 
-    /// The answer's topic: the Response Topic, else what `payload`, the request's, names, else the configured one. Where a client
-    /// names one that no answer may go to, only the configured one hears of it.
+    /// The answer's topic: the Response Topic, else the topic in `payload` (the request's), else the configured one. If
+    /// the client names a topic that may get no answer, the answer goes to the configured one.
     fn destination(&mut self, job: &Job, payload: &[u8]) -> Result<String, String> {
         let mut why = "it names no topic for the answer, and the configuration has none".to_owned();
         let mut fits = |topic: &str| match job.check_topic(topic) {
@@ -128,7 +128,7 @@ impl Clerk {
         configured.filter(|topic| fits(topic)).ok_or(why)
     }
 
-    /// What compiled rules make of requests to this query.
+    /// The compiled mapping of requests to this query.
     fn reading(&mut self, job: &Job) -> Result<&mut Reading, String> {
         if !Arc::ptr_eq(&self.set, &job.set) {
             self.set = Arc::clone(&job.set);
@@ -174,7 +174,7 @@ impl Clerk {
             return Err(QueryError::TooLarge(bytes_max).to_string());
         }
         let text = layout.payload(answer, job.elapsed());
-        // What is compressed may not fit when it is expanded, either: whoever asked has to hold it.
+        // The limit also applies to compressed answers after expansion, because the client must hold them.
         if text.len() > bytes_max {
             return Err(QueryError::TooLarge(bytes_max).to_string());
         }

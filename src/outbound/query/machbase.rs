@@ -2,13 +2,13 @@
 //!
 //! | field | default | meaning |
 //! |---|---|---|
-//! | `q` | | one statement that reads |
-//! | `p` | `[]` | scalars for its `?` |
-//! | `reply` | the configured one | the answer's topic, where there is no Response Topic |
+//! | `q` | | one read-only statement |
+//! | `p` | `[]` | scalar values for its `?` |
+//! | `reply` | the configured one | the answer's topic, if there is no Response Topic |
 //! | `format` | `json` | json, csv or ndjson |
 //! | `timeformat`, `tz` | `ns`, UTC | s, ms, us, ns, a name such as RFC3339, or a Go layout |
 //! | `compress` | | gzip |
-//! | `rownum` | false | a column ROWNUM goes first |
+//! | `rownum` | false | a first column ROWNUM |
 //! | `transpose`, `rowsFlatten`, `rowsArray` | false | json: `cols`, one flat array, objects |
 //! | `header` | | csv: `skip` |
 //! | `precision` | -1 | digits of floats after the point |
@@ -25,7 +25,7 @@ use crate::sink::query::Parameter;
 /// Digits after the point: more than a double has.
 const PRECISION_MAX: u64 = 30;
 
-/// What a request asks for.
+/// The content of a request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) statement: QueryStatement,

@@ -1,4 +1,4 @@
-//! Requests over MQTT that run a statement which only reads, and their answers.
+//! Requests over MQTT that run a read-only statement, and their answers.
 //!
 //! ```text
 //! second connection ─► service (main thread): which query, is there room ─► threads: parameters, statement, answer
@@ -6,17 +6,17 @@
 //!        └───────────────────────────────────────────────────┴──────────── Outbound::try_publish
 //! ```
 //!
-//! A request is bounded in everything: [`RUNNING_MAX`] run at once, [`WAITING_MAX`] wait, and each has `timeout` from its
-//! arrival, `max_rows` rows and [`ANSWER_BYTES_MAX`] bytes. What exceeds a bound is refused with that reason. Nothing of this is on
-//! the way of messages: threads and connections are its own, and there are none while nobody asks. If the process dies, whoever
-//! asked gets no answer and asks again; no state is left anywhere.
+//! Every request is bounded: [`RUNNING_MAX`] run at once, [`WAITING_MAX`] wait, and each has `timeout` from its
+//! arrival, `max_rows` rows and [`ANSWER_BYTES_MAX`] bytes. A request beyond a bound is refused with that reason.
+//! Queries are not on the path of messages: they have their own threads and connections, and none while there is no
+//! request. If the process dies, the client gets no answer and must ask again; no state remains.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `service` | the queue, its threads, refusals |
-//! | `job` | one request: where the answer goes, and what it is |
-//! | `named`, `machbase` | what a request asks for, in our words and in Machbase's |
-//! | `answer` | the forms of an answer |
+//! | `job` | one request: the topic of its answer, and its content |
+//! | `named`, `machbase` | the content of a request, in our form and in Machbase's |
+//! | `answer` | the formats of an answer |
 
 mod answer;
 mod job;
@@ -44,8 +44,9 @@ const PACKET_SPARE: usize = 512;
 /// Of a topic that a client names for its answer. MQTT allows 65,535, which brokers and subscribers would have to hold.
 const REPLY_BYTES_MAX: usize = 1024;
 
-/// Of a request that is refused for lack of room, what is looked at for the answer's topic: it is read on the main thread, beside
-/// the session that takes messages. Longer payloads are refused on the Response Topic, or on a `reply` that needs nothing of them.
+/// The largest payload that is searched for the answer's topic when a request is refused for lack of room: this happens
+/// on the main thread, beside the session that takes messages. Longer payloads are refused on the Response Topic, or on
+/// a `reply` that does not use the payload.
 const REFUSED_BYTES_MAX: usize = 4 << 10;
 
 /// A thread that nobody needed for so long ends, with its connections.

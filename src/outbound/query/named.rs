@@ -1,5 +1,6 @@
-//! A request to one of our own queries: its parameters and the topic of its answer, by the daemon's own mapper. A parameter is a
-//! column of a table that nobody has: of its declared type, or of none, and then the database says what the value is.
+//! A request to a configured query: its parameters and the topic of its answer, by the daemon's own mapper. The
+//! parameters are mapped as columns of an imaginary table, each with its declared type. Without one, the database
+//! determines the type of the value.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! The queue of requests and the threads that work it off.
+//! The queue of requests and its threads.
 //!
-//! The service runs on the main thread's event loop, where it only looks which query a request is for and whether there is
-//! room. A thread is started when a request finds none idle, and ends when none came for [`IDLE`].
+//! The service runs on the main thread's event loop, where it only determines the query of a request and checks for
+//! room. A thread is started if a request finds no idle one, and ends if no request came for [`IDLE`].
 
 use std::collections::VecDeque;
 use std::io;

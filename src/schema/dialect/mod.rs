@@ -1,5 +1,5 @@
-//! How an engine's SQL differs from another's, as far as mapping, DDL and previews need to know it. Nothing here asks a
-//! database: a contract test holds that live tables are as it says.
+//! The differences between the SQL of the engines, as far as mapping, DDL and previews need them. Nothing here connects
+//! to a database; a contract test compares the dialect with live tables.
 
 mod postgres;
 mod sqlite;

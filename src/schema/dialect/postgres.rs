@@ -55,7 +55,7 @@ impl Dialect for PostgresDialect {
     }
 }
 
-/// With the type's OID, which an array of it carries; those of the built-in types never change (`pg_type.dat`).
+/// With the type's OID, which an array carries; the OIDs of built-in types never change (`pg_type.dat`).
 fn with_oid(declared: &DeclaredType) -> (ColumnType, u32) {
     match declared {
         DeclaredType::Bool => (ColumnType::Bool, 16),
@@ -73,7 +73,7 @@ fn with_oid(declared: &DeclaredType) -> (ColumnType, u32) {
         DeclaredType::Timestamp => (ColumnType::Timestamp(SecondDigits::MICROS), 1114),
         DeclaredType::Timestamptz => (ColumnType::Timestamptz(SecondDigits::MICROS), 1184),
         DeclaredType::Inet => (ColumnType::Inet, 869),
-        // Arrays of arrays are not declared, so nobody asks for an array's own OID.
+        // Arrays of arrays are not declared, so an array's own OID is not needed.
         DeclaredType::Array(element) => {
             let (element, oid) = with_oid(element);
             (ColumnType::Array(Box::new(element), oid), 0)

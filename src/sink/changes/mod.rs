@@ -1,11 +1,11 @@
-//! Changes of a table, captured by triggers where they commit, and read in an order that never changes.
+//! Changes of a table, captured by triggers when they commit, and read in an order that never changes.
 //!
-//! The triggers write each change into `rowbridge_changes` within the transaction that makes it: a change that is rolled back
-//! leaves nothing, one that is committed is there. A reader gets them in one total order, into which nothing is inserted
-//! later. `rowbridge_publications` holds the offset of the oldest change that is still there. So the offset of every change
-//! follows from its place, and is the same for everybody who counts: a process that dies between publishing and
-//! [`ChangeFeed::finish`] leaves both tables as they were, and the next one gives the same changes the same offsets.
-//! `finish` deletes a prefix and moves the offset by as many, in one transaction.
+//! The triggers write each change into `rowbridge_changes` within the transaction that makes it. So a change that is
+//! rolled back leaves nothing, and a committed change is captured. A reader gets the changes in one total order, into
+//! which nothing is inserted later. `rowbridge_publications` holds the offset of the oldest change that still exists.
+//! So the position of a change determines its offset, for every reader. If a process dies between publishing and
+//! [`ChangeFeed::finish`], both tables are unchanged, and the next process gives the same changes the same offsets.
+//! `finish` deletes a prefix and moves the offset by its length, in one transaction.
 
 mod json;
 mod time;
@@ -21,12 +21,13 @@ use super::SinkError;
 use crate::config::{Events, TimeForm};
 use crate::rule::TableName;
 
-/// After `where` or `topic` was changed, other changes than before may be published, and a change that was on its way when
-/// the last process died would come again under another offset. It is the same where the oldest changes are dropped, for some of
-/// them may take no offset. The offset then goes on so far ahead: more than are ever on their way at once.
+/// The jump of the offset after `where` or `topic` was changed. Other changes than before may then be published, and a
+/// change that was in flight when the last process died would be published again with another offset. The same applies
+/// when the oldest changes are dropped, because some of them may take no offset. The jump is larger than the number of
+/// changes that can be in flight.
 pub(super) const OFFSET_JUMP: u64 = 100_000;
 
-/// What is to be captured.
+/// The changes to capture.
 #[derive(Debug, Clone)]
 pub struct Capture {
     pub bridge: Arc<str>,
@@ -34,9 +35,9 @@ pub struct Capture {
     pub table: TableName,
     pub events: Events,
     pub with_existing: bool,
-    /// What decides which changes are published, in any form.
+    /// The settings that decide which changes are published, in any form.
     pub settings: String,
-    /// Changes that may wait. The triggers drop the oldest beyond it, even if nobody ever reads them.
+    /// The number of changes that may wait. Beyond it the triggers drop the oldest, even if no bridge ever reads them.
     pub max_pending: u64,
     /// Whether changes of the definition are among the changes.
     pub tells_definition: bool,
@@ -61,7 +62,7 @@ impl ChangeKey {
     pub const FIRST: ChangeKey = ChangeKey { xact: i64::MIN, number: i64::MIN };
 }
 
-/// What happened.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     Insert,
@@ -87,7 +88,7 @@ impl ChangeKind {
         ChangeKind::ALL[self as usize].0
     }
 
-    /// A name that only a newer Rowbridge writes is taken for a change that nobody hears of.
+    /// A name that only a newer version of Rowbridge writes is taken for a change that is not published.
     pub(super) fn of_name(name: &str) -> ChangeKind {
         ChangeKind::ALL.iter().find(|(known, _)| *known == name).map_or(ChangeKind::Alter, |(_, kind)| *kind)
     }
@@ -109,7 +110,7 @@ pub struct Change {
     pub old: Option<String>,
 }
 
-/// What is finished: a prefix of the changes.
+/// The finished part: a prefix of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// The offset before and after it.
@@ -122,7 +123,7 @@ pub struct Done {
     pub skipped: u64,
 }
 
-/// What [`ChangeFeed::settle`] found and did.
+/// The findings and actions of [`ChangeFeed::settle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// The publication is new, and captures from now on.
@@ -148,11 +149,11 @@ pub struct Reading {
     /// Of the oldest change, at the moment of the reading. What is read under another offset than the reader counts with would
     /// be published under a wrong one.
     pub next_offset: Option<u64>,
-    /// What changes have been waiting for, for a minute or longer, in words.
+    /// The transaction that changes have been waiting for, for a minute or longer, in words.
     pub held_back: Option<String>,
 }
 
-/// How things stand.
+/// The present state.
 #[derive(Debug, Clone, Default)]
 pub struct Settled {
     /// Of the oldest change that is there.
@@ -205,8 +206,8 @@ pub trait ChangeFeed {
     /// there is one.
     async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError>;
 
-    /// Deletes the changes but for those to keep, which are among them, and moves the offset, in one transaction.
-    /// [`super::Class::OffsetMoved`] if they are not there any more, or the offset is another: somebody else was here.
+    /// Deletes the changes except those to keep, which are among them, and moves the offset, in one transaction.
+    /// [`super::Class::OffsetMoved`] if the changes no longer exist, or the offset differs: another process was here.
     async fn finish(&mut self, done: &Done, kept: &[ChangeKey]) -> Result<(), SinkError>;
 
     /// How many changes wait, counted up to `limit`.

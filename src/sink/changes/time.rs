@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use super::json::push_string;
 use crate::config::TimeForm;
 
-/// Appends a timestamp that the database wrote as `2026-11-28T22:10:00.123456`, with `+00:00` or `Z` behind it if it knows
-/// its zone. One without zone counts as UTC where an epoch is asked for, and else stays as it is. What has no place on this
-/// scale (`infinity`, years before Christ) stays the text that it is.
+/// Appends a timestamp that the database wrote as `2026-11-28T22:10:00.123456`, followed by `+00:00` or `Z` if it has a
+/// zone. Without a zone it counts as UTC if an epoch is requested, and otherwise stays unchanged. A time that has no
+/// epoch (`infinity`, years before Christ) stays text.
 pub(in crate::sink) fn push_timestamp(text: &str, form: TimeForm, out: &mut String) {
     let plain = text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z'));
     let TimeForm::Epoch(units) = form else {

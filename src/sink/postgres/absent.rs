@@ -1,9 +1,10 @@
-//! What stands in the place of a table that is not there, or near it.
+//! What exists in place of a missing table, or under a similar name.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-/// What has the name but is no table, and tables whose names differ in case or stand in another schema; the nearest first.
+/// Objects of this name that are not tables, and tables whose names differ in case or that are in another schema; the
+/// nearest first.
 const NEAR: &str = "\
 SELECT n.nspname::text, c.relname::text, c.relkind::text
 FROM pg_catalog.pg_class c

@@ -1,7 +1,7 @@
-//! Finding a server that lets us in: hosts in turn, TLS by `sslmode`, a limit on every wait.
+//! Connects to a server that accepts the login: hosts in turn, TLS by `sslmode`, a limit on every wait.
 //!
-//! The driver can go through several hosts itself, but then one that accepts the connection and says nothing more holds
-//! up all others, and only the last one's error is told. So each host is tried by itself, with its own limit.
+//! The driver could try several hosts itself. But then a host that accepts the connection and sends nothing delays all
+//! others, and only the last host's error is reported. So each host is tried separately, with its own limit.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub(super) async fn is_reachable(url: &PostgresUrl) -> bool {
     false
 }
 
-/// One error for all hosts: transient if any of them may come back by itself.
+/// One error for all hosts: transient if any of them may become available by itself.
 fn summary(mut failures: Vec<SinkError>) -> SinkError {
     let Some(mut last) = failures.pop() else {
         return own(Class::Table, "url", "the URL names no host".into(), "give a host in the database's URL");
@@ -150,7 +150,7 @@ async fn attempt(
 
 /// The password for this host, read anew each time: what is in a file today may not be what was there yesterday.
 fn password(url: &PostgresUrl, candidate: &Candidate) -> Result<Option<Secret>, SinkError> {
-    const ADVICE: &str = "the file is read at every attempt: put it right, and let Rowbridge's user read it";
+    const ADVICE: &str = "the file is read at every attempt: correct it, and let Rowbridge's user read it";
     let at = &candidate.at;
     if let Some(source) = &url.password {
         let secret = source.read().map_err(|error| {

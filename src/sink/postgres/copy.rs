@@ -1,8 +1,8 @@
-//! COPY of a batch's rows, leaving excluded units out. Tables that take rows by INSERT only stand in line with the others.
+//! COPY of a batch's rows, without the excluded units. Tables that take rows by INSERT only are written in their turn.
 //!
-//! The driver must prepare a COPY (one round trip) and waits for the server's "go on" (another) before it takes data.
-//! Both overlap with what goes before: all tables are prepared together, and the next table's start travels behind this
-//! one's data.
+//! The driver must prepare a COPY (one round trip) and waits for the server's response (another) before it sends data.
+//! Both overlap with earlier work: all tables are prepared together, and the start of the next table's COPY is sent
+//! after the data of this one.
 
 use std::ops::Range;
 use std::pin::{Pin, pin};
@@ -249,12 +249,12 @@ pub(super) enum Start {
     InTurn,
 }
 
-/// Runs all COPYs, prepared as `statements`, and INSERTs, then `last`, which is sent right behind the last table's data.
+/// Runs all COPYs, prepared as `statements`, and INSERTs, then `last`, which is sent directly after the last table's
+/// data.
 ///
 /// Round trips: one for the first start, one per table for its data, which carries the next start (unless they go
-/// [`Start::InTurn`]) or `last` with it.
-/// The server must refuse `last` if a COPY failed, as it does COMMIT and RELEASE. What tables swallowed is noted in
-/// `written`.
+/// [`Start::InTurn`]) or `last` with it. The server must refuse `last` if a COPY failed, as it does COMMIT and RELEASE.
+/// Rows that tables swallowed are added to `written`.
 pub(super) async fn run<T>(
     client: &Client,
     tables: &[Rows<'_>],

@@ -1,4 +1,4 @@
-//! Tables that are made, with their indexes, and the indexes of live ones.
+//! Creation of tables with their indexes, and the indexes of live tables.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

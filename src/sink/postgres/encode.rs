@@ -1,4 +1,4 @@
-//! Cells in binary COPY's form: each field is its length (i32, −1 for NULL) and its bytes, all big-endian, as the
+//! Cells in binary COPY's format: each field is its length (i32, −1 for NULL) and its bytes, all big-endian, as the
 //! type's `*_recv` function in the server reads them.
 //!
 //! | type | bytes |
@@ -13,9 +13,9 @@
 //! | inet, cidr | family 2 or 3, prefix bits, 0, address length, address |
 //! | array | dimensions i32, has-NULL i32, element OID u32, per dimension length and lower bound i32, then the elements |
 //!
-//! A cell that does not fit its column breaks the agreement with mapping. It must neither panic in production nor become
-//! another value: it is written with the field length [`MISFIT`], which the server refuses for every type with 22P04,
-//! so that exactly this row is found and dead-lettered.
+//! A cell that does not fit its column violates the contract with mapping. It must neither panic in production nor
+//! become another value. So it is written with the field length [`MISFIT`], which the server refuses for every type
+//! with 22P04: exactly this row is found and becomes a dead letter.
 
 use std::net::IpAddr;
 

@@ -1,10 +1,11 @@
-//! From the driver's error to [`SinkError`]: what was tried, where, the server's words, never a row's values.
+//! From the driver's error to [`SinkError`]: the attempted action, its object and the server's message, never a row's
+//! values.
 //!
-//! An error that came while rows were taken says more or less than its code: a trigger can raise any. So whatever left the
-//! session alive may be of one row ([`explain_rows`]); the walk finds out.
+//! The code of an error that came while rows were written is not conclusive, because a trigger can raise any code. So
+//! if the session survived the error, a row may be at fault ([`explain_rows`]); the walk decides.
 //!
 //! The server puts values into an error's DETAIL and, for data exceptions (class 22), after a colon into the message
-//! itself: `invalid input value for enum mood: "angry"`. The first is never read, the second is cut off.
+//! itself: `invalid input value for enum mood: "angry"`. The DETAIL is never read, and the message is cut at the colon.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -91,7 +92,7 @@ pub(super) fn own(class: Class, code: &str, message: String, advice: &'static st
 pub(super) fn words(refusal: &DbError) -> String {
     let code = refusal.code().code();
     let message = refusal.message();
-    // What input functions have against a value; that of ltree calls it a syntax error, that of hstore an internal one.
+    // Codes of input functions for invalid text; ltree reports a syntax error, hstore an internal one.
     let is_of_value = code.starts_with("22") || ["42601", "XX000"].contains(&code) && refusal.position().is_none();
     let mut text = in_one_line(&if is_of_value { without_values(message) } else { message.into() });
     text.push_str(&format!(" ({code}"));
@@ -171,7 +172,7 @@ fn outside(error: &Error) -> (Class, &'static str, &'static str) {
     (
         Class::Table,
         "driver",
-        "the driver and the server do not understand each other: check the URL and what answers there",
+        "the server does not answer as Postgres does: check the URL and the server at this address",
     )
 }
 

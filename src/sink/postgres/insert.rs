@@ -1,12 +1,13 @@
-//! INSERT of rows into tables that COPY would treat otherwise: it passes rewrite rules by, and row-level security, plain
-//! views and many foreign tables do not take it. Which tables these are says [`Intake`](crate::schema::Intake).
+//! INSERT of rows into tables that COPY would treat differently: COPY ignores rewrite rules, and does not work with
+//! row-level security, plain views and many foreign tables. [`Intake`](crate::schema::Intake) says which tables these
+//! are.
 //!
 //! ```text
 //! INSERT INTO t (a, b) VALUES ($1,$2),($3,$4),…
 //! ```
-//! All statements of a table are sent before the first answer. A cell is what binary COPY has behind a field's length,
-//! which is what a binary parameter is too. The statements name no types, so every parameter has its column's: the driver
-//! need not look any up.
+//! All statements of a table are sent before the first answer. The bytes of a field in binary COPY, after its length,
+//! are also the bytes of a binary parameter. The statements name no types, so every parameter has its column's type,
+//! and the driver need not look up any.
 
 use std::fmt::Write as _;
 
@@ -27,7 +28,7 @@ const PARAMETERS_MAX: usize = 8_192;
 /// buffer and in the server.
 pub(super) const BYTES_MAX: usize = 8 << 20;
 
-/// What stands in place of a cell that does not fit its column, which mapping never makes: no type but `bytea` reads it.
+/// Replaces a cell that does not fit its column, which mapping never makes: no type but `bytea` accepts it.
 const UNFIT: &[u8] = &[0xff; 32];
 
 /// A cell as a binary parameter; `None` is NULL.

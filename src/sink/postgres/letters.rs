@@ -1,4 +1,4 @@
-//! Dead letters read back and deleted, for people.
+//! Reads and deletes dead letters, for commands.
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};

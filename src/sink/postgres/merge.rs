@@ -1,4 +1,5 @@
-//! INSERT … SELECT: rows that go by key (`mode: ignore` and `upsert`), and rows with values that the server casts.
+//! INSERT … SELECT: rows that are written by key (`mode: ignore` and `upsert`), and rows with values that the server
+//! casts.
 //!
 //! ```text
 //! INSERT INTO t (a, b)
@@ -7,15 +8,15 @@
 //! ORDER BY v.c1, v.n DESC
 //! ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b
 //! ```
-//! A column's values are one parameter, a binary array. An element of an array has the bytes that a field of COPY has, so the
-//! encoded rows are only laid out anew. Arrays have no arrays of themselves: rows with a column of them are spelt out instead,
-//! as `FROM (VALUES ($1,$2,0),($3,$4,1)) AS v (c1, c2, n)`.
+//! A column's values are one parameter, a binary array. An array element has the bytes of a COPY field, so the encoded
+//! rows are only rearranged. There are no arrays of arrays, so rows with an array column are written as a list of
+//! values instead: `FROM (VALUES ($1,$2,0),($3,$4,1)) AS v (c1, c2, n)`.
 //!
-//! Of rows with equal keys in one statement the last one counts, by the server's own equality: `1.0` and `1.00` are one
-//! numeric, `a` and `A` one citext, and an INSERT that met a row twice would fail. A type is named without its length: a cast
-//! to `varbit(3)` cuts off what is too long, while the column refuses it.
+//! If several rows of a statement have equal keys, the last one counts. Equality is the server's: `1.0` and `1.00` are
+//! one numeric, `a` and `A` one citext. (An INSERT that affected a row twice would fail.) A type is named without its
+//! length, because a cast to `varbit(3)` cuts off surplus bits, while the column refuses them.
 //!
-//! A session is left as it was: the statements are unnamed, and no table is made for them.
+//! The session stays unchanged: the statements are unnamed, and no table is created for them.
 
 use std::fmt::Write as _;
 
@@ -108,7 +109,7 @@ fn is_laid_out(target: &Target) -> bool {
     columns(target).all(|column| column.parameter.array != 0 && !matches!(column.column_type, ColumnType::Array(..)))
 }
 
-/// A type that only its OID tells: the driver asks for no more where a statement has no result.
+/// A type that is known by its OID only: the driver needs no more if a statement has no result.
 pub(super) fn typed(oid: u32) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| Type::new(String::new(), oid, Kind::Simple, String::new()))
 }

@@ -1,8 +1,8 @@
-//! Rowbridge's own tables, brought up to date at connect.
+//! Migrates Rowbridge's own tables at connect.
 //!
-//! Each file of `migrations/postgres/` is one step; `rowbridge_schema_version` holds a row per step applied. All steps
-//! that lack run in one transaction under an advisory lock, so that bridges which start together do it once. A role that
-//! may not create tables is fine as long as they stand: an administrator can run the files by hand.
+//! Each file of `migrations/postgres/` is one step; `rowbridge_schema_version` holds a row per applied step. All
+//! missing steps run in one transaction under an advisory lock, so bridges that start together apply them once. A role
+//! that may not create tables is sufficient once the tables exist: an administrator can run the files by hand.
 
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
@@ -99,7 +99,7 @@ async fn standing(session: &Session, sql: &Sql) -> Result<Standing, SinkError> {
             Class::Table,
             "schema_version",
             format!("{DOING} ({}): they are of version {version}, this Rowbridge knows {}", session.at(), STEPS.len()),
-            "a newer Rowbridge has been here: run that one",
+            "a newer version of Rowbridge has migrated the tables: run that version",
         ));
     }
     let is_current = version == STEPS.len() && OWN_TABLES[1..].iter().all(|table| standing.contains(table));
@@ -159,7 +159,7 @@ fn offsets_dropped(session: &Session, sql: &Sql) -> SinkError {
         quote(&sql.schema),
         sql.offsets,
     );
-    own(Class::Table, "offsets_dropped", message, "make the table again, with the row that says where delivery stands")
+    own(Class::Table, "offsets_dropped", message, "create the table again, with the row that holds the offset")
 }
 
 /// What an administrator would run who made the tables with the first step.

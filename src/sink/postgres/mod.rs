@@ -14,8 +14,9 @@
 //! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
 //! | `sqlstate`, `failure` | what an error means and how it is told |
 //!
-//! While a call runs, the session is out of the sink; it comes back only when the call has left no transaction open. So
-//! a call that is dropped half-way, and every transient error, leaves a sink without a session: `connect` comes next.
+//! While a call runs, it owns the session; the sink gets the session back only if the call has left no transaction
+//! open. So a call that is dropped half-way, and every transient error, leaves a sink without a session, and `connect`
+//! comes next.
 
 mod absent;
 mod changes;

@@ -85,9 +85,9 @@ pub(super) fn letter(row: &Row) -> Result<ParkedLetter, Error> {
     })
 }
 
-/// Takes out the letters whose messages are in the batch, and amends those that stay, in the transaction that is open. If one
-/// is not there any more, the statement fails, and the transaction with it: somebody else took it out, or an earlier commit
-/// of ours was applied after all. `with_letters` is whether to do it at all.
+/// Deletes the letters whose messages are in the batch, and updates those that stay, in the open transaction. If one of
+/// them no longer exists, the statement fails, and the transaction with it: another process deleted it, or an earlier
+/// commit of ours was applied after all. `with_letters` is whether to do this at all.
 pub(super) async fn settle(session: &Session, sql: &Sql, batch: &Batch, with_letters: bool) -> Result<(), Error> {
     if !with_letters {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Shows what Postgres would hold. A cell that the encoder has no field for is refused as the server would refuse it.
+//! Shows the value that Postgres would hold. A cell that the encoder cannot encode is refused as the server would
+//! refuse it.
 
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span};

@@ -1,13 +1,14 @@
-//! A connection that only reads. A query is one transaction, READ ONLY, that is rolled back:
+//! A read-only connection. A query is one READ ONLY transaction that is rolled back:
 //!
-//! 1. BEGIN and its settings: the time limit, the schema of the configuration in front, the forms of times and floats.
-//! 2. The statement as it was written is compiled: names and types of its columns, types of its parameters.
-//! 3. It runs within ours, which gives each row as the server's own JSON, as rows that are published have it, and stops
-//!    after one row too many. A row too large is told as such by the server and not sent. What comes is read row by row:
-//!    the driver reads no further than we do.
-//! 4. ROLLBACK, which also takes back what functions had set; advisory locks are given back.
+//! 1. BEGIN and its settings: the time limit, the configured schema first in the search path, the formats of times and
+//!    floats.
+//! 2. The statement is prepared as it was written: names and types of its columns, types of its parameters.
+//! 3. It runs as a subquery of ours, which returns each row as the server's own JSON, as in published rows, and stops
+//!    after one row too many. If a row is too large, the server returns NULL in its place. Rows are read one by
+//!    one; the driver does not read ahead.
+//! 4. ROLLBACK, which also undoes settings of functions; advisory locks are released.
 //!
-//! Parameters go as text, which the server reads as the type that it found for them.
+//! Parameters are sent as text, which the server parses as the type that it determined for them.
 
 mod parameters;
 

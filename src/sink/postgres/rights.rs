@@ -1,5 +1,5 @@
-//! Which rights are missing, looked up once the server has refused for one (42501): its message names a sequence or a
-//! table at best, in its own language, and one at a time. `rowbridge check` looks before.
+//! Looks up the missing rights, once the server has refused for one (42501). The server's message names at most one
+//! sequence or table, in its own language. `rowbridge check` looks them up in advance.
 
 use tokio_postgres::types::{ToSql, Type};
 
@@ -107,7 +107,7 @@ pub(super) async fn name_missing(session: &Session, sql: &Sql, mut rights: Right
     let (query, parameters) = rights.query();
     let client = session.client();
     let asking = around(client, &sql.begin_read, Box::pin(client.query_typed(query, &parameters)));
-    // What is wrong is known already; this only tells it better.
+    // The fault is known already; this only improves its report.
     let Ok(rows) = session.wait(3, "looking for missing rights", asking).await else { return refused };
     let grants: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
     if grants.is_empty() {

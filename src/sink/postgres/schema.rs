@@ -1,9 +1,9 @@
-//! The live table, read from the catalogue.
+//! Reads the live table from the catalogue.
 //!
-//! Names match exactly, as the configuration writes them. Domains are followed to their base type (their NOT NULL and
-//! default count as the column's), arrays to their element, whose OID goes on the wire. Tables, partitioned and foreign
-//! tables and views are all tables here: what a view does not take, the server says on the first write. Which of them take
-//! rows by INSERT only is told in [`Intake`].
+//! Names match exactly, as the configuration writes them. Domains are resolved to their base type (their NOT NULL and
+//! default count as the column's), arrays to their element type, whose OID goes on the wire. Tables, partitioned and
+//! foreign tables and views are all treated as tables; if a view takes no rows, the server says so on the first write.
+//! [`Intake`] says which of them take rows by INSERT only.
 
 mod binds;
 

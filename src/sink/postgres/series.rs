@@ -1,16 +1,16 @@
-//! Several batches, one transaction: how a database that lags behind catches up over a long way.
+//! Several batches in one transaction, so that a database that lags behind catches up over a long round trip.
 //!
 //! ```text
 //! round trip 1   BEGIN · lock of the offset's row · PREPARE of every COPY of the first batch
 //!            2   start of the first COPY
-//!            –   rows, batch after batch, while the server takes up those before; two more for each change to a table that
-//!                was not prepared yet, one for each other change
+//!            –   rows, batch after batch, while the server processes the previous ones; two more for each change to a
+//!                table that was not prepared yet, one for each other change
 //!            3   dead letters · compare-and-swap · comparison of the tables · COMMIT
 //! ```
 //!
-//! Where the transaction will end is not known when it begins. So the offset's row is locked first, under the condition
-//! that the compare-and-swap repeats at the end: everything that [`write`](super::write) says of the compare-and-swap at
-//! the beginning is true of the lock.
+//! The offset at the end of the transaction is not known at its begin. So the offset's row is locked first, under the
+//! condition that the compare-and-swap repeats at the end. The lock then has every property that
+//! [`write`](super::write) describes for the compare-and-swap at the beginning.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl Lane<'_> {
         }
     }
 
-    /// Sends the rows of a table that takes them by INSERT only, behind those of the COPY that is open.
+    /// Sends the rows of a table that takes them by INSERT only, after those of the open COPY.
     async fn insert(&mut self, rows: &Rows<'_>) -> Result<(), SinkError> {
         self.note_uncopied(rows);
         let inserting = rows.insert(self.session.client());
@@ -137,7 +137,7 @@ impl Lane<'_> {
         Ok(())
     }
 
-    /// Prepares those COPYs that are not, which the server does only when the one that is open has ended.
+    /// Prepares the COPYs that are not prepared yet, which the server does only when the open one has ended.
     async fn prepare(&mut self, tables: &[Rows<'_>]) -> Result<(), SinkError> {
         let new: Vec<&Rows<'_>> =
             tables.iter().filter(|rows| !rows.by_insert() && self.statement(rows).is_none()).collect();

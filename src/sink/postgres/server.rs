@@ -1,4 +1,4 @@
-//! What is asked of a server once per connection: what it is, and which characters its database holds.
+//! Queries that run once per connection: what the server is, and the encoding of its database.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ const NOT_POSTGRES: &str = "Rowbridge needs PostgreSQL 12 or later (or what is b
                             its row locks, COPY and transactions are what keeps messages from being lost or doubled";
 
 /// For a COMMIT that nobody answers because of a standby.
-pub(super) const STANDBY: &str = "start the standby, or take its name out of synchronous_standby_names and reload the \
+pub(super) const STANDBY: &str = "start the standby, or remove its name from synchronous_standby_names and reload the \
                                   server; nothing is lost meanwhile";
 
 /// SQLSTATEs: a character that the database's encoding lacks, or bytes that it does not allow.
@@ -84,7 +84,7 @@ pub(super) async fn learn(session: &Session) -> Result<Server, SinkError> {
         Err(error) => return Err(explain(session, error).await),
     };
     let Some((version, encoding, standbys, waiting)) = rows.first().and_then(told) else {
-        return Err(not_postgres(session, "gives no answer that PostgreSQL would give"));
+        return Err(not_postgres(session, "does not answer as PostgreSQL does"));
     };
     if let Some(stranger) = stranger(&version) {
         return Err(not_postgres(session, stranger));

@@ -1,7 +1,7 @@
-//! One connection and the patience to have with it.
+//! One connection and its time limits.
 //!
-//! A [`Session`] that is dropped cuts its connection at once: whatever it had open is rolled back by the server. What
-//! was sent to COMMIT may or may not be applied, which is why the offset is read again after every reconnect.
+//! A [`Session`] that is dropped closes its connection at once, and the server rolls back an open transaction. A COMMIT
+//! that was sent may or may not be applied, which is why the offset is read again after every reconnect.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -91,8 +91,8 @@ impl Session {
         &self.server
     }
 
-    /// The bridge's name as it stands in Rowbridge's tables. Unlike other text it is a key: a name that the database can
-    /// hold is not escaped, as it may stand there already.
+    /// The bridge's name as stored in Rowbridge's tables. Unlike other text it is a key: a name that the database can
+    /// hold is not escaped, because it may be stored in that form already.
     pub(super) fn bridge<'n>(&'n self, name: &'n str) -> Cow<'n, str> {
         match self.bridge.get() {
             Some((known, stored)) if known == name => Cow::Borrowed(stored),
@@ -139,7 +139,7 @@ impl Session {
         // The connection's own end says more than "connection closed".
         let error = if error.is_closed() { self.end.get().unwrap_or(error) } else { error };
         let mut explained = explain(error, doing, &self.at);
-        // This session is over, whatever it was; only what the server had said of the statement itself still stands.
+        // The session is over in any case; only the server's error about the statement itself still counts.
         if self.end.get().is_some() && !is_verdict {
             explained.class = Class::Transient;
         }
@@ -212,7 +212,7 @@ impl Session {
         })
     }
 
-    /// Rolls back whatever is open; the error tells that the session is of no more use.
+    /// Rolls back the open transaction; an error means that the session is unusable.
     pub(super) async fn rollback(&self) -> Result<(), SinkError> {
         self.wait(1, "rolling back", self.client.batch_execute("ROLLBACK")).await
     }

@@ -1,8 +1,8 @@
-//! What each SQLSTATE means for delivery: one pure table.
+//! The meaning of each SQLSTATE for delivery: one pure table.
 //!
-//! Every code has a verdict. A code that no row of the table names holds the database ([`Class::Table`]): delivery looks
-//! again now and then, and nothing is dropped on a guess. The longest prefix wins, so that a class (`22`) can be given
-//! as a whole and its exceptions by themselves.
+//! Every code has a verdict. A code that the table does not name holds the database ([`Class::Table`]): delivery tests
+//! again from time to time, and no row is dropped on a guess. The longest prefix wins, so the table can name a class
+//! (`22`) and its exceptions.
 
 use crate::sink::Class;
 
@@ -35,8 +35,10 @@ const fn table(advice: &'static str) -> Verdict {
 pub(super) const ROW_POLICY: Verdict = row("constraint", "the row breaks a row-level security policy of the table");
 
 /// For a code that the table does not name.
-const UNKNOWN: Verdict =
-    table("Rowbridge does not know this error and holds rather than drops: see the server's log and its manual");
+const UNKNOWN: Verdict = table(
+    "Rowbridge does not know this error and holds the database rather than drop a row: see the server's log and \
+           its manual",
+);
 
 const MEND_PGBOUNCER: &str = "sessions share a prepared statement: if a pooler stands between, use PgBouncer's transaction \
                               or session mode; Rowbridge reconnects by itself";
@@ -48,15 +50,13 @@ const VERDICTS: &[(&str, Verdict)] = &[
     (
         "0A000",
         table(
-            "the server does not do this with the table, a view, a foreign table or one with row-level security perhaps: see its hint",
+            "the server does not support this for the table, which may be a view, a foreign table or have row-level \
+             security: see its hint",
         ),
     ),
     // Data exceptions: a value does not fit its column after all.
     ("22", row("value", "the value does not fit the column: compare the column's type with the rule's")),
-    (
-        "2200H",
-        table("a sequence is at its end: ALTER SEQUENCE … MAXVALUE or RESTART, or give the column a larger type"),
-    ),
+    ("2200H", table("a sequence is exhausted: ALTER SEQUENCE … MAXVALUE or RESTART, or give the column a larger type")),
     ("23", row("constraint", "the row breaks a constraint of the table")),
     ("23001", row("constraint", "the row breaks a restrict rule of the table")),
     ("23502", row("constraint", "a NOT NULL column got no value: give the column a default, or the rule's")),
@@ -89,11 +89,11 @@ const VERDICTS: &[(&str, Verdict)] = &[
         ),
     ),
     ("42703", table("a column is missing: it was dropped or renamed; correct the table or the rule")),
-    ("42809", table("this is no table that takes rows, a materialized view perhaps: name the table behind it")),
+    ("42809", table("this is not a table that takes rows; it may be a materialized view: name the table below it")),
     ("42P01", table("a table is missing: create it, set `create: true`, or correct the rule")),
     ("42P05", transient(MEND_PGBOUNCER)),
     ("44000", row("constraint", "the row breaks a view's WITH CHECK OPTION")),
-    ("53", transient("the server is out of a resource; it is tried again until there is room")),
+    ("53", transient("the server lacks a resource; Rowbridge tries again until it is available")),
     ("53100", transient("the server's disk is full: make room")),
     ("53200", transient("the server is out of memory")),
     ("53300", transient("the server has no connection left: raise max_connections or use a pooler")),
@@ -118,7 +118,7 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("57P01", transient("the server is shutting down or an administrator ended the session")),
     ("57P02", transient("the server crashed and recovers")),
     ("57P03", transient("the server is starting up, shutting down or recovering")),
-    ("58", transient("the server has trouble with its files: see its log")),
+    ("58", transient("the server cannot read or write its files: see its log")),
     ("72000", transient("the snapshot is too old; it is tried again")),
     ("HV00N", transient("a foreign server cannot be reached")),
     // RAISE EXCEPTION in a trigger: the usual way to refuse a row.

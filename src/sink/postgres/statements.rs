@@ -1,18 +1,17 @@
-//! Rules' own statements: what their binds are, and one run for each row.
+//! Rules' own statements: the description of their binds, and one execution for each row.
 //!
 //! ```text
 //! PREPARE … AS statement · the types that the server gives its parameters · DEALLOCATE        when rules are compiled
 //! statement with these types and a row's values, unnamed · the next row's · … · COMMIT        for a batch
 //! ```
-//! All rows are sent before the first answer is there, a bounded number of them, in the order of the journal, and what
-//! ends the transaction right behind the last: a batch takes as many round trips as one row. The first error is the one
-//! that counts; the server refuses whatever comes behind it.
+//! All rows, a bounded number, are sent before the first answer arrives, in journal order, directly followed by the end
+//! of the transaction. So a batch takes as many round trips as one row. The first error counts; the server refuses
+//! everything after it.
 //!
-//! Each row names the types that its values were encoded for, so that no bytes are read as another type. What the
-//! server would make of the binds now is compared behind the rows, under the locks that these took: see
-//! [`witness`](super::witness). A server's session is left as it was: what is prepared goes in the same transaction. CALL
-//! cannot be prepared in SQL, so there the driver does it, which may keep statements of its own with which it looks up
-//! types that are not built in.
+//! Each row names the types that its values were encoded for, so no bytes are read as another type. After the rows,
+//! under their locks, the types that the server now gives the binds are compared: see [`witness`](super::witness). The
+//! server's session stays unchanged: prepared statements are closed in the same transaction. CALL cannot be prepared in
+//! SQL, so the driver prepares it, and may keep its own statements for looking up types that are not built in.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -86,7 +85,7 @@ fn of_the_statement(error: SinkError) -> SinkError {
     }
     let advice = match error.code.as_str() {
         INDETERMINATE | AMBIGUOUS => "put a cast behind the bind, as in :temp::double precision",
-        _ => "correct the statement, or make what it names; delivery goes on by itself then",
+        _ => "correct the statement, or create the objects that it names; delivery then continues by itself",
     };
     SinkError { class: Class::Table, advice, ..error }
 }
@@ -179,8 +178,8 @@ impl Failed {
     }
 }
 
-/// Runs the statements of all these rows, one after the other, then `last`, which is sent right behind them. The server must
-/// refuse `last` if a statement failed, as it does COMMIT and RELEASE.
+/// Runs the statements of all these rows, one after the other, then `last`, which is sent directly after them. The
+/// server must refuse `last` if a statement failed, as it does COMMIT and RELEASE.
 pub(super) async fn run<T>(
     session: &Session,
     stretch: &[Rows<'_>],

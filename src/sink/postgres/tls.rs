@@ -1,4 +1,4 @@
-//! TLS as libpq's `sslmode` has it.
+//! TLS as defined by libpq's `sslmode`.
 //!
 //! | sslmode | TLS | chain checked | name checked |
 //! |---|---|---|---|
@@ -9,8 +9,9 @@
 //! | verify-full | yes | yes | yes |
 //!
 //! The CA is `tls.ca_file` (`sslrootcert`); `system`, or none under verify-ca and verify-full, means the system's
-//! certificates. A server certificate that is itself in the CA file is trusted (see `crate::tls`); a certificate without subject alternative names fails verify-full.
-//! Files are read at every connect, so that a renewed certificate needs no restart.
+//! certificates. A server certificate that is itself in the CA file is trusted (see `crate::tls`). A certificate
+//! without subject alternative names fails verify-full. Files are read at every connect, so a renewed certificate needs
+//! no restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

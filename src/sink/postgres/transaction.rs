@@ -1,12 +1,12 @@
-//! How every transaction begins and ends.
+//! The begin and end of every transaction.
 //!
-//! All settings are the transaction's own (SET LOCAL): nothing is left on the server's session, so that a pooler may
-//! hand it to anyone afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
+//! All settings are the transaction's own (SET LOCAL). Nothing remains in the server's session, so a pooler may hand it
+//! to another client afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
 //! transaction: queries use the unnamed one, and a COPY's is closed before COMMIT is queued.
 //!
-//! Triggers, defaults and functions of the tables run in our transactions and see the role's own `search_path`, which is
-//! therefore left as it is. So that a schema before `pg_catalog` in it changes nothing, our statements name the schema of
-//! every table, function, type and operator; those that only read the catalogue put `pg_catalog` in front instead.
+//! Triggers, defaults and functions of the tables run in our transactions and use the role's own `search_path`, which
+//! is therefore not changed. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
+//! of every table, function, type and operator; statements that only read the catalogue set `pg_catalog` first instead.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) const CATALOGUE_FIRST: &str = "SELECT pg_catalog.set_config('search_p
 /// for its.
 const IDLE_PATIENCE: Duration = Duration::from_secs(15);
 
-/// `statement_timeout: 0` lifts the limit from statements, not from a transaction that nobody goes on with.
+/// `statement_timeout: 0` removes the limit of statements, but not that of an abandoned transaction.
 const IDLE_WITHOUT_LIMIT: Duration = Duration::from_secs(60);
 
 /// After so many seconds of silence within a transaction the server asks whether we are there, nine times by Linux'
@@ -78,14 +78,14 @@ impl Sql {
     }
 }
 
-/// What a transaction asks of the server beside `statement_timeout`, in one statement without a table, which takes the
-/// server least time to plan.
+/// The settings of a transaction besides `statement_timeout`, in one statement without a table, which takes the server
+/// the least time to plan.
 ///
-/// `synchronous_commit` is `on` at least; a role that asks for more (`remote_apply`) keeps it. The others bound how long a
-/// transaction outlives us that nobody will go on with: we lost power, or the way between us was taken down without a word.
-/// It holds the offset row, so until the server gives it up every later batch waits; by the usual defaults that takes more
-/// than two hours. Limits that are lower already stay; a setting that the server does not know is left out. While a COPY
-/// waits for its data only the questions of TCP help.
+/// `synchronous_commit` is at least `on`; a role with a stricter setting (`remote_apply`) keeps it. The others bound
+/// how long an abandoned transaction outlives us: after a power cut, or after the network path was silently removed. It
+/// holds the offset row, so every later batch waits until the server gives it up; with the usual defaults that takes
+/// more than two hours. Lower limits stay; a setting that the server does not know is left out. While a COPY waits for
+/// its data only TCP's keep-alive helps.
 fn settings(statement_timeout: Duration) -> String {
     let statement = if statement_timeout.is_zero() { IDLE_WITHOUT_LIMIT } else { statement_timeout };
     let idle = statement.saturating_add(IDLE_PATIENCE).as_millis().min(TIMEOUT_MILLIS_MAX);
@@ -125,9 +125,9 @@ fn settings(statement_timeout: Duration) -> String {
 
 /// Commits.
 ///
-/// The server answers a COMMIT of a failed transaction with ROLLBACK and calls that a success, and the driver does not
-/// tell the two apart. Callers therefore look at the answers of ALL earlier statements, also of those that they sent
-/// without waiting, before they believe this one.
+/// The server answers a COMMIT of a failed transaction with ROLLBACK and reports success, and the driver does not
+/// distinguish the two. Callers therefore check the answers of ALL earlier statements, also of those that they sent
+/// without waiting, before they trust this one.
 pub(super) async fn commit(client: &Client) -> Result<(), Error> {
     client.batch_execute(COMMIT).await
 }

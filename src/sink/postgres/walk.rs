@@ -1,20 +1,21 @@
-//! A walk over a batch's units in journal order: what the database takes stays, what it refuses is named.
+//! A walk over a batch's units in journal order: accepted units stay, refused units are reported.
 //!
-//! Within one transaction, ranges of units are written, each under a savepoint; a range that is taken stays (later units
-//! must see earlier ones: of two equal keys the first wins), one that is refused is split, down to single units. The
-//! server usually says which row of a COPY it stumbled on; then the split is "what goes before it, it, what comes after",
-//! three tries for an offender and not 2·log₂ n. The refused ones get further chances as long as one of them moves, for
-//! a row may refer to one that came later.
+//! Within one transaction, ranges of units are written, each under a savepoint. An accepted range stays, because later
+//! units must see earlier ones (of two equal keys the first wins). A refused range is split, down to single units. The
+//! server usually names the row of a COPY at which it stopped; the range is then split into the units before it, the
+//! unit itself, and the units after it: three tries per refused unit instead of 2·log₂ n. Refused units are tried again
+//! as long as one of them is accepted, because a row may refer to a later one.
 //!
-//! A code of class 22 or 23 blames the row. Any other may come from a trigger that refuses one row, or be the table's
-//! trouble (a sequence at its end, a right that is missing). What tells the two apart is whether later rows of the table go
-//! in (`walk/doubt.rs`).
+//! A code of class 22 or 23 blames the row. Any other code may come from a trigger that refuses one row, or from a
+//! fault of the table (an exhausted sequence, a missing right). The two differ in whether later rows of the table are
+//! accepted (`walk/doubt.rs`).
 //!
-//! It serves two callers. [`refused_units`] rolls back and tells; [`write_in_order`] commits if nothing was refused.
+//! The walk has two callers. [`refused_units`] rolls back and reports; [`write_in_order`] commits if nothing was
+//! refused.
 //!
-//! The compare-and-swap is made first for both, so that rows which a rival or a lost COMMIT has already written are not
-//! taken for duplicates. Deferred constraints are made immediate: they would speak up only at COMMIT, of no row in
-//! particular.
+//! Both make the compare-and-swap first, so that rows which another instance or a COMMIT without an answer has already
+//! written are not taken for duplicates. Deferred constraints are set immediate, because at COMMIT they would not name
+//! a row.
 
 mod again;
 mod doubt;
@@ -98,7 +99,7 @@ pub(super) async fn write_in_order(session: &Session, sql: &Sql, batch: &Batch) 
             Class::Row,
             "refused",
             format!("{DOING} ({}): a row of message {seq} is refused: {}", session.at(), refusal.message),
-            "the offending message is set apart as its rule's on_error says",
+            "the refused message is handled as its rule's on_error says",
         ));
     }
     let expected = Expected::of(batch.tables_at_stake());
@@ -160,7 +161,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What came of it.
+    /// The result.
     fn refusals(mut self) -> Refusals {
         let mut refusals = Refusals::default();
         for Offender { unit, refused } in std::mem::take(&mut self.refused) {

@@ -1,18 +1,18 @@
-//! Whether the tables of a transaction still are what its rows were encoded for.
+//! Verifies that the tables of a transaction still match the descriptions for which its rows were encoded.
 //!
-//! Binary COPY carries no types: eight bytes that were made for `double precision` are stored in a `bigint` column as
-//! another number, without an error. So every transaction that writes compares the tables with what
-//! [`schema`](super::schema) read of them. The comparison comes behind the rows: these hold a lock (ROW EXCLUSIVE) that
-//! keeps ALTER, DROP, RENAME and CREATE RULE out until COMMIT, and READ COMMITTED gives the statement a snapshot that is
-//! younger than the lock. It fails where something differs, and COMMIT, sent behind it without waiting, is a ROLLBACK then:
-//! no round trip of its own.
+//! Binary COPY carries no types: eight bytes that were encoded for `double precision` are stored in a `bigint` column
+//! as another number, without an error. So every transaction that writes compares its tables with the result of
+//! [`schema`](super::schema). The comparison follows the rows: these hold a lock (ROW EXCLUSIVE) that prevents ALTER,
+//! DROP, RENAME and CREATE RULE until COMMIT, and under READ COMMITTED the statement has a snapshot younger than the
+//! lock. A difference makes the comparison fail, and the COMMIT that was sent after it becomes a ROLLBACK. So the
+//! comparison needs no round trip of its own.
 //!
-//! What is compared is the sum of 64-bit hashes of the rows in the catalogue that say how a table is: of `pg_class` (its
-//! name and schema, since COPY goes by name; kind, persistence, rules, triggers, row security), of `pg_attribute`, and of
-//! `pg_type` with `pg_enum` for the domains and enums among its columns. Whatever the server finds out itself (constraints,
-//! the default's expression) is left to it. One statement for all tables: 0.2 ms for one of 11 columns, most of it parsing
-//! and planning. A rule's own statement is compared by the types that the server gives its binds
-//! ([`statements`](super::statements)).
+//! The comparison uses the sum of 64-bit hashes of the catalogue rows that define a table: of `pg_class` (its name and
+//! schema, since COPY goes by name; kind, persistence, rules, triggers, row security), of `pg_attribute`, and of
+//! `pg_type` with `pg_enum` for the domains and enums among its columns. Everything that the server checks itself
+//! (constraints, the default's expression) is left to the server. One statement covers all tables: 0.2 ms for one table
+//! of 11 columns, most of it parsing and planning. A rule's own statement is compared by the types that the server
+//! gives its binds ([`statements`](super::statements)).
 
 use std::sync::Arc;
 
@@ -163,7 +163,7 @@ impl Expected {
         client.query_typed(statement, &parameters).await.map(drop)
     }
 
-    /// Compares, with COMMIT right behind. To be sent behind the rows.
+    /// Compares, with COMMIT sent directly after it. Must be sent after the rows.
     pub(super) async fn commit(&self, client: &Client) -> Closing {
         let (compared, committed) = tokio::join!(biased; self.compare(client), transaction::commit(client));
         Closing { compared, committed }
@@ -192,7 +192,7 @@ pub(super) async fn verify(session: &Session, tables: &[&TableSchema]) -> Result
     let comparing = async {
         match expected.statements.is_empty() {
             true => expected.compare(client).await,
-            // What is prepared is found again in the same transaction, whatever stands between.
+            // A prepared statement is found again in the same transaction, whatever is sent between.
             false => around(client, "BEGIN", expected.compare(client)).await,
         }
     };

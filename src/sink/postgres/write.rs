@@ -5,17 +5,17 @@
 //!            2   start of the first COPY
 //!            3   its data · comparison of the tables · COMMIT       (one more for each further table)
 //! ```
-//! A table that takes rows by INSERT only has nothing to start; its statements are sent where its data would be. Rules' own
-//! statements go behind all tables, without a round trip between them and COMMIT.
+//! A table that takes rows by INSERT only has no COPY to start; its statements are sent in place of the data. Rules'
+//! own statements follow all tables, without a round trip between them and COMMIT.
 //!
-//! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT travels with the rest.
+//! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT is sent with the rest.
 //!
-//! The compare-and-swap comes first and not last: it locks the offset row before work is done, so a second instance
-//! waits and misses instead of colliding on unique keys, and COMMIT can follow the data without another round trip.
-//! Where more than a batch waits, [`series`](super::series) shares the round trips among many.
+//! The compare-and-swap comes first because it locks the offset row before any work is done. A second instance then
+//! waits and fails instead of colliding on unique keys, and COMMIT can follow the data without another round trip.
+//! If more than one batch waits, [`series`](super::series) shares the round trips among many.
 //!
-//! What protects the promise "`Ok` only after COMMIT": the answers of all statements are awaited, in order, and the
-//! first error is returned. A COMMIT sent behind a failed statement is a ROLLBACK.
+//! The promise "`Ok` only after COMMIT" holds because the answers of all statements are awaited, in order, and the
+//! first error is returned. A COMMIT sent after a failed statement is a ROLLBACK.
 
 use std::pin::pin;
 

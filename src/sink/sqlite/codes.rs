@@ -1,9 +1,9 @@
-//! What SQLite's result codes mean for delivery: one pure, total table.
+//! The meaning of SQLite's result codes for delivery: one pure, total table.
 //!
-//! A code alone does not say enough. A constraint that fails on a user's row is that row's fault; the same code on one
+//! A code alone is not sufficient. A constraint that fails on a user's row is the row's fault; the same code on one
 //! of our own tables means that somebody changed the table. `SQLITE_ERROR` from the compiler is a missing table or
 //! column; from a row whose statement still compiles it is that row's value (`malformed JSON` in a generated column).
-//! Hence [`Moment`].
+//! [`Moment`] distinguishes these cases.
 
 use rusqlite::ffi;
 

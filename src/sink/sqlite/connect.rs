@@ -1,10 +1,10 @@
-//! Opening and closing the database file.
+//! Opens and closes the database file.
 //!
-//! Promises: commits are durable (`synchronous=FULL`); rows never go on flowing into a file that was renamed away, deleted
-//! or overwritten ([`super::watch`]); the write-ahead log of a replaced file is never read into its successor, which would
-//! corrupt it.
+//! Promises: commits are durable (`synchronous=FULL`). No row is written into a file that was renamed away, deleted or
+//! overwritten ([`super::watch`]). The write-ahead log of a replaced file is never applied to its successor, which
+//! would corrupt it.
 //!
-//! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop the POSIX locks
+//! Only SQLite opens the database file itself: closing any other descriptor of it would drop the POSIX locks
 //! that this process holds on it.
 
 use std::fs;
@@ -129,8 +129,8 @@ impl OpenDatabase {
         Ok(LogFile { bytes, is_hindered: !is_copied })
     }
 
-    /// Brings into the database what nobody else is reading of the log. SQLite does the same when the last connection is
-    /// closed, but says nothing if it fails.
+    /// Copies the part of the log that nobody else reads into the database. SQLite does the same when the last
+    /// connection is closed, but does not report a failure.
     pub(super) fn settle_log(&mut self) -> Result<(), SinkError> {
         if self.check_in_place().is_err() {
             // Closing it will settle what is left to be settled.
@@ -278,8 +278,8 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
-/// Copies the whole write-ahead log into the database and syncs it there. TRUNCATE also cuts the log to nothing, for which
-/// nobody else may be reading from it; FULL waits for those who read an older state.
+/// Copies the whole write-ahead log into the database and syncs it there. TRUNCATE also truncates the log to zero
+/// bytes, which requires that nobody else reads from it; FULL waits for readers of an older state.
 fn copy_log(connection: &Connection, path: &Path, way: &str) -> Result<(), SinkError> {
     if checkpoint(connection, path, way)? {
         return Ok(());

@@ -6,12 +6,13 @@
 //!       | 2 | f64                          REAL
 //!       | 3 | len u32 | UTF-8 bytes        TEXT
 //!       | 4 | len u32 | bytes              BLOB
-//!       | 5 | reason u8                    no value of SQLite's says this exactly: the row is refused when written
+//!       | 5 | reason u8                    SQLite has no exact value for this: the row is refused when written
 //! ```
-//! All numbers are little-endian. What each column type holds stands at [`SqliteDialect`].
+//! All numbers are little-endian. [`SqliteDialect`] lists what each column type holds.
 //!
-//! Invariant: text goes only where SQLite keeps it. A column of a type such as UUID or JSON may have NUMERIC affinity,
-//! which turns text that looks like a number into one; there such text is sent as the number it says or refused.
+//! Invariant: text is written only where SQLite keeps it. A column of a type such as UUID or JSON may have NUMERIC
+//! affinity, which turns text that looks like a number into a number; for such a column the text is sent as that number
+//! or refused.
 
 use thiserror::Error;
 

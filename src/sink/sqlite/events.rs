@@ -1,4 +1,4 @@
-//! What is logged of a SQLite file: WARN, nothing is lost.
+//! Log events of a SQLite file. All are WARN: nothing is lost.
 
 use std::io;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub(super) fn sqlite_content_unread(file: &Path, error: &rusqlite::Error) {
     );
 }
 
-/// What the log held goes with what the file held. `error`: why the log could not be kept beside it.
+/// The content of the log belongs to the old content of the file. `error`: why the log could not be kept beside it.
 pub(super) fn sqlite_overwritten(file: &Path, error: Option<io::Error>) {
     let error = error.map(|error| error.to_string());
     warn!(

@@ -1,4 +1,4 @@
-//! Dead letters read back and deleted, for people.
+//! Reads and deletes dead letters, for commands.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row};

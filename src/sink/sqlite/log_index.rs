@@ -1,6 +1,6 @@
-//! The index of the write-ahead log (`-shm`), as SQLite's documentation of the WAL format describes it: how far the log
-//! reaches, and how much of it was copied into the database. Nothing else tells whether a change of the database file
-//! is SQLite's own doing.
+//! The index of the write-ahead log (`-shm`), in SQLite's documented WAL format: how far the log
+//! reaches, and how much of it was copied into the database. Only this index shows whether SQLite itself changed the
+//! database file.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -30,8 +30,8 @@ pub(super) fn companion(database: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The index of an open database; `None` if it has none. Without it nobody would notice a file that others write to, so
-/// one that cannot be opened is an error.
+/// The index of an open database; `None` if it has none. Without it a file that others write to would not be noticed,
+/// so an index that cannot be opened is an error.
 pub(super) fn open(database: &Path) -> io::Result<Option<Arc<File>>> {
     let path = companion(database, "-shm");
     let wanted = match path.metadata() {
@@ -119,8 +119,8 @@ impl LogState {
         if self.salt == earlier.salt {
             return (self.copied, self.attempted) != (earlier.copied, earlier.attempted);
         }
-        // The log began anew, which a commit does that finds all of it copied. To copy from the new one and begin it anew
-        // again takes another commit.
+        // The log started again, which a commit does if all of the log was copied. To copy the new one and start again
+        // takes another commit.
         let only_begun_anew =
             earlier.copied == earlier.frames && self.attempted == 0 && self.changes.wrapping_sub(earlier.changes) <= 1;
         !only_begun_anew

@@ -1,4 +1,4 @@
-//! Rows that go by key: the end of their INSERT.
+//! Rows that are written by key: the ON CONFLICT clause of their INSERT.
 
 use crate::batch::Verb;
 use crate::rule::quote;

@@ -1,6 +1,6 @@
-//! Rowbridge's own tables: numbered steps, each applied once, whoever starts first.
+//! Migrates Rowbridge's own tables: numbered steps, each applied once, even if several bridges start together.
 //!
-//! The version stands in a table of ours and not in `PRAGMA user_version`, which belongs to the database's owner.
+//! The version is stored in a table of ours and not in `PRAGMA user_version`, which belongs to the database's owner.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 

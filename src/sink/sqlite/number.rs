@@ -1,8 +1,8 @@
-//! Decimal numbers as SQLite's NUMERIC affinity keeps them: exactly, or not at all.
+//! Decimal numbers as SQLite's NUMERIC affinity stores them: exactly, or not at all.
 //!
 //! A column of NUMERIC affinity turns text that looks like a number into INTEGER or REAL, and a number of more digits
-//! than a double holds loses the rest without a word. So such text is never handed over: a number goes as INTEGER if
-//! it is whole and fits 64 bits, as REAL if the double nearest to it prints as the very same number, and is refused
+//! than a double holds silently loses digits. So such text is never passed to SQLite. A number is sent as INTEGER if
+//! it is whole and fits 64 bits, as REAL if the nearest double prints as the same number, and is refused
 //! otherwise. Fifteen significant digits always fit.
 
 /// A number that SQLite stores without changing it.
@@ -36,7 +36,7 @@ pub(super) fn exact_number(text: &str) -> Option<ExactNumber> {
     if !real.is_finite() {
         return None;
     }
-    // Of a double half-way between its two shortest decimal forms, some printers give the one, some the other.
+    // For a double half-way between its two shortest decimal forms, printers differ in which one they give.
     let is_printed = |printed: &str| Decimal::parse(printed).is_some_and(|printed| printed == decimal);
     (is_printed(ryu::Buffer::new().format_finite(real)) || is_printed(&format!("{real:e}")))
         .then_some(ExactNumber::Real(real))

@@ -67,8 +67,8 @@ pub(super) fn letter(row: &Row<'_>) -> rusqlite::Result<ParkedLetter> {
     })
 }
 
-/// Takes out the letters whose messages are in the batch, and amends those that stay. If one is not there any more, somebody
-/// else took it out, and the transaction must not go on.
+/// Deletes the letters whose messages are in the batch, and updates those that stay. If one of them no longer exists,
+/// another process deleted it, and the transaction must not continue.
 pub(super) fn settle(connection: &Connection, batch: &Batch) -> Result<(), SinkError> {
     let failed = |error: rusqlite::Error| sink_error("cannot change rowbridge_dead_letters", &error, Moment::Elsewhere);
     let bridge = &*batch.offset.bridge;

@@ -1,4 +1,4 @@
-//! Shows what SQLite would hold: made of the very bytes that the encoder writes.
+//! Shows the value that SQLite would hold, decoded from the bytes of the encoder.
 
 use super::encode::{SqliteEncoder, Value, take_value};
 use crate::batch::RowEncoder;

@@ -1,4 +1,4 @@
-//! `rowbridge_retained`: what rules stored last of each topic.
+//! `rowbridge_retained`: the hash of the message that each rule stored last for each topic.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,9 @@
-//! Room on the disk for what SQLite cannot be refused politely: the write-ahead log's index (`-shm`), which it maps into
-//! memory. A store into a mapped page that the disk has no block for ends the whole process with SIGBUS.
+//! Ensures disk space for the index of the write-ahead log (`-shm`), which SQLite maps into memory. A store into a
+//! mapped page without a disk block ends the whole process with SIGBUS.
 //!
-//! SQLite makes the disk give a block for each 4 KiB of the index, by writing one byte of it. Where blocks are smaller
-//! (ext4 takes 1 KiB on partitions below 512 MiB) three quarters have none. So there they are asked for here; and nothing
-//! is opened, which makes a new index, on a disk that is all but full.
+//! SQLite allocates a block for each 4 KiB of the index by writing one byte of it. With smaller blocks (ext4 uses 1 KiB
+//! on partitions below 512 MiB) three quarters of them stay unallocated. So this module allocates them. It also opens
+//! no database, which would create a new index, on an almost full disk.
 
 use std::io;
 use std::path::Path;

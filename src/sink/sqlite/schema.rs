@@ -1,9 +1,9 @@
-//! Live tables, as `PRAGMA table_xinfo` shows them, and `CREATE TABLE` for missing ones.
+//! Live tables, read by `PRAGMA table_xinfo`, and `CREATE TABLE` for missing ones.
 //!
-//! What a declared type means stands at [`crate::schema::SqliteDialect`].
+//! [`crate::schema::SqliteDialect`] defines the meaning of a declared type.
 //!
-//! The bounds in an R-tree have 32 bits: in one made by `rtree` LowerBound and UpperBound in turn, by `rtree_i32` Int4.
-//! SQLite would make 0 of a NULL there and wrap a larger integer around, so they are taken as NOT NULL and checked.
+//! The bounds in an R-tree have 32 bits: `rtree` has alternating LowerBound and UpperBound, `rtree_i32` has Int4.
+//! SQLite would store 0 for a NULL there and wrap a larger integer around. So they are treated as NOT NULL and checked.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
@@ -207,7 +207,7 @@ pub(super) fn create_table_sql(table: &TableName, new: &NewTable<'_>) -> String 
 }
 
 pub(super) fn index_sql(table: &TableName, index: &NewIndex<'_>) -> String {
-    // The index lies in the schema that its own name says, the table of a bare name beside it.
+    // The index is created in the schema of its own name; the table's bare name is resolved in the same schema.
     let (name, on) = (&index.name, quote(&table.name));
     let name = TableName { schema: table.schema.clone(), name: name.clone() }.quoted();
     format!("CREATE INDEX {name} ON {on} ({})", columns_sql(&index.columns))

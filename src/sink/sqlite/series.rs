@@ -1,8 +1,8 @@
-//! Several batches in one transaction, written by a thread of its own while this one makes the next: catching up takes
-//! as long as the longer of the two, where there are two processors.
+//! Several batches in one transaction, written by a second thread while this one makes the next batch. With two
+//! processors, catching up takes as long as the slower of the two.
 //!
-//! Where the transaction will end is not known when it begins. The write lock is taken first and the offset compared
-//! under it, so nobody can move it before the compare-and-swap at the end.
+//! The offset at the end of the transaction is not known at its begin. So the write lock is taken first and the offset
+//! compared under it, and nobody can move the offset before the compare-and-swap at the end.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::batch::{self, DeadLetter, OffsetMove, Remembered, last_of};
 use crate::schema::TableSchema;
 use crate::sink::{Class, Series, SinkError, Written};
 
-/// A transaction ends after so long, or with so many bytes of rows: others get at the file between transactions, and each
-/// row may touch a page of its own in an index of random keys, which is slow by itself: at 10 µs for a page, 10,000 of them
-/// are 40 MiB of log. A commit costs some 10 ms, what a checkpoint adds to it included.
+/// A transaction ends after this time, or with this many bytes of rows. Other processes use the file between
+/// transactions. Each row may touch a separate page of an index on random keys, which is slow in itself: at 10 µs for a
+/// page, 10,000 of them are 40 MiB of log. A commit costs some 10 ms, including its share of a checkpoint.
 const SERIES_TIME_MAX: Duration = Duration::from_millis(100);
 const SERIES_BYTES_MAX: usize = 8 << 20;
 

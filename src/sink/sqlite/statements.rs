@@ -1,8 +1,8 @@
-//! A rule's own statement: compiled to see whether the file takes it, and run once for each row.
+//! A rule's own statement: compiled to test whether the file accepts it, and run once for each row.
 //!
-//! SQLite gives binds no types. A bind is what the rule's column says it is (`type`, or what its source always is), else it
-//! takes the value as it comes; what a table makes of it is the table's affair, as in any INSERT. A change of any table
-//! has the statement compiled again, by the version of the schema.
+//! SQLite gives binds no types. A bind has the type of the rule's column (`type`, or the type that its source always
+//! has), else it takes the value unchanged; the table may convert it, as in any INSERT. After a change of any table the
+//! statement is compiled again, because the version of the schema differs.
 
 use std::sync::Arc;
 

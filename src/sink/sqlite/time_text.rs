@@ -1,7 +1,7 @@
-//! Times as text that sorts as the times do: fixed width, UTC, the years 0000 to 9999.
+//! Times as text that sorts in the order of the times: fixed width, UTC, the years 0000 to 9999.
 //!
-//! A timestamp has milliseconds, rounded down, as the column format says (CONTRACT §1): with more digits only where
-//! there are any, `…00.123456Z` would sort before `…00.123Z`. A time of day has microseconds, always all six digits.
+//! A timestamp has milliseconds, rounded down. With a variable number of digits `…00.123456Z` would sort before
+//! `…00.123Z`. A time of day has microseconds, always all six digits.
 
 use crate::clock::Timestamp;
 

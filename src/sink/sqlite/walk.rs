@@ -1,14 +1,15 @@
-//! A walk over a batch's units in journal order: what the database takes stays, what it refuses is named.
+//! A walk over a batch's units in journal order: accepted units stay, refused units are reported.
 //!
-//! Each unit is inserted by itself, on top of those before it. One that lacks a foreign key's parent is tried again
-//! after the others, as long as one of them moves, since [`super::write`] takes rows in any order too.
+//! Each unit is inserted separately, after those before it. A unit that lacks a foreign key's parent is tried again
+//! after the others, as long as one of them is accepted, since [`super::write`] takes rows in any order too.
 //!
-//! It serves two callers. [`refused_units`] rolls back and tells; [`write_in_order`] commits if nothing was refused.
+//! The walk has two callers. [`refused_units`] rolls back and reports; [`write_in_order`] commits if nothing was
+//! refused.
 //!
-//! Foreign keys that the table itself declares DEFERRED say nothing before COMMIT. So [`refused_units`] tries a COMMIT,
-//! with a commit hook that turns it into a rollback once its checks have passed; if they do not, the units are halved
-//! until the offenders stand alone. The one imprecision: a unit whose deferred parent comes later in the same batch may
-//! be refused along with a true offender.
+//! Foreign keys that the table itself declares DEFERRED are only checked at COMMIT. So [`refused_units`] tries a
+//! COMMIT, with a commit hook that turns it into a rollback once its checks have passed. If they fail, the units are
+//! halved until the refused ones stand alone. One imprecision remains: a unit whose deferred parent comes later in the
+//! same batch may be refused along with a unit that is truly at fault.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -197,7 +198,7 @@ impl Search<'_> {
     }
 }
 
-/// Inserts one unit, and behind it once more those that are to be repeated, or nothing of it.
+/// Inserts one unit, followed by the units that must be repeated, or nothing of it.
 fn try_unit(
     connection: &Connection,
     batch: &Batch,

@@ -1,10 +1,10 @@
-//! Notices when the database is no longer the one that was opened: its file replaced, removed, truncated or overwritten,
-//! its write-ahead log or the log's index removed.
+//! Notices that the database is no longer the one that was opened: its file was replaced, removed, truncated or
+//! overwritten, its write-ahead log or the log's index was removed.
 //!
-//! Looked for before each use and after each commit, so that no row is counted as written into a file that has gone.
-//! In WAL mode nothing but a checkpoint writes to the database file, and the log's index tells of every checkpoint,
-//! whoever makes it. So a file that changed without one was changed by something that is not SQLite. A mere `touch` is
-//! told from that by what the file holds.
+//! This is checked before each use and after each commit, so no row is counted as written into a file that is gone. In
+//! WAL mode only a checkpoint writes to the database file, and the log's index shows every checkpoint, of every
+//! process. So a file that changed without a checkpoint was changed by something other than SQLite. The file's content
+//! distinguishes this from a mere `touch`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,7 +22,7 @@ use crate::sink::{Class, SinkError};
 /// Looks until the file stood still for the time of one look; more are needed only while others write.
 const LOOKS_MAX: usize = 10;
 
-/// Which file it is, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -284,8 +284,8 @@ impl Alone {
     }
 }
 
-/// What the database file holds without its log, as far as needed to tell a copy from itself at another time. Every commit
-/// of ours moves an offset.
+/// The content of the database file without its log, as far as needed to distinguish a copy from the file at another
+/// time. Every commit of ours moves an offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Content {
     numbers: [i64; 3],

@@ -1,8 +1,8 @@
-//! Whether the tables of a transaction still are what its rows were encoded for.
+//! Verifies that the tables of a transaction still match the descriptions for which its rows were encoded.
 //!
-//! SQLite numbers every change of a file's schema. The number is read under the write lock, so nobody can change anything
-//! from then to COMMIT, and compared with the one that each table was described under. Any change of any table counts,
-//! VACUUM too: the tables are then described again, which takes less than a millisecond each.
+//! SQLite numbers every change of a file's schema. The number is read under the write lock, so nobody can change the
+//! schema until COMMIT, and compared with the number at each table's description. Every change of any table counts,
+//! also VACUUM: the tables are then described again, which takes less than a millisecond each.
 
 use rusqlite::Connection;
 

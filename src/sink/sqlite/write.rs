@@ -1,7 +1,7 @@
 //! A batch in one transaction: the offset's compare-and-swap, the rows, the dead letters.
 //!
-//! Rows go table by table, many to a statement, whatever order their messages came in. Within a transaction nobody can
-//! see that, except foreign keys, whose checks are therefore all put off to COMMIT.
+//! Rows are written table by table, many per statement, in an order that differs from that of their messages. Within a
+//! transaction only foreign keys can notice this, so all of their checks are deferred to COMMIT.
 
 use std::sync::Arc;
 
@@ -116,9 +116,9 @@ impl ForeignKeys {
     }
 }
 
-/// Inserts rows of one table, and tells how many of them the table took. SQLite counts rows that the statement itself
-/// inserted: one that a trigger ignores (`RAISE(IGNORE)`) or ON CONFLICT IGNORE passes over is not among them, one that
-/// replaces another is, and what triggers do besides does not count.
+/// Inserts rows of one table, and returns how many of them the table took. SQLite counts rows that the statement itself
+/// inserted. Rows that a trigger ignores (`RAISE(IGNORE)`) or that ON CONFLICT IGNORE skips are not counted; a row that
+/// replaces another is; further effects of triggers are not.
 pub(super) struct Inserter<'a> {
     connection: &'a Connection,
     rows: &'a Portion,

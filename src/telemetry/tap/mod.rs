@@ -1,9 +1,10 @@
-//! What becomes of each message, for those who follow it (`rowbridge tap`).
+//! The outcomes of messages, for clients that follow them (`rowbridge tap`).
 //!
-//! A database's thread looks once per batch whether anybody follows. If so, it notes what becomes of the batch's messages, and
-//! hands the notes over once the transaction is committed: what is shown is what happened. Notes per transaction, notes that
-//! wait for a follower, and followers are bounded; what is beyond is counted, and never waited for. Messages that gave no row
-//! have a bound of their own, so that a flood of good ones does not hide them.
+//! Once per batch a database's thread checks whether anybody follows. If so, it notes the outcomes of the batch's
+//! messages, and hands the notes over after the commit, so only committed outcomes are shown. The notes of a
+//! transaction, the notes that wait for a follower, and the followers are bounded. Surplus notes are counted and
+//! dropped; the thread never waits. Messages that gave no row have their own bound, so that a flood of written messages
+//! does not hide them.
 
 mod note;
 mod recorder;
@@ -57,7 +58,7 @@ struct Follower {
     came: Arc<Notify>,
 }
 
-/// What a follower gets when it asks.
+/// The answer to a follower's request.
 #[derive(Debug)]
 pub struct Taken {
     pub messages: Vec<Value>,
@@ -93,7 +94,7 @@ impl Taps {
         is_possible.then_some(id)
     }
 
-    /// What has come for a follower since; `None` if it asked too late, and is none any more.
+    /// The new notes for a follower; `None` if it asked too late and is no longer a follower.
     pub fn take(&self, id: u64) -> Option<Taken> {
         let mut list = self.lock();
         let follower = list.iter_mut().find(|follower| follower.id == id)?;
@@ -120,7 +121,7 @@ impl Taps {
 
     fn publish(&self, database: &str, mut notes: Notes) {
         let now = Instant::now();
-        // What the database refused was noted last.
+        // The messages that the database refused were noted last.
         notes.list.sort_by_key(|note| note.seq);
         let mut list = self.lock();
         list.retain(|follower| follower.is_there(now));

@@ -1,4 +1,4 @@
-//! What became of a message under one rule.
+//! The outcome of a message under one rule.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

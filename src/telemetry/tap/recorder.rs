@@ -1,4 +1,4 @@
-//! Notes what becomes of the messages of one database.
+//! Notes the outcomes of the messages of one database.
 
 use std::collections::HashSet;
 use std::fmt::Display;

@@ -1,8 +1,8 @@
-//! One address of the broker: login, TLS, and what it answers to every subscription, asked by the daemon's own session
+//! Tests one address of the broker: login, TLS, and its answer to every subscription, with the daemon's own session
 //! under a throw-away client id.
 //!
-//! The session that the broker keeps for the bridge is not touched. Filters are asked for without `$share/GROUP/`: a member
-//! of a group would be given messages that are another's. Nothing that comes is acknowledged.
+//! The broker's session of the bridge is not touched. Filters are subscribed to without `$share/GROUP/`, because a
+//! member of a group would take messages from the others. No message is acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::source::{self, SourceSnapshot, SourceStatus, Subscriptions, Subscript
 use crate::telemetry::Metrics;
 use crate::tools::live::{Scratch, unique};
 
-/// For answers to subscriptions. A broker that ends the connection on one is asked again for each by itself.
+/// The wait for answers to subscriptions. If a broker ends the connection on them, each is tried separately.
 const ANSWERS: Duration = Duration::from_secs(10);
 
 /// Between two looks at the session.
@@ -82,7 +82,7 @@ pub(super) async fn look(config: &Config, url: &MqttUrl, heard: &Heard) -> Vec<F
     findings
 }
 
-/// With MQTT 3.1.1 always the same, so that what a check leaves behind is the next one's.
+/// With MQTT 3.1.1 always the same id, so that the next check takes over the session that a check leaves behind.
 fn client_id(mqtt: &Mqtt) -> String {
     match mqtt.version {
         MqttVersion::V5 => format!("rowbridge-check-{}", unique()),
@@ -210,7 +210,7 @@ pub(in crate::tools) async fn forget(mqtt: &Mqtt, url: &MqttUrl) {
     }
     let Ok(mut stream) = TcpStream::connect((url.host.as_str(), url.port)).await else { return };
     let mut connack = [0; 4];
-    // What fails here failed before, too, and was told.
+    // A failure here also failed before, and was reported.
     let _ = stream.write_all(&out).await;
     let _ = stream.read_exact(&mut connack).await;
     let _ = stream.write_all(&[0xE0, 0]).await;

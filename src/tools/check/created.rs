@@ -1,4 +1,4 @@
-//! Tables that are there beside what `create` says of them: nothing is altered, so what they lack is told with its SQL.
+//! Compares existing tables with `create`. Nothing is altered; missing parts are reported with their SQL.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) async fn compare<S: Sink>(
     let declares_key =
         making.iter().any(|rule| rule.create.as_ref().is_some_and(|create| !create.primary_key.is_empty()));
     let mut new = new_table(name, &making, Vec::new());
-    // Views and foreign tables have the keys and indexes of what lies behind them.
+    // Views and foreign tables have the keys and indexes of the tables below them.
     if !matches!(live.keys, Keys::Known(_)) || !declares_key && new.indexes.is_empty() {
         return Vec::new();
     }
@@ -76,7 +76,7 @@ fn is_there(index: &NewIndex<'_>, live: &TableSchema, indexes: &[LiveIndex]) -> 
     begins(&live.primary_key) || indexes.iter().any(|live| begins(&live.columns))
 }
 
-/// Names that differ in case only are other columns to Postgres; whoever has both of them is told nothing here.
+/// In Postgres, names that differ only in case are different columns; a table with both gets no finding here.
 fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }

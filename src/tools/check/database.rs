@@ -1,4 +1,4 @@
-//! The rules of one database against its live tables, by the daemon's own description and mapper.
+//! Compares the rules of one database with its live tables, by the daemon's own description and mapper.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub(super) fn subject(config: &Config, index: usize) -> String {
     format!("database {}", config.databases[index].name)
 }
 
-/// Describes every table of the rules of a database and compiles the rules against them. Makes nothing. What is missing is
-/// passed over if `is_unknown` says that nothing is known of it.
+/// Describes every table of the rules of a database and compiles the rules for them. Creates nothing. A missing table
+/// is skipped if `is_unknown` says that nothing is known of it.
 pub(super) async fn tables<S: Sink>(
     sink: &mut S,
     config: &Config,

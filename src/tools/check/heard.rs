@@ -1,4 +1,4 @@
-//! What the daemon's own parts would have logged while they were used for a check.
+//! Collects what the daemon's own modules log while a check uses them.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};

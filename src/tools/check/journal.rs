@@ -1,4 +1,4 @@
-//! The journal's directory: its file system, how long an fdatasync takes there, and how long an outage it holds.
+//! Tests the journal's directory: its file system, the time of an fdatasync, and how long an outage it can hold.
 
 use std::fs::{self, File};
 use std::io;

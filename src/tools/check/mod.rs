@@ -1,9 +1,10 @@
-//! `rowbridge check`: whether the bridge could run, asked of everything that it would use.
+//! `rowbridge check`: whether the bridge could run, tested with the broker, the databases and the disk that it would
+//! use.
 //!
-//! Nothing is changed: the broker sees a throw-away client, whose session ends with its connection; databases are read in
-//! transactions that cannot write; only the journal's directory gets a small file, for a moment, to measure its disk. What
-//! a database or broker says is judged by the daemon's own code: its session, its description of live tables, its mapper.
-//! What cannot be reached is a finding, and the rest is checked all the same.
+//! Nothing is changed. The broker sees a throw-away client, whose session ends with its connection. Databases are read
+//! in transactions that cannot write. Only the journal's directory gets a small temporary file, to measure its disk.
+//! The daemon's own code judges the answers of databases and brokers: its session, its description of live tables, its
+//! mapper. An unreachable server is a finding, and the other checks still run.
 
 mod broker;
 mod created;

@@ -1,4 +1,4 @@
-//! Which file system a path lies on.
+//! The file system of a path.
 
 use std::path::Path;
 

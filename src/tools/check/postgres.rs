@@ -1,7 +1,7 @@
-//! A Postgres database: login, what the server is, Rowbridge's own tables, the rules' tables, rights.
+//! Tests a Postgres database: login, the kind of server, Rowbridge's own tables, the rules' tables, rights.
 //!
-//! The daemon's sink makes its own tables when it connects. Here its transactions cannot write (the server is asked for
-//! `default_transaction_read_only`), so that it gets as far as it can: with its tables in place, all the way.
+//! The daemon's sink creates its own tables when it connects. Here its transactions cannot write (the server is asked
+//! for `default_transaction_read_only`), so if its tables do not exist yet, the check ends there.
 
 use std::collections::HashSet;
 

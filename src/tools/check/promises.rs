@@ -1,4 +1,4 @@
-//! What a configuration gives up of the bridge's promises. Listed by `check`, and logged once when the daemon starts.
+//! The promises that a configuration gives up. Listed by `check`, and logged once when the daemon starts.
 
 use std::time::Duration;
 

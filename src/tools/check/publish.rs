@@ -1,4 +1,5 @@
-//! The entries of `publish` of one database against its live tables: the columns that they name, and the right to make triggers.
+//! Compares the entries of `publish` of one database with its live tables: the named columns, and the right to create
+//! triggers.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

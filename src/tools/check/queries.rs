@@ -1,4 +1,4 @@
-//! The statements of `queries`, compiled by their databases.
+//! Lets the databases compile the statements of `queries`.
 
 use std::time::{Duration, Instant};
 

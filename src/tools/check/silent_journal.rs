@@ -1,5 +1,5 @@
-//! A journal that keeps nothing and admits it: no message ever becomes durable, so none is acknowledged. The broker keeps
-//! what it delivers to the check.
+//! A journal that stores nothing and never reports a message as durable. So no message is acknowledged, and the broker
+//! keeps what it delivers to the check.
 
 use tokio::sync::Notify;
 

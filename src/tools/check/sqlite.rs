@@ -1,5 +1,5 @@
-//! An SQLite file: whether it can be opened and written, and whether its tables fit. It is opened for reading only. Its
-//! tables are made again, empty, in a file of the check's own, which the daemon's sink may then open as it does.
+//! Tests a SQLite file: whether it can be opened and written, and whether its tables fit. The file is opened read-only.
+//! Its tables are created again, empty, in a temporary file, which the daemon's sink can open as usual.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Tries a rule on what was heard: by the daemon's own plans, against the tables that it would make.
+//! Tries a rule on the received messages: by the daemon's own plans, for the tables that the rule would create.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The fields of JSON objects: where they lie, and what columns fit all of their values.
+//! The fields of JSON objects: their paths, and the columns that fit all of their values.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ pub(super) fn columns(objects: &[Map<String, Value>], root: &str, taken: &mut BT
     drafts
 }
 
-/// A column for values that lie at one place, such as those of one position in lines of CSV.
+/// A column for values at one position, such as one field in lines of CSV.
 pub(super) fn column(values: &[&str], name: &str, from: &str, taken: &mut BTreeSet<String>) -> Draft {
     let mut seen = Seen::default();
     for value in values {

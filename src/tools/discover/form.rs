@@ -1,4 +1,4 @@
-//! What a payload is, from its bytes.
+//! Recognises the format of a payload from its bytes.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
-//! From topics to groups: topics of one pattern whose payloads have one form.
+//! From topics to groups: topics of one pattern whose payloads have one format.
 //!
-//! Topics of known device families go by their recipes. The others begin as groups of one; groups that differ in one level
-//! alone become one where that level looks like a device or a place and their payloads are alike. At the end no pattern may
-//! take a topic of another group: a level that would is written out ([`separate`]).
+//! Topics of known device families are grouped by their recipes. Every other topic begins as a group of its own. Groups
+//! that differ in only one level are merged if that level looks like a device or a place and their payloads are alike.
+//! At the end no pattern may match a topic of another group: a level that would is written out ([`separate`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -111,7 +111,7 @@ pub(super) fn groups(learned: &Learned) -> Vec<Group<'_>> {
     let counted = Counted::of(learned);
     let devices = known_devices(learned, &recipes);
     for (topic, seen) in &learned.topics {
-        // A leading wildcard does not take them, and nobody asked for the broker's own.
+        // A leading wildcard does not match them, and the broker's own topics are not wanted.
         if topic.starts_with('$') {
             continue;
         }
@@ -187,7 +187,7 @@ impl<'l> Counted<'l> {
         Counted(counted)
     }
 
-    /// The system that the topic belongs to, the place and what the number stands behind.
+    /// The system that the topic belongs to, the level, and the text before the number.
     fn key<'t>(topic: &'t str, place: usize, level: &'t str) -> Option<(&'t str, usize, &'t str)> {
         let system = if place == 0 { "" } else { topic.split('/').next().unwrap_or_default() };
         names::numbered(level).map(|stem| (system, place, stem))
@@ -294,12 +294,12 @@ fn are_alike(one: &Group<'_>, other: &Group<'_>, place: usize) -> bool {
     if is_same {
         return true;
     }
-    // Of each the first topic stands for the others, which joined it by the same rule.
+    // The first topic of each group represents the others, which joined it by the same rule.
     let first = |group: &Group<'_>| group.topics[0].0.split('/').nth(place).unwrap_or_default().to_owned();
     let both = [first(one), first(other)];
     let is_enumerated = names::stem(both.iter().map(String::as_str)).is_some();
     if !one.form.has_keys() {
-        // What stands in front of everything is a system, not a device, unless it says otherwise.
+        // The first level is a system, not a device, unless it is enumerated or a room.
         return place > 0 || is_enumerated || both.iter().all(|value| names::is_room(value));
     }
     let common = one.keys.intersection(&other.keys).count();

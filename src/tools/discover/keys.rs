@@ -1,4 +1,4 @@
-//! What may tell messages apart, as a comment: a person knows whether a device sends some again.
+//! Suggests keys as comments; only a person knows whether a device sends messages again.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What was heard, within bounds: of each topic how often, and some different payloads.
+//! The received messages, within bounds: the count of each topic, and some different payloads.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! Hears what is published: the daemon's own session under a throw-away client id, at QoS 0, into memory.
+//! Receives published messages: the daemon's own session under a throw-away client id, at QoS 0, into memory.
 //!
-//! The session that the broker keeps for the bridge is not touched, and nothing is acknowledged.
+//! The broker's session of the bridge is not touched, and nothing is acknowledged.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -88,7 +88,7 @@ pub(super) async fn listen(
     }
     if mqtt.version == MqttVersion::V3 {
         for url in &mqtt.urls {
-            // What is left behind is a session without subscriptions that anybody waits for.
+            // A failure leaves a session without subscriptions, which nobody waits for.
             let _ = timeout(mqtt.connect_timeout, forget(&mqtt, url)).await;
         }
     }

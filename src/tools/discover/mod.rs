@@ -1,10 +1,10 @@
-//! `rowbridge discover`: listens, and writes a configuration that stores what was heard.
+//! `rowbridge discover`: listens, and writes a configuration that stores the received messages.
 //!
 //! ```text
 //! listen ─ topics, sample payloads ─ group ─ rule (a draft, then wider ones) ─ tried: the daemon's own mapper takes all ─ bridge.yaml
 //! ```
 //!
-//! Each rule is tried on every sample before it is written, by the plans that the daemon would run with ([`attempt`]).
+//! Each rule is tried on every sample before it is written, by the plans that the daemon would use ([`attempt`]).
 
 mod attempt;
 mod cbor;

@@ -1,4 +1,4 @@
-//! Whether bytes are one MessagePack map or array, whole and nothing more.
+//! Whether bytes are exactly one MessagePack map or array.
 
 /// Deeper than any device nests.
 const DEPTH_MAX: usize = 32;
@@ -8,7 +8,7 @@ pub(super) fn is_document(bytes: &[u8]) -> bool {
     is_collection && bytes.len() > 1 && skip(bytes, DEPTH_MAX).is_some_and(<[u8]>::is_empty)
 }
 
-/// What is behind the first value.
+/// The bytes after the first value.
 fn skip(bytes: &[u8], depth: usize) -> Option<&[u8]> {
     let depth = depth.checked_sub(1)?;
     let (&first, rest) = bytes.split_first()?;

@@ -1,4 +1,4 @@
-//! Names of captures, tables and columns, from what was seen.
+//! Names for captures, tables and columns, derived from the received topics and fields.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ fn is_address(level: &str) -> bool {
     is_hexadecimal && (lengths == [2; 6] || lengths == [8, 4, 4, 4, 12])
 }
 
-/// `shelly1-A4CF12`, `plug_3C71BF`: six hexadecimal digits at least, one of them a digit, behind a name.
+/// `shelly1-A4CF12`, `plug_3C71BF`: a name followed by at least six hexadecimal digits, one of them a digit.
 fn has_identifying_end(level: &str) -> bool {
     const DIGITS_MIN: usize = 6;
     level.rsplit_once(['-', '_']).is_some_and(|(_, end)| {
@@ -101,7 +101,7 @@ fn has_identifying_end(level: &str) -> bool {
     })
 }
 
-/// What the number at the end of a level stands behind; `None` if there is none, or if it belongs to the name.
+/// The text before the number at the end of a level; `None` if there is none, or if it belongs to the name.
 pub(super) fn numbered(level: &str) -> Option<&str> {
     const NAMES: [&str; 8] = ["co2", "pm1", "pm2.5", "pm25", "pm10", "no2", "o3", "so2"];
     let stem = level.trim_end_matches(|c: char| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The topic tree as people see it: levels that vary stand in braces.
+//! The topic tree as text: levels that vary are in braces.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

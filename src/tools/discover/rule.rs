@@ -23,11 +23,11 @@ pub(super) struct RuleDraft {
     /// Further keys, each a line.
     pub(super) keys: Vec<String>,
     pub(super) columns: Vec<Draft>,
-    /// What a person should know of it.
+    /// Remarks for the person who reads the file.
     pub(super) remarks: Vec<String>,
 }
 
-/// Rules for a group, the one that tells most of its payloads first; the last takes everything.
+/// Rules for a group, the one that takes most of its payloads first; the last takes everything.
 pub(super) fn drafts(group: &Group<'_>, table: String) -> Vec<RuleDraft> {
     let mut taken = BTreeSet::new();
     let base = base_columns(group, &mut taken);

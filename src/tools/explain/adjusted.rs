@@ -1,4 +1,4 @@
-//! What adjustments did to the values of a row: the same message mapped under the same rule without them.
+//! The effect of adjustments on the values of a row: the same message is mapped by the same rule without them.
 
 use std::sync::Arc;
 

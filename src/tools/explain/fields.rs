@@ -1,4 +1,4 @@
-//! What a message tells of the columns of a table that is known only from a rule with `columns: auto`: the names of its
+//! The columns of a table that is known only from a rule with `columns: auto`, taken from a message: the names of its
 //! fields, or for fields without names `column1`, `column2` …
 
 use serde_json::Value;

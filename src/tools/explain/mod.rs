@@ -1,4 +1,4 @@
-//! `rowbridge explain`: what becomes of one message under every rule, and why. `rowbridge test` asks the same.
+//! `rowbridge explain`: the outcome of one message under every rule, and why. `rowbridge test` uses the same code.
 //!
 //! A message is mapped by the daemon's own plans, compiled with an encoder that shows what the sink's own would write
 //! ([`shown`]). Tables are the live ones, read without changing anything, or assumed from the rules ([`tables`]).
@@ -58,7 +58,7 @@ pub enum Verdict {
     Taken(Box<Taken>),
 }
 
-/// What a rule makes of a message that it takes.
+/// The result of a rule for a message that it takes.
 #[derive(Debug)]
 pub struct Taken {
     pub pattern: String,
@@ -71,7 +71,7 @@ pub struct Taken {
     pub rows: Vec<Row>,
     /// Why it is not written.
     pub error: Option<RowError>,
-    /// What else does not fit, beside that.
+    /// Further errors of the message.
     pub other_errors: Vec<RowError>,
     /// Of a message that is not written because of some columns: what the others would hold.
     pub other_values: Vec<ShownValue>,
@@ -109,12 +109,12 @@ pub struct ShownValue {
     pub column_type: ColumnType,
     /// As the database writes it.
     pub type_name: String,
-    /// Nothing tells the column's type: it was taken for one that holds the value as it is.
+    /// The column's type is unknown: it was assumed to hold the value unchanged.
     pub is_assumed: bool,
     /// The source, as the configuration writes it.
     pub from: String,
     pub held: Held,
-    /// What the message has in its place, where adjustments of the column made this of it.
+    /// The original value of the message, if adjustments of the column changed it.
     pub given: Option<Given>,
 }
 

@@ -1,4 +1,4 @@
-//! Which rules take a topic, by which filter it comes, and why the others do not take it.
+//! The rules that take a topic, the filter by which it arrives, and why the other rules do not take it.
 
 use super::{RuleView, Verdict};
 use crate::config::{Config, Rule};

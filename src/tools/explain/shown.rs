@@ -1,4 +1,4 @@
-//! The encoder that a preview maps with: a sink's own, each of whose cells is written as JSON, as SQL and, where the sink
+//! The encoder of a preview: it wraps a sink's own encoder and writes each cell as JSON, as SQL and, if the sink
 //! would refuse it, as the reason.
 //!
 //! ```text

@@ -1,7 +1,7 @@
-//! The tables of one database as a preview sees them: live, or assumed from the rules.
+//! The tables of one database for a preview: live, or assumed from the rules.
 //!
-//! An assumed column has its declared type, else the type that its source always is; else nothing is known of it, and it
-//! takes the value as it is.
+//! An assumed column has its declared type, else the type that its source always has. Otherwise its type is unknown,
+//! and it takes the value unchanged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Tables {
     }
 }
 
-/// Columns that rules fill, each once, and the names of those whose type nothing tells.
+/// Columns that rules fill, each once, and the names of those with an unknown type.
 fn assume<'r, D: Dialect>(
     rules: impl Iterator<Item = &'r Arc<Rule>>,
     message: &Message<'_>,
@@ -128,7 +128,7 @@ fn assume<'r, D: Dialect>(
                     let known = columns.iter().position(|known| is_same::<D>(known, &column.name));
                     let declared = column.create_type(&rule.format, &rule.shaping);
                     match (known, declared) {
-                        // What another rule tells of the column holds for this one.
+                        // A type that another rule gives the column applies to this one.
                         (Some(known), Some(declared)) if assumed.remove(&columns[known].name) => {
                             columns[known] = D::column(&columns[known].name, &declared);
                         }

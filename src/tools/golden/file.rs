@@ -1,4 +1,4 @@
-//! Files of golden tests: a list of messages, each with what is expected of it.
+//! Files of golden tests: a list of messages, each with its expected outcome.
 //!
 //! ```yaml
 //! - name: a reading becomes a row

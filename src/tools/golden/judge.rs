@@ -1,4 +1,4 @@
-//! What is expected of a message against what becomes of it.
+//! Compares the expected outcome of a message with the actual one.
 
 use super::file::{Expected, Test};
 use super::value::Value;

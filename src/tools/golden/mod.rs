@@ -1,5 +1,5 @@
-//! Golden tests: messages, and the rows that the rules are to make of them. `rowbridge test` needs neither a broker nor a
-//! database: tables are assumed from the rules, as `explain --offline` does.
+//! Golden tests: messages, and the rows that the rules should make of them. `rowbridge test` needs neither a broker nor
+//! a database: tables are assumed from the rules, as in `explain --offline`.
 
 mod file;
 mod judge;
@@ -42,7 +42,7 @@ pub struct TestResult {
     pub name: String,
     pub position: Position,
     pub outcome: Outcome,
-    /// What other rules make of the message.
+    /// The results of other rules for the message.
     pub unexpected: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Results {
     }
 }
 
-/// The files of tests: those that are named, a folder's `*.yaml` and `*.yml`, and without any name those of the folder
+/// The files of tests: the named ones, a directory's `*.yaml` and `*.yml`, and without any name those of the directory
 /// [`FOLDER`] beside the configuration. The error is a sentence.
 pub fn files(named: &[PathBuf], configuration: Option<&Path>) -> Result<Vec<PathBuf>, String> {
     if !named.is_empty() {

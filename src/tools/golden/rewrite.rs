@@ -1,7 +1,7 @@
-//! Rewrites what a file of golden tests expects, and nothing else of it: every other line stays as it is.
+//! Rewrites the expectations in a file of golden tests; every other line stays unchanged.
 //!
-//! `expect` is found by its position. What belongs to it are the rest of its line and the lines below that are indented
-//! further, or items of a list in its own column. Comments between them go; those behind stay.
+//! `expect` is found by its position. Its value is the rest of its line and the following lines that are indented
+//! further, or items of a list in its own column. Comments between these lines are removed; later comments stay.
 
 use std::fmt::Write;
 
@@ -41,8 +41,8 @@ pub(super) fn rewrite(text: &str, test: &Test, found: &Explanation) -> Result<St
     Ok(rewritten)
 }
 
-/// The index of the first line behind what begins above line `from`, whose keys stand in `column`: of a key's value, or of
-/// a whole test.
+/// The index of the first line after a key's value, or after a whole test, that begins above line `from` and whose keys
+/// are in `column`.
 fn extent(lines: &[&str], from: usize, column: usize, is_test: bool) -> usize {
     let mut end = from;
     for (index, line) in lines.iter().enumerate().skip(from) {

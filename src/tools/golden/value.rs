@@ -1,6 +1,6 @@
-//! Values of golden tests, from YAML and from what a preview shows, and when they are the same.
+//! Values of golden tests, from YAML and from a preview, and their equality.
 //!
-//! Numbers keep their text: a test compares what the database would hold, digit by digit.
+//! Numbers keep their text: a test compares the value that the database would hold, digit by digit.
 
 use std::collections::BTreeMap;
 

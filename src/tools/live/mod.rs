@@ -1,4 +1,4 @@
-//! Live tables, for commands that look at them and change nothing.
+//! Live tables, for commands that read them and change nothing.
 
 mod postgres;
 mod scratch;

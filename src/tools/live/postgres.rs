@@ -1,4 +1,4 @@
-//! A Postgres database, to be read only: the server is asked for `default_transaction_read_only`.
+//! A Postgres database, read-only: the server is asked for `default_transaction_read_only`.
 
 use tokio_postgres::config::TargetSessionAttrs;
 

@@ -1,4 +1,4 @@
-//! A folder for the time of a command, readable by this user alone.
+//! A temporary directory for a command, readable by this user alone.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left behind is a few empty tables in the system's folder for such things.
+        // A failure leaves a few empty tables in the system's directory for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

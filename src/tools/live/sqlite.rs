@@ -1,5 +1,5 @@
-//! The tables of an SQLite file, made again, empty, in a file of our own, which the daemon's sink may then open as it does.
-//! The file itself is opened for reading only.
+//! The tables of a SQLite file, created again, empty, in a temporary file, which the daemon's sink can open as usual.
+//! The original file is opened read-only.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -74,8 +74,8 @@ fn copy_tables(from: &Path, to: &Path) -> rusqlite::Result<HashSet<String>> {
     Ok(unknown)
 }
 
-/// Without a log beside it, nobody has the file open for writing; as an unchanging one it is read without making a log,
-/// which a connection that only reads could not take away again.
+/// Without a log beside it, nobody has the file open for writing. It is opened as immutable, which reads it without
+/// creating a log, because a read-only connection could not remove that log again.
 fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let has_log = ["-wal", "-journal"].iter().any(|end| {

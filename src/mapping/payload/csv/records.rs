@@ -1,4 +1,4 @@
-//! From text to records and their fields.
+//! Splits text into records and fields.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! From text to points.
+//! Splits text into points.
 //!
-//! A comma, an equals sign or a space is escaped by the backslash before it; before anything else a backslash stands for
-//! itself. In strings only quotes and backslashes are escaped.
+//! A backslash escapes a comma, an equals sign or a space; before any other character it is an ordinary character. In
+//! strings only quotes and backslashes are escaped.
 
 use std::borrow::Cow;
 

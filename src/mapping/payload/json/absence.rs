@@ -1,4 +1,4 @@
-//! Why a payload has none of the wanted values. Asked only about a message that is refused for it.
+//! Explains why a payload has none of the wanted values. Used only for a message that is refused for this reason.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! The walk with serde_json, which decides what is JSON and says what is wrong with what is none.
+//! The walk with serde_json, which decides whether a payload is JSON and explains what is wrong.
 //!
-//! Each value that a path leads to is taken as raw text first and gone into afterwards, so that a scalar is never read
-//! where parts are expected: one that no float holds, or a string with half a surrogate pair, spoils no payload.
+//! Each value at a path is taken as raw text first and parsed afterwards, so a scalar is not parsed where the path
+//! expects an object or array. A number that no float holds, or a string with half a surrogate pair, thus does not
+//! spoil the payload.
 
 use std::fmt;
 

@@ -1,10 +1,10 @@
-//! The usual way through a payload: byte by byte along the tree of wanted paths.
+//! The usual walk through a payload: byte by byte along the tree of wanted paths.
 //!
-//! It takes what serde_json takes, finds what [`super::careful`] finds, and costs a fraction of it. What it will not
-//! judge it gives up with `None`: everything that is not JSON, so that serde_json says what is wrong with it and where,
-//! and deep nesting in what no path leads to. Whatever it wrote into the slots by then is void.
+//! It accepts what serde_json accepts, finds the same values as [`super::careful`], and costs a fraction of it. For
+//! every payload that it does not judge it returns `None`: everything that is not JSON, so that serde_json finds the
+//! fault and its position, and deep nesting outside the paths. The slots are then invalid.
 //!
-//! A number, word or string may be followed by anything here; who asked for it sees that no comma or bracket comes next.
+//! This parser accepts any byte after a number, word or string; the caller checks that a comma or bracket follows.
 
 use super::super::tree::{Node, Slot};
 use super::elements::{EachElement, Element};
@@ -27,8 +27,8 @@ pub(super) fn walk_part(text: &str, start: usize, node: &Node, slots: &mut [Slot
     Walk { text, bytes: text.as_bytes(), at: start, slots }.value(node)
 }
 
-/// Calls `each` with every element of the array or object that begins `part`. `None` where it gives up, behind those that
-/// it called `each` with.
+/// Calls `each` with every element of the array or object that begins `part`. Returns `None` if it gives up, after
+/// those calls.
 pub(super) fn elements<E>(
     text: &str,
     part: std::ops::Range<usize>,
@@ -383,8 +383,8 @@ impl Walk<'_> {
     }
 }
 
-/// Finds the bytes of `word` that may not stand in a string as they are: the lowest bit set is the highest bit of the
-/// first of them; bits above may be wrong. As in "Bit Twiddling Hacks", "determine if a word has a byte less than n".
+/// Finds the bytes of `word` that need an escape in a string. The lowest set bit is the highest bit of the first such
+/// byte; higher bits may be wrong. See "Bit Twiddling Hacks", "determine if a word has a byte less than n".
 fn ends_of_plain(word: u64) -> u64 {
     const EACH: u64 = u64::from_le_bytes([1; 8]);
     let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;

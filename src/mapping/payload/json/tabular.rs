@@ -1,4 +1,4 @@
-//! Rows in whichever of the usual shapes they come: an object, an array of values, an array of either, or
+//! Rows in one of the usual shapes: an object, an array of values, an array of either, or
 //! `{"data":{"columns":[…],"rows":[[…],…]}}`.
 
 use std::borrow::Cow;

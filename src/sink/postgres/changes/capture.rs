@@ -1,23 +1,25 @@
 //! The SQL of capturing: the function that the triggers call, and the triggers.
 //!
 //! The triggers are statement-level with transition tables: a COPY of 5,000 rows is one call. The function belongs to
-//! Rowbridge's role and runs with its rights, so whoever may write into the table can; its `search_path` and every setting
-//! that decides how a value is written are its own. If Rowbridge's table was dropped it captures nothing: the user's writes
-//! must not fail for it.
+//! Rowbridge's role and runs with its rights, so every role that may write into the table can run it. Its `search_path`
+//! and every setting that affects the text of a value are its own. If Rowbridge's table was dropped, the function
+//! captures nothing, because the user's writes must not fail.
 //!
-//! It leaves nothing behind in the session that writes. A number of a sequence would be the session's `lastval()`, and a look at
-//! the numbers that are there would make serializable transactions fail each other. So a transaction counts its changes in a
-//! setting of its own, [`NUMBER`], which ends with it and goes back with a savepoint. The first number is the time, so that a
-//! transaction that loses the setting (RESET ALL) goes on behind what it has written.
+//! The function changes nothing in the writing session. A sequence number would change the session's `lastval()`, and
+//! reading existing numbers would cause serialization failures. So a transaction counts its changes in a setting,
+//! [`NUMBER`], which ends with the transaction and is reset with a savepoint. The first number is the time, so a
+//! transaction that loses the setting (RESET ALL) continues above the numbers that it has used.
 //!
-//! Now and then the function looks whether more changes wait than may, and drops the oldest: nobody else does where no bridge
-//! runs. It waits for nobody there, and does nothing in isolation levels in which its UPDATE could make the user's
-//! transaction fail. While the rows of the start are copied it drops nothing: the copier has locked the publication's row.
+//! From time to time the function tests whether more changes wait than allowed, and drops the oldest. Without a running
+//! bridge nothing else would drop them. The function never waits for a lock, and drops nothing in isolation levels in
+//! which its UPDATE could make the user's transaction fail. While the existing rows are copied it drops nothing,
+//! because the copying transaction has locked the publication's row.
 //!
-//! The triggers know the table's name: one that was renamed is captured no longer.
+//! The triggers contain the table's name: a renamed table is no longer captured.
 //!
-//! Of an UPDATE, the two transition tables hold the rows in the same order. Only a row that a trigger of a partition keeps from
-//! moving there is missing in one of them; then no row's old state is told rather than a wrong one.
+//! For an UPDATE, the two transition tables hold the rows in the same order. One case differs: a trigger of a partition
+//! prevents a row from moving there. The row is then missing in one of the tables, and the published change has no old
+//! row rather than a wrong one.
 
 use crate::rule::{TableName, quote};
 use crate::sink::changes::{OFFSET_JUMP, trigger_name};
@@ -41,7 +43,7 @@ pub(super) const SETTINGS: [(&str, &str); 6] = [
     ("lc_monetary", "C"),
 ];
 
-/// The columns of a relation that JSON has no form of its own for, by name: `b` for bytea, `t` for timestamp and `z` for
+/// The columns of a relation for which JSON has no form, by name: `b` for bytea, `t` for timestamp and `z` for
 /// timestamptz, arrays and domains of them included. `$relation` stands for its OID.
 pub(super) const FORMS: &str = "SELECT pg_catalog.json_object_agg(a.attname::text, f.form)::text \
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
@@ -121,8 +123,9 @@ END
     )
 }
 
-/// Deletes the changes of a publication beyond those that may wait, the oldest, and selects how many those were. Rows of the
-/// start are not counted, and go with what came behind them. None goes whose place is not settled yet.
+/// Deletes the changes of a publication beyond those that may wait, the oldest first, and selects their number.
+/// Existing rows of the start are not counted, and are deleted with the changes after them. A change whose position is
+/// not final yet is not deleted.
 pub(super) fn drop_oldest(schema: &str, id: &str, most: &str) -> String {
     let changes = format!("{}.rowbridge_changes", quote(schema));
     format!(

@@ -1,4 +1,4 @@
-//! The table of a publication, as the catalogue has it.
+//! The table of a publication, read from the catalogue.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

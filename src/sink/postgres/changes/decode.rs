@@ -8,8 +8,8 @@ use crate::config::TimeForm;
 use crate::sink::changes::{fields, object, push_base64, push_timestamp};
 use crate::sink::literal::unhex;
 
-/// The row with bytes in base64 and timestamps in the form asked for. `forms` says which columns those are. What is not as
-/// the function writes it stays as it is.
+/// The row with bytes in base64 and timestamps in the requested form. `forms` says which columns these are. A value in
+/// another form than the function writes stays unchanged.
 pub(super) fn decode(row: String, forms: Option<&str>, time: TimeForm) -> String {
     let Some(forms) = forms.and_then(fields) else { return row };
     let forms: HashMap<&str, &str> = forms.iter().map(|(name, form)| (name.as_str(), form.trim_matches('"'))).collect();

@@ -1,4 +1,4 @@
-//! Which transaction the changes wait for, if it stays open for long.
+//! The transaction that the changes wait for, if it stays open for long.
 
 use tokio_postgres::{Error, Row};
 
@@ -7,8 +7,8 @@ use crate::sink::SinkError;
 use crate::sink::postgres::session::Session;
 use crate::sink::postgres::transaction::{Sql, around};
 
-/// Whether a change has been waiting for a minute, so that somebody should hear of it. Its number is when its transaction wrote
-/// its first change, in microseconds; the first version gave small numbers.
+/// Whether a change has been waiting for a minute, so that it should be reported. The number of a change is the time at
+/// which its transaction wrote its first change, in microseconds; the first version used small numbers.
 pub(super) const IS_OLD: &str = "c.number BETWEEN 1000000000000000 \
     AND ((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) - 60) * 1000000)::pg_catalog.int8";
 

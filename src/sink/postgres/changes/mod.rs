@@ -1,19 +1,20 @@
 //! Changes of a Postgres table: statement-level triggers, read in the order of transactions.
 //!
-//! Neither numbers of a sequence nor transaction ids are given in the order of commits. So only changes of transactions below
-//! the snapshot's `xmin` are read: each of those has ended, and no change of theirs can appear any more. They are read by
-//! (transaction, number), which keeps the order of every session: its transactions have growing ids. A transaction that
-//! stays open, in whichever database of the server, holds up what came after it; it never gets passed.
+//! Neither sequence numbers nor transaction ids follow the order of commits. So only changes of transactions below the
+//! snapshot's `xmin` are read: all of these have ended, and no further change of theirs can appear. The changes are
+//! read by (transaction, number), which keeps the order of every session, because its transactions have growing ids. A
+//! transaction that stays open, in any database of the server, delays all later ones; its own changes are never
+//! skipped.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `capture` | the function and the triggers |
 //! | `catalogue` | the table as it is |
-//! | `settle` | puts both together: begins, notices what was dropped, altered or made anew |
-//! | `triggers` | those of a publication, and taking them from tables that are its no longer |
+//! | `settle` | brings both together: begins, notices dropped, altered and replaced tables |
+//! | `triggers` | the triggers of a publication, and their removal from former tables |
 //! | `queue` | reading changes and finishing them |
 //! | `decode` | the published form of a row |
-//! | `held_back` | which transaction the changes wait for |
+//! | `held_back` | the transaction that the changes wait for |
 
 mod capture;
 mod catalogue;

@@ -1,11 +1,11 @@
 //! Brings a publication and its table together.
 //!
-//! A publication begins in two steps. Its row is made first, not ready. Then one transaction makes the triggers, which takes
-//! a lock that waits for all writers; while it holds the lock, a second connection takes its snapshot. So that snapshot has
-//! exactly the rows that no trigger saw. The lock is let go, and the second connection copies the rows of its snapshot, in
-//! the order of the primary key and before all captured changes, while others write; with that the publication is ready, in
-//! one transaction. *Dies in between:* nothing was published yet. The next start takes the lock again, throws away what was
-//! captured, all of which its new snapshot has, and copies anew.
+//! A publication begins in two steps. First its row is created, not ready. Then one transaction creates the triggers,
+//! which takes a lock that waits for all writers. While it holds the lock, a second connection takes its snapshot, so
+//! that snapshot has exactly the rows that no trigger saw. The lock is released, and the second connection copies the
+//! rows of its snapshot, in the order of the primary key and before all captured changes, while other sessions write.
+//! The same transaction marks the publication as ready. *Dies in between:* nothing was published yet. The next start
+//! takes the lock again, deletes the captured changes, all of which its new snapshot contains, and copies anew.
 
 use std::time::Duration;
 
@@ -227,7 +227,7 @@ impl Settling<'_> {
         Ok(Some(News::OffsetJumped))
     }
 
-    /// What the triggers dropped, told once; and how many changes may wait.
+    /// The changes that the triggers dropped, reported once; and how many changes may wait.
     async fn overflown(&self, stored: &Stored) -> Result<Option<News>, SinkError> {
         let max_pending = i64::try_from(self.capture.max_pending).unwrap_or(i64::MAX);
         if stored.max_pending != max_pending {

@@ -1,4 +1,4 @@
-//! The tables and the function that publications need, made where there are any; and what commands do with them.
+//! The tables and the function of publications, created only if there are any, and their use by commands.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -53,7 +53,7 @@ pub(super) async fn make(session: &Session, sql: &Sql) -> Result<(), SinkError> 
     })
 }
 
-/// What stands in the tables; nothing where there are none.
+/// The content of the tables; empty if there are none.
 pub(super) async fn stored(session: &Session, sql: &Sql, bridge: &str) -> Result<Vec<StoredPublication>, SinkError> {
     const DOING: &str = "reading rowbridge_publications";
     let client = session.client();

@@ -1,4 +1,4 @@
-//! The triggers of a publication: on its table those that are wanted, on others none.
+//! The triggers of a publication: the wanted ones on its table, none on other tables.
 
 use super::capture;
 use super::catalogue::{self, LiveTable};

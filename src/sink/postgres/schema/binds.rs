@@ -38,8 +38,8 @@ pub(in crate::sink::postgres) async fn columns(
     described.map(|((bind, oid), name)| column(bind, *oid, name, &types)).collect()
 }
 
-/// What a cast would be for a column is the server's reading of the text here: the bind is declared as what it is, under
-/// its domains too, so that the server looks for no other function or column than it found.
+/// A bind is declared with the type that the server determined, under its domains too, so that the server finds the
+/// same functions and columns again. The server parses the text, as it would for a column with a cast.
 fn column(bind: &str, oid: u32, name: &Row, types: &HashMap<u32, TypeRow>) -> Result<Column, Error> {
     let resolved = resolve(oid, -1, types, TYPE_DEPTH_MAX);
     Ok(Column {

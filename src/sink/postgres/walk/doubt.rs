@@ -1,6 +1,6 @@
-//! A refusal whose code says nothing of rows: whether the row is at fault or its table.
+//! A refusal whose code does not mention rows: whether the row is at fault or its table.
 //!
-//! Where the next few rows of the table do not go in either, a sample of the later ones is tried before all of them are.
+//! If the next few rows of the table are refused too, a sample of the later ones is tried before all of them are.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The triggers of a SQLite table, and what they write.
+//! The triggers of a SQLite table, and the format of their rows.
 //!
-//! Whoever writes into the table runs them, with whichever SQLite: so they use nothing but functions that every one has, and
-//! not those for JSON. A row is its values in the order of the columns, with commas between them: a letter for the type, then
-//! the value. `n` NULL, `i` an integer, `r` a real as `quote` writes it, which is exact, `t` text and `b` a BLOB, both in
-//! hexadecimal digits of their bytes.
+//! The triggers run in every process that writes into the table, with whichever SQLite version it has. So they use only
+//! functions that every version has, and none for JSON. A row is its values in the order of the columns, separated by
+//! commas: a letter for the type, then the value. `n` NULL, `i` an integer, `r` a real as `quote` writes it, which is
+//! exact, `t` text and `b` a BLOB, both as the hexadecimal digits of their bytes.
 
 use std::fmt::Write as _;
 
@@ -65,7 +65,7 @@ pub(super) fn definition(columns: &[LiveColumn]) -> String {
     text
 }
 
-/// The columns' names and forms, as they stand beside each captured row.
+/// The columns' names and forms, as stored with each captured row.
 fn forms(columns: &[LiveColumn]) -> String {
     object(columns.iter().map(|column| (column.name.as_str(), |out: &mut String| push_string(column.form, out))))
 }
@@ -107,8 +107,8 @@ pub(super) fn create_trigger(capture: &Capture, columns: &[LiveColumn], id: i64,
 /// Whether too many changes wait is looked at once in so many: it takes reading as many index entries as may wait.
 const LOOK_EVERY: u32 = 1_000;
 
-/// Statements of a trigger that drop the oldest changes beyond those that may wait: nobody else does where no bridge runs. Rows
-/// of the start are not counted, and go with what came behind them.
+/// Statements of a trigger that drop the oldest changes beyond those that may wait: without a running bridge nothing
+/// else does. Existing rows of the start are not counted, and are deleted with the changes after them.
 fn drop_oldest(id: i64) -> String {
     let due = format!("(SELECT {id} WHERE last_insert_rowid() % {LOOK_EVERY} = 0)");
     format!(

@@ -1,8 +1,8 @@
 //! Changes of a SQLite table: row triggers, read in the order of their numbers.
 //!
-//! SQLite has one writer at a time, so numbers are given in the order of commits, and whatever must happen together happens
-//! in one transaction: making triggers and copying the rows that are there. *Dies anywhere:* it happened or it did not.
-//! Whether there is something new tells `PRAGMA data_version`, which costs no disk access.
+//! SQLite has one writer at a time, so numbers follow the order of commits. Everything that must happen together, such
+//! as creating triggers and copying existing rows, happens in one transaction. *Dies anywhere:* the transaction was
+//! applied or not. `PRAGMA data_version` shows without disk access whether anything was written.
 
 mod capture;
 mod queue;
@@ -19,7 +19,7 @@ use crate::config::Database;
 use crate::sink::changes::{Capture, ChangeFeed, ChangeKey, Done, Overflow, Reading, Settled, StoredPublication};
 use crate::sink::{Sink, SinkError};
 
-/// How often it is asked whether somebody wrote.
+/// The interval at which the file is polled for changes.
 const POLL: Duration = Duration::from_millis(50);
 
 const STEP: &str = include_str!("../../../../migrations/sqlite/publish/0001_changes.sql");
@@ -92,7 +92,7 @@ fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {STEP} COMMIT;")).inspect_err(|_| {
-        // What is open is not committed by whoever comes next.
+        // The next user of the connection must not commit the open transaction.
         let _ = connection.execute_batch("ROLLBACK");
     })
 }
@@ -161,7 +161,7 @@ impl ChangeFeed for SqliteChanges {
             let pause = POLL.min(left);
             tokio::time::sleep(pause).await;
             left = left.saturating_sub(pause);
-            // What is wrong is told by whoever reads next.
+            // The next reader reports a fault.
             if left.is_zero() || self.data_version().is_none_or(|version| version != self.data_version) {
                 return;
             }

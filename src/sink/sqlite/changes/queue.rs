@@ -1,4 +1,4 @@
-//! Reading changes in their order, and finishing them.
+//! Reads changes in their order, and finishes them.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 

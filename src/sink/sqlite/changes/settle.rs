@@ -22,7 +22,7 @@ struct Stored {
 }
 
 impl Stored {
-    /// Whether nothing of it is to be changed or told.
+    /// Whether nothing of it needs a change or a report.
     fn is_settled(&self, capture: &Capture) -> bool {
         self.settings == capture.settings && self.max_pending == max_pending(capture) && self.dropped.is_none()
     }
