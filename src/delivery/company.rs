@@ -40,10 +40,16 @@ impl Waiting {
     }
 }
 
-/// How long to sleep before looking whether the batch is full; `None` once it was due.
-pub(super) fn glance(due: Instant, now: Instant) -> Option<Duration> {
+/// How long to sleep before looking whether the batch is full; `None` once it was due. `is_far`: it will not be by then.
+pub(super) fn glance(due: Instant, now: Instant, is_far: bool) -> Option<Duration> {
     let left = due.saturating_duration_since(now);
-    (!left.is_zero()).then(|| (left / 2).max(GLANCE_MIN).min(left))
+    let pause = if is_far { left } else { (left / 2).max(GLANCE_MIN).min(left) };
+    (!left.is_zero()).then_some(pause)
+}
+
+/// Whether a batch for which `waiting` rows came in half of the time that they wait has room for what may come in the rest.
+pub(super) fn is_far(waiting: u64, rows_max: usize) -> bool {
+    waiting.saturating_mul(4) < rows_max as u64
 }
 
 #[cfg(test)]
@@ -91,10 +97,13 @@ mod tests {
         let start = Instant::now();
         let (mut now, due) = (start, start + WAIT);
         let mut slept = Vec::new();
-        while let Some(pause) = glance(due, now) {
+        while let Some(pause) = glance(due, now, false) {
             slept.push(pause.as_micros());
             now += pause;
         }
         assert_eq!(slept, [25_000, 12_500, 6_250, 5_000, 1_250]);
+        assert_eq!(glance(due, start + ms(25), true), Some(ms(25)), "far from full");
+        assert_eq!(glance(due, due, true), None);
+        assert!(is_far(1_249, 5_000) && !is_far(1_250, 5_000));
     }
 }

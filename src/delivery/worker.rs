@@ -357,8 +357,11 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             self.await_window(due, enough, max_wait).await;
             return Company::Some;
         }
+        let mut is_first = true;
         while self.watermark.borrow().next_seq < enough {
-            let Some(pause) = company::glance(due, Instant::now()) else { break };
+            let waiting = self.watermark.borrow().next_seq.0.saturating_sub(position.0);
+            let is_far = !std::mem::replace(&mut is_first, false) && company::is_far(waiting, max_rows);
+            let Some(pause) = company::glance(due, Instant::now(), is_far) else { break };
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(pause) => {}

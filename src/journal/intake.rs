@@ -113,8 +113,11 @@ impl<F: Fs> Intake<F> {
                 queue.records.extend_from_slice(&self.staged);
             }
             queue.ordinal = self.ordinal;
-            // Waking is a call of the system, and the writer mostly looks by itself when it is done with the last group.
-            if queue.is_due() {
+            // Waking is a call of the system, and the writer mostly looks by itself when it is done with the last group. Who
+            // is woken wants the lock.
+            let is_due = queue.is_due();
+            drop(queue);
+            if is_due {
                 self.shared.wake.notify_one();
             }
         }

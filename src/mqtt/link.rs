@@ -51,11 +51,16 @@ impl Link {
 
     /// Has the kernel acknowledge at once what was received: a sender whose kernel holds small packets back until then
     /// (Nagle's algorithm) sends the rest of a burst.
-    pub(crate) fn acknowledge_segments(&self) {
-        #[cfg(target_os = "linux")]
-        if let Some(tcp) = self.transport.tcp() {
-            // Without it the rest comes later.
-            let _ = tcp.set_quickack(true);
+    pub(crate) fn acknowledge_segments(&mut self) {
+        if let Some(socket) = self.transport.tcp() {
+            socket.acknowledge_segments();
+        }
+    }
+
+    /// Until something is to be read again, what comes in wakes nobody.
+    pub(crate) fn leave_unread(&mut self) {
+        if let Some(socket) = self.transport.tcp() {
+            socket.leave();
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod packet;
 pub(crate) mod publish;
 pub(crate) mod publishing;
 pub(crate) mod reason;
+pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod websocket;

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite;
 
+use super::socket::Socket;
 use super::tls::{self, TlsSetupError};
 use super::websocket::WebSocket;
 use crate::config::{self, MqttUrl, Scheme};
@@ -19,23 +20,23 @@ use crate::remedy;
 /// What a session runs on.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// The connection below; `None` in a simulation.
-    fn tcp(&self) -> Option<&TcpStream>;
+    fn tcp(&mut self) -> Option<&mut Socket>;
 }
 
-impl ByteStream for TcpStream {
-    fn tcp(&self) -> Option<&TcpStream> {
+impl ByteStream for Socket {
+    fn tcp(&mut self) -> Option<&mut Socket> {
         Some(self)
     }
 }
 
-impl ByteStream for TlsStream<TcpStream> {
-    fn tcp(&self) -> Option<&TcpStream> {
-        Some(self.get_ref().0)
+impl ByteStream for TlsStream<Socket> {
+    fn tcp(&mut self) -> Option<&mut Socket> {
+        Some(self.get_mut().0)
     }
 }
 
 impl<S: ByteStream> ByteStream for WebSocket<S> {
-    fn tcp(&self) -> Option<&TcpStream> {
+    fn tcp(&mut self) -> Option<&mut Socket> {
         self.below().tcp()
     }
 }
@@ -66,6 +67,7 @@ pub(crate) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transpo
     let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TransportError::Tcp)?;
     // An acknowledgement is four bytes: waiting for more to fill a segment would only delay it.
     tcp.set_nodelay(true).map_err(TransportError::Tcp)?;
+    let tcp = Socket::Watched(tcp);
     match url.scheme {
         Scheme::Mqtt => Ok(Box::new(tcp)),
         Scheme::Mqtts => Ok(Box::new(encrypt(url, config, tcp).await?)),
@@ -74,7 +76,7 @@ pub(crate) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transpo
     }
 }
 
-async fn encrypt(url: &MqttUrl, config: &config::Mqtt, tcp: TcpStream) -> Result<TlsStream<TcpStream>, TransportError> {
+async fn encrypt(url: &MqttUrl, config: &config::Mqtt, tcp: Socket) -> Result<TlsStream<Socket>, TransportError> {
     let settings = config.tls.clone();
     let tls = tokio::task::spawn_blocking(move || tls::client_config(&settings))
         .await

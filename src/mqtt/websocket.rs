@@ -41,8 +41,8 @@ impl<S: ByteStream> WebSocket<S> {
 
 impl<S: ByteStream> WebSocket<S> {
     /// The stream that it runs on.
-    pub(super) fn below(&self) -> &S {
-        self.inner.get_ref()
+    pub(super) fn below(&mut self) -> &mut S {
+        self.inner.get_mut()
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::mqtt::socket::Socket;
 use crate::mqtt::transport::ByteStream;
 
 /// Connections on their way to the broker.
@@ -125,7 +125,7 @@ impl Drop for Link {
 }
 
 impl ByteStream for Link {
-    fn tcp(&self) -> Option<&TcpStream> {
+    fn tcp(&mut self) -> Option<&mut Socket> {
         None
     }
 }

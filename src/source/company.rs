@@ -5,6 +5,9 @@
 //! limited number of messages ahead (its window), so a wait must end once it can send no more. No broker announces this
 //! number. So a wait ends at the number of unacknowledged messages that was seen recently. From time to time one wait
 //! continues up to twice that number; if that many arrive, the larger number is used from then on.
+//!
+//! During a wait nothing need be read before the messages that would end it may have come, by their mean distance. Until then
+//! the connection rests, and one wake-up reads what has gathered.
 
 use std::time::Duration;
 
@@ -12,6 +15,12 @@ use tokio::time::Instant;
 
 /// A message that nothing came shortly before has no company to expect.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// A timer is late by up to so much. A rest ends so long before it must, and is not worth it for less.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// The longest rest: requests and their answers wait as well.
+const REST_MAX: Duration = Duration::from_millis(10);
 
 /// With so many messages or bytes a wait has paid.
 const MESSAGES_MAX: usize = 128;
@@ -34,6 +43,10 @@ pub(super) struct Company {
     wait: Duration,
     /// What is staged waits until then.
     until: Option<Instant>,
+    /// Nothing is read until then.
+    rest: Option<Instant>,
+    /// After this rest the wait is all but over: what it brings ends it.
+    is_last_rest: bool,
     /// Messages and bytes that wait.
     messages: usize,
     bytes: usize,
@@ -67,6 +80,8 @@ pub(super) struct Read {
     pub(super) unacknowledged: usize,
     /// Something that the broker may be waiting for whatever its window, such as PUBREL.
     pub(super) is_urgent: bool,
+    /// Something urgent may follow soon.
+    pub(super) is_watchful: bool,
 }
 
 impl Company {
@@ -74,6 +89,8 @@ impl Company {
         Company {
             wait,
             until: None,
+            rest: None,
+            is_last_rest: false,
             messages: 0,
             bytes: 0,
             attempt: Attempt::No,
@@ -127,11 +144,37 @@ impl Company {
             Attempt::Open | Attempt::Paid => 2 * seen_before.max(1),
         };
         let has_enough = self.messages >= MESSAGES_MAX || self.bytes >= BYTES_MAX || read.unacknowledged >= limit;
-        let is_due = read.is_urgent || has_enough || !self.expects_company() || now >= until;
+        let is_over = now >= until || self.is_last_rest && now + GRAIN >= until;
+        let is_due = read.is_urgent || has_enough || !self.expects_company() || is_over;
         if is_due {
             self.go();
+        } else if !read.is_watchful {
+            self.begin_rest(limit.saturating_sub(read.unacknowledged), until, now);
         }
         is_due
+    }
+
+    /// Rests until `missing` more messages may have come, if that takes a while.
+    fn begin_rest(&mut self, missing: usize, until: Instant, now: Instant) {
+        let Some(distance) = self.distance else { return };
+        let expected = distance.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX));
+        let left = until.saturating_duration_since(now);
+        let rest = expected.min(left).min(REST_MAX).saturating_sub(GRAIN);
+        if rest >= GRAIN {
+            self.rest = Some(now + rest);
+            self.is_last_rest = rest + GRAIN >= left;
+        }
+    }
+
+    /// Until when nothing is read, if that is so.
+    pub(super) fn rest(&self) -> Option<Instant> {
+        self.rest
+    }
+
+    /// Whether nothing is read now.
+    pub(super) fn rests(&mut self, now: Instant) -> bool {
+        self.rest = self.rest.filter(|&rest| now < rest);
+        self.rest.is_some()
     }
 
     /// Whether what is staged goes now, because it waited long enough.
@@ -150,6 +193,7 @@ impl Company {
     /// The waiting messages are handed over, for any reason.
     pub(super) fn go(&mut self) {
         (self.until, self.messages, self.bytes, self.attempt) = (None, 0, 0, Attempt::No);
+        (self.rest, self.is_last_rest) = (None, false);
     }
 
     /// The most messages that were unacknowledged at one time of late.
@@ -206,6 +250,10 @@ mod tests {
         Duration::from_micros(n)
     }
 
+    fn read(messages: usize, unacknowledged: usize) -> Read {
+        Read { messages, bytes: 200 * messages, unacknowledged, is_urgent: false, is_watchful: false }
+    }
+
     /// A broker that sends at most `window` messages ahead, to a session that goes by [`Company`].
     struct Line {
         company: Company,
@@ -216,12 +264,14 @@ mod tests {
         next_message: Instant,
         /// Messages at the broker.
         queued: usize,
-        /// Sent, and in the session, and handed over.
+        /// In the socket, which rests; in the session or handed over, and these; staged.
+        unread: usize,
         unacknowledged: usize,
         staged: usize,
         syncing: Option<(usize, Instant)>,
         submitted: usize,
         groups: usize,
+        reads: usize,
         acknowledged: usize,
         queued_max: usize,
     }
@@ -236,11 +286,13 @@ mod tests {
                 every,
                 next_message: now,
                 queued: 0,
+                unread: 0,
                 unacknowledged: 0,
                 staged: 0,
                 syncing: None,
                 submitted: 0,
                 groups: 0,
+                reads: 0,
                 acknowledged: 0,
                 queued_max: 0,
             }
@@ -248,7 +300,7 @@ mod tests {
 
         /// Lets time pass in steps of [`TURN`]; forgets what was counted before.
         fn run(&mut self, time: Duration) {
-            (self.groups, self.acknowledged, self.queued_max) = (0, 0, 0);
+            (self.groups, self.reads, self.acknowledged, self.queued_max) = (0, 0, 0, 0);
             let end = self.now + time;
             while self.now < end {
                 self.now += TURN;
@@ -267,10 +319,12 @@ mod tests {
                 self.queued -= sent;
                 self.queued_max = self.queued_max.max(self.queued);
                 self.unacknowledged += sent;
-                self.staged += sent;
-                let read =
-                    Read { messages: sent, bytes: 200 * sent, unacknowledged: self.unacknowledged, is_urgent: false };
-                let goes = (sent > 0 && self.company.is_due_after(read, self.now)) || self.company.is_due(self.now);
+                self.unread += sent;
+                let messages = if self.company.rests(self.now) { 0 } else { std::mem::take(&mut self.unread) };
+                self.staged += messages;
+                self.reads += usize::from(messages > 0);
+                let read = read(messages, self.unacknowledged - self.unread);
+                let goes = (messages > 0 && self.company.is_due_after(read, self.now)) || self.company.is_due(self.now);
                 if goes {
                     self.submitted += std::mem::take(&mut self.staged);
                 }
@@ -290,6 +344,29 @@ mod tests {
             line.run(Duration::from_secs(1));
             assert!(line.groups <= groups_max, "{} groups at one message every {every} us", line.groups);
         }
+    }
+
+    #[test]
+    fn a_steady_stream_is_read_in_few_wake_ups() {
+        for (every, reads_max) in [(1_000, 330), (500, 350), (2_000, 310)] {
+            let mut line = Line::new(1_000, micros(every));
+            line.run(Duration::from_secs(2));
+            line.run(Duration::from_secs(1));
+            assert!(line.reads <= reads_max, "{} reads at one message every {every} us", line.reads);
+        }
+    }
+
+    #[test]
+    fn a_connection_on_which_something_urgent_may_follow_does_not_rest() {
+        let mut now = Instant::now();
+        let mut company = Company::new(WAIT_AUTO, now);
+        company.is_due_after(read(1, 8), now);
+        now += micros(1_000);
+        assert!(!company.is_due_after(Read { is_watchful: true, ..read(1, 1) }, now));
+        assert!(!company.rests(now));
+        now += micros(1_000);
+        assert!(!company.is_due_after(read(1, 2), now));
+        assert!(company.rests(now) && !company.rests(now + WAIT_AUTO));
     }
 
     #[test]
@@ -373,8 +450,7 @@ mod tests {
             let mut company = Company::new(WAIT_AUTO, now);
             for _ in 0..20 {
                 now += Duration::from_millis(distance);
-                let read = Read { messages: 1, bytes: 200, unacknowledged: 1, is_urgent: false };
-                assert!(company.is_due_after(read, now), "one every {distance} ms");
+                assert!(company.is_due_after(read(1, 1), now), "one every {distance} ms");
                 assert_eq!(company.until(), None);
             }
         }
@@ -384,13 +460,13 @@ mod tests {
     fn what_is_urgent_takes_all_that_waits_with_it() {
         let mut now = Instant::now();
         let mut company = Company::new(WAIT_AUTO, now);
-        let read = |unacknowledged| Read { messages: 1, bytes: 200, unacknowledged, is_urgent: false };
-        company.is_due_after(read(8), now);
+        company.is_due_after(read(1, 8), now);
         now += micros(1_000);
-        assert!(!company.is_due_after(read(1), now));
+        assert!(!company.is_due_after(read(1, 1), now));
         assert!(company.until().is_some());
         now += micros(1_000);
-        assert!(company.is_due_after(Read { messages: 0, bytes: 4, unacknowledged: 2, is_urgent: true }, now));
+        assert!(company.is_due_after(Read { is_urgent: true, ..read(0, 2) }, now));
+        assert_eq!(company.rest(), None);
         assert!(!company.is_due(now + Duration::from_secs(1)), "nothing waits any more");
     }
 }

@@ -107,6 +107,8 @@ struct Taken {
     bytes: usize,
     /// A PUBREL was among them.
     has_releases: bool,
+    /// One of QoS 2 was among them: its PUBREL follows.
+    awaits_releases: bool,
 }
 
 impl<'a, J: Journal> Session<'a, J> {
@@ -239,8 +241,9 @@ impl<'a, J: Journal> Session<'a, J> {
             return Some(Ended::Skipped(count));
         }
         let is_backlogged = self.shared.store.journal.is_backlogged();
-        self.reads = self.clearing.is_none() && !is_backlogged && !self.ledger.is_full() && !self.link.is_clogged();
-        self.keep_alive.reading(self.reads, now);
+        let may_read = self.clearing.is_none() && !is_backlogged && !self.ledger.is_full() && !self.link.is_clogged();
+        self.reads = may_read && !self.company.rests(now);
+        self.keep_alive.reading(may_read, now);
         match self.keep_alive.due(now, self.link.last_sent, self.link.last_heard) {
             Due::Nothing => {}
             Due::Ping => self.link.out.extend_from_slice(&outgoing::PINGREQ),
@@ -248,7 +251,7 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         match self.asked_at {
             // The answer may lie unread in the socket.
-            Some(_) if !self.reads => self.asked_at = Some(now),
+            Some(_) if !may_read => self.asked_at = Some(now),
             Some(asked_at) if now >= asked_at + ANSWER_WAIT => {
                 return Some(Ended::Cut("the broker did not answer SUBSCRIBE or UNSUBSCRIBE within 30 s".into()));
             }
@@ -273,7 +276,7 @@ impl<'a, J: Journal> Session<'a, J> {
             self.keep_alive.deadline(self.link.last_sent, self.link.last_heard),
             self.asked_at.map(|asked_at| asked_at + ANSWER_WAIT),
             self.retry_at,
-            self.company.until(),
+            self.company.rest().or(self.company.until()),
             self.shared.skipped.deadline(self.link.last_heard).filter(|_| self.ledger.is_empty()),
         ]
         .into_iter()

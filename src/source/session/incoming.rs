@@ -7,6 +7,7 @@ use super::ended::farewell_words;
 use super::{Ended, Session, Shared, Taken};
 use crate::clock::{self, Timestamp};
 use crate::config::MqttVersion;
+use crate::message::Qos;
 use crate::mqtt::handshake::said;
 use crate::mqtt::inbox::Frame;
 use crate::mqtt::outgoing::{self, AckKind};
@@ -53,20 +54,30 @@ impl<J: Journal> Session<'_, J> {
 
     /// Hands what is staged to the journal, if it need not wait for company.
     fn hand_over_or_wait(&mut self, is_over: bool) {
-        let Taken { messages, bytes, has_releases } = std::mem::take(&mut self.taken);
+        let Taken { messages, bytes, has_releases, awaits_releases } = std::mem::take(&mut self.taken);
         if !self.company.is_wanted() {
             return self.shared.store.submit(&self.shared.events.metrics);
         }
         if messages == 0 && !has_releases && !is_over {
             return;
         }
-        let read = Read { messages, bytes, unacknowledged: self.ledger.messages(), is_urgent: has_releases || is_over };
+        let read = Read {
+            messages,
+            bytes,
+            unacknowledged: self.ledger.messages(),
+            is_urgent: has_releases || is_over,
+            is_watchful: awaits_releases,
+        };
         let was_waiting = self.company.until().is_some();
         if self.company.is_due_after(read, Instant::now()) {
-            self.shared.store.submit(&self.shared.events.metrics);
-        } else if !was_waiting {
+            return self.shared.store.submit(&self.shared.events.metrics);
+        }
+        if !was_waiting {
             // The rest of a burst may lie in a sender's kernel that waits for this (Nagle). What comes later may wait there.
             self.link.acknowledge_segments();
+        }
+        if self.company.rest().is_some() {
+            self.link.leave_unread();
         }
     }
 
@@ -100,6 +111,7 @@ impl<J: Journal> Session<'_, J> {
         }
         self.taken.messages += 1;
         self.taken.bytes += publish.payload.len();
+        self.taken.awaits_releases |= publish.qos == Qos::ExactlyOnce;
         Ok(Step::Taken)
     }
 
