@@ -202,7 +202,9 @@ impl Growth {
         let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
         if self.is_absent {
             if columns.is_empty() {
-                return Err("the table does not exist yet, and no field of the payload determines a column".into());
+                return Err(
+                    "the table is not there yet, and no field of the payload has a value that tells a column".into()
+                );
             }
             if let Some(extra) = self.extra.as_ref().filter(|extra| !is_there(&extra.name)) {
                 columns.push(extra.clone());

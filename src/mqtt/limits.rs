@@ -70,8 +70,7 @@ impl Limits {
         let packet_bytes = subscribe_bytes(version, [filter]);
         (packet_bytes > self.packet_bytes_max as usize).then(|| {
             format!(
-                "its SUBSCRIBE would have {packet_bytes} bytes, and the broker takes packets of at most {}; raise the \
-                 broker's limit",
+                "its SUBSCRIBE would have {packet_bytes} bytes and the broker takes packets of {} at most; raise its limit",
                 self.packet_bytes_max
             )
         })

@@ -314,7 +314,7 @@ impl Maker<'_, '_> {
         if let (Some(topic), Some(own)) = (fixed, self.topic)
             && own.takes(topic)
         {
-            value.refuse("is a request topic of this query: its answers would be taken as requests", REPLY_FORMS);
+            value.refuse("is a topic of this query's requests: its answers would be asked again", REPLY_FORMS);
         }
         let column =
             Column { default: Some(serde_json::Value::Null), ..Column::of("reply", ColumnSource::Template(template)) };
