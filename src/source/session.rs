@@ -242,7 +242,8 @@ impl<'a, J: Journal> Session<'a, J> {
         }
         let is_backlogged = self.shared.store.journal.is_backlogged();
         let may_read = self.clearing.is_none() && !is_backlogged && !self.ledger.is_full() && !self.link.is_clogged();
-        self.reads = may_read && !self.company.rests(now);
+        let rests = self.company.rests(now);
+        self.reads = may_read && !rests;
         self.keep_alive.reading(may_read, now);
         match self.keep_alive.due(now, self.link.last_sent, self.link.last_heard) {
             Due::Nothing => {}
