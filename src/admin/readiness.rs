@@ -1,5 +1,5 @@
-//! The answer of `/readyz`: whether messages are being taken safely. A database that is away does not make the bridge
-//! unready, as the journal takes what it lacks; it is told all the same.
+//! The answer of `/readyz`: whether the bridge takes messages safely. A database that is away does not make the bridge
+//! unready, because the journal keeps its messages; the answer still reports it.
 
 use serde::Serialize;
 

@@ -1,5 +1,5 @@
-//! A valid rule: which messages it takes, how they are read, and into which rows they go. As in the rest of the model,
-//! names are resolved and nothing can be wrong any more.
+//! A valid rule: which messages it takes, how they are parsed, and which rows they become. As in the rest of the model,
+//! names are resolved and mistakes are impossible.
 
 use std::sync::Arc;
 

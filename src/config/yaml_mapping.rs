@@ -1,5 +1,5 @@
-//! A YAML mapping while it is read: keys and values come in turn. A key that was given before, or that is none, is cut
-//! out of the tree and told with its place.
+//! A YAML mapping during parsing, when keys and values alternate. A duplicate or invalid key is cut out of the tree and
+//! reported with its position.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! A SQLite sink whose writes fail by a script. All else goes to the real one.
+//! A SQLite sink whose writes fail by a script. All other calls go to the real sink.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

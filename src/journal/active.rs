@@ -1,5 +1,5 @@
-//! The segment being written: where the next record goes, and what of it is on the disk. Records are appended with
-//! zeros behind them, so that an fdatasync meets blocks that were written before.
+//! The segment being written: the position of the next record, and how much of the segment is on the disk. Zeros are
+//! written ahead of the records, so that an fdatasync finds blocks that were written before.
 
 use std::io;
 use std::sync::Arc;

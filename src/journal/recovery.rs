@@ -1,22 +1,25 @@
-//! From a directory of bytes to a journal that can be written: a function of the bytes alone, that can be run again at
-//! any point (J9).
+//! From the files of a directory to a journal that can be written: a function of the bytes alone, which can be repeated
+//! at any point (J9).
 //!
-//! Only the newest segment is scanned, so the start is fast however much waits; damage in sealed ones is found by the
-//! readers, which check every record. In the newest segment:
-//! - What no valid record follows is a torn tail: zeroed and synced before anything else (J4), so that no stale record
-//!   can come back to life behind newer ones. If a power cut or a failed write may have torn the last write, the tail begins
-//!   where the last write before the end is damaged, though some of it is whole behind: it was not acknowledged, and must
-//!   not come before what the broker sends again. (Or the disk changed bytes of it later, which looks the same.)
-//! - Damage that a valid record follows is copied to the quarantine folder and *mended*: a gap record takes its place,
-//!   which tells every reader what is lost; `halt` refuses to open.
-//! - An end that was there, as a mark or the file's length says, is damage too, though no valid record follows. If nobody
-//!   knows how much is missing, the segment is left as it is, one loss at least is reported, and a new segment begins
-//!   under a new id, so that no number has two meanings.
-//! - After a failed write or fsync the process itself knows how much was durable. What of that cannot be read is damage,
-//!   though no valid record follows: it is kept, mended and reported as well.
-//! - What the disk cannot read is damage too. Mending writes it anew, and most disks then have another place for it.
-//! - First of all the segment is synced and its pages are dropped from memory, so that what is read is what the disk
-//!   has: a killed process may have left what is only in memory, and after a failed fsync no later one would write it.
+//! Only the newest segment is scanned, so the start is fast whatever the backlog. The readers, which verify every
+//! record, find damage in sealed segments. In the newest segment:
+//!
+//! - A *torn tail* is the part that no valid record follows. It is zeroed and synced before anything else (J4), so that
+//!   no stale record reappears behind newer ones. If a power cut or a failed write may have torn the last write, the
+//!   tail begins at the damage in the last write before the end, even if later parts of it are whole: it was not
+//!   acknowledged, and must not come before the messages that the broker sends again. (If the disk changed these bytes
+//!   later, it looks the same.)
+//! - Damage that a valid record follows is copied to the quarantine directory and *mended*: a gap record replaces it
+//!   and tells every reader which messages are lost. `halt` refuses to open.
+//! - If a mark or the file's length shows that the end was further, the missing part is damage too, although no valid
+//!   record follows. If the amount is unknown, the segment is left as it is, at least one lost message is reported, and
+//!   a new segment begins under a new id, so that no number has two meanings.
+//! - After a failed write or fsync the process itself knows how much was durable. The unreadable part of that is
+//!   damage, although no valid record follows: it is set aside, mended and reported as well.
+//! - Bytes that the disk cannot read are damage too. Mending rewrites them, and most disks then use another place.
+//! - Before all this the segment is synced and its pages are dropped from the page cache, so that the disk's content is
+//!   read. A killed process may have left writes that are only in memory, and after a failed fsync no later one would
+//!   write them.
 
 mod begin;
 mod newest;

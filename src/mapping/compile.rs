@@ -1,15 +1,17 @@
-//! A rule × its live table → a plan, or everything about the two that does not fit.
+//! A rule × its live table → a plan, or a list of everything that does not fit.
 //!
-//! Checked here, once, so that no message has to meet it: each column of the rule exists, can be written and has a type
-//! that something fits; literals and defaults fit their columns; captures exist; NOT NULL columns without a default are
+//! These checks run once, so that no message meets the fault: each column of the rule exists, can be written and has a
+//! supported type; literals and defaults fit their columns; captures exist; NOT NULL columns without a default are
 //! filled. All faults of a rule are reported together.
 //!
-//! What a column gets where the message has nothing for it: the rule's `default`; else a fault if it is `required`;
-//! else the database's default if it has one and the value is missing, not null; else a fault if it is NOT NULL; else
-//! NULL. A payload that has none of the fields at all is a fault, unless each of their columns has a `default`.
+//! If a message has no value for a column, the column gets the rule's `default`. Otherwise it is a fault if the column
+//! is `required`; else the database's default applies if there is one and the value is missing, not null; else it is a
+//! fault if the column is NOT NULL; else the column gets NULL. A payload without any of the fields is a fault, unless
+//! each of their columns has a `default`.
 //!
-//! `columns: auto` takes every column that is not generated; one of a type that nothing fits is a fault. A field goes to the column of its
-//! name, first exactly, then without regard to ASCII case; an array goes to these columns by position.
+//! `columns: auto` takes every column that is not generated; a column of an unsupported type is a fault. A field goes
+//! to the column of its name, first exactly, then without regard to ASCII case; an array fills these columns by
+//! position.
 
 mod adjust;
 mod auto;

@@ -1,7 +1,8 @@
-//! A rule compiled against its live table: everything that can be decided before a message comes is decided here.
+//! A rule compiled for its live table: everything that does not depend on a message is decided here.
 //!
-//! [`Plan::read`] finds the wanted values in a message and the columns that are left to the database; then
-//! [`Reading::encode`] takes it to the sink's wire form in one pass over the columns, in the table's order. Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
+//! [`Plan::read`] finds the wanted values of a message and the columns that are left to the database. Then
+//! [`Reading::encode`] encodes them in the sink's wire format in one pass over the columns, in the table's order.
+//! Literals, defaults and NULLs are encoded once, when the rule is compiled. In steady state nothing is allocated,
 //! except for arrays and for strings with escapes.
 
 mod column;

@@ -1,8 +1,8 @@
-//! A TCP connection that can be left alone: until somebody reads again, what comes in wakes nobody.
+//! A TCP connection that can be left unwatched: incoming bytes wake no task until a reader waits again.
 //!
-//! An event loop wakes for every segment of a socket that it watches, whether anybody wants to read or not: a thousand times a
-//! second for a thousand small messages. So the watch can be given up, and is taken up again by whoever wants to wait for the
-//! socket. Meanwhile writing goes on: an acknowledgement has its place in the kernel's buffer.
+//! An event loop wakes for every segment of a watched socket, even if no task wants to read: a thousand times per
+//! second for a thousand small messages. So the watch can be removed, and is set again by the next task that waits for
+//! the socket. Writing still works meanwhile: an acknowledgement has room in the kernel's buffer.
 
 use std::io::{self, Write};
 use std::net::{self, Shutdown};

@@ -1,5 +1,5 @@
-//! A message on its way to the broker, within what the broker takes: with a lower QoS, not retained, or not at all.
-//! What is asked of the broker is in its window from then on.
+//! A message on its way to the broker, adapted to what the broker accepts: with a lower QoS, not retained, or not at
+//! all. From then on it is in the broker's window.
 
 use bytes::BytesMut;
 

@@ -1,5 +1,5 @@
-//! Texts and bytes as both engines write and read them in SQL. A text stands in quotes, bytes are hexadecimal digits;
-//! what marks them as bytes is each engine's own.
+//! Texts and bytes as SQL literals, for both engines. A text is quoted, bytes are hexadecimal digits; each engine has
+//! its own prefix for bytes.
 
 /// A string literal, as both engines read it.
 pub(super) fn literal(text: &str) -> String {

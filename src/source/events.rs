@@ -1,5 +1,5 @@
-//! What the source tells the world: each event is logged, counted and shown in the status by one function, so that the
-//! three cannot drift apart. Nothing here is per message, and nothing shows a payload or a secret.
+//! Events of the source: one function logs, counts and shows each of them in the status, so that the three cannot drift
+//! apart. There are no events per message, and no event shows a payload or a secret.
 
 mod subscriptions;
 

@@ -1,8 +1,8 @@
 //! One connection from CONNACK to its end: read, stage, acknowledge, keep alive.
 //!
-//! Nothing here blocks. One turn of the loop takes everything a read brought, hands it to the journal once, and writes
-//! every acknowledgement that became due in one go. While the journal pauses nothing is read, but acknowledgements and
-//! pings go on. The acknowledgements owed are a part of the connection: they end with it.
+//! Nothing here blocks. One turn of the loop handles everything that a read returned, hands it to the journal once, and
+//! writes every acknowledgement that became due in one write. While the journal pauses nothing is read, but
+//! acknowledgements and pings continue. The owed acknowledgements belong to the connection and end with it.
 
 mod ended;
 mod incoming;

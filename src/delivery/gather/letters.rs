@@ -1,5 +1,5 @@
-//! Messages out of dead letters, and the rules whose messages become some for now. They are mapped as any other message
-//! is; the letter goes with the rows in one transaction.
+//! Messages from dead letters, and rules whose messages become dead letters for now. Such messages are mapped like any
+//! other; the letter is deleted in the transaction of the rows.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What became of a message under each rule: counted, told to those who follow it, and kept as a dead letter where it
-//! gives no row. A rule with `on_error: halt` stops before anything of the message is in the batch.
+//! The outcome of a message under each rule: counted, reported to followers, and kept as a dead letter if the message
+//! gives no row. A rule with `on_error: halt` stops before any part of the message is in the batch.
 
 use std::sync::Arc;
 

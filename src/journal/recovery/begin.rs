@@ -1,5 +1,5 @@
-//! A new newest segment, where there is none that can be written. Where the journal has lost its end, the segment
-//! begins behind every number that may have been given out, under a new id.
+//! Begins a new newest segment if there is none that can be written. If the journal has lost its end, the segment
+//! begins after every number that may have been assigned, under a new id.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The newest segment: scanned, its damage mended, its torn tail zeroed, so that the next record can follow. What is
-//! changed on the disk is synced before anything is written behind it.
+//! The newest segment: scans it, repairs its damage and zeroes its torn tail, so that the next record can follow.
+//! Changes are synced before anything is written after them.
 
 use std::path::{Path, PathBuf};
 

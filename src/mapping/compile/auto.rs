@@ -1,5 +1,6 @@
-//! `columns: auto`: a column of the plan for each of the table that can be written. Fields go by name, elements of
-//! arrays by position; under rules that lose nothing, arrays are compared with the number of columns.
+//! `columns: auto`: a column of the plan for each writable column of the table. Fields are matched by name, elements of
+//! arrays by position. Under rules that may lose no value, the length of an array is compared with the number of
+//! columns.
 
 use super::{Compilation, holds_times, is_supported, place, same_name};
 use crate::batch::RowEncoder;

@@ -1,5 +1,5 @@
-//! The last step: from the compiled columns to the plan. What each looks for in the payload becomes one tree of paths,
-//! and the payload is read in the simplest form that the rule allows.
+//! The last step: from the compiled columns to the plan. The payload paths of all columns become one tree, and the
+//! payload is parsed in the simplest form that the rule allows.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! One column of a plan: what is found for it becomes its cell, or says in words why it cannot. Defaults and NULLs are
-//! encoded already, so that a column without a value costs a copy.
+//! One column of a plan: turns the value found for it into its cell, or explains why the value does not fit. Defaults
+//! and NULLs are encoded in advance, so a column without a value costs a copy.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

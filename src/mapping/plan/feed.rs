@@ -1,5 +1,5 @@
-//! Where a column's value comes from, and what a message has there. Nothing is coerced here: a source without a value,
-//! with null and with a value are told apart, no more.
+//! The source of a column's value, and what a message has there. Nothing is coerced here: the result only distinguishes
+//! a missing source, null, and a value.
 
 use super::{Found, Input};
 use crate::mapping::payload::Document;

@@ -1,4 +1,4 @@
-//! Which rules take a message. A message that came once for each of several filters is stored once by each rule.
+//! Which rules take a message. A message that arrived once for each of several filters is stored once by each rule.
 
 use super::*;
 use crate::message::{Fault, Property};

@@ -1,5 +1,5 @@
-//! From the text of a source expression to the source. What is none is told with the nearest that is one, or with how
-//! it is written.
+//! Parses the text of a source expression. An invalid text is reported with the nearest valid source, or with the
+//! syntax.
 //!
 //! ```text
 //! expression = name | "topic" ("." NAME | "[" N "]")? | "payload" step* | "property" ("." NAME | "[" "\"…\"" "]")

@@ -1,4 +1,4 @@
-//! Rows of a simulated table as bytes, and back. What was encoded for another definition of the table reads back as
+//! Rows of a simulated table as bytes, and back. A row that was encoded for another definition of the table decodes to
 //! another number.
 
 use crate::batch::{RowEncoder, Target};

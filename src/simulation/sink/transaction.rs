@@ -1,5 +1,5 @@
-//! What a batch wants to happen together. On the way it is checked that a message's rows are all there, each in its
-//! table, and in the journal's order where that matters.
+//! The parts of a batch that must be applied together. The checks here: a message's rows are complete, each in its
+//! table, and in journal order where it matters.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The lives of the process: it starts, is stopped, killed or loses power, and what is left of it may go on writing.
-//! Between two lives there is only the disk, as the end of the first left it.
+//! The runs of the process: it starts, is stopped, killed or loses power, and its last transactions may still be
+//! applied. Between two runs there is only the disk, as the first one left it.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! What goes wrong in a world besides the process: network, disk, databases. Each call draws one fault, or the end of
-//! one.
+//! The faults of a world outside the process: network, disk, databases. Each call draws one fault, or the end of one.
 
 use super::World;
 use crate::journal::SimFault;

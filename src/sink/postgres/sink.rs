@@ -1,4 +1,4 @@
-//! What delivery and the commands ask of a Postgres database, call by call. Each goes to the file that does it, on the
+//! The calls of delivery and the commands on a Postgres database. Each delegates to the file that implements it, on the
 //! session that [`PostgresSink`] keeps, in a transaction that ends within the call.
 
 use std::collections::HashMap;

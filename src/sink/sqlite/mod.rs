@@ -1,8 +1,8 @@
 //! SQLite: a file in WAL mode with `synchronous=FULL`, one transaction per batch.
 //!
-//! Calls block, since the sink is owned by a thread of its own. A database locked by another process is waited for as
-//! long as `statement_timeout`, at most [`BUSY_TIMEOUT_MAX`], then reported as transient. What each column type holds
-//! stands at [`schema`].
+//! Calls block, because the sink has its own thread. If another process has locked the database, the sink waits for
+//! `statement_timeout`, at most [`BUSY_TIMEOUT_MAX`], and then reports a transient error. [`schema`] describes what
+//! each column type holds.
 
 mod changes;
 mod codes;

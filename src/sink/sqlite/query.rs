@@ -1,8 +1,9 @@
-//! A connection that only reads: opened read-only, and its authorizer allows nothing but reading. The time limit is looked at
-//! every [`STEPS`] steps of SQLite's machine. A function is one step however long it takes, so what functions work on is bounded
-//! where strangers write the statement.
+//! A read-only connection: the file is opened read-only, and the authorizer allows only reading. The time limit is
+//! checked every [`STEPS`] steps of SQLite's virtual machine. A function is one step, however long it takes, so the
+//! arguments of functions are bounded if clients write the statement.
 //!
-//! It never touches the log's file: a checkpoint, also that of the last connection that closes, is the sink's.
+//! The connection never changes the log's file: checkpoints, also that of the last connection that closes, belong to
+//! the sink.
 
 mod answer;
 mod functions;

@@ -1,5 +1,5 @@
-//! What delivery and the commands ask of a SQLite file, call by call. Each goes to the file that does it, by the
-//! connection that [`SqliteSink`] watches over.
+//! The calls of delivery and the commands on a SQLite file. Each delegates to the file that implements it, on the
+//! connection that [`SqliteSink`] watches.
 
 use std::collections::HashMap;
 use std::sync::Arc;

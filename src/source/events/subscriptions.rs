@@ -1,5 +1,5 @@
-//! What becomes of the subscriptions, in log, metrics and status. The status has each planned filter with what the
-//! broker last said of it; the log names a filter when something about it changes.
+//! Subscriptions in log, metrics and status. The status has each planned filter with the broker's last answer; the log
+//! names a filter when its state changes.
 
 use std::collections::HashMap;
 use std::time::Duration;

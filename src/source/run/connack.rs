@@ -1,5 +1,5 @@
-//! What CONNACK says: whether the session is the one that is known here, and what the broker will not do. What is known
-//! no more is forgotten on the disk before anything is subscribed to or read.
+//! CONNACK: whether the session is the known one, and what the broker does not support. Outdated state is removed from
+//! the disk before the bridge subscribes or reads.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Why a connection is over. The reasons are those that whoever connects again treats differently; the words are for
+//! Why a connection ended. The reasons are distinguished as far as the next connect depends on them; the words are for
 //! log and status.
 
 use crate::config::MqttVersion;

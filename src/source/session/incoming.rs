@@ -1,5 +1,5 @@
-//! What the broker sends. Everything that one read brought is staged and handed to the journal once, and what breaks
-//! the protocol ends the connection.
+//! Packets from the broker. All messages of one read are staged and handed to the journal together; a violation of the
+//! protocol ends the connection.
 
 use tokio::time::Instant;
 

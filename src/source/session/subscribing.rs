@@ -1,5 +1,4 @@
-//! The connection's subscriptions, brought in line with the plan. The broker is asked for one thing at a time, and what
-//! it confirmed is stored.
+//! Makes the connection's subscriptions match the plan. One request is sent at a time, and its confirmation is stored.
 
 use tokio::time::Instant;
 

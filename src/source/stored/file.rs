@@ -1,5 +1,5 @@
-//! Writes the state off the session's task, one write at a time, always the newest. Whoever must know that the disk has
-//! it waits until all is settled.
+//! Writes the state off the session's task, one write at a time, always the newest. A caller that needs it on the disk
+//! waits until all writes are done.
 
 use std::io;
 use std::path::PathBuf;

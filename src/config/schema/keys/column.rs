@@ -1,5 +1,5 @@
-//! The keys of one column of a rule, and of one parameter of a query. They say where its value comes from, what is done
-//! to it, and what stands in for a missing one.
+//! The keys of one column of a rule, and of one parameter of a query: the source of its value, the adjustments, and the
+//! replacement of a missing value.
 
 use super::rule::PROGRAM;
 use crate::config::schema::Between::{AnyOf, Exclusive};

@@ -1,4 +1,4 @@
-//! Keys that `mqtt` and `databases` have alike. The waits of a retry and the files for TLS mean the same for both.
+//! Keys that `mqtt` and `databases` share: the waits of a retry and the files for TLS have the same meaning in both.
 
 use super::PATH;
 use crate::config::schema::Takes::{Duration, Text as Scalar};

@@ -1,5 +1,4 @@
-//! The keys of one entry of `databases`. They say where the database is, what a transaction holds, and how long to wait
-//! for it.
+//! The keys of one entry of `databases`: its address, the size of a transaction, and the waits.
 
 use super::PATH;
 use super::connection::{CA_FILE, CERT_FILE, KEY_FILE, RETRY};

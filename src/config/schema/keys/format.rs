@@ -1,5 +1,5 @@
-//! The formats of payloads, and the mappings that some of them have. A rule's `format` names one; the mapping beside it
-//! is for that one.
+//! The formats of payloads, and their mappings of options. A rule's `format` names a format; the mapping of the same
+//! name holds its options.
 
 use super::PATH;
 use crate::config::schema::Takes::{Choice, List, Text as Scalar};

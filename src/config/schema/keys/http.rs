@@ -1,4 +1,4 @@
-//! The keys of `http`. They say where the bridge listens, and who may read there.
+//! The keys of `http`: the listen address, and who may read.
 
 use super::PATH;
 use crate::config::schema::Between::Exclusive;

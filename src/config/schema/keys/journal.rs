@@ -1,4 +1,4 @@
-//! The keys of `journal`. They say when a message counts as stored, and what happens when the disk is full or damaged.
+//! The keys of `journal`: when a message counts as stored, and what happens when the disk is full or damaged.
 
 use crate::config::schema::Takes::{Choice, Duration, Size, WordOr};
 use crate::config::schema::{Key, Section};

@@ -1,5 +1,5 @@
-//! The table. Every key that the decoder takes, section by section, in the order of docs/configuration.md: the keys at
-//! the top and the short sections here, a file for each of the others.
+//! The table of keys. Every key that the decoder accepts, section by section, in the order of docs/configuration.md.
+//! The top level and the short sections are here; each other section has its own file.
 
 mod column;
 mod connection;

@@ -1,4 +1,4 @@
-//! The keys of `mqtt`. They say where the broker is, who the client is, and how the broker keeps its session.
+//! The keys of `mqtt`: the broker's address, the client's identity, and the session.
 
 use super::PATH;
 use super::connection::{CA_FILE, CERT_FILE, KEY_FILE, RETRY};

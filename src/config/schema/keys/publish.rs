@@ -1,4 +1,4 @@
-//! The keys of one entry of `publish`. They say which changes of a table are published, and as which messages.
+//! The keys of one entry of `publish`: the published changes of a table, and their messages.
 
 use super::rule::{KEY_COLUMN, PROGRAM};
 use crate::config::schema::Takes::{Choice, Flag, Integer, List, Named, Text as Scalar};

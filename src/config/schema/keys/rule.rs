@@ -1,5 +1,5 @@
-//! The keys of one entry of `rules`. They say which messages the rule takes, how payloads are read, and into which rows
-//! they go.
+//! The keys of one entry of `rules`: which messages the rule takes, how payloads are parsed, and which rows they
+//! become.
 
 use super::column::COLUMN;
 use super::format::{CSV, FORMATS, INFLUX, PROTOBUF, REGEX};

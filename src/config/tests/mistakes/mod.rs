@@ -1,4 +1,4 @@
-//! Each mistake is found, and at its place.
+//! Each mistake is found, with its position.
 
 mod rules;
 mod yaml;

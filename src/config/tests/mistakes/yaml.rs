@@ -1,4 +1,4 @@
-//! Files that are no YAML, no text, or shifted. The report shows the line, and says what to do about it.
+//! Files that are not YAML, not text, or wrongly indented. The report shows the line and the remedy.
 
 use std::fs;
 

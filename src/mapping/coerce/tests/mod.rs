@@ -1,4 +1,4 @@
-//! Each column type: what fits, what it becomes, what is refused.
+//! Each column type: what fits, the resulting cell, and what is refused.
 
 mod numbers;
 mod properties;

@@ -1,4 +1,4 @@
-//! Numbers into columns of numbers. They stay exact, or they are refused with what helps.
+//! Numbers into numeric columns: they stay exact, or they are refused with a remedy.
 
 use super::*;
 

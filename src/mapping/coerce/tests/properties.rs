@@ -1,4 +1,4 @@
-//! What holds for any value and any column type. Proptest looks for one that breaks it.
+//! Properties of every value and every column type. Proptest searches for a counterexample.
 
 use proptest::prelude::*;
 

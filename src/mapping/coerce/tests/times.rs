@@ -1,5 +1,5 @@
-//! Times, dates and intervals into their columns. What a column cannot keep is cut where its type says so, else
-//! refused.
+//! Times, dates and intervals into their columns. Digits that a column cannot keep are cut off if its type says so;
+//! otherwise the value is refused.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Parameters of a query, from the encoded row to what goes to the server. They go as text, which the server reads as
-//! the type that it found for them.
+//! Parameters of a query, from the encoded row to the server. They are sent as text, which the server parses as the
+//! type that it determined for them.
 
 use std::error::Error as StdError;
 

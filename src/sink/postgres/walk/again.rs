@@ -1,5 +1,5 @@
-//! Further chances for refused units: a row may refer to one that came later. What changes others behind it goes in
-//! once more, so that the journal's order is what the tables show.
+//! Further attempts with refused units, because a row may refer to a later one. A unit that changes later ones makes
+//! these be written once more, so that the tables show the journal's order.
 
 use super::{Attempt, Offender, Walk};
 use crate::sink::SinkError;

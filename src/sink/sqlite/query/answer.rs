@@ -1,4 +1,4 @@
-//! A row of SQLite's as an answer has it. A column goes by its declared type, a value that is not of that type by what
+//! A row of SQLite in the form of an answer. A column has its declared type; a value of another type is shown as what
 //! it is.
 
 use rusqlite::Statement;

@@ -1,5 +1,5 @@
-//! Which functions a query may call. Those that load code are refused, and those of SQLite's own that would take
-//! minutes between two looks at the clock are replaced.
+//! The functions that a query may call. Functions that load code are refused, and SQLite's own functions that would run
+//! for minutes between two checks of the time limit are replaced.
 
 use std::borrow::Cow;
 

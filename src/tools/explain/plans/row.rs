@@ -1,5 +1,5 @@
-//! One row as people see it: what each column would hold, where that comes from, and the statement that would write it.
-//! All of it is read from the encoded row, so that it is what the sink would get.
+//! One row for people: the value of each column, its source, and the statement that would write the row. All of it is
+//! decoded from the encoded row, so it equals what the sink would get.
 
 use std::collections::HashSet;
 use std::sync::Arc;
