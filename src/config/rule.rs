@@ -174,7 +174,7 @@ pub enum Unmapped {
     Column(String),
 }
 
-/// What a table that is made has besides its columns. Each list of columns has each of them once.
+/// The parts of a new table besides its columns. Each list of columns has each column once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Create {
     /// Empty: the rule's `key`, or none.

@@ -52,6 +52,14 @@ pub(super) fn is_far(waiting: u64, rows_max: usize) -> bool {
     waiting.saturating_mul(4) < rows_max as u64
 }
 
+/// Until then; `None` is never.
+pub(super) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

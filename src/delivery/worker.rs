@@ -17,7 +17,7 @@ use super::backlog::SeriesLimit;
 use super::backoff::Backoff;
 use super::changed::KnownTables;
 use super::commit::Repeated;
-use super::company::{self, Waiting};
+use super::company::{self, Waiting, sleep_until};
 use super::first_contact::FirstContact;
 use super::gather::Gatherer;
 use super::parking::Parking;
@@ -405,14 +405,6 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             tracing::info!(database = %self.setup.database.name, purged, "dead letters past their age deleted");
         }
         Ok(())
-    }
-}
-
-/// Until then; `None` is never.
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -64,8 +64,9 @@ impl<File> Active<File> {
 }
 
 impl<File: FsFile> Active<File> {
-    /// Writes records behind the last, and now and then zeros behind them, which is what the file holds there: a block
-    /// that was never written costs each fdatasync that meets one a change to the file system's own books as well.
+    /// Writes records after the last one, and from time to time zeros ahead of them, which is the content of the file
+    /// there. A block that was never written would cost each fdatasync that reaches it a change of the file system's
+    /// metadata as well.
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         self.file.write_all_at(records, self.end)?;
         self.end += records.len() as u64;

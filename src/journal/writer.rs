@@ -63,7 +63,7 @@ pub(crate) struct Writer<F: Fs> {
     pub(super) broken: Option<Broken>,
 }
 
-/// What a turn did.
+/// The result of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Something; there may be more at once.

@@ -1,4 +1,4 @@
-//! Source expressions: what a column reads from a message (CONTRACT: `topic.NAME`, `payload.a.b[0]`, `property.NAME` …).
+//! Source expressions: the part of a message that a column reads (`topic.NAME`, `payload.a.b[0]`, `property.NAME` …).
 
 mod parse;
 

@@ -328,7 +328,7 @@ impl<J: Journal> Source<J> {
         finding
     }
 
-    /// After a read was discarded: once the disk has all that was taken before, goes on from what the disk has.
+    /// After a read was discarded: waits until the disk has all earlier messages, then continues from the disk's state.
     async fn forget_discarded(&mut self) {
         let Shared { store, shutdown, .. } = &mut self.shared;
         while !store.is_recorded() && !store.is_stale() {

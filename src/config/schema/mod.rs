@@ -1,8 +1,8 @@
-//! The keys of bridge.yaml in one table (`keys/`): name, what it takes, default, what it means. From it come the JSON Schema
-//! for editors and the words that messages may show.
+//! The keys of bridge.yaml in one table (`keys/`): name, accepted values, default, meaning. The JSON Schema for
+//! editors and the words that messages may show are made from it.
 //!
-//! The decoder does not read the table. Tests hold the two together: each section of the decoder asks for exactly the keys of
-//! its table, and every default, bound and word of the table is the decoder's. So a new key is an entry in `keys/` beside
+//! The decoder does not read the table. Tests compare the two: each section of the decoder has exactly the keys of its
+//! table, and every default, bound and word of the table is the decoder's. So a new key is an entry in `keys/` beside
 //! its decoder.
 
 mod json;

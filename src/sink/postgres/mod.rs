@@ -3,16 +3,16 @@
 //! | file | holds |
 //! |---|---|
 //! | `sink` | each call of the trait, handed to the file that does it |
-//! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and the patience with it |
-//! | `server` | what it is, and which characters its database holds |
-//! | `transaction` | how each begins and ends; nothing is left on the server's session |
-//! | `offsets`, `dead_letters`, `parked`, `letters`, `migrate` | Rowbridge's own tables; `letters` reads for people |
-//! | `schema`, `witness` | the live table, and whether it still is as it was read |
-//! | `absent`, `rights` | what stands in place of a table that is not there; which rights are missing |
-//! | `encode`, `copy`, `insert`, `merge` | rows: their form, and their ways into a table |
-//! | `query` | a connection that only reads, for queries over MQTT |
-//! | `write`, `series`, `walk` | a batch's or several batches' transaction; one by one if refused |
-//! | `sqlstate`, `failure` | what an error means and how it is told |
+//! | `connect`, `tls`, `session` | finding a server, `sslmode`, one connection and its time limits |
+//! | `server` | what the server is, and the encoding of its database |
+//! | `transaction` | begin and end of each transaction; nothing remains in the server's session |
+//! | `offsets`, `dead_letters`, `parked`, `letters`, `migrate` | Rowbridge's own tables; `letters` serves commands |
+//! | `schema`, `witness` | the live table, and whether it still matches its description |
+//! | `absent`, `rights` | what exists in place of a missing table; which rights are missing |
+//! | `encode`, `copy`, `insert`, `merge` | the encoding of rows, and the ways to write them |
+//! | `query` | a read-only connection, for queries over MQTT |
+//! | `write`, `series`, `walk` | the transaction of one batch or of several; unit by unit if refused |
+//! | `sqlstate`, `failure` | the class of an error and its report |
 //!
 //! While a call runs, it owns the session; the sink gets the session back only if the call has left no transaction
 //! open. So a call that is dropped half-way, and every transient error, leaves a sink without a session, and `connect`

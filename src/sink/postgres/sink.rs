@@ -36,7 +36,7 @@ const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
 
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// How long an ALTER TABLE waits for those who use the table: everybody who comes later waits behind it.
+/// How long an ALTER TABLE waits for other users of the table: all later users wait behind it.
 const ALTER_LOCK_MILLIS: u64 = 2_000;
 
 impl Sink for PostgresSink {
@@ -230,7 +230,8 @@ impl Sink for PostgresSink {
                 LOCK_NOT_AVAILABLE => SinkError {
                     class: Class::Table,
                     code: IN_USE.to_owned(),
-                    advice: "nothing, once those who use the table are done; pg_stat_activity and pg_locks name them",
+                    advice: "nothing, once the other users of the table are done; pg_stat_activity and pg_locks name \
+                             them",
                     ..error
                 },
                 _ => error,

@@ -14,7 +14,7 @@ use crate::source::session::Shared;
 use crate::source::stored::SaveError;
 
 impl<J: Journal> Source<J> {
-    /// What the broker has said or shown that it will not do.
+    /// The requests that the broker has refused or is known not to support.
     pub(super) fn limits(&mut self, connack: &ConnAck) -> Limits {
         let Shared { config, stored, caution, .. } = &mut self.shared;
         let url = &config.urls[self.url];
@@ -28,7 +28,7 @@ impl<J: Journal> Source<J> {
         limits
     }
 
-    /// Returns whether the session is the one that the stored list tells of. If not, the disk has that before it is
+    /// Returns whether the session is the one of the stored list. If not, this is on the disk before the session is
     /// subscribed to or read.
     pub(super) async fn adopt_session(&mut self, session_present: bool) -> Result<bool, SaveError> {
         let Shared { config, stored, file, .. } = &mut self.shared;

@@ -5,8 +5,8 @@ use super::{Attempt, Offender, Walk};
 use crate::sink::SinkError;
 
 impl Walk<'_> {
-    /// Tries the refused units again until none of them moves; keeps those that are still refused. `false` if the session is
-    /// over.
+    /// Tries the refused units again until none of them is accepted; keeps those that are still refused. `false` if the
+    /// session is over.
     pub(super) async fn further_chances(&mut self) -> Result<bool, SinkError> {
         let mut late = Vec::new();
         let goes_on = self.chances_of_others(&mut late).await;
@@ -25,7 +25,7 @@ impl Walk<'_> {
             // What a closed table did not take says nothing more.
             let units = self.refused.iter().map(|offender| offender.unit);
             let units: Vec<usize> = units.filter(|&unit| !self.is_closed(unit)).collect();
-            // Often all of them are children whose parents came behind them: one COPY for each table then takes them.
+            // Often all of them are children whose parents came later: then one COPY for each table accepts them.
             if units.len() > 1 {
                 let units = self.with_repeated(&units);
                 match self.attempt(&units).await? {
@@ -59,7 +59,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Those units, which are ascending, with the later ones that must go in once more behind them.
+    /// These units, which are ascending, followed by the later ones that must be written once more after them.
     fn with_repeated(&self, late: &[usize]) -> Vec<usize> {
         let tried = self.waiting.last().map_or(self.units.len(), |range| range.start);
         let is_refused = |unit: usize| self.refused.iter().any(|offender| offender.unit == unit);
