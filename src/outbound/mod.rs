@@ -11,7 +11,8 @@
 //! - A batch ([`Outbound::publish`]) is sent until the broker has acknowledged or refused each of its messages, in order, over
 //!   as many connections as that takes: at least once while the process lives. If the process dies, it is the publisher who
 //!   knows where it stands.
-//! - Answers ([`Outbound::try_publish`]) are sent once, if there is a connection and room: what is lost is counted.
+//! - Answers to queries ([`Outbound::try_publish`]) and to messages ([`Outbound::answer`]) are sent once, if there is a connection
+//!   and room: what is lost is counted and logged. Each kind has a queue of its own; those to messages go first.
 //! - Requests are handed over in the order they came; while nobody takes them, nothing is read.
 
 use std::time::Duration;
