@@ -54,8 +54,8 @@ impl Way {
     pub(crate) fn subject(self, engine: Engine) -> String {
         match (self, engine) {
             (Way::Bridge, _) => format!("rowbridge from {}", engine.name()),
-            (Way::Pipe, Engine::Postgres) => "psql copy | mosquitto_pub -l".to_owned(),
-            (Way::Pipe, Engine::Sqlite) => "sqlite3 | mosquitto_pub -l".to_owned(),
+            (Way::Pipe, Engine::Postgres) => "psql copy into mosquitto_pub -l".to_owned(),
+            (Way::Pipe, Engine::Sqlite) => "sqlite3 into mosquitto_pub -l".to_owned(),
         }
     }
 }
