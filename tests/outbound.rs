@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rowbridge::config::{self, LoadRequest};
 use rowbridge::message::Qos;
-use rowbridge::outbound::{self, Outbound, Request, ToPublish};
+use rowbridge::outbound::{self, NotQueued, Outbound, Request, ToPublish};
 use rowbridge::shutdown::{self, ShutdownTrigger};
 use rowbridge::telemetry::{AnswerFate, Metrics};
 use tempfile::TempDir;
@@ -140,6 +140,31 @@ fn a_refused_message_is_told_with_its_reason_and_the_others_go_on() {
         assert!(client.requests.try_recv().is_err());
         client.stop().await;
     });
+}
+
+#[test]
+fn answers_to_messages_go_before_those_to_queries_however_many_there_are() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let subscriber = Subscriber::start(broker.port(), "open/#", "%p");
+    run(async {
+        let client = Client::start(broker.port(), "");
+        // Nothing is sent before this waits.
+        let mut queued = 0;
+        let refused = loop {
+            match client.outbound.try_publish(&ToPublish::new("open/q", b"query")) {
+                Ok(()) => queued += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((refused, queued), (NotQueued::Full, 4096));
+        assert!(client.outbound.is_half_full());
+        client.outbound.answer(&ToPublish::new("open/m", b"message")).await.unwrap();
+        client.until("all are sent", || client.metrics.outbound.answers(AnswerFate::sent) == queued + 1).await;
+        assert!(!client.outbound.is_half_full());
+        client.stop().await;
+    });
+    let lines = subscriber.wait_for(4097);
+    assert_eq!((lines[0].as_str(), lines[1].as_str(), lines.len()), ("message", "query", 4097));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::bridge::Bridge;
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::oracle::Tally;
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
 use crate::support::process::program;
 use crate::support::publisher::{Load, reading};
@@ -321,9 +322,67 @@ fn ten_thousand_requests_at_once_leave_the_messages_alone() {
     };
     let [answered, refused] = bridge.wait_alive("every request is counted", all);
     assert!(answered > 0 && refused > 0, "{answered} {refused}");
+    if bridge.status()["mqtt"]["outbound"]["answers"]["dropped"] != json!(0) {
+        bridge.wait_alive("what is not sent is logged", |bridge| {
+            bridge.log().contains("answers are not sent: more are due at once than the bridge keeps").then_some(())
+        });
+    }
     bridge.wait_drained("local");
     Tally::of_sqlite(&bridge.rows(), "readings", 0..messages).assert_each_once("beside the requests");
     assert!(bridge.stop().success());
+}
+
+#[test]
+fn queries_run_through_a_pooler_and_leave_nothing_on_its_session() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    server.psql(&database, POSTGRES_EXAMPLE);
+    // One session of the server, which the delivery of messages shares.
+    let bouncer = PgBouncer::start(&server, 1);
+    let url = bouncer.url(&database);
+    machbases_walk("", &url);
+    our_queries(&url);
+    let bounds = [
+        ("select pg_sleep(60)", "time limit"),
+        ("select repeat('x', 100000) from generate_series(1, 500)", "bytes"),
+        ("select set_config('transaction_read_only', 'off', true)", ""),
+        ("select set_config('search_path', 'nowhere', false), 1 / (count(*) - 2) from example", "22012"),
+        ("select pg_advisory_lock(7), 1 / (count(*) - 2) from example", "22012"),
+    ];
+    let mut bridge = hostile(&url, &bounds);
+    assert!(bridge.stop().success());
+    let settings = "SELECT count(*) FROM pg_prepared_statements; SHOW search_path; SHOW statement_timeout; SHOW TimeZone; \
+                    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    assert_eq!(server.psql_at(&url, settings), server.psql(&database, settings), "{}", bouncer.log());
+}
+
+#[test]
+fn a_pooler_that_changes_sessions_between_queries_is_not_noticed_by_those_who_ask() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    // The driver asks the server for types that are not built in, with statements that it keeps.
+    server.psql(
+        &database,
+        "CREATE TYPE mood AS ENUM ('good'); CREATE TYPE tint AS ENUM ('red'); CREATE TYPE pair AS (a int, b mood)",
+    );
+    let bouncer = PgBouncer::start(&server, 3);
+    let url = bouncer.url(&database);
+    // Each bridge gives its statements the same names.
+    for _ in 0..3 {
+        let broker = Mosquitto::start();
+        let _bridge = start(&broker, "", &url, MACHBASE, "db/query");
+        let mut asker = Asker::new(&broker, "db/reply");
+        std::thread::scope(|scope| {
+            let types = ["'good'::mood", "'red'::tint", "row(1, 'good')::pair", "array['red'::tint]"];
+            for sql in types.map(|value| json!({ "q": format!("select {value} as v") }).to_string()) {
+                let answer = asker.ask_json("db/query", &sql);
+                assert_eq!(answer["success"], json!(true), "{sql}: {answer}");
+                // The session of this query is taken while the next one runs.
+                scope.spawn(|| server.psql_at(&url, "BEGIN; SELECT pg_sleep(0.7); COMMIT"));
+                std::thread::sleep(std::time::Duration::from_millis(300));
+            }
+        });
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) database_keys: String,
     /// Keys of the journal.
     pub(crate) journal_keys: String,
+    /// Further sections of the configuration.
+    pub(crate) sections: String,
 }
 
 /// The keys of a rule that tell where its rows go.
@@ -72,6 +74,7 @@ impl Setup {
             writing: Writing::Insert,
             database_keys: String::new(),
             journal_keys: String::new(),
+            sections: String::new(),
         }
     }
 
@@ -84,8 +87,11 @@ impl Setup {
             writeln!(yaml, "journal: {{ {} }}", self.journal_keys).expect("a String takes everything");
         }
         let keys = if self.database_keys.is_empty() { String::new() } else { format!(", {}", self.database_keys) };
-        writeln!(yaml, "databases:\n  local: {{ url: '{}'{keys} }}\nrules:", self.database_url)
+        writeln!(yaml, "databases:\n  local: {{ url: '{}'{keys} }}\n{}", self.database_url, self.sections)
             .expect("a String takes everything");
+        if !self.patterns.is_empty() {
+            yaml.push_str("rules:\n");
+        }
         for pattern in &self.patterns {
             write!(
                 yaml,
@@ -154,6 +160,11 @@ impl Bridge {
         self.process.signal(rustix::process::Signal::TERM);
         self.process.wait(STALLED).ok_or("the bridge does not end")?;
         Ok(())
+    }
+
+    /// What `/status` shows.
+    pub(crate) fn status(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&get(self.http, "/status")?.body)?)
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::bench::{Bench, Result, STALLED};
 use super::mosquitto::Mosquitto;
-use super::publisher::Pace;
+use super::publisher::{Pace, Publisher};
 use super::report::{Figures, Report};
 use super::store::{Engine, Store};
 use super::subscriber::{Kind, Subscriber};
@@ -38,7 +38,18 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 fn measure(bench: &Bench, engine: Engine, pace: Pace, messages: u64) -> Result<Figures> {
     let broker = Mosquitto::start(bench)?;
     let mut subscriber = Subscriber::start(Kind::Rowbridge(engine), bench, broker.port)?;
-    let mut publisher = subscriber.connect(&broker)?;
+    let publisher = subscriber.connect(&broker)?;
+    follow(&subscriber, publisher, engine, pace, messages)
+}
+
+/// Publishes, and takes the time of each message until its row is committed.
+pub(crate) fn follow(
+    subscriber: &Subscriber,
+    mut publisher: Publisher,
+    engine: Engine,
+    pace: Pace,
+    messages: u64,
+) -> Result<Figures> {
     let store: &Store = subscriber.store().ok_or("the bridge has a store")?;
     let mut reader = store.reader()?;
     let before = reader.delivered();

@@ -11,6 +11,7 @@
 
 mod backlog;
 mod bench;
+mod both_ways;
 mod bridge;
 mod catch_up;
 mod ceiling;
@@ -19,12 +20,14 @@ mod delay;
 mod fake_broker;
 mod flash;
 mod frames;
+mod hostile;
 mod latency;
 mod load;
 mod machine;
 mod mosquitto;
 mod peers;
 mod publisher;
+mod publishing;
 mod report;
 mod scaling;
 mod size;
@@ -102,6 +105,8 @@ enum Scenario {
     Flash,
     /// Against rules, payload, batch and the way to the database.
     Scaling,
+    /// Rows to MQTT, against psql and sqlite3 piped into mosquitto_pub; messages beside hostile queries.
+    BothWays,
 }
 
 impl Scenario {
@@ -114,6 +119,7 @@ impl Scenario {
             Scenario::Size => size::run(bench, report),
             Scenario::Flash => flash::run(bench, report),
             Scenario::Scaling => scaling::run(bench, report),
+            Scenario::BothWays => both_ways::run(bench, report),
         }
     }
 }
@@ -142,6 +148,7 @@ fn main() -> Result<ExitCode> {
     // What was measured before a failure took its time, too.
     report.print();
     peers::print_ratios(&report);
+    both_ways::print_ratios(&report);
     if let Some(path) = &arguments.json {
         std::fs::write(path, report.json()?)?;
     }

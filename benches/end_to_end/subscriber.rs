@@ -92,18 +92,7 @@ impl Subscriber {
         let folder = bench.folder()?;
         let log = File::create(folder.path().join("log"))?;
         let mut command = match kind {
-            Kind::Rowbridge(engine) => {
-                let store = Store::create(engine, bench, folder.path());
-                let reader = store.reader()?;
-                bench.settle();
-                let bridge = Bridge::start(bench, folder.path(), broker, &Setup::into_store(&store))?;
-                return Ok(Subscriber {
-                    process: Running::Bridge(bridge),
-                    output: Output::Rows { reader, store },
-                    before: 0,
-                    folder,
-                });
-            }
+            Kind::Rowbridge(engine) => return Subscriber::start_bridge(engine, bench, broker, |_| {}),
             Kind::MosquittoSub => {
                 let mut command = Command::new(program("mosquitto_sub"));
                 command.args(["-h", "127.0.0.1", "-p", &broker.to_string(), "-i", "sub", "-q", "1", "-t", EVERY_TOPIC]);
@@ -145,6 +134,31 @@ impl Subscriber {
         bench.settle();
         let child = command.current_dir(folder.path()).stdin(Stdio::null()).stderr(log).spawn()?;
         Ok(Subscriber { process: Running::Other(Process::new(child)), output, before: 0, folder })
+    }
+
+    /// The bridge with this adjustment of the default configuration.
+    pub(crate) fn start_bridge(
+        engine: Engine,
+        bench: &Bench,
+        broker: u16,
+        adjust: impl FnOnce(&mut Setup),
+    ) -> Result<Subscriber> {
+        let folder = bench.folder()?;
+        let store = Store::create(engine, bench, folder.path());
+        let reader = store.reader()?;
+        let mut setup = Setup::into_store(&store);
+        adjust(&mut setup);
+        bench.settle();
+        let bridge = Bridge::start(bench, folder.path(), broker, &setup)?;
+        Ok(Subscriber { process: Running::Bridge(bridge), output: Output::Rows { reader, store }, before: 0, folder })
+    }
+
+    /// The bridge, if it is one.
+    pub(crate) fn bridge(&self) -> Option<&Bridge> {
+        match &self.process {
+            Running::Bridge(bridge) => Some(bridge),
+            Running::Other(_) => None,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {

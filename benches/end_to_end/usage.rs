@@ -39,16 +39,21 @@ impl Meter {
 }
 
 /// CPU of a PostgreSQL server from one moment on: of all its processes, those that have ended too, except for the one
-/// that answers the benchmark's own question.
+/// that answers the benchmark's own question, if there is one.
 pub(crate) struct ServerMeter {
     main: u32,
-    asker: u32,
+    asker: Option<u32>,
     seconds: f64,
 }
 
 impl ServerMeter {
     pub(crate) fn start(main: u32, asker: u32) -> io::Result<ServerMeter> {
-        Ok(ServerMeter { main, asker, seconds: server_cpu_seconds(main, asker)? })
+        Ok(ServerMeter { main, asker: Some(asker), seconds: server_cpu_seconds(main, Some(asker))? })
+    }
+
+    /// Of all its processes.
+    pub(crate) fn of_all(main: u32) -> io::Result<ServerMeter> {
+        Ok(ServerMeter { main, asker: None, seconds: server_cpu_seconds(main, None)? })
     }
 
     /// CPU since the start for each of so many messages; and with what `figures` holds of the program that writes.
@@ -64,10 +69,11 @@ impl ServerMeter {
 }
 
 /// CPU seconds of a process and of its children but one. Of those that have ended the parent keeps the sum.
-fn server_cpu_seconds(main: u32, left_out: u32) -> io::Result<f64> {
+fn server_cpu_seconds(main: u32, left_out: Option<u32>) -> io::Result<f64> {
+    let left_out = left_out.map(|process| process.to_string());
     let mut seconds = 0.0;
     for child in fs::read_to_string(format!("/proc/{main}/task/{main}/children"))?.split_whitespace() {
-        if child != left_out.to_string() {
+        if Some(child) != left_out.as_deref() {
             // It may have ended since the list was read; then it is in the parent's sum, which is read last.
             seconds += cpu_of(&format!("/proc/{child}/stat")).map_or(0.0, |process| process.seconds);
         }
@@ -79,6 +85,11 @@ fn server_cpu_seconds(main: u32, left_out: u32) -> io::Result<f64> {
 /// CPU seconds of a process, user and system.
 pub(crate) fn cpu_seconds(pid: u32) -> io::Result<f64> {
     cpu_of(&format!("/proc/{pid}/stat")).map(|process| process.seconds)
+}
+
+/// CPU seconds of this process' children that have ended and were waited for.
+pub(crate) fn cpu_seconds_of_ended_children() -> io::Result<f64> {
+    cpu_of("/proc/self/stat").map(|process| process.seconds_of_ended_children)
 }
 
 fn cpu_seconds_by_thread(pid: u32) -> io::Result<BTreeMap<String, f64>> {

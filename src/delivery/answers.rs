@@ -15,7 +15,7 @@ use crate::config::{Reply, Rule};
 use crate::mapping::Router;
 use crate::message::{Message, Property, Qos, Seq};
 use crate::rule::check_reply_topic;
-use crate::telemetry::{AnswerFate, Metrics};
+use crate::telemetry::{AnswerFate, AnswerTo, Metrics};
 
 /// The most notes of one transaction. Further messages are not answered: after a backlog of hours nobody waits for so
 /// many answers.
@@ -177,7 +177,7 @@ impl Answers {
             return;
         }
         let unnoted = std::mem::take(&mut self.unnoted);
-        self.count_dropped(unnoted);
+        self.metrics.outbound.crowded_out(AnswerTo::Message, unnoted);
         let notes = self.take();
         self.publish_later(notes);
     }
@@ -188,18 +188,12 @@ impl Answers {
         let now = clock::now();
         notes.iter_mut().for_each(|note| note.committed_at = now);
         if let Err(error) = sender.try_send(notes) {
-            self.count_dropped(error.into_inner().len() as u64);
-        }
-    }
-
-    fn count_dropped(&self, answers: u64) {
-        if answers > 0 {
-            self.metrics.outbound.answered(AnswerFate::dropped, answers);
+            self.metrics.outbound.crowded_out(AnswerTo::Message, error.into_inner().len() as u64);
         }
     }
 
     fn tell_refused(&mut self, error: &str) {
-        self.count_dropped(1);
+        self.metrics.outbound.answered(AnswerFate::dropped, 1);
         let now = Instant::now();
         if self.said.is_none_or(|said| now >= said + REPEAT_EVERY) {
             self.said = Some(now);

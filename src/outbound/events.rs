@@ -15,6 +15,12 @@ use crate::telemetry::{AnswerFate, Metrics, PeerLabels};
 /// An unchanged failure is said again this often; in between it is at DEBUG.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
 
+/// Answers that nobody gets are logged so long after the first of them, together with those that follow.
+const LOSSES_GATHERED: Duration = Duration::from_secs(1);
+
+/// And then at most so often.
+const LOSSES_EVERY: Duration = Duration::from_secs(60);
+
 /// The peer's name in the metrics.
 const PEER: &str = "mqtt-out";
 
@@ -26,14 +32,24 @@ pub(super) struct Events {
     said: Option<(String, Instant)>,
     /// The same for refused messages.
     said_refusal: Option<(String, Instant)>,
-    said_lost: Option<Instant>,
+    /// Answers that were not acknowledged, and of which the log has yet to tell.
+    lost: u64,
+    losses: LossesLog,
     /// The broker's limits that were last logged.
     limits: Limits,
 }
 
 impl Events {
     pub(super) fn new(status: Arc<OutboundStatus>, metrics: Arc<Metrics>) -> Events {
-        Events { status, metrics, said: None, said_refusal: None, said_lost: None, limits: Limits::default() }
+        Events {
+            status,
+            metrics,
+            said: None,
+            said_refusal: None,
+            lost: 0,
+            losses: LossesLog::default(),
+            limits: Limits::default(),
+        }
     }
 
     /// The connection is wanted, from now on.
@@ -85,7 +101,8 @@ impl Events {
     }
 
     /// The process stops.
-    pub(super) fn stopped(&self) {
+    pub(super) fn stopped(&mut self) {
+        self.log_losses();
         self.gauge(0);
         self.status.update(|now| {
             now.connected = false;
@@ -116,17 +133,36 @@ impl Events {
 
     /// Answers were not sent, or their acknowledgement never came; they are not sent again.
     pub(super) fn answers_lost(&mut self, answers: u64) {
-        if answers == 0 {
-            return;
+        if answers > 0 {
+            self.metrics.outbound.answered(AnswerFate::dropped, answers);
+            self.lost += answers;
         }
-        self.metrics.outbound.answered(AnswerFate::dropped, answers);
-        let now = Instant::now();
-        if self.said_lost.is_none_or(|said| now >= said + REPEAT_EVERY) {
-            self.said_lost = Some(now);
+    }
+
+    /// Logs what was lost or crowded out, if a line is due. To be called in each turn.
+    pub(super) fn tell_losses(&mut self, now: Instant) {
+        let has_any = self.lost > 0 || self.metrics.outbound.has_crowded_out();
+        if has_any && self.losses.is_due(now) {
+            self.log_losses();
+        }
+    }
+
+    /// When [`Events::tell_losses`] should be called at the latest.
+    pub(super) fn losses_due(&self) -> Option<Instant> {
+        self.losses.due
+    }
+
+    fn log_losses(&mut self) {
+        let answers = std::mem::take(&mut self.lost);
+        if answers > 0 {
             tracing::warn!(
                 answers,
                 "answers may not have reached the broker: the connection broke, or it took no more for 30 s; they are not sent again"
             );
+        }
+        let [to_messages, to_queries] = self.metrics.outbound.take_crowded_out();
+        if to_messages + to_queries > 0 {
+            tracing::warn!(to_messages, to_queries, "answers are not sent: more are due at once than the bridge keeps");
         }
     }
 
@@ -157,6 +193,28 @@ impl Events {
     }
 }
 
+/// When answers that nobody gets are logged.
+#[derive(Debug, Default)]
+struct LossesLog {
+    /// Of those that were not logged yet.
+    due: Option<Instant>,
+    quiet_until: Option<Instant>,
+}
+
+impl LossesLog {
+    /// There are some: whether they are to be logged now.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let gathered = now + LOSSES_GATHERED;
+        let due = *self.due.get_or_insert(self.quiet_until.map_or(gathered, |until| until.max(gathered)));
+        if now < due {
+            return false;
+        }
+        self.due = None;
+        self.quiet_until = Some(now + LOSSES_EVERY);
+        true
+    }
+}
+
 /// Whether a failure is worth a line: not the same as last time, or not said for long.
 fn is_news(said: &mut Option<(String, Instant)>, error: &str) -> bool {
     let now = Instant::now();
@@ -165,4 +223,19 @@ fn is_news(said: &mut Option<(String, Instant)>, error: &str) -> bool {
     }
     *said = Some((error.to_owned(), now));
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_nobody_gets_are_logged_a_moment_after_the_first_and_then_once_a_minute() {
+        let begun = Instant::now();
+        let mut log = LossesLog::default();
+        let mut is_due = |millis| log.is_due(begun + Duration::from_millis(millis));
+        assert_eq!([0, 500, 999, 1_000].map(&mut is_due), [false, false, false, true]);
+        assert_eq!([1_001, 30_000, 60_999, 61_000].map(&mut is_due), [false, false, false, true]);
+        assert_eq!([200_000, 200_999, 201_000].map(&mut is_due), [false, false, true]);
+    }
 }

@@ -19,10 +19,12 @@ use crate::telemetry::Metrics;
 /// The number of batches that may wait, besides those in flight. A publisher's next batch is ready when one is done,
 /// and memory is bounded by this many batches.
 const BATCHES_MAX: usize = 8;
-/// Answers that wait: what ten thousand clients ask at once is more than anybody answers.
+/// Answers to queries that wait: what ten thousand clients ask at once is more than anybody answers.
 const ANSWERS_MAX: usize = 4096;
-/// Bytes of the answers that wait.
+/// Bytes of the answers to queries that wait.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Answers to messages that wait here. More wait with whoever makes them, see [`Outbound::answer`].
+const MESSAGE_ANSWERS_MAX: usize = 1024;
 /// Requests that were read and not taken. Each is at most [`super::REQUEST_BYTES_MAX`].
 const REQUESTS_MAX: usize = 256;
 
@@ -31,8 +33,10 @@ const REQUESTS_MAX: usize = 256;
 pub struct Outbound {
     version: MqttVersion,
     batches: mpsc::Sender<Queued>,
-    answers: mpsc::Sender<Answer>,
-    answer_bytes: Arc<AtomicUsize>,
+    query_answers: mpsc::Sender<Answer>,
+    query_answer_bytes: Arc<AtomicUsize>,
+    /// A queue of their own: a flood of queries does not push them out.
+    message_answers: mpsc::Sender<Answer>,
     filters: Arc<watch::Sender<Vec<String>>>,
     opened: Arc<watch::Sender<bool>>,
     status: Arc<OutboundStatus>,
@@ -44,16 +48,30 @@ pub(super) struct Queued {
     pub(super) done: oneshot::Sender<Published>,
 }
 
-/// A message that is sent once or not at all. Holds its share of [`ANSWER_BYTES_MAX`] until it is dropped.
+/// A message that is sent once or not at all.
 pub(super) struct Answer {
     pub(super) message: Batch,
     pub(super) queued: Instant,
-    bytes: Arc<AtomicUsize>,
+    /// Of an answer to a query.
+    _share: Option<Share>,
 }
 
-impl Drop for Answer {
+/// Bytes out of [`ANSWER_BYTES_MAX`], given back when it is dropped.
+struct Share {
+    bytes: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl Share {
+    fn take(bytes: usize, of: &Arc<AtomicUsize>) -> Share {
+        of.fetch_add(bytes, Ordering::Relaxed);
+        Share { bytes, of: Arc::clone(of) }
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        self.bytes.fetch_sub(self.message.byte_count(), Ordering::Relaxed);
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -75,7 +93,8 @@ pub struct Connection {
     pub(super) config: config::Mqtt,
     pub(super) opened: watch::Receiver<bool>,
     pub(super) batches: mpsc::Receiver<Queued>,
-    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) message_answers: mpsc::Receiver<Answer>,
+    pub(super) query_answers: mpsc::Receiver<Answer>,
     pub(super) filters: watch::Receiver<Vec<String>>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) events: Events,
@@ -88,7 +107,8 @@ pub struct Connection {
 /// it is dropped, requests are passed over.
 pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Connection, mpsc::Receiver<Request>) {
     let (batches, batches_out) = mpsc::channel(BATCHES_MAX);
-    let (answers, answers_out) = mpsc::channel(ANSWERS_MAX);
+    let (query_answers, query_answers_out) = mpsc::channel(ANSWERS_MAX);
+    let (message_answers, message_answers_out) = mpsc::channel(MESSAGE_ANSWERS_MAX);
     let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
     let (filters, filters_out) = watch::channel(Vec::new());
     let (opened, opened_out) = watch::channel(false);
@@ -96,8 +116,9 @@ pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Conn
     let outbound = Outbound {
         version: config.version,
         batches,
-        answers,
-        answer_bytes: Arc::default(),
+        query_answers,
+        query_answer_bytes: Arc::default(),
+        message_answers,
         filters: Arc::new(filters),
         opened: Arc::new(opened),
         status: Arc::clone(&status),
@@ -109,7 +130,8 @@ pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Conn
         config,
         opened: opened_out,
         batches: batches_out,
-        answers: answers_out,
+        message_answers: message_answers_out,
+        query_answers: query_answers_out,
         filters: filters_out,
         requests,
         events,
@@ -144,36 +166,42 @@ impl Outbound {
         Ok(Ticket(ticket))
     }
 
-    /// Queues a message that is sent once, at best: an answer. What is not sent, or refused by the broker, is counted and
-    /// logged.
+    /// Queues a message that is sent once, at best: an answer to a query. What is not sent, or refused by the broker, is
+    /// counted and logged.
     pub fn try_publish(&self, message: &ToPublish<'_>) -> Result<(), NotQueued> {
         self.open();
-        let answer = self.encode_answer(message)?;
-        if self.answer_bytes.load(Ordering::Relaxed) > ANSWER_BYTES_MAX {
+        let message = self.encode_answer(message)?;
+        let share = Share::take(message.byte_count(), &self.query_answer_bytes);
+        if self.query_answer_bytes.load(Ordering::Relaxed) > ANSWER_BYTES_MAX {
             return Err(NotQueued::Full);
         }
-        self.answers.try_send(answer).map_err(|error| match error {
+        let answer = Answer { message, queued: Instant::now(), _share: Some(share) };
+        self.query_answers.try_send(answer).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => NotQueued::Full,
             mpsc::error::TrySendError::Closed(_) => NotQueued::Stopped,
         })
     }
 
-    /// As [`Outbound::try_publish`], but waits for room. For small messages.
-    pub async fn answer(&self, message: &ToPublish<'_>) -> Result<(), NotQueued> {
-        self.open();
-        let answer = self.encode_answer(message)?;
-        self.answers.send(answer).await.map_err(|_| NotQueued::Stopped)
+    /// Whether half of the room that [`Outbound::try_publish`] has is taken.
+    pub fn is_half_full(&self) -> bool {
+        self.query_answers.capacity() < ANSWERS_MAX / 2
     }
 
-    fn encode_answer(&self, message: &ToPublish<'_>) -> Result<Answer, NotQueued> {
+    /// Queues an answer to a message and waits for room. It is sent before all answers to queries.
+    pub async fn answer(&self, message: &ToPublish<'_>) -> Result<(), NotQueued> {
+        self.open();
+        let answer = Answer { message: self.encode_answer(message)?, queued: Instant::now(), _share: None };
+        self.message_answers.send(answer).await.map_err(|_| NotQueued::Stopped)
+    }
+
+    fn encode_answer(&self, message: &ToPublish<'_>) -> Result<Batch, NotQueued> {
         let mut batch = self.batch();
         batch.push(message)?;
         let (bytes, bytes_max) = (batch.byte_count(), self.packet_bytes_max());
         if bytes > bytes_max as usize {
             return Err(NotQueued::TooLarge { bytes, bytes_max });
         }
-        self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Answer { message: batch, queued: Instant::now(), bytes: Arc::clone(&self.answer_bytes) })
+        Ok(batch)
     }
 
     /// The longest packet that the broker takes, as far as it has said. The topic and the properties are part of it.

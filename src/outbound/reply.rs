@@ -15,7 +15,7 @@ use super::handle::{NotQueued, Outbound};
 use crate::delivery::{Answered, RuleFeed};
 use crate::message::Seq;
 use crate::mqtt::publishing::ToPublish;
-use crate::telemetry::{AnswerFate, Metrics};
+use crate::telemetry::{AnswerFate, AnswerTo, Metrics};
 
 /// Messages of which some databases have answered and others not. A database that is away for long has more behind it than
 /// anybody waits for: the oldest go, without an answer.
@@ -42,7 +42,7 @@ pub async fn answer(
         let Some(noted) = noted else { return };
         for answered in noted {
             let (complete, forgotten) = pending.add(answered);
-            metrics.outbound.answered(AnswerFate::dropped, forgotten);
+            metrics.outbound.crowded_out(AnswerTo::Message, forgotten);
             let Some(answered) = complete else { continue };
             if let Err(error) = send(&outbound, &answered).await {
                 metrics.outbound.answered(AnswerFate::dropped, 1);

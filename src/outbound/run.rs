@@ -28,7 +28,8 @@ use crate::source::SourceStatus;
 pub(super) struct Shared {
     pub(super) config: config::Mqtt,
     pub(super) batches: mpsc::Receiver<Queued>,
-    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) message_answers: mpsc::Receiver<Answer>,
+    pub(super) query_answers: mpsc::Receiver<Answer>,
     pub(super) filters: watch::Receiver<Vec<String>>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) unsettled: Unsettled,
@@ -56,7 +57,17 @@ impl Connection {
 
     /// Once it is opened, publishes and takes requests until `shutdown`; then sends what is queued, for a moment, and leaves.
     pub async fn run(self, mut shutdown: Shutdown) {
-        let Connection { config, mut opened, batches, answers, filters, requests, events, session } = self;
+        let Connection {
+            config,
+            mut opened,
+            batches,
+            message_answers,
+            query_answers,
+            filters,
+            requests,
+            events,
+            session,
+        } = self;
         tokio::select! {
             biased;
             opened = opened.wait_for(|opened| *opened) => if opened.is_err() {
@@ -67,7 +78,8 @@ impl Connection {
         }
         let backoff = Backoff::new(config.retry.clone());
         let unsettled = Unsettled::default();
-        let shared = Shared { config, batches, answers, filters, requests, unsettled, events, shutdown };
+        let shared =
+            Shared { config, batches, message_answers, query_answers, filters, requests, unsettled, events, shutdown };
         Runner { shared, backoff, url: 0, session }.run().await;
     }
 }
@@ -122,6 +134,7 @@ impl Runner {
                 }
             };
             self.shared.events.disconnected(&address, &words, needs_a_person, wait);
+            self.shared.events.tell_losses(Instant::now());
             tokio::select! {
                 biased;
                 () = sleep(wait) => {}

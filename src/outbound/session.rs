@@ -1,8 +1,8 @@
 //! One connection from CONNACK to its end: sends queued messages, receives acknowledgements and requests, keeps alive.
 //!
-//! One turn of the loop handles everything that a read returned, and writes everything that may be sent, in one write.
-//! Answers go before batches, because clients wait for them. While nobody takes the requests, or the broker reads
-//! nothing, the connection is not read.
+//! One turn of the loop takes everything a read brought, and writes everything that may go out, in one go each. Answers go
+//! before batches: somebody waits for them. Those to messages go before those to queries, of which anybody may ask for as many
+//! as he likes. While nobody takes the requests, or the broker reads nothing, nothing is read.
 
 use std::time::Duration;
 
@@ -143,7 +143,8 @@ impl<'a> Session<'a> {
             }
             let (has_answer, has_room) = (self.answer.is_some(), self.shared.unsettled.has_room());
             let (is_stopping, waits_for_requests) = (self.stop_at.is_some(), !self.has_room_for_requests());
-            let Shared { batches, answers, filters, requests, unsettled, shutdown, .. } = &mut *self.shared;
+            let Shared { batches, message_answers, query_answers, filters, requests, unsettled, shutdown, .. } =
+                &mut *self.shared;
             let (link, reads, wants_room) = (&mut self.link, self.reads, self.wants_room);
             let exchange =
                 async { if wants_room { link.exchange_or_drain(reads).await } else { link.exchange(reads).await } };
@@ -156,7 +157,8 @@ impl<'a> Session<'a> {
                         _ => format!("the connection failed: {error}"),
                     });
                 },
-                Some(answer) = answers.recv(), if !has_answer => self.answer = Some(answer),
+                Some(answer) = message_answers.recv(), if !has_answer => self.answer = Some(answer),
+                Some(answer) = query_answers.recv(), if !has_answer => self.answer = Some(answer),
                 Some(queued) = batches.recv(), if has_room => unsettled.add(queued),
                 Ok(()) = filters.changed() => self.reconcile(),
                 () = &mut timer => {}
@@ -284,6 +286,7 @@ impl<'a> Session<'a> {
     fn advance(&mut self) -> Result<(), Ended> {
         self.fill();
         let now = Instant::now();
+        self.shared.events.tell_losses(now);
         if self.stop_at.is_none() && self.shared.shutdown.is_requested() {
             self.stop_at = Some(now + STOP_WAIT);
         }
@@ -316,7 +319,8 @@ impl<'a> Session<'a> {
                 return;
             }
             if self.answer.is_none() {
-                self.answer = self.shared.answers.try_recv().ok();
+                let Shared { message_answers, query_answers, .. } = &mut *self.shared;
+                self.answer = message_answers.try_recv().or_else(|_| query_answers.try_recv()).ok();
             }
             let has_sent = match self.answer {
                 Some(_) => self.send_answer(),
@@ -377,7 +381,8 @@ impl<'a> Session<'a> {
 
     /// When the loop must look around again, if nothing happens before.
     fn deadline(&self) -> Instant {
-        [self.keep_alive.deadline(self.link.last_sent, self.link.last_heard), self.refused_again_at, self.stop_at]
+        let keep_alive = self.keep_alive.deadline(self.link.last_sent, self.link.last_heard);
+        [keep_alive, self.refused_again_at, self.stop_at, self.shared.events.losses_due()]
             .into_iter()
             .flatten()
             .min()

@@ -14,5 +14,5 @@ pub use exposition::Exposition;
 pub use metrics::{
     DatabaseLabels, FilterLabels, HistogramFamily, Metrics, Outcome, OutcomeLabels, PeerLabels, QosLabels, RuleLabels,
 };
-pub use outbound::{AnswerFate, OutboundMetrics};
+pub use outbound::{AnswerFate, AnswerTo, OutboundMetrics};
 pub use queries::{QueryMetrics, QueryOutcome};

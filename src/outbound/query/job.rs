@@ -17,7 +17,7 @@ use crate::config::query::{Asked, Query};
 use crate::message::Message;
 use crate::outbound::{NotQueued, Outbound, Request, ToPublish, check_reply_topic};
 use crate::sink::query::{Answer, Parameter, QueryError, Reader};
-use crate::telemetry::{AnswerFate, Metrics, QueryOutcome};
+use crate::telemetry::{AnswerFate, AnswerTo, Metrics, QueryOutcome};
 
 /// A request and the query that it is for.
 pub(super) struct Job {
@@ -59,14 +59,18 @@ impl Clerk {
             Ok(payload) => match self.send(job, &topic, &payload) {
                 Ok(()) => self.metrics.queries.count(&job.query().name, QueryOutcome::answered),
                 Err(error @ NotQueued::TooLarge { .. }) => self.refuse_to(job, &topic, &error.to_string()),
-                Err(error) => self.unanswered(job, &error.to_string()),
+                Err(error) => self.unsent(job, error),
             },
             Err(reason) => self.refuse_to(job, &topic, &reason),
         }
     }
 
-    /// Answers a request with the reason of its refusal. A payload with more than [`REFUSED_BYTES_MAX`] is not read.
+    /// Tells whoever asked that there is no room for the request. Of a payload with more than [`REFUSED_BYTES_MAX`] nothing is
+    /// read. A flood of such refusals leaves room for answers of statements that ran.
     pub(super) fn refuse(&mut self, job: &Job, reason: &str) {
+        if self.outbound.is_half_full() {
+            return self.unsent(job, NotQueued::Full);
+        }
         match self.destination(job, looked_at(&job.request.payload)) {
             Ok(topic) => self.refuse_to(job, &topic, reason),
             Err(why) => self.unanswered(job, &why),
@@ -75,12 +79,23 @@ impl Clerk {
 
     fn refuse_to(&self, job: &Job, topic: &str, reason: &str) {
         let query = job.query();
-        tracing::debug!(query = &*query.name, reason, "a query was refused");
-        self.metrics.queries.count(&query.name, QueryOutcome::refused);
         let bytes = answer::refusal(reason, job.elapsed()).into_bytes();
-        if self.send(job, topic, &Payload { bytes, content_type: "application/json" }).is_err() {
-            self.metrics.outbound.answered(AnswerFate::dropped, 1);
+        match self.send(job, topic, &Payload { bytes, content_type: "application/json" }) {
+            Ok(()) => {
+                tracing::debug!(query = &*query.name, reason, "a query was refused");
+                self.metrics.queries.count(&query.name, QueryOutcome::refused);
+            }
+            Err(error) => self.unsent(job, error),
         }
+    }
+
+    /// An answer, or a refusal, was not queued.
+    fn unsent(&self, job: &Job, error: NotQueued) {
+        if error != NotQueued::Full {
+            return self.unanswered(job, &error.to_string());
+        }
+        self.metrics.queries.count(&job.query().name, QueryOutcome::refused);
+        self.metrics.outbound.crowded_out(AnswerTo::Query, 1);
     }
 
     fn unanswered(&self, job: &Job, why: &str) {

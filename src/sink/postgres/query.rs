@@ -39,8 +39,11 @@ const TIME_MIN: Duration = Duration::from_millis(1);
 /// SQLSTATEs.
 const CANCELED: &str = "57014";
 const READ_ONLY: &str = "25006";
-/// A statement that the server knows under another session's name: a pooler has changed the server beneath us.
+/// A pooler has given us another of its sessions: a statement of ours is not there, or one that somebody left has its name.
 const OTHER_SESSION: [&str; 2] = ["26000", "42P05"];
+
+/// How often a query is begun while sessions turn out to be others. Each such session ends with its attempt.
+const ATTEMPTS_MAX: u32 = 4;
 
 /// See the module.
 pub struct PostgresReader {
@@ -55,6 +58,8 @@ enum Failed {
     Told(QueryError),
     /// The connection is gone: another may do.
     Lost(String),
+    /// See [`OTHER_SESSION`].
+    OtherSession(String),
 }
 
 impl PostgresReader {
@@ -68,12 +73,16 @@ impl PostgresReader {
     }
 
     pub(in crate::sink) async fn run(&mut self, query: &Query<'_>) -> Result<Answer, QueryError> {
-        let is_kept = self.session.is_some();
-        match self.attempt(query).await {
-            Ok(answer) => Ok(answer),
-            // It was idle for long enough to be cut by the server or something between.
-            Err(Failed::Lost(_)) if is_kept => self.attempt(query).await.map_err(Failed::into_error),
-            Err(failed) => Err(failed.into_error()),
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let is_kept = self.session.is_some();
+            match self.attempt(query).await {
+                // It was idle for long enough to be cut by the server or something between.
+                Err(Failed::Lost(_)) if is_kept && attempts == 1 => {}
+                Err(Failed::OtherSession(_)) if attempts < ATTEMPTS_MAX => {}
+                answer => return answer.map_err(Failed::into_error),
+            }
         }
     }
 
@@ -129,7 +138,7 @@ impl PostgresReader {
         let is_usable = match &answer {
             Ok(_) | Err(Failed::Told(QueryError::Refused(_) | QueryError::TooManyRows(_))) => true,
             Err(Failed::Told(error)) => *error == QueryError::Timeout && !session.client().is_closed(),
-            Err(Failed::Lost(_)) => false,
+            Err(Failed::Lost(_) | Failed::OtherSession(_)) => false,
         };
         if is_usable && within(Instant::now(), rolled_back(&session, ended)).await.is_ok() {
             self.session = Some(session);
@@ -268,7 +277,7 @@ impl Failed {
     fn into_error(self) -> QueryError {
         match self {
             Failed::Told(error) => error,
-            Failed::Lost(why) => QueryError::Unavailable(why),
+            Failed::Lost(why) | Failed::OtherSession(why) => QueryError::Unavailable(why),
         }
     }
 }
@@ -282,7 +291,8 @@ fn fail(session: &Session, error: &Error) -> Failed {
         READ_ONLY => {
             Failed::Told(QueryError::Refused("the statement does more than read, and queries only read".to_owned()))
         }
-        code if OTHER_SESSION.contains(&code) || session.client().is_closed() => Failed::Lost(words(refusal)),
+        code if OTHER_SESSION.contains(&code) => Failed::OtherSession(words(refusal)),
+        _ if session.client().is_closed() => Failed::Lost(words(refusal)),
         // The server's own trouble, and its ways of ending sessions.
         code if ["53", "57", "58", "XX"].contains(&&code[..2]) && code != "XX000" => Failed::Lost(words(refusal)),
         _ => Failed::Told(QueryError::Refused(words(refusal))),
