@@ -5,14 +5,14 @@
 //! readers of requests ◄── bounded channel ◄──┘
 //! ```
 //!
-//! - It has a client id of its own (`-out`) and a clean start: nothing of it outlives the connection, and the durable
-//!   session ([`crate::source`]) neither waits for it nor fails with it.
-//! - A batch ([`Outbound::publish`]) is sent until the broker has acknowledged or refused each of its messages, in order, over
-//!   as many connections as that takes: at least once while the process lives. If the process dies, it is the publisher who
-//!   knows where it stands.
-//! - Answers to queries ([`Outbound::try_publish`]) and to messages ([`Outbound::answer`]) are sent once, if there is a connection
-//!   and room: what is lost is counted and logged. Each kind has a queue of its own; those to messages go first.
-//! - Requests are handed over in the order they came; while nobody takes them, nothing is read.
+//! - The connection has its own client id (`-out`) and a clean start, so nothing outlives it. The durable session
+//!   ([`crate::source`]) neither waits for it nor fails with it.
+//! - A batch ([`Outbound::publish`]) is sent until the broker has acknowledged or refused each of its messages, in
+//!   order, over as many connections as necessary: at least once while the process lives. If the process dies, the
+//!   publisher itself knows where to continue.
+//! - Answers to queries ([`Outbound::try_publish`]) and to messages ([`Outbound::answer`]) are sent once, if there is a
+//!   connection and room. Lost answers are counted and logged. Each kind has its own queue; answers to messages go first.
+//! - Requests are handed over in the order of their arrival. While nobody takes them, the connection is not read.
 
 use std::time::Duration;
 

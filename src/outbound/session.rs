@@ -1,8 +1,9 @@
 //! One connection from CONNACK to its end: sends queued messages, receives acknowledgements and requests, keeps alive.
 //!
-//! One turn of the loop takes everything a read brought, and writes everything that may go out, in one go each. Answers go
-//! before batches: somebody waits for them. Those to messages go before those to queries, of which anybody may ask for as many
-//! as he likes. While nobody takes the requests, or the broker reads nothing, nothing is read.
+//! One turn of the loop handles everything that a read returned, and writes everything that may be sent, in one write.
+//! Answers go before batches, because clients wait for them; answers to messages go before answers to queries, because
+//! one client can ask any number of queries. While nobody takes the requests, or the broker reads
+//! nothing, the connection is not read.
 
 use std::time::Duration;
 

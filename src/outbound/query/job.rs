@@ -65,8 +65,8 @@ impl Clerk {
         }
     }
 
-    /// Tells whoever asked that there is no room for the request. Of a payload with more than [`REFUSED_BYTES_MAX`] nothing is
-    /// read. A flood of such refusals leaves room for answers of statements that ran.
+    /// Answers a request with the reason of its refusal. A payload with more than [`REFUSED_BYTES_MAX`] is not read. While
+    /// half of the queue of answers is taken, no such refusal is sent: the rest is for answers of statements that ran.
     pub(super) fn refuse(&mut self, job: &Job, reason: &str) {
         if self.outbound.is_half_full() {
             return self.unsent(job, NotQueued::Full);
