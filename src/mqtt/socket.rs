@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 pub(crate) enum Socket {
     Watched(TcpStream),
     Left(net::TcpStream),
-    /// The event loop could not take it up again, or let go of it; whoever read or wrote next was told why.
+    /// The event loop could not take it up again, which reading or writing said, or could not let go of it.
     Lost,
 }
 
