@@ -1,7 +1,6 @@
 //! Rows that go by INSERT … SELECT: by key, and with values that the server casts.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rowbridge::batch::{Target, Verb};
 use rowbridge::message::Seq;
@@ -165,60 +164,4 @@ async fn a_missing_right_to_update_shows_its_grant() {
     let error = sink.write(&batch).await.unwrap_err();
     let grant = format!("GRANT INSERT, SELECT, UPDATE ON TABLE public.k TO {role};");
     assert!(error.class != Class::Transient && error.message.contains(&grant), "{}", error.message);
-}
-
-/// By hand: `cargo test --release --test main -- --ignored --nocapture upsert_beside_copy`.
-#[tokio::test]
-#[ignore = "measures"]
-async fn upsert_beside_copy() {
-    const ROWS: i64 = 5_000;
-    let place = Place::new();
-    place.sql(
-        "CREATE TABLE t (device text, at timestamptz, a float8, b float8, c int8, d int4, e bool, f text, g jsonb, h uuid,
-             i numeric, PRIMARY KEY (device, at))",
-    );
-    let mut sink = place.started().await;
-    let table = describe(&mut sink, "t").await;
-    let mut from = 1;
-    for round in 0..4 {
-        for (name, verb) in [
-            ("copy", Verb::Insert),
-            ("ignore", Verb::Ignore([0, 1].into())),
-            ("upsert", Verb::Upsert([0, 1].into())),
-            ("upsert again", Verb::Upsert([0, 1].into())),
-        ] {
-            if name != "upsert again" {
-                place.sql("TRUNCATE t");
-            }
-            let mut best = Duration::MAX;
-            for part in 0..5 {
-                let mut batch = batch(from, from + 1);
-                from += 1;
-                let index = add_table(&mut batch, &table);
-                by(&mut batch, index, verb.clone());
-                for row in 0..ROWS {
-                    let (device, note) = (format!("device-{}", row % 500), format!("some text {row}"));
-                    let decimal = format!("{row}.25");
-                    let cells = [
-                        Cell::Text(&device),
-                        Cell::Timestamp(1_790_000_000_000_000 + (part * ROWS + row) * 1_000_000),
-                        Cell::Float(row as f64 * 0.1),
-                        Cell::Float(0.5),
-                        Cell::Int(row),
-                        Cell::Int(row),
-                        Cell::Bool(true),
-                        Cell::Text(&note),
-                        Cell::Text(r#"{"a":1,"b":"x"}"#),
-                        Cell::Uuid([7; 16]),
-                        Cell::Decimal(&decimal),
-                    ];
-                    add_unit(&mut batch, index, &[&cells]);
-                }
-                let begun = Instant::now();
-                sink.write(&batch).await.unwrap();
-                best = best.min(begun.elapsed());
-            }
-            println!("round {round} {name:14} best of 5: {:.1} ms for {ROWS} rows", best.as_secs_f64() * 1e3);
-        }
-    }
 }

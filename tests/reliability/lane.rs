@@ -100,12 +100,16 @@ impl Lane {
         let black_holes = if self.database.is_some() { 89 } else { 23 };
         let trap = trap(turn, self.lengths, black_holes);
         let note = OnPanic(format!("{:?}, turn {turn}: {trap:?}; {} published", self.exchange, self.published));
-        let armed = self.reconnect_into(trap);
+        let mut armed = self.reconnect_into(trap);
         self.publish(MESSAGES);
         let begin = Instant::now();
         let mut lengthened = Instant::now();
         while !armed.has_fired() {
             assert!(begin.elapsed() < PATIENCE, "the fault did not happen; {armed:?}");
+            // The bridge was just reconnecting when the trap was set, or gave this connection up by itself.
+            if armed.was_missed() {
+                armed = self.reconnect_into(trap);
+            }
             if lengthened.elapsed() > LENGTHEN_EVERY {
                 self.publish(1);
                 lengthened = Instant::now();

@@ -67,6 +67,8 @@ pub(crate) struct Armed(Arc<State>);
 struct State {
     trap: Trap,
     fired: AtomicBool,
+    /// The connection that it was set for has ended.
+    over: AtomicBool,
     swallows: AtomicBool,
     up: AtomicU64,
     down: AtomicU64,
@@ -75,11 +77,17 @@ struct State {
 impl Armed {
     pub(super) fn new(trap: Trap) -> Armed {
         let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
-        Armed(Arc::new(State { trap, fired: AtomicBool::new(false), swallows: AtomicBool::new(false), up, down }))
+        let [fired, over, swallows] = [(); 3].map(|()| AtomicBool::new(false));
+        Armed(Arc::new(State { trap, fired, over, swallows, up, down }))
     }
 
     pub(crate) fn has_fired(&self) -> bool {
         self.0.fired.load(Ordering::SeqCst)
+    }
+
+    /// Whether the connection ended of something else before it came to the trap: nothing will happen any more.
+    pub(crate) fn was_missed(&self) -> bool {
+        self.0.over.load(Ordering::SeqCst) && !self.has_fired()
     }
 
     /// How many bytes have passed that way.
@@ -166,6 +174,7 @@ impl Pump {
                 Err(_) => break Next::End,
             }
         };
+        self.armed.0.over.store(true, Ordering::SeqCst);
         if next == Next::End {
             self.end(shared);
         }
