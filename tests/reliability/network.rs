@@ -102,7 +102,7 @@ fn the_network_is_cut_at_every_byte_and_nothing_is_lost_or_twice() {
     });
     campaign.proved(&[
         ("messages", published),
-        ("repeated_at_qos_1", repeated),
+        ("repeated", repeated),
         ("bytes_of_the_exchanges", bytes),
         ("exchanges_swept_whole", swept),
     ]);

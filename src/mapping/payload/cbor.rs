@@ -277,6 +277,11 @@ impl Tokens for Cbor<'_> {
         }
     }
 
+    #[inline]
+    fn take_key(&mut self, key: &str) -> bool {
+        key.len() < 24 && self.bytes.take_if(0x60 | key.len() as u8, key)
+    }
+
     fn take_end_mark(&mut self) -> bool {
         let is_here = self.bytes.peek() == Some(END_MARK);
         self.bytes.at += usize::from(is_here);

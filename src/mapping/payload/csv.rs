@@ -12,6 +12,9 @@ use super::tree::{Node, PathTree};
 use super::{Each, PayloadFault};
 use crate::config::{Csv, CsvHeader};
 
+/// Fields of a usual record.
+const FIELDS: usize = 16;
+
 /// Fields of a record: tables have far fewer columns.
 const FIELDS_MAX: usize = 65_536;
 
@@ -23,23 +26,22 @@ pub(super) fn documents<E: From<PayloadFault>>(
     each: Each<'_, E>,
 ) -> Result<(), E> {
     let mut records = Records::new(text, csv.delimiter);
-    let mut fields: Vec<Field<'_>> = Vec::new();
-    let mut header: Option<Vec<String>> = csv.columns.clone();
+    let mut fields: Vec<Field<'_>> = Vec::with_capacity(csv.columns.as_ref().map_or(FIELDS, Vec::len));
     if csv.header != CsvHeader::None {
         records.next(&mut fields)?.ok_or_else(PayloadFault::empty)?;
     }
-    if csv.header == CsvHeader::Columns {
-        header = Some(fields.iter().map(|field| field.text().trim().to_owned()).collect());
-    }
-    let names = header.as_deref();
-    let wanted: Vec<(usize, &Node)> = match names {
-        Some(names) => {
-            let mut likely = 0;
-            let node = |(at, name): (usize, &String)| Some((at, tree.root.member(name.as_bytes(), &mut likely)?));
-            names.iter().enumerate().filter_map(node).collect()
-        }
-        None => Vec::new(),
+    let header: Vec<String>;
+    let names = if csv.header == CsvHeader::Columns {
+        header = fields.iter().map(|field| field.text().trim().to_owned()).collect();
+        Some(header.as_slice())
+    } else {
+        csv.columns.as_deref()
     };
+    let mut wanted: Vec<(usize, &Node)> = Vec::with_capacity(names.map_or(0, <[String]>::len));
+    let mut likely = 0;
+    for (at, name) in names.unwrap_or_default().iter().enumerate() {
+        wanted.extend(tree.root.member(name.as_bytes(), &mut likely).map(|node| (at, node)));
+    }
     let mut count = names.map(|names| (names.len(), "are named"));
     let mut is_empty = csv.header == CsvHeader::None;
     while let Some(line) = records.next(&mut fields)? {

@@ -142,7 +142,7 @@ fn write_time(time: i64, precision: Precision, picked: &mut Picked) {
 impl<'t> Text<'t> {
     /// Without its escapes.
     fn plain(&self) -> Cow<'t, str> {
-        if !self.raw.contains('\\') {
+        if self.escapable.is_empty() {
             return Cow::Borrowed(self.raw);
         }
         let mut plain = String::with_capacity(self.raw.len());

@@ -123,6 +123,11 @@ impl Tokens for Msgpack<'_> {
         })
     }
 
+    #[inline]
+    fn take_key(&mut self, key: &str) -> bool {
+        key.len() < 32 && self.bytes.take_if(0xa0 | key.len() as u8, key)
+    }
+
     fn take_end_mark(&mut self) -> bool {
         false
     }

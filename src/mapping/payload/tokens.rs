@@ -46,6 +46,9 @@ pub(super) trait Tokens {
 
     fn next(&mut self) -> Result<Token<'_>, Broken>;
 
+    /// Skips the string `key` if it is next, in the shortest form of its length. Saves looking whether it is UTF-8.
+    fn take_key(&mut self, key: &str) -> bool;
+
     /// Skips the end mark of a container of unknown length, if it is next.
     fn take_end_mark(&mut self) -> bool;
 
@@ -132,17 +135,17 @@ impl<T: Tokens> Walk<T> {
     /// Takes a key; the node that it leads to, if any.
     fn member<'n>(&mut self, node: &'n Node, likely: &mut usize) -> Result<Option<&'n Node>, PayloadFault> {
         let Walk { tokens, key: memory } = self;
+        if let Some(member) = node.keys.members.get(*likely)
+            && tokens.take_key(&member.key)
+        {
+            *likely += 1;
+            return Ok(Some(&member.node));
+        }
         let key = match tokens.next().map_err(|broken| broken.describe(T::NAME))? {
             Token::Text(key) => key,
             other => key_text(&other, memory).ok_or_else(|| PayloadFault::parse(BAD_KEY))?,
         };
-        match node.keys.members.get(*likely) {
-            Some(member) if member.key == key => {
-                *likely += 1;
-                Ok(Some(&member.node))
-            }
-            _ => Ok(node.member(key.as_bytes(), likely)),
-        }
+        Ok(node.member(key.as_bytes(), likely))
     }
 
     fn skip(&mut self, depth: usize) -> Result<(), PayloadFault> {
@@ -295,6 +298,19 @@ impl<'p> Bytes<'p> {
             }
             None => Err(self.broken("it ends too early")),
         }
+    }
+
+    /// Skips a head of one byte and a text, if they are next.
+    #[inline]
+    pub(super) fn take_if(&mut self, head: u8, text: &str) -> bool {
+        let is_next = match self.payload.get(self.at..).and_then(<[u8]>::split_first) {
+            Some((first, rest)) => *first == head && rest.starts_with(text.as_bytes()),
+            None => false,
+        };
+        if is_next {
+            self.at += 1 + text.len();
+        }
+        is_next
     }
 
     /// So many bytes, which need not be there.

@@ -118,6 +118,12 @@ impl Node {
 
     /// The node under a key of an object. `likely` becomes the index of the member that is likely next.
     pub(super) fn member(&self, key: &[u8], likely: &mut usize) -> Option<&Node> {
+        if let Some(member) = self.keys.members.get(*likely)
+            && member.key.as_bytes() == key
+        {
+            *likely += 1;
+            return Some(&member.node);
+        }
         if let Some(at) = self.keys.find(key) {
             *likely = at + 1;
             return Some(&self.keys.members[at].node);

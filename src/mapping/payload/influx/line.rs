@@ -19,7 +19,7 @@ const IN_STRING: &str = "\"\\";
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Text<'t> {
     pub(super) raw: &'t str,
-    /// What a backslash before it is taken off from.
+    /// What a backslash before it is taken off from; empty if there is no backslash.
     pub(super) escapable: &'static str,
 }
 
@@ -74,16 +74,16 @@ impl<'t> Lines<'t> {
     fn point(&mut self, point: &mut Point<'t>) -> Result<(), &'static str> {
         point.tags.clear();
         point.fields.clear();
-        point.measurement = self.name(b", ", IN_MEASUREMENT);
+        point.measurement = self.name(|byte| matches!(byte, b',' | b' '), IN_MEASUREMENT);
         if point.measurement.raw.is_empty() {
             return Err("the measurement has no name");
         }
         while self.take(b',') {
-            let key = self.name(b"=, ", IN_KEY);
+            let key = self.name(ends_key, IN_KEY);
             if key.raw.is_empty() || !self.take(b'=') {
                 return Err("a tag is not KEY=VALUE");
             }
-            let value = self.name(b",= ", IN_KEY);
+            let value = self.name(ends_key, IN_KEY);
             if value.raw.is_empty() || self.peek() == Some(b'=') {
                 return Err("a tag is not KEY=VALUE");
             }
@@ -96,7 +96,7 @@ impl<'t> Lines<'t> {
             return Err("no fields stand behind the measurement and its tags");
         }
         loop {
-            let key = self.name(b"=, ", IN_KEY);
+            let key = self.name(ends_key, IN_KEY);
             if key.raw.is_empty() || !self.take(b'=') {
                 return Err("a field is not KEY=VALUE");
             }
@@ -122,18 +122,20 @@ impl<'t> Lines<'t> {
         }
     }
 
-    /// Takes what goes up to one of `ends` without a backslash before it, or to the end of the line.
-    fn name(&mut self, ends: &[u8], escapable: &'static str) -> Text<'t> {
-        let bytes = self.text.as_bytes();
+    /// Takes what goes up to a byte that ends it without a backslash before it, or to the end of the line.
+    #[inline]
+    fn name(&mut self, is_end: impl Fn(u8) -> bool, escapable: &'static str) -> Text<'t> {
         let start = self.at;
-        while let Some(byte) = self.peek() {
-            let is_escaped = self.at > start && bytes[self.at - 1] == b'\\';
-            if byte == b'\n' || !is_escaped && ends.contains(&byte) {
+        let (mut is_escaped, mut has_backslash) = (false, false);
+        for byte in &self.text.as_bytes()[start..] {
+            if *byte == b'\n' || !is_escaped && is_end(*byte) {
                 break;
             }
+            is_escaped = *byte == b'\\';
+            has_backslash |= is_escaped;
             self.at += 1;
         }
-        Text { raw: &self.text[start..self.at], escapable }
+        Text::new(&self.text[start..self.at], has_backslash, escapable)
     }
 
     fn field(&mut self) -> Result<Field<'t>, &'static str> {
@@ -145,6 +147,9 @@ impl<'t> Lines<'t> {
             self.at += 1;
         }
         let raw = &self.text[start..self.at];
+        if is_plain_number(raw) {
+            return Ok(Field::Number(Cow::Borrowed(raw)));
+        }
         match raw {
             "t" | "T" | "true" | "True" | "TRUE" => return Ok(Field::Bool(true)),
             "f" | "F" | "false" | "False" | "FALSE" => return Ok(Field::Bool(false)),
@@ -152,11 +157,11 @@ impl<'t> Lines<'t> {
         }
         if let Some(digits) = raw.strip_suffix('i') {
             let number: i64 = digits.parse().map_err(|_| "a field ends in `i` and is no 64-bit integer")?;
-            return Ok(Field::Number(canonical(digits, number.to_string())));
+            return Ok(Field::Number(canonical(digits, number)));
         }
         if let Some(digits) = raw.strip_suffix('u') {
             let number: u64 = digits.parse().map_err(|_| "a field ends in `u` and is no unsigned 64-bit integer")?;
-            return Ok(Field::Number(canonical(digits, number.to_string())));
+            return Ok(Field::Number(canonical(digits, number)));
         }
         number(raw).map(Field::Number).ok_or("a field is no number, truth value or string in quotes")
     }
@@ -164,18 +169,22 @@ impl<'t> Lines<'t> {
     /// Takes a string whose opening quote was passed.
     fn string(&mut self) -> Result<Text<'t>, &'static str> {
         let start = self.at;
+        let mut has_backslash = false;
         loop {
             match self.peek().ok_or("a string is opened and never closed")? {
                 b'"' => break,
                 // The next character is no end, whatever it is; of a longer one, its first byte.
-                b'\\' if matches!(self.text.as_bytes().get(self.at + 1), Some(b'"' | b'\\')) => self.at += 1,
+                b'\\' if matches!(self.text.as_bytes().get(self.at + 1), Some(b'"' | b'\\')) => {
+                    has_backslash = true;
+                    self.at += 1;
+                }
                 b'\n' => self.line += 1,
                 _ => {}
             }
             self.at += 1;
         }
         self.at += 1;
-        Ok(Text { raw: &self.text[start..self.at - 1], escapable: IN_STRING })
+        Ok(Text::new(&self.text[start..self.at - 1], has_backslash, IN_STRING))
     }
 
     fn time(&mut self) -> Result<Option<i64>, &'static str> {
@@ -213,9 +222,34 @@ impl<'t> Lines<'t> {
     }
 }
 
+impl<'t> Text<'t> {
+    fn new(raw: &'t str, has_backslash: bool, escapable: &'static str) -> Text<'t> {
+        Text { raw, escapable: if has_backslash { escapable } else { "" } }
+    }
+}
+
+/// Ends a key, a tag's value too.
+fn ends_key(byte: u8) -> bool {
+    matches!(byte, b',' | b'=' | b' ')
+}
+
 /// An integer as it stands, if that is how JSON writes it.
-fn canonical(written: &str, number: String) -> Cow<'_, str> {
-    if written == number { Cow::Borrowed(written) } else { Cow::Owned(number) }
+fn canonical(written: &str, number: impl ToString) -> Cow<'_, str> {
+    if is_plain_number(written) && written != "-0" { Cow::Borrowed(written) } else { Cow::Owned(number.to_string()) }
+}
+
+/// Whether it is a JSON number without an exponent.
+fn is_plain_number(raw: &str) -> bool {
+    let unsigned = raw.strip_prefix('-').unwrap_or(raw).as_bytes();
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let integer = digits(unsigned);
+    let begins_well = integer == 1 || integer > 1 && unsigned[0] != b'0';
+    begins_well
+        && match &unsigned[integer..] {
+            [] => true,
+            [b'.', fraction @ ..] => !fraction.is_empty() && digits(fraction) == fraction.len(),
+            _ => false,
+        }
 }
 
 /// A decimal number as JSON writes it.
