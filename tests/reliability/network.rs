@@ -62,7 +62,7 @@ fn postgres() -> Postgres {
 fn the_network_is_cut_at_every_byte_and_nothing_is_lost_or_twice() {
     let mut campaign = Campaign::begin("cuts", 50);
     let postgres = std::sync::Arc::new(postgres());
-    let (mut published, mut repeated, mut bytes, mut swept) = (0, 0, 0, 0);
+    let (mut published, mut repeated, mut repeated_by_the_broker, mut bytes, mut swept) = (0, 0, 0, 0, 0);
     std::thread::scope(|scope| {
         let lanes: Vec<_> = LANES
             .into_iter()
@@ -89,20 +89,22 @@ fn the_network_is_cut_at_every_byte_and_nothing_is_lost_or_twice() {
                 break;
             }
         }
-        for (sender, thread) in lanes {
+        for (exchange, (sender, thread)) in LANES.iter().zip(lanes) {
             drop(sender);
             let Some(((messages, twice), (length, is_swept))) = thread.join().expect("a lane failed, see above") else {
                 continue;
             };
             published += messages;
-            repeated += twice;
+            let is_qos_1 = matches!(exchange, Exchange::Mqtt { qos: 1, .. });
+            *if is_qos_1 { &mut repeated } else { &mut repeated_by_the_broker } += twice;
             bytes += length;
             swept += u64::from(is_swept);
         }
     });
     campaign.proved(&[
         ("messages", published),
-        ("repeated", repeated),
+        ("repeated_at_qos_1", repeated),
+        ("repeated_by_the_broker", repeated_by_the_broker),
         ("bytes_of_the_exchanges", bytes),
         ("exchanges_swept_whole", swept),
     ]);
