@@ -133,9 +133,23 @@ pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
             "the server shows an authority's certificate as its own: set ca_file to this very certificate, or have one \
              made that is not marked as an authority"
         }
-        Certificate::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
+        reason if is_of_version_1(reason) => {
             "certificates of X.509 version 1 have no names to verify: create one of version 3 with a subjectAltName"
         }
         _ => "the server's certificate was not accepted: check ca_file and the host's name",
     })
+}
+
+/// Why a client's certificate cannot be used, as the rest of a sentence that begins with its file; `None` if another reason
+/// than the certificate itself keeps it from fitting its key.
+pub(crate) fn client_certificate_fault(error: &rustls::Error) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(reason) = error else { return None };
+    is_of_version_1(reason).then_some(
+        "is a certificate of X.509 version 1, which is not accepted: make one with extensions, which is of version 3 \
+         (`openssl x509 -req` with `-extfile`, or `openssl req -x509` with `-addext`)",
+    )
+}
+
+fn is_of_version_1(reason: &CertificateError) -> bool {
+    matches!(reason, CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion")
 }

@@ -159,19 +159,39 @@ fn postgres_is_asked_for_rights_triggers_and_unlogged_tables_and_stays_as_it_is(
 #[test]
 fn promises_that_the_configuration_gives_up_are_listed_and_logged_at_the_start() {
     let broker = Mosquitto::start();
-    let mut bridge = Bridge::with_mqtt(broker.port(), "session_expiry: 1m", &readings(0));
+    let publish = "publish: [{ name: out, table: readings, topic: '{row.site}' }]\n";
+    let mut bridge = Bridge::with_mqtt(broker.port(), "session_expiry: 1m", &(readings(0) + publish));
     bridge.edit("data_dir: data\n", "data_dir: data\njournal: { durability: 50ms, when_full: drop_oldest }\n");
     let given_up = [
         "the broker forgets the session 60 s after",
         "journal.durability is an interval",
         "a full journal drops the oldest messages",
         "asks for QoS 0",
+        "publish out sends rows to `{row.site}`, and rule readings may take",
     ];
     assert_says(&bridge.command(&["check", "--offline"]), 0, &given_up);
     bridge.start();
     for words in given_up {
         assert_eq!(bridge.log().matches(words).count(), 1, "{words}:\n{}", bridge.log());
     }
+}
+
+#[test]
+fn a_statement_may_write_into_a_published_table() {
+    let broker = Mosquitto::start();
+    let body = "databases: { local: { url: 'sqlite:rows.db' } }\n\
+                rules: [{ topic: w, statement: 'insert into u(a) values (:a)', columns: { a: payload.a } }]\n\
+                publish: [{ table: u, topic: out/u }]\n";
+    let mut bridge = Bridge::new(broker.port(), body);
+    let file = rusqlite::Connection::open(bridge.path("rows.db")).unwrap();
+    file.execute_batch("CREATE TABLE u (a integer)").unwrap();
+    bridge.start();
+    let triggers = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'u'";
+    bridge.wait_alive("the trigger is made", |_| {
+        (file.query_row(triggers, [], |row| row.get::<_, i64>(0)).unwrap() == 1).then_some(())
+    });
+    let words = ["every column fits its bind", "publish u: rows of table u can be published"];
+    assert_says(&bridge.command(&["check"]), 0, &words);
 }
 
 /// With grants on columns an upsert is refused for a single one that lacks a right, and taken when each has its own.

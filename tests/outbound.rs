@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::session::fake_broker::{self, FakeBroker, Subscribe, connack, suback};
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto, PERSISTENT};
 use crate::support::process::program;
 use crate::support::subscriber::Subscriber;
@@ -291,6 +292,86 @@ fn while_nobody_takes_requests_they_wait_and_messages_still_go_out() {
 fn request(port: u16, topic: &str, payload: &str) {
     // The subscription may not stand yet after a reconnect: a message that nobody takes is sent again.
     publish(port, topic, payload, &["-V", "5", "--repeat", "20", "--repeat-delay", "0.1"]);
+}
+
+/// A broker that ends the connection at each PUBLISH to, and each SUBSCRIBE of, a topic with `poison` in it, and tells of
+/// every other message that it takes.
+async fn serve_strictly(broker: FakeBroker, taken: mpsc::UnboundedSender<String>) {
+    loop {
+        let mut peer = broker.accept().await;
+        peer.send(&connack(peer.version, false)).await;
+        while let Some(packet) = peer.receive_at_leisure().await {
+            match packet.first & 0xF0 {
+                0x30 => {
+                    let end = 2 + usize::from(packet.id());
+                    let topic = String::from_utf8(packet.body[2..end].to_vec()).unwrap();
+                    if topic.contains("poison") {
+                        break;
+                    }
+                    taken.send(topic).unwrap();
+                    peer.send(&fake_broker::packet(0x40, &packet.body[end..end + 2])).await;
+                }
+                0x80 => {
+                    let subscribe = Subscribe::read(peer.version, &packet);
+                    if subscribe.filters.iter().any(|filter| filter.contains("poison")) {
+                        break;
+                    }
+                    peer.send(&suback(peer.version, subscribe.packet_id, &[1])).await;
+                }
+                0xC0 => peer.send(&fake_broker::packet(0xD0, &[])).await,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_for_which_the_broker_ends_the_connection_does_not_stop_the_others() {
+    for keys in ["", "version: 3.1.1"] {
+        run(async {
+            let broker = FakeBroker::start().await;
+            let port = broker.port();
+            let (sender, mut taken) = mpsc::unbounded_channel();
+            let broker = tokio::spawn(serve_strictly(broker, sender));
+            let client = Client::start(port, keys);
+            client.outbound.subscribe(vec!["ask/poison".to_owned(), "ask/a".to_owned()]);
+            let mut tickets = Vec::new();
+            for n in 0..3 {
+                let mut batch = client.outbound.batch();
+                for m in 0..10 {
+                    let is_poison = (n, m) == (1, 4) || (n, m) == (1, 5);
+                    let topic = if is_poison { format!("poison/{m}") } else { format!("good/{n}/{m}") };
+                    batch.push(&ToPublish::new(&topic, b"")).unwrap();
+                }
+                tickets.push(client.outbound.publish(batch).await.unwrap());
+            }
+            let mut refused = Vec::new();
+            for ticket in tickets {
+                let settled = tokio::time::timeout(PATIENCE, ticket.settled()).await.unwrap().unwrap();
+                refused.push(settled.refused);
+            }
+            let places: Vec<Vec<usize>> = refused.iter().map(|of| of.iter().map(|one| one.index).collect()).collect();
+            assert_eq!(places, [vec![], vec![4, 5], vec![]], "{refused:?}");
+            let told = &refused[1][0];
+            assert!(told.code.is_none() && told.why.contains("ended 3 connections in a row"), "{told:?}");
+            client.outbound.try_publish(&ToPublish::new("good/answer", b"")).unwrap();
+            let mut order = Vec::new();
+            while order.last().is_none_or(|topic| topic != "good/answer") {
+                let topic = tokio::time::timeout(PATIENCE, taken.recv()).await.unwrap().unwrap();
+                if !order.contains(&topic) {
+                    order.push(topic);
+                }
+            }
+            assert_eq!(order.len(), 29, "all that are good, and the answer");
+            assert!(order.is_sorted(), "in their order: {order:?}");
+            let snapshot = client.outbound.status().snapshot();
+            let [(filter, why)] = &snapshot.refused_filters[..] else { panic!("{snapshot:?}") };
+            assert!(filter == "ask/poison" && why.contains("ended 3 connections in a row"), "{why}");
+            assert!(snapshot.connected, "{snapshot:?}");
+            client.stop().await;
+            broker.abort();
+        });
+    }
 }
 
 fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {

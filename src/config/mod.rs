@@ -10,6 +10,7 @@ mod hide;
 mod key_path;
 mod layer;
 mod load;
+mod loops;
 mod model;
 mod needs;
 mod passfile;
@@ -41,6 +42,7 @@ pub use format::{
 };
 pub(crate) use load::load_text;
 pub use load::{LoadRequest, find_file, load, rule_files};
+pub(crate) use loops::possible_loops;
 pub use model::{
     Batch, Bridge, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Http, HttpAccess, Journal, Log,
     LogFormat, Mqtt, MqttTls, MqttUrl, MqttVersion, Named, PostgresUrl, Retry, Scheme, SinkTls, SslMode, Unmatched,

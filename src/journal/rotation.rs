@@ -42,7 +42,11 @@ impl<F: Fs> Writer<F> {
             return Ok(Rotation::NoRoom);
         }
         let table = lock(&self.shared.qos2).clone();
-        let size = segment::size_for(self.segment_bytes().max(segment::overhead(&table) + len));
+        let overhead = segment::overhead(&table);
+        // A broker may have thousands of QoS 2 messages in flight. A snapshot of them must not leave room for a few records
+        // only: each segment would cost as much as all of them.
+        let roomy = (2 * overhead).min(self.config.max_size / 2);
+        let size = segment::size_for(self.segment_bytes().max(roomy).max(overhead + len));
         crash_point!("journal.segment.sealed");
         while self.make_room(size) {
             let id = self.shared.current_id();

@@ -15,6 +15,7 @@
 //! | arrays | JSON arrays, element by element; null elements stay, arrays in arrays are refused |
 //! | types cast by the server | as for text; a JSON array for a column of arrays as the text of an array |
 //! | any (SQLite) | 64-bit integers, numbers a float holds exactly, otherwise text |
+//! | binds without a type (SQLite) | 64-bit integers, of other numbers the nearest float; everything else as for any |
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -101,7 +102,9 @@ pub(super) fn coerce<'s>(
         ColumnType::UpperBound => done(Cell::Float(float::upper_bound(value)?)),
         ColumnType::Inet => done(Cell::Text(address(value, written)?)),
         ColumnType::Cast(cast) => done(Cell::Text(castable(value, cast, demands, written)?)),
-        ColumnType::Any => done(any(value, demands, written)?),
+        ColumnType::Any | ColumnType::Operand => {
+            done(any(value, *column_type == ColumnType::Operand, demands, written)?);
+        }
         ColumnType::Json | ColumnType::Jsonb | ColumnType::JsonText => {
             done(Cell::Text(json_text::json(value, column_type, written)?))
         }
@@ -374,7 +377,12 @@ fn address<'s>(value: &Value<'_>, written: &'s mut String) -> Result<&'s str, Mi
     Ok(written)
 }
 
-fn any<'s>(value: &Value<'s>, demands: &Demands, written: &'s mut String) -> Result<Cell<'s>, Misfit> {
+fn any<'s>(
+    value: &Value<'s>,
+    is_operand: bool,
+    demands: &Demands,
+    written: &'s mut String,
+) -> Result<Cell<'s>, Misfit> {
     let time;
     let value = match demands.clockface.format {
         Some(_) => {
@@ -387,9 +395,10 @@ fn any<'s>(value: &Value<'s>, demands: &Demands, written: &'s mut String) -> Res
         Value::Bool(truth) => Cell::Bool(truth),
         Value::Int(number) => Cell::Int(number),
         Value::Bytes(bytes) => Cell::Bytes(bytes),
-        Value::Number(text) => match (text.parse(), text.parse()) {
+        Value::Number(text) => match (text.parse(), text.parse::<f64>()) {
             (Ok(number), _) => Cell::Int(number),
-            (_, Ok(float)) if is_exact(float, text) => Cell::Float(float),
+            (_, Ok(float)) if is_operand && float.is_finite() || is_exact(float, text) => Cell::Float(float),
+            _ if is_operand => return Err("a number out of the range of a double".into()),
             _ => Cell::Text(text),
         },
         _ => Cell::Text(as_text(value, written)?),

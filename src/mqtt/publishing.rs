@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::config::MqttVersion;
 use crate::message::Qos;
-use crate::rule::{TopicFault, check_topic};
+use crate::rule::{TopicFault, check_topic, is_text};
 
 /// A string of MQTT: two bytes of length.
 const FIELD_BYTES_MAX: usize = u16::MAX as usize;
@@ -54,6 +54,8 @@ pub enum Unsendable {
     Topic(#[from] TopicFault),
     #[error("{0} is longer than the 65,535 bytes that MQTT allows")]
     FieldTooLong(&'static str),
+    #[error("{0} holds a control character or one that Unicode reserves: brokers end the connection for it")]
+    NotText(&'static str),
     #[error("the message has {0} bytes; MQTT allows 268,435,455")]
     TooLarge(usize),
 }
@@ -103,12 +105,13 @@ fn properties_len(publish: &ToPublish<'_>) -> Result<usize, Unsendable> {
     let field = |name, len: usize| {
         if len > FIELD_BYTES_MAX { Err(Unsendable::FieldTooLong(name)) } else { Ok(2 + len) }
     };
+    let text = |name, text: &str| if is_text(text) { field(name, text.len()) } else { Err(Unsendable::NotText(name)) };
     let mut len = 0;
-    if let Some(text) = publish.content_type {
-        len += 1 + field("the content type", text.len())?;
+    if let Some(content_type) = publish.content_type {
+        len += 1 + text("the content type", content_type)?;
     }
     if let Some(topic) = publish.response_topic {
-        len += 1 + field("the response topic", topic.len())?;
+        len += 1 + text("the response topic", topic)?;
     }
     if let Some(data) = publish.correlation_data {
         len += 1 + field("the correlation data", data.len())?;
@@ -117,7 +120,7 @@ fn properties_len(publish: &ToPublish<'_>) -> Result<usize, Unsendable> {
         len += 1 + 4;
     }
     for (name, value) in publish.user_properties {
-        len += 1 + field("a user property's name", name.len())? + field("a user property", value.len())?;
+        len += 1 + text("a user property's name", name)? + text("a user property", value)?;
     }
     Ok(len)
 }

@@ -10,6 +10,7 @@
 //! - A batch ([`Outbound::publish`]) is sent until the broker has acknowledged or refused each of its messages, in
 //!   order, over as many connections as necessary: at least once while the process lives. If the process dies, the
 //!   publisher itself knows where to continue.
+//! - A message for which the broker ends the connection again and again is found and refused ([`suspicion`]).
 //! - Answers to queries ([`Outbound::try_publish`]) and to messages ([`Outbound::answer`]) are sent once, if there is a
 //!   connection and room. Lost answers are counted and logged. Each kind has its own queue; answers to messages go first.
 //! - Requests are handed over in the order of their arrival. While nobody takes them, the connection is not read.
@@ -27,6 +28,7 @@ mod request;
 mod run;
 mod session;
 mod status;
+mod suspicion;
 mod unsettled;
 mod window;
 

@@ -1,6 +1,7 @@
 //! Connects, runs the session, and connects again, for as long as the bridge runs. Unlike the durable session it has
 //! nothing to lose: no stored state, and no conclusions about filters.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::events::Events;
 use super::handle::{Answer, Connection, Queued};
 use super::request::Request;
 use super::session::{Ended, Session};
+use super::suspicion::Suspicion;
 use super::unsettled::Unsettled;
 use crate::config;
 use crate::mqtt::backoff::{Backoff, random};
@@ -33,6 +35,9 @@ pub(super) struct Shared {
     pub(super) filters: watch::Receiver<Vec<String>>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) unsettled: Unsettled,
+    pub(super) suspicion: Suspicion,
+    /// Filters for which the broker ends the connection: until when they are not asked for, and why.
+    pub(super) left_out: HashMap<String, (Instant, String)>,
     pub(super) events: Events,
     pub(super) shutdown: Shutdown,
 }
@@ -77,9 +82,19 @@ impl Connection {
             () = shutdown.requested() => return,
         }
         let backoff = Backoff::new(config.retry.clone());
-        let unsettled = Unsettled::default();
-        let shared =
-            Shared { config, batches, message_answers, query_answers, filters, requests, unsettled, events, shutdown };
+        let shared = Shared {
+            config,
+            batches,
+            message_answers,
+            query_answers,
+            filters,
+            requests,
+            unsettled: Unsettled::default(),
+            suspicion: Suspicion::default(),
+            left_out: HashMap::new(),
+            events,
+            shutdown,
+        };
         Runner { shared, backoff, url: 0, session }.run().await;
     }
 }
@@ -117,7 +132,14 @@ impl Runner {
                     self.backoff.was_up(began.elapsed());
                     match ended {
                         Ended::Shutdown => break,
-                        Ended::Lost { words, needs_a_person } => (words, needs_a_person, self.backoff.next(random())),
+                        Ended::Lost { words, needs_a_person, .. } => {
+                            // While a culprit is looked for, everything else waits.
+                            let wait = match self.shared.suspicion.is_careful() {
+                                true => self.shared.config.retry.min,
+                                false => self.backoff.next(random()),
+                            };
+                            (words, needs_a_person, wait)
+                        }
                     }
                 }
                 Err(NotConnected { words, needs_a_person }) => {

@@ -4,7 +4,12 @@
 //! Answers go before batches, because clients wait for them; answers to messages go before answers to queries, because
 //! one client can ask any number of queries. While nobody takes the requests, or the broker reads
 //! nothing, the connection is not read.
+//!
+//! While it is looked for the packet that makes the broker end connections ([`super::suspicion`]), one packet goes at a
+//! time.
 
+use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -13,6 +18,7 @@ use super::handle::Answer;
 use super::put::{Put, put};
 use super::request::Request;
 use super::run::Shared;
+use super::suspicion::{End, STRIKES};
 use super::window::{Cause, Meaning, Window};
 use crate::config::MqttVersion;
 use crate::message::Qos;
@@ -45,8 +51,9 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 pub(super) enum Ended {
     /// We were asked to stop.
     Shutdown,
-    /// In words. `needs_a_person`: the broker will not have us before something is changed.
-    Lost { words: String, needs_a_person: bool },
+    /// In words. `needs_a_person`: the broker will not have us before something is changed. `by_broker`: it ended the
+    /// connection.
+    Lost { words: String, needs_a_person: bool, by_broker: bool },
 }
 
 impl From<Malformed> for Ended {
@@ -56,7 +63,16 @@ impl From<Malformed> for Ended {
 }
 
 fn lost(words: impl Into<String>) -> Ended {
-    Ended::Lost { words: words.into(), needs_a_person: false }
+    Ended::Lost { words: words.into(), needs_a_person: false, by_broker: false }
+}
+
+fn failed(error: &std::io::Error) -> Ended {
+    let words = match error.kind() {
+        ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
+        _ => format!("the connection failed: {error}"),
+    };
+    let ends = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    Ended::Lost { words, needs_a_person: false, by_broker: ends.contains(&error.kind()) }
 }
 
 /// One connection.
@@ -71,6 +87,11 @@ pub(super) struct Session<'a> {
     answer: Option<Answer>,
     /// The requested filters.
     filters: Vec<String>,
+    /// Those of them that are yet to be asked for.
+    to_ask: VecDeque<String>,
+    began: Instant,
+    /// The broker has answered a PINGREQ.
+    is_proven: bool,
     refused_again_at: Option<Instant>,
     /// For a packet whose QoS the broker does not take.
     lowered: Vec<u8>,
@@ -94,6 +115,9 @@ impl<'a> Session<'a> {
             keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
             answer: None,
             filters: Vec::new(),
+            to_ask: VecDeque::new(),
+            began: Instant::now(),
+            is_proven: false,
             refused_again_at: None,
             lowered: Vec::new(),
             reads: true,
@@ -112,17 +136,20 @@ impl<'a> Session<'a> {
             // Whether the farewell arrives changes nothing.
             let _ = timeout(FAREWELL_WAIT, self.link.close()).await;
         }
-        let mut answers_lost = u64::from(self.answer.is_some());
-        let unanswered = self.window.into_unanswered().filter_map(|cause| match cause {
-            Cause::Batch(batch, index) => Some((batch, index)),
-            Cause::Answer(_) => {
-                answers_lost += 1;
-                None
-            }
-            Cause::Subscribe(_) | Cause::Unsubscribe(_) => None,
+        let unanswered: Vec<Cause> = self.window.into_unanswered().collect();
+        let messages = unanswered.iter().filter_map(|cause| match cause {
+            Cause::Batch(batch, index) => Some((*batch, *index)),
+            _ => None,
         });
-        self.shared.unsettled.rewind(unanswered);
-        self.shared.events.answers_lost(answers_lost);
+        self.shared.unsettled.rewind(messages);
+        let answers = unanswered.iter().filter(|cause| matches!(cause, Cause::Answer(_))).count();
+        self.shared.events.answers_lost(answers as u64 + u64::from(self.answer.is_some()));
+        if let Ended::Lost { words, by_broker, .. } = &ended {
+            let end = End { by_broker: *by_broker, lasted: self.began.elapsed(), is_proven: self.is_proven };
+            if let Some(culprit) = self.shared.suspicion.ended(&end, &unanswered) {
+                give_up(self.shared, culprit, words);
+            }
+        }
         ended
     }
 
@@ -130,6 +157,9 @@ impl<'a> Session<'a> {
         let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         self.reconcile();
+        if self.shared.suspicion.is_careful() {
+            self.link.out.extend_from_slice(&outgoing::PINGREQ);
+        }
         loop {
             // The first turn finds what came in one read with CONNACK.
             if let Err(ended) = self.take_inbox() {
@@ -153,10 +183,7 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 result = exchange => if let Err(error) = result {
-                    return lost(match error.kind() {
-                        std::io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
-                        _ => format!("the connection failed: {error}"),
-                    });
+                    return failed(&error);
                 },
                 Some(answer) = message_answers.recv(), if !has_answer => self.answer = Some(answer),
                 Some(answer) = query_answers.recv(), if !has_answer => self.answer = Some(answer),
@@ -213,17 +240,22 @@ impl<'a> Session<'a> {
     fn on_control(&mut self, control: Control) -> Result<(), Ended> {
         match control {
             Control::Answer(answer) => self.on_answer(&answer)?,
-            Control::PingResp => self.keep_alive.answered(),
+            Control::PingResp => {
+                self.is_proven = true;
+                self.keep_alive.answered();
+            }
             Control::PubRel { packet_id } => {
                 outgoing::acknowledge(AckKind::PubComp, packet_id, &mut self.link.out);
             }
             Control::SubAck(suback) => self.on_suback(&suback),
-            Control::UnsubAck { packet_id } => _ = self.window.granted(packet_id),
+            Control::UnsubAck { packet_id } => {
+                _ = self.window.granted(packet_id);
+            }
             Control::Disconnect(farewell) => {
                 let tail = said(farewell.reason.as_deref(), farewell.server_reference.as_deref());
                 let words = format!("the broker ended the connection: {}{tail}", reason::disconnect(farewell.code));
                 let needs_a_person = reason::needs_a_person(MqttVersion::V5, farewell.code);
-                return Err(Ended::Lost { words, needs_a_person });
+                return Err(Ended::Lost { words, needs_a_person, by_broker: true });
             }
             Control::ConnAck(_) => return Err(lost(Malformed("a second CONNACK").to_string())),
         }
@@ -231,8 +263,12 @@ impl<'a> Session<'a> {
     }
 
     fn on_answer(&mut self, answer: &packet::Answer) -> Result<(), Ended> {
-        let Shared { unsettled, events, .. } = &mut *self.shared;
-        match self.window.answered(answer) {
+        let Shared { unsettled, events, suspicion, .. } = &mut *self.shared;
+        let meaning = self.window.answered(answer);
+        if let Meaning::Taken(cause) | Meaning::Refused(cause) = &meaning {
+            suspicion.done(cause);
+        }
+        match meaning {
             Meaning::Nothing => {}
             Meaning::Release => outgoing::release(answer.packet_id, &mut self.link.out),
             Meaning::Taken(Cause::Batch(batch, index)) => unsettled.settle(batch, index, None),
@@ -253,7 +289,9 @@ impl<'a> Session<'a> {
     }
 
     fn on_suback(&mut self, suback: &SubAck) {
-        let Some(Cause::Subscribe(filter)) = self.window.granted(suback.packet_id) else { return };
+        let Some(cause) = self.window.granted(suback.packet_id) else { return };
+        self.shared.suspicion.done(&cause);
+        let Cause::Subscribe(filter) = cause else { return };
         let code = suback.codes.first().copied().unwrap_or(0x80);
         let refusal = (code >= 0x80).then(|| {
             format!("{}{}", reason::subscribe_refusal(self.version, code), said(suback.reason.as_deref(), None))
@@ -267,20 +305,27 @@ impl<'a> Session<'a> {
 
     /// Asks for the filters that are wanted and were not asked for, and gives up the others.
     fn reconcile(&mut self) {
-        self.refused_again_at = None;
-        let wanted = self.shared.filters.borrow_and_update().clone();
-        for filter in wanted.iter().filter(|filter| !self.filters.contains(filter)) {
-            let packet_id = self.window.asked(Cause::Subscribe(filter.clone()));
-            let to =
-                SubscribeTo { filter: filter.clone(), qos: Qos::AtLeastOnce, identifier: None, properties: Vec::new() };
-            outgoing::subscribe(self.version, packet_id, &[&to], &mut self.link.out);
-        }
+        let now = Instant::now();
+        let Shared { filters, left_out, events, .. } = &mut *self.shared;
+        let mut wanted = filters.borrow_and_update().clone();
+        events.wanted(&wanted);
+        left_out.retain(|filter, (until, _)| *until > now && wanted.contains(filter));
+        left_out.iter().for_each(|(filter, (_, why))| events.subscribed(filter, Some(why.clone())));
+        self.refused_again_at = left_out.values().map(|(until, _)| *until).min();
+        wanted.retain(|filter| !left_out.contains_key(filter));
+        self.to_ask.retain(|filter| wanted.contains(filter));
+        self.to_ask.extend(wanted.iter().filter(|filter| !self.filters.contains(filter)).cloned());
         for filter in self.filters.iter().filter(|filter| !wanted.contains(filter)) {
             let packet_id = self.window.asked(Cause::Unsubscribe(filter.clone()));
             outgoing::unsubscribe(self.version, packet_id, vec![filter.clone()], &mut self.link.out);
         }
-        self.shared.events.wanted(&wanted);
         self.filters = wanted;
+    }
+
+    fn ask(&mut self, filter: String) {
+        let packet_id = self.window.asked(Cause::Subscribe(filter.clone()));
+        let to = SubscribeTo { filter, qos: Qos::AtLeastOnce, identifier: None, properties: Vec::new() };
+        outgoing::subscribe(self.version, packet_id, &[&to], &mut self.link.out);
     }
 
     /// Everything that is due apart from what was read: messages, timers, the end.
@@ -311,13 +356,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Encodes what may go out now: answers first, then batches.
+    /// Encodes what may go out now: requests for topics, then answers, then batches.
     fn fill(&mut self) {
         self.wants_room = false;
         loop {
+            if self.shared.suspicion.is_careful() && !(self.is_proven && self.window.is_empty()) {
+                return;
+            }
             if self.link.out.len() >= AHEAD_BYTES {
                 self.wants_room = true;
                 return;
+            }
+            if let Some(filter) = self.to_ask.pop_front() {
+                self.ask(filter);
+                continue;
             }
             if self.answer.is_none() {
                 let Shared { message_answers, query_answers, .. } = &mut *self.shared;
@@ -336,7 +388,10 @@ impl<'a> Session<'a> {
             }
             match batches.try_recv() {
                 Ok(queued) => unsettled.add(queued),
-                Err(_) => return,
+                Err(_) => {
+                    self.shared.suspicion.all_done();
+                    return;
+                }
             }
         }
     }
@@ -365,18 +420,23 @@ impl<'a> Session<'a> {
 
     /// Returns whether the next message of the batches is done with.
     fn send_of_batch(&mut self) -> bool {
-        let Shared { unsettled, events, .. } = &mut *self.shared;
+        let Shared { unsettled, events, suspicion, .. } = &mut *self.shared;
         let Some((batch, index, packet)) = unsettled.next() else { return false };
         let cause = || Cause::Batch(batch, index);
         let out = &mut self.link.out;
         match put(packet, &self.limits, &mut self.window, &mut self.lowered, out, cause) {
-            Put::Sent { is_open } => unsettled.sent(is_open),
+            Put::Sent { is_open: true } => {
+                unsettled.sent(true);
+                return true;
+            }
+            Put::Sent { is_open: false } => unsettled.sent(false),
             Put::NoRoom => return false,
             Put::TooLarge(why) => {
                 events.refused_message(Some(packet.topic()), &why);
                 unsettled.pass_over(why);
             }
         }
+        suspicion.done(&Cause::Batch(batch, index));
         true
     }
 
@@ -388,5 +448,23 @@ impl<'a> Session<'a> {
             .flatten()
             .min()
             .unwrap_or_else(|| Instant::now() + IDLE)
+    }
+}
+
+/// The broker ends the connection for a packet, each time with these words: it is not sent again.
+fn give_up(shared: &mut Shared, culprit: Cause, words: &str) {
+    let Shared { unsettled, events, left_out, .. } = shared;
+    let why = format!("the broker ended {STRIKES} connections in a row as soon as it was sent ({words})");
+    match culprit {
+        Cause::Batch(..) => {
+            if let Some((_, _, packet)) = unsettled.next() {
+                events.refused_message(Some(packet.topic()), &why);
+                unsettled.pass_over(why);
+            }
+        }
+        Cause::Subscribe(filter) => {
+            left_out.insert(filter, (Instant::now() + REFUSED_AGAIN, why));
+        }
+        Cause::Answer(_) | Cause::Unsubscribe(_) => {}
     }
 }

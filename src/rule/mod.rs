@@ -7,7 +7,7 @@
 //! | `template` | text with sources in braces |
 //! | `adjust`, `exact` | adjustments of a value, exact decimal numbers |
 //! | `root` | strings that hold another form |
-//! | `time`, `declared_type` | time formats, column types |
+//! | `time`, `go_layout`, `declared_type` | time formats, layouts of Go, column types |
 //! | `statement`, `query` | SQL with binds, for rules and for queries |
 
 mod adjust;
@@ -16,6 +16,7 @@ mod convention;
 mod declared_type;
 mod descriptor;
 mod exact;
+mod go_layout;
 mod message_topic;
 mod new_table;
 mod query;
@@ -35,7 +36,8 @@ pub use convention::{Address, Convention};
 pub use declared_type::DeclaredType;
 pub use descriptor::{Descriptor, DescriptorFault, Form, Heading, Notation};
 pub use exact::Exact;
-pub use message_topic::{TopicFault, check_reply_topic, check_topic};
+pub use go_layout::GoLayout;
+pub use message_topic::{TopicFault, check_reply_topic, check_topic, is_text};
 pub use new_table::{NewIndex, NewTable, columns_sql, primary_key_sql};
 pub use query::QueryStatement;
 pub use root::Root;

@@ -35,7 +35,7 @@ impl QueryStatement {
     /// With `:name` binds.
     pub fn parse(text: &str, is_sqlite: bool) -> Result<QueryStatement, StatementError> {
         let text = checked(text)?;
-        let scan = Scanner::of(text, is_sqlite).run()?;
+        let scan = Scanner::of(text, is_sqlite).run().map_err(|fault| error(fault.problem))?;
         let mut binds: Vec<Arc<str>> = Vec::new();
         let mut places = Vec::with_capacity(scan.binds.len());
         for place in &scan.binds {
@@ -56,11 +56,9 @@ impl QueryStatement {
             true => Scanner::with_marks(text, is_sqlite).run(),
             false => Scanner::of(text, is_sqlite).run(),
         };
-        let scan = scan.map_err(|error| StatementError {
-            problem: error
-                .problem
-                .replace(BINDS_ARE_NAMES, "parameters are written ?, and their values stand in \"p\""),
-            ..error
+        let scan = scan.map_err(|fault| {
+            let words = "parameters are written ?, and their values stand in \"p\"";
+            error(fault.problem.replace(BINDS_ARE_NAMES, words))
         })?;
         // In the second case a name behind a colon is no bind of anybody's.
         let places: Vec<_> = match takes_parameters {
@@ -166,8 +164,17 @@ mod tests {
             ("select \0", "NUL"),
         ] {
             for is_sqlite in [false, true] {
-                let problem = QueryStatement::parse_marks(text, is_sqlite, false).unwrap_err().problem;
-                assert!(problem.contains(why), "{text}: {problem}");
+                for parsed in
+                    [QueryStatement::parse_marks(text, is_sqlite, false), QueryStatement::parse(text, is_sqlite)]
+                {
+                    let error = parsed.unwrap_err();
+                    assert!(error.problem.contains(why), "{text}: {error}");
+                    assert!(
+                        error.accepted.starts_with("one statement that begins with select, with"),
+                        "{}",
+                        error.accepted
+                    );
+                }
             }
         }
         assert!(QueryStatement::parse_marks("select :a", false, false).is_err());

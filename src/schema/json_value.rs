@@ -20,10 +20,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+
+use crate::rule::GoLayout;
 
 /// How timestamps are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum TimeForm {
     Epoch(i64),
     /// A strftime pattern, in this zone.
     Pattern(String, TimeZone),
+    /// A layout of Go, in this zone.
+    Layout(GoLayout, TimeZone),
 }
 
 /// A time as the database wrote it, `2026-11-28T22:10:00.123456+00:00` (a space in place of the `T` and `Z` for the offset
@@ -52,6 +56,7 @@ pub fn timestamp(text: &str, form: &TimeForm) -> (String, bool) {
     // A date alone would be taken for its midnight.
     let is_time = text.contains(':');
     let Some((time, has_zone)) = parsed(text).filter(|_| is_time) else { return (text.to_owned(), false) };
+    let shown = |zone: &TimeZone| time.to_zoned(if has_zone { zone.clone() } else { TimeZone::UTC });
     match form {
         TimeForm::Rfc3339(zone) if *zone == TimeZone::UTC || !has_zone => {
             let plain = text.strip_suffix("+00:00").map(|plain| format!("{plain}Z"));
@@ -65,9 +70,9 @@ pub fn timestamp(text: &str, form: &TimeForm) -> (String, bool) {
             (time.as_nanosecond().div_euclid(1_000_000_000 / i128::from(*units)).to_string(), true)
         }
         TimeForm::Pattern(pattern, zone) => {
-            let zoned: Zoned = time.to_zoned(if has_zone { zone.clone() } else { TimeZone::UTC });
-            (strtime::format(pattern, &zoned).unwrap_or_else(|_| text.to_owned()), false)
+            (strtime::format(pattern, &shown(zone)).unwrap_or_else(|_| text.to_owned()), false)
         }
+        TimeForm::Layout(layout, zone) => (layout.write(&shown(zone)), false),
     }
 }
 
@@ -125,7 +130,13 @@ mod tests {
         let time = "2026-11-28T22:10:00.5+00:00";
         assert_eq!(written(time, &TimeForm::Rfc3339(seoul.clone())), "2026-11-29T07:10:00.5+09:00");
         assert_eq!(written(time, &TimeForm::Pattern("%Y/%m/%d %H:%M".to_owned(), seoul.clone())), "2026/11/29 07:10");
+        let layout = GoLayout::parse("02/Jan/2006 3:04 PM.00 MST").unwrap();
+        assert_eq!(written(time, &TimeForm::Layout(layout.clone(), seoul.clone())), "29/Nov/2026 7:10 AM.50 KST");
         // Without a zone it is nobody's hour but its own.
+        assert_eq!(
+            written("2026-11-28T22:10:00", &TimeForm::Layout(layout, seoul.clone())),
+            "28/Nov/2026 10:10 PM.00 UTC"
+        );
         assert_eq!(written("2026-11-28T22:10:00", &TimeForm::Rfc3339(seoul)), "2026-11-28T22:10:00");
     }
 

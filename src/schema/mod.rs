@@ -60,6 +60,9 @@ pub enum ColumnType {
     UpperBound,
     /// SQLite: a column without affinity, or one whose type says nothing: takes the value as it is.
     Any,
+    /// SQLite: a bind without a declared type. As [`ColumnType::Any`], but a number is never text: SQLite holds every text for
+    /// larger than every number.
+    Operand,
     /// Postgres: a type that Rowbridge has no form of its own for. Its values go as text, and the server casts them.
     Cast(Arc<Cast>),
     /// A type that no source fits; the name as the database gives it.

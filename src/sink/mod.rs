@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use changes::{
     Capture, Change, ChangeFeed, ChangeKey, ChangeKind, Done, News, Overflow, Reading, Settled, StoredPublication,
-    fields, push_string,
+    Unfit, fields, push_string,
 };
 pub use dead_letters::{DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, StoredDeadLetter};
 pub use error::{Class, IN_USE, SinkError};
@@ -205,6 +205,11 @@ pub trait Sink {
     /// For a table that is described as `None`: what exists in its place or under a similar name, and what to write in
     /// the configuration, as one sentence for people; `None` if nothing does.
     async fn instead_of(&mut self, _table: &TableName) -> Result<Option<String>, SinkError> {
+        Ok(None)
+    }
+
+    /// Why the rows of a table cannot be published; `None` if they can, and if there is no such table.
+    async fn unfit_to_publish(&mut self, _table: &TableName) -> Result<Option<Unfit>, SinkError> {
         Ok(None)
     }
 

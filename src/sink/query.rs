@@ -11,6 +11,7 @@ use super::{PostgresReader, SqliteReader};
 use crate::batch::RowEncoder;
 use crate::config::{Database, DatabaseUrl};
 use crate::rule::QueryStatement;
+use crate::schema::ColumnType;
 
 /// A statement to run once.
 #[derive(Debug)]
@@ -149,6 +150,9 @@ impl AnswerValue {
 
 /// An encoder of mapping whose rows are parameters.
 pub trait ParameterEncoder: RowEncoder {
+    /// The type of a parameter that declares none.
+    const UNTYPED: ColumnType;
+
     /// The parameters of one row; or the rest of a sentence that begins with the parameter at that index.
     fn parameters(row: &[u8]) -> Result<Vec<Parameter>, (usize, String)>;
 }

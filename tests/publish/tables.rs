@@ -323,3 +323,32 @@ fn a_transaction_that_stays_open_is_named() {
     rows.wait_for(1);
     bridge.wait_alive("all is well", |bridge| bridge.status()["publish"][0]["error"].is_null().then_some(()));
 }
+
+#[test]
+fn what_is_no_table_is_named_by_the_running_bridge_and_by_check() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        let (other, kind) = match source.is_sqlite() {
+            true => {
+                ("CREATE VIRTUAL TABLE f USING fts5(a)", "it is a virtual table, and SQLite has no triggers on one")
+            }
+            false => ("CREATE MATERIALIZED VIEW f AS SELECT id FROM t", "it is a materialized view"),
+        };
+        source.run(&format!("CREATE TABLE t (id integer); CREATE VIEW v AS SELECT id FROM t; {other}"));
+        let mut bridge = publisher(&broker, &source, "  - { table: v, topic: v }\n  - { table: f, topic: f }\n");
+        bridge.start();
+        bridge.wait_alive("the status says what they are", |bridge| {
+            let status = bridge.status();
+            let has = |index: usize, words| status["publish"][index]["error"].as_str()?.contains(words).then_some(());
+            has(0, "it is a view: publish the table behind it").and_then(|()| has(1, kind))
+        });
+        let output = bridge.command(&["check"]);
+        let checked = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{checked}");
+        assert!(checked.contains("publish v: no rows of v can be published, because it is a view"), "{checked}");
+        assert!(checked.contains(&format!("publish f: no rows of f can be published, because {kind}")), "{checked}");
+        source.run("DROP VIEW v; CREATE TABLE v (id integer)");
+        wait_capturing(&mut bridge, &source, 1);
+        bridge.wait_alive("all is well", |bridge| bridge.status()["publish"][0]["error"].is_null().then_some(()));
+    });
+}

@@ -11,10 +11,11 @@ use super::rule;
 use super::table::Table;
 use super::topic::QOS;
 use super::value::Value;
+use crate::config::loops;
 use crate::config::report::nearest;
 use crate::config::{Database, DatabaseUrl, Events, MqttVersion, Publication, PublishFormat, Rule, TimeForm};
 use crate::message::Qos;
-use crate::rule::{Piece, RowSource, TableName, Template, TopicPattern};
+use crate::rule::{Piece, RowSource, Template};
 
 const EXAMPLE: &str = "a list, each entry with `table` and `topic`";
 const TOPIC: &str = "a topic, with {bridge} {database} {schema} {table} {event} {offset} or {row.COLUMN} in it";
@@ -52,23 +53,31 @@ pub(super) fn decode(root: &Table<'_>, around: &Around<'_>) -> Vec<Publication> 
     }
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut alike = Alike::default();
-    let mut publications = Vec::new();
+    let (mut publications, mut topics) = (Vec::new(), Vec::new());
     for value in section.list() {
         let table = value.table();
-        if let Some(publication) = decode_one(&table, around, &mut alike) {
+        if let Some((publication, own_topics)) = decode_one(&table, around, &mut alike) {
             if let Some(first) = names.insert(Arc::clone(&publication.name), value.place_text()) {
                 let at = table.get("name").unwrap_or_else(|| value.clone());
                 let problem = format!("the name `{}` was given before, at {first}", publication.name);
                 at.refuse(problem, "a `name` of its own for each entry");
             }
             publications.push(publication);
+            topics.push(own_topics);
         }
         table.finish();
     }
+    refuse_loops(&publications, &topics, around);
     publications
 }
 
-fn decode_one(table: &Table<'_>, around: &Around<'_>, alike: &mut Alike) -> Option<Publication> {
+/// Where the topics of an entry stand.
+struct Topics<'v> {
+    rows: Value<'v>,
+    meta: Option<Value<'v>>,
+}
+
+fn decode_one<'v>(table: &Table<'v>, around: &Around<'_>, alike: &mut Alike) -> Option<(Publication, Topics<'v>)> {
     let name = table.get("name");
     let name = name.as_ref().map(rule::name);
     let database = home::one(table, around.databases);
@@ -99,17 +108,14 @@ fn decode_one(table: &Table<'_>, around: &Around<'_>, alike: &mut Alike) -> Opti
     let meta_topic = table.get("meta_topic").and_then(|value| topic_of(&value).map(|topic| (topic, value)));
     let max_pending = table.integer("max_pending", MAX_PENDING, 1..=MAX_PENDING_MOST);
     let time = table.choice("time", TimeForm::Rfc3339, &TIMES);
-    if let (Some(index), Some(source)) = (database, &source) {
-        for (template, value) in topic.iter().chain(&meta_topic) {
-            refuse_loop(template, value, source, index, around);
-        }
-    }
     let source = source?;
     let name = match name {
         Some(name) => name?,
         None => source.to_string().into(),
     };
-    Some(Publication {
+    let (topic, rows) = topic?;
+    let (meta_topic, meta) = meta_topic.unzip();
+    let publication = Publication {
         name,
         database: database?,
         table: source,
@@ -117,15 +123,16 @@ fn decode_one(table: &Table<'_>, around: &Around<'_>, alike: &mut Alike) -> Opti
         with_existing,
         predicate,
         columns,
-        topic: topic?.0,
+        topic,
         format: format?,
         qos,
         retain,
         properties,
-        meta_topic: meta_topic.map(|(topic, _)| topic),
+        meta_topic,
         max_pending,
         time,
-    })
+    };
+    Some((publication, Topics { rows, meta }))
 }
 
 fn events(value: &Value<'_>) -> Events {
@@ -237,63 +244,23 @@ fn properties(value: &Value<'_>, version: MqttVersion) -> Vec<(String, Template<
     properties
 }
 
-/// A row that is published to a topic from which a rule puts it into the same table comes round for ever.
-fn refuse_loop(
-    template: &Template<RowSource>,
-    value: &Value<'_>,
-    table: &TableName,
-    database: usize,
-    around: &Around<'_>,
-) {
-    let Some(source) = around.databases.get(database) else { return };
-    let schema = match &source.url {
-        DatabaseUrl::Sqlite(_) => "main",
-        DatabaseUrl::Postgres(url) => &url.schema,
-    };
-    let qualified = |table: &TableName| {
-        let name = (table.schema.clone().unwrap_or_else(|| schema.to_owned()), table.name.clone());
-        // To SQLite names in either case are the same.
-        if matches!(source.url, DatabaseUrl::Sqlite(_)) { (name.0.to_lowercase(), name.1.to_lowercase()) } else { name }
-    };
-    let Some(pattern) = pattern_of(template, &qualified(table), &source.name, around.bridge) else { return };
-    let same_table = |rule: &&Rule| {
-        rule.database == database && rule.routing.is_none() && qualified(&rule.table) == qualified(table)
-    };
-    for rule in around.rules.iter().filter(same_table) {
-        if let Some(topic) = rule.topics.iter().find(|topic| topic.overlaps(&pattern)) {
-            value.refuse(
-                format!(
-                    "rule `{}` takes `{}` into the same table: each published row would be stored and published again",
-                    rule.name,
-                    topic.as_str()
-                ),
-                "a topic that no rule of this table takes",
+/// A certain loop is a mistake, and so is a rule that takes changes of the definition for rows.
+fn refuse_loops(publications: &[Publication], topics: &[Topics<'_>], around: &Around<'_>) {
+    let Around { bridge, databases, rules, .. } = around;
+    for found in loops::find(bridge, databases, rules, publications).iter().filter(|found| found.is_certain) {
+        topics[found.publication()]
+            .rows
+            .refuse(found.words(rules, publications), "a topic that no rule of this table takes");
+    }
+    for (publication, topics) in publications.iter().zip(topics) {
+        if let (Some(template), Some(value)) = (&publication.meta_topic, &topics.meta)
+            && let Some((rule, topic)) = loops::takes_definition(bridge, databases, rules, publication, template)
+        {
+            let problem = format!(
+                "rule `{}` takes `{topic}` into the same table: each change of the definition would be stored as a row",
+                rule.name
             );
-            return;
+            value.refuse(problem, "a topic that no rule of this table takes");
         }
     }
-}
-
-/// The topics that a template can give; what a row says stands for one level.
-fn pattern_of(
-    template: &Template<RowSource>,
-    (schema, table): &(String, String),
-    database: &str,
-    bridge: &str,
-) -> Option<TopicPattern> {
-    // No text of a configuration holds it.
-    const ANYTHING: char = '\u{0}';
-    let mut text = String::new();
-    for piece in template.pieces() {
-        match piece {
-            Piece::Text(literal) => text.push_str(literal),
-            Piece::Source(RowSource::Bridge) => text.push_str(bridge),
-            Piece::Source(RowSource::Database) => text.push_str(database),
-            Piece::Source(RowSource::Schema) => text.push_str(schema),
-            Piece::Source(RowSource::Table) => text.push_str(table),
-            Piece::Source(_) => text.push(ANYTHING),
-        }
-    }
-    let levels = text.split('/').map(|level| if level.contains(ANYTHING) { "+" } else { level });
-    TopicPattern::parse(&levels.collect::<Vec<_>>().join("/")).ok()
 }

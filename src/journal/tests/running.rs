@@ -253,6 +253,30 @@ fn qos_2_ids_survive_a_crash_and_a_rotation() {
 }
 
 #[test]
+fn segments_have_room_for_records_beside_thousands_of_ids_in_flight() {
+    const IDS: u16 = 5_000;
+    let config = config::Journal { segment_size: 32 << 10, max_size: 256 << 10, ..config() };
+    let mut life = Life::begin(&SimFs::new(1), &config);
+    let mut newest = std::collections::BTreeSet::new();
+    for id in 1..=IDS {
+        life.intake.push_message(&message(&payload(u64::from(id))), Some((id, u64::from(id))));
+        life.intake.submit();
+        life.settle();
+        life.handle.set_delivered(0, Seq(u64::from(id) + 1));
+        if life.handle.status().paused {
+            life.let_time_pass();
+            life.settle();
+        }
+        assert!(life.handle.status().bytes <= config.max_size, "at {id}");
+        if id > IDS - 1_000 {
+            newest.extend(life.segments().pop());
+        }
+    }
+    assert_eq!(life.intake.durable(), u64::from(IDS));
+    assert!(newest.len() < 10, "{} segments for 1,000 messages", newest.len());
+}
+
+#[test]
 fn a_segment_of_nothing_but_releases_is_replaced_not_repeated() {
     let fs = SimFs::new(1);
     let mut life = Life::begin(&fs, &config());

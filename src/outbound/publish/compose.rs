@@ -10,7 +10,7 @@ use crate::config::{Database, DatabaseUrl, Publication, PublishFormat};
 use crate::jq::{Input, Outputs, Program, Variable};
 use crate::outbound::ToPublish;
 use crate::outbound::check_topic;
-use crate::rule::{Piece, RowSource, Template};
+use crate::rule::{Piece, RowSource, Template, is_text};
 use crate::sink::{Change, ChangeKind, fields, push_string};
 
 /// What becomes of a change.
@@ -146,13 +146,14 @@ impl Composer {
         result
     }
 
-    /// What a template names and the row has not got is left out, with its property.
+    /// A property is left out if its template names what the row has not got, or if brokers may end the connection for
+    /// its value.
     fn fill_properties(&mut self, kind: ChangeKind, row: &str, offset: u64) {
         let mut properties = std::mem::take(&mut self.properties);
         properties.clear();
         for (name, template) in &self.publication.properties {
             let mut text = String::new();
-            if self.fill(template, kind, row, offset, &mut text).is_ok() && !text.contains('\0') {
+            if self.fill(template, kind, row, offset, &mut text).is_ok() && is_text(&text) {
                 properties.push((name.clone(), text));
             }
         }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Layout;
 use crate::config::query::AnswerFormat;
-use crate::rule::{Form, QueryStatement, TimeFormat};
+use crate::rule::{Form, GoLayout, QueryStatement, TimeFormat};
 use crate::schema::json_value::TimeForm;
 use crate::sink::query::Parameter;
 
@@ -141,13 +141,18 @@ fn flag(request: &Map<String, Value>, field: &str) -> Result<bool, String> {
 const TIME_FORM_BYTES_MAX: usize = 100;
 
 fn time_form(request: &Map<String, Value>) -> Result<TimeForm, String> {
-    let mut form = Form::default();
+    let (mut form, mut layout) = (Form::default(), None);
     for field in ["timeformat", "tz"] {
         if let Some(value) = text(request, field)? {
             if value.len() > TIME_FORM_BYTES_MAX {
                 return Err(format!("the request's \"{field}\" has more than {TIME_FORM_BYTES_MAX} bytes"));
             }
-            form.set(field, value).map_err(|fault| format!("the request {fault}"))?;
+            if field == "timeformat" && !is_unit_or_pattern(value) {
+                layout = GoLayout::parse(value);
+            }
+            if field == "tz" || layout.is_none() {
+                form.set(field, value).map_err(|fault| format!("the request {fault}"))?;
+            }
         }
     }
     let zone = match form.zone.as_deref() {
@@ -155,6 +160,9 @@ fn time_form(request: &Map<String, Value>) -> Result<TimeForm, String> {
         Some("Local") => TimeZone::system(),
         Some(name) => TimeZone::get(name).map_err(|_| "the time zone of \"tz\" is not known here")?,
     };
+    if let Some(layout) = layout {
+        return Ok(TimeForm::Layout(layout, zone));
+    }
     Ok(match form.time {
         TimeFormat::Seconds => TimeForm::Epoch(1),
         TimeFormat::Millis => TimeForm::Epoch(1_000),
@@ -163,6 +171,14 @@ fn time_form(request: &Map<String, Value>) -> Result<TimeForm, String> {
         TimeFormat::Pattern(pattern) => TimeForm::Pattern(pattern, zone),
         TimeFormat::Nanos | TimeFormat::Auto | TimeFormat::OneOf(_) => TimeForm::Epoch(1_000_000_000),
     })
+}
+
+/// Whether a time format is written as for messages that are read: an epoch's unit, RFC 3339 or a strftime pattern. All
+/// others are layouts of Go, with which a time is written in another way than it is read.
+fn is_unit_or_pattern(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    text.contains('%')
+        || ["", "s", "ms", "us", "ns", "rfc3339", "rfc3339nano"].contains(&lower.trim_end_matches(".str"))
 }
 
 #[cfg(test)]
@@ -185,13 +201,34 @@ mod tests {
         let layout = &request.layout;
         assert!(layout.rownum && layout.transpose && layout.rows_flatten && layout.rows_array && layout.skip_header);
         assert!(request.is_gzip && layout.precision == Some(2) && layout.format == AnswerFormat::Csv);
-        assert!(matches!(&layout.time, TimeForm::Pattern(pattern, _) if pattern == "%Y-%m-%d %H:%M:%S"));
+        let seoul = TimeZone::get("Asia/Seoul").unwrap();
+        assert_eq!(layout.time, TimeForm::Layout(GoLayout::parse("2006-01-02 15:04:05").unwrap(), seoul));
         let plain = parse(r#"{"q":"select 1"}"#).unwrap();
         assert_eq!(plain.layout.time, TimeForm::Epoch(1_000_000_000));
         assert!(!plain.is_gzip && plain.layout.precision.is_none() && plain.layout.format == AnswerFormat::Json);
         assert_eq!(parse(r#"{"q":"select 1","precision":-1}"#).unwrap().layout.precision, None);
         assert_eq!(reply_of(br#"{"q":1,"reply":"db/reply/1"}"#).unwrap(), "db/reply/1");
         assert_eq!(reply_of(b"{"), None);
+    }
+
+    #[test]
+    fn a_time_format_is_a_unit_a_name_a_layout_or_a_pattern() {
+        let written = |timeformat: &str| {
+            let request = parse(&format!(r#"{{"q":"select 1","timeformat":"{timeformat}"}}"#)).unwrap();
+            crate::schema::json_value::timestamp("2026-11-28T22:10:00.5+00:00", &request.layout.time).0
+        };
+        for (timeformat, expected) in [
+            ("ms", "1795903800500"),
+            ("us.str", "1795903800500000"),
+            ("RFC3339", "2026-11-28T22:10:00.5Z"),
+            ("2006", "2026"),
+            ("15:04:05.00", "22:10:00.50"),
+            ("15:04:05,999", "22:10:00,5"),
+            ("DEFAULT.MS", "2026-11-28 22:10:00.500"),
+            ("%H:%M", "22:10"),
+        ] {
+            assert_eq!(written(timeformat), expected, "{timeformat}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::journal_id::JournalId;
 use crate::mapping::{Mapper, Outcome};
 use crate::message::{Message, Seq};
 use crate::rule::TableName;
-use crate::schema::{self, ColumnType, Dialect, TableSchema};
+use crate::schema::{self, Dialect, TableSchema};
 use crate::sink::query::{Parameter, ParameterEncoder};
 use crate::sink::{PostgresParameters, SqliteEncoder};
 
@@ -70,7 +70,7 @@ impl<R: ParameterEncoder> Row<R> {
         let Columns::Named(columns) = &rule.columns else { unreachable!("queries name their parameters") };
         let column = |column: &Arc<crate::config::Column>| schema::Column {
             name: column.name.to_string(),
-            column_type: column.declared.as_ref().map_or(ColumnType::Any, R::Dialect::column_type),
+            column_type: column.declared.as_ref().map_or(R::UNTYPED, R::Dialect::column_type),
             type_name: column.declared.as_ref().map_or_else(|| "any type".to_owned(), R::Dialect::type_name),
             not_null: false,
             has_default: false,

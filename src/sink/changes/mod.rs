@@ -10,6 +10,7 @@
 mod json;
 mod time;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,25 @@ pub struct Capture {
     /// Whether changes of the definition are among the changes.
     pub tells_definition: bool,
     pub time: TimeForm,
+}
+
+/// What has the name of the table to publish, and is none whose changes triggers can capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfit {
+    /// With its article: `a view`.
+    pub kind: &'static str,
+    pub remedy: &'static str,
+}
+
+impl Unfit {
+    pub(super) const VIEW: Unfit = Unfit { kind: "a view", remedy: "publish the table behind it" };
+}
+
+impl fmt::Display for Unfit {
+    /// `it is a view: publish the table behind it`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is {}: {}", self.kind, self.remedy)
+    }
 }
 
 /// The name of the trigger for an event of a publication. Within one table no other publication's triggers have it, in whichever

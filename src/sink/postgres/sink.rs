@@ -10,8 +10,8 @@ use super::failure::own;
 use super::server::Repertoire;
 use super::transaction::{CATALOGUE_FIRST, around};
 use super::{
-    PostgresEncoder, PostgresSink, Rights, absent, connect, created, dead_letters, letters, migrate, offsets, parked,
-    retained, schema, series, server, statements, walk, witness, write,
+    PostgresEncoder, PostgresSink, Rights, absent, changes, connect, created, dead_letters, letters, migrate, offsets,
+    parked, retained, schema, series, server, statements, walk, witness, write,
 };
 use crate::batch::Batch;
 use crate::clock::Timestamp;
@@ -21,7 +21,7 @@ use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName, quote}
 use crate::schema::{Dialect, PostgresDialect, TableSchema};
 use crate::sink::{
     Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, IN_USE, LetterPlace, LiveIndex, ParkedLetter,
-    ParkedRule, Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written,
+    ParkedRule, Refusals, RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Unfit, Written,
     rename_bridge_sql,
 };
 
@@ -169,6 +169,17 @@ impl Sink for PostgresSink {
             let client = session.client();
             let asking = around(client, &sql.begin_read, Box::pin(absent::instead(client, &schema, &name)));
             session.wait(3, "looking for a table's name", asking).await
+        })
+        .await
+    }
+
+    async fn unfit_to_publish(&mut self, table: &TableName) -> Result<Option<Unfit>, SinkError> {
+        let (schema, name) = self.qualified(table);
+        let (schema, name) = (schema.to_owned(), name.to_owned());
+        self.run(async |session, sql| {
+            let client = session.client();
+            let asking = around(client, &sql.begin_read, Box::pin(changes::unfit(client, &schema, &name)));
+            session.wait(3, "looking at a table to publish", asking).await
         })
         .await
     }

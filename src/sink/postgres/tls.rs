@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{SinkTls, SslMode};
-use crate::tls::{Check, Verifier};
+use crate::tls::{Check, Verifier, client_certificate_fault};
 
 /// The CA file's name that stands for the system's certificates, as in `sslrootcert=system`.
 const SYSTEM_ROOTS: &str = "system";
@@ -43,6 +43,8 @@ pub(super) enum TlsError {
     NoSystemRoots,
     #[error("`tls.cert_file` and `tls.key_file` go together: one is missing")]
     HalfPair,
+    #[error("the client certificate {path} {why}")]
+    ClientCertificate { path: PathBuf, why: &'static str },
     #[error("the client certificate {path} and its key do not fit: {reason}")]
     Pair { path: PathBuf, reason: rustls::Error },
     #[error("TLS cannot be set up: {0}")]
@@ -82,9 +84,13 @@ pub(super) fn connector(mode: SslMode, files: &SinkTls) -> Result<MakeRustlsConn
                 path: key.clone(),
                 reason: error.to_string(),
             })?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|reason| TlsError::Pair { path: certificate.clone(), reason })?
+            builder.with_client_auth_cert(chain, key).map_err(|reason| {
+                let path = certificate.clone();
+                match client_certificate_fault(&reason) {
+                    Some(why) => TlsError::ClientCertificate { path, why },
+                    None => TlsError::Pair { path, reason },
+                }
+            })?
         }
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(TlsError::HalfPair),
@@ -119,4 +125,20 @@ fn certificates(role: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
     if certificates.is_empty() { Err(TlsError::Empty(path.into())) } else { Ok(certificates) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_certificate_of_version_1_is_told_from_one_that_does_not_fit_its_key() {
+        // As `openssl x509 -req` makes it without extensions; its key is in the same file.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/x509_version_1.pem");
+        let files = SinkTls { cert_file: Some(file.clone()), key_file: Some(file.clone()), ..SinkTls::default() };
+        let error = connector(SslMode::Require, &files).err().unwrap().to_string();
+        let words =
+            "x509_version_1.pem is a certificate of X.509 version 1, which is not accepted: make one with extensions";
+        assert!(error.contains(words), "{error}");
+    }
 }

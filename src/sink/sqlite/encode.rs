@@ -144,7 +144,7 @@ fn put_number(number: ExactNumber, out: &mut Vec<u8>) {
 fn put_decimal(column_type: &ColumnType, text: &str, out: &mut Vec<u8>) {
     match column_type {
         // Precision is given only for DECIMAL_TEXT columns, which keep the digits as they are.
-        ColumnType::Numeric(Some(_)) | ColumnType::Text { .. } | ColumnType::Any => {
+        ColumnType::Numeric(Some(_)) | ColumnType::Text { .. } | ColumnType::Any | ColumnType::Operand => {
             put_bytes(TAG_TEXT, text.as_bytes(), out);
         }
         _ => match exact_number(text) {
@@ -158,7 +158,9 @@ fn put_decimal(column_type: &ColumnType, text: &str, out: &mut Vec<u8>) {
 fn put_column_text(column_type: &ColumnType, text: &str, out: &mut Vec<u8>) {
     match column_type {
         // TEXT affinity, or none.
-        ColumnType::Text { .. } | ColumnType::JsonText | ColumnType::Any => put_bytes(TAG_TEXT, text.as_bytes(), out),
+        ColumnType::Text { .. } | ColumnType::JsonText | ColumnType::Any | ColumnType::Operand => {
+            put_bytes(TAG_TEXT, text.as_bytes(), out);
+        }
         // A JSON document that is nothing but a number: the same number, whichever affinity the column has.
         ColumnType::Json if looks_numeric(text) => match exact_number_as_text(text) {
             Some(number) => put_number(number, out),

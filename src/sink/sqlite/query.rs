@@ -23,6 +23,7 @@ use self::functions::{add_trims, authorize};
 use super::encode::{SqliteEncoder, Value, take_value};
 use super::watch::FileId;
 use crate::rule::QueryStatement;
+use crate::schema::ColumnType;
 use crate::sink::query::{Answer, AnswerColumn, Parameter, ParameterEncoder, Query, QueryError};
 
 /// Steps between two looks at the clock: a few microseconds, or as many calls of functions.
@@ -218,6 +219,8 @@ fn explain(error: &rusqlite::Error, bytes_max: usize) -> QueryError {
 }
 
 impl ParameterEncoder for SqliteEncoder {
+    const UNTYPED: ColumnType = ColumnType::Operand;
+
     fn parameters(mut row: &[u8]) -> Result<Vec<Parameter>, (usize, String)> {
         let mut parameters = Vec::new();
         while !row.is_empty() {

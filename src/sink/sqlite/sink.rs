@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::changes::capture;
+use super::codes::{Moment, sink_error};
 use super::{
     SqliteEncoder, SqliteSink, ledger, letters, parked, retained, schema, series, statements, walk, witness, write,
 };
@@ -15,7 +17,7 @@ use crate::rule::{DeclaredType, NewIndex, NewTable, Statement, TableName};
 use crate::schema::TableSchema;
 use crate::sink::{
     DeadLetterExtent, DeadLetterFilter, DeadLetterStore, LetterPlace, LiveIndex, ParkedLetter, ParkedRule, Refusals,
-    RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Written, rename_bridge_sql,
+    RetainedPlace, Series, Sink, SinkError, StoredDeadLetter, StoredOffset, Unfit, Written, rename_bridge_sql,
 };
 
 impl Sink for SqliteSink {
@@ -78,6 +80,13 @@ impl Sink for SqliteSink {
         declared: &[Option<DeclaredType>],
     ) -> Result<TableSchema, SinkError> {
         self.with_connection(|connection| statements::describe(connection, name, statement, declared))
+    }
+
+    async fn unfit_to_publish(&mut self, table: &TableName) -> Result<Option<Unfit>, SinkError> {
+        self.with_connection(|connection| {
+            capture::unfit(connection, &table.name)
+                .map_err(|error| sink_error(&format!("cannot look at table {table}"), &error, Moment::Elsewhere))
+        })
     }
 
     fn create_table_sql(&self, table: &TableName, new: &NewTable<'_>) -> String {

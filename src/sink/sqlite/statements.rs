@@ -44,7 +44,7 @@ pub(super) fn describe(
         Some(declared) => SqliteDialect::column(bind, declared),
         None => Column {
             name: bind.to_string(),
-            column_type: ColumnType::Any,
+            column_type: ColumnType::Operand,
             type_name: "any type".to_owned(),
             not_null: false,
             has_default: false,

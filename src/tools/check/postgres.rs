@@ -53,7 +53,7 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     }
     let mut findings = Vec::new();
     let tables = database::tables(&mut sink, config, index, |_| false).await;
-    let published = publish::tables(&mut sink, config, index).await;
+    let published = publish::tables(&mut sink, config, index, |_| false).await;
     match sink.client() {
         Some(client) => match ask(client, url, &tables, &mut findings, &subject).await {
             Ok(()) => {

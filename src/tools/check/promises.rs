@@ -7,7 +7,7 @@ use tokio_postgres::config::Host;
 use super::Finding;
 use crate::config::{
     Config, Database, DatabaseUrl, Durability, Http, Mqtt, MqttVersion, OnError, PostgresUrl, Rule, Scheme, SslMode,
-    WhenFull,
+    WhenFull, possible_loops,
 };
 use crate::message::Qos;
 
@@ -21,6 +21,13 @@ pub fn promises(config: &Config) -> Vec<Finding> {
     findings.extend(config.databases.iter().filter_map(of_database));
     let own = config.rules.iter().filter(|rule| !rule.is_copy());
     findings.extend(own.flat_map(|rule| of_rule(rule, config.mqtt.version)));
+    findings.extend(possible_loops(config).into_iter().map(|(publication, what)| {
+        Finding::warning(
+            &format!("publish {publication}"),
+            what,
+            "publish to a topic that the rule does not take, or leave out by `where` the rows that come from it",
+        )
+    }));
     if let Http::Listen(address) = config.http
         && !address.ip().to_canonical().is_loopback()
         && config.http_access.token.is_none()

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Error};
 use super::Finding;
 use super::database::subject;
 use crate::config::{Config, PostgresUrl, Publication};
-use crate::rule::{RowSource, quote};
+use crate::rule::{RowSource, TableName, quote};
 use crate::sink::Sink;
 
 /// Of a table: whether this role may make triggers on it, read it, and drop triggers again; and the role.
@@ -20,13 +20,28 @@ fn of_database(config: &Config, index: usize) -> impl Iterator<Item = &Publicati
     config.publish.iter().filter(move |publication| publication.database == index)
 }
 
-/// Whether the tables are there, with the columns that entries name.
-pub(super) async fn tables<S: Sink>(sink: &mut S, config: &Config, index: usize) -> Vec<Finding> {
+/// Whether the tables are there, with the columns that entries name. A missing table is skipped if `is_unknown` says that
+/// nothing is known of it.
+pub(super) async fn tables<S: Sink>(
+    sink: &mut S,
+    config: &Config,
+    index: usize,
+    is_unknown: impl Fn(&TableName) -> bool,
+) -> Vec<Finding> {
     let subject = subject(config, index);
     let mut findings = Vec::new();
     for publication in of_database(config, index) {
         let Publication { name, table, .. } = publication;
-        let described = match sink.describe(table).await {
+        let looked = match sink.unfit_to_publish(table).await {
+            Ok(None) => sink.describe(table).await,
+            Ok(Some(unfit)) => {
+                let what = format!("publish {name}: no rows of {table} can be published, because it is {}", unfit.kind);
+                findings.push(Finding::problem(&subject, what, unfit.remedy));
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        let described = match looked {
             Ok(described) => described,
             Err(error) => {
                 findings.push(Finding::of_sink(&subject, &error));
@@ -34,6 +49,9 @@ pub(super) async fn tables<S: Sink>(sink: &mut S, config: &Config, index: usize)
             }
         };
         let Some(described) = described else {
+            if is_unknown(table) {
+                continue;
+            }
             findings.push(Finding::warning(
                 &subject,
                 format!("publish {name}: there is no table {table} yet; its rows are published when it is there"),

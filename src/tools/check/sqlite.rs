@@ -35,7 +35,7 @@ pub(super) async fn look(config: &Config, index: usize, path: &Path, circumstanc
     }
     let tables = database::tables(&mut sink, config, index, |table| copy.is_unknown(table)).await;
     findings.extend(tables.findings);
-    findings.extend(publish::tables(&mut sink, config, index).await);
+    findings.extend(publish::tables(&mut sink, config, index, |table| copy.is_unknown(table)).await);
     for name in copy.unknown() {
         let what = format!("table {name} needs an extension that Rowbridge does not have: not compared");
         findings.push(Finding::warning(&subject, what, "write into an ordinary table"));

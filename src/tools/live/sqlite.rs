@@ -57,11 +57,12 @@ fn copy_tables(from: &Path, to: &Path) -> rusqlite::Result<HashSet<String>> {
     let live = open_to_read(from)?;
     live.busy_timeout(BUSY)?;
     // Tables before what is made on them. Names that begin with sqlite_ are SQLite's own; Rowbridge's own tables are made by
-    // the sink.
+    // the sink. The triggers of `publish` are left out: they write into tables that are made only for publications, and
+    // without those no statement on the published table compiles.
     let mut statement = live.prepare(
         "SELECT lower(name), sql, type IN ('table', 'view') FROM sqlite_schema WHERE sql IS NOT NULL \
          AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE 'rowbridge\\_%' ESCAPE '\\' \
-         ORDER BY type <> 'table', rowid",
+         AND NOT (type = 'trigger' AND name LIKE 'rowbridge\\_%' ESCAPE '\\') ORDER BY type <> 'table', rowid",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -90,5 +91,28 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
             Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
         }
         None => Connection::open_with_flags(path, flags),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_table_takes_statements_in_the_copy() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("rows.db");
+        let live = Connection::open(&path).unwrap();
+        live.execute_batch(
+            "CREATE TABLE rowbridge_changes (new_row); CREATE TABLE u (a); CREATE TABLE log (a); \
+             CREATE TRIGGER rowbridge_0a_1_insert AFTER INSERT ON u BEGIN INSERT INTO rowbridge_changes VALUES (NEW.a); END; \
+             CREATE TRIGGER own AFTER INSERT ON u BEGIN INSERT INTO log VALUES (NEW.a); END",
+        )
+        .unwrap();
+        let copy = TablesCopy::of(&path).unwrap();
+        let copied = Connection::open(&copy.file).unwrap();
+        copied.execute_batch("INSERT INTO u VALUES (1)").unwrap();
+        let logged: i64 = copied.query_row("SELECT a FROM log", [], |row| row.get(0)).unwrap();
+        assert_eq!(logged, 1, "triggers of the user's are in the copy");
     }
 }

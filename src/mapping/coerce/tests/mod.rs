@@ -20,8 +20,8 @@ fn timed(format: TimeFormat) -> Demands {
 }
 
 fn is_of_sqlite(column_type: &ColumnType) -> bool {
-    use ColumnType::{Any, LowerBound, TimestampText, UpperBound};
-    matches!(column_type, Any | TimestampText | LowerBound | UpperBound)
+    use ColumnType::{Any, LowerBound, Operand, TimestampText, UpperBound};
+    matches!(column_type, Any | Operand | TimestampText | LowerBound | UpperBound)
 }
 
 /// Postgres' encoder asserts that a cell fits its column.
@@ -179,6 +179,22 @@ fn arrays_go_element_by_element() {
     check(&texts, &[(r#"["a","b\n",{"c":1}]"#, Some(r#"[Text("a"), Text("b\n"), Text("{\"c\":1}")]"#))]);
     let documents = ColumnType::Array(Box::new(ColumnType::Jsonb), 3802);
     check(&documents, &[(r#"[[1],"a"]"#, Some(r#"[Text("[1]"), Text("\"a\"")]"#))]);
+}
+
+#[test]
+fn a_number_is_never_text_for_a_bind_without_a_type() {
+    check(
+        &ColumnType::Operand,
+        &[
+            ("9223372036854775807", Some("Int(9223372036854775807)")),
+            ("9223372036854775808", Some("Float(9.223372036854776e18)")),
+            ("40.123456789012345", Some("Float(40.123456789012344)")),
+            ("0.12345678901234567890", Some("Float(0.12345678901234568)")),
+            ("1e400", None),
+            ("true", Some("Bool(true)")),
+            (r#""40.1""#, Some("Text(\"40.1\")")),
+        ],
+    );
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
+use crate::sink::Unfit;
+
 /// A table that is there.
 #[derive(Debug, Clone)]
 pub(super) struct LiveTable {
     pub(super) oid: i64,
     /// Why no statement trigger with transition tables can be put on it.
-    pub(super) unfit: Option<&'static str>,
+    pub(super) unfit: Option<Unfit>,
     /// `[{"name":…,"type":…},…]`
     pub(super) definition: String,
     /// Names of the triggers of ours that are switched on and know the table by its name, of whichever publication, each with
@@ -37,10 +39,10 @@ pub(super) async fn table(client: &Client, schema: &str, name: &str) -> Result<O
     let kind: String = row.try_get(1)?;
     let unfit = match kind.as_str() {
         "r" | "p" => None,
-        "v" => Some("it is a view: publish the table behind it"),
-        "m" => Some("it is a materialized view: publish the tables behind it"),
-        "f" => Some("it is a foreign table: publish it where it is stored"),
-        _ => Some("it is no table"),
+        "v" => Some(Unfit::VIEW),
+        "m" => Some(Unfit { kind: "a materialized view", remedy: "publish the tables behind it" }),
+        "f" => Some(Unfit { kind: "a foreign table", remedy: "publish it where it is stored" }),
+        _ => Some(Unfit { kind: "no table", remedy: "correct the name" }),
     };
     let definition: Option<String> = row.try_get(2)?;
     Ok(Some(LiveTable {

@@ -32,13 +32,22 @@ use super::connect;
 use crate::config::Database;
 use crate::rule::TableName;
 use crate::sink::changes::{Capture, ChangeFeed, ChangeKey, Done, Overflow, Reading, Settled, StoredPublication};
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Sink, SinkError, Unfit};
 
 /// How long nothing is heard before it is looked all the same: NOTIFY does not come through a pooler, and not of a transaction
 /// that merely ended.
 const POLL: Duration = Duration::from_secs(1);
 /// While changes lie there that wait for an older transaction to end: at first, and twice as long each time up to [`POLL`].
 const POLL_WAITING: Duration = Duration::from_millis(10);
+
+/// Why nothing of this name can be published; `None` if it can, or is not there. In a transaction that reads the catalogue.
+pub(super) async fn unfit(
+    client: &tokio_postgres::Client,
+    schema: &str,
+    name: &str,
+) -> Result<Option<Unfit>, tokio_postgres::Error> {
+    Ok(catalogue::table(client, schema, name).await?.and_then(|live| live.unfit))
+}
 
 /// The changes of one publication.
 pub struct PostgresChanges {

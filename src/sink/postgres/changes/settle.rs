@@ -257,7 +257,7 @@ impl Settling<'_> {
         let reading = Box::pin(catalogue::table(client, schema, &self.table.name));
         let live = self.wait(around(client, &self.sql.begin_read, reading)).await?;
         match live.as_ref().and_then(|live| live.unfit) {
-            Some(why) => Err(self.error("no_table", why.to_owned())),
+            Some(why) => Err(self.error("no_table", why.to_string())),
             None => Ok(live),
         }
     }

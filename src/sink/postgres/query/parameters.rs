@@ -76,6 +76,9 @@ impl RowEncoder for PostgresParameters {
 }
 
 impl ParameterEncoder for PostgresParameters {
+    /// The server determines it.
+    const UNTYPED: ColumnType = ColumnType::Any;
+
     fn parameters(mut row: &[u8]) -> Result<Vec<Parameter>, (usize, String)> {
         let mut parameters = Vec::new();
         while let Some((tag, rest)) = row.split_first() {

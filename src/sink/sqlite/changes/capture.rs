@@ -7,13 +7,13 @@
 
 use std::fmt::Write as _;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::config::TimeForm;
 use crate::rule::quote;
 use crate::schema::{ColumnType, SqliteDialect};
 use crate::sink::changes::{
-    Capture, OFFSET_JUMP, fields, object, push_base64, push_string, push_timestamp, trigger_name,
+    Capture, OFFSET_JUMP, Unfit, fields, object, push_base64, push_string, push_timestamp, trigger_name,
 };
 use crate::sink::literal::{literal, unhex};
 
@@ -49,6 +49,26 @@ pub(super) fn columns(connection: &Connection, table: &str) -> rusqlite::Result<
         Ok(LiveColumn { name, type_name, form })
     })?;
     columns.collect::<rusqlite::Result<Vec<LiveColumn>>>().map(Some)
+}
+
+/// Why the changes of what has this name cannot be captured; `None` if they can, or if there is nothing.
+pub(in crate::sink::sqlite) fn unfit(connection: &Connection, table: &str) -> rusqlite::Result<Option<Unfit>> {
+    let kind = connection
+        .prepare_cached("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main'")?
+        .query_row([table], |row| row.get::<_, String>(0))
+        .optional()?;
+    Ok(match kind.as_deref() {
+        Some("view") => Some(Unfit::VIEW),
+        Some("virtual") => Some(Unfit {
+            kind: "a virtual table, and SQLite has no triggers on one",
+            remedy: "publish an ordinary table that has the same rows",
+        }),
+        Some("shadow") => Some(Unfit {
+            kind: "a table in which a virtual table keeps its data",
+            remedy: "publish an ordinary table that has the same rows",
+        }),
+        _ => None,
+    })
 }
 
 /// `[{"name":…,"type":…},…]`
@@ -259,6 +279,26 @@ mod tests {
                       '2026-11-21T08:26:00.123Z', 9e999";
         let expected = r#"{"a b":9007199254740993,"r":0.1,"s":"it's, \"so\"","x":"AP8=","y":null,"on_":true,"j":{"a": 1},"at":1795249560123,"inf":"Infinity"}"#;
         assert_eq!(published(definition, values, TimeForm::Epoch(1_000)), expected);
+    }
+
+    #[test]
+    fn only_of_tables_are_changes_captured_and_the_others_are_told_apart() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (a); CREATE VIEW v AS SELECT a FROM t; CREATE VIRTUAL TABLE f USING fts5(a)")
+            .unwrap();
+        for (name, words) in [
+            ("T", None),
+            ("absent", None),
+            ("V", Some("it is a view: publish the table behind it")),
+            ("f", Some("it is a virtual table, and SQLite has no triggers on one: publish an ordinary table")),
+            ("f_data", Some("it is a table in which a virtual table keeps its data: publish")),
+        ] {
+            let found = unfit(&connection, name).unwrap().map(|unfit| unfit.to_string());
+            assert_eq!(found.is_some(), words.is_some(), "{name}: {found:?}");
+            assert!(found.unwrap_or_default().starts_with(words.unwrap_or_default()), "{name}");
+            assert_eq!(columns(&connection, name).unwrap().is_some(), name == "T", "{name}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! as creating triggers and copying existing rows, happens in one transaction. *Dies anywhere:* the transaction was
 //! applied or not. `PRAGMA data_version` shows without disk access whether anything was written.
 
-mod capture;
+pub(super) mod capture;
 mod queue;
 mod settle;
 
@@ -17,7 +17,7 @@ use super::SqliteSink;
 use super::codes::{Moment, sink_error};
 use crate::config::Database;
 use crate::sink::changes::{Capture, ChangeFeed, ChangeKey, Done, Overflow, Reading, Settled, StoredPublication};
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Class, Sink, SinkError};
 
 /// The interval at which the file is polled for changes.
 const POLL: Duration = Duration::from_millis(50);
@@ -114,12 +114,27 @@ impl ChangeFeed for SqliteChanges {
     async fn settle(&mut self) -> Result<Settled, SinkError> {
         let (capture, is_first) = (&self.capture, !self.is_begun);
         let doing = format!("cannot prepare to publish table {}", capture.table);
-        let (id, settled) = self.sink.with_connection(|connection| {
-            settle::settle(connection, capture, is_first).map_err(|error| failed(&doing, &error))
+        let (id, settled, unfit) = self.sink.with_connection(|connection| {
+            let (id, settled) =
+                settle::settle(connection, capture, is_first).map_err(|error| failed(&doing, &error))?;
+            let unfit = match settled.is_missing {
+                true => capture::unfit(connection, &capture.table.name).map_err(|error| failed(&doing, &error))?,
+                false => None,
+            };
+            Ok((id, settled, unfit))
         })?;
         self.id = Some(id);
         self.is_begun = true;
-        Ok(settled)
+        match unfit {
+            // News is reported first; the next call returns the error.
+            Some(unfit) if settled.news.is_empty() => Err(SinkError {
+                class: Class::Table,
+                code: "no_table".to_owned(),
+                message: format!("{doing}: {unfit}"),
+                advice: "correct the table of the entry, or take the entry out of `publish`; it is tried again",
+            }),
+            _ => Ok(settled),
+        }
     }
 
     async fn read(&mut self, after: ChangeKey, limit: usize, bytes_max: usize) -> Result<Reading, SinkError> {
