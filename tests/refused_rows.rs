@@ -225,3 +225,64 @@ fn a_partition_that_nobody_made_holds_and_one_of_another_year_is_a_row_s_fault()
     Tally::of(ids.lines().map(|id| id.parse().unwrap()), 0..COUNT).assert_each_once("t_a");
     assert_eq!(postgres.psql(&database, "SELECT count(*) FROM rowbridge_dead_letters"), "1");
 }
+
+/// One such value held the database until another row of the table went in, or until the rule was parked.
+#[test]
+fn a_value_that_the_server_cannot_read_is_a_dead_letter_without_company() {
+    let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
+    let database = postgres.create_database();
+    postgres.psql(
+        &database,
+        "CREATE TABLE t_name (id int, v name); CREATE TABLE t_type (id int, v regtype);
+         CREATE TABLE t_collation (id int, v regcollation); CREATE TABLE t_said (id int, v regclass)",
+    );
+    let mut bridge = bridge(broker.port(), &postgres.url(&database), &["name", "type", "collation"]);
+    let rule = "rules:\n  - { name: said, topic: w/said, statement: 'INSERT INTO t_said VALUES (:id, :v::regclass)', \
+                columns: { id: payload.id, v: payload.v } }\n";
+    bridge.edit("rules:\n", rule);
+    bridge.start();
+    let mut publisher = crate::support::publisher::Publisher::new(broker.port());
+    let long = "é".repeat(32);
+    let cases = [("name", &*long), ("type", "foo_t"), ("collation", "foo_c"), ("said", "gone")];
+    for (name, v) in cases {
+        publisher.send(&format!("w/{name}"), format!("{{\"id\":1,\"v\":\"{v}\"}}"));
+        bridge.wait_alive("it is a dead letter", |_| {
+            let query = format!("SELECT reason FROM rowbridge_dead_letters WHERE rule = '{name}'");
+            (postgres.psql(&database, &query) == "value").then_some(())
+        });
+        assert!(bridge.status()["databases"]["target"]["held"].is_null(), "{name}");
+    }
+    for (name, v) in [("name", &long[2..]), ("type", "integer"), ("collation", "\\\"C\\\""), ("said", "t_said")] {
+        publisher.send(&format!("w/{name}"), format!("{{\"id\":2,\"v\":\"{v}\"}}"));
+    }
+    bridge.wait_alive("all is journaled", |bridge| (bridge.journaled() >= 8).then_some(()));
+    bridge.wait_drained("target");
+    for (name, _) in cases {
+        assert_eq!(postgres.psql(&database, &format!("SELECT id FROM t_{name}")), "2", "{name}");
+    }
+}
+
+/// The text of a bind was read as the type's binary form, so every row seemed to have a bad value.
+#[test]
+fn a_statement_without_its_right_holds_the_database_though_it_has_a_value_that_the_server_reads() {
+    let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
+    let database = postgres.create_database();
+    postgres.psql(
+        &database,
+        "CREATE TABLE t_said (id int, v macaddr); CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE no_data_found; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON t_said FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let mut bridge = bridge(broker.port(), &postgres.url(&database), &[]);
+    let rule = "rules:\n  - { name: said, topic: w/said, statement: 'INSERT INTO t_said VALUES (:id, :v)', \
+                columns: { id: payload.id, v: payload.v } }\n";
+    bridge.edit("rules:\n", rule);
+    bridge.start();
+    let mut publisher = crate::support::publisher::Publisher::new(broker.port());
+    publisher.send("w/said", r#"{"id":1,"v":"08:00:2b:01:02:03"}"#);
+    let held = held(&mut bridge);
+    assert!(held.contains("P0002"), "{held}");
+    postgres.psql(&database, "DROP TRIGGER refuse ON t_said");
+    bridge.wait_drained("target");
+    assert_eq!(postgres.psql(&database, "SELECT v FROM t_said"), "08:00:2b:01:02:03");
+}

@@ -9,8 +9,10 @@
 //! is outdated.
 //!
 //! If the database refuses to add a column, messages with such a field become dead letters of reason `no_column`. The
-//! column is tried again after a while; the rule's other messages continue. A table that cannot be created, or that is
-//! locked for too long, holds the database like any bad table, and its rules are parked after `park_after`.
+//! column is tried again after a while; the rule's other messages continue. So does a payload whose field the database
+//! cannot hold as a name, where it would create a table. A table of a rule that cannot be created, or that is locked for
+//! too long, holds the database like any bad table, and its rules are parked after `park_after`. Where the message names
+//! the table, that message is a dead letter instead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     pub(super) async fn grow(&mut self, gatherer: &mut Gatherer<S::Encoder>, wants: Vec<Want>) -> Result<(), Stop> {
         for want in by_table(wants) {
             let live = match self.setup.sink.describe(&want.table).await {
+                Err(error) if error.class == Class::Table && self.rules[want.rule].routing.is_some() => {
+                    gatherer.bind(vec![(want, Err(in_one_line(&error)))], self.reader.position());
+                    continue;
+                }
                 Err(error) if error.class == Class::Table => {
                     return Err(self.bad_table(&self.rules[want.rule], Defect::from(&error)));
                 }
@@ -58,14 +64,22 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     }
 
     async fn make_of_payload(&mut self, gatherer: &mut Gatherer<S::Encoder>, want: Want) -> Result<(), Stop> {
-        let rule = Arc::clone(&self.rules[want.rule]);
+        let rules = Arc::clone(&self.rules);
+        let rule = &rules[want.rule];
         let writing: Vec<&Rule> = match rule.routing {
-            Some(_) => vec![&rule],
-            None => self.rules.iter().map(AsRef::as_ref).filter(|other| other.table == rule.table).collect(),
+            Some(_) => vec![rule],
+            None => rules.iter().map(AsRef::as_ref).filter(|other| other.table == rule.table).collect(),
         };
         let new = new_table(&want.table, &writing, declared(&want.columns));
+        let created = self.setup.sink.create_table(&want.table, &new).await;
+        if let Err(error) = &created
+            && error.class != Class::Transient
+            && self.refuse_names(gatherer, &want).await?
+        {
+            return Ok(());
+        }
         let sink = &mut self.setup.sink;
-        let defect = match sink.create_table(&want.table, &new).await {
+        let defect = match created {
             Err(error) if error.class == Class::Transient => return Err(error.into()),
             Err(error) => Defect { reason: in_one_line(&error), mend: Some(sink.create_table_sql(&want.table, &new)) },
             Ok(sql) => match sink.describe(&want.table).await? {
@@ -88,7 +102,23 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             gatherer.bind(vec![(want, Err(defect.reason))], self.reader.position());
             return Ok(());
         }
-        Err(self.bad_table(&rule, defect))
+        Err(self.bad_table(rule, defect))
+    }
+
+    /// Refuses the columns whose names the database cannot hold; whether there are any. The next payload may make the table.
+    async fn refuse_names(&mut self, gatherer: &mut Gatherer<S::Encoder>, want: &Want) -> Result<bool, Stop> {
+        let mut refused = false;
+        for NewColumn { name, .. } in &want.columns {
+            if !self.setup.sink.holds_name(name).await? {
+                refused = true;
+                gatherer.refuse_column(
+                    &want.table,
+                    name,
+                    &"the database's encoding lacks a character of its name".into(),
+                );
+            }
+        }
+        Ok(refused)
     }
 
     async fn add_to(
@@ -151,7 +181,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     fn judge_refusal(&self, want: &Want, error: &SinkError) -> Result<(), Stop> {
         match error.class {
             Class::Transient | Class::RowOrTransient => Err(error.clone().into()),
-            _ if error.code == IN_USE => Err(self.bad_table(&self.rules[want.rule], Defect::from(error))),
+            _ if error.code == IN_USE && self.rules[want.rule].routing.is_none() => {
+                Err(self.bad_table(&self.rules[want.rule], Defect::from(error)))
+            }
             _ => Ok(()),
         }
     }

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::backlog::{Backlog, Filling};
 use super::gather::{Gatherer, Halt};
+use super::named;
 use super::stop::Stop;
 use super::worker::Worker;
 use crate::delivery::events;
@@ -162,7 +163,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 return Err(error.into());
             }
             let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
-            if let Some(seq) = closed.iter().map(|closed| gatherer.batch.units[closed.unit].seq).min() {
+            let named = named::refused(gatherer, &closed, &self.rules);
+            if !named.is_empty() {
+                refusals = named;
+            } else if let Some(seq) = closed.iter().map(|closed| gatherer.batch.units[closed.unit].seq).min() {
                 if seq > gatherer.batch.offset.from {
                     // First bring what came before it into the database.
                     self.end_before = Some(seq);

@@ -34,7 +34,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Halt {
     pub seq: Seq,
     pub rule: Arc<str>,
-    /// The table as the rule names it.
+    /// What the rule is held and parked by: see [`place_of`](super::named::place_of).
     pub target: TableName,
     pub error: String,
     /// The rule's table, which may have decided it; none where messages name their tables.
@@ -260,6 +260,11 @@ impl<R: RowEncoder> Gatherer<R> {
     pub(super) fn refuse_column(&mut self, table: &TableName, column: &str, why: &Arc<str>) {
         self.refused_since = Some(Instant::now());
         self.mapper.refuse_column(table, column, why);
+    }
+
+    /// See [`Mapper::refuse_table`].
+    pub(super) fn refuse_table(&mut self, table: &TableName, why: &str) {
+        self.mapper.refuse_table(table, why);
     }
 
     /// See [`Mapper::absent_tables`].

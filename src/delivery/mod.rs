@@ -12,6 +12,7 @@ mod dead_letter;
 mod events;
 mod first_contact;
 mod gather;
+mod named;
 mod parking;
 mod place;
 mod position;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::gather::Gatherer;
+use super::named::place_of;
 use super::prepare;
 use super::state::Parked;
 use super::stop::{BadTable, Defect, Hold, Stop};
@@ -107,7 +108,7 @@ impl Parking {
     /// rule.
     pub(super) fn take_rules(&mut self, rules: &[Arc<Rule>]) {
         self.told.clear();
-        self.held.retain(|name, _| rules.iter().any(|rule| rule.table == *name));
+        self.held.retain(|name, _| rules.iter().any(|rule| *place_of(rule) == *name));
         for table in &mut self.tables {
             table.rules = rules_of(rules, &table.name);
             table.look_at = None;
@@ -165,9 +166,10 @@ impl Parking {
                 }
                 continue;
             };
-            match self.tables.iter_mut().find(|table| table.name == rule.table) {
+            let place = place_of(rule);
+            match self.tables.iter_mut().find(|table| table.name == *place) {
                 Some(table) => table.since = table.since.min(parked.since),
-                None => self.add(&rule.table, rules, parked.since, "messages were parked earlier".into()),
+                None => self.add(&place, rules, parked.since, "messages were parked earlier".into()),
             }
         }
     }
@@ -196,7 +198,7 @@ impl Parking {
 
 /// The numbers of the rules that write to a table.
 fn rules_of(rules: &[Arc<Rule>], table: &TableName) -> Vec<usize> {
-    rules.iter().enumerate().filter(|(_, rule)| rule.table == *table).map(|(index, _)| index).collect()
+    rules.iter().enumerate().filter(|(_, rule)| *place_of(rule) == *table).map(|(index, _)| index).collect()
 }
 
 /// The result of a hold.

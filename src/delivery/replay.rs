@@ -9,6 +9,7 @@
 use tokio::time::Instant;
 
 use super::gather::Gatherer;
+use super::named;
 use super::parking::PROGRESS;
 use super::stop::{Defect, Hold, Stop, in_one_line};
 use super::worker::Worker;
@@ -145,7 +146,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 };
             }
             let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
-            if let Some(first) = closed.into_iter().min_by_key(|closed| closed.unit) {
+            let named = named::refused(gatherer, &closed, &self.rules);
+            if !named.is_empty() {
+                refusals = named;
+            } else if let Some(first) = closed.into_iter().min_by_key(|closed| closed.unit) {
                 return Ok(match sources[first.unit] {
                     0 => Attempt::NotMended(Defect::from(&first.error)),
                     before => Attempt::Fewer(before),

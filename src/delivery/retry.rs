@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::columns::declared;
 use super::gather::{Again, Gatherer};
+use super::named;
 use super::prepare;
 use super::retried::{Retried, RetryFailure};
 use super::schemas;
@@ -265,7 +266,10 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                 return Err(error.into());
             }
             let Refusals { units: mut refusals, closed } = self.sink.refused_units(&gatherer.batch).await?;
-            if let Some(first) = closed.into_iter().min_by_key(|closed| closed.unit) {
+            let named = named::refused(gatherer, &closed, &self.rules);
+            if !named.is_empty() {
+                refusals = named;
+            } else if let Some(first) = closed.into_iter().min_by_key(|closed| closed.unit) {
                 // First those before it, if there are any.
                 return Err(match gathered.sources[first.unit] {
                     0 => Stop::from(first.error),

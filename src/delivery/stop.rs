@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gather::Halt;
+use super::named::place_of;
 use super::parking;
 use super::state::Held;
 use super::worker::Worker;
@@ -191,7 +192,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     wait = Duration::ZERO;
                 }
                 for bad in parked {
-                    let rules = self.rules.iter().filter(|rule| rule.table == bad.name);
+                    let rules = self.rules.iter().filter(|rule| *place_of(rule) == bad.name);
                     let rules: Vec<&str> = rules.map(|rule| &*rule.name).collect();
                     events::table_parked(database, &bad.name, &bad.defect.reason, &rules.join(", "));
                 }

@@ -4,8 +4,8 @@
 //! payload, all rows of a message go to one table; otherwise each row names its own table.
 //!
 //! A name that occurs for the first time is a [`Want`]: the batch ends before its message, the table is looked up, and
-//! the rule is compiled for it ([`Mapper::bind`](super::Mapper::bind)). If the table is missing, or does not fit,
-//! messages that name it become dead letters of reason `no_table`. The table is looked up again after a moment.
+//! the rule is compiled for it ([`Mapper::bind`](super::Mapper::bind)). If the table is missing, does not fit, or takes no
+//! rows, messages that name it become dead letters of reason `no_table`. The table is looked up again after a moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -187,6 +187,15 @@ impl Destination {
         let on_error = self.on_error;
         let plan = plan.map_err(|message| ValueFault { reason: "no_table", column: None, message, on_error });
         self.bound.insert(Arc::clone(text), Bound { plan, used: batch, is_met: false, is_absent });
+    }
+
+    /// The tables of these plans take no rows.
+    pub(super) fn refuse(&mut self, is_it: impl Fn(usize) -> bool, why: &str) {
+        for bound in self.bound.values_mut().filter(|bound| bound.plan.as_ref().is_ok_and(|plan| is_it(*plan))) {
+            let (on_error, message) = (self.on_error, why.to_owned());
+            bound.plan = Err(ValueFault { reason: "no_table", column: None, message, on_error });
+            bound.is_met = true;
+        }
     }
 
     /// The text that the template gave for a plan.

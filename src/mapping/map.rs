@@ -225,13 +225,20 @@ impl<R: RowEncoder> Mapper<R> {
         self.refused.forget();
     }
 
+    /// A table takes no rows: messages that name it are refused until [`Mapper::forget_missing`].
+    pub fn refuse_table(&mut self, table: &TableName, why: &str) {
+        let Mapper { destinations, targets, .. } = self;
+        let is_it = |plan| targets.table(plan).name == *table;
+        destinations.iter_mut().flatten().for_each(|destination| destination.refuse(is_it, why));
+    }
+
     /// The tables of rules that are to be made of their first payload, as the rules name them.
     pub fn absent_tables(&self) -> impl Iterator<Item = &TableName> {
         let is_absent = |rule: &usize| self.table_of(*rule).is_some_and(|table| table.is_absent());
         (0..self.rules.len()).filter(is_absent).map(|rule| &self.rules[rule].table)
     }
 
-    /// Forgets which tables were not there, so that the next message looks again.
+    /// Forgets which tables were not there or took no rows, so that the next message looks again.
     pub fn forget_missing(&mut self) {
         self.destinations.iter_mut().flatten().for_each(Destination::forget_bad);
     }

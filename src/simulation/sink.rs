@@ -307,7 +307,8 @@ impl Sink for SimSink {
         if let Err(error) = self.check_right(batch) {
             let unit = (0..batch.units.len()).find(|&unit| !batch.is_excluded(unit)).expect("it has rows");
             let table = Arc::clone(batch.tables_of(unit).next().expect("it has a row"));
-            return Ok(Refusals { units: Vec::new(), closed: vec![ClosedTable { unit, table, error }] });
+            let closed = ClosedTable { unit, table, error, at_start: true };
+            return Ok(Refusals { units: Vec::new(), closed: vec![closed] });
         }
         let units = self.refused(batch).into_iter().map(refusal).collect();
         Ok(Refusals { units, closed: Vec::new() })

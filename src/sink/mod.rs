@@ -116,6 +116,8 @@ pub struct ClosedTable {
     pub table: Arc<TableSchema>,
     /// Of class Table or Transient.
     pub error: SinkError,
+    /// The table refused before it was given a row: no row can be at fault.
+    pub at_start: bool,
 }
 
 /// A database that takes batches.
@@ -173,7 +175,8 @@ pub trait Sink {
         places: &[RetainedPlace],
     ) -> Result<HashMap<RetainedPlace, i64>, SinkError>;
 
-    /// The live table, or `None` if there is no such table.
+    /// The live table, or `None` if there is no such table. An error of class Table concerns this table alone, and leaves the
+    /// connection usable.
     async fn describe(&mut self, table: &TableName) -> Result<Option<TableSchema>, SinkError>;
 
     /// The results of [`Sink::describe`], in order. A sink that may be distant asks for all of them at once.
@@ -183,6 +186,11 @@ pub trait Sink {
             described.push(self.describe(table).await?);
         }
         Ok(described)
+    }
+
+    /// Whether the database can hold this text as the name of a table or column. Its encoding may lack a character.
+    async fn holds_name(&mut self, _name: &str) -> Result<bool, SinkError> {
+        Ok(true)
     }
 
     /// Describes the binds of a rule's own statement as a table: a column for each bind, in their order, under `name`.

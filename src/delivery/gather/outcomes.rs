@@ -8,6 +8,7 @@ use crate::batch::{DeadLetter, RowEncoder};
 use crate::config::{OnError, Unmatched};
 use crate::delivery::account::Account;
 use crate::delivery::dead_letter::{self, Reason};
+use crate::delivery::named::place_of;
 use crate::delivery::refusals::Fate;
 use crate::journal::Lost;
 use crate::mapping::Outcome;
@@ -85,7 +86,7 @@ impl<R: RowEncoder> Gatherer<R> {
         match rule.on_error {
             OnError::Halt => {
                 let error = refusal.message.clone();
-                let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
+                let (name, target) = (Arc::clone(&rule.name), place_of(&rule).into_owned());
                 let table = self.batch.tables_of(refusal.unit).next().cloned();
                 return Err(Halt { seq: unit.seq, rule: name, target, error, table });
             }
@@ -163,7 +164,7 @@ impl<R: RowEncoder> Gatherer<R> {
             Outcome::Refused(fault) if fault.on_error == OnError::Halt => {
                 let table = self.mapper.table_of(*rule).cloned();
                 let rule = &self.rules[*rule];
-                let (name, target) = (Arc::clone(&rule.name), rule.table.clone());
+                let (name, target) = (Arc::clone(&rule.name), place_of(rule).into_owned());
                 Some(Halt { seq, rule: name, target, error: fault.message.clone(), table })
             }
             _ => None,

@@ -74,7 +74,9 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
 pub(super) async fn cast_alone(client: &Client, rows: &Rows<'_>) -> Result<(), Error> {
     let target = rows.target();
     let casts: Vec<String> = values(target).into_iter().map(|value| format!("({value}) IS NULL")).collect();
-    let types: Vec<Type> = columns(target).map(|column| typed(column.parameter.oid)).collect();
+    // The binds of a statement have their own types there, and the text of such values here.
+    let types: Vec<Type> =
+        columns(target).map(|column| if is_cast(column) { Type::TEXT } else { typed(column.parameter.oid) }).collect();
     for parameters in insert::portions(rows, types.len()) {
         let from = spelt_out(parameters.len() / types.len(), types.len());
         let typed: Vec<(&(dyn ToSql + Sync), Type)> = parameters
@@ -87,9 +89,29 @@ pub(super) async fn cast_alone(client: &Client, rows: &Rows<'_>) -> Result<(), E
     Ok(())
 }
 
+/// The casts of such rows without a value: what the server refuses here, no value is at fault for. Two rows, because the
+/// planner would compute one without looking for the right to call a function.
+pub(super) async fn cast_nothing(client: &Client, target: &Target) -> Result<(), Error> {
+    let casts: Vec<String> = columns(target).filter_map(|column| cast_of("v.c", column)).collect();
+    let sql = format!("SELECT {} FROM (VALUES (NULL::pg_catalog.text), (NULL)) AS v (c)", casts.join(", "));
+    client.execute_typed(&sql, &[]).await.map(drop)
+}
+
 /// Whether the server casts a value of such rows.
 pub(super) fn casts(target: &Target) -> bool {
-    columns(target).any(|column| matches!(column.column_type, ColumnType::Cast(_)))
+    columns(target).any(is_cast)
+}
+
+fn is_cast(column: &Column) -> bool {
+    matches!(column.column_type, ColumnType::Cast(_))
+}
+
+/// The cast of a column's text, if it has one.
+fn cast_of(text: &str, column: &Column) -> Option<String> {
+    match &column.column_type {
+        ColumnType::Cast(cast) => Some(format!("{text}::{}", cast.sql_type)),
+        _ => None,
+    }
 }
 
 /// How many statements [`insert`] makes of so many rows and bytes, about.
@@ -163,9 +185,9 @@ fn statement(target: &Target, from: &str) -> String {
 
 /// The columns' values as expressions over `v`.
 fn values(target: &Target) -> Vec<String> {
-    let value = |(position, column): (usize, &Column)| match &column.column_type {
-        ColumnType::Cast(cast) => format!("v.c{}::{}", position + 1, cast.sql_type),
-        _ => format!("v.c{}", position + 1),
+    let value = |(position, column): (usize, &Column)| {
+        let text = format!("v.c{}", position + 1);
+        cast_of(&text, column).unwrap_or(text)
     };
     columns(target).enumerate().map(value).collect()
 }

@@ -127,12 +127,15 @@ struct Resolved {
 /// Reads the table `schema.name` within the transaction that `client` is in; one round trip.
 pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Result<Option<TableSchema>, Error> {
     let names = [(&schema as _, Type::TEXT), (&name as _, Type::TEXT)];
-    let (table, columns, types, indexes) = tokio::try_join!(
+    // Every answer is awaited: the first error is the cause of the others, which only say that the transaction failed.
+    let (table, columns, types, indexes) = tokio::join!(
+        biased;
         client.query_typed(TABLE, &names),
         client.query_typed(COLUMNS, &names),
         client.query_typed(TYPES, &names),
         client.query_typed(KEYS, &names),
-    )?;
+    );
+    let (table, columns, types, indexes) = (table?, columns?, types?, indexes?);
     let Some(table) = table.first() else { return Ok(None) };
     let witness = witness(table, &columns, &types)?;
     let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;

@@ -134,7 +134,7 @@ impl Sink for PostgresSink {
             }
             names.push((schema.to_owned(), name.to_owned()));
         }
-        self.run(async |session, sql| {
+        let described = self.run(async |session, sql| {
             let mut described = Vec::with_capacity(names.len());
             for names in names.chunks(DESCRIBED_AT_ONCE) {
                 let asked = join_all(names.iter().map(async |(schema, name)| {
@@ -149,8 +149,12 @@ impl Sink for PostgresSink {
                 }
             }
             Ok(described)
-        })
-        .await
+        });
+        described.await.map_err(of_the_name)
+    }
+
+    async fn holds_name(&mut self, name: &str) -> Result<bool, SinkError> {
+        self.run(async |session, _| server::holds(session, name).await).await
     }
 
     async fn describe_statement(
@@ -315,6 +319,14 @@ impl Sink for PostgresSink {
         }
         Ok(())
     }
+}
+
+/// No row is at fault where none was sent. A name with a character that the database's encoding lacks is refused like a value.
+fn of_the_name(error: SinkError) -> SinkError {
+    if error.class != Class::Row {
+        return error;
+    }
+    SinkError { class: Class::Table, advice: "name a table with characters that the database's encoding has", ..error }
 }
 
 impl DeadLetterStore for PostgresSink {

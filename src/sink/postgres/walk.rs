@@ -209,7 +209,7 @@ impl<'a> Walk<'a> {
 
     fn close(&mut self, unit: usize, table: Arc<TableSchema>, error: SinkError) {
         if !self.closed.iter().any(|closed| closed.table.name == table.name) {
-            self.closed.push(ClosedTable { unit, table, error });
+            self.closed.push(ClosedTable { unit, table, error, at_start: false });
         }
     }
 
@@ -274,7 +274,9 @@ impl<'a> Walk<'a> {
         let first = units.iter().copied().find(|&unit| tables[failed.table].holds(unit));
         let table = Arc::clone(&tables[failed.table].target().table);
         match (error.class, first) {
-            (Class::Table, Some(unit)) => return Ok(Attempt::NotBegun(ClosedTable { unit, table, error })),
+            (Class::Table, Some(unit)) => {
+                return Ok(Attempt::NotBegun(ClosedTable { unit, table, error, at_start: true }));
+            }
             (class, _) if class.may_be_a_row() => {}
             _ => return Err(error),
         }

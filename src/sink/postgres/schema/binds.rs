@@ -32,7 +32,8 @@ pub(in crate::sink::postgres) async fn columns(
 ) -> Result<Vec<Column>, Error> {
     let (types, parameters) = (types(), [(oids as _, Type::OID_ARRAY)]);
     let (names, types) =
-        tokio::try_join!(client.query_typed(NAMES, &parameters), client.query_typed(&types, &parameters))?;
+        tokio::join!(biased; client.query_typed(NAMES, &parameters), client.query_typed(&types, &parameters));
+    let (names, types) = (names?, types?);
     let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;
     let described = binds.iter().zip(oids).zip(&names);
     described.map(|((bind, oid), name)| column(bind, *oid, name, &types)).collect()

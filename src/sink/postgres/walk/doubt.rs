@@ -5,12 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::error::DbError;
+use tokio_postgres::Error;
 
 use super::{Attempt, DOING, Offender, Walk};
 use crate::rule::TableName;
 use crate::sink::postgres::copy::Rows;
-use crate::sink::postgres::failure::judge;
 use crate::sink::postgres::merge;
 use crate::sink::{Class, SinkError};
 
@@ -81,40 +80,36 @@ impl Walk<'_> {
         Ok(attempt)
     }
 
-    /// Whether a value of the rows is refused before any table sees it: input functions of extensions give it codes that say
-    /// nothing of values.
+    /// Whether a value of the rows is refused before any table sees it: input functions give it codes that say nothing of
+    /// values. `regtype` knows no type of this name, an extension has codes of its own.
     pub(super) async fn is_refused_by_a_cast(&self, rows: &Rows<'_>) -> Result<bool, SinkError> {
         if !merge::casts(rows.target()) {
             return Ok(false);
         }
+        let Err(refusal) = self.aside(merge::cast_alone(self.session.client(), rows)).await? else { return Ok(false) };
+        // A type that is gone or forbidden has such a code too, and refuses a cast of no value as well.
+        const MAY_BE_OF_THE_TYPE: [&str; 5] = ["42501", "42704", "42883", "42846", "42P01"];
+        match refusal.class {
+            Class::Transient => Ok(false),
+            _ if MAY_BE_OF_THE_TYPE.contains(&&*refusal.code) => {
+                let nothing = merge::cast_nothing(self.session.client(), rows.target());
+                Ok(self.aside(nothing).await?.is_ok())
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Runs `work` under a savepoint and takes it back; the inner error is what the server says of it.
+    async fn aside(&self, work: impl Future<Output = Result<(), Error>>) -> Result<Result<(), SinkError>, SinkError> {
         let (session, client) = (self.session, self.session.client());
         const BACK: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
-        let all = async {
-            tokio::join!(
-                biased;
-                client.batch_execute("SAVEPOINT attempt"),
-                merge::cast_alone(client, rows),
-                client.batch_execute(BACK),
-            )
-        };
-        let (saved, cast, back) = session.patience(4, DOING, all).await?;
+        let all =
+            async { tokio::join!(biased; client.batch_execute("SAVEPOINT attempt"), work, client.batch_execute(BACK)) };
+        let (saved, worked, back) = session.patience(4, DOING, all).await?;
         saved.and(back).map_err(|error| session.explain(&error, DOING))?;
-        match cast {
-            Ok(()) => Ok(false),
-            // What is said of a type that is gone or forbidden, or of the server, is not said of the value.
-            Err(error) => {
-                const OF_THE_TYPE: [&str; 4] = ["42501", "42704", "42883", "42846"];
-                let refusal = error.as_db_error();
-                let is_of_value = |refusal: &DbError| {
-                    let code = refusal.code().code();
-                    !OF_THE_TYPE.contains(&code) && judge(refusal).class != Class::Transient
-                };
-                match refusal {
-                    Some(refusal) => Ok(is_of_value(refusal)),
-                    None => Err(session.explain(&error, DOING)),
-                }
-            }
-        }
+        let Err(error) = worked else { return Ok(Ok(())) };
+        let explained = session.explain(&error, DOING);
+        if error.as_db_error().is_some() { Ok(Err(explained)) } else { Err(explained) }
     }
 }
 
