@@ -33,8 +33,6 @@ const BY_MESSAGE: usize = usize::MAX - 1;
 const BOUND_MAX: usize = 1_000;
 /// How many stay then.
 const BOUND_KEPT: usize = 750;
-/// Tables that are looked up together.
-const WANTS_MAX: usize = 1_000;
 
 /// All rules of one database, compiled against its live tables.
 ///

@@ -1,12 +1,12 @@
 //! One message under the compiled rules.
 
 use super::writing::Writing;
-use super::{BOUND_MAX, BY_MESSAGE, Mapper, WANTS_MAX};
+use super::{BOUND_MAX, BY_MESSAGE, Mapper};
 use crate::batch::{Batch, RowEncoder, Unit};
 use crate::config::{Retained, Rule};
 use crate::mapping::adjust::Nulled;
 use crate::mapping::choice::Chosen;
-use crate::mapping::destination::{Destination, NoPlans};
+use crate::mapping::destination::{Destination, NoPlans, WANTS_MAX};
 use crate::mapping::growth::{Growing, NO_COLUMN, add_wants};
 use crate::mapping::outcome::{NEW_COLUMNS, Outcome, ValueFault};
 use crate::mapping::served::SERVED_MAX;
@@ -68,7 +68,7 @@ impl<R: RowEncoder> Mapper<R> {
                 Some(destination) => {
                     match destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans) {
                         Ok(()) => growing.wants((message, matched), Some((destination, row_plans)), plan, memory),
-                        Err(NoPlans::Wanted(want)) => Ok(vec![*want]),
+                        Err(NoPlans::Wanted(wants)) => Ok(wants),
                         Err(NoPlans::Refused(_)) => continue,
                     }
                 }
@@ -163,9 +163,8 @@ impl<R: RowEncoder> Mapper<R> {
                     match writing.by_message(destination, self.batch_number, &mut self.row_plans) {
                         Ok(()) => Ok(()),
                         Err(NoPlans::Refused(fault)) => Err(fault),
-                        Err(NoPlans::Wanted(want)) => {
+                        Err(NoPlans::Wanted(wants)) => {
                             batch.truncate_runs(first_run.min(batch.runs.len()));
-                            let wants = vec![*want];
                             match self.served.ask(message.seq, &wants) {
                                 Err(table) => Err(asked_too_often(&self.rules[matched.rule], "no_table", table)),
                                 Ok(()) => {

@@ -49,6 +49,7 @@ impl World {
                 self.asked.push(name);
                 self.mapper.bind(&want, found);
             }
+            self.mapper.begin_batch(&self.batch);
         }
         &self.outcomes[0].1
     }
