@@ -80,5 +80,6 @@ mod statements;
 mod status_watch;
 mod tap;
 mod transports;
+mod unmapped;
 mod upgrade;
 mod values;

@@ -32,8 +32,8 @@ use crate::rule::{DeclaredType, TableName};
 use crate::schema::{Dialect, TableSchema};
 use crate::sink::{Class, IN_USE, Sink, SinkError};
 
-/// After so many columns that the database would not add, the others of the same table are not tried: it is no matter of one
-/// name.
+/// After so many columns that the database would not add, the others of the same table wait until their own message asks for
+/// them: the first columns are those of the message that the batch ended before, and they say nothing about the others.
 const REFUSED_MAX: usize = 3;
 
 /// While the first payload of a table is waited for, it is looked for this often: somebody else may make it.
@@ -145,23 +145,17 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             Err(error) => self.judge_refusal(&want, &error)?,
         }
         // One of them may be at fault.
-        let mut refused: Option<SinkError> = None;
         let mut refusals = 0;
         for column in &want.columns {
-            if refusals < REFUSED_MAX {
-                match self.add(&want.table, std::slice::from_ref(column)).await {
-                    Ok(()) => continue,
-                    Err(error) => {
-                        self.judge_refusal(&want, &error)?;
-                        refusals += 1;
-                        refused = Some(error);
-                    }
-                }
+            if refusals == REFUSED_MAX {
+                break;
             }
-            let error = refused.as_ref().expect("one was refused");
+            let Err(error) = self.add(&want.table, std::slice::from_ref(column)).await else { continue };
+            self.judge_refusal(&want, &error)?;
+            refusals += 1;
             let sql = self.setup.sink.add_columns_sql(&want.table, &declared(std::slice::from_ref(column)));
-            events::column_refused(&self.setup.database.name, &want.table, &column.name, error, &sql);
-            let why = format!("{}; {}, or make it: {sql}", in_one_line(error), ADVICE);
+            events::column_refused(&self.setup.database.name, &want.table, &column.name, &error, &sql);
+            let why = format!("{}; {}, or make it: {sql}", in_one_line(&error), ADVICE);
             gatherer.refuse_column(&want.table, &column.name, &why.into());
         }
         Ok(())
@@ -216,8 +210,10 @@ fn by_table(wants: Vec<Want>) -> Vec<Want> {
             continue;
         };
         if !known.makes_table {
+            // Another message's field in another case goes to that column, as it does once the column is there.
+            let earlier = known.columns.len();
             for column in want.columns {
-                if !known.columns.iter().any(|known| known.name == column.name) {
+                if !known.columns[..earlier].iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
                     known.columns.push(column);
                 }
             }

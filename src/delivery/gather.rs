@@ -13,7 +13,7 @@ use super::dead_letter;
 use super::retained::{Hashes, LastStored, Place, Verdict};
 use crate::batch::{Batch, OffsetMove, Remembered, RowEncoder};
 use crate::config::{Retained, Rule, Unmatched};
-use crate::mapping::{Mapper, Outcome, Router, Want};
+use crate::mapping::{Mapper, Outcome, Router, Served, Want};
 use crate::message::{Message, Seq};
 use crate::rule::TableName;
 use crate::schema::TableSchema;
@@ -254,6 +254,11 @@ impl<R: RowEncoder> Gatherer<R> {
 
     pub(super) fn take_wants(&mut self) -> Vec<Want> {
         self.mapper.take_wants()
+    }
+
+    /// See [`Mapper::take_served`].
+    pub(super) fn take_served(&mut self) -> Served {
+        self.mapper.take_served()
     }
 
     /// See [`Mapper::refuse_column`].

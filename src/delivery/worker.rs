@@ -34,6 +34,7 @@ use crate::config::{Bridge, Database, Rule};
 use crate::delivery::events::{self, DatabaseMetrics};
 use crate::journal::{Fs, JournalHandle, Reader, Watermark};
 use crate::journal_id::JournalId;
+use crate::mapping::Served;
 use crate::message::Seq;
 use crate::shutdown::Shutdown;
 use crate::sink::{Class, Sink};
@@ -222,6 +223,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             return Err(error.into());
         }
         let mut looked_again = false;
+        let mut served = Served::default();
         loop {
             self.take_rules();
             let place = self.locate().await?;
@@ -239,6 +241,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             )
             .await?;
             mapper.retire(self.set.retired());
+            mapper.recall_served(std::mem::take(&mut served));
             self.is_outdated = false;
             self.parking.compiled();
             self.tables.compiled(&self.setup.database.name, &mapper);
@@ -254,7 +257,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             self.sort_parked(&faults, &mut gatherer);
             match self.stream(&mut gatherer, &place).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => {}
+                Ok(false) => served = gatherer.take_served(),
                 Err(Stop::Changed(_)) if self.tables.may_change_again() => {}
                 // A table that changed since it was looked at: compiling says better what is wrong, if anything still is.
                 Err(Stop::Hold(_)) if !looked_again => looked_again = true,

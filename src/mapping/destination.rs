@@ -7,7 +7,7 @@
 //! the rule is compiled for it ([`Mapper::bind`](super::Mapper::bind)). If the table is missing, does not fit, or takes no
 //! rows, messages that name it become dead letters of reason `no_table`. The table is looked up again after a moment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::growth::NewColumn;
@@ -19,6 +19,9 @@ use super::sharing::Parts;
 use crate::config::{OnError, Rule};
 use crate::message::Message;
 use crate::rule::{Address, Convention, Descriptor, Form, Naming, Routing, TableName};
+
+/// Tables that are looked up together.
+pub(super) const WANTS_MAX: usize = 1_000;
 
 /// A table that is to be looked up for a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +81,8 @@ pub(super) struct Plans {
 #[derive(Debug)]
 pub(super) enum NoPlans {
     Refused(ValueFault),
-    Wanted(Box<Want>),
+    /// The tables that the message names and that are not known yet, or so many of them.
+    Wanted(Vec<Want>),
 }
 
 impl From<ValueFault> for NoPlans {
@@ -121,7 +125,8 @@ impl Destination {
         let Destination { names, routing, on_error, bound } = self;
         plans.of_rows.clear();
         plans.is_one = true;
-        let mut wanted = None;
+        let mut wanted: Vec<Want> = Vec::new();
+        let mut wanted_texts: HashSet<Arc<str>> = HashSet::new();
         let refuse = |message: String| ValueFault { reason: "no_table", column: None, message, on_error: *on_error };
         let mut look_up = |text: &str, alias: Option<&str>, table: &str, form: Option<Form>| {
             if let Some(found) = bound.get_mut(text) {
@@ -137,14 +142,11 @@ impl Destination {
                     .map_err(|why| refuse(format!("the table's name, which the message gives, {why}")))?,
             };
             // The others are looked for all the same: they are wanted as well, or at fault.
-            wanted.get_or_insert_with(|| Want {
-                rule,
-                text: text.into(),
-                table,
-                form,
-                columns: Vec::new(),
-                makes_table: false,
-            });
+            if wanted.len() < WANTS_MAX && !wanted_texts.contains(text) {
+                let text: Arc<str> = text.into();
+                wanted_texts.insert(Arc::clone(&text));
+                wanted.push(Want { rule, text, table, form, columns: Vec::new(), makes_table: false });
+            }
             Ok(())
         };
         match names {
@@ -177,9 +179,9 @@ impl Destination {
                 plans.is_one = !matches!(names.payload, PayloadForm::Staged(_));
             }
         }
-        match wanted {
-            Some(want) => Err(NoPlans::Wanted(Box::new(want))),
-            None => Ok(()),
+        match wanted.is_empty() {
+            true => Ok(()),
+            false => Err(NoPlans::Wanted(wanted)),
         }
     }
 

@@ -56,8 +56,8 @@ pub(super) struct Growth {
     pub(super) rest: Rest,
     /// The table is not there.
     pub(super) is_absent: bool,
-    /// Columns that the table has and the rule cannot fill.
-    pub(super) closed: Box<[String]>,
+    /// Columns of the table, each with why a field of this name cannot become or fill it.
+    pub(super) closed: Box<[(String, &'static str)]>,
     /// So many more it may have.
     pub(super) room: usize,
     /// A column that a new table has whatever the payload says.
@@ -199,14 +199,15 @@ impl Growth {
 
     /// What the message as a whole wants. The error says why it cannot be.
     pub(super) fn settle(&self, mut columns: Vec<NewColumn>) -> Result<Vec<NewColumn>, String> {
-        let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
         if self.is_absent {
             if columns.is_empty() {
                 return Err(
                     "the table is not there yet, and no field of the payload has a value that tells a column".into()
                 );
             }
-            if let Some(extra) = self.extra.as_ref().filter(|extra| !is_there(&extra.name)) {
+            if let Some(extra) = &self.extra {
+                // A field of this name goes into it with the others.
+                columns.retain(|column| !self.is_same(&column.name, &extra.name));
                 columns.push(extra.clone());
             }
             let is_there = |name: &str| columns.iter().any(|column| self.is_same(&column.name, name));
@@ -236,17 +237,16 @@ impl Growth {
             () if name.is_empty() => "its name is empty",
             () if name.len() > IDENTIFIER_BYTES_MAX => "its name is longer than 63 bytes",
             () if name.chars().any(char::is_control) => "its name has a control character",
-            () if self.reserved.contains(&name) => "the database has a column of its own under this name",
-            () if self.closed.iter().any(|closed| self.is_same(closed, name)) => {
-                "the table has a column of this name that the rule cannot fill: the database generates it, or it has a type \
-                 that Rowbridge does not write"
+            () if self.reserved.iter().any(|reserved| self.is_same(reserved, name)) => {
+                "the database has a column of its own under this name; name the field in `columns` as the source of a column \
+                 with another name"
             }
             () if columns.iter().any(|column| is_other(&column.name))
                 || self.folds_case && self.rest.takes_folded(name) =>
             {
                 "another field has the same name in another case, and this database does not distinguish them"
             }
-            () => return None,
+            () => return self.closed.iter().find(|(closed, _)| self.is_same(closed, name)).map(|(_, why)| *why),
         })
     }
 
@@ -281,7 +281,7 @@ fn type_of(value: &Value<'_>) -> DeclaredType {
 }
 
 /// A name for a message, however odd.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     let mut shown: String = name.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if name.chars().count() > SHOWN_CHARS_MAX {
         shown.push('…');

@@ -16,6 +16,7 @@ use super::growth::Refused;
 use super::outcome::CompileFault;
 use super::plan::{Memory, Plan};
 use super::route::Router;
+use super::served::Served;
 use super::shape::Targets;
 use super::sharing::{Known, Likeness, Parts};
 use crate::batch::{Batch, RowEncoder, Target};
@@ -32,8 +33,6 @@ const BY_MESSAGE: usize = usize::MAX - 1;
 const BOUND_MAX: usize = 1_000;
 /// How many stay then.
 const BOUND_KEPT: usize = 750;
-/// Tables that are looked up together.
-const WANTS_MAX: usize = 1_000;
 
 /// All rules of one database, compiled against its live tables.
 ///
@@ -58,6 +57,7 @@ pub struct Mapper<R: RowEncoder> {
     /// By rule; empty while no rule's table is a template.
     destinations: Vec<Option<Destination>>,
     wants: Vec<Want>,
+    served: Served,
     /// Columns that could not be added.
     refused: Refused,
     row_plans: Plans,
@@ -161,6 +161,7 @@ impl<R: RowEncoder> Mapper<R> {
             choices,
             destinations,
             wants: Vec::new(),
+            served: Served::default(),
             refused: Refused::default(),
             row_plans: Plans::default(),
             batch_number: 0,
@@ -183,7 +184,18 @@ impl<R: RowEncoder> Mapper<R> {
     /// The tables and columns that messages wanted since the last call; the batch ended before the first of them. Columns
     /// are not bound: with them the table is another, and the rules are to be compiled again.
     pub fn take_wants(&mut self) -> Vec<Want> {
+        self.served.serve();
         std::mem::take(&mut self.wants)
+    }
+
+    /// How often wants were served, for the next mapper's [`Mapper::recall_served`].
+    pub fn take_served(&mut self) -> Served {
+        std::mem::take(&mut self.served)
+    }
+
+    /// Takes over what an earlier mapper counted.
+    pub fn recall_served(&mut self, served: Served) {
+        self.served = served.compiled_again();
     }
 
     pub fn has_wants(&self) -> bool {

@@ -19,6 +19,7 @@
 //! | `shaping`, `programs` | `where`, `transform`, columns with jq |
 //! | `destination`, `naming`, `choice` | tables and databases named by messages |
 //! | `rest`, `growth` | fields without a column, and columns added for them |
+//! | `served` | how often a message may ask for a table |
 //! | `shape` | columns left to the database's defaults |
 //! | `key` | the key of `mode` |
 //! | `coerce` | which value fits which type (its table) |
@@ -51,6 +52,7 @@ mod plan;
 mod programs;
 mod rest;
 mod route;
+mod served;
 mod shape;
 mod shaping;
 mod sharing;
@@ -68,3 +70,4 @@ pub use growth::{COLUMNS_MAX, NewColumn};
 pub use map::Mapper;
 pub use outcome::{CompileFault, Outcome, ValueFault};
 pub use route::Router;
+pub use served::Served;

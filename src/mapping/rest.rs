@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::growth::Growth;
-use super::payload::{Document, Element, PathTree, PayloadFault, Slot, elements};
+use super::growth::{Growth, shown};
+use super::payload::{Document, Element, FoldedKey, PathTree, PayloadFault, Slot, elements};
 use super::value::Value;
 
 /// What a rule does with such fields, where no column holds them.
@@ -14,6 +14,8 @@ pub(super) enum Others {
     Refuse(Rest),
     /// They become columns.
     Add(Growth),
+    /// They are ignored, or a column takes them. But the row is refused if a field fits several columns alike.
+    Watch(Rest),
 }
 
 /// The fields of an object that some column takes, and where the object is.
@@ -23,10 +25,14 @@ pub(super) struct Rest {
     pub(super) slot: usize,
     /// Of the element at hand, not of the payload.
     pub(super) is_item: bool,
+    /// The slot of an array's value for the column that takes the rest.
+    pub(super) at: Option<usize>,
     /// Sorted.
     pub(super) taken: Box<[String]>,
-    /// Taken in whichever case.
-    pub(super) taken_folded: Box<[String]>,
+    /// Columns that take a field in another case, if no field has exactly their name.
+    pub(super) folded: Box<[FoldedKey]>,
+    /// Some of these columns have names that differ only in case.
+    pub(super) has_rivals: bool,
 }
 
 /// A field of the object.
@@ -54,13 +60,21 @@ impl From<PayloadFault> for Ended {
 impl Others {
     pub(super) fn rest_mut(&mut self) -> &mut Rest {
         match self {
-            Others::Refuse(rest) => rest,
+            Others::Refuse(rest) | Others::Watch(rest) => rest,
             Others::Add(growth) => &mut growth.rest,
         }
     }
 }
 
 impl Rest {
+    /// Takes the keys of the columns.
+    pub(super) fn complete(&mut self, tree: &PathTree, slots: &[usize]) {
+        self.slot = slots[self.slot];
+        self.at = self.at.map(|path| slots[path]);
+        (self.taken, self.folded) = tree.first_keys();
+        self.has_rivals = self.folded.iter().any(|key| self.in_any_case(&key.name).count() > 1);
+    }
+
     /// The rest as a JSON object; `None` if there is none, or no object.
     pub(super) fn of(&self, document: &Document<'_>) -> Option<String> {
         let mut rest = String::new();
@@ -91,7 +105,12 @@ impl Rest {
 
     /// Calls `each` with every field that no column takes, until it says no.
     pub(super) fn each(&self, document: &Document<'_>, each: &mut dyn FnMut(&Field<'_>) -> bool) {
-        self.each_of_all(document, &mut |field| self.takes(field.name) || each(field));
+        self.each_of_all(document, &mut |field| self.takes(document, field) || each(field));
+    }
+
+    /// The value that an array has for the column that takes the rest.
+    pub(super) fn by_position(&self, document: &Document<'_>) -> Slot {
+        document.slots[self.at?]
     }
 
     /// The same with every field.
@@ -111,16 +130,47 @@ impl Rest {
         let _ = elements(document.text, range, &PathTree::default(), &mut nothing, &mut visit);
     }
 
-    fn takes(&self, name: &str) -> bool {
-        self.takes_exactly(name) || self.takes_folded(name)
+    /// Whether a column takes just this field. Of fields that differ only in case, a column takes one.
+    fn takes(&self, document: &Document<'_>, field: &Field<'_>) -> bool {
+        let is_there = |slot: usize| document.slots[slot].is_some();
+        let is_its = |key: &FoldedKey| {
+            !key.exact.is_some_and(is_there)
+                && document.slots[key.slot].is_some_and(|(start, _)| start as usize == field.range.start)
+        };
+        self.takes_exactly(field.name) || self.folded.iter().any(is_its)
     }
 
     pub(super) fn takes_exactly(&self, name: &str) -> bool {
         self.taken.binary_search_by(|taken| taken.as_str().cmp(name)).is_ok()
     }
 
+    /// Whether just one column has this name in some case.
     pub(super) fn takes_folded(&self, name: &str) -> bool {
-        self.taken_folded.iter().any(|taken| taken.eq_ignore_ascii_case(name))
+        self.in_any_case(name).count() == 1
+    }
+
+    /// The first field that several columns have a claim to, with two of these columns.
+    pub(super) fn ambiguity(&self, document: &Document<'_>) -> Option<String> {
+        let mut found = None;
+        self.each_of_all(document, &mut |field| {
+            let mut rivals = self.in_any_case(field.name).filter(|_| !self.takes_exactly(field.name));
+            let (Some(one), Some(other)) = (rivals.next(), rivals.next()) else { return true };
+            // Columns that all have a field of their own claim no other.
+            let is_open = |key: &FoldedKey| key.exact.is_none_or(|exact| document.slots[exact].is_none());
+            if self.in_any_case(field.name).any(is_open) {
+                let (name, one, other) = (shown(field.name), &one.name, &other.name);
+                found = Some(format!(
+                    "the field `{name}` differs only in case from the columns `{one}` and `{other}`, and may be meant for either: \
+                     write it as the column, or name the rule's `columns`"
+                ));
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    fn in_any_case<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r FoldedKey> {
+        self.folded.iter().filter(move |key| key.name.eq_ignore_ascii_case(name))
     }
 }
 

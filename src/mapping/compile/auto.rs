@@ -39,8 +39,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
     pub(super) fn auto_column(&mut self, position: Option<usize>, index: usize) {
         if matches!(&self.rule.unmapped, Unmapped::Column(name) if same_name::<R::Dialect>(&self.schema.columns[index].name, name))
         {
-            let column = config::Column::of(&self.schema.columns[index].name, ColumnSource::From(Source::Unmapped));
-            return self.named(&column);
+            return self.rest_column(position, index);
         }
         let live = &self.schema.columns[index];
         let is_item = !self.rule.for_each.is_empty();
@@ -70,6 +69,15 @@ impl<R: RowEncoder> Compilation<'_, R> {
             on_error: self.rule.on_error,
         };
         self.columns.push((index, compiled));
+    }
+
+    /// The column that takes what no other does, and of an array the element at its position.
+    fn rest_column(&mut self, position: Option<usize>, index: usize) {
+        self.named(&config::Column::of(&self.schema.columns[index].name, ColumnSource::From(Source::Unmapped)));
+        let paths = if self.rule.for_each.is_empty() { &mut self.paths } else { &mut self.item_paths };
+        if let (Some(position), Some((_, PlanColumn { feed: Feed::Rest(rest), .. }))) = (position, self.columns.last_mut()) {
+            rest.at = Some(place(paths, &[Step::Index(position as i32)])[0]);
+        }
     }
 
     /// Whether a value that no column takes is a fault, or goes somewhere else.

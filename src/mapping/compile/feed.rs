@@ -105,7 +105,8 @@ impl<R: RowEncoder> Compilation<'_, R> {
     pub(super) fn rest(&mut self) -> Rest {
         let is_item = !self.rule.for_each.is_empty();
         let paths = if is_item { &mut self.item_paths } else { &mut self.paths };
-        Rest { slot: place(paths, &[])[0], is_item, taken: Box::default(), taken_folded: Box::default() }
+        let slot = place(paths, &[])[0];
+        Rest { slot, is_item, at: None, taken: Box::default(), folded: Box::default(), has_rivals: false }
     }
 
     fn payload(&mut self, steps: &[Step], name: &str) -> Option<Feed> {

@@ -63,8 +63,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
                 (false, Some(_)) => (&outputs, &slots),
                 (false, None) => (&tree, &slots),
             };
-            rest.slot = slots[rest.slot];
-            (rest.taken, rest.taken_folded) = tree.first_keys();
+            rest.complete(tree, slots);
         };
         others.iter_mut().for_each(|others| complete(others.rest_mut()));
         for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {
@@ -170,7 +169,7 @@ fn rest_slot(columns: &[PlanColumn], others: Option<&Others>) -> Option<usize> {
         _ => None,
     });
     let slot = of_column.or(match others {
-        Some(Others::Refuse(rest)) => Some(rest.slot),
+        Some(Others::Refuse(rest) | Others::Watch(rest)) => Some(rest.slot),
         _ => None,
     })?;
     let takes_all = |feed: &Feed| matches!(feed, Feed::Json(slots) | Feed::Item(slots) if slots.contains(&slot));

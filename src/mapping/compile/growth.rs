@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Compilation, Others, Path, RowEncoder, Step, Unmapped, is_supported, same_name};
+use super::{Column, Columns, Compilation, Others, Path, RowEncoder, Step, Unmapped, is_supported, same_name};
 use crate::mapping::growth::{COLUMNS_MAX, Growth, NewColumn};
 use crate::rule::DeclaredType;
 use crate::schema::Dialect;
@@ -61,12 +61,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
     /// What becomes of fields that no column takes, if that is said.
     pub(super) fn others(&mut self) -> Option<Others> {
         if !self.may_grow() {
-            return (self.rule.unmapped == Unmapped::Error).then(|| Others::Refuse(self.rest()));
+            return match self.rule.unmapped {
+                Unmapped::Error => Some(Others::Refuse(self.rest())),
+                _ => self.has_rivals().then(|| Others::Watch(self.rest())),
+            };
         }
         let schema = self.schema;
-        let is_closed = |index: &usize| !self.columns.iter().any(|(filled, _)| filled == index);
-        let closed =
-            (0..schema.columns.len()).filter(is_closed).map(|index| schema.columns[index].name.clone()).collect();
         let extra = match &self.rule.unmapped {
             Unmapped::Column(name) => Some(NewColumn { name: name.as_str().into(), declared: DeclaredType::Json }),
             _ => None,
@@ -74,12 +74,48 @@ impl<R: RowEncoder> Compilation<'_, R> {
         Some(Others::Add(Growth {
             rest: self.rest(),
             is_absent: schema.is_absent(),
-            closed,
+            closed: self.closed(),
             room: COLUMNS_MAX.saturating_sub(schema.columns.len()),
             extra,
             needed: self.needed(),
             folds_case: R::Dialect::NAMES_FOLD_CASE,
-            reserved: R::Dialect::RESERVED_COLUMNS,
+            reserved: match schema.is_absent() {
+                true => R::Dialect::RESERVED_COLUMNS,
+                false => R::Dialect::UNADDABLE_COLUMNS,
+            },
         }))
+    }
+
+    /// Whether `columns: auto` fills columns whose names differ only in case.
+    fn has_rivals(&self) -> bool {
+        let mut names: Vec<String> = match self.rule.columns {
+            Columns::Auto => self.columns.iter().map(|(_, column)| column.name.to_ascii_lowercase()).collect(),
+            Columns::Named(_) => return false,
+        };
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// The table's columns, each with why a field that no column takes cannot go to it.
+    fn closed(&self) -> Box<[(String, &'static str)]> {
+        let why = |(index, live): (usize, &Column)| {
+            let is_filled = self.columns.iter().any(|(filled, _)| *filled == index);
+            let why = match () {
+                () if is_filled => {
+                    "the rule fills the column of this name from another source, which the field must not overwrite; name the \
+                     field in `columns` as the source of a column with another name"
+                }
+                () if live.generated => "the table has a column of this name, but the database generates it",
+                () if !is_supported(&live.column_type) => {
+                    "the table has a column of this name, but of a type that Rowbridge does not write"
+                }
+                () => {
+                    "the table has a column of this name, which the rule leaves out because it takes a field of this name for \
+                     another column"
+                }
+            };
+            (live.name.clone(), why)
+        };
+        self.schema.columns.iter().enumerate().map(why).collect()
     }
 }

@@ -1,15 +1,17 @@
 //! One message under the compiled rules.
 
 use super::writing::Writing;
-use super::{BY_MESSAGE, Mapper, WANTS_MAX};
+use super::{BOUND_MAX, BY_MESSAGE, Mapper};
 use crate::batch::{Batch, RowEncoder, Unit};
-use crate::config::Retained;
+use crate::config::{Retained, Rule};
 use crate::mapping::adjust::Nulled;
 use crate::mapping::choice::Chosen;
-use crate::mapping::destination::{Destination, NoPlans};
+use crate::mapping::destination::{Destination, NoPlans, WANTS_MAX};
 use crate::mapping::growth::{Growing, NO_COLUMN, add_wants};
 use crate::mapping::outcome::{NEW_COLUMNS, Outcome, ValueFault};
+use crate::mapping::served::SERVED_MAX;
 use crate::message::Message;
+use crate::rule::TableName;
 
 impl<R: RowEncoder> Mapper<R> {
     /// The rules that take a message by its topic.
@@ -66,7 +68,7 @@ impl<R: RowEncoder> Mapper<R> {
                 Some(destination) => {
                     match destination.plans(matched.rule, message, matched, memory, *batch_number, row_plans) {
                         Ok(()) => growing.wants((message, matched), Some((destination, row_plans)), plan, memory),
-                        Err(NoPlans::Wanted(want)) => Ok(vec![*want]),
+                        Err(NoPlans::Wanted(wants)) => Ok(wants),
                         Err(NoPlans::Refused(_)) => continue,
                     }
                 }
@@ -161,12 +163,17 @@ impl<R: RowEncoder> Mapper<R> {
                     match writing.by_message(destination, self.batch_number, &mut self.row_plans) {
                         Ok(()) => Ok(()),
                         Err(NoPlans::Refused(fault)) => Err(fault),
-                        Err(NoPlans::Wanted(want)) => {
-                            add_wants(&mut self.wants, vec![*want]);
-                            batch.truncate_units(units_before);
+                        Err(NoPlans::Wanted(wants)) => {
                             batch.truncate_runs(first_run.min(batch.runs.len()));
-                            outcomes.clear();
-                            return false;
+                            match self.served.ask(message.seq, &wants) {
+                                Err(table) => Err(asked_too_often(&self.rules[matched.rule], "no_table", table)),
+                                Ok(()) => {
+                                    add_wants(&mut self.wants, wants);
+                                    batch.truncate_units(units_before);
+                                    outcomes.clear();
+                                    return false;
+                                }
+                            }
                         }
                     }
                 }
@@ -184,12 +191,15 @@ impl<R: RowEncoder> Mapper<R> {
                         let message = "its fields could not be told twice".to_owned();
                         written = written.map_err(|fault| ValueFault { reason: NO_COLUMN, message, ..fault });
                     }
-                    Ok(wants) => {
-                        add_wants(&mut self.wants, wants);
-                        batch.truncate_units(units_before);
-                        outcomes.clear();
-                        return false;
-                    }
+                    Ok(wants) => match self.served.ask(message.seq, &wants) {
+                        Err(table) => written = Err(asked_too_often(&self.rules[matched.rule], NO_COLUMN, table)),
+                        Ok(()) => {
+                            add_wants(&mut self.wants, wants);
+                            batch.truncate_units(units_before);
+                            outcomes.clear();
+                            return false;
+                        }
+                    },
                     Err(fault) => written = Err(fault),
                 }
             }
@@ -217,6 +227,23 @@ impl<R: RowEncoder> Mapper<R> {
             };
             outcomes.push((matched.rule, outcome));
         }
+        self.served.settle(message.seq);
         true
     }
+}
+
+/// The refusal of a message whose wants change nothing.
+#[cold]
+fn asked_too_often(rule: &Rule, reason: &'static str, table: &TableName) -> ValueFault {
+    let message = match reason {
+        NO_COLUMN => format!(
+            "table {table} was changed {SERVED_MAX} times for this message and still lacks columns for its fields: somebody or \
+             something else takes them away, or a program of the rule gives other fields each time; make the columns by hand"
+        ),
+        _ => format!(
+            "table {table} was looked up {SERVED_MAX} times for this message and is needed again: the message names more than \
+             the {BOUND_MAX} tables that are kept at a time"
+        ),
+    };
+    ValueFault { reason, column: None, message, on_error: rule.on_error }
 }

@@ -47,6 +47,16 @@ pub(super) struct Member {
     pub(super) node: Node,
 }
 
+/// A key that matches in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::mapping) struct FoldedKey {
+    pub(in crate::mapping) name: String,
+    /// The slot of the field with exactly this name, which takes precedence.
+    pub(in crate::mapping) exact: Option<usize>,
+    /// The slot of a field in another case.
+    pub(in crate::mapping) slot: usize,
+}
+
 /// A key with its quotes and colon, as most devices write it: `"key":`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Written {
@@ -80,11 +90,16 @@ impl PathTree {
 }
 
 impl PathTree {
-    /// The keys of the outermost object at which paths begin: unchanged and sorted, and in lower case.
-    pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[String]>) {
-        let in_order = self.root.keys.sorted.iter().map(|at| &self.root.keys.members[*at]);
-        let exact = in_order.map(|member| member.key.clone()).collect();
-        (exact, self.root.folded.iter().map(|(key, _)| key.clone()).collect())
+    /// The keys of the outermost object at which paths begin, sorted; and those that match in any case.
+    pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[FoldedKey]>) {
+        let keys = &self.root.keys;
+        let exact = keys.sorted.iter().map(|at| keys.members[*at].key.clone()).collect();
+        let folded = |(name, node): &(String, Node)| FoldedKey {
+            name: name.clone(),
+            exact: keys.find(name.as_bytes()).and_then(|at| keys.members[at].node.slot),
+            slot: node.slot.expect("every folded key is wanted"),
+        };
+        (exact, self.root.folded.iter().map(folded).collect())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::feed::{Feed, field};
+use super::feed::{Feed, by_position, field};
 use super::{Found, Input};
 use crate::batch::RowEncoder;
 use crate::config::OnError;
@@ -72,8 +72,12 @@ impl PlanColumn {
             Feed::Json(slots) => self.encode_found(&field(&input.document, slots), scratch, encoder, out),
             Feed::Template(parts) => self.encode_template(parts, input, scratch, encoder, out),
             Feed::Rest(rest) => {
-                let text = rest.of(input.around(rest));
-                let found = text.as_deref().map_or(Found::Missing, |text| Found::Value(Value::Tree(text)));
+                let document = input.around(rest);
+                let text = rest.of(document);
+                let found = match text.as_deref() {
+                    Some(text) => Found::Value(Value::Tree(text)),
+                    None => by_position(rest, document),
+                };
                 self.encode_found(&found, scratch, encoder, out)
             }
             other => self.encode_found(&other.find(input), scratch, encoder, out),

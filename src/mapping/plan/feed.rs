@@ -85,7 +85,10 @@ impl Feed {
             Feed::Index(is_parent) => Some(Value::Int(input.element(*is_parent).index as i64)),
             Feed::Key(is_parent) => input.element(*is_parent).key,
             // Whether it has a value; which, the caller finds out.
-            Feed::Rest(rest) => (rest.count(input.around(rest)) > 0).then_some(Value::Tree("{}")),
+            Feed::Rest(rest) => match rest.count(input.around(rest)) {
+                0 => return by_position(rest, input.around(rest)),
+                _ => Some(Value::Tree("{}")),
+            },
             Feed::Text => Some(Value::Text(input.document.text)),
             Feed::Bytes => Some(Value::Bytes(message.payload)),
             Feed::Program(index) => match input.computed.value(*index) {
@@ -139,6 +142,16 @@ pub(super) fn field<'m>(document: &Document<'m>, slots: &[usize]) -> Found<'m> {
     match document.value(range) {
         Some(value) => Found::Value(value),
         None => Found::Null,
+    }
+}
+
+/// What an array has for the column that takes the rest.
+#[inline(never)]
+pub(super) fn by_position<'m>(rest: &Rest, document: &Document<'m>) -> Found<'m> {
+    match rest.by_position(document).map(|range| document.value(range)) {
+        None => Found::Missing,
+        Some(None) => Found::Null,
+        Some(Some(value)) => Found::Value(value),
     }
 }
 

@@ -56,7 +56,14 @@ impl Plan {
 
     #[inline(never)]
     pub(super) fn look_at_others(&self, others: &Others, input: &Input<'_>) -> Result<(), ValueFault> {
+        if let Others::Refuse(rest) | Others::Watch(rest) = others
+            && rest.has_rivals
+            && let Some(why) = rest.ambiguity(input.around(rest))
+        {
+            return Err(self.fault("value", why));
+        }
         match others {
+            Others::Watch(_) => {}
             Others::Refuse(rest) => match rest.count(input.around(rest)) {
                 0 => {}
                 count => return Err(self.unmapped(count)),

@@ -123,6 +123,64 @@ fn a_field_that_cannot_name_a_column_is_its_messages_fault() {
     assert_eq!(map(&mut mapper, r#"{"A":1}"#), Came::Row("1: Text(\"1\");".to_owned()));
 }
 
+/// Only one source can fill a column, and a value is neither dropped nor put over another.
+#[test]
+fn a_field_with_the_name_of_a_column_that_the_rule_fills_from_elsewhere_is_refused() {
+    let live = table(vec![live("device", text()), super::live("T", ColumnType::Int4)]);
+    let rule = || adding(vec![from("device", "topic"), from("T", "payload.t")]);
+    for payload in [r#"{"t":1,"device":"self"}"#, r#"{"t":1,"T":2}"#] {
+        assert_no_column(came(rule(), &live, payload), "the rule fills the column of this name from another source");
+    }
+    assert_eq!(came(rule(), &live, r#"{"t":1,"Device":2}"#), wants(&[("Device", DeclaredType::Bigint)]));
+    assert_eq!(came(rule(), &live, r#"{"t":1,"device":null}"#), Came::Row("2: Text(\"a\");Int(1);".to_owned()));
+    let mut mapper = compile::<true>(vec![rule()], &[live]).unwrap();
+    for field in ["device", "Device", "T"] {
+        let payload = format!("{{\"t\":1,\"{field}\":2}}");
+        assert_no_column(map(&mut mapper, payload), "the rule fills the column of this name from another source");
+    }
+    let each = Rule { for_each: ForEach::Paths(vec![Source::parse("payload").unwrap()]), ..adding(vec![from("i", "index")]) };
+    let live = table(vec![super::live("i", ColumnType::Int4)]);
+    assert_no_column(came(each, &live, r#"[{"i":1}]"#), "from another source");
+}
+
+#[test]
+fn sqlites_names_for_a_rows_number_cannot_be_added_but_a_new_table_has_them() {
+    let live = table(vec![live("a", text())]);
+    let mut mapper = compile::<true>(vec![auto(Unmapped::Add)], &[live]).unwrap();
+    for name in ["rowid", "oid", "_rowid_", "RowID"] {
+        assert_no_column(map(&mut mapper, format!("{{\"a\":1,\"{name}\":2}}")), "name the field in `columns`");
+    }
+    let mut mapper = compile::<true>(vec![auto(Unmapped::Add)], &[absent()]).unwrap();
+    assert_eq!(map(&mut mapper, r#"{"oid":1}"#), wants(&[("oid", DeclaredType::Bigint)]));
+}
+
+#[test]
+fn a_message_whose_wants_change_nothing_is_refused_after_some_rounds() {
+    let live = table(vec![live("a", ColumnType::Int4)]);
+    let mut mapper = compile::<false>(vec![auto(Unmapped::Add)], std::slice::from_ref(&live)).unwrap();
+    let mut rounds = 0;
+    let refused = loop {
+        match map(&mut mapper, r#"{"b":1}"#) {
+            Came::Wants(_) => rounds += 1,
+            refused => break refused,
+        }
+        assert!(rounds < 100, "it ends");
+        // As delivery does after it added columns.
+        let served = mapper.take_served();
+        mapper = compile::<false>(vec![auto(Unmapped::Add)], std::slice::from_ref(&live)).unwrap();
+        mapper.recall_served(served);
+    };
+    assert_no_column(refused, "still lacks columns for its fields");
+    assert_eq!(rounds, 4);
+    // It is mapped, so it counts from the start again.
+    assert!(matches!(map(&mut mapper, r#"{"b":1}"#), Came::Wants(_)));
+    // What was not served does not count.
+    (0..100).for_each(|_| {
+        let (mut batch, mut outcomes) = (batch(), Vec::new());
+        assert!(!mapper.map(&message("a", br#"{"c":1}"#), &mut batch, &mut outcomes));
+    });
+}
+
 #[test]
 fn a_table_grows_to_so_many_columns_and_no_further() {
     let many = |count: usize| table((0..count).map(|at| live(&format!("c{at}"), text())).collect());
@@ -176,9 +234,10 @@ fn a_missing_tables_columns_are_told_by_an_object_alone_and_its_key_must_be_ther
         came(auto(Unmapped::Ignore), &others, r#"{"a":1}"#),
         "`at`, which is part of the table's primary key or",
     );
-    let extra = auto(Unmapped::Column("rest".into()));
     let expected = [("a", DeclaredType::Bigint), ("rest", DeclaredType::Json)];
-    assert_eq!(came(extra, &absent(), r#"{"a":1}"#), wants(&expected));
+    for payload in [r#"{"a":1}"#, r#"{"rest":2,"a":1}"#] {
+        assert_eq!(came(auto(Unmapped::Column("rest".into())), &absent(), payload), wants(&expected));
+    }
     let named = compile::<false>(vec![rule(&["#"], vec![from("a", "payload.a")])], &[absent()]);
     assert!(named.err().unwrap()[0].message.contains("say `create: true` in this rule"));
 }

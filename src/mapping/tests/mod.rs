@@ -6,6 +6,7 @@ mod key;
 mod map;
 mod named;
 mod programs;
+mod rest;
 mod roots;
 mod routing;
 mod several;
@@ -52,6 +53,8 @@ impl<const SQLITE: bool> Dialect for Either<SQLITE> {
     const ALTERS_COLUMNS: bool = !SQLITE;
     const RESERVED_COLUMNS: &'static [&'static str] =
         if SQLITE { SqliteDialect::RESERVED_COLUMNS } else { PostgresDialect::RESERVED_COLUMNS };
+    const UNADDABLE_COLUMNS: &'static [&'static str] =
+        if SQLITE { SqliteDialect::UNADDABLE_COLUMNS } else { PostgresDialect::UNADDABLE_COLUMNS };
 
     fn type_sql(declared: &DeclaredType) -> String {
         if SQLITE { SqliteDialect::type_sql(declared) } else { PostgresDialect::type_sql(declared) }

@@ -49,6 +49,7 @@ impl World {
                 self.asked.push(name);
                 self.mapper.bind(&want, found);
             }
+            self.mapper.begin_batch(&self.batch);
         }
         &self.outcomes[0].1
     }
@@ -193,4 +194,20 @@ fn tables_that_were_not_used_for_long_are_forgotten_and_looked_up_again() {
     assert_eq!((asked(&world, "busy_t"), asked(&world, "1_t")), (1, 1));
     assert_eq!(*world.map("1/x", r#"{"b":7}"#), Outcome::Written);
     assert_eq!((asked(&world, "1_t"), world.last()[0].0.as_str()), (2, "1_t"));
+}
+
+/// More tables than are kept at a time cannot all be known at once.
+#[test]
+fn a_message_that_names_more_tables_than_are_kept_is_refused_and_not_looked_up_for_ever() {
+    let for_each = config::ForEach::Paths(vec![Source::parse("payload").unwrap()]);
+    let columns = vec![from("a", "item"), from("b", "index")];
+    let mut world = World::of(vec![naming("{item}_t", Rule { for_each, ..rule(&["#"], columns) })]);
+    let names: Vec<String> = (0..1_100).map(|at| format!("\"x{at}\"")).collect();
+    match world.map("t", &format!("[{}]", names.join(","))) {
+        Outcome::Refused(fault) => {
+            assert!(fault.reason == "no_table" && fault.message.contains("more than the 1000 tables"), "{fault:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(*world.map("t", "[\"x1\",\"x2\"]"), Outcome::Written);
 }

@@ -20,6 +20,8 @@ pub trait Dialect {
     const ALTERS_COLUMNS: bool;
     /// Names that no column can have.
     const RESERVED_COLUMNS: &'static [&'static str] = &[];
+    /// Names that no column can have which is added to a table.
+    const UNADDABLE_COLUMNS: &'static [&'static str] = Self::RESERVED_COLUMNS;
 
     /// The type in SQL, for `CREATE TABLE` and `ADD COLUMN`.
     fn type_sql(declared: &DeclaredType) -> String;

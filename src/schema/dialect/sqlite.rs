@@ -47,6 +47,8 @@ impl Dialect for SqliteDialect {
     const TEXT_TAKES_NUL: bool = true;
     const NAMES_FOLD_CASE: bool = true;
     const ALTERS_COLUMNS: bool = false;
+    /// The row's number. A new table may have such columns: "cannot add rowid alias" is said of ALTER TABLE alone.
+    const UNADDABLE_COLUMNS: &'static [&'static str] = &["rowid", "oid", "_rowid_"];
 
     fn type_sql(declared: &DeclaredType) -> String {
         type_sql(declared)

@@ -21,6 +21,10 @@ use crate::sink::{Preview, SqliteEncoder};
 /// The dead letter's reason of a message whose table takes no rows.
 const BAD_TABLE: &str = "table";
 
+/// So often the tables get columns for the message. Rules that share a table need one round each at most; a message that wants more
+/// is refused by the mapper.
+const GROWTH_ROUNDS_MAX: usize = 8;
+
 /// Maps a message under the rules of the database at `index`. Each view stands beside its rule's index in the
 /// configuration.
 pub(super) fn map<R: Preview>(
@@ -44,7 +48,8 @@ pub(super) fn map<R: Preview>(
         }
     }
     let mut mapper = compile(config, &rules, &mut targets, &mut faults, &encoder);
-    while let Some(wants) = columns_wanted(&mut mapper, message) {
+    for _ in 0..GROWTH_ROUNDS_MAX {
+        let Some(wants) = columns_wanted(&mut mapper, message) else { break };
         wants.iter().for_each(|want| grow::<R>(&rules, &mut targets, want));
         mapper = compile(config, &rules, &mut targets, &mut faults, &encoder);
     }
