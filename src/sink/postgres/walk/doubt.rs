@@ -10,7 +10,7 @@ use tokio_postgres::error::DbError;
 use super::{Attempt, DOING, Offender, Walk};
 use crate::rule::TableName;
 use crate::sink::postgres::copy::Rows;
-use crate::sink::postgres::failure::judge;
+use crate::sink::postgres::failure::{judge, words_of_cast};
 use crate::sink::postgres::merge;
 use crate::sink::{Class, SinkError};
 
@@ -23,6 +23,14 @@ const SAMPLE_ROWS: usize = 16;
 
 /// A table that has taken no row for so long takes none: a row that waits for a lock does so until `statement_timeout`.
 const PATIENCE_WITHOUT_A_ROW: Duration = Duration::from_secs(10);
+
+/// What the server says of a value that it cannot cast.
+pub(super) struct CastRefusal {
+    /// Otherwise the type may be gone or forbidden.
+    pub(super) is_of_value: bool,
+    /// Names the types, never the value.
+    pub(super) message: String,
+}
 
 impl Walk<'_> {
     /// After `unit` was refused: closes its table if nothing else of it goes in either. `false` if the session is over.
@@ -81,12 +89,10 @@ impl Walk<'_> {
         Ok(attempt)
     }
 
-    /// Whether a value of the rows is refused before any table sees it: input functions of extensions give it codes that say
-    /// nothing of values.
-    pub(super) async fn is_refused_by_a_cast(&self, rows: &Rows<'_>) -> Result<bool, SinkError> {
-        if !merge::casts(rows.target()) {
-            return Ok(false);
-        }
+    /// Why a value of the rows is refused before any table sees it, if it is: input functions give it codes that say
+    /// nothing of values, and messages that hold them.
+    pub(super) async fn refusal_by_a_cast(&self, rows: &Rows<'_>) -> Result<Option<CastRefusal>, SinkError> {
+        let Some(casts) = merge::casts(rows.target()) else { return Ok(None) };
         let (session, client) = (self.session, self.session.client());
         const BACK: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
         let all = async {
@@ -100,7 +106,7 @@ impl Walk<'_> {
         let (saved, cast, back) = session.patience(4, DOING, all).await?;
         saved.and(back).map_err(|error| session.explain(&error, DOING))?;
         match cast {
-            Ok(()) => Ok(false),
+            Ok(()) => Ok(None),
             // What is said of a type that is gone or forbidden, or of the server, is not said of the value.
             Err(error) => {
                 const OF_THE_TYPE: [&str; 4] = ["42501", "42704", "42883", "42846"];
@@ -110,7 +116,10 @@ impl Walk<'_> {
                     !OF_THE_TYPE.contains(&code) && judge(refusal).class != Class::Transient
                 };
                 match refusal {
-                    Some(refusal) => Ok(is_of_value(refusal)),
+                    Some(refusal) => {
+                        let message = words_of_cast(refusal, &casts);
+                        Ok(Some(CastRefusal { is_of_value: is_of_value(refusal), message }))
+                    }
                     None => Err(session.explain(&error, DOING)),
                 }
             }
