@@ -84,7 +84,7 @@ fn ours() -> Vec<Fun<Jq>> {
         run("fromjson", 0, |cv| once(from_json(cv.1))),
         run("length", 0, |cv| once(length(&cv.1))),
         run("contains", 1, |cv| binary(cv, |value, part| Ok(Value::Bool(contains(&value, &part))))),
-        run("has", 1, |cv| binary(cv, |value, key| Ok(Value::Bool(value.part(&key)?.is_some())))),
+        run("has", 1, |cv| binary(cv, |value, key| has(&value, &key))),
         run("indices", 1, |cv| binary(cv, |value, part| value.places_of(&part))),
         run("bsearch", 1, |cv| binary(cv, |value, item| binary_search(&value, &item))),
         run("isnull", 0, |cv| once(Ok(Value::Bool(matches!(cv.1, Value::Null(_)))))),
@@ -229,6 +229,16 @@ fn contains(value: &Value, part: &Value) -> bool {
         }
         _ => value == part,
     }
+}
+
+/// As in jq, no array has a negative index.
+fn has(value: &Value, key: &Value) -> ValR<Value> {
+    let is_there = match (value, key) {
+        (Value::Array(_), Value::Number(index)) => *index >= Number::Int(0) && value.part(key)?.is_some(),
+        (Value::Object(object), Value::Text(key)) => object.get(key.as_str()).is_some(),
+        _ => return Err(Error::index(value.clone(), key.clone())),
+    };
+    Ok(Value::Bool(is_there))
 }
 
 fn binary_search(value: &Value, item: &Value) -> ValR<Value> {

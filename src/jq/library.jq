@@ -11,13 +11,15 @@ def ascii: [.] | implode;
 def trimstr($s): ltrimstr($s) | rtrimstr($s);
 def have_literal_numbers: true;
 def @json: tojson;
-def @csv: [.[] | if isstring then "\"" + (. / "\"" | join("\"\"")) + "\"" elif . == null then "" else tostring end] | join(",");
-def @tsv: [.[] | if isstring then (. / "\\" | join("\\\\")) | (. / "\t" | join("\\t")) | (. / "\n" | join("\\n")) | (. / "\r" | join("\\r")) elif . == null then "" else tostring end] | join("\t");
+def join($s): def part: if . == null then "" elif . < "" then tojson else . end; reduce .[] as $x (null; if . == null then "" + ($x | part) else . + ($s + ($x | part)) end) | if . == null then "" else . end;
+def @csv: def field: if isstring then "\"" + (. / "\"" | join("\"\"")) + "\"" elif . == null or isnan then "" elif . < "" then tojson else error("@csv and @tsv take numbers, strings, true, false and null") end; if isarray then [.[] | field] | join(",") else error("@csv and @tsv take an array") end;
+def @tsv: def field: if isstring then (. / "\\" | join("\\\\")) | (. / "\t" | join("\\t")) | (. / "\n" | join("\\n")) | (. / "\r" | join("\\r")) elif . == null or isnan then "" elif . < "" then tojson else error("@csv and @tsv take numbers, strings, true, false and null") end; if isarray then [.[] | field] | join("\t") else error("@csv and @tsv take an array") end;
 def IN(s): any(s == .; .);
 def IN(source; s): any(source == s; .);
 def INDEX(stream; f): reduce stream as $row ({}; .[$row | f | tostring] |= $row);
 def INDEX(f): INDEX(.[]; f);
 def tostream: path(def r: (.[]? | r), .; r) as $p | getpath($p) | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);
+def todate: if isnan then error("NaN is no time") else todateiso8601 end;
 def date: todate;
 # As in jq: all paths are found before the first goes, and what is not there stays away.
 def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null elif getpath($path[:-1]) == null then . else getpath($path) |= empty end);

@@ -11,6 +11,9 @@ use super::value::Text;
 /// From here on a whole double is written with an exponent, as jq does.
 const WHOLE_DOUBLE_MAX: f64 = 1e17;
 
+const LARGEST_DOUBLE: &str = "1.7976931348623157e+308";
+const LARGEST_NEGATIVE_DOUBLE: &str = "-1.7976931348623157e+308";
+
 #[derive(Debug, Clone)]
 pub(super) enum Number {
     Int(i64),
@@ -170,16 +173,16 @@ pub(super) fn compare_doubles(l: f64, r: f64) -> Ordering {
     if l.is_nan() { Ordering::Less } else { l.partial_cmp(&r).unwrap_or(Ordering::Greater) }
 }
 
-/// JSON, but for NaN and the infinities.
+/// JSON. As in jq, NaN is null and an infinity the largest double.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Number::Int(int) => write!(f, "{int}"),
             Number::Wide(int) => write!(f, "{int}"),
             Number::Digits(digits) => f.write_str(digits.as_str()),
-            Number::Float(float) if float.is_nan() => f.write_str("NaN"),
+            Number::Float(float) if float.is_nan() => f.write_str("null"),
             Number::Float(float) if float.is_infinite() => {
-                f.write_str(if *float > 0.0 { "Infinity" } else { "-Infinity" })
+                f.write_str(if *float > 0.0 { LARGEST_DOUBLE } else { LARGEST_NEGATIVE_DOUBLE })
             }
             Number::Float(float) if float.fract() == 0.0 && float.abs() < WHOLE_DOUBLE_MAX => write!(f, "{float:.0}"),
             Number::Float(float) => f.write_str(ryu::Buffer::new().format_finite(*float)),

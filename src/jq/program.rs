@@ -304,10 +304,13 @@ impl Program {
 }
 
 /// Errors without values in them.
-const OWN_MESSAGES: [&str; 8] = [
+const OWN_MESSAGES: [&str; 11] = [
     "cannot parse as number",
     "cannot parse as boolean",
     "split input and separator must be strings",
+    "@csv and @tsv take numbers, strings, true, false and null",
+    "@csv and @tsv take an array",
+    "NaN is no time",
     "index out of bounds",
     "integers of more than 38 digits cannot be calculated with",
     "regular expressions take strings of at most 1 MiB",

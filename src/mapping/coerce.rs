@@ -14,7 +14,7 @@
 //! | inet | an address, with or without `/prefix` |
 //! | arrays | JSON arrays, element by element; null elements stay, arrays in arrays are refused |
 //! | types cast by the server | as for text; a JSON array for a column of arrays as the text of an array |
-//! | any (SQLite) | 64-bit integers, numbers a float holds exactly, otherwise text |
+//! | any (SQLite) | 64-bit integers, numbers a float holds exactly, true/false as 1/0, otherwise text |
 //! | binds without a type (SQLite) | 64-bit integers, of other numbers the nearest float; everything else as for any |
 
 use std::fmt::Write;

@@ -38,6 +38,9 @@ use crate::jq::Program;
 use crate::rule::{ColumnSource, DeclaredType, Step, TableName, TimeFormat, quote};
 use crate::schema::{Cell, Column, ColumnType, Dialect, TableSchema};
 
+/// Why a required column refuses a message.
+pub(super) const REQUIRED: &str = "it is `required`, and the message has no value for it";
+
 /// The plan, the columns it fills (indexes into the table's, in row order), and what is done with its rows.
 pub(super) type Compiled = (Plan, Arc<[usize]>, Verb);
 
@@ -256,7 +259,6 @@ impl<R: RowEncoder> Compilation<'_, R> {
     /// What is done where the message has no value for the column, and where it has null.
     fn lacks(&self, default: Option<Box<[u8]>>, required: bool, index: usize) -> (Lack, Lack) {
         const KEY: &str = "it is part of the rule's key, and the message has no value for it";
-        const REQUIRED: &str = "it is `required`, and the message has no value for it";
         const NOT_NULL: &str = "the message has no value for it and it may not be null; a `default` would fill it";
         const NOT_NULL_BUT_DEFAULT: &str = "the message has null for it, which it may not be; without the field it would \
                                             get the database's default, with `default` in the rule that one";

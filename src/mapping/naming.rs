@@ -2,7 +2,7 @@
 //!
 //! A template is compiled to a plan with one text column, so a name can use every source that a column can use.
 
-use super::compile::compile;
+use super::compile::{REQUIRED, compile};
 use super::outcome::{CompileFault, ValueFault};
 use super::plan::{Memory, Plan, Reading};
 use super::route::Match;
@@ -65,8 +65,20 @@ pub(super) fn read_name<'n>(
 /// The name that a row gives, put into `name`.
 pub(super) fn encode_name<'n>(row: &mut Reading<'_>, name: &'n mut Vec<u8>) -> Result<&'n str, ValueFault> {
     name.clear();
-    row.encode(&NameEncoder, name)?;
+    row.encode(&NameEncoder, name).map_err(without_a_name)?;
     Ok(std::str::from_utf8(name).expect("a text cell is text"))
+}
+
+/// Says of a missing value what it means here.
+#[cold]
+fn without_a_name(mut fault: ValueFault) -> ValueFault {
+    if let ("required", Some(what)) = (fault.reason, &fault.column) {
+        let place = format!("column `{what}` (name): ");
+        let why = fault.message.strip_prefix(&place).unwrap_or(&fault.message);
+        let why = if why == REQUIRED { "the rule's template has no value for it" } else { why };
+        fault.message = format!("the message names no {what}: {why}");
+    }
+    fault
 }
 
 /// Writes names as they are.

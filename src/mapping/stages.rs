@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::payload::{
-    Document, DocumentMemory, Element, Embedded, EmbeddedMemory, PathTree, PayloadFault, Slot, TabularSlots, documents,
-    elements, single_document, tabular_rows, whole_text,
+    Document, DocumentMemory, Element, Embedded, EmbeddedMemory, PathTree, PayloadFault, Slot, TabularSlots,
+    distinct_elements, documents, single_document, tabular_rows, whole_text,
 };
 use super::route::Match;
 use super::shaping::{Shaping, ShapingFault, ShapingMemory};
@@ -235,7 +235,7 @@ impl Stages {
             }
         }
         let tree = level.embedded.as_ref().map_or(&*level.tree, |of_elements| of_elements.tree());
-        elements(above.text, range, tree, slots, &mut |element: &Element<'_>, slots| {
+        distinct_elements(above.text, range, tree, slots, &mut |element: &Element<'_>, slots| {
             let (mut of_element, mut range) = (above.with_slots(slots), element.range.clone());
             if let Some(of_elements) = &level.embedded {
                 let places = [outer.map(|outer| outer.index), Some(element.index)];

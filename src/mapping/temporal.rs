@@ -9,6 +9,7 @@
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
+use jiff::fmt::strtime::BrokenDownTime;
 use jiff::fmt::temporal::{DateTimeParser, Pieces};
 use jiff::tz::{Offset, TimeZone};
 
@@ -22,11 +23,13 @@ const MICROS_MIN: i64 = DAYS_MIN * MICROS_PER_DAY;
 /// 9999-12-31, the last day that RFC 3339 can write and that sorts as text. Postgres goes on to the year 294276, but a
 /// count of such a time is one in another unit than the column's `time` says (milliseconds read as seconds).
 const DAYS_MAX: i64 = 2_932_896;
-/// Exclusive: after the last microsecond of that day wherever on earth, for offsets reach 26 hours.
-const MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY + 26 * 3_600_000_000;
-/// 0000-01-01, and exclusive the end of 9999: text of other times does not sort.
+/// Exclusive: the end of that day.
+const MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY;
+/// 0000-01-01: text of earlier times does not sort.
 const SORTABLE_MICROS_MIN: i64 = -62_167_219_200_000_000;
-const SORTABLE_MICROS_END: i64 = (DAYS_MAX + 1) * MICROS_PER_DAY;
+/// How far a local clock can be from UTC. A time that is read may lie so far outside of the bounds, because the column
+/// may hold it on another clock than the one it was written on.
+const OFFSET_MICROS_MAX: i64 = 26 * 3_600_000_000;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 const OUT_OF_RANGE: &str = "a time outside the years 4713 BC to 9999";
@@ -57,19 +60,23 @@ enum Moment {
 impl Clockface {
     /// Microseconds since 1970 UTC.
     pub(super) fn instant(&self, value: &Value<'_>) -> Result<i64, Misfit> {
-        let local = match self.read(value)? {
-            Moment::Instant(micros) => return Ok(micros),
-            Moment::Local(local) => local,
-            Moment::Date(date) => date.to_datetime(Time::midnight()),
-            Moment::TimeOfDay(_) => return Err("a time of day without a date where a time is expected".into()),
-        };
-        in_range(self.to_utc(local))
+        in_range(self.any_instant(value)?)
+    }
+
+    /// As [`Clockface::instant`], unless the year in UTC is outside the bounds.
+    fn any_instant(&self, value: &Value<'_>) -> Result<i64, Misfit> {
+        match self.read(value)? {
+            Moment::Instant(micros) => Ok(micros),
+            Moment::Local(local) => Ok(self.to_utc(local)),
+            Moment::Date(date) => Ok(self.to_utc(date.to_datetime(Time::midnight()))),
+            Moment::TimeOfDay(_) => Err("a time of day without a date where a time is expected".into()),
+        }
     }
 
     /// As [`Clockface::instant`], for a text form that must sort.
     pub(super) fn sortable_instant(&self, value: &Value<'_>) -> Result<i64, Misfit> {
-        let micros = self.instant(value)?;
-        if (SORTABLE_MICROS_MIN..SORTABLE_MICROS_END).contains(&micros) {
+        let micros = self.any_instant(value)?;
+        if (SORTABLE_MICROS_MIN..MICROS_END).contains(&micros) {
             Ok(micros)
         } else {
             Err("a time outside the years 0 to 9999 (UTC), which has no sortable text".into())
@@ -229,12 +236,19 @@ fn nearest_timestamp(micros: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_microsecond(micros).unwrap_or(nearest)
 }
 
+/// For a time as it is stored: in UTC, or on the clock of a column without time zone.
 fn in_range(micros: i64) -> Result<i64, Misfit> {
     if (MICROS_MIN..MICROS_END).contains(&micros) { Ok(micros) } else { Err(OUT_OF_RANGE.into()) }
 }
 
+/// For an instant that is read: [`in_range`] on some clock on earth.
+fn near_range(micros: i64) -> Result<i64, Misfit> {
+    let near = MICROS_MIN - OFFSET_MICROS_MAX..MICROS_END + OFFSET_MICROS_MAX;
+    if near.contains(&micros) { Ok(micros) } else { Err(OUT_OF_RANGE.into()) }
+}
+
 fn instant_at(local: DateTime, offset: Offset) -> Result<Moment, Misfit> {
-    in_range(micros_of(local) - micros_of_offset(offset)).map(Moment::Instant)
+    near_range(micros_of(local) - micros_of_offset(offset)).map(Moment::Instant)
 }
 
 /// A count since 1970; 10^`shift` microseconds each.
@@ -246,12 +260,12 @@ fn epoch(value: &Value<'_>, shift: i64) -> Result<Moment, Misfit> {
         _ => return Err(expected("a number that counts time", value)),
     };
     if let Some(micros) = text.parse().ok().and_then(|count| scaled(count, shift)) {
-        return in_range(micros).map(Moment::Instant);
+        return near_range(micros).map(Moment::Instant);
     }
     let number =
         Decimal::parse(text).ok_or("a string that is no number where a number that counts time is expected")?;
     let (micros, _) = number.scaled_floor(shift).ok_or(OUT_OF_RANGE)?;
-    in_range(micros).map(Moment::Instant)
+    near_range(micros).map(Moment::Instant)
 }
 
 /// `count` × 10^`shift`, rounded down; `None` if it does not fit. What devices send, without looking at each digit.
@@ -278,24 +292,39 @@ fn is_below_microseconds(before: &str) -> bool {
 
 fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
     const NO_FIT: &str = "a string that does not fit the column's time pattern";
-    let read = parse_pattern(pattern, text).map_err(|_| NO_FIT)?;
+    let mut read = parse_pattern(pattern, text).map_err(|_| NO_FIT)?;
     if let Some(timestamp) = read.timestamp() {
         return instant_at(Offset::UTC.to_datetime(timestamp), Offset::UTC);
+    }
+    let date = read.to_date();
+    if date.is_err() && is_of_another_weekday(&mut read) {
+        return Err("a weekday that is not the weekday of the date".into());
     }
     if read.iana_time_zone().is_some() {
         let timestamp = read.to_zoned().map_err(|_| NO_FIT)?.timestamp();
         return instant_at(Offset::UTC.to_datetime(timestamp), Offset::UTC);
     }
     let time = if read.hour().is_some() { Some(read.to_time().map_err(|_| NO_FIT)?) } else { None };
-    match (read.to_date(), time, read.offset()) {
+    let has_no_date = read.year().is_none() && read.month().is_none();
+    match (date, time, read.offset()) {
         (Ok(date), Some(time), Some(offset)) => instant_at(date.to_datetime(time), offset),
         (Ok(date), Some(time), None) => Ok(Moment::Local(date.to_datetime(time))),
         (Ok(date), None, Some(offset)) => instant_at(date.to_datetime(Time::midnight()), offset),
         (Ok(date), None, None) => Ok(Moment::Date(date)),
-        (Err(_), Some(_), Some(_)) => Err("a time of day with an offset, which would be lost without a date".into()),
+        (Err(_), Some(_), Some(_)) if has_no_date => {
+            Err("a time of day with an offset, which would be lost without a date".into())
+        }
         // A pattern without a date has a time of day (checked when it was parsed); with one, the date is impossible.
-        (Err(_), Some(time), _) if read.year().is_none() && read.month().is_none() => Ok(Moment::TimeOfDay(time)),
+        (Err(_), Some(time), _) if has_no_date => Ok(Moment::TimeOfDay(time)),
         (Err(_), ..) => Err(NO_FIT.into()),
+    }
+}
+
+/// Whether there is a date without the weekday. Removes the weekday.
+fn is_of_another_weekday(read: &mut BrokenDownTime) -> bool {
+    read.weekday().is_some() && {
+        read.set_weekday(None);
+        read.to_date().is_ok()
     }
 }
 

@@ -173,7 +173,14 @@ mod tests {
         );
         let form = form.unwrap().form.unwrap();
         assert_eq!((form.notation, form.header, form.time), (Notation::Csv, Heading::Skip, TimeFormat::Seconds));
-        assert!(of("db/write/example", &[("format", "xml")]).unwrap_err().contains("unsupported format"));
+        for (option, value, why) in [
+            ("format", "xml", "`format` has an unsupported format"),
+            ("timeformat", "foo", "`timeformat` has a time format that is none of Machbase's"),
+            ("tz", "Mars/Olympus", "`tz` has a time zone that this machine does not know"),
+        ] {
+            let refused = of("db/write/example", &[(option, value)]).unwrap_err();
+            assert!(refused.contains(why) && !refused.contains(value), "{refused}");
+        }
         assert!(of("iot/x", &[]).unwrap_err().contains("its topic is not"));
     }
 

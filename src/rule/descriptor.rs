@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
+
 use super::TimeFormat;
 
 /// What a descriptor, or a message, says.
@@ -131,7 +133,8 @@ impl Form {
                     "utc" | "" => None,
                     "kst" => Some("Asia/Seoul".to_owned()),
                     "local" => Some("Local".to_owned()),
-                    _ => Some(value.to_owned()),
+                    _ if TimeZone::get(value).is_ok() => Some(value.to_owned()),
+                    _ => return Err("has a time zone that this machine does not know".to_owned()),
                 }
             }
             "delimiter" => match value.as_bytes() {

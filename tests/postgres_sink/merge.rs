@@ -118,6 +118,41 @@ async fn a_value_that_the_cast_refuses_is_its_own_rows_fault_also_alone() {
     }
 }
 
+/// Input functions put the value into messages of any code, with quotes and without.
+#[tokio::test]
+async fn what_the_cast_says_of_a_value_names_type_and_column_and_not_the_value() {
+    let place = Place::new();
+    place.sql("CREATE EXTENSION hstore");
+    let long = "secret".repeat(400);
+    for (sql_type, good, bad, words) in [
+        ("tsquery", "a", &*long, "no text of tsquery (column v): word is too long in tsquery (54000)"),
+        ("tsquery", "a", "secret secret", "no text of tsquery (column v): syntax error in tsquery (42601)"),
+        ("hstore", "a=>1", "secret", "no text of hstore (column v): "),
+        ("regtype", "int4", "secret_t", "no text of regtype (column v): type … does not exist (42704)"),
+        ("regtype", "int4", "secret.b.c.d", "no text of regtype (column v): improper qualified name (too many dotted names)"),
+        ("regproc", "now", "secret_f", "no text of regproc (column v): function … does not exist (42883)"),
+        ("regnamespace", "public", "secret", "no text of regnamespace (column v): schema … does not exist (3F000)"),
+        ("regclass", "pg_class", "secret.public.t", "no text of regclass (column v): cross-database references"),
+        ("macaddr", "08:00:2b:01:02:03", "secret", "invalid input syntax for type macaddr (22P02"),
+        ("cidr", "10.0.0.0/8", "10.1.2.3/8", "invalid external \"cidr\" value (22P03, column v)"),
+    ] {
+        place.sql(&format!("DROP TABLE IF EXISTS c; CREATE TABLE c (v {sql_type}, t text[])"));
+        place.sql("DROP TABLE IF EXISTS rowbridge_offsets, rowbridge_dead_letters, rowbridge_schema_version");
+        let mut sink = place.started().await;
+        let table = describe(&mut sink, "c").await;
+        for values in [&[bad][..], &[good, bad, good]] {
+            let mut batch = batch(1, 2);
+            let index = add_table(&mut batch, &table);
+            values.iter().for_each(|value| add_unit(&mut batch, index, &[&[Cell::Text(value), Cell::Null]]));
+            let refusals = sink.refused_units(&batch).await.unwrap();
+            let closed = refusals.closed.iter().map(|closed| &closed.error.message);
+            let messages: Vec<&String> = refusals.units.iter().map(|unit| &unit.message).chain(closed).collect();
+            assert_eq!(messages.len(), 1, "{sql_type}: {messages:?}");
+            assert!(messages[0].contains(words) && !messages[0].contains("secret"), "{sql_type}: {}", messages[0]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn views_row_security_and_a_pooler_take_rows_by_key() {
     let place = Place::new();

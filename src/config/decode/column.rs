@@ -59,6 +59,13 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>, alike: &mut Al
     let declared = table.get("type").and_then(|value| declared_type(&value));
     let adjust = adjust::decode(table, source.as_ref());
     let time = table.get("time").and_then(|value| time_formats(&value));
+    let takes_times = declared.as_ref().is_none_or(takes_times);
+    if let (Some(given), Some(_), false) = (table.get("time"), &time, takes_times) {
+        given.refuse(
+            "a column of this `type` reads no times",
+            "`time` with int, bigint, text, date, time, timestamp or timestamptz",
+        );
+    }
     let tz = table.get("tz").and_then(|value| time_zone(&value));
     let default = table.get_or_null("default").and_then(|value| value.literal());
     let required = table.flag("required", false);
@@ -68,6 +75,16 @@ fn with_options(name: &str, value: &Value<'_>, table: &Table<'_>, alike: &mut Al
         return None;
     }
     Some(Column { name: Arc::from(name), source: source?, declared, adjust, time, tz, default, required, on_error })
+}
+
+/// Whether `time` has an effect on a column of this type.
+fn takes_times(declared: &DeclaredType) -> bool {
+    use DeclaredType::{Array, Bigint, Date, Int, Text, Time, Timestamp, Timestamptz};
+    match declared {
+        Array(element) => takes_times(element),
+        Int | Bigint | Text | Date | Time | Timestamp | Timestamptz => true,
+        _ => false,
+    }
 }
 
 /// What the column is filled from: exactly one of the keys that say so.

@@ -131,6 +131,39 @@ fn programs_of_the_manual_do_what_it_says() {
     );
 }
 
+/// What jq 1.7 gives, where jaq's own definitions give something else.
+#[test]
+fn functions_that_jaq_defines_otherwise_do_what_jq_does() {
+    for (text, expected) in [
+        (r#"["a",null,"b"] | join("/")"#, r#""a//b""#),
+        (r#"[1, true, null, "x", 1.50] | join(", ")"#, r#""1, true, , x, 1.50""#),
+        (r#"[[], ["a"], [null], [1], ["", ""]] | map(join("-"))"#, r#"["","a","","1","-"]"#),
+        (r#"["a", "b"] | join(null)"#, r#""ab""#),
+        (r#"[1, "a,\"b", null, true, nan] | @csv, @tsv"#, r#""1,\"a,\"\"b\",,true,""#),
+        (r#"{a: nan} | tojson"#, r#""{\"a\":null}""#),
+        (r#"[nan, infinite, -infinite] | tostring"#, r#""[null,1.7976931348623157e+308,-1.7976931348623157e+308]""#),
+        (r#"[[1] | has(0, 1, -1)]"#, "[true,false,false]"),
+        (r#"[{a: null} | has("a", "b")]"#, "[true,false]"),
+        ("0 | todate", r#""1970-01-01T00:00:00Z""#),
+    ] {
+        assert_eq!(outputs(text, "null").map(|all| all[0].clone()), Ok(expected.to_owned()), "{text}");
+    }
+    gives(r#"[1, "a\tb\\", null, true, nan] | @tsv"#, "null", &[r#""1\ta\\tb\\\\\t\ttrue\t""#]);
+    for (text, why) in [
+        (r#"[["a"]] | join(",")"#, "fails: cannot calculate a string + an array"),
+        (r#"["a", {}] | join(",")"#, "fails: cannot calculate a string + an object"),
+        ("[1, [2]] | @csv", "fails: @csv and @tsv take numbers, strings, true, false and null"),
+        ("[{}] | @tsv", "fails: @csv and @tsv take numbers, strings, true, false and null"),
+        ("{a: 1} | @csv", "fails: @csv and @tsv take an array"),
+        ("1 | @tsv", "fails: @csv and @tsv take an array"),
+        ("nan | todate", "fails: NaN is no time"),
+        (r#"null | has("a")"#, "fails: cannot index null with a string"),
+        (r#"[1] | has("a")"#, "fails: cannot index an array with a string"),
+    ] {
+        assert_eq!(outputs(text, "null").unwrap_err(), why, "{text}");
+    }
+}
+
 #[test]
 fn values_are_ordered_as_jq_orders_them() {
     gives("sort", r#"[{},[],"a",1,true,false,null]"#, &[r#"[null,false,true,1,"a",[],{}]"#]);

@@ -10,6 +10,9 @@ use super::tokens::{Broken, Bytes, Count, Token, Tokens};
 /// Bytes of a big integer: some 2,466 digits.
 const BIG_BYTES_MAX: usize = 1_024;
 
+/// A decimal fraction of a larger exponent is written with it: nobody measures in so many places.
+const PLACES_MAX: usize = 40;
+
 const UNKNOWN_LENGTH: u8 = 31;
 const END_MARK: u8 = 0xff;
 
@@ -171,11 +174,26 @@ impl<'p> Cbor<'p> {
             },
             _ => return Err(self.refused(NO_FRACTION)),
         }
-        if exponent != 0 {
-            self.text.push('e');
-            self.text.push_str(itoa::Buffer::new().format(exponent));
-        }
+        place_point(&mut self.text, exponent);
         Ok(())
+    }
+}
+
+/// Makes the digits of an integer those of the integer × 10^`exponent`: `110` and -2 are `1.10`, as a person writes it.
+fn place_point(digits: &mut String, exponent: i128) {
+    let Some(places) = usize::try_from(exponent.unsigned_abs()).ok().filter(|places| *places <= PLACES_MAX) else {
+        digits.push('e');
+        return digits.push_str(itoa::Buffer::new().format(exponent));
+    };
+    if exponent > 0 {
+        let zeros = if digits == "0" { 0 } else { places };
+        return digits.extend(std::iter::repeat_n('0', zeros));
+    }
+    if places > 0 {
+        let first = usize::from(digits.starts_with('-'));
+        let missing = (places + 1).saturating_sub(digits.len() - first);
+        digits.insert_str(first, &"0".repeat(missing));
+        digits.insert(digits.len() - places, '.');
     }
 }
 

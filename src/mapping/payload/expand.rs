@@ -21,6 +21,13 @@ pub(super) fn expand<'e>(
         Compression::Auto => recognise(payload),
         other => other,
     };
+    if compression == Compression::Auto && has_zlib_header(payload) {
+        return match zlib(payload, bytes_max, expanded) {
+            Ok(()) => Ok(expanded),
+            Err(Failure::TooLarge) => Err(PayloadFault::too_large(bytes_max)),
+            Err(Failure::Broken) => Ok(payload),
+        };
+    }
     if matches!(compression, Compression::None | Compression::Auto) {
         return Ok(payload);
     }
@@ -31,10 +38,7 @@ pub(super) fn expand<'e>(
     let done = match compression {
         Compression::None | Compression::Auto => Ok(()),
         Compression::Gzip => read(MultiGzDecoder::new(payload), bytes_max, expanded),
-        Compression::Zlib => {
-            let mut decoder = ZlibDecoder::new(payload);
-            read(&mut decoder, bytes_max, expanded).and_then(|()| ended(decoder.into_inner()))
-        }
+        Compression::Zlib => zlib(payload, bytes_max, expanded),
         Compression::Zstd => zstd(payload, bytes_max, expanded),
         Compression::Lz4 => lz4(payload, bytes_max, expanded),
         Compression::Snappy if payload.starts_with(SNAPPY_FRAMES) => {
@@ -57,7 +61,7 @@ enum Failure {
     Broken,
 }
 
-/// Recognises the compression by the first bytes.
+/// Recognises the compression by the first bytes; [`Compression::Auto`] if they do not tell.
 fn recognise(payload: &[u8]) -> Compression {
     match payload {
         [0x1f, 0x8b, ..] => Compression::Gzip,
@@ -68,8 +72,16 @@ fn recognise(payload: &[u8]) -> Compression {
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
         [0x04, 0x22, 0x4d, 0x18, ..] => Compression::Lz4,
         _ if payload.starts_with(SNAPPY_FRAMES) => Compression::Snappy,
-        _ => Compression::None,
+        _ => Compression::Auto,
     }
+}
+
+/// Whether the first two bytes are a header of zlib (RFC 1950): deflate with a window of at most 32 KiB, a check that is
+/// right, no preset dictionary. A text may begin so too (`HK`, `x^`): only a payload that inflates is zlib.
+fn has_zlib_header(payload: &[u8]) -> bool {
+    let [method, flags, ..] = *payload else { return false };
+    let is_deflate = method & 0x0f == 8 && method >> 4 <= 7;
+    is_deflate && u16::from_be_bytes([method, flags]).is_multiple_of(31) && flags & 0x20 == 0
 }
 
 fn name(compression: Compression) -> &'static str {
@@ -89,6 +101,12 @@ fn read(reader: impl Read, bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(
     let limit = u64::try_from(room).unwrap_or(u64::MAX).saturating_add(1);
     let count = reader.take(limit).read_to_end(expanded).map_err(|_| Failure::Broken)?;
     if count > room { Err(Failure::TooLarge) } else { Ok(()) }
+}
+
+fn zlib(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
+    expanded.clear();
+    let mut decoder = ZlibDecoder::new(payload);
+    read(&mut decoder, bytes_max, expanded).and_then(|()| ended(decoder.into_inner()))
 }
 
 fn ended(rest: &[u8]) -> Result<(), Failure> {
@@ -221,6 +239,31 @@ mod tests {
         for plain in [&b"{}"[..], b"", b"x", b"x^2", b"\x28\xb5"] {
             assert_eq!(expanded(Compression::Auto, plain).as_deref(), Ok(plain));
         }
+    }
+
+    /// Written by Python's `zlib.compressobj(level, DEFLATED, wbits)`.
+    #[test]
+    fn zlib_is_recognised_whatever_its_window_and_no_text_is_taken_for_it() {
+        let deflated = &compressed(Compression::Zlib, b"{\"temp\":21.5}")[2..];
+        let mut recognised = 0;
+        for [method, flags] in (0..=u16::MAX).map(u16::to_be_bytes) {
+            let payload = [&[method, flags], deflated].concat();
+            let is_zlib = method & 0x0f == 8 && method < 0x80 && flags & 0x20 == 0;
+            let is_zlib = is_zlib && (u32::from(method) * 256 + u32::from(flags)) % 31 == 0;
+            let is_other = [0x1f8b, 0x28b5].contains(&u16::from_be_bytes([method, flags]));
+            if !is_other {
+                let expected: &[u8] = if is_zlib { b"{\"temp\":21.5}" } else { &payload };
+                assert_eq!(expanded(Compression::Auto, &payload).as_deref(), Ok(expected), "{method:x} {flags:x}");
+            }
+            recognised += usize::from(is_zlib);
+        }
+        assert_eq!(recognised, 8 * 4, "eight windows of four levels each");
+        for text in ["HK", "HK,21.5", "8Oaks", "XG;1", "hC", "(S)", "x^2 + 1", "X\t1\t2"] {
+            assert!(has_zlib_header(text.as_bytes()), "{text}");
+            assert_eq!(expanded(Compression::Auto, text.as_bytes()).as_deref(), Ok(text.as_bytes()));
+        }
+        let bomb = [&[0x18, 0x19], &compressed(Compression::Zlib, &vec![0; BOUND + 1])[2..]].concat();
+        assert_eq!(expanded(Compression::Auto, &bomb).unwrap_err().reason, "size");
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod elements;
 mod quick;
 mod tabular;
 
-pub(in crate::mapping) use self::elements::{Element, elements};
+pub(in crate::mapping) use self::elements::{Element, distinct_elements, elements};
 pub(in crate::mapping) use self::tabular::{TabularSlots, rows as tabular_rows};
 use super::tree::{Node, PathTree, Slot};
 use super::{PayloadFault, foreign};

@@ -32,7 +32,7 @@ mod tree;
 
 pub(super) use self::charset::unmarked;
 pub(super) use self::embedded::{Embedded, EmbeddedMemory};
-pub(super) use self::json::{Element, TabularSlots, elements, not_utf8, tabular_rows};
+pub(super) use self::json::{Element, TabularSlots, distinct_elements, elements, not_utf8, tabular_rows};
 use self::picked::{Binary, Picked};
 pub(super) use self::tree::{FoldedKey, Path, PathTree, Slot};
 use super::value::Value;

@@ -165,7 +165,7 @@ fn line_protocol_is_read_with_its_escapes_types_and_times() {
         "18446744073709551615",
         "true",
         r#""q\"\\ x,y=z""#,
-        "5e-1",
+        "0.5",
         "1670380342000000001",
     ];
     assert_eq!(read_one(&influx, line, &paths), expected);
@@ -177,6 +177,19 @@ fn line_protocol_is_read_with_its_escapes_types_and_times() {
     let numbers = Syntax::InfluxNumbers(Precision::Nanoseconds);
     assert_eq!(read_one(&numbers, b"m s=\"7\",f=1,b=t,i=2i 5", &["payload.fields"]), [r#"{"f":1,"i":2}"#]);
     assert_eq!(read_one(&numbers, b"m s=\"7\" 5", &["payload.fields", "payload.time"]), ["{}", "5"]);
+    for (written, expected) in [
+        (".5", "0.5"),
+        ("-.50", "-0.50"),
+        ("+1.10", "1.10"),
+        ("007.50", "7.50"),
+        ("-00", "-0"),
+        ("5.", "5"),
+        (".5e3", "0.5e3"),
+        ("5.E-07", "5E-07"),
+        ("1.50e+2", "1.50e+2"),
+    ] {
+        assert_eq!(read_one(&influx, format!("m f={written} 5").as_bytes(), &["payload.fields.f"]), [expected]);
+    }
     let seconds = Syntax::Influx(Precision::Seconds);
     let whole = read_one(&seconds, b"m f=1 -7", &["payload"]);
     assert_eq!(whole, [r#"{"measurement":"m","tags":{},"fields":{"f":1},"time":-7000000000}"#]);
@@ -258,7 +271,18 @@ fn cbor_is_read_along_the_paths() {
         (b"\xc2\x49\x01\0\0\0\0\0\0\0\0", "18446744073709551616"),
         (b"\xc3\x49\x01\0\0\0\0\0\0\0\0", "-18446744073709551617"),
         (b"\xc2\x40", "0"),
-        (b"\xc4\x82\x21\x19\x6a\xb3", "27315e-2"),
+        (b"\xc4\x82\x21\x19\x6a\xb3", "273.15"),
+        (b"\xc4\x82\x21\x18\x6e", "1.10"),
+        (b"\xc4\x82\x21\x20", "-0.01"),
+        (b"\xc4\x82\x22\x38\x63", "-0.100"),
+        (b"\xc4\x82\x21\x00", "0.00"),
+        (b"\xc4\x82\x01\x0b", "110"),
+        (b"\xc4\x82\x02\x00", "0"),
+        (b"\xc4\x82\x00\x0b", "11"),
+        (b"\xc4\x82\x38\x27\x01", "0.0000000000000000000000000000000000000001"),
+        (b"\xc4\x82\x38\x28\x01", "1e-41"),
+        (b"\xc4\x82\x18\x29\x01", "1e41"),
+        (b"\xc4\x82\x1b\xff\xff\xff\xff\xff\xff\xff\xff\x01", "1e18446744073709551615"),
         (b"\xf9\x3c\x00", "1.0"),
         (b"\xf9\x00\x01", "5.960464477539063e-8"),
         (b"\xf9\x7e\x00", "\"NaN\""),

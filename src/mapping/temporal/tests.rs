@@ -38,11 +38,10 @@ fn the_last_hours_of_the_year_9999_are_times_like_others() {
     let text = Value::Text;
     for (zone, written, expected) in [
         ("UTC", "9999-12-31T23:59:59Z", LAST),
-        ("UTC", "9999-12-31T23:59:59-05:00", LAST + 5 * HOUR),
         ("UTC", "9999-12-31T23:59:59+05:00", LAST - 5 * HOUR),
         ("UTC", "9999-12-31 23:59:59.999999", LAST + 999_999),
         ("Europe/Berlin", "9999-12-31 23:59:59", LAST - HOUR),
-        ("America/New_York", "9999-12-31 23:59:59", LAST + 5 * HOUR),
+        ("America/New_York", "9999-12-31 18:59:59", LAST),
     ] {
         assert_eq!(instant(None, zone, text(written)), Ok(expected), "{written} {zone}");
     }
@@ -60,6 +59,48 @@ fn the_last_hours_of_the_year_9999_are_times_like_others() {
     write_instant(LAST + 999_999, &mut written);
     assert_eq!(written, "9999-12-31T23:59:59.999Z");
     assert_eq!(instant(Some("ms"), "UTC", Value::Number("253402500000000")).unwrap_err(), OUT_OF_RANGE);
+}
+
+/// The year that counts is the one of the stored value: in UTC, or on the column's clock.
+#[test]
+fn years_before_4713_bc_and_after_9999_are_refused_on_every_clock() {
+    let read = |column: &str, format, zone: &str, value: Value<'_>| {
+        let face = face(format, zone);
+        let stored = if column == "timestamptz" { face.instant(&value) } else { face.local(&value) };
+        stored.map_err(|misfit| misfit.0.into_owned())
+    };
+    const DAY: i64 = 86_400_000_000;
+    const LAST: i64 = 253_402_300_799_000_000;
+    const FIRST: i64 = -210_866_803_200_000_000;
+    let (text, number, seconds) = (Value::Text, Value::Number, Some("s"));
+    for (column, format, zone, value, expected) in [
+        ("timestamptz", seconds, "UTC", number("253402300799"), Some(LAST)),
+        ("timestamptz", seconds, "UTC", number("253402300799.999999"), Some(LAST + 999_999)),
+        ("timestamptz", seconds, "UTC", number("253402300800"), None),
+        ("timestamptz", seconds, "Pacific/Kiritimati", number("253402300799"), Some(LAST)),
+        ("timestamptz", None, "UTC", text("9999-12-31T23:59:59-01:00"), None),
+        ("timestamptz", None, "America/New_York", text("9999-12-31 23:59:59"), None),
+        ("timestamptz", Some("%Y-%m-%d %H:%M %z"), "UTC", text("9999-12-31 23:59 -0100"), None),
+        ("timestamp", seconds, "UTC", number("253402300799"), Some(LAST)),
+        ("timestamp", seconds, "UTC", number("253402300800"), None),
+        ("timestamp", seconds, "Pacific/Kiritimati", number("253402300799"), None),
+        ("timestamp", None, "America/New_York", text("9999-12-31T23:59:59-05:00"), Some(LAST)),
+        ("timestamp", None, "America/New_York", text("9999-12-31 23:59:59"), Some(LAST)),
+        ("timestamp", None, "UTC", text("9999-12-31T23:59:59-01:00"), None),
+        ("timestamptz", seconds, "UTC", number("-210866803200"), Some(FIRST)),
+        ("timestamptz", seconds, "UTC", number("-210866803200.000001"), None),
+        ("timestamp", seconds, "Etc/GMT+5", number("-210866803200"), None),
+        ("timestamp", seconds, "Etc/GMT-5", number("-210866821200"), Some(FIRST)),
+        ("timestamptz", None, "UTC", text("-004713-11-24T00:00:00+01:00"), None),
+        ("timestamptz", None, "UTC", text("-004713-11-24"), Some(FIRST)),
+        ("timestamptz", None, "Etc/GMT-5", text("-004713-11-24 00:00:00"), None),
+        ("timestamp", None, "Etc/GMT-5", text("-004713-11-24 00:00:00"), Some(FIRST)),
+        ("timestamp", None, "UTC", text("-004713-11-23"), None),
+    ] {
+        let read = read(column, format, zone, value);
+        assert_eq!(read, expected.ok_or(OUT_OF_RANGE.to_owned()), "{column} {format:?} {zone} {value:?}");
+    }
+    assert_eq!(FIRST, DAYS_MIN * DAY);
 }
 
 #[test]
@@ -134,6 +175,21 @@ fn patterns_read_what_they_describe() {
     );
     assert_eq!(berlin("%Y-%m-%d %z", "2026-07-01 +0300"), Ok(utc("2026-06-30T21:00:00Z")), "midnight there");
     assert_eq!(face(Some("%H.%M"), "UTC").time_of_day(&Value::Text("12.30")), Ok(45_000_000_000));
+}
+
+#[test]
+fn a_date_that_cannot_be_is_told_from_a_time_of_day() {
+    for (pattern, text, why) in [
+        ("%A %Y-%m-%d %H:%M %z", "Monday 2026-11-21 08:26 +0000", "a weekday that is not the weekday of the date"),
+        ("%a %Y-%m-%d", "Mon 2026-11-21", "a weekday that is not the weekday of the date"),
+        ("%a %Y-%m-%d %H:%M %Q", "Mon 2026-11-21 08:26 Europe/Berlin", "a weekday that is not the weekday of the date"),
+        ("%Y-%m-%d %H:%M %z", "2026-02-31 08:26 +0000", "a string that does not fit the column's time pattern"),
+        ("%H:%M %z", "08:26 +0000", "a time of day with an offset, which would be lost without a date"),
+    ] {
+        assert_eq!(instant(Some(pattern), "UTC", Value::Text(text)).unwrap_err(), why, "{pattern} {text}");
+    }
+    let fits = instant(Some("%A %Y-%m-%d %H:%M %z"), "UTC", Value::Text("Saturday 2026-11-21 08:26 +0000"));
+    assert_eq!(fits, Ok(utc("2026-11-21T08:26:00Z")));
 }
 
 #[test]

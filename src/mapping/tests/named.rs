@@ -105,6 +105,7 @@ fn what_is_not_allowed_not_there_or_not_named_is_refused() {
         (r#"{"t":"a\"; drop table x; --_t","b":1}"#, "no_table", "quote"),
         (r#"{"t":"no_t","b":1}"#, "no_table", "there is no such table"),
         (r#"{"b":1}"#, "required", "`table`"),
+        (r#"{"t":null,"b":1}"#, "required", "the message names no table: the rule's template has no value for it"),
         (r#"{"t":"a_t","b":"x"}"#, "value", "`b`"),
     ] {
         match world.map("t", payload) {

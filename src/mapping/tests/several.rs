@@ -62,6 +62,26 @@ fn an_object_gives_a_row_for_each_entry_with_its_key() {
 }
 
 #[test]
+fn of_entries_with_equal_keys_the_last_value_counts() {
+    let columns = || vec![from("a", "key"), from("b", "item"), from("c", "index")];
+    let deep = "[".repeat(70) + &"]".repeat(70);
+    for (payload, expected) in [
+        (r#"{"a":1,"b":2,"a":3}"#.to_owned(), ["a 3 0", "b 2 1"].as_slice()),
+        (r#"{"a":1,"b":2,"\u0061":3}"#.to_owned(), &["a 3 0", "b 2 1"]),
+        (r#"{"a":1,"a":2,"a":null,"A":4}"#.to_owned(), &["a NULL 0", "A 4 1"]),
+        (format!(r#"{{"a":{deep},"b":2,"a":3}}"#), &["a 3 0", "b 2 1"]),
+    ] {
+        let rows = rows(over(&["payload"], columns()), &three(), &payload).unwrap();
+        let cells = |row: &&str| {
+            let [key, item, index] = row.split(' ').collect::<Vec<_>>()[..] else { panic!("{row}") };
+            let item = if item == "NULL" { "Null".to_owned() } else { format!("Int({item})") };
+            format!("3: Text(\"{key}\");{item};Int({index});")
+        };
+        assert_eq!(rows, expected.iter().map(cells).collect::<Vec<_>>(), "{payload}");
+    }
+}
+
+#[test]
 fn a_second_path_goes_over_the_elements_of_elements() {
     let columns = vec![from("a", "parent.name"), from("b", "item"), from("c", "parent_index")];
     let payload = r#"{"groups":[{"name":"x","values":[1,2]},{"values":[],"name":"y"},{"name":"z","values":[3]}]}"#;

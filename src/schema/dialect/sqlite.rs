@@ -8,7 +8,7 @@
 //! | INTEGER: `INT` | `INTERVAL` | Interval | ISO 8601 text |
 //! | | `REAL` `FLOA` `DOUB` (`FLOATING POINT`) | Float8 | REAL, whole numbers as INTEGER |
 //! | | else | Int8 | INTEGER; a time as epoch milliseconds |
-//! | TEXT: `CHAR` `CLOB` `TEXT` | `DECIMAL_TEXT(p,s)` | Numeric(p,s) | TEXT, every digit kept |
+//! | TEXT: `CHAR` `CLOB` `TEXT` | `DECIMAL_TEXT(p,s)`, `DECIMAL_TEXT` | Numeric(p,s) | TEXT, every digit kept |
 //! | | `JSON` | JsonText | TEXT |
 //! | | `UUID` `TIMESTAMP` `DATETIME` `DATE` `TIME` | that | TEXT |
 //! | | else | Text; a length is not enforced, as in SQLite | TEXT |
@@ -38,6 +38,8 @@ use crate::schema::{ColumnType, IntervalUnit, SecondDigits};
 
 /// Digits that a double, and so a NUMERIC column, always keeps.
 const NUMERIC_DIGITS_MAX: u16 = 15;
+/// Of a `DECIMAL_TEXT` without precision: as many digits as a precision can tell, half of them behind the point.
+const ANY_DIGITS: (u16, i16) = (u16::MAX, i16::MAX);
 
 /// SQLite.
 #[derive(Debug, Clone, Copy)]
@@ -124,10 +126,14 @@ fn meaning(declared: &str) -> Option<ColumnType> {
     })
 }
 
-/// `DECIMAL_TEXT(p,s)`, as [`type_sql`] writes it.
+/// `DECIMAL_TEXT(p,s)`, as [`type_sql`] writes it; also without scale, and without either.
 fn decimal_text(declared: &str) -> Option<ColumnType> {
-    let inside = declared.strip_prefix("DECIMAL_TEXT(")?.strip_suffix(')')?;
-    let (precision, scale) = inside.split_once(',')?;
+    let limits = declared.strip_prefix("DECIMAL_TEXT")?.trim();
+    if limits.is_empty() {
+        return Some(ColumnType::Numeric(Some(ANY_DIGITS)));
+    }
+    let inside = limits.strip_prefix('(')?.strip_suffix(')')?;
+    let (precision, scale) = inside.split_once(',').unwrap_or((inside, "0"));
     Some(ColumnType::Numeric(Some((precision.trim().parse().ok()?, scale.trim().parse().ok()?))))
 }
 
@@ -187,6 +193,8 @@ mod tests {
             ("INET", ColumnType::Inet),
             ("DECIMAL(10,2)", ColumnType::Numeric(None)),
             ("DECIMAL_TEXT(30,10)", ColumnType::Numeric(Some((30, 10)))),
+            ("DECIMAL_TEXT(30)", ColumnType::Numeric(Some((30, 0)))),
+            ("decimal_text", ColumnType::Numeric(Some(ANY_DIGITS))),
         ] {
             assert_eq!(type_of(declared, false), expected, "{declared}");
         }

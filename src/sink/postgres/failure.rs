@@ -4,8 +4,10 @@
 //! The code of an error that came while rows were written is not conclusive, because a trigger can raise any code. So
 //! if the session survived the error, a row may be at fault ([`explain_rows`]); the walk decides.
 //!
-//! The server puts values into an error's DETAIL and, for data exceptions (class 22), after a colon into the message
-//! itself: `invalid input value for enum mood: "angry"`. The DETAIL is never read, and the message is cut at the colon.
+//! The server puts values into an error's DETAIL and after a colon into the message itself: `invalid input value for enum
+//! mood: "angry"`. The DETAIL is never read, and the message is cut at the colon. Of a data exception (class 22) nothing is
+//! kept that stands in double quotes. Input functions give other codes too, and write values without quotes
+//! ([`words_of_cast`]).
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -91,11 +93,24 @@ pub(super) fn own(class: Class, code: &str, message: String, advice: &'static st
 /// The server's message, with its code and what it concerns, and its hint; without values.
 pub(super) fn words(refusal: &DbError) -> String {
     let code = refusal.code().code();
-    let message = refusal.message();
-    // Codes of input functions for invalid text; ltree reports a syntax error, hstore an internal one.
-    let is_of_value = code.starts_with("22") || ["42601", "XX000"].contains(&code) && refusal.position().is_none();
-    let mut text = in_one_line(&if is_of_value { without_values(message) } else { message.into() });
-    text.push_str(&format!(" ({code}"));
+    let message = before_value(refusal.message());
+    // Codes of input functions for invalid text; ltree reports a syntax error, hstore an internal one. What a binary field is
+    // refused for names its type in quotes, never the value.
+    let is_of_value = code.starts_with("22") && code != INVALID_BINARY
+        || ["42601", "42602", "42622", "XX000"].contains(&code) && refusal.position().is_none();
+    let message = if is_of_value { without_quoted(message) } else { message.into() };
+    with_place(&message, refusal)
+}
+
+/// As [`words`], for the refusal of an input function. `of` names the types that it may belong to.
+pub(super) fn words_of_cast(refusal: &DbError, of: &str) -> String {
+    let message = without_quoted(refusal.message().split(": ").next().unwrap_or_default());
+    format!("no text of {of}: {} ({})", in_one_line(&message), refusal.code().code())
+}
+
+fn with_place(message: &str, refusal: &DbError) -> String {
+    let mut text = in_one_line(message);
+    text.push_str(&format!(" ({}", refusal.code().code()));
     // The message itself names a constraint or a column that the server knows of; COPY tells the column in its context.
     if let Some(column) = refusal.column().or_else(|| refusal.where_().and_then(copy_column)) {
         text.push_str(&format!(", column {column}"));
@@ -112,13 +127,17 @@ pub(super) fn words(refusal: &DbError) -> String {
     text
 }
 
-/// Without what stands in double quotes: `invalid input syntax for type macaddr`, `… is not a valid binary digit`.
-fn without_values(message: &str) -> Cow<'_, str> {
-    let before = message.split_once(": \"").map_or(message, |(before, _)| before);
-    if !before.contains('"') {
-        return before.into();
+/// Without a value behind a colon: `word is too long in tsquery`.
+fn before_value(message: &str) -> &str {
+    message.split_once(": \"").map_or(message, |(before, _)| before)
+}
+
+/// Without what stands in double quotes: `… is not a valid binary digit`.
+fn without_quoted(message: &str) -> Cow<'_, str> {
+    if !message.contains('"') {
+        return message.into();
     }
-    let parts = before.split('"').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "…" });
+    let parts = message.split('"').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "…" });
     parts.collect::<String>().into()
 }
 
@@ -212,6 +231,7 @@ mod tests {
 
     #[test]
     fn an_error_of_a_value_is_told_without_it() {
+        let without_values = |message: &'static str| without_quoted(before_value(message));
         assert_eq!(without_values("invalid input syntax for type uuid: \"abc\""), "invalid input syntax for type uuid");
         assert_eq!(without_values("\"2\" is not a valid binary digit"), "… is not a valid binary digit");
         assert_eq!(without_values("near \"a\" and \"b"), "near … and …");

@@ -33,7 +33,7 @@ use crate::schema::{Column, ColumnType};
 
 /// Whether rows go in this way.
 pub(super) fn takes(target: &Target) -> bool {
-    !target.has_statement() && (target.verb != Verb::Insert || casts(target))
+    !target.has_statement() && (target.verb != Verb::Insert || casts(target).is_some())
 }
 
 /// Inserts the rows within the transaction that `client` is in; how many the server counted.
@@ -97,9 +97,11 @@ pub(super) async fn cast_nothing(client: &Client, target: &Target) -> Result<(),
     client.execute_typed(&sql, &[]).await.map(drop)
 }
 
-/// Whether the server casts a value of such rows.
-pub(super) fn casts(target: &Target) -> bool {
-    columns(target).any(is_cast)
+/// The columns whose values the server casts, with their types: `hstore (column tags)`. `None` if there are none.
+pub(super) fn casts(target: &Target) -> Option<String> {
+    let casts = columns(target).filter(|column| is_cast(column));
+    let named: Vec<String> = casts.map(|column| format!("{} (column {})", column.type_name, column.name)).collect();
+    (!named.is_empty()).then(|| named.join(" or "))
 }
 
 fn is_cast(column: &Column) -> bool {

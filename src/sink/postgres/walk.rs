@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_postgres::Error;
+use tokio_postgres::error::DbError;
 
 use super::copy::{self, CopyError, Rows, Start};
 use super::failure::{copy_line, judge, own, words};
@@ -287,15 +288,26 @@ impl<'a> Walk<'a> {
         let verdict = judge(refusal);
         let mut reason = if verdict.class == Class::Row { verdict.reason } else { "constraint" };
         let mut is_sure = error.class == Class::Row;
-        if let ([_], false) = (units, is_sure)
-            && self.is_refused_by_a_cast(&tables[failed.table]).await?
+        let mut message = words(refusal);
+        if units.len() == 1
+            && !tells_of_a_value(refusal)
+            && let Some(cast) = self.refusal_by_a_cast(&tables[failed.table]).await?
         {
-            (is_sure, reason) = (true, "value");
+            if !is_sure && cast.is_of_value {
+                (is_sure, reason) = (true, "value");
+            }
+            error.message = error.message.replace(&message, &cast.message);
+            message = cast.message;
         }
         error.class = error.class.without_a_row();
         let doubt = (!is_sure).then_some(error);
-        Ok(Attempt::Refused(Refused { table, reason, message: words(refusal), suspect, doubt }))
+        Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt }))
     }
+}
+
+/// Whether its code is a data exception or a broken constraint: [`words`] leaves the value out, and the row is at fault.
+fn tells_of_a_value(refusal: &DbError) -> bool {
+    ["22", "23"].contains(&&refusal.code().code()[..2])
 }
 
 /// The parts of a refused range of two or more, the one to be tried next last; each is shorter than the whole.

@@ -59,6 +59,14 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:61 rules[0].columns.x.type: found `integer`".to_owned(),
         ),
         (
+            "topic: a, table: t, columns: {x: {from: qos, type: double, time: s}}",
+            "2:75 rules[0].columns.x.time: a column of this `type` reads no times".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: qos, type: 'decimal(6,2)[]', time: s}}",
+            "2:85 rules[0].columns.x.time: a column of this `type` reads no times".to_owned(),
+        ),
+        (
             "topic: a, table: t, columns: {x: {from: qos, tz: Nowhere/None}}",
             "2:59 rules[0].columns.x.tz: found `Nowhere/None`, a time zone that this machine does not know".to_owned(),
         ),

@@ -252,16 +252,25 @@ fn is_plain_number(raw: &str) -> bool {
         }
 }
 
+/// The same digits as JSON writes them: `.5` is `0.5`, `+05.` is `5`.
+fn in_json(raw: &str) -> String {
+    let (mantissa, exponent) = raw.split_at(raw.find(['e', 'E']).unwrap_or(raw.len()));
+    let sign = if mantissa.starts_with('-') { "-" } else { "" };
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let integer = integer.trim_start_matches(['-', '+']).trim_start_matches('0');
+    let integer = if integer.is_empty() { "0" } else { integer };
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{integer}{point}{fraction}{exponent}")
+}
+
 /// A decimal number as JSON writes it.
 fn number(raw: &str) -> Option<Cow<'_, str>> {
-    let decimal = Decimal::parse(raw)?;
+    Decimal::parse(raw)?;
     let digits = raw.strip_prefix('-').unwrap_or(raw);
     let begins_well = digits.starts_with(|first: char| first.is_ascii_digit())
         && !(digits.starts_with('0') && digits[1..].starts_with(|second: char| second.is_ascii_digit()));
     if begins_well && !digits.ends_with('.') && !digits.contains(".e") && !digits.contains(".E") {
         return Some(Cow::Borrowed(raw));
     }
-    let mut written = String::new();
-    decimal.write(&mut written);
-    Some(Cow::Owned(written))
+    Some(Cow::Owned(in_json(raw)))
 }

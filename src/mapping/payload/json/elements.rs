@@ -1,5 +1,6 @@
 //! The elements of an array, or the entries of an object, one after the other, each with the wanted values in it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -46,6 +47,49 @@ pub(in crate::mapping) fn elements<E: From<PayloadFault>>(
         // Too deep for the quick walk, from some element on.
         None => rest(text, part, tree, slots, done, each),
     }
+}
+
+/// As [`elements`], but of entries with equal keys only the last counts; it takes the place of the first.
+pub(in crate::mapping) fn distinct_elements<E: From<PayloadFault>>(
+    text: &str,
+    part: (u32, u32),
+    tree: &PathTree,
+    slots: &mut Vec<Slot>,
+    each: &mut EachElement<'_, E>,
+) -> Result<(), E> {
+    let range = part.0 as usize..part.1 as usize;
+    let is_object = text[range.clone()].trim_start().starts_with('{');
+    if !is_object || has_distinct_keys(text, range.clone()) {
+        return elements(text, part, tree, slots, each);
+    }
+    slots.clear();
+    slots.resize(tree.slot_count, None);
+    rest(text, range, tree, slots, 0, each)
+}
+
+/// Whether the keys of an object are known to differ. Of a key with an escape, and of an object that is too deep for the
+/// quick walk, nothing is known.
+fn has_distinct_keys(text: &str, part: Range<usize>) -> bool {
+    let mut hashes = Vec::new();
+    let mut add = |element: &Element<'_>, _: &[Slot]| match element.key {
+        Some(Value::JsonString(raw)) if !raw.contains('\\') => {
+            hashes.push(hash_of(raw));
+            Ok(())
+        }
+        _ => Err(()),
+    };
+    let nothing = PathTree::default();
+    if quick::elements(text, part, &nothing.root, &mut [], &mut add) != Some(Ok(())) {
+        return false;
+    }
+    hashes.sort_unstable();
+    hashes.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+fn hash_of(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Those behind the first `done` ones.

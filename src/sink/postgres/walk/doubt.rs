@@ -10,6 +10,7 @@ use tokio_postgres::Error;
 use super::{Attempt, DOING, Offender, Walk};
 use crate::rule::TableName;
 use crate::sink::postgres::copy::Rows;
+use crate::sink::postgres::failure::{judge, words_of_cast};
 use crate::sink::postgres::merge;
 use crate::sink::{Class, SinkError};
 
@@ -22,6 +23,14 @@ const SAMPLE_ROWS: usize = 16;
 
 /// A table that has taken no row for so long takes none: a row that waits for a lock does so until `statement_timeout`.
 const PATIENCE_WITHOUT_A_ROW: Duration = Duration::from_secs(10);
+
+/// What the server says of a value that it cannot cast.
+pub(super) struct CastRefusal {
+    /// Otherwise the type may be gone or forbidden.
+    pub(super) is_of_value: bool,
+    /// Names the types, never the value.
+    pub(super) message: String,
+}
 
 impl Walk<'_> {
     /// After `unit` was refused: closes its table if nothing else of it goes in either. `false` if the session is over.
@@ -80,36 +89,38 @@ impl Walk<'_> {
         Ok(attempt)
     }
 
-    /// Whether a value of the rows is refused before any table sees it: input functions give it codes that say nothing of
-    /// values. `regtype` knows no type of this name, an extension has codes of its own.
-    pub(super) async fn is_refused_by_a_cast(&self, rows: &Rows<'_>) -> Result<bool, SinkError> {
-        if !merge::casts(rows.target()) {
-            return Ok(false);
-        }
-        let Err(refusal) = self.aside(merge::cast_alone(self.session.client(), rows)).await? else { return Ok(false) };
+    /// Why a value of the rows is refused before any table sees it, if it is: input functions give it codes that say
+    /// nothing of values (`regtype` knows no type of this name, an extension has codes of its own), and messages that hold
+    /// them.
+    pub(super) async fn refusal_by_a_cast(&self, rows: &Rows<'_>) -> Result<Option<CastRefusal>, SinkError> {
+        let Some(casts) = merge::casts(rows.target()) else { return Ok(None) };
+        let client = self.session.client();
+        let Err(error) = self.aside(merge::cast_alone(client, rows)).await? else { return Ok(None) };
+        let Some(refusal) = error.as_db_error() else { return Ok(None) };
         // A type that is gone or forbidden has such a code too, and refuses a cast of no value as well.
         const MAY_BE_OF_THE_TYPE: [&str; 5] = ["42501", "42704", "42883", "42846", "42P01"];
-        match refusal.class {
-            Class::Transient => Ok(false),
-            _ if MAY_BE_OF_THE_TYPE.contains(&&*refusal.code) => {
-                let nothing = merge::cast_nothing(self.session.client(), rows.target());
-                Ok(self.aside(nothing).await?.is_ok())
+        let is_of_value = match judge(refusal).class {
+            Class::Transient => false,
+            _ if MAY_BE_OF_THE_TYPE.contains(&refusal.code().code()) => {
+                self.aside(merge::cast_nothing(client, rows.target())).await?.is_ok()
             }
-            _ => Ok(true),
-        }
+            _ => true,
+        };
+        Ok(Some(CastRefusal { is_of_value, message: words_of_cast(refusal, &casts) }))
     }
 
     /// Runs `work` under a savepoint and takes it back; the inner error is what the server says of it.
-    async fn aside(&self, work: impl Future<Output = Result<(), Error>>) -> Result<Result<(), SinkError>, SinkError> {
+    async fn aside(&self, work: impl Future<Output = Result<(), Error>>) -> Result<Result<(), Error>, SinkError> {
         let (session, client) = (self.session, self.session.client());
         const BACK: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
         let all =
             async { tokio::join!(biased; client.batch_execute("SAVEPOINT attempt"), work, client.batch_execute(BACK)) };
         let (saved, worked, back) = session.patience(4, DOING, all).await?;
         saved.and(back).map_err(|error| session.explain(&error, DOING))?;
-        let Err(error) = worked else { return Ok(Ok(())) };
-        let explained = session.explain(&error, DOING);
-        if error.as_db_error().is_some() { Ok(Err(explained)) } else { Err(explained) }
+        match worked {
+            Err(error) if error.as_db_error().is_none() => Err(session.explain(&error, DOING)),
+            worked => Ok(worked),
+        }
     }
 }
 
