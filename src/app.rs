@@ -156,7 +156,8 @@ impl Delivery {
                 DatabaseUrl::Postgres(_) => spawn(common.setup(PostgresSink::new(database)))?,
             };
             delivery.threads.push(thread);
-            delivery.handles.push(DatabaseHandle { name: Arc::clone(&database.name), state });
+            let (name, max_wait) = (Arc::clone(&database.name), database.batch.max_wait);
+            delivery.handles.push(DatabaseHandle { name, max_wait, state });
         }
         Ok(delivery)
     }

@@ -152,6 +152,12 @@ fn postgres_is_asked_for_rights_triggers_and_unlogged_tables_and_stays_as_it_is(
     );
     let grant = format!("GRANT INSERT ON TABLE public.readings TO {name};");
     assert_says(&bridge.command(&["check"]), 2, &["is unlogged", "SET LOGGED", "swallow", &grant]);
+    let view = "ALTER TABLE readings RENAME TO below; CREATE VIEW readings AS SELECT id + 1 AS id, site, device, temp, received \
+                FROM below LIMIT 5";
+    server.psql(&name, &format!("{view}; GRANT INSERT ON readings TO {name}"));
+    let told = assert_says(&bridge.command(&["check"]), 2, &["readings is a view that takes no rows", "INSTEAD OF"]);
+    assert!(!told.contains("every rule fits"), "{told}");
+    server.psql(&name, "DROP VIEW readings; ALTER TABLE below RENAME TO readings");
     server.psql(&name, &format!("GRANT INSERT ON readings TO {name}; ALTER TABLE readings DROP COLUMN temp"));
     assert_says(&bridge.command(&["check"]), 2, &["table readings", "temp", "ALTER TABLE"]);
 }
@@ -253,4 +259,18 @@ fn what_goes_both_ways_is_summarized_and_a_file_that_is_to_be_made_is_no_outage(
         ],
     );
     assert!(!said.contains("cannot be reached"), "{said}");
+}
+
+#[test]
+fn a_view_that_takes_no_rows_is_a_problem_until_a_trigger_takes_them() {
+    let broker = Mosquitto::start();
+    let body = "databases:\n  local: { url: 'sqlite:rows.db' }\nrules:\n- { topic: a, table: seen, columns: { v: payload.v } }\n";
+    let bridge = Bridge::new(broker.port(), body);
+    let connection = rusqlite::Connection::open(bridge.rows()).unwrap();
+    connection.execute_batch("CREATE TABLE t (v INTEGER); CREATE VIEW seen AS SELECT v FROM t").unwrap();
+    let told = assert_says(&bridge.command(&["check"]), 2, &["seen is a view that takes no rows: cannot modify seen"]);
+    assert!(!told.contains("every rule fits"), "{told}");
+    let trigger = "CREATE TRIGGER take INSTEAD OF INSERT ON seen BEGIN INSERT INTO t VALUES (NEW.v); END";
+    connection.execute_batch(trigger).unwrap();
+    assert_says(&bridge.command(&["check"]), 0, &["table seen: 1 column, every rule fits"]);
 }

@@ -155,6 +155,12 @@ fn dead_letters_are_selected_paged_and_deleted() {
     assert_eq!(parked, "1 dead letter deleted from database local\n");
     assert_eq!(crate::support::oracle::value::<i64>(&bridge.rows(), "SELECT count(*) FROM rowbridge_dead_letters"), 2);
     assert_eq!(printed(&run(&["delete", "--since", "1h", "--yes"])), "nothing to delete\n");
+    for absent in [&["retry", "99999"][..], &["delete", "99999", "--yes"]] {
+        let output = run(absent);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{absent:?}: {error}");
+        assert!(error.contains("there is no dead letter 99999 in database local"), "{absent:?}: {error}");
+    }
 }
 
 #[test]
@@ -169,6 +175,11 @@ fn the_journal_is_described_and_verified_with_the_daemon_running_and_stopped() {
             assert!(bridge.stop().success());
         }
     }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let dump = bridge.prepare(&["journal", "dump"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let error = String::from_utf8_lossy(&dump.stderr).into_owned();
+    assert_eq!(dump.status.code(), Some(1), "{error}");
+    assert!(error.contains("standard output cannot be written"), "{error}");
     // One flipped bit in a record that others follow.
     let segment = std::fs::read_dir(bridge.path("data/journal"))
         .unwrap()
@@ -182,6 +193,7 @@ fn the_journal_is_described_and_verified_with_the_daemon_running_and_stopped() {
     let text = String::from_utf8_lossy(&damaged.stdout).into_owned() + &String::from_utf8_lossy(&damaged.stderr);
     assert_eq!(damaged.status.code(), Some(1), "damage is a failure: {text}");
     assert!(text.contains(".seg"), "it says where: {text}");
+    assert!(text.contains("DAMAGED: 1 message is lost; the journal holds messages 1 up to"), "and how many: {text}");
 }
 
 #[test]

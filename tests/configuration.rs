@@ -60,6 +60,34 @@ fn seven_different_mistakes_are_seven_reports_with_positions_and_no_secret() {
 }
 
 #[test]
+fn mistakes_are_json_for_who_asks_for_json() {
+    let bridge = Bridge::bare(SEVEN_MISTAKES);
+    for arguments in [&["check", "--json"][..], &["check", "--json", "--offline"]] {
+        let output = bridge.command(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&json["ok"], &json["problems"]), (&false.into(), &7.into()), "{json}");
+        let first = &json["findings"][0];
+        assert_eq!(first["level"], "problem", "{first}");
+        assert_eq!((&first["line"], &first["column"], &first["key"]), (&3.into(), &3.into(), &"mqtt.usrname".into()));
+        assert!(first["file"].as_str().unwrap().ends_with("bridge.yaml"), "{first}");
+        assert!(!first["message"].as_str().unwrap().is_empty() && first["remedy"].is_string(), "{first}");
+        assert!(!text(&output).contains("secret-word"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_variable_that_is_written_wrongly_is_a_mistake_also_where_no_secret_is_needed() {
+    for (password, words) in [("pa${rd", "has no closing"), ("${FOO:-${BAR}}", "holds a variable itself")] {
+        let bridge = Bridge::with_mqtt(1, &format!("password: \"{password}\""), &crate::support::bridge::readings(1));
+        let output = bridge.command(&["check", "--offline"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let said = text(&output);
+        assert!(said.contains("mqtt.password: ") && said.contains(words) && !said.contains("pa$"), "{said}");
+    }
+}
+
+#[test]
 fn a_good_configuration_passes_the_check_without_a_broker_or_a_database() {
     let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
     let output = bridge.command(&["check", "--offline"]);

@@ -124,6 +124,11 @@ fn a_bridge_runs_where_nothing_can_be_written() {
     });
     assert_eq!(server.psql(&name, "SELECT count(*) FROM rowbridge_offsets"), "1");
     assert!(!bridge.path("data").exists());
+    for command in ["status", "verify"] {
+        let output = bridge.command(&["journal", command]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("this journal is in memory"), "{command}: {text}");
+    }
 }
 
 #[test]

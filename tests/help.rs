@@ -1,6 +1,6 @@
 //! Help, completions and man pages, as the binary prints them.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -101,4 +101,41 @@ fn man_prints_the_page_or_writes_one_for_each_command() {
     let refused = run(&["man", "--dir", directory.join("rowbridge.1").to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("rowbridge.1 cannot be written"));
+}
+
+/// What a command could not print must not pass for done.
+#[test]
+fn a_command_whose_output_cannot_be_written_fails_and_says_why() {
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("bridge.yaml");
+    let text = "mqtt: { url: 'mqtt://127.0.0.1:1' }\ndatabases: { local: { url: 'sqlite:rows.db' } }\nrules:\n\
+                - { topic: a, table: t, create: true, columns: { v: payload.v } }\n";
+    std::fs::write(&config, text).unwrap();
+    let start = |arguments: &[&str], output: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowbridge"));
+        command.args(arguments).env("ROWBRIDGE_CONFIG", &config).current_dir(folder.path()).stdout(output);
+        command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["version"],
+        &["man"],
+        &["completions", "bash"],
+        &["schema", "config"],
+        &["schema", "sql"],
+        &["check", "--offline"],
+        &["explain", "a", "{}", "--offline"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = start(arguments, full.into());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains("standard output cannot be written: No space left"), "{arguments:?}: {error}");
+        // As after `| head`.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = start(arguments, writer.into());
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}");
+    }
 }

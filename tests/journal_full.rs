@@ -92,6 +92,8 @@ fn a_full_journal_that_may_drop_counts_and_tells_what_it_dropped() {
                 .then_some(())
         });
         println!("{when_full}: {} journaled", journaled(http));
+        let ready = bridge.get("/readyz").unwrap();
+        assert!(ready.status == 503 && ready.body.contains("drops messages"), "{when_full}: {}", ready.body);
         other.execute_batch("ROLLBACK").unwrap();
         drop(other);
         // Lost ranges lie in the journal too, and reach the database as dead letters.
@@ -105,6 +107,7 @@ fn a_full_journal_that_may_drop_counts_and_tells_what_it_dropped() {
         assert!(written + lost >= COUNT, "{when_full}: {written} rows, {lost} lost");
         assert_eq!(written + missed(&file), COUNT, "{when_full}: every message is a row or in a lost range");
         assert!(bridge.log().lines().any(|line| line.contains("ERROR")), "{when_full}: the loss is told");
+        bridge.wait_alive("it is ready again", |bridge| (bridge.get("/readyz")?.status == 200).then_some(()));
         let newest: i64 = crate::support::oracle::value(&file, "SELECT max(id) FROM readings");
         assert_eq!(
             newest == COUNT.cast_signed() - 1,

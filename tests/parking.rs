@@ -181,7 +181,7 @@ fn a_missing_table_parks_its_rule_alone_and_made_it_takes_all_messages_in_order_
         let metrics = stage.bridge.get("/metrics").unwrap().body;
         assert!(metrics.contains(r#"rowbridge_parked{database="target",rule="bad"} 20"#), "{metrics}");
         let ready = stage.bridge.get("/readyz").unwrap();
-        assert!(ready.status == 200 && ready.body.contains("parked until table bad is mended"), "{}", ready.body);
+        assert!(ready.status == 200 && ready.body.contains("of rule bad for table bad are parked"), "{}", ready.body);
         let printed = String::from_utf8(stage.bridge.command(&["status"]).stdout).unwrap();
         assert!(printed.contains("20 messages of rule bad are PARKED"), "{printed}");
         let letters = "SELECT count(*) FROM rowbridge_dead_letters WHERE reason = 'table' AND rule = 'bad'";

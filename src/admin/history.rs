@@ -187,6 +187,7 @@ mod tests {
                 bytes,
                 max_bytes: 30_000,
                 paused: false,
+                dropping: false,
             },
             databases: vec![DatabaseState { next_seq: delivered.map(Seq), ..DatabaseState::default() }],
         }

@@ -25,6 +25,13 @@ pub(super) fn readiness(status: &Status, subscriptions: &[SubscriptionStatus]) -
             "the journal takes nothing (full, or its disk is full or fails: see the log): the broker queues".to_owned(),
         );
     }
+    if status.journal.dropping {
+        let lost = status.journal.lost;
+        reasons.push(format!(
+            "the journal is full and drops messages, as journal.when_full says; {lost} lost since the start: bring back the \
+             database that lags, or raise journal.max_size"
+        ));
+    }
     let unanswered = subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());
     if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
         reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
@@ -42,11 +49,16 @@ pub(super) fn readiness(status: &Status, subscriptions: &[SubscriptionStatus]) -
         } else if !database.connected {
             let pending = database.pending;
             reasons.push(format!("database {name} is not connected; {pending} messages wait in the journal"));
+        } else if let Some(since) = &database.unanswered_since {
+            let pending = database.pending;
+            reasons.push(format!(
+                "database {name} has not answered since {since}; {pending} messages wait in the journal"
+            ));
         }
         for parked in &database.parked {
             let ParkedPart { rule, table, reason, messages, .. } = parked;
             reasons.push(format!(
-                "database {name}: {messages} messages of rule {rule} are parked until table {table} is mended: {reason}"
+                "database {name}: {messages} messages of rule {rule} for table {table} are parked until this is mended: {reason}"
             ));
         }
     }

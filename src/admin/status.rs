@@ -1,7 +1,7 @@
 //! The state of the whole bridge, in the form of `status --json` and `GET /status`. Scripts rely on this form.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -45,6 +45,8 @@ pub struct Overview<F: Fs> {
 /// One database's name and shared state.
 pub struct DatabaseHandle {
     pub name: Arc<str>,
+    /// `batch.max_wait`: how long a batch may wait for more messages.
+    pub max_wait: Duration,
     pub state: Arc<SharedState>,
 }
 
@@ -107,6 +109,8 @@ pub struct JournalPart {
     pub max_bytes: u64,
     pub paused: bool,
     pub paused_since: Option<String>,
+    /// It is full and drops messages, as `when_full` says.
+    pub dropping: bool,
     /// Messages dropped by a full journal or lost to damage since the start.
     pub lost: u64,
 }
@@ -120,6 +124,8 @@ pub struct DatabasePart {
     pub next_seq: u64,
     pub pending: u64,
     pub oldest_pending_seconds: f64,
+    /// It is connected and committed nothing since, though messages wait for longer than they should.
+    pub unanswered_since: Option<String>,
     pub held: Option<HeldPart>,
     pub parked: Vec<ParkedPart>,
     pub last_error: Option<String>,
@@ -219,6 +225,10 @@ impl<F: Fs> Overview<F> {
         let databases = databases.map(|(index, (handle, state))| {
             let mut part = database_part(state, &journal);
             part.since = self.observer.connection_since(index).to_string();
+            if part.connected && part.held.is_none() {
+                let since = self.observer.unanswered_since(index, handle.max_wait);
+                part.unanswered_since = since.map(|since| since.to_string());
+            }
             part.parked = state.parked.iter().map(|parked| self.parked_part(index, parked)).collect();
             (handle.name.to_string(), part)
         });
@@ -246,6 +256,7 @@ impl<F: Fs> Overview<F> {
                 max_bytes: journal.max_bytes,
                 paused: journal.paused,
                 paused_since: journal.paused.then(|| self.observer.paused_since().to_string()),
+                dropping: journal.dropping,
                 lost: self.metrics.messages_lost.get(),
             },
         }
@@ -364,6 +375,7 @@ fn database_part(state: &DatabaseState, journal: &JournalStatus) -> DatabasePart
         next_seq: next_seq.0,
         pending,
         oldest_pending_seconds: if pending == 0 { 0.0 } else { age_micros.max(0) as f64 / 1e6 },
+        unanswered_since: None,
         held: state.held.as_ref().map(|held| HeldPart {
             reason: held.reason.clone(),
             mend: held.mend.clone(),

@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::installation::{self, Installed};
+use super::installation::{self, Installed, Refusal};
 use super::{EXIT_USAGE, Layers};
-use crate::config::{Config, DatabaseUrl, Needs, Reply};
+use crate::config::{Config, DatabaseUrl, Finding as Mistake, Needs, Place, Reply};
 use crate::identity;
 use crate::tools::check::{self, Finding, Heard, Level};
 
@@ -35,7 +35,7 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         (true, false) => Needs::no_secrets(),
         (false, false) => Needs::secrets_later(),
     };
-    let Installed { mut config, awaited } = match installation::load_installed(layers, needs) {
+    let Installed { mut config, awaited } = match load(layers, needs, arguments.json) {
         Ok(installed) => installed,
         Err(code) => return code,
     };
@@ -62,6 +62,45 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         say!("{}", verdict(problems, warnings));
     }
     if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
+}
+
+/// Mistakes of the configuration are printed as text to standard error, or as JSON to standard output.
+fn load(layers: &Layers, needs: Needs, json: bool) -> Result<Installed, ExitCode> {
+    if !json {
+        return installation::load_installed(layers, needs);
+    }
+    installation::find_installed(layers, needs).map_err(|refusal| match refusal {
+        Refusal::Said(code) => code,
+        Refusal::Mistakes(report) => {
+            let findings: Vec<Value> = report.findings().iter().map(mistake).collect();
+            say!("{}", json!({ "ok": false, "problems": findings.len(), "warnings": 0, "findings": findings }));
+            ExitCode::from(EXIT_USAGE)
+        }
+    })
+}
+
+/// A mistake in the form of a finding, with its place as far as it is known.
+fn mistake(mistake: &Mistake) -> Value {
+    let accepted = mistake.accepted.iter().map(|accepted| format!("accepted: {accepted}"));
+    let suggestion = mistake.suggestion.iter().map(|suggestion| format!("did you mean `{suggestion}`?"));
+    let remedy: Vec<String> = accepted.chain(suggestion).collect();
+    let mut finding = json!({
+        "level": Level::Problem, "subject": "configuration", "finding": mistake.to_string().lines().next(),
+        "remedy": (!remedy.is_empty()).then(|| remedy.join("\n")),
+        "key": (!mistake.key.is_empty()).then_some(&mistake.key), "message": mistake.problem,
+        "file": null, "line": null, "column": null,
+    });
+    match &mistake.place {
+        Place::Nowhere => {}
+        Place::File { file, position } => {
+            finding["file"] = file.display().to_string().into();
+            finding["line"] = position.line.into();
+            finding["column"] = position.column.into();
+        }
+        Place::Variable(name) => finding["variable"] = name.as_str().into(),
+        Place::Flag(key) => finding["flag"] = key.as_str().into(),
+    }
+    finding
 }
 
 /// Asks everything that the bridge would use. What the daemon's parts would log becomes findings.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::HttpAccess;
 
 /// The bridge answers from memory; longer means that it hangs.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status code and the body.
 pub(super) fn get(listen: SocketAddr, access: &HttpAccess, path: &str) -> io::Result<(u16, String)> {

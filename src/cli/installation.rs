@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{EXIT_USAGE, Layers, http};
 use crate::admin::Paths;
-use crate::config::{self, Config, DatabaseUrl, Http, HttpAccess, LoadRequest, Needs};
+use crate::config::{self, Config, DatabaseUrl, Http, HttpAccess, LoadRequest, Needs, Report};
 
 /// `StateDirectory=` of the unit, and its working directory.
 const UNIT_STATE: &str = "/var/lib/rowbridge";
@@ -36,11 +36,23 @@ pub(super) fn load(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
 
 /// As [`load`], with what is known of the place.
 pub(super) fn load_installed(layers: &Layers, needs: Needs) -> Result<Installed, ExitCode> {
-    let mut request = layers.request()?;
-    let file = config::find_file(&request).map_err(|report| {
-        eprintln!("{report}");
-        ExitCode::from(EXIT_USAGE)
-    })?;
+    find_installed(layers, needs).map_err(|refusal| match refusal {
+        Refusal::Said(code) => code,
+        Refusal::Mistakes(report) => say_mistakes(&report),
+    })
+}
+
+/// Why nothing was loaded.
+pub(super) enum Refusal {
+    /// It was printed, and the command ends so.
+    Said(ExitCode),
+    Mistakes(Report),
+}
+
+/// As [`load_installed`], but leaves it to the caller to print the mistakes of the configuration.
+pub(super) fn find_installed(layers: &Layers, needs: Needs) -> Result<Installed, Refusal> {
+    let mut request = layers.request().map_err(Refusal::Said)?;
+    let file = config::find_file(&request).map_err(Refusal::Mistakes)?;
     let told = ask(&request, &file);
     let place = match &told {
         Some(paths) => Place::of_daemon(paths),
@@ -55,15 +67,17 @@ pub(super) fn load_installed(layers: &Layers, needs: Needs) -> Result<Installed,
         enter(folder);
     }
     request.needs = needs;
-    let mut config = config::load(&request).map_err(|report| {
-        eprintln!("{report}");
-        if report.to_string().contains("Permission denied") {
-            eprintln!("What this user may not read: run the command as root, or as the user of the bridge.");
-        }
-        ExitCode::from(EXIT_USAGE)
-    })?;
+    let mut config = config::load(&request).map_err(Refusal::Mistakes)?;
     make_absolute(&mut config, place.awaited.as_deref());
     Ok(Installed { config, awaited: place.awaited })
+}
+
+fn say_mistakes(report: &Report) -> ExitCode {
+    eprintln!("{report}");
+    if report.to_string().contains("Permission denied") {
+        eprintln!("What this user may not read: run the command as root, or as the user of the bridge.");
+    }
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// As [`load`], with the data directory of the running daemon, whatever the file says by now.

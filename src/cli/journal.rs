@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::figures::counted;
+use super::output::written;
 use super::{EXIT_FAILED, Layers, failed, installation};
-use crate::config::{Config, Needs};
+use crate::config::{Config, Durability, Needs};
 use crate::journal::{
     Entry, RealFs,
     inspect::{self, Finding, InspectError, Progress, VerifyReport},
@@ -42,16 +44,50 @@ pub(super) struct DumpArgs {
 }
 
 pub(super) fn run(layers: &Layers, command: &JournalCommand) -> ExitCode {
-    let config = match installation::load_running(layers, Needs::only(&["data_dir", "http", "journal.max_size"])) {
+    let needs = Needs::only(&["data_dir", "http", "journal.durability", "journal.max_size"]);
+    let config = match installation::load_running(layers, needs) {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if is_in_memory(&config) {
+        return tell_in_memory(command);
+    }
     let done = match command {
         JournalCommand::Status(arguments) => status(&config, arguments),
         JournalCommand::Dump(arguments) => dump(&config, arguments),
         JournalCommand::Verify(arguments) => verify(&config, arguments),
     };
     done.unwrap_or_else(|error| failed(&error))
+}
+
+/// Whether the bridge keeps its journal in memory, and no journal of other settings was left on the disk.
+fn is_in_memory(config: &Config) -> bool {
+    config.journal.durability == Durability::Delivered
+        && match inspect::status(&RealFs, &config.data_dir) {
+            Ok(summary) => summary.segments.is_empty() && summary.ids.is_empty(),
+            Err(InspectError::NoJournal(_)) => true,
+            Err(InspectError::Io { .. }) => false,
+        }
+}
+
+/// Nothing is wrong with such a journal, but its messages cannot be read by another process.
+fn tell_in_memory(command: &JournalCommand) -> ExitCode {
+    const IN_MEMORY: &str = "this journal is in memory (journal.durability: delivered): `rowbridge status` shows it while the \
+                             bridge runs, and what it holds the broker sends again";
+    match command {
+        JournalCommand::Dump(_) => {
+            eprintln!("rowbridge journal dump: {IN_MEMORY}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+        JournalCommand::Status(JsonArgs { json: true }) => {
+            say!("{}", json!({ "in_memory": true, "id": null, "segments": [] }));
+        }
+        JournalCommand::Verify(JsonArgs { json: true }) => {
+            say!("{}", json!({ "in_memory": true, "sound": true, "segments": [], "findings": [] }));
+        }
+        JournalCommand::Status(_) | JournalCommand::Verify(_) => say!("{IN_MEMORY}"),
+    }
+    ExitCode::SUCCESS
 }
 
 fn status(config: &Config, arguments: &JsonArgs) -> Result<ExitCode, InspectError> {
@@ -124,8 +160,27 @@ fn print_text(report: &VerifyReport) {
     if report.segments.is_empty() {
         say!("there are no segments; all that was in the journal is lost");
     }
-    let verdict = if report.is_sound() { "sound" } else { "DAMAGED" };
-    say!("{verdict}: messages {} up to, not including, {}", report.oldest_seq, report.next_seq);
+    let (oldest, next) = (report.oldest_seq, report.next_seq);
+    match report.is_sound() {
+        true => say!("sound: messages {oldest} up to, not including, {next}"),
+        false => say!("DAMAGED: {}; the journal holds messages {oldest} up to, not including, {next}", losses(report)),
+    }
+}
+
+/// How many messages the damage costs.
+fn losses(report: &VerifyReport) -> String {
+    let damage = || report.findings().map(|(_, finding)| finding).filter(|finding| finding.is_damage());
+    let lost: u64 = damage().map(Finding::messages_lost).sum();
+    let more = match damage().any(|finding| matches!(finding, Finding::EndLost { .. })) {
+        true => ", and more that nobody knows of",
+        false => "",
+    };
+    match lost {
+        0 if report.segments.is_empty() => "all messages are lost".to_owned(),
+        0 => format!("no message is lost by it{more}"),
+        1 => format!("1 message is lost{more}"),
+        lost => format!("{} are lost{more}", counted(lost, "message")),
+    }
 }
 
 fn print_json(report: &VerifyReport) {
@@ -183,12 +238,9 @@ fn dump(config: &Config, arguments: &DumpArgs) -> Result<ExitCode, InspectError>
             Entry::Message(message) => message_json(&message),
             Entry::Lost(lost) => json!({"lost_from": lost.from.0, "lost_to": lost.to.0, "why": lost.why}),
         };
-        // A closed pipe (`| head`) is the reader's way of saying that it has enough.
-        if writeln!(out, "{line}").is_err() {
-            break;
-        }
+        written(writeln!(out, "{line}"));
     }
-    let _ = out.flush();
+    written(out.flush());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,9 @@
 //! The command line: one file per command.
 
-/// Prints a line to standard output. A closed pipe (`| head`) ends the command quietly, because the reader has enough.
+/// Prints a line to standard output; see `output.rs` for write errors.
 macro_rules! say {
     ($($argument:tt)*) => {
-        $crate::cli::print_line(format_args!($($argument)*))
+        $crate::cli::output::print_line(format_args!($($argument)*))
     };
 }
 
@@ -18,6 +18,7 @@ mod http;
 mod installation;
 mod journal;
 mod man;
+mod output;
 mod publish;
 mod reload;
 mod run;
@@ -29,7 +30,6 @@ mod tap_line;
 mod test;
 mod verdict;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,7 +108,12 @@ enum Command {
 
 /// Runs the command given by `arguments`.
 pub fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&examples::command().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = examples::command().try_get_matches().unwrap_or_else(|text| output::end_by(&text));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    output::flushed(run_command(cli))
+}
+
+fn run_command(cli: Cli) -> ExitCode {
     match cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::default())) {
         Command::Run(arguments) => run::run(&cli.layers, &arguments),
         Command::Reload => reload::run(&cli.layers),
@@ -148,12 +153,6 @@ impl Layers {
             eprintln!("{report}");
             ExitCode::from(EXIT_USAGE)
         })
-    }
-}
-
-fn print_line(line: std::fmt::Arguments<'_>) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
-use super::{EXIT_FAILED, EXIT_USAGE, Layers, http, installation};
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, http, installation, status};
 use crate::config::{Config, Http, Needs};
 
 /// Reading and checking ten thousand rules takes seconds on a small device.
@@ -113,6 +113,6 @@ fn look(config: &Config) -> Result<Report, String> {
             .map(|answer| answer.config)
             .map_err(|error| format!("http://{address} does not answer as this version of the bridge does ({error})")),
         Ok((code, _)) => Err(format!("http://{address} answers {code}: see http.listen and http.token_file")),
-        Err(error) => Err(format!("no running bridge at http://{address}: {error}")),
+        Err(error) => Err(status::no_answer(address, Err(error))),
     }
 }

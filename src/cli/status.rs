@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
+use super::output::written;
 use super::summary::Looks;
 use super::{EXIT_FAILED, EXIT_USAGE, Layers, figures, http};
 use crate::config::{Config, Http, Needs};
@@ -104,6 +105,10 @@ pub(super) fn no_answer(address: SocketAddr, answer: io::Result<(u16, String)>) 
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             "nothing listens there; start the bridge, or name its configuration (-c)".to_owned()
         }
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => format!(
+            "no answer within {} s; the bridge hangs, or another program has this address: see http.listen",
+            http::TIMEOUT.as_secs()
+        ),
         Err(error) => format!("{error}; is the bridge started, and with this configuration (-c)?"),
     };
     format!("no running bridge at http://{address}: {remedy}")
@@ -142,9 +147,7 @@ fn frame(lines: &[String]) {
     }
     text.push_str("\x1b[J");
     let mut stdout = stdout.lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
-    }
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
 /// Cuts a line into pieces that fit.

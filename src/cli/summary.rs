@@ -89,7 +89,11 @@ impl Looks<'_> {
             0 => String::new(),
             lost => format!("; LOST: {}", count(lost)),
         };
-        let paused = if journal["paused"] == true { ", PAUSED" } else { "" };
+        let paused = match (journal["paused"] == true, journal["dropping"] == true) {
+            (true, _) => ", PAUSED",
+            (false, true) => ", DROPPING",
+            (false, false) => "",
+        };
         lines.push(format!(
             "journal   {} of {}, {}, next {}{paused}{lost}",
             bytes(number(&journal["bytes"])),
@@ -129,7 +133,7 @@ impl Looks<'_> {
         for parked in database["parked"].as_array().into_iter().flatten() {
             let messages = counted(number(&parked["messages"]), "message");
             let (rule, table) = (text(&parked["rule"]), text(&parked["table"]));
-            lines.push(format!("  parked  {messages} of rule {rule}, until table {table} is mended:"));
+            lines.push(format!("  parked  {messages} of rule {rule} for table {table}, until this is mended:"));
             lines.extend(block("reason", parked["reason"].as_str().unwrap_or_default()));
             lines.extend(parked["mend"].as_str().into_iter().flat_map(|mend| block("mend", mend)));
         }

@@ -43,17 +43,23 @@ fn broker(status: &Value, problems: &mut Vec<String>) {
         Some(error) => format!("NOT connected to the broker{since}: {}", plain(error)),
         None => format!("not connected to the broker yet{since}"),
     };
-    let url = text(&mqtt["url"]);
-    problems.push(format!("{why}; start the broker at {url}, or correct mqtt in bridge.yaml; until then it queues"));
+    let place = mqtt["url"].as_str().map_or_else(String::new, |url| format!(" at {}", plain(url)));
+    problems.push(format!("{why}; start the broker{place}, or correct mqtt in bridge.yaml; until then it queues"));
 }
 
 fn journal(status: &Value, problems: &mut Vec<String>) {
     let journal = &status["journal"];
+    let number = |key: &str| journal[key].as_u64().unwrap_or_default();
+    let fill = format!("{} of {}", bytes(number("bytes")), bytes(number("max_bytes")));
+    if journal["dropping"] == true {
+        problems.push(format!(
+            "MESSAGES ARE BEING DROPPED: the journal ({fill}) or its disk is full, and journal.when_full says so; bring back \
+             the database that lags, make room on the disk, or raise journal.max_size"
+        ));
+    }
     if journal["paused"] != true {
         return;
     }
-    let number = |key: &str| journal[key].as_u64().unwrap_or_default();
-    let fill = format!("{} of {}", bytes(number("bytes")), bytes(number("max_bytes")));
     problems.push(format!(
         "NO MESSAGES ARE TAKEN{}: the journal ({fill}) or its disk is full, or the disk fails; bring back the database that \
          lags, or make room on the disk; until then the broker queues",
@@ -83,10 +89,7 @@ fn database(name: &str, database: &Value, problems: &mut Vec<String>) {
     let waiting = counted(database["pending"].as_u64().unwrap_or_default(), "message");
     let held = &database["held"];
     if held.is_object() {
-        let todo = match held["mend"].as_str() {
-            Some(_) => "run the statement below",
-            None => "mend what the reason says",
-        };
+        let todo = todo(held);
         let reason = first_line(&text(&held["reason"]));
         problems.push(format!(
             "database {name} is HELD{}: {reason}; {todo}, delivery goes on by itself; {waiting} waiting",
@@ -101,6 +104,12 @@ fn database(name: &str, database: &Value, problems: &mut Vec<String>) {
              journal",
             since(&database["since"])
         ));
+    } else if database["unanswered_since"].is_string() {
+        problems.push(format!(
+            "database {name} has NOT ANSWERED{}: {waiting} waiting in the journal; look at the server, and at who holds locks \
+             on its tables; after statement_timeout the bridge connects again by itself",
+            since(&database["unanswered_since"])
+        ));
     } else if let Some(behind) = database["oldest_pending_seconds"].as_f64().filter(|age| *age >= BEHIND_SECONDS) {
         problems.push(format!(
             "database {name} is {} BEHIND: {waiting} waiting; it takes rows more slowly than they come, or catches up",
@@ -108,15 +117,50 @@ fn database(name: &str, database: &Value, problems: &mut Vec<String>) {
         ));
     }
     for parked in database["parked"].as_array().into_iter().flatten() {
+        let messages = parked["messages"].as_u64().unwrap_or_default();
+        let todo = match is_halted(parked) {
+            true => todo(parked),
+            false => format!("mend table {}", text(&parked["table"])),
+        };
         problems.push(format!(
-            "{} of rule {} are PARKED{}: {}; mend table {}, they go in by themselves",
-            counted(parked["messages"].as_u64().unwrap_or_default(), "message"),
+            "{} of rule {} {} PARKED{}: {}; {todo}, {} by {}",
+            counted(messages, "message"),
             text(&parked["rule"]),
+            if messages == 1 { "is" } else { "are" },
             since(&parked["since"]),
             first_line(&text(&parked["reason"])),
-            text(&parked["table"])
+            if messages == 1 { "it goes in" } else { "they go in" },
+            if messages == 1 { "itself" } else { "themselves" },
         ));
     }
+}
+
+/// In the reason of a rule that waits for `on_error: halt`: the message's value is at fault, or the rule.
+const HALT: &str = "says on_error: halt";
+
+fn is_halted(fault: &Value) -> bool {
+    fault["reason"].as_str().is_some_and(|reason| reason.contains(HALT))
+}
+
+/// What a person is to do about a fault: the SQL below, or the advice itself, if it is one.
+fn todo(fault: &Value) -> String {
+    if is_halted(fault) {
+        return "correct the rule or the table, or set on_error: dead_letter, then run `rowbridge reload`".to_owned();
+    }
+    let mend = fault["mend"].as_str().map(plain).unwrap_or_default();
+    let mut statements = mend.lines().map(is_sql);
+    match (statements.next().unwrap_or(false), statements.any(|is_sql| is_sql)) {
+        (true, _) => "run the statement below".to_owned(),
+        (false, true) => "do what is said below".to_owned(),
+        (false, false) if mend.trim().is_empty() => "mend what the reason says".to_owned(),
+        (false, false) => first_line(&mend),
+    }
+}
+
+/// Whether a line begins a statement: our advice begins in lower case.
+fn is_sql(line: &str) -> bool {
+    const VERBS: [&str; 9] = ["ALTER", "COMMENT", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "SELECT", "UPDATE"];
+    line.split_whitespace().next().is_some_and(|word| VERBS.contains(&word))
 }
 
 /// The second connection. Without the first it says nothing new.
@@ -225,13 +269,40 @@ mod tests {
                 [" d", "no table t; run the statement below"],
             ),
             (
+                "/databases/local/held",
+                json!({"reason": "no role", "mend": "create the role, or correct the URL", "since": long_ago}),
+                ["no role; create the role, or correct the URL, delivery goes on", "HELD"],
+            ),
+            (
+                "/databases/local/held",
+                json!({"reason": "another name", "mend": "rename it here:\nUPDATE o SET b = 1", "since": long_ago}),
+                ["another name; do what is said below", "HELD"],
+            ),
+            (
+                "/databases/local/held",
+                json!({"reason": "rule r says on_error: halt, and …", "mend": "mend it", "since": long_ago}),
+                ["correct the rule or the table", "rowbridge reload"],
+            ),
+            (
                 "/databases/local/parked",
                 json!([{"rule": "r", "table": "t", "reason": "no table", "since": long_ago, "messages": 7}]),
-                ["7 messages of rule r are PARKED for", "mend table t"],
+                ["7 messages of rule r are PARKED for", "mend table t, they go in by themselves"],
             ),
+            (
+                "/databases/local/parked",
+                json!([{"rule": "r", "table": "t", "reason": "rule r says on_error: halt, …", "messages": 1}]),
+                ["1 message of rule r is PARKED: ", "on_error: dead_letter, then run `rowbridge reload`, it goes in"],
+            ),
+            ("/mqtt", json!({"connected": false, "url": null}), ["start the broker, or", "not connected"]),
+            ("/journal/dropping", json!(true), ["MESSAGES ARE BEING DROPPED", "max_size"]),
+            ("/databases/local/unanswered_since", json!(long_ago), ["has NOT ANSWERED for", "locks"]),
         ] {
             let mut status = healthy();
-            *status.pointer_mut(place).unwrap() = value;
+            let (above, key) = place.rsplit_once('/').unwrap();
+            match status.pointer_mut(place) {
+                Some(part) => *part = value,
+                None => status.pointer_mut(above).unwrap()[key] = value,
+            }
             if place == "/mqtt/subscriptions/0/error" {
                 status["mqtt"]["subscriptions"][0]["qos_granted"] = Value::Null;
             }

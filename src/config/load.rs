@@ -276,15 +276,21 @@ fn fill(tree: &mut Tree, (environment, secrets): (&BTreeMap<String, String>, Sec
     for (index, result) in filling.filled {
         match result {
             Ok(text) => tree.fill(index, text),
-            Err((path, _)) if secrets == SecretNeed::Unused && path.is_secret() => tree.leave_unfilled(index),
+            Err((path, error)) if secrets == SecretNeed::Unused && path.is_secret() && !error.is_syntax() => {
+                tree.leave_unfilled(index);
+            }
             Err((path, error)) => {
                 tree.leave_unfilled(index);
+                let accepted = match error.is_syntax() {
+                    true => "${NAME}, ${NAME:-default}, ${NAME:?message}, or $$ for a dollar sign",
+                    false => "the variable in the environment, or ${NAME:-default}",
+                };
                 findings.push(Finding {
                     place: Place::File { file: tree.file.clone(), position: tree.node(index).position() },
                     key: path.to_string(),
                     problem: error.to_string(),
                     excerpt: None,
-                    accepted: Some("the variable in the environment, or ${NAME:-default}".to_owned()),
+                    accepted: Some(accepted.to_owned()),
                     suggestion: None,
                 });
             }

@@ -2,7 +2,7 @@
 //!
 //! The result is text, never YAML: a value of the environment cannot add keys. A dollar before any character other than
 //! `{` or `$` is kept, so passwords seldom need care. A default or message ends at the first `}`; it is not substituted
-//! again.
+//! again, and must not hold `${`.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,20 @@ pub(super) enum SubstituteError {
     Unclosed,
     #[error("`${{…}}` needs the name of a variable: letters, digits and `_`; write `$$` for a dollar sign")]
     Name,
+    #[error(
+        "the default or message of `${{{0}:…}}` holds a variable itself, which is not filled in; name one variable"
+    )]
+    Nested(String),
+}
+
+impl SubstituteError {
+    /// Whether the text itself is wrong, whatever the environment holds.
+    pub(super) fn is_syntax(&self) -> bool {
+        match self {
+            SubstituteError::Unset(_) | SubstituteError::Required { .. } => false,
+            SubstituteError::Unclosed | SubstituteError::Name | SubstituteError::Nested(_) => true,
+        }
+    }
 }
 
 /// The text with its variables filled in, or `None` if there is nothing to fill in.
@@ -89,6 +103,9 @@ fn value_of(inside: &str, environment: &BTreeMap<String, String>) -> Result<Stri
     let (name, modifier) = inside.split_at(name_len);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(SubstituteError::Name);
+    }
+    if modifier.contains("${") {
+        return Err(SubstituteError::Nested(name.to_owned()));
     }
     let value = environment.get(name);
     let filled_value = value.filter(|value| !value.is_empty());
@@ -169,5 +186,8 @@ mod tests {
         assert_eq!(error("${1A}"), SubstituteError::Name);
         assert_eq!(error("${A-b}"), SubstituteError::Name);
         assert_eq!(error("${a.b}"), SubstituteError::Name);
+        for text in ["${NONE:-${A}}", "${A:-${B}}", "${A:?set ${B}}"] {
+            assert!(matches!(error(text), SubstituteError::Nested(_)), "{text}");
+        }
     }
 }

@@ -74,6 +74,8 @@ pub struct JournalStatus {
     pub max_bytes: u64,
     /// Nothing is taken: it is full (or the disk is) and `when_full: pause`, or it cannot be written.
     pub paused: bool,
+    /// It is full, or was a moment ago, and drops messages, as `when_full` says.
+    pub dropping: bool,
 }
 
 /// A range of messages that the journal cannot give any more.
@@ -157,6 +159,7 @@ impl<F: Fs> Journal<F> {
             dir,
             metrics,
             max_size: config.max_size,
+            segment_bytes: segment_bytes(config),
             sync_interval: config.sync_interval,
             on_corruption: config.on_corruption,
             readers,
@@ -216,6 +219,7 @@ impl<F: Fs> JournalHandle<F> {
             bytes: self.shared.bytes(),
             max_bytes: self.shared.max_size,
             paused: self.shared.paused.load(std::sync::atomic::Ordering::Acquire),
+            dropping: self.shared.is_dropping(),
         }
     }
 

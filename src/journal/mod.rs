@@ -44,6 +44,7 @@
 
 mod active;
 mod awaited;
+mod dropping;
 mod events;
 mod fs;
 mod handle;

@@ -71,6 +71,7 @@ impl<F: Fs> Writer<F> {
         self.shared.dropped_below.store(next.base.0, Ordering::Release);
         let from = self.shared.delivered_by_all().unwrap_or(oldest.base).max(oldest.base);
         if from < next.base {
+            self.shared.last_drop.note();
             self.shared.report_lost(from, next.base, "dropped: the journal was full");
         }
         true

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::awaited::Awaited;
+use super::dropping::LastDrop;
 use super::id_file::Ids;
 use super::pace::{COMPANY, Pace, WAIT_MAX};
 use super::segment::Segment;
@@ -34,6 +35,8 @@ pub(super) struct Shared<F: Fs> {
     pub(super) dir: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) max_size: u64,
+    /// Of a segment, unless one record needs more.
+    pub(super) segment_bytes: u64,
     pub(super) sync_interval: Duration,
     pub(super) on_corruption: Corruption,
     pub(super) first_seq_of_run: Seq,
@@ -45,6 +48,7 @@ pub(super) struct Shared<F: Fs> {
     pub(super) delivered: Mutex<Vec<Option<Seq>>>,
     /// Everything below was dropped by `when_full: drop_oldest`.
     pub(super) dropped_below: AtomicU64,
+    pub(super) last_drop: LastDrop,
     reported: Mutex<VecDeque<(Seq, Seq)>>,
     /// Held while copies are written to the quarantine directory, because readers that meet the same damage would write
     /// the same file.
@@ -105,6 +109,7 @@ pub(super) struct Beginning<F: Fs> {
     pub(super) dir: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) max_size: u64,
+    pub(super) segment_bytes: u64,
     pub(super) sync_interval: Duration,
     pub(super) on_corruption: Corruption,
     pub(super) readers: usize,
@@ -128,6 +133,7 @@ impl<F: Fs> Shared<F> {
             dir: from.dir,
             metrics: from.metrics,
             max_size: from.max_size,
+            segment_bytes: from.segment_bytes,
             sync_interval: from.sync_interval,
             on_corruption: from.on_corruption,
             first_seq_of_run: from.next_seq,
@@ -136,6 +142,7 @@ impl<F: Fs> Shared<F> {
             watermark: watch::Sender::new(Watermark { next_seq: from.next_seq }),
             delivered: Mutex::new(vec![None; from.readers]),
             dropped_below: AtomicU64::new(0),
+            last_drop: LastDrop::default(),
             reported: Mutex::default(),
             quarantining: Mutex::default(),
             read_failures: Mutex::default(),

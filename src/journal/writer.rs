@@ -370,6 +370,9 @@ impl<F: Fs> Writer<F> {
         self.dropped += dropped;
         self.untold_drops.get_or_insert(from);
         self.shared.metrics.messages_lost.inc_by(dropped);
+        if dropped > 0 {
+            self.shared.last_drop.note();
+        }
         self.acknowledge();
         Step::Worked
     }

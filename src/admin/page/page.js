@@ -106,7 +106,8 @@ function databaseState(d) {
   if (!d.connected) return "down";
   return d.parked.length ? "parked" : "connected";
 }
-const isSql = mend => /^\s*(CREATE|ALTER|GRANT|INSERT|UPDATE|DELETE|DROP|SET|COMMENT|REFRESH)\b/i.test(mend || "");
+// Statements have their verbs in capitals; advice begins in lower case.
+const isSql = mend => /^\s*(CREATE|ALTER|GRANT|INSERT|UPDATE|DELETE|DROP|SET|COMMENT|REFRESH)\b/.test(mend || "");
 function mending(mend, otherwise) {
   if (!mend) return { todo: otherwise };
   return isSql(mend) ? { todo: "Run this in the database, or change the rule:", copy: mend } : { todo: `${mend[0].toUpperCase()}${mend.slice(1)}.` };
@@ -117,6 +118,11 @@ function fullText(history) {
 }
 function ofJournal(s) {
   const j = s.journal;
+  if (j.dropping) return [{
+    level: "bad", key: "dropping", since: null, title: "The journal is full: messages are being dropped",
+    why: `journal.when_full says so. ${bytes(j.bytes)} of ${bytes(j.max_bytes)} are in use; ${plural(j.lost, "message")} lost since the start.`,
+    todo: "Bring back the database that lags, make room on the disk, or raise journal.max_size.",
+  }];
   if (!j.paused) return [];
   const isFull = j.bytes >= 0.7 * j.max_bytes;
   const away = Object.entries(s.databases).filter(([, d]) => d.pending > 0).map(([name]) => name);
@@ -188,6 +194,11 @@ function ofDatabase(name, d, s, history) {
       todo: `${isStarting ? "Nothing yet" : "Bring it back; nothing is lost, and delivery goes on by itself"}. ${waiting}${left ? ` (${left})` : ""}.`,
     });
   }
+  if (d.unanswered_since && state !== "held" && state !== "down") problems.push({
+    level: "warn", key: `unanswered ${name}`, since: d.unanswered_since, title: `Database ${name} does not answer`,
+    why: `It is connected and has committed nothing meanwhile. ${waiting}${left ? ` (${left})` : ""}.`,
+    todo: "Look at the server, and at who holds locks on its tables. After statement_timeout the bridge connects again by itself.",
+  });
   const tables = new Map();
   for (const parked of d.parked) tables.set(parked.table, [...(tables.get(parked.table) || []), parked]);
   for (const [table, list] of tables) {
@@ -199,7 +210,7 @@ function ofDatabase(name, d, s, history) {
       after: `${plural(messages, "message")} ${messages === 1 ? "is" : "are"} kept among the dead letters and ${messages === 1 ? "goes" : "go"} in by ${messages === 1 ? "itself" : "themselves"}, in order. Other rules go on.`,
     });
   }
-  if (state === "connected" && d.pending > 0 && d.oldest_pending_seconds > BEHIND_S) problems.push({
+  if (state === "connected" && !d.unanswered_since && d.pending > 0 && d.oldest_pending_seconds > BEHIND_S) problems.push({
     level: "warn", key: `behind ${name}`, since: null, title: `Database ${name} is behind by ${span(d.oldest_pending_seconds)}`,
     why: d.last_error || `${waiting}${left ? ` (${left})` : ""}.`,
     todo: "Nothing while “out” is above “in”: it catches up. Otherwise this database is too slow for what comes.",

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::selection::{PARKED, SelectionArgs};
 use super::store::Store;
-use super::{Ended, broken, chosen, only, open, wrong};
+use super::{Ended, broken, chosen, only, open, say_absent, wrong};
 use crate::cli::EXIT_FAILED;
 use crate::cli::figures::{count, counted};
 use crate::config::{Config, Database};
@@ -52,8 +52,9 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
         false => vec![only(config, "delete", name, "numbers are counted in each")?],
     };
     check(arguments)?;
-    let mut works = Vec::new();
-    for (database, store) in open(config, "delete", databases, &arguments.selection).await? {
+    let (mut works, mut lacks_some) = (Vec::new(), false);
+    for (database, mut store) in open(config, "delete", databases, &arguments.selection).await? {
+        lacks_some |= say_absent("delete", &config.bridge, &arguments.ids, (database, &mut store)).await?;
         works.push(plan(config, arguments, database, store).await.map_err(|error| broken(&error))?);
     }
     for work in &works {
@@ -63,9 +64,12 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
         }
     }
     works.retain(|work| work.extent.letters > 0);
+    let ended = if lacks_some { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS };
     if works.is_empty() {
-        say!("nothing to delete");
-        return Ok(ExitCode::SUCCESS);
+        if !lacks_some {
+            say!("nothing to delete");
+        }
+        return Ok(ended);
     }
     if !arguments.yes {
         ask(&works)?;
@@ -75,7 +79,7 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
         say!("{} deleted from database {}", counted(deleted, "dead letter"), work.database.name);
         work.store.close().await;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ended)
 }
 
 /// That it is said which, and meant.

@@ -102,6 +102,20 @@ fn wrong(command: &str, why: &str) -> Ended {
     ExitCode::from(EXIT_USAGE)
 }
 
+/// Prints which of the numbers no dead letter has; whether there are such.
+async fn say_absent(
+    command: &str,
+    bridge: &str,
+    ids: &[i64],
+    (database, store): (&Database, &mut Store),
+) -> Result<bool, Ended> {
+    let absent = store.absent(bridge, ids).await.map_err(|error| broken(&error))?;
+    for id in &absent {
+        eprintln!("rowbridge dead-letters {command}: there is no dead letter {id} in database {}", database.name);
+    }
+    Ok(!absent.is_empty())
+}
+
 /// The database of that name, or all.
 fn chosen<'a>(config: &'a Config, command: &str, name: Option<&str>) -> Result<Vec<&'a Database>, Ended> {
     let fitting = |database: &&Database| name.is_none_or(|name| *database.name == *name);

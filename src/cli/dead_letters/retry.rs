@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::selection::SelectionArgs;
 use super::store::Store;
-use super::{Ended, broken, chosen, did_you_mean, only, open, wrong};
+use super::{Ended, broken, chosen, did_you_mean, only, open, say_absent, wrong};
 use crate::cli::EXIT_FAILED;
 use crate::cli::figures::{count, counted, plain};
 use crate::config::{Config, Database, Rule};
@@ -45,6 +45,8 @@ struct Work {
 struct Ending {
     tried: u64,
     staying: u64,
+    /// Some numbers belong to no dead letter.
+    lacks_some: bool,
 }
 
 pub(super) async fn retry(config: &Config, arguments: &RetryArgs) -> Result<ExitCode, Ended> {
@@ -58,15 +60,16 @@ pub(super) async fn retry(config: &Config, arguments: &RetryArgs) -> Result<Exit
     }
     let mut ending = Ending::default();
     for (database, mut store) in open(config, "retry", databases, &arguments.selection).await? {
+        ending.lacks_some |= say_absent("retry", &config.bridge, &arguments.ids, (database, &mut store)).await?;
         let work = plan(config, arguments, &mut store).await.map_err(|error| broken(&error))?;
         let done = work.run(config, database, &mut store, &mut ending).await;
         store.close().await;
         done?;
     }
-    if ending.tried == 0 && ending.staying == 0 {
+    if ending.tried == 0 && ending.staying == 0 && !ending.lacks_some {
         say!("nothing to retry");
     }
-    Ok(if ending.staying == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+    Ok(if ending.staying == 0 && !ending.lacks_some { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 
 async fn plan(config: &Config, arguments: &RetryArgs, store: &mut Store) -> Result<Work, SinkError> {

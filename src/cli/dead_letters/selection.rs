@@ -20,7 +20,8 @@ pub(super) struct SelectionArgs {
     /// Only with this reason: parse, value, required, constraint, size, topic, table, unmatched, lost_range …
     #[arg(long, value_name = "CODE")]
     pub(super) reason: Option<String>,
-    /// Only those made at this time or later: a time such as 2026-11-21T08:00:00Z, or how long ago, such as 1h or 7d
+    /// Only those made at this time or later: a time such as 2026-11-21T08:00:00Z, a date (midnight UTC), or how long ago,
+    /// such as 1h or 7d
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) since: Option<Timestamp>,
     /// Only those made before this time, written as for --since
@@ -51,8 +52,21 @@ fn time(text: &str) -> Result<Timestamp, String> {
         let ago = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
         return Ok(Timestamp(clock::now().as_micros().saturating_sub(ago)));
     }
-    let time = text.parse::<jiff::Timestamp>().map(|time| Timestamp(time.as_microsecond()));
-    time.map_err(|_| "write a time such as 2026-11-21T08:00:00Z, or how long ago, such as 30m, 1h or 7d".to_owned())
+    let time = text.parse::<jiff::Timestamp>().ok().or_else(|| midnight(text));
+    time.map(|time| Timestamp(time.as_microsecond())).ok_or_else(|| {
+        "write a time such as 2026-11-21T08:00:00Z, a date such as 2026-11-21 (midnight UTC), or how long ago, such as 30m, \
+         1h or 7d"
+            .to_owned()
+    })
+}
+
+/// The begin of a day, UTC; `None` for what is more or less than a date.
+fn midnight(text: &str) -> Option<jiff::Timestamp> {
+    if text.len() != "2026-11-21".len() {
+        return None;
+    }
+    let day = text.parse::<jiff::civil::Date>().ok()?;
+    Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 #[cfg(test)]
@@ -62,9 +76,10 @@ mod tests {
     #[test]
     fn a_time_is_a_point_or_how_long_ago() {
         assert_eq!(time("1970-01-01T00:00:01+00:00"), Ok(Timestamp(1_000_000)));
+        assert_eq!(time("1970-01-02"), Ok(Timestamp(86_400_000_000)));
         let hour_ago = clock::now().as_micros() - 3_600_000_000;
         let Timestamp(read) = time("1h").unwrap();
         assert!((hour_ago - 1_000_000..=hour_ago + 60_000_000).contains(&read));
-        assert!(time("1x").is_err() && time("yesterday").is_err() && time("").is_err());
+        assert!(time("1x").is_err() && time("yesterday").is_err() && time("2026-13-01").is_err() && time("").is_err());
     }
 }

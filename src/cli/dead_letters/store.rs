@@ -57,6 +57,18 @@ impl Store {
         }
     }
 
+    /// Those of the numbers that no dead letter of the bridge has.
+    pub(super) async fn absent(&mut self, bridge: &str, ids: &[i64]) -> Result<Vec<i64>, SinkError> {
+        let mut absent = Vec::new();
+        for &id in ids {
+            let filter = DeadLetterFilter { bridge: bridge.to_owned(), ids: Some(vec![id]), ..Default::default() };
+            if self.extent(&filter).await?.letters == 0 {
+                absent.push(id);
+            }
+        }
+        Ok(absent)
+    }
+
     /// The selection's letters by rule, those that no rule took left out.
     pub(super) async fn rules(&mut self, filter: &DeadLetterFilter) -> Result<Vec<(String, u64)>, SinkError> {
         match self {

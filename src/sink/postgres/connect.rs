@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::{Host, LoadBalanceHosts};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Config, Error, NoTls};
 
 use super::failure::{explain, own};
 use super::session::Session;
@@ -25,6 +25,13 @@ const LOGIN_STEPS: u32 = 3;
 const KNOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 const DEFAULT_PORT: u16 = 5432;
+
+/// In messages.
+const DOING: &str = "connecting";
+
+/// SQLSTATE: an object is not in the state that is needed. Of a login: the database takes no connections.
+const NOT_IN_STATE: &str = "55000";
+const CLOSED_DATABASE: &str = "the database takes no connections: ALTER DATABASE … ALLOW_CONNECTIONS true";
 
 /// What the server shows as our name when the URL gives none.
 const APPLICATION_NAME: &str = "rowbridge";
@@ -109,7 +116,6 @@ async fn attempt(
     mode: SslMode,
     statement_timeout: Duration,
 ) -> Result<Session, SinkError> {
-    const DOING: &str = "connecting";
     let at = candidate.at.as_str();
     let mut config = candidate.config.clone();
     if let Some(password) = password(url, candidate)? {
@@ -124,8 +130,7 @@ async fn attempt(
     // Boxed: the driver's connect futures are large, and this is not a hot path.
     let login = async {
         if mode == SslMode::Disable {
-            let (client, connection) =
-                Box::pin(config.connect(NoTls)).await.map_err(|error| explain(&error, DOING, at))?;
+            let (client, connection) = Box::pin(config.connect(NoTls)).await.map_err(|error| refused(&error, at))?;
             return Ok(Session::start(client, connection, at.to_owned(), statement_timeout));
         }
         let connector = tls::connector(mode, &url.tls).map_err(|error| {
@@ -134,8 +139,7 @@ async fn attempt(
             let advice = "check the files named under `tls`, and that Rowbridge's user may read them";
             own(class, "tls_files", format!("{DOING} ({at}): {error}"), advice)
         })?;
-        let (client, connection) =
-            Box::pin(config.connect(connector)).await.map_err(|error| explain(&error, DOING, at))?;
+        let (client, connection) = Box::pin(config.connect(connector)).await.map_err(|error| refused(&error, at))?;
         Ok(Session::start(client, connection, at.to_owned(), statement_timeout))
     };
     tokio::time::timeout(limit, Box::pin(login)).await.unwrap_or_else(|_| {
@@ -146,6 +150,15 @@ async fn attempt(
             "the server or the network does not answer; Rowbridge tries again",
         ))
     })
+}
+
+/// What an error of the login means.
+fn refused(error: &Error, at: &str) -> SinkError {
+    let explained = explain(error, DOING, at);
+    match explained.code.as_str() {
+        NOT_IN_STATE => SinkError { advice: CLOSED_DATABASE, ..explained },
+        _ => explained,
+    }
 }
 
 /// The password for this host, read anew each time: what is in a file today may not be what was there yesterday.

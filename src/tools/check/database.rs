@@ -15,6 +15,8 @@ use crate::sink::Sink;
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) findings: Vec<Finding>,
+    /// Those whose columns fit every rule, as the rules name them.
+    fitting: Vec<(TableName, Finding)>,
     /// Those that are there, as the rules name them.
     pub(super) live: Vec<(TableName, Arc<TableSchema>)>,
     /// Those that the first start makes.
@@ -30,10 +32,29 @@ pub(super) struct Tables {
 }
 
 impl Tables {
+    /// All findings, where these views take no rows, whatever their columns.
+    pub(super) fn into_findings(self, subject: &str, closed: &[ClosedView]) -> Vec<Finding> {
+        let is_open = |name: &TableName| closed.iter().all(|view| view.name != *name);
+        let fitting = self.fitting.into_iter().filter(|(name, _)| is_open(name)).map(|(_, finding)| finding);
+        let closed = closed.iter().map(|view| {
+            let what = format!("{} is a view that takes no rows: {}", view.name, view.why);
+            let remedy = "name the table below it in the rule, or give the view an INSTEAD OF INSERT trigger";
+            Finding::problem(subject, what, remedy)
+        });
+        closed.chain(fitting).chain(self.findings).collect()
+    }
+
     /// Those of `live` that get columns.
     pub(super) fn growing(&self) -> impl Iterator<Item = &(TableName, Arc<TableSchema>)> {
         self.live.iter().filter(|(name, _)| self.grows.contains(name))
     }
+}
+
+/// A view that no row can be put into.
+pub(super) struct ClosedView {
+    /// As the rules name it.
+    pub(super) name: TableName,
+    pub(super) why: String,
 }
 
 pub(super) fn subject(config: &Config, index: usize) -> String {
@@ -113,8 +134,12 @@ pub(super) async fn tables<S: Sink>(
         }
     }
     for (name, table) in found.live.iter().filter(|(name, _)| !unfit.contains(name)) {
-        let what = format!("table {name}: {} columns, every rule fits", table.columns.len());
-        found.findings.push(Finding::ok(&subject, what));
+        let columns = match table.columns.len() {
+            1 => "1 column".to_owned(),
+            count => format!("{count} columns"),
+        };
+        let fits = Finding::ok(&subject, format!("table {name}: {columns}, every rule fits"));
+        found.fitting.push((name.clone(), fits));
     }
     for table in &found.live {
         found.findings.extend(created::compare(sink, &subject, &rules, table).await);

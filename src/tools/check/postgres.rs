@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::Finding;
-use super::database::{self, Tables, subject};
+use super::database::{self, ClosedView, Tables, subject};
 use super::publish;
 use crate::batch::Verb;
 use crate::config::{Config, PostgresUrl};
@@ -45,6 +45,12 @@ const TABLES: &str = "SELECT t.name, row_security_active(c.oid), \
     FROM ROWS FROM (unnest($1::text[]), unnest($2::text[])) AS t (schema, name) \
     JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name";
 
+/// Of the tables `$1.$2`: the places, from 1, of views that INSERT is not possible into (bit 3), by triggers or rules either.
+const CLOSED_VIEWS: &str = "SELECT t.place \
+    FROM ROWS FROM (unnest($1::text[]), unnest($2::text[])) WITH ORDINALITY AS t (schema, name, place) \
+    JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name \
+    WHERE c.relkind = 'v' AND pg_relation_is_updatable(c.oid, true) & 8 = 0";
+
 pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Vec<Finding> {
     let subject = subject(config, index);
     let mut sink = PostgresSink::new(&live::read_only(&config.databases[index], url));
@@ -54,9 +60,11 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     let mut findings = Vec::new();
     let tables = database::tables(&mut sink, config, index, |_| false).await;
     let published = publish::tables(&mut sink, config, index, |_| false).await;
+    let mut closed = Vec::new();
     match sink.client() {
         Some(client) => match ask(client, url, &tables, &mut findings, &subject).await {
-            Ok(()) => {
+            Ok(views) => {
+                closed = views;
                 if let Err(error) = publish::rights(client, config, (index, url), &mut findings).await {
                     findings.push(unanswered(&subject, &error.to_string()));
                 }
@@ -65,7 +73,7 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
         },
         None => findings.push(unanswered(&subject, "the connection was lost meanwhile")),
     }
-    findings.extend(tables.findings);
+    findings.extend(tables.into_findings(&subject, &closed));
     findings.extend(published);
     // Nothing is open.
     let _ = sink.close().await;
@@ -107,14 +115,14 @@ fn unanswered(subject: &str, error: &str) -> Finding {
     Finding::warning(subject, format!("not everything was answered: {error}"), "check again")
 }
 
-/// Asks what the sink does not, in one transaction that only reads.
+/// Asks what the sink does not, in one transaction that only reads. Returns the views that take no rows.
 async fn ask(
     client: &Client,
     url: &PostgresUrl,
     tables: &Tables,
     findings: &mut Vec<Finding>,
     subject: &str,
-) -> Result<(), Error> {
+) -> Result<Vec<ClosedView>, Error> {
     client.batch_execute(BEGIN).await?;
     let asked = ask_within(client, url, tables, findings, subject).await;
     client.batch_execute("ROLLBACK").await?;
@@ -127,7 +135,8 @@ async fn ask_within(
     tables: &Tables,
     findings: &mut Vec<Finding>,
     subject: &str,
-) -> Result<(), Error> {
+) -> Result<Vec<ClosedView>, Error> {
+    let mut closed = Vec::new();
     let schema = url.schema.as_str();
     for row in client.query_typed(SERVER, &[(&schema, Type::TEXT)]).await? {
         of_server(&Server::read(&row)?, url, findings, subject);
@@ -154,6 +163,12 @@ async fn ask_within(
                 format!("ALTER TABLE {} OWNER TO {};", table.name.quoted(), quote(&role)),
             ));
         }
+    }
+    for row in client.query_typed(CLOSED_VIEWS, &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)]).await? {
+        let at: i64 = row.try_get(0)?;
+        let live = usize::try_from(at - 1).ok().and_then(|at| tables.live.get(at));
+        let why = "it is not simple enough for the server, and no INSTEAD OF trigger or rule takes them".to_owned();
+        closed.extend(live.map(|(name, _)| ClosedView { name: name.clone(), why }));
     }
     let mut rights = Rights::new(schema);
     if tables.remembers {
@@ -196,7 +211,7 @@ async fn ask_within(
             findings.push(Finding::ok(subject, what));
         }
     }
-    Ok(())
+    Ok(closed)
 }
 
 /// What the server says of itself.

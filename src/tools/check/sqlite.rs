@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::Access;
 
-use super::database::{self, subject};
+use super::database::{self, ClosedView, subject};
 use super::journal::{free_bytes, mib};
 use super::{Circumstances, Finding, publish};
 use crate::config::Config;
@@ -34,7 +34,11 @@ pub(super) async fn look(config: &Config, index: usize, path: &Path, circumstanc
         return findings;
     }
     let tables = database::tables(&mut sink, config, index, |table| copy.is_unknown(table)).await;
-    findings.extend(tables.findings);
+    let views = tables.live.iter().filter(|(_, table)| table.intake.by_insert);
+    let closed =
+        views.filter_map(|(name, _)| copy.refusal_of_view(name).map(|why| ClosedView { name: name.clone(), why }));
+    let closed: Vec<ClosedView> = closed.collect();
+    findings.extend(tables.into_findings(&subject, &closed));
     findings.extend(publish::tables(&mut sink, config, index, |table| copy.is_unknown(table)).await);
     for name in copy.unknown() {
         let what = format!("table {name} needs an extension that Rowbridge does not have: not compared");

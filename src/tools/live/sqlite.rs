@@ -41,6 +41,17 @@ impl TablesCopy {
         self.unknown.iter().map(String::as_str)
     }
 
+    /// Why the view takes no rows; `None` if an INSTEAD OF trigger takes them.
+    pub(in crate::tools) fn refusal_of_view(&self, view: &TableName) -> Option<String> {
+        let copy = Connection::open(&self.file).ok()?;
+        let insert = format!("INSERT INTO {} DEFAULT VALUES", view.quoted());
+        let refusal = match copy.prepare(&insert).err()? {
+            rusqlite::Error::SqliteFailure(_, Some(words)) => words,
+            error => error.to_string(),
+        };
+        Some(refusal)
+    }
+
     pub(in crate::tools) fn is_unknown(&self, table: &TableName) -> bool {
         self.unknown.contains(&table.name.to_lowercase())
     }

@@ -1,0 +1,38 @@
+//! Standard output of all commands. A closed pipe (`| head`) ends a command quietly, because the reader has enough. Any
+//! other write error is printed to standard error and ends the command with exit code 1.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::{self, ExitCode};
+
+use super::EXIT_FAILED;
+
+/// Prints a line.
+pub(super) fn print_line(line: fmt::Arguments<'_>) {
+    written(writeln!(io::stdout(), "{line}"));
+}
+
+/// Ends the process if a write to standard output failed.
+pub(super) fn written(result: io::Result<()>) {
+    let Err(error) = result else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        process::exit(0);
+    }
+    eprintln!("rowbridge: standard output cannot be written: {error}");
+    process::exit(EXIT_FAILED.into());
+}
+
+/// Ends the process with clap's text: help and version on standard output, a wrong command line on standard error.
+pub(super) fn end_by(text: &clap::Error) -> ! {
+    if !text.use_stderr() {
+        written(text.print().and_then(|()| io::stdout().flush()));
+        process::exit(0);
+    }
+    text.exit()
+}
+
+/// The exit code of a command whose work is done, once all output is written.
+pub(super) fn flushed(code: ExitCode) -> ExitCode {
+    written(io::stdout().flush());
+    code
+}
