@@ -129,7 +129,12 @@ async fn what_the_cast_says_of_a_value_names_type_and_column_and_not_the_value()
         ("tsquery", "a", "secret secret", "no text of tsquery (column v): syntax error in tsquery (42601)"),
         ("hstore", "a=>1", "secret", "no text of hstore (column v): "),
         ("regtype", "int4", "secret_t", "no text of regtype (column v): type … does not exist (42704)"),
-        ("regtype", "int4", "secret.b.c.d", "no text of regtype (column v): improper qualified name (too many dotted names)"),
+        (
+            "regtype",
+            "int4",
+            "secret.b.c.d",
+            "no text of regtype (column v): improper qualified name (too many dotted names)",
+        ),
         ("regproc", "now", "secret_f", "no text of regproc (column v): function … does not exist (42883)"),
         ("regnamespace", "public", "secret", "no text of regnamespace (column v): schema … does not exist (3F000)"),
         ("regclass", "pg_class", "secret.public.t", "no text of regclass (column v): cross-database references"),
