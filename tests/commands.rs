@@ -187,7 +187,7 @@ fn the_journal_is_described_and_verified_with_the_daemon_running_and_stopped() {
         .find(|path| path.extension().is_some_and(|extension| extension == "seg"))
         .unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[64 + 40] ^= 1;
+    bytes[2_000] ^= 0x10;
     std::fs::write(&segment, bytes).unwrap();
     let damaged = bridge.command(&["journal", "verify"]);
     let text = String::from_utf8_lossy(&damaged.stdout).into_owned() + &String::from_utf8_lossy(&damaged.stderr);

@@ -197,6 +197,36 @@ fn a_stop_in_the_midst_of_a_frozen_postgres_ends_within_the_grace_and_loses_noth
 /// An asynchronous replica that is promoted lacks what its primary had not sent it yet: here, an older copy of the
 /// data directory is put in the place of the running one.
 #[test]
+fn a_database_that_is_connected_and_does_not_answer_is_told_and_not_called_ok() {
+    let mut stage = Stage::new();
+    stage.bridge.edit("    statement_timeout: 5s\n", "");
+    assert!(stage.bridge.stop().success());
+    stage.bridge.start();
+    Load::new(stage.broker.port(), 1, 1).run();
+    stage.assert_each_once(1);
+    let verdict = |stage: &Stage| String::from_utf8(stage.bridge.command(&["status"]).stdout).unwrap();
+    assert!(verdict(&stage).starts_with("ok: "), "{}", verdict(&stage));
+    std::thread::scope(|scope| {
+        let (postgres, database) = (&stage.postgres, &stage.database);
+        let locker = scope.spawn(|| postgres.psql(database, "BEGIN; LOCK TABLE readings; SELECT pg_sleep(20)"));
+        crate::support::wait_for("the lock", || {
+            let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND database <> 0";
+            (postgres.psql(database, held) != "0").then_some(())
+        });
+        Load::new(stage.broker.port(), 1, 1).numbered_from(1).run();
+        let said = crate::support::wait_for("it is told", || {
+            Some(verdict(&stage)).filter(|text| text.starts_with("database cloud has NOT ANSWERED for "))
+        });
+        assert!(said.contains("1 message waiting"), "{said}");
+        let ready = stage.bridge.get("/readyz").unwrap();
+        assert!(ready.status == 200 && ready.body.contains("has not answered since"), "{}", ready.body);
+        locker.join().unwrap();
+    });
+    stage.assert_each_once(2);
+    assert!(verdict(&stage).starts_with("ok: "), "{}", verdict(&stage));
+}
+
+#[test]
 fn an_older_postgres_in_the_place_of_the_old_one_is_given_what_it_lacks_once() {
     let mut stage = Stage::new();
     Load::new(stage.broker.port(), 2, 400).run();

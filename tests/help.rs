@@ -109,7 +109,7 @@ fn a_command_whose_output_cannot_be_written_fails_and_says_why() {
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("bridge.yaml");
     let text = "mqtt: { url: 'mqtt://127.0.0.1:1' }\ndatabases: { local: { url: 'sqlite:rows.db' } }\nrules:\n\
-                - { topic: a, table: t, create: true, columns: { v: payload.v } }\n";
+                - { topic: a, table: t, create: true, columns: { v: { from: payload.v, type: int } } }\n";
     std::fs::write(&config, text).unwrap();
     let start = |arguments: &[&str], output: Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowbridge"));

@@ -34,7 +34,8 @@ pub(super) fn readiness(status: &Status, subscriptions: &[SubscriptionStatus]) -
     }
     let unanswered = subscriptions.iter().filter(|one| one.qos_granted.is_none() && one.error.is_none());
     if let (true, unanswered @ 1..) = (status.mqtt.connected, unanswered.count()) {
-        reasons.push(format!("the broker has not answered for {unanswered} topic filters yet"));
+        let filters = if unanswered == 1 { "filter" } else { "filters" };
+        reasons.push(format!("the broker has not answered for {unanswered} topic {filters} yet"));
     }
     let refused = subscriptions.iter().filter(|subscription| subscription.error.is_some());
     let is_deaf = !subscriptions.is_empty() && refused.clone().count() == subscriptions.len();

@@ -158,3 +158,17 @@ fn wrap(line: &str, columns: usize) -> Vec<String> {
     }
     chars.chunks(columns).map(|piece| piece.iter().collect()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_that_hangs_is_told_in_words() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9469));
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+            let said = no_answer(address, Err(io::Error::from(kind)));
+            assert!(said.contains("no answer within 5 s") && !said.contains("unavailable"), "{said}");
+        }
+    }
+}

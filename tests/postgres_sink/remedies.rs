@@ -121,6 +121,17 @@ async fn a_commit_that_waits_for_a_standby_that_is_away_is_told_and_applied_once
     assert_eq!(server.psql(&name, "SELECT count(*) FROM t"), "1");
 }
 
+#[tokio::test]
+async fn a_database_that_takes_no_connections_is_told_so() {
+    let server = Postgres::shared();
+    let name = server.create_database();
+    server.psql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    let mut sink = PostgresSink::new(&database(&server.url(&name)));
+    let error = sink.connect().await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (Class::Table, "55000"));
+    says(&error, &["ALTER DATABASE … ALLOW_CONNECTIONS true"]);
+}
+
 /// Speaks as much of the protocol as QuestDB is asked for: it has no `pg_catalog.version()`.
 async fn answer_as_questdb(mut stream: TcpStream) -> std::io::Result<()> {
     let length = stream.read_i32().await?;
