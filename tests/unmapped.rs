@@ -31,7 +31,8 @@ fn letters(bridge: &Bridge) -> Vec<String> {
     column(&bridge.rows(), letters)
 }
 
-const FED: &str = "no_column field `device` cannot become a column: the rule fills the column of this name from another source";
+const FED: &str =
+    "no_column field `device` cannot become a column: the rule fills the column of this name from another source";
 
 /// The mapper wanted a column that is there, again and again: no row, no dead letter, no log, and nothing behind it.
 #[test]
@@ -49,7 +50,10 @@ fn a_field_with_the_name_of_a_column_that_has_another_source_costs_its_message_a
     }
     wait_drained(&mut bridge, 2, &["local", "far"]);
     let rows: Vec<String> = column(&bridge.rows(), "SELECT device || '|' || temp || '|' || hum FROM meas");
-    assert_eq!((rows.join(" ").as_str(), postgres.psql(&database, "SELECT * FROM meas").as_str()), ("d1|3.5|4", "d1|3.5|4"));
+    assert_eq!(
+        (rows.join(" ").as_str(), postgres.psql(&database, "SELECT * FROM meas").as_str()),
+        ("d1|3.5|4", "d1|3.5|4")
+    );
     assert!(letters(&bridge)[0].starts_with(FED), "{:?}", letters(&bridge));
     let far = postgres.psql(&database, "SELECT reason || ' ' || error FROM rowbridge_dead_letters");
     assert!(far.starts_with(FED), "{far}");

@@ -322,13 +322,15 @@ pub(super) fn number_in_row(seq: u64, row: &Row) -> Number {
 }
 
 /// The message in a dead letter.
-pub(super) fn number_in_letter(topic: &str, payload: &[u8], reason: &str) -> Number {
+pub(super) fn number_in_letter(topic: &str, payload: &[u8], reason: &str, names_tables: bool) -> Number {
     let number =
         number_in(if payload.is_empty() { topic.as_bytes() } else { payload }).expect("a message of this world");
     assert_eq!(topic, topic_of(number), "the topic of message {number}");
     let expected = match kind_of(number) {
         Kind::Unfit => "value",
         Kind::TooLarge => "size",
+        // The table was closed, and the message itself had named it.
+        Kind::Refused | Kind::Good if names_tables && reason == "no_table" => reason,
         // A batch that was refused as a whole leaves its last message no other place.
         Kind::Refused | Kind::Good => "constraint",
     };

@@ -68,7 +68,7 @@ impl Process {
         let mut actors = vec![Actor::new(alarm, session)];
         for (index, server) in servers.iter().enumerate() {
             let setup = Setup {
-                sink: SimSink::new(server, number),
+                sink: SimSink::new(server, number, config.rules.iter().any(|rule| rule.routing.is_some())),
                 bridge: Arc::clone(&config.bridge),
                 database: config.databases[index].clone(),
                 index,

@@ -31,6 +31,8 @@ pub(super) struct SimSink {
     process: u64,
     /// The epoch in which it connected; `None` = no connection.
     epoch: Option<u64>,
+    /// Whether messages name their tables.
+    names_tables: bool,
 }
 
 fn error(class: Class, code: &str) -> SinkError {
@@ -38,8 +40,8 @@ fn error(class: Class, code: &str) -> SinkError {
 }
 
 impl SimSink {
-    pub(super) fn new(server: &Arc<Mutex<Server>>, process: u64) -> SimSink {
-        SimSink { server: Arc::clone(server), process, epoch: None }
+    pub(super) fn new(server: &Arc<Mutex<Server>>, process: u64, names_tables: bool) -> SimSink {
+        SimSink { server: Arc::clone(server), process, epoch: None, names_tables }
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {

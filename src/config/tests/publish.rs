@@ -120,8 +120,8 @@ fn a_loop_over_two_tables_is_a_mistake_too() {
 
 #[test]
 fn a_loop_that_is_only_possible_is_told_and_not_refused() {
-    let named = "name: r, topic: 'in/+', table: '{topic[1]}', columns: {p: payload}";
-    let only_t = named.replace("table:", "tables: ['t*'], table:");
+    let named = "name: r, topic: 'in/+', table: '{topic[1]}', tables: ['*'], columns: {p: payload}";
+    let only_t = named.replace("['*']", "['t*']");
     let aliased = only_t.replace("table:", "table_aliases: {x: m}, table:");
     let prefixed = named.replace("'{topic[1]}'", "'a_{topic[1]}'");
     let statement = "name: r, topic: 'in/+', statement: 'insert into M(p) values (:p)', columns: {p: payload}";

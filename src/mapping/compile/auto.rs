@@ -75,7 +75,9 @@ impl<R: RowEncoder> Compilation<'_, R> {
     fn rest_column(&mut self, position: Option<usize>, index: usize) {
         self.named(&config::Column::of(&self.schema.columns[index].name, ColumnSource::From(Source::Unmapped)));
         let paths = if self.rule.for_each.is_empty() { &mut self.paths } else { &mut self.item_paths };
-        if let (Some(position), Some((_, PlanColumn { feed: Feed::Rest(rest), .. }))) = (position, self.columns.last_mut()) {
+        if let (Some(position), Some((_, PlanColumn { feed: Feed::Rest(rest), .. }))) =
+            (position, self.columns.last_mut())
+        {
             rest.at = Some(place(paths, &[Step::Index(position as i32)])[0]);
         }
     }

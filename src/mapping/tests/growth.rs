@@ -138,7 +138,8 @@ fn a_field_with_the_name_of_a_column_that_the_rule_fills_from_elsewhere_is_refus
         let payload = format!("{{\"t\":1,\"{field}\":2}}");
         assert_no_column(map(&mut mapper, payload), "the rule fills the column of this name from another source");
     }
-    let each = Rule { for_each: ForEach::Paths(vec![Source::parse("payload").unwrap()]), ..adding(vec![from("i", "index")]) };
+    let each =
+        Rule { for_each: ForEach::Paths(vec![Source::parse("payload").unwrap()]), ..adding(vec![from("i", "index")]) };
     let live = table(vec![super::live("i", ColumnType::Int4)]);
     assert_no_column(came(each, &live, r#"[{"i":1}]"#), "from another source");
 }

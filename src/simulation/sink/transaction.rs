@@ -50,7 +50,7 @@ impl SimSink {
             if letter.reason == "lost_range" {
                 lost.push(lost_range(letter.seq.0, &letter.error));
             } else {
-                let number = number_in_letter(&letter.topic, &letter.payload, letter.reason);
+                let number = number_in_letter(&letter.topic, &letter.payload, letter.reason, self.names_tables);
                 held.push((letter.seq.0, Held::Letter(number)));
             }
         }
