@@ -327,10 +327,10 @@ pub(super) fn number_in_letter(topic: &str, payload: &[u8], reason: &str, names_
         number_in(if payload.is_empty() { topic.as_bytes() } else { payload }).expect("a message of this world");
     assert_eq!(topic, topic_of(number), "the topic of message {number}");
     let expected = match kind_of(number) {
-        Kind::Unfit => "value",
         Kind::TooLarge => "size",
         // The table was closed, and the message itself had named it.
-        Kind::Refused | Kind::Good if names_tables && reason == "no_table" => reason,
+        _ if names_tables && reason == "no_table" => reason,
+        Kind::Unfit => "value",
         // A batch that was refused as a whole leaves its last message no other place.
         Kind::Refused | Kind::Good => "constraint",
     };
