@@ -143,7 +143,7 @@ impl From<JournalError> for Stop {
 
 impl From<&Halt> for Defect {
     fn from(halt: &Halt) -> Defect {
-        let mend = "mend the table or the rule, or set on_error: dead_letter, and restart".to_owned();
+        let mend = "mend the table or the rule, or set on_error: dead_letter, and reload".to_owned();
         Defect { reason: halt.reason(), mend: Some(mend) }
     }
 }
