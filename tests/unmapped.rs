@@ -75,7 +75,7 @@ fn a_field_with_the_name_of_a_column_that_has_another_source_costs_its_message_a
 fn a_field_that_sqlite_cannot_add_costs_its_message_and_none_of_the_same_batch() {
     let broker = Mosquitto::with(DEEP_QUEUE);
     let body = "databases:\n  local: { url: 'sqlite:rows.db' }\nrules:\n  - topic: m/{d}/x\n    table: grown\n    create: true\n    \
-                columns: { n: payload.n }\n    unmapped: add\n";
+                columns: { n: { from: payload.n, type: text } }\n    unmapped: add\n";
     let mut bridge = Bridge::new(broker.port(), body);
     bridge.start();
     let payloads = [

@@ -237,8 +237,8 @@ impl<R: RowEncoder> Mapper<R> {
 fn asked_too_often(rule: &Rule, reason: &'static str, table: &TableName) -> ValueFault {
     let message = match reason {
         NO_COLUMN => format!(
-            "table {table} was changed {SERVED_MAX} times for this message and still lacks columns for its fields: somebody or \
-             something else takes them away, or a program of the rule gives other fields each time; make the columns by hand"
+            "table {table} was changed {SERVED_MAX} times for this message and still lacks columns for its fields: something \
+             else removes or refuses them, such as a trigger; make the columns by hand, then retry"
         ),
         _ => format!(
             "table {table} was looked up {SERVED_MAX} times for this message and is needed again: the message names more than \

@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// Written by Python's `zlib.compressobj(level, DEFLATED, wbits)`.
+    /// One stream behind every header that two bytes can be.
     #[test]
     fn zlib_is_recognised_whatever_its_window_and_no_text_is_taken_for_it() {
         let deflated = &compressed(Compression::Zlib, b"{\"temp\":21.5}")[2..];
