@@ -182,6 +182,11 @@ impl Growth {
                 return true;
             }
             let Some(value) = document.value(range(field)) else { return true };
+            // As in a later message, it goes to the column that an earlier row makes.
+            let is_other_case = |known: &NewColumn| *known.name != *name && known.name.eq_ignore_ascii_case(name);
+            if columns[..first].iter().any(is_other_case) && !self.has_twin(document, name) {
+                return true;
+            }
             if let Some(why) = self.objection(name, columns) {
                 fault = Some(format!("field `{}` cannot become a column: {why}", shown(name)));
                 return false;
@@ -246,8 +251,20 @@ impl Growth {
             {
                 "another field has the same name in another case, and this database does not distinguish them"
             }
-            () => return self.closed.iter().find(|(closed, _)| self.is_same(closed, name)).map(|(_, why)| *why),
+            () => return self.closed_to(name),
         })
+    }
+
+    /// Why no column of the table takes a field.
+    fn closed_to(&self, name: &str) -> Option<&'static str> {
+        if let Some((_, why)) = self.closed.iter().find(|(closed, _)| self.is_same(closed, name)) {
+            return Some(why);
+        }
+        let is_taken = self.folds_case && self.rest.taken.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+        is_taken.then_some(
+            "the rule takes a field of this name in another case, and this database does not distinguish them; name the field \
+             in `columns` as the source of a column with another name",
+        )
     }
 
     /// Whether another field has a name that differs only in case: a column takes only one of them.

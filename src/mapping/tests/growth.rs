@@ -134,6 +134,7 @@ fn a_field_with_the_name_of_a_column_that_the_rule_fills_from_elsewhere_is_refus
     assert_eq!(came(rule(), &live, r#"{"t":1,"Device":2}"#), wants(&[("Device", DeclaredType::Bigint)]));
     assert_eq!(came(rule(), &live, r#"{"t":1,"device":null}"#), Came::Row("2: Text(\"a\");Int(1);".to_owned()));
     let mut mapper = compile::<true>(vec![rule()], &[live]).unwrap();
+    assert_no_column(map(&mut mapper, r#"{"t":1,"Y":1,"y":2}"#), "in another case");
     for field in ["device", "Device", "T"] {
         let payload = format!("{{\"t\":1,\"{field}\":2}}");
         assert_no_column(map(&mut mapper, payload), "the rule fills the column of this name from another source");
@@ -142,6 +143,17 @@ fn a_field_with_the_name_of_a_column_that_the_rule_fills_from_elsewhere_is_refus
         Rule { for_each: ForEach::Paths(vec![Source::parse("payload").unwrap()]), ..adding(vec![from("i", "index")]) };
     let live = table(vec![super::live("i", ColumnType::Int4)]);
     assert_no_column(came(each, &live, r#"[{"i":1}]"#), "from another source");
+}
+
+/// A column would be added, and the rule would not fill it.
+#[test]
+fn a_field_that_sqlite_cannot_tell_from_one_that_the_rule_takes_adds_no_column() {
+    let live = table(vec![live("t", text())]);
+    let mut mapper =
+        compile::<true>(vec![adding(vec![from("t", "payload.d.e")])], std::slice::from_ref(&live)).unwrap();
+    assert_no_column(map(&mut mapper, r#"{"D":1}"#), "the rule takes a field of this name in another case");
+    let came = came(adding(vec![from("t", "payload.d.e")]), &live, r#"{"D":1}"#);
+    assert_eq!(came, wants(&[("D", DeclaredType::Bigint)]));
 }
 
 #[test]
@@ -251,6 +263,13 @@ fn all_rows_of_a_message_are_looked_at_together() {
     assert_eq!(came(rule(), &live, r#"[{"a":1},{"b":true},{"b":1,"c":1.5}]"#), wants(&expected));
     assert_eq!(came(rule(), &absent(), r#"[{"b":true},{"b":1,"c":1.5}]"#), wants(&expected));
     assert_no_column(came(rule(), &live, r#"[{"b":1},{"":1}]"#), "empty");
+    // A row's field goes to the column of an earlier row, whatever its case, as another message's field does.
+    let expected = [("b", DeclaredType::Bigint)];
+    assert_eq!(came(rule(), &live, r#"[{"b":1},{"B":2}]"#), wants(&expected));
+    let mut mapper = compile::<true>(vec![rule()], &[Arc::clone(&live)]).unwrap();
+    assert_eq!(map(&mut mapper, r#"[{"b":1},{"B":2}]"#), wants(&expected));
+    let expected = [("b", DeclaredType::Bigint), ("B", DeclaredType::Bigint)];
+    assert_eq!(came(rule(), &live, r#"[{"b":1},{"b":1,"B":2}]"#), wants(&expected));
 }
 
 /// The plan that reads the table's name takes nothing but that.
