@@ -8,6 +8,8 @@
 //! While it is looked for the packet that makes the broker end connections ([`super::suspicion`]), one packet goes at a
 //! time.
 
+mod topics;
+
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use super::handle::Answer;
 use super::put::{Put, put};
 use super::request::Request;
 use super::run::Shared;
-use super::suspicion::{End, STRIKES};
+use super::suspicion::End;
 use super::window::{Cause, Meaning, Window};
 use crate::config::MqttVersion;
 use crate::message::Qos;
@@ -27,8 +29,8 @@ use crate::mqtt::inbox::Frame;
 use crate::mqtt::keepalive::{Due, KeepAlive};
 use crate::mqtt::limits::Limits;
 use crate::mqtt::link::Link;
-use crate::mqtt::outgoing::{self, AckKind, SubscribeTo};
-use crate::mqtt::packet::{self, ConnAck, Control, Incoming, SubAck};
+use crate::mqtt::outgoing::{self, AckKind};
+use crate::mqtt::packet::{self, ConnAck, Control, Incoming};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::reason;
 use crate::mqtt::wire::Malformed;
@@ -43,8 +45,6 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
-/// The interval of new attempts with refused request topics: the access rules may have changed meanwhile.
-const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why a connection is over.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
         if let Ended::Lost { words, by_broker, .. } = &ended {
             let end = End { by_broker: *by_broker, lasted: self.began.elapsed(), is_proven: self.is_proven };
             if let Some(culprit) = self.shared.suspicion.ended(&end, &unanswered) {
-                give_up(self.shared, culprit, words);
+                topics::give_up(self.shared, culprit, words);
             }
         }
         ended
@@ -288,46 +288,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn on_suback(&mut self, suback: &SubAck) {
-        let Some(cause) = self.window.granted(suback.packet_id) else { return };
-        self.shared.suspicion.done(&cause);
-        let Cause::Subscribe(filter) = cause else { return };
-        let code = suback.codes.first().copied().unwrap_or(0x80);
-        let refusal = (code >= 0x80).then(|| {
-            format!("{}{}", reason::subscribe_refusal(self.version, code), said(suback.reason.as_deref(), None))
-        });
-        if refusal.is_some() {
-            self.filters.retain(|asked| *asked != filter);
-            self.refused_again_at.get_or_insert(Instant::now() + REFUSED_AGAIN);
-        }
-        self.shared.events.subscribed(&filter, refusal);
-    }
-
-    /// Asks for the filters that are wanted and were not asked for, and gives up the others.
-    fn reconcile(&mut self) {
-        let now = Instant::now();
-        let Shared { filters, left_out, events, .. } = &mut *self.shared;
-        let mut wanted = filters.borrow_and_update().clone();
-        events.wanted(&wanted);
-        left_out.retain(|filter, (until, _)| *until > now && wanted.contains(filter));
-        left_out.iter().for_each(|(filter, (_, why))| events.subscribed(filter, Some(why.clone())));
-        self.refused_again_at = left_out.values().map(|(until, _)| *until).min();
-        wanted.retain(|filter| !left_out.contains_key(filter));
-        self.to_ask.retain(|filter| wanted.contains(filter));
-        self.to_ask.extend(wanted.iter().filter(|filter| !self.filters.contains(filter)).cloned());
-        for filter in self.filters.iter().filter(|filter| !wanted.contains(filter)) {
-            let packet_id = self.window.asked(Cause::Unsubscribe(filter.clone()));
-            outgoing::unsubscribe(self.version, packet_id, vec![filter.clone()], &mut self.link.out);
-        }
-        self.filters = wanted;
-    }
-
-    fn ask(&mut self, filter: String) {
-        let packet_id = self.window.asked(Cause::Subscribe(filter.clone()));
-        let to = SubscribeTo { filter, qos: Qos::AtLeastOnce, identifier: None, properties: Vec::new() };
-        outgoing::subscribe(self.version, packet_id, &[&to], &mut self.link.out);
-    }
-
     /// Everything that is due apart from what was read: messages, timers, the end.
     fn advance(&mut self) -> Result<(), Ended> {
         self.fill();
@@ -448,23 +408,5 @@ impl<'a> Session<'a> {
             .flatten()
             .min()
             .unwrap_or_else(|| Instant::now() + IDLE)
-    }
-}
-
-/// The broker ends the connection for a packet, each time with these words: it is not sent again.
-fn give_up(shared: &mut Shared, culprit: Cause, words: &str) {
-    let Shared { unsettled, events, left_out, .. } = shared;
-    let why = format!("the broker ended {STRIKES} connections in a row as soon as it was sent ({words})");
-    match culprit {
-        Cause::Batch(..) => {
-            if let Some((_, _, packet)) = unsettled.next() {
-                events.refused_message(Some(packet.topic()), &why);
-                unsettled.pass_over(why);
-            }
-        }
-        Cause::Subscribe(filter) => {
-            left_out.insert(filter, (Instant::now() + REFUSED_AGAIN, why));
-        }
-        Cause::Answer(_) | Cause::Unsubscribe(_) => {}
     }
 }
