@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::config::MqttTls;
-use crate::tls::{Check, Verifier};
+use crate::tls::{Check, Verifier, client_certificate_fault};
 
 /// Why no TLS connection can be attempted. Never shows a key.
 #[derive(Debug, Error)]
@@ -26,6 +26,8 @@ pub(crate) enum TlsSetupError {
     NoNativeRoots,
     #[error("mqtt.tls.cert_file and mqtt.tls.key_file must be given together")]
     HalfAPair,
+    #[error("mqtt.tls.cert_file {path} {why}")]
+    ClientCertificate { path: PathBuf, why: &'static str },
     #[error("mqtt.tls.cert_file and mqtt.tls.key_file do not fit together: {0}")]
     BadPair(rustls::Error),
     #[error("TLS cannot be set up: {0}")]
@@ -53,9 +55,11 @@ pub(crate) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError
                 path: key_file.clone(),
                 source,
             })?;
-            builder
-                .with_client_auth_cert(certificates("mqtt.tls.cert_file", cert_file)?, key)
-                .map_err(TlsSetupError::BadPair)?
+            let chain = certificates("mqtt.tls.cert_file", cert_file)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| match client_certificate_fault(&error) {
+                Some(why) => TlsSetupError::ClientCertificate { path: cert_file.clone(), why },
+                None => TlsSetupError::BadPair(error),
+            })?
         }
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(TlsSetupError::HalfAPair),
@@ -88,4 +92,24 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
         return Err(TlsSetupError::NoCertificate { key, path: path.to_owned() });
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_certificate_of_version_1_is_told_from_one_that_does_not_fit_its_key() {
+        // As `openssl x509 -req` makes it without extensions; its key is in the same file.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/x509_version_1.pem");
+        let tls = MqttTls {
+            cert_file: Some(file.clone()),
+            key_file: Some(file),
+            insecure_skip_verify: true,
+            ..MqttTls::default()
+        };
+        let error = client_config(&tls).unwrap_err().to_string();
+        let words = "x509_version_1.pem is a certificate of X.509 version 1, which is not accepted: make one with extensions";
+        assert!(error.starts_with("mqtt.tls.cert_file ") && error.contains(words), "{error}");
+    }
 }

@@ -140,7 +140,8 @@ impl Events {
         match barred {
             Barred::Will => tracing::warn!(
                 "the broker did not accept a connection whose will goes to mqtt.status_topic, and accepted one without: nothing is \
-                 published there on this connection; let this client write to the topic in the broker's access rules"
+                 published there on this connection; the broker may have no retained messages or no QoS 1, or its access rules may not let \
+                 this client write to the topic"
             ),
             Barred::Publish => tracing::warn!(
                 "the broker ends the connection when the bridge publishes to mqtt.status_topic: nothing is published there \
