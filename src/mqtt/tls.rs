@@ -109,7 +109,8 @@ mod tests {
             ..MqttTls::default()
         };
         let error = client_config(&tls).unwrap_err().to_string();
-        let words = "x509_version_1.pem is a certificate of X.509 version 1, which is not accepted: make one with extensions";
+        let words =
+            "x509_version_1.pem is a certificate of X.509 version 1, which is not accepted: make one with extensions";
         assert!(error.starts_with("mqtt.tls.cert_file ") && error.contains(words), "{error}");
     }
 }
