@@ -241,6 +241,7 @@ fn a_value_that_the_server_cannot_read_is_a_dead_letter_without_company() {
                 columns: { id: payload.id, v: payload.v } }\n";
     bridge.edit("rules:\n", rule);
     bridge.start();
+    bridge.wait_drained("target");
     let mut publisher = crate::support::publisher::Publisher::new(broker.port());
     let long = "é".repeat(32);
     let cases = [("name", &*long), ("type", "foo_t"), ("collation", "foo_c"), ("said", "gone")];
