@@ -46,13 +46,17 @@ const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 /// With nothing to wait for, the loop looks around this often all the same.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// Reasons of a DISCONNECT that no packet is to blame for: the server is busy, stops, heard nothing, gave the session to
+/// another connection, obeys an administrator or sends us elsewhere (MQTT 5.0, §3.14.2.1).
+const OF_NO_PACKET: [u8; 7] = [0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D];
+
 /// Why a connection is over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// We were asked to stop.
     Shutdown,
     /// In words. `needs_a_person`: the broker will not have us before something is changed. `by_broker`: it ended the
-    /// connection.
+    /// connection, perhaps for a packet.
     Lost { words: String, needs_a_person: bool, by_broker: bool },
 }
 
@@ -255,7 +259,8 @@ impl<'a> Session<'a> {
                 let tail = said(farewell.reason.as_deref(), farewell.server_reference.as_deref());
                 let words = format!("the broker ended the connection: {}{tail}", reason::disconnect(farewell.code));
                 let needs_a_person = reason::needs_a_person(MqttVersion::V5, farewell.code);
-                return Err(Ended::Lost { words, needs_a_person, by_broker: true });
+                let by_broker = !OF_NO_PACKET.contains(&farewell.code);
+                return Err(Ended::Lost { words, needs_a_person, by_broker });
             }
             Control::ConnAck(_) => return Err(lost(Malformed("a second CONNACK").to_string())),
         }
