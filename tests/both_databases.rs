@@ -1,11 +1,13 @@
 //! One stream into SQLite and Postgres at once: every message once in both, every value to the last bit.
 
+use std::time::Duration;
+
 use crate::support::bridge::{Bridge, journaled};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Tally, sqlite};
 use crate::support::postgres::Postgres;
 use crate::support::publisher::{Load, Publisher};
-use crate::support::sized;
+use crate::support::{PATIENCE, sized, wait_within};
 
 const RULES: &str = "
 databases:
@@ -193,15 +195,16 @@ fn a_stopped_postgres_delays_neither_the_broker_nor_sqlite_and_nothing_is_lost()
     let load = Load::new(broker.port(), 1, count).made_by(values).per_second(rate).start();
     load.wait_until(rate);
     postgres.stop_immediately();
-    let down_since = std::time::Instant::now();
-    let (mut most_behind, mut observations) = (0, 0);
-    while down_since.elapsed().as_secs() < away_seconds {
-        let status = bridge.status();
-        assert_eq!(status["mqtt"]["connected"], true, "the connection to the broker is dropped: {status}");
-        most_behind = most_behind.max(status["databases"]["local"]["pending"].as_u64().unwrap());
-        observations += 1;
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    // Postgres comes back only after SQLite has what was sent meanwhile, so SQLite cannot have waited for it.
+    wait_within(
+        PATIENCE + Duration::from_secs(away_seconds),
+        "SQLite stores what comes while Postgres is away",
+        || {
+            let status = bridge.status();
+            assert_eq!(status["mqtt"]["connected"], true, "the connection to the broker is dropped: {status}");
+            (status["databases"]["local"]["next_seq"].as_u64()? > rate * (1 + away_seconds)).then_some(())
+        },
+    );
     let status = bridge.status();
     assert_eq!(status["databases"]["cloud"]["connected"], false, "{status}");
     assert!(!status["databases"]["cloud"]["last_error"].is_null(), "{status}");
@@ -209,14 +212,11 @@ fn a_stopped_postgres_delays_neither_the_broker_nor_sqlite_and_nothing_is_lost()
     let ready = bridge.get("/readyz").unwrap();
     assert_eq!(ready.status, 200, "an outage with room in the journal is ready: {}", ready.body);
     assert!(ready.body.contains("cloud"), "the body says why it is not all well: {}", ready.body);
-    println!("SQLite was {most_behind} messages behind at most, of {observations} observations");
 
     postgres.start_again();
-    let begin = std::time::Instant::now();
     bridge.wait_alive("Postgres has caught up", |bridge| {
         (bridge.status()["databases"]["cloud"]["pending"].as_u64()? < rate).then_some(())
     });
-    println!("Postgres had caught up {:?} after its start", begin.elapsed());
     load.finish();
     bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= count).then_some(()));
     bridge.wait_drained("local");
@@ -227,8 +227,6 @@ fn a_stopped_postgres_delays_neither_the_broker_nor_sqlite_and_nothing_is_lost()
     let bridges =
         broker.log().lines().filter(|line| line.contains("New client") && line.contains("as bridge-")).count();
     assert_eq!(bridges, 1, "the bridge connected once ({connections} connections in all)");
-    // Half the load was taken while Postgres was away; SQLite must never have been nearly as far behind.
-    assert!(most_behind < rate * away_seconds / 2, "SQLite was {most_behind} behind: it waited for Postgres");
     assert!(bridge.metrics().value("rowbridge_retries_total", &[("database", "cloud")]).unwrap() > 0.0);
 }
 

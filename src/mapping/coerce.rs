@@ -270,6 +270,10 @@ pub(super) fn as_text<'s>(value: &Value<'s>, written: &'s mut String) -> Result<
             push_integer(number, written);
             Ok(written)
         }
+        Value::Double(number) => {
+            written.push_str(ryu::Buffer::new().format(number));
+            Ok(written)
+        }
         Value::Instant(micros) => {
             write_instant(micros, written);
             Ok(written)

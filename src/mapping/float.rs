@@ -43,12 +43,11 @@ const SINGLE: Width = Width {
 };
 
 pub(super) fn double(value: &Value<'_>) -> Result<f64, Misfit> {
-    if let Value::Number(text) = *value
-        && let Some(number) = double_of_few_digits(text)
-    {
-        return Ok(number);
+    match *value {
+        Value::Double(number) => Ok(number),
+        Value::Number(text) | Value::Text(text) if let Some(number) = double_of_few_digits(text) => Ok(number),
+        _ => float(value, &DOUBLE),
     }
-    float(value, &DOUBLE)
 }
 
 pub(super) fn single(value: &Value<'_>) -> Result<f64, Misfit> {

@@ -290,6 +290,7 @@ fn type_of(value: &Value<'_>) -> DeclaredType {
         Value::Int(_) => DeclaredType::Bigint,
         Value::Number(text) if text.parse::<i64>().is_ok() => DeclaredType::Bigint,
         Value::Number(_) => DeclaredType::Decimal(None),
+        Value::Double(_) => DeclaredType::Double,
         Value::Text(_) | Value::JsonString(_) => DeclaredType::Text,
         Value::Tree(_) => DeclaredType::Json,
         Value::Bytes(_) => DeclaredType::Bytes,

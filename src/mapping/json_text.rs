@@ -35,6 +35,10 @@ pub(super) fn json<'s>(
             written.push_str(itoa::Buffer::new().format(number));
             return Ok(written);
         }
+        Value::Double(number) => {
+            written.push_str(ryu::Buffer::new().format(number));
+            return Ok(written);
+        }
         Value::Instant(micros) => {
             written.push('"');
             write_instant(micros, written);

@@ -309,9 +309,8 @@ impl Plan {
         else {
             return false;
         };
-        let document = &input.document;
-        let element = slots.last().and_then(|by_position| document.slots[*by_position]);
-        let is_object = element.is_some_and(|(start, _)| document.text.as_bytes()[start as usize] == b'{');
+        let element = slots.last().and_then(|by_position| input.document.json(*by_position));
+        let is_object = element.is_some_and(|element| element.starts_with('{'));
         is_object && !matches!(column_type, ColumnType::Json | ColumnType::Jsonb | ColumnType::JsonText)
     }
 

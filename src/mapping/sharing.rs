@@ -74,39 +74,63 @@ pub(super) struct Likeness<'r> {
 
 impl<'r> Likeness<'r> {
     pub(super) fn of(rule: &'r Rule, schema: &'r Arc<TableSchema>) -> Likeness<'r> {
-        let columns = match &rule.columns {
+        // Every field is named, so that a new one cannot be forgotten. Those with `_` do not affect the plan: the topics
+        // and the database say which messages come, the schema is that of `table`, and `reply` answers after the plan.
+        let Rule {
+            name,
+            topics,
+            qos: _,
+            own_qos: _,
+            subscribe_properties: _,
+            database: _,
+            chooser: _,
+            table: _,
+            routing: _,
+            statement,
+            format,
+            shaping,
+            for_each,
+            times,
+            rows_max,
+            unmapped,
+            columns,
+            create,
+            mode,
+            retained,
+            on_error,
+            reply: _,
+            position: _,
+        } = rule;
+        let list = match columns {
             Columns::Auto => &[][..],
             Columns::Named(columns) => columns,
         };
-        let reads = |wanted: fn(&Source) -> bool| columns.iter().flat_map(|column| column.source.sources()).any(wanted);
+        let reads = |wanted: fn(&Source) -> bool| list.iter().flat_map(|column| column.source.sources()).any(wanted);
         let takes_captures =
             reads(|source| matches!(source, Source::TopicCapture(_))) || use_variable(rule, Variable::Captures);
         let takes_name = reads(|source| matches!(source, Source::Rule)) || use_variable(rule, Variable::Rule);
         Likeness {
             schema: Arc::as_ptr(schema),
-            columns: match &rule.columns {
+            columns: match columns {
                 Columns::Auto => None,
                 Columns::Named(columns) => Some(Arc::as_ptr(columns).cast()),
             },
-            format: &rule.format,
-            shaping: &rule.shaping,
-            for_each: &rule.for_each,
-            unmapped: &rule.unmapped,
-            times: rule
-                .times
-                .as_ref()
-                .map(|times| (&times.format, format!("{:?}", times.zone), times.needs_all_columns)),
-            rows_max: rule.rows_max,
-            mode: &rule.mode,
-            create: rule.create.as_deref(),
-            statement: rule.statement.as_deref(),
-            retained: rule.retained,
-            on_error: rule.on_error,
+            format,
+            shaping,
+            for_each,
+            unmapped,
+            times: times.as_ref().map(|times| (&times.format, format!("{:?}", times.zone), times.needs_all_columns)),
+            rows_max: *rows_max,
+            mode,
+            create: create.as_deref(),
+            statement: statement.as_deref(),
+            retained: *retained,
+            on_error: *on_error,
             captures: match takes_captures {
-                true => rule.topics.iter().map(|topic| topic.captures().collect()).collect(),
+                true => topics.iter().map(|topic| topic.captures().collect()).collect(),
                 false => Vec::new(),
             },
-            name: takes_name.then_some(&*rule.name),
+            name: takes_name.then_some(&**name),
         }
     }
 }

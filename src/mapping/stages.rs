@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::payload::{
-    Document, DocumentMemory, Element, Embedded, EmbeddedMemory, PathTree, PayloadFault, Slot, TabularSlots,
+    Document, DocumentMemory, Element, Embedded, EmbeddedMemory, PathTree, PayloadFault, Scalars, Slot, TabularSlots,
     distinct_elements, documents, single_document, tabular_rows, whole_text,
 };
 use super::route::Match;
@@ -32,6 +32,8 @@ pub(super) struct Stages {
     pub(super) form: Form,
     /// The paths of `payload`; under `transform`, those that its and `where`'s programs take.
     pub(super) tree: Arc<PathTree>,
+    /// The form of their values.
+    pub(super) scalars: Scalars,
     /// `decode`: strings of the payload.
     pub(super) embedded: Option<Box<Embedded>>,
     pub(super) shaping: Option<Box<Shaping>>,
@@ -175,7 +177,7 @@ impl Stages {
         };
         match &self.form {
             Form::Json => single_document(payload, tree, document_memory, &mut each),
-            Form::Decoded(decoding) => documents(decoding, payload, tree, document_memory, &mut each),
+            Form::Decoded(decoding) => documents(decoding, payload, (tree, &self.scalars), document_memory, &mut each),
             Form::Text => {
                 let text = whole_text(payload, document_memory)?;
                 shaped(Document::of_json(text, &[]), Some(text))

@@ -9,6 +9,8 @@ pub(super) enum Value<'a> {
     Int(i64),
     /// A JSON number's text.
     Number(&'a str),
+    /// A finite one in binary; only for columns that hold doubles.
+    Double(f64),
     /// Plain text: a topic, a property, a text payload.
     Text(&'a str),
     /// A JSON string with its quotes and escapes.
@@ -42,7 +44,7 @@ impl<'a> Value<'a> {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Bool(_) => "a truth value",
-            Value::Int(_) | Value::Number(_) => "a number",
+            Value::Int(_) | Value::Number(_) | Value::Double(_) => "a number",
             Value::Text(_) | Value::JsonString(_) => "a string",
             Value::Tree(raw) if raw.starts_with('[') => "an array",
             Value::Tree(_) => "an object",

@@ -7,7 +7,7 @@ use super::{Compilation, Compiled, place};
 use crate::batch::{RowEncoder, Verb};
 use crate::config::{Columns, ForEach, Format, Mode};
 use crate::mapping::outcome::CompileFault;
-use crate::mapping::payload::{Embedded, PathTree, TabularSlots};
+use crate::mapping::payload::{Embedded, PathTree, Scalars, TabularSlots};
 use crate::mapping::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn};
 use crate::mapping::programs::{Names, Programs};
 use crate::mapping::rest::{Others, Rest};
@@ -15,6 +15,7 @@ use crate::mapping::shaping::Wanted;
 use crate::mapping::sharing::Parts;
 use crate::mapping::stages::{Form, Level, Stages, Tabular};
 use crate::rule::{Root, Source};
+use crate::schema::ColumnType;
 
 impl<R: RowEncoder> Compilation<'_, R> {
     pub(super) fn finish(mut self, parts: &mut Parts) -> Result<Compiled, Vec<CompileFault>> {
@@ -115,10 +116,20 @@ impl<R: RowEncoder> Compilation<'_, R> {
                     Format::Decoded(decoding) => Form::Decoded(Arc::clone(decoding)),
                 };
                 let rows_max = self.rule.rows_max;
+                let is_plain = self.rule.for_each.is_empty()
+                    && !is_shaped
+                    && others.is_none()
+                    && self.rule.shaping.roots.is_empty()
+                    && columns.iter().all(takes_plain);
+                let scalars = match is_plain {
+                    true => Scalars::Plain(double_slots(&columns, tree.slot_count())),
+                    false => Scalars::Json,
+                };
                 let shaping = wanted.shaping(self.bridge, self.rule, outputs, &payload_slots, parts);
                 PayloadForm::Staged(Box::new(Stages {
                     form,
                     tree: parts.tree(tree),
+                    scalars,
                     embedded: embedded(&self.rule.shaping.roots, 0),
                     shaping,
                     levels,
@@ -174,6 +185,31 @@ fn rest_slot(columns: &[PlanColumn], others: Option<&Others>) -> Option<usize> {
     })?;
     let takes_all = |feed: &Feed| matches!(feed, Feed::Json(slots) | Feed::Item(slots) if slots.contains(&slot));
     (!feeds.any(takes_all)).then_some(slot)
+}
+
+/// Whether a column's values are the same from JSON and from [`Scalars::Plain`]. A JSON column keeps what is written.
+fn takes_plain(column: &PlanColumn) -> bool {
+    let is_json = matches!(column.column_type, ColumnType::Json | ColumnType::Jsonb | ColumnType::JsonText);
+    let is_array = matches!(column.column_type, ColumnType::Array(..));
+    !is_json && !is_array && !column.feed.parts().iter().any(|feed| matches!(feed, Feed::Rest(_)))
+}
+
+/// By slot: whether doubles, and nothing else, are made of its values.
+fn double_slots(columns: &[PlanColumn], slot_count: usize) -> Box<[bool]> {
+    let mut doubles = vec![false; slot_count];
+    let is_double = |column: &&PlanColumn| {
+        column.adjust.is_none() && column.column_type == ColumnType::Float8 && matches!(column.feed, Feed::Json(_))
+    };
+    let slots = |column: &PlanColumn| {
+        let of_feed = |feed: &Feed| match feed {
+            Feed::Json(slots) => slots.to_vec(),
+            _ => Vec::new(),
+        };
+        column.feed.parts().iter().flat_map(of_feed).collect::<Vec<_>>()
+    };
+    columns.iter().filter(is_double).flat_map(slots).for_each(|slot| doubles[slot] = true);
+    columns.iter().filter(|column| !is_double(column)).flat_map(slots).for_each(|slot| doubles[slot] = false);
+    doubles.into()
 }
 
 /// Those of the payload (0), of elements (1), or of elements that have elements (2).

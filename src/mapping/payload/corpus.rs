@@ -74,7 +74,10 @@ fn check(syntax: &Syntax, case: &Case, name: &str) {
     let decoding = Decoding::of(syntax.clone());
     // The whole documents, then every value in each by its own path.
     let mut found = 0;
-    read(&decoding, &payload, &[TreePath::Steps(Vec::new())], name, &mut |document, slots| {
+    let read = |paths: &[TreePath], is_plain, each: &mut dyn FnMut(Document<'_>, &[usize])| {
+        read((&decoding, &payload), paths, is_plain, name, each);
+    };
+    read(&[TreePath::Steps(Vec::new())], false, &mut |document, slots| {
         let (start, end) = document.slots[slots[0]].unwrap();
         let text = &document.text[start as usize..end as usize];
         assert!(means(text, &case.documents[found]), "{name}: {text} is not {}", case.documents[found]);
@@ -85,28 +88,31 @@ fn check(syntax: &Syntax, case: &Case, name: &str) {
         let mut leaves = Vec::new();
         gather(expected, &mut Vec::new(), &mut leaves);
         let paths: Vec<TreePath> = leaves.iter().map(|(steps, _)| TreePath::Steps(steps.clone())).collect();
-        let mut line = 0;
-        read(&decoding, &payload, &paths, name, &mut |document, slots| {
-            if line == at {
-                leaves.iter().zip(slots).for_each(|((steps, expected), slot)| {
-                    let is_right = document.slots[*slot].is_some_and(|range| is_leaf(&document, range, expected));
-                    assert!(is_right, "{name}: {steps:?} is not {expected}");
-                });
-            }
-            line += 1;
-        });
+        for is_plain in [false, true] {
+            let mut line = 0;
+            read(&paths, is_plain, &mut |document, slots| {
+                if line == at {
+                    leaves.iter().zip(slots).for_each(|((steps, expected), slot)| {
+                        assert!(is_leaf(&document, *slot, expected), "{name}: {steps:?} is not {expected}");
+                    });
+                }
+                line += 1;
+            });
+        }
     }
 }
 
 fn read(
-    decoding: &Decoding,
-    payload: &[u8],
+    (decoding, payload): (&Decoding, &[u8]),
     paths: &[TreePath],
+    is_plain: bool,
     name: &str,
     each: &mut dyn FnMut(Document<'_>, &[usize]),
 ) {
     let (tree, slots) = PathTree::compile(paths);
-    let result = documents::<PayloadFault>(decoding, payload, &tree, &mut DocumentMemory::default(), &mut |document| {
+    let scalars = if is_plain { Scalars::Plain(vec![true; tree.slot_count].into()) } else { Scalars::Json };
+    let mut memory = DocumentMemory::default();
+    let result = documents::<PayloadFault>(decoding, payload, (&tree, &scalars), &mut memory, &mut |document| {
         each(document, &slots);
         Ok(())
     });
@@ -136,11 +142,19 @@ fn gather<'e>(expected: &'e Json, path: &mut Vec<Step>, leaves: &mut Vec<(Vec<St
     }
 }
 
-fn is_leaf(document: &Document<'_>, range: (u32, u32), expected: &Json) -> bool {
-    match (document.value(range), expected.get("b").and_then(Json::as_str)) {
+fn is_leaf(document: &Document<'_>, slot: usize, expected: &Json) -> bool {
+    let Some(value) = document.slot(slot) else { return false };
+    match (value, expected.get("b").and_then(Json::as_str)) {
         (Some(Value::Bytes(bytes)), Some(base64)) => STANDARD.encode(bytes) == base64,
         (Some(Value::Bytes(_)), None) | (_, Some(_)) => false,
-        _ => means(&document.text[range.0 as usize..range.1 as usize], expected),
+        (None, _) => *expected == Json::Null,
+        (Some(Value::Text(text)), _) => *expected == Json::String(text.to_owned()),
+        (Some(Value::Bool(truth)), _) => *expected == Json::Bool(truth),
+        (Some(Value::Double(number)), _) => {
+            let digits = expected.get("f").and_then(Json::as_str);
+            digits.is_some_and(|digits| digits.parse::<f64>().unwrap().to_bits() == number.to_bits())
+        }
+        _ => document.json(slot).is_some_and(|text| means(text, expected)),
     }
 }
 

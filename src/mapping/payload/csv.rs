@@ -7,7 +7,7 @@
 mod records;
 
 use self::records::{Field, Records};
-use super::picked::Picked;
+use super::picked::{Kind, Picked, Scalars};
 use super::tree::{Node, PathTree};
 use super::{Each, PayloadFault};
 use crate::config::{Csv, CsvHeader};
@@ -21,10 +21,12 @@ const FIELDS_MAX: usize = 65_536;
 pub(super) fn documents<E: From<PayloadFault>>(
     csv: &Csv,
     text: &str,
-    tree: &PathTree,
+    (tree, scalars): (&PathTree, &Scalars),
     picked: &mut Picked,
     each: Each<'_, E>,
 ) -> Result<(), E> {
+    let is_plain =
+        matches!(scalars, Scalars::Plain(_)) && tree.root.slot.is_none() && u32::try_from(text.len()).is_ok();
     let mut records = Records::new(text, csv.delimiter);
     let mut fields: Vec<Field<'_>> = Vec::with_capacity(csv.columns.as_ref().map_or(FIELDS, Vec::len));
     if csv.header != CsvHeader::None {
@@ -52,12 +54,27 @@ pub(super) fn documents<E: From<PayloadFault>>(
             let message = format!("line {line}: a record of {found} fields, where {expected} {why}");
             return Err(PayloadFault::parse(message).into());
         }
+        // Doubled quotes must be undone first.
+        if is_plain && !fields.iter().any(|field| field.has_pairs) {
+            picked.begin_plain(tree);
+            let mut row = Row { csv, fields: &fields, picked };
+            let put = |row: &mut Row<'_>, node: &Node, at: usize| {
+                row.put_range(node, at, text);
+                Ok(())
+            };
+            match names {
+                Some(_) => row.named(&wanted, put)?,
+                None => row.positional(&tree.root, put)?,
+            }
+            each(picked.document_in(text, line))?;
+            continue;
+        }
         picked.begin(tree);
         let mut row = Row { csv, fields: &fields, picked };
         match names {
             _ if tree.root.slot.is_some() => row.whole(&tree.root, names)?,
-            Some(_) => row.named(&wanted)?,
-            None => row.positional(&tree.root)?,
+            Some(_) => row.named(&wanted, Row::put)?,
+            None => row.positional(&tree.root, Row::put)?,
         }
         each(picked.document(Some(line)))?;
     }
@@ -87,22 +104,40 @@ impl Row<'_> {
         })
     }
 
-    fn named(&mut self, wanted: &[(usize, &Node)]) -> Result<(), PayloadFault> {
-        wanted.iter().try_for_each(|(at, node)| self.put(node, *at))
+    #[inline]
+    fn named(
+        &mut self,
+        wanted: &[(usize, &Node)],
+        put: impl Fn(&mut Self, &Node, usize) -> Result<(), PayloadFault>,
+    ) -> Result<(), PayloadFault> {
+        wanted.iter().try_for_each(|(at, node)| put(self, node, *at))
     }
 
-    fn positional(&mut self, root: &Node) -> Result<(), PayloadFault> {
+    #[inline]
+    fn positional(
+        &mut self,
+        root: &Node,
+        put: impl Fn(&mut Self, &Node, usize) -> Result<(), PayloadFault>,
+    ) -> Result<(), PayloadFault> {
         for (index, node) in &root.indexes {
             if (*index as usize) < self.fields.len() {
-                self.put(node, *index as usize)?;
+                put(self, node, *index as usize)?;
             }
         }
         for (from_end, node) in &root.from_end {
             if let Some(at) = self.fields.len().checked_sub(*from_end as usize) {
-                self.put(node, at)?;
+                put(self, node, at)?;
             }
         }
         Ok(())
+    }
+
+    /// The field is a range of the payload's text.
+    #[inline]
+    fn put_range(&mut self, node: &Node, at: usize, text: &str) {
+        let raw = self.fields[at].raw;
+        let kind = if self.csv.null.iter().any(|null| null == raw) { Kind::Null } else { Kind::Text };
+        self.picked.put(node, kind, range_in(text, raw));
     }
 
     fn put(&mut self, node: &Node, at: usize) -> Result<(), PayloadFault> {
@@ -112,6 +147,12 @@ impl Row<'_> {
             Ok(())
         })
     }
+}
+
+/// Where a part of a text lies in it. The text has fewer than 2^32 bytes.
+pub(super) fn range_in(text: &str, part: &str) -> (u32, u32) {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    (start as u32, (start + part.len()) as u32)
 }
 
 fn write(csv: &Csv, field: &Field<'_>, picked: &mut Picked) {

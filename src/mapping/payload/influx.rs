@@ -8,31 +8,51 @@ mod line;
 
 use std::borrow::Cow;
 
-use self::line::{Lines, Point, Text};
-use super::picked::Picked;
+use self::line::{Field, Lines, Point, Text};
+use super::csv::range_in;
+use super::picked::{Kind, Picked, Scalars};
 use super::tree::{Node, PathTree};
 use super::{Each, PayloadFault};
 use crate::config::Precision;
 
+/// What of a point is wanted.
+struct Wanted<'n> {
+    measurement: Option<&'n Node>,
+    tags: Option<&'n Node>,
+    fields: Option<&'n Node>,
+    time: Option<&'n Node>,
+}
+
 /// With `numbers_only` other fields are passed over.
 pub(super) fn documents<E: From<PayloadFault>>(
-    precision: Precision,
-    numbers_only: bool,
+    (precision, numbers_only): (Precision, bool),
     text: &str,
-    tree: &PathTree,
+    (tree, scalars): (&PathTree, &Scalars),
     picked: &mut Picked,
     each: Each<'_, E>,
 ) -> Result<(), E> {
     let root = &tree.root;
     let part = |key: &str| root.member(key.as_bytes(), &mut 0);
-    let (measurement, tags, fields, time) = (part("measurement"), part("tags"), part("fields"), part("time"));
+    let wanted =
+        Wanted { measurement: part("measurement"), tags: part("tags"), fields: part("fields"), time: part("time") };
+    let is_whole = |node: Option<&Node>| node.is_some_and(|node| node.slot.is_some());
+    let has_whole = root.slot.is_some() || is_whole(wanted.tags) || is_whole(wanted.fields);
+    let is_plain = matches!(scalars, Scalars::Plain(_)) && !has_whole && u32::try_from(text.len()).is_ok();
+    let Wanted { measurement, tags, fields, time } = wanted;
     let mut lines = Lines::new(text);
     let mut point = Point::default();
     let mut is_empty = true;
     while let Some(number) = lines.next(&mut point)? {
         is_empty = false;
         if numbers_only {
-            point.fields.retain(|(_, field)| matches!(field, line::Field::Number(_)));
+            point.fields.retain(|(_, field)| matches!(field, Field::Number(_)));
+        }
+        if is_plain {
+            picked.begin_plain(tree);
+            if wanted.put_ranges(&point, precision, text, picked).is_some() {
+                each(picked.document_in(text, number))?;
+                continue;
+            }
         }
         picked.begin(tree);
         if root.slot.is_some() {
@@ -63,6 +83,50 @@ pub(super) fn documents<E: From<PayloadFault>>(
         each(picked.document(Some(number)))?;
     }
     if is_empty { Err(PayloadFault::empty().into()) } else { Ok(()) }
+}
+
+impl Wanted<'_> {
+    /// Takes the values as ranges of the payload's text; `None` if one of them is not written in it as it is.
+    fn put_ranges(&self, point: &Point<'_>, precision: Precision, text: &str, picked: &mut Picked) -> Option<()> {
+        if let Some(node) = self.measurement {
+            picked.put(node, Kind::Text, range_in(text, point.measurement.borrowed()?));
+        }
+        if let Some(node) = self.tags {
+            each_member(node, &point.tags, |node, tag| {
+                picked.put(node, Kind::Text, range_in(text, tag.borrowed()?));
+                Some(())
+            })?;
+        }
+        if let Some(node) = self.fields {
+            each_member(node, &point.fields, |node, field| {
+                let (kind, range) = match field {
+                    Field::Text(of_field) => (Kind::Text, range_in(text, of_field.borrowed()?)),
+                    Field::Bool(truth) => (Kind::Bool(*truth), (0, 0)),
+                    Field::Number(Cow::Borrowed(number)) => (Kind::Json, range_in(text, number)),
+                    Field::Number(Cow::Owned(_)) => return None,
+                };
+                picked.put(node, kind, range);
+                Some(())
+            })?;
+        }
+        if let (Some(node), Some(time)) = (self.time, point.time) {
+            let is_as_written =
+                precision == Precision::Nanoseconds && line::is_plain_number(point.time_text) && time != 0;
+            picked.put(node, Kind::Json, is_as_written.then(|| range_in(text, point.time_text))?);
+        }
+        Some(())
+    }
+}
+
+/// Calls `put` with each wanted member of the tags or fields.
+fn each_member<V>(node: &Node, members: &[(Text<'_>, V)], mut put: impl FnMut(&Node, &V) -> Option<()>) -> Option<()> {
+    let mut likely = 0;
+    for (key, value) in members {
+        if let Some(child) = node.member(key.borrowed()?.as_bytes(), &mut likely) {
+            put(child, value)?;
+        }
+    }
+    Some(())
 }
 
 /// The wanted members of the tags or fields.
@@ -118,11 +182,11 @@ fn write_text(text: &Text<'_>, picked: &mut Picked) {
     picked.push_string(&text.plain());
 }
 
-fn write_field(field: &line::Field<'_>, picked: &mut Picked) {
+fn write_field(field: &Field<'_>, picked: &mut Picked) {
     match field {
-        line::Field::Text(text) => write_text(text, picked),
-        line::Field::Bool(truth) => picked.push_bool(*truth),
-        line::Field::Number(number) => picked.text.push_str(number),
+        Field::Text(text) => write_text(text, picked),
+        Field::Bool(truth) => picked.push_bool(*truth),
+        Field::Number(number) => picked.text.push_str(number),
     }
 }
 
@@ -140,6 +204,11 @@ fn write_time(time: i64, precision: Precision, picked: &mut Picked) {
 }
 
 impl<'t> Text<'t> {
+    /// The text itself, if it has no escapes.
+    fn borrowed(&self) -> Option<&'t str> {
+        self.escapable.is_empty().then_some(self.raw)
+    }
+
     /// Without its escapes.
     fn plain(&self) -> Cow<'t, str> {
         if self.escapable.is_empty() {

@@ -5,9 +5,12 @@
 //! [`Document`] has the form of a JSON result: a text and the ranges of the wanted values in it, each as JSON. The text
 //! is an arena that holds wanted values only, or, if the value itself is JSON (`ndjson`), the line.
 //!
-//! [`Document::value`] returns the value of a range. If the payload has bytes there (MessagePack, CBOR, protobuf, `hex`
+//! [`Document::slot`] returns the value of a slot. If the payload has bytes there (MessagePack, CBOR, protobuf, `hex`
 //! …), the text holds a base64 string, and the value is the bytes. A whole array or object with bytes inside shows the
 //! strings.
+//!
+//! If nothing but columns reads a payload's values, they need not be JSON ([`Scalars::Plain`]): a string is its plain
+//! text, for CSV and line protocol a range of the payload itself, and a double stays binary. See [`Kind`].
 //!
 //! The first fault ends the payload, whatever was passed to the closure before: one message is one unit. A fault names
 //! the line or the byte, never the payload. An error of the closure is returned unchanged.
@@ -33,7 +36,8 @@ mod tree;
 pub(super) use self::charset::unmarked;
 pub(super) use self::embedded::{Embedded, EmbeddedMemory};
 pub(super) use self::json::{Element, TabularSlots, distinct_elements, elements, not_utf8, tabular_rows};
-use self::picked::{Binary, Picked};
+pub(super) use self::picked::Scalars;
+use self::picked::{Foreign, Kind, Picked};
 pub(super) use self::tree::{FoldedKey, Path, PathTree, Slot};
 use super::value::Value;
 use crate::config::{Decoding, Syntax};
@@ -47,8 +51,8 @@ pub(super) struct Document<'d> {
     pub(super) slots: &'d [Slot],
     /// The line or record, from 1, of a payload that has several.
     pub(super) line: Option<usize>,
-    binaries: &'d [Binary],
-    bytes: &'d [u8],
+    /// `None`: each range is JSON.
+    foreign: Option<&'d Foreign>,
 }
 
 /// The payload cannot be read.
@@ -75,7 +79,7 @@ type Each<'e, E> = &'e mut dyn FnMut(Document<'_>) -> Result<(), E>;
 pub(super) fn documents<E: From<PayloadFault>>(
     decoding: &Decoding,
     payload: &[u8],
-    tree: &PathTree,
+    (tree, scalars): (&PathTree, &Scalars),
     memory: &mut DocumentMemory,
     each: Each<'_, E>,
 ) -> Result<(), E> {
@@ -84,8 +88,8 @@ pub(super) fn documents<E: From<PayloadFault>>(
     let payload = expand::expand(decoding.compression, payload, bytes_max, expanded)?;
     match &decoding.syntax {
         Syntax::Bytes => return text::bytes(payload, tree, picked, each),
-        Syntax::Msgpack => return tokens::document(msgpack::Msgpack::new(payload), tree, picked, each),
-        Syntax::Cbor => return tokens::document(cbor::Cbor::new(payload), tree, picked, each),
+        Syntax::Msgpack => return tokens::document(msgpack::Msgpack::new(payload), (tree, scalars), picked, each),
+        Syntax::Cbor => return tokens::document(cbor::Cbor::new(payload), (tree, scalars), picked, each),
         Syntax::Protobuf(message_type) => return protobuf::document(message_type, payload, tree, picked, each),
         _ => {}
     }
@@ -93,15 +97,15 @@ pub(super) fn documents<E: From<PayloadFault>>(
     match &decoding.syntax {
         Syntax::Json => ndjson::json(text, tree, picked, each),
         Syntax::Ndjson => ndjson::documents(text, tree, picked, each),
-        Syntax::Csv(options) => csv::documents(options, text, tree, picked, each),
+        Syntax::Csv(options) => csv::documents(options, text, (tree, scalars), picked, each),
         Syntax::Auto(_) if text.trim_ascii_start().starts_with(['{', '[']) => ndjson::either(text, tree, picked, each),
-        Syntax::Auto(options) => csv::documents(options, text, tree, picked, each),
+        Syntax::Auto(options) => csv::documents(options, text, (tree, scalars), picked, each),
         Syntax::Text => text::text(text, tree, picked, each),
         Syntax::Hex => text::bytes(&text::hex(text)?, tree, picked, each),
         Syntax::Base64 => text::bytes(&text::base64(text)?, tree, picked, each),
         Syntax::Regex(pattern) => pattern::documents(pattern, text, tree, picked, each),
-        Syntax::Influx(precision) => influx::documents(*precision, false, text, tree, picked, each),
-        Syntax::InfluxNumbers(precision) => influx::documents(*precision, true, text, tree, picked, each),
+        Syntax::Influx(precision) => influx::documents((*precision, false), text, (tree, scalars), picked, each),
+        Syntax::InfluxNumbers(precision) => influx::documents((*precision, true), text, (tree, scalars), picked, each),
         Syntax::Bytes | Syntax::Msgpack | Syntax::Cbor | Syntax::Protobuf(_) => unreachable!("these are no text"),
     }
 }
@@ -129,24 +133,36 @@ impl<'d> Document<'d> {
     /// Ranges of a JSON text.
     #[inline]
     pub(super) fn of_json(text: &'d str, slots: &'d [Slot]) -> Document<'d> {
-        Document { text, slots, line: None, binaries: &[], bytes: &[] }
+        Document { text, slots, line: None, foreign: None }
     }
 
-    /// Other ranges of the same text.
+    /// Other ranges of the same text, which are JSON.
     pub(super) fn with_slots(self, slots: &'d [Slot]) -> Document<'d> {
+        debug_assert!(self.foreign.is_none_or(|foreign| foreign.kinds.is_empty()), "elements are parts of JSON");
         Document { slots, ..self }
     }
 
-    /// The value at a slot's range; `None` for null.
+    /// The value of a slot: `None` if there is none, `Some(None)` for null.
     #[inline]
-    pub(super) fn value(&self, (start, end): (u32, u32)) -> Option<Value<'d>> {
-        if !self.binaries.is_empty()
-            && let Ok(at) = self.binaries.binary_search_by_key(&(start, end), |binary| binary.text)
-        {
-            let (start, end) = self.binaries[at].bytes;
-            return Some(Value::Bytes(&self.bytes[start as usize..end as usize]));
-        }
-        Value::from_json(&self.text[start as usize..end as usize])
+    pub(super) fn slot(&self, slot: usize) -> Option<Option<Value<'d>>> {
+        let range = self.slots[slot]?;
+        Some(match self.foreign {
+            None => Value::from_json(&self.text[range.0 as usize..range.1 as usize]),
+            Some(foreign) => foreign.value(slot, range, self.text),
+        })
+    }
+
+    /// The value at a range of JSON; `None` for null.
+    pub(super) fn value(&self, range: (u32, u32)) -> Option<Value<'d>> {
+        let binary = self.foreign.and_then(|foreign| foreign.binary(range));
+        binary.or_else(|| Value::from_json(&self.text[range.0 as usize..range.1 as usize]))
+    }
+
+    /// The JSON of a slot, if it has any.
+    pub(super) fn json(&self, slot: usize) -> Option<&'d str> {
+        let (start, end) = self.slots[slot]?;
+        let is_json = self.foreign.is_none_or(|foreign| foreign.kind(slot) == Kind::Json);
+        is_json.then(|| &self.text[start as usize..end as usize])
     }
 }
 

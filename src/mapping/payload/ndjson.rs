@@ -12,7 +12,7 @@ pub(super) fn json<E: From<PayloadFault>>(
     each: Each<'_, E>,
 ) -> Result<(), E> {
     tree.pick_text(text, &mut picked.slots).map_err(|fault| PayloadFault::parse(fault.0))?;
-    each(Document { text, slots: &picked.slots, line: None, binaries: &[], bytes: &[] })
+    each(Document::of_json(text, &picked.slots))
 }
 
 /// A value a line. Lines of nothing but space are passed over.
@@ -27,7 +27,7 @@ pub(super) fn documents<E: From<PayloadFault>>(
         is_empty = false;
         tree.pick_text(line, &mut picked.slots)
             .map_err(|fault| PayloadFault::parse(format!("line {number}: {}", fault.0)))?;
-        each(Document { text: line, slots: &picked.slots, line: Some(number), binaries: &[], bytes: &[] })?;
+        each(Document { line: Some(number), ..Document::of_json(line, &picked.slots) })?;
     }
     if is_empty { Err(PayloadFault::empty().into()) } else { Ok(()) }
 }
@@ -40,7 +40,7 @@ pub(super) fn either<E: From<PayloadFault>>(
     each: Each<'_, E>,
 ) -> Result<(), E> {
     let Err(whole_fault) = tree.pick_text(text, &mut picked.slots) else {
-        return each(Document { text, slots: &picked.slots, line: None, binaries: &[], bytes: &[] });
+        return each(Document::of_json(text, &picked.slots));
     };
     let begins_with_value = lines(text).next().is_some_and(|(_, line)| tree.pick_text(line, &mut picked.slots).is_ok());
     match begins_with_value {

@@ -2,6 +2,9 @@
 //!
 //! A format appends each wanted value and records its range. JSON has no bytes, so bytes are written as a base64 string
 //! and also kept as bytes; a slot that is exactly this string gives the bytes.
+//!
+//! Writing a value as JSON and reading it back costs more than the rest of the mapping. So where only columns read the
+//! values, a format may record them in another [`Kind`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::json;
 use super::tree::{Node, PathTree, Slot};
 use super::{Document, PayloadFault};
+use crate::mapping::value::Value;
 
 /// The most that a format may write for one document. Larger than any reasonable rule needs; it keeps positions in 32
 /// bits and prevents a hostile document from filling the memory.
@@ -19,9 +23,39 @@ const TEXT_BYTES_MAX: usize = 256 << 20;
 pub(super) struct Picked {
     pub(super) text: String,
     pub(super) slots: Vec<Slot>,
-    /// In the order of their places in `text`.
-    pub(super) binaries: Vec<Binary>,
-    pub(super) bytes: Vec<u8>,
+    foreign: Foreign,
+}
+
+/// What is in a document besides JSON.
+#[derive(Debug, Default)]
+pub(in crate::mapping) struct Foreign {
+    /// By slot; empty: each is JSON.
+    pub(super) kinds: Vec<Kind>,
+    /// In the order of their places in the text.
+    binaries: Vec<Binary>,
+    bytes: Vec<u8>,
+}
+
+/// What the range of a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mapping) enum Kind {
+    Json,
+    /// A string without quotes and escapes.
+    Text,
+    /// Not a range.
+    Null,
+    /// Not a range.
+    Bool(bool),
+    /// Not a range, but the bits of a double, the higher half first.
+    Double,
+}
+
+/// The forms in which a format may record values.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::mapping) enum Scalars {
+    Json,
+    /// Only columns read them. By slot: whether all of these columns hold doubles.
+    Plain(Box<[bool]>),
 }
 
 /// A string in the text that represents bytes.
@@ -34,17 +68,50 @@ pub(in crate::mapping) struct Binary {
 }
 
 impl Picked {
-    /// Forgets the document before.
+    /// Forgets the document before. All values are JSON.
     pub(super) fn begin(&mut self, tree: &PathTree) {
         self.clear();
         self.slots.resize(tree.slot_count, None);
     }
 
+    /// Forgets the document before. Values may have other kinds.
+    pub(super) fn begin_plain(&mut self, tree: &PathTree) {
+        self.begin(tree);
+        self.foreign.kinds.resize(tree.slot_count, Kind::Json);
+    }
+
     pub(super) fn clear(&mut self) {
         self.text.clear();
-        self.binaries.clear();
-        self.bytes.clear();
         self.slots.clear();
+        self.foreign.kinds.clear();
+        self.foreign.binaries.clear();
+        self.foreign.bytes.clear();
+    }
+
+    /// The value at a node is of this kind: a range of the document's text, or what stands for one.
+    #[inline]
+    pub(super) fn put(&mut self, node: &Node, kind: Kind, range: (u32, u32)) {
+        if node.has_parts() {
+            self.slots[node.slots.clone()].fill(None);
+        }
+        if let Some(slot) = node.slot {
+            self.slots[slot] = Some(range);
+            self.foreign.kinds[slot] = kind;
+        }
+    }
+
+    /// The value at a node is this text, appended as it is.
+    pub(super) fn put_text(&mut self, node: &Node, text: &str) -> Result<(), PayloadFault> {
+        let start = self.text.len();
+        self.text.push_str(text);
+        let end = self.end()?;
+        self.put(node, Kind::Text, (start as u32, end as u32));
+        Ok(())
+    }
+
+    pub(super) fn put_double(&mut self, node: &Node, number: f64) {
+        let bits = number.to_bits();
+        self.put(node, Kind::Double, ((bits >> 32) as u32, bits as u32));
     }
 
     /// The value at a node, written by `write`, has no parts: no number, string, truth value, null or bytes has.
@@ -62,7 +129,16 @@ impl Picked {
         let start = self.text.len();
         write(self)?;
         self.slots[slot] = Some((start as u32, self.end()? as u32));
+        self.note_json(slot..slot + 1);
         Ok(())
+    }
+
+    /// An equal key before may have had a value of another kind.
+    #[inline]
+    fn note_json(&mut self, slots: std::ops::Range<usize>) {
+        if !self.foreign.kinds.is_empty() {
+            self.foreign.kinds[slots].fill(Kind::Json);
+        }
     }
 
     /// The value at a node, written whole by `write`; its wanted parts are looked for in what was written.
@@ -74,6 +150,7 @@ impl Picked {
         let start = self.text.len();
         write(self)?;
         let end = self.end()?;
+        self.note_json(node.slots.clone());
         if node.has_parts() {
             json::walk_part(&self.text, start..end, node, &mut self.slots)?;
         } else if let Some(slot) = node.slot {
@@ -89,7 +166,7 @@ impl Picked {
 
     /// The length so far, if it is within bounds.
     pub(super) fn end(&self) -> Result<usize, PayloadFault> {
-        let end = self.text.len().max(self.bytes.len());
+        let end = self.text.len().max(self.foreign.bytes.len());
         if end > TEXT_BYTES_MAX {
             return Err(PayloadFault::size(format!(
                 "the payload's values take more than {} MiB when they are written out",
@@ -101,8 +178,12 @@ impl Picked {
 
     /// The document, when all its values are written.
     pub(super) fn document(&self, line: Option<usize>) -> Document<'_> {
-        let Picked { text, slots, binaries, bytes } = self;
-        Document { text, slots, line, binaries, bytes }
+        Document { text: &self.text, slots: &self.slots, line, foreign: Some(&self.foreign) }
+    }
+
+    /// The same, with ranges of another text.
+    pub(super) fn document_in<'d>(&'d self, text: &'d str, line: usize) -> Document<'d> {
+        Document { text, slots: &self.slots, line: Some(line), foreign: Some(&self.foreign) }
     }
 
     /// The text before an element: a comma, unless it is the first.
@@ -189,15 +270,14 @@ impl Picked {
     pub(super) fn push_part(&mut self, from: &Document<'_>, part: std::ops::Range<u32>) -> Result<(), PayloadFault> {
         let at = self.end()? as u32;
         self.text.push_str(&from.text[part.start as usize..part.end as usize]);
-        let first = from.binaries.partition_point(|binary| binary.text.0 < part.start);
-        for binary in from.binaries[first..].iter().take_while(|binary| binary.text.1 <= part.end) {
+        let Foreign { binaries, bytes, .. } = &mut self.foreign;
+        for (binary, of_it) in from.foreign.iter().flat_map(|foreign| foreign.binaries_in(part.clone())) {
             let (text_start, text_end) = binary.text;
-            let (bytes_start, bytes_end) = binary.bytes;
-            let start = self.bytes.len() as u32;
-            self.bytes.extend_from_slice(&from.bytes[bytes_start as usize..bytes_end as usize]);
-            self.binaries.push(Binary {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(of_it);
+            binaries.push(Binary {
                 text: (text_start - part.start + at, text_end - part.start + at),
-                bytes: (start, self.bytes.len() as u32),
+                bytes: (start, bytes.len() as u32),
             });
         }
         self.end().map(drop)
@@ -205,15 +285,52 @@ impl Picked {
 
     /// Bytes, as a base64 string; the bytes themselves are kept too.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), PayloadFault> {
-        let (text_start, bytes_start) = (self.end()? as u32, self.bytes.len() as u32);
+        let (text_start, bytes_start) = (self.end()? as u32, self.foreign.bytes.len() as u32);
         self.text.push('"');
         STANDARD.encode_string(bytes, &mut self.text);
         self.text.push('"');
-        self.bytes.extend_from_slice(bytes);
+        self.foreign.bytes.extend_from_slice(bytes);
         let text_end = self.end()? as u32;
-        let bytes = (bytes_start, self.bytes.len() as u32);
-        self.binaries.push(Binary { text: (text_start, text_end), bytes });
+        let bytes = (bytes_start, self.foreign.bytes.len() as u32);
+        self.foreign.binaries.push(Binary { text: (text_start, text_end), bytes });
         Ok(())
+    }
+}
+
+impl Foreign {
+    #[inline]
+    pub(super) fn kind(&self, slot: usize) -> Kind {
+        self.kinds.get(slot).copied().unwrap_or(Kind::Json)
+    }
+
+    /// The value of a slot; `None` for null.
+    #[inline]
+    pub(super) fn value<'d>(&'d self, slot: usize, range: (u32, u32), text: &'d str) -> Option<Value<'d>> {
+        let of_text = || &text[range.0 as usize..range.1 as usize];
+        match self.kind(slot) {
+            Kind::Json => self.binary(range).or_else(|| Value::from_json(of_text())),
+            Kind::Text => Some(Value::Text(of_text())),
+            Kind::Null => None,
+            Kind::Bool(truth) => Some(Value::Bool(truth)),
+            Kind::Double => Some(Value::Double(f64::from_bits(u64::from(range.0) << 32 | u64::from(range.1)))),
+        }
+    }
+
+    /// The bytes at a range of JSON, if they are bytes.
+    pub(super) fn binary(&self, range: (u32, u32)) -> Option<Value<'_>> {
+        let at = self.binaries.binary_search_by_key(&range, |binary| binary.text).ok()?;
+        Some(Value::Bytes(self.bytes_of(&self.binaries[at])))
+    }
+
+    /// Those that lie within a part of the text, with their bytes.
+    fn binaries_in(&self, part: std::ops::Range<u32>) -> impl Iterator<Item = (&Binary, &[u8])> {
+        let first = self.binaries.partition_point(|binary| binary.text.0 < part.start);
+        let within = self.binaries[first..].iter().take_while(move |binary| binary.text.1 <= part.end);
+        within.map(|binary| (binary, self.bytes_of(binary)))
+    }
+
+    fn bytes_of(&self, binary: &Binary) -> &[u8] {
+        &self.bytes[binary.bytes.0 as usize..binary.bytes.1 as usize]
     }
 }
 

@@ -11,12 +11,36 @@ pub(super) fn read(decoding: &Decoding, payload: &[u8], paths: &[&str]) -> Resul
         other => panic!("{other:?} is no payload path"),
     });
     let (tree, slots) = PathTree::compile(&steps.collect::<Vec<_>>());
-    let (mut memory, mut found) = (DocumentMemory::default(), Vec::new());
-    documents::<PayloadFault>(decoding, payload, &tree, &mut memory, &mut |document| {
+    let (mut memory, mut found) = (DocumentMemory::default(), Vec::<Vec<String>>::new());
+    let result = documents::<PayloadFault>(decoding, payload, (&tree, &Scalars::Json), &mut memory, &mut |document| {
         found.push(slots.iter().map(|slot| shown(&document, document.slots[*slot])).collect());
         Ok(())
-    })?;
-    Ok(found)
+    });
+    // In the other form there are the same values, and the same fault.
+    let plain = Scalars::Plain(vec![true; tree.slot_count].into());
+    let mut number = 0;
+    let again = documents::<PayloadFault>(decoding, payload, (&tree, &plain), &mut memory, &mut |document| {
+        for (slot, shown) in slots.iter().zip(&found[number]) {
+            assert!(is_shown(document.slot(*slot), shown), "{:?} is not {shown}", document.slot(*slot));
+        }
+        number += 1;
+        Ok(())
+    });
+    assert_eq!(result, again);
+    result.map(|()| found)
+}
+
+fn is_shown(value: Option<Option<Value<'_>>>, shown: &str) -> bool {
+    match value {
+        None => shown == "-",
+        Some(None) => shown == "null",
+        Some(Some(Value::Text(text))) => serde_json::from_str::<String>(shown).is_ok_and(|shown| shown == text),
+        Some(Some(Value::Double(number))) => shown.parse::<f64>().unwrap().to_bits() == number.to_bits(),
+        Some(Some(Value::Bool(truth))) => shown == truth.to_string(),
+        Some(Some(Value::Number(text) | Value::JsonString(text) | Value::Tree(text))) => shown == text,
+        Some(Some(Value::Bytes(_))) => shown.starts_with('x'),
+        Some(Some(Value::Int(_) | Value::Instant(_))) => false,
+    }
 }
 
 /// One document's values.

@@ -4,7 +4,7 @@
 //! A key that is not a string counts as its text (`7` is found as `payload["7"]`). A value that is wanted as a whole
 //! and also in parts, or by an index counted from its end, is written as JSON and walked in that form.
 
-use super::picked::Picked;
+use super::picked::{Picked, Scalars};
 use super::tree::{Node, PathTree};
 use super::{Each, PayloadFault};
 
@@ -60,12 +60,21 @@ pub(super) trait Tokens {
 
 pub(super) fn document<T: Tokens, E: From<PayloadFault>>(
     tokens: T,
-    tree: &PathTree,
+    (tree, scalars): (&PathTree, &Scalars),
     picked: &mut Picked,
     each: Each<'_, E>,
 ) -> Result<(), E> {
-    picked.begin(tree);
-    let mut walk = Walk { tokens, key: String::new() };
+    let doubles = match scalars {
+        Scalars::Json => {
+            picked.begin(tree);
+            None
+        }
+        Scalars::Plain(doubles) => {
+            picked.begin_plain(tree);
+            Some(&**doubles)
+        }
+    };
+    let mut walk = Walk { tokens, doubles, key: String::new() };
     if walk.tokens.is_at_end() {
         return Err(PayloadFault::empty().into());
     }
@@ -76,20 +85,36 @@ pub(super) fn document<T: Tokens, E: From<PayloadFault>>(
     each(picked.document(None))
 }
 
-struct Walk<T> {
+struct Walk<'s, T> {
     tokens: T,
+    /// As [`Scalars::Plain`] has them; `None`: all values are written as JSON.
+    doubles: Option<&'s [bool]>,
     /// Memory for keys that are no strings.
     key: String,
 }
 
-impl<T: Tokens> Walk<T> {
+impl<T: Tokens> Walk<'_, T> {
     fn token(&mut self) -> Result<Token<'_>, PayloadFault> {
         self.tokens.next().map_err(|broken| broken.describe(T::NAME))
     }
 
     /// Takes a value that a path leads to. `depth` more levels may follow.
     fn value(&mut self, node: &Node, picked: &mut Picked, depth: usize) -> Result<(), PayloadFault> {
+        let doubles = self.doubles;
+        let takes_double = |number: f64| {
+            let is_one = |doubles: &[bool]| node.slot.is_some_and(|slot| doubles[slot]);
+            number.is_finite() && doubles.is_some_and(is_one)
+        };
         match self.token()? {
+            Token::Text(text) if doubles.is_some() && node.slot.is_some() => picked.put_text(node, text),
+            Token::Double(number) if takes_double(number) => {
+                picked.put_double(node, number);
+                Ok(())
+            }
+            Token::Single(number) if takes_double(number.into()) => {
+                picked.put_double(node, number.into());
+                Ok(())
+            }
             Token::Array(count) if node.slot.is_some() || !node.from_end.is_empty() => {
                 picked.whole(node, |picked| self.write_array(count, picked, depth))
             }
@@ -134,7 +159,7 @@ impl<T: Tokens> Walk<T> {
 
     /// Takes a key; the node that it leads to, if any.
     fn member<'n>(&mut self, node: &'n Node, likely: &mut usize) -> Result<Option<&'n Node>, PayloadFault> {
-        let Walk { tokens, key: memory } = self;
+        let Walk { tokens, key: memory, .. } = self;
         if let Some(member) = node.keys.members.get(*likely)
             && tokens.take_key(&member.key)
         {
@@ -189,7 +214,7 @@ impl<T: Tokens> Walk<T> {
         let depth = self.deeper(depth)?;
         picked.text.push('{');
         while count.goes_on(&mut self.tokens) {
-            let Walk { tokens, key: memory } = self;
+            let Walk { tokens, key: memory, .. } = self;
             match tokens.next().map_err(|broken| broken.describe(T::NAME))? {
                 Token::Text(key) => picked.push_key(key),
                 other => picked.push_key(key_text(&other, memory).ok_or_else(|| PayloadFault::parse(BAD_KEY))?),
@@ -214,7 +239,8 @@ const BAD_KEY: &str = "the payload has a map whose key is an array, a map or bin
 
 /// The text of a key that is no string.
 fn key_text<'k>(token: &Token<'_>, memory: &'k mut String) -> Option<&'k str> {
-    let mut picked = Picked { text: std::mem::take(memory), ..Picked::default() };
+    let mut picked = Picked::default();
+    std::mem::swap(&mut picked.text, memory);
     picked.text.clear();
     match token {
         Token::Null | Token::Bool(_) | Token::Unsigned(_) | Token::Negative(_) | Token::Number(_) => {

@@ -90,6 +90,10 @@ impl PathTree {
 }
 
 impl PathTree {
+    pub(in crate::mapping) fn slot_count(&self) -> usize {
+        self.slot_count
+    }
+
     /// The keys of the outermost object at which paths begin, sorted; and those that match in any case.
     pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[FoldedKey]>) {
         let keys = &self.root.keys;

@@ -138,10 +138,10 @@ impl Feed {
 /// What the first of these slots has that has a value.
 #[inline(always)]
 pub(super) fn field<'m>(document: &Document<'m>, slots: &[usize]) -> Found<'m> {
-    let Some(range) = slots.iter().find_map(|slot| document.slots[*slot]) else { return Found::Missing };
-    match document.value(range) {
-        Some(value) => Found::Value(value),
-        None => Found::Null,
+    match slots.iter().find_map(|slot| document.slot(*slot)) {
+        None => Found::Missing,
+        Some(None) => Found::Null,
+        Some(Some(value)) => Found::Value(value),
     }
 }
 

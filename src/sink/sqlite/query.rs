@@ -1,17 +1,17 @@
-//! A read-only connection: the file is opened read-only, and the authorizer allows only reading. The time limit is
-//! checked every [`STEPS`] steps of SQLite's virtual machine. A function is one step, however long it takes, so the
-//! arguments of functions are bounded if clients write the statement.
+//! A read-only connection: the file is opened read-only, and the authorizer allows only reading. The time limit and the
+//! statement's [turn](turns) on the processors are checked every [`STEPS`] steps of SQLite's virtual machine. A function is
+//! one step, however long it takes, so the arguments of functions are bounded if clients write the statement.
 //!
 //! The connection never changes the log's file: checkpoints, also that of the last connection that closes, belong to
 //! the sink.
 
 mod answer;
 mod functions;
+mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
@@ -20,6 +20,7 @@ use rusqlite::{Connection, OpenFlags, Statement};
 
 use self::answer::{answer_value, columns};
 use self::functions::{add_trims, authorize};
+use self::turns::{Clock, Turns};
 use super::encode::{SqliteEncoder, Value, take_value};
 use super::watch::FileId;
 use crate::rule::QueryStatement;
@@ -56,24 +57,6 @@ struct Open {
     clock: Arc<Clock>,
 }
 
-/// When the statement at hand is to end, for the handler that SQLite calls.
-struct Clock {
-    began: Instant,
-    /// Microseconds after `began`.
-    deadline: AtomicU64,
-}
-
-impl Clock {
-    fn set(&self, deadline: Instant) {
-        let micros = deadline.saturating_duration_since(self.began).as_micros();
-        self.deadline.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn is_over(&self) -> bool {
-        self.began.elapsed().as_micros() > u128::from(self.deadline.load(Ordering::Relaxed))
-    }
-}
-
 impl SqliteReader {
     pub fn new(path: &Path) -> SqliteReader {
         SqliteReader { path: path.to_owned(), open: None }
@@ -81,10 +64,7 @@ impl SqliteReader {
 
     pub(in crate::sink) fn run(&mut self, query: &Query<'_>) -> Result<Answer, QueryError> {
         let open = self.connection()?;
-        open.clock.set(query.deadline);
-        if open.clock.is_over() {
-            return Err(QueryError::Timeout);
-        }
+        let _running = open.clock.start(query.deadline).ok_or(QueryError::Timeout)?;
         let value_bytes_max = match query.is_foreign {
             true => query.bytes_max.min(FOREIGN_VALUE_BYTES_MAX),
             false => query.bytes_max,
@@ -168,7 +148,7 @@ fn open(path: &Path, file: Option<FileId>) -> rusqlite::Result<Open> {
     connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
     add_trims(&connection)?;
     connection.authorizer(Some(authorize))?;
-    let clock = Arc::new(Clock { began: Instant::now(), deadline: AtomicU64::new(u64::MAX) });
+    let clock = Arc::new(Clock::new(Turns::of_this_process()));
     let seen = Arc::clone(&clock);
     connection.progress_handler(STEPS, Some(move || seen.is_over()))?;
     Ok(Open { connection, file, clock })
@@ -240,6 +220,8 @@ impl ParameterEncoder for SqliteEncoder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::sink::query::AnswerValue;
 

@@ -30,6 +30,8 @@ pub(super) struct Point<'t> {
     pub(super) fields: Vec<(Text<'t>, Field<'t>)>,
     /// In the payload's unit.
     pub(super) time: Option<i64>,
+    /// As it is written.
+    pub(super) time_text: &'t str,
 }
 
 #[derive(Debug)]
@@ -109,7 +111,11 @@ impl<'t> Lines<'t> {
                 break;
             }
         }
-        point.time = if self.pass_spaces() { self.time()? } else { None };
+        point.time_text = if self.pass_spaces() { self.time() } else { "" };
+        point.time = match point.time_text {
+            "" => None,
+            digits => Some(digits.parse().map_err(|_| "the time is no 64-bit integer")?),
+        };
         self.pass_spaces();
         match self.peek() {
             None => Ok(()),
@@ -187,15 +193,13 @@ impl<'t> Lines<'t> {
         Ok(Text::new(&self.text[start..self.at - 1], has_backslash, IN_STRING))
     }
 
-    fn time(&mut self) -> Result<Option<i64>, &'static str> {
+    /// Takes what may be a time; empty if there is none.
+    fn time(&mut self) -> &'t str {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte == b'-' || byte.is_ascii_digit()) {
             self.at += 1;
         }
-        match &self.text[start..self.at] {
-            "" => Ok(None),
-            digits => digits.parse().map(Some).map_err(|_| "the time is no 64-bit integer"),
-        }
+        &self.text[start..self.at]
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -239,7 +243,7 @@ fn canonical(written: &str, number: impl ToString) -> Cow<'_, str> {
 }
 
 /// Whether it is a JSON number without an exponent.
-fn is_plain_number(raw: &str) -> bool {
+pub(super) fn is_plain_number(raw: &str) -> bool {
     let unsigned = raw.strip_prefix('-').unwrap_or(raw).as_bytes();
     let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let integer = digits(unsigned);
