@@ -104,7 +104,13 @@ fn hand_over(discovery: &Discovery, output: Option<&Path>, sql_file: Option<&Pat
         eprintln!("note: {note}");
     }
     if discovery.rules == 0 {
-        eprintln!("rowbridge discover: nothing was published; listen longer with --for, or look at the filters");
+        eprintln!(
+            "rowbridge discover: {}",
+            match discovery.messages {
+                0 => "nothing was published; listen longer with --for, or look at the filters",
+                _ => "no rule was found for what was published; the notes above name the topics",
+            }
+        );
         return ExitCode::from(EXIT_FAILED);
     }
     if std::io::stderr().is_terminal() {

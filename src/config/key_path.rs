@@ -46,6 +46,11 @@ impl KeyPath {
         self.is_secret
     }
 
+    /// Whether it leads to something that only a login needs: a secret, or the user's name.
+    pub(super) fn is_of_a_login(&self) -> bool {
+        self.is_secret || self.text == "mqtt.username"
+    }
+
     /// Whether a message must not show this key of the mapping at the path.
     pub(super) fn hides(&self, key: &str) -> bool {
         (self.is_secret && !is_known_key(key)) || holds_a_secret(key)

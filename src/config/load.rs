@@ -276,7 +276,7 @@ fn fill(tree: &mut Tree, (environment, secrets): (&BTreeMap<String, String>, Sec
     for (index, result) in filling.filled {
         match result {
             Ok(text) => tree.fill(index, text),
-            Err((path, error)) if secrets == SecretNeed::Unused && path.is_secret() && !error.is_syntax() => {
+            Err((path, error)) if secrets == SecretNeed::Unused && path.is_of_a_login() && !error.is_syntax() => {
                 tree.leave_unfilled(index);
             }
             Err((path, error)) => {

@@ -35,7 +35,8 @@ impl Needs {
         Needs { parts: None, secrets: SecretNeed::ReadLater }
     }
 
-    /// The whole configuration, without its secrets: neither the variables nor the files that hold them need to exist.
+    /// The whole configuration, without its secrets and the broker's user name: neither the variables nor the files that
+    /// hold them need to exist.
     pub fn no_secrets() -> Needs {
         Needs { parts: None, secrets: SecretNeed::Unused }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Format, Shaping};
 use crate::message::Qos;
 use crate::rule::{
-    Adjustments, Chooser, ColumnSource, DeclaredType, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
+    Adjustments, Chooser, ColumnSource, DeclaredType, Naming, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
 };
 
 #[derive(Debug, Clone)]
@@ -68,6 +68,13 @@ impl Rule {
             Some(create) if !create.primary_key.is_empty() => &create.primary_key,
             _ => self.mode.key().unwrap_or_default(),
         }
+    }
+
+    /// Whether `create` may be set: the form of a convention tells no types.
+    pub fn may_create(&self) -> bool {
+        let is_of_convention =
+            matches!(self.routing.as_deref(), Some(Routing { naming: Naming::Convention(_), .. })) || self.times.is_some();
+        !is_of_convention && self.statement.is_none()
     }
 
     /// The lowest of all its topics.
@@ -212,10 +219,11 @@ pub enum Retained {
     Changed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnError {
-    DeadLetter,
     Drop,
+    DeadLetter,
     Halt,
 }
 

@@ -173,7 +173,8 @@ pub(super) async fn make_table<S: Sink>(
     // With `create`, a valid configuration gives every type.
     if !create || !untyped.is_empty() {
         let advice = match untyped[..] {
-            [] => "or set create: true in the rule".to_owned(),
+            [] if rules.iter().all(|rule| rule.may_create()) => "or set create: true in the rule".to_owned(),
+            [] => "the form of the rule tells no types".to_owned(),
             _ => format!("choose the types of: {}", untyped.join(", ")),
         };
         return missing(Some(format!("{sql}; -- {advice}")));

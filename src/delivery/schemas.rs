@@ -17,6 +17,10 @@ use crate::rule::TableName;
 use crate::schema::TableSchema;
 use crate::sink::{RetainedPlace, Sink};
 
+/// Missing tables of one round for which is asked what there is in their place, each a question of its own to the database:
+/// whoever may publish can name any number.
+const HINTS_MAX: usize = 10;
+
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Looks up what messages want, or makes it, see [`Worker::grow`]. What is not there, and is not to be made, is known as missing for a moment.
     pub(super) async fn look_up_wanted(&mut self, gatherer: &mut Gatherer<S::Encoder>) -> Result<(), Stop> {
@@ -63,10 +67,15 @@ pub(super) async fn look_up<S: Sink>(
         })
         .collect();
     let mut bound = Vec::with_capacity(wants.len());
+    let mut hints_left = HINTS_MAX;
     for want in &wants {
-        let place = places[&want.table];
+        let (place, rule) = (places[&want.table], &rules[want.rule]);
         if let Ok(None) = live[place] {
-            live[place] = make_wanted(sink, &rules[want.rule], want).await?.map(|schema| Some(Arc::new(schema)));
+            live[place] = match (&rule.create, hints_left) {
+                (None, 0) => Err(no_table(rule, &want.table, None)),
+                _ => make_wanted(sink, rule, want).await?.map(|schema| Some(Arc::new(schema))),
+            };
+            hints_left = hints_left.saturating_sub(1);
         }
         let schema = live[place].clone().map(|schema| schema.expect("it was found, made, or is an error"));
         bound.push((want.clone(), schema));
@@ -79,11 +88,14 @@ pub(super) async fn look_up<S: Sink>(
 async fn make_wanted<S: Sink>(sink: &mut S, rule: &Rule, want: &Want) -> Result<Result<TableSchema, String>, Stop> {
     Ok(match prepare::make_table(sink, &want.table, &[rule]).await {
         Ok(Ok(schema)) => Ok(schema),
-        Ok(Err(Missing { instead, .. })) => {
-            let instead = instead.map_or(String::new(), |instead| format!("; {instead}"));
-            Err(format!("there is no table {}{instead}: create it, or set `create: true` in the rule", want.table))
-        }
+        Ok(Err(Missing { instead, .. })) => Err(no_table(rule, &want.table, instead)),
         Err(Stop::Hold(hold)) => Err(hold.reason),
         Err(stop) => return Err(stop),
     })
+}
+
+fn no_table(rule: &Rule, table: &TableName, instead: Option<String>) -> String {
+    let instead = instead.map_or(String::new(), |instead| format!("; {instead}"));
+    let or_by_rule = if rule.may_create() { ", or set `create: true` in the rule" } else { "" };
+    format!("there is no table {table}{instead}: create it{or_by_rule}")
 }

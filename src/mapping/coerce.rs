@@ -234,12 +234,18 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
         None => (NUMERIC_INTEGER_DIGITS_MAX, NUMERIC_FRACTION_DIGITS_MAX),
     };
     if integer_digits + fraction_digits > NUMERIC_DIGITS_MAX {
-        return Err("a number with more digits than Postgres can hold".into());
+        return Err("a number with more than 131,000 digits, which no decimal column can hold".into());
     }
     if !number.is_zero() && integer_digits > integer_max {
+        if limits.is_none() {
+            return Err("a number with more than 131,072 digits before the point, which numeric cannot hold".into());
+        }
         return Err("a number with more digits before the point than the column has".into());
     }
     if !number.is_zero() && fraction_digits > fraction_max {
+        if limits.is_none() {
+            return Err("a number with more than 16,383 digits after the point, which numeric cannot hold".into());
+        }
         return Err(
             "a number with more digits after the point than the column has; it would be rounded: give the column \
                     more, or make it plain numeric"

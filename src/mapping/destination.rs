@@ -150,19 +150,24 @@ impl Destination {
             Ok(())
         };
         match names {
+            Names::Convention(convention) if convention.is_of_queries(message.topic) => plans.is_one = false,
             Names::Convention(convention) => {
                 let address = convention.address(message.topic, |name| message.properties.user(name));
-                // A topic with another name need not be one of the convention's.
-                let address = match (address, routing.aliases.contains_key(message.topic)) {
-                    (Ok(address), _) => address,
-                    (Err(_), true) => Address { table: message.topic.to_owned(), form: None },
-                    (Err(why), false) => return Err(refuse(format!("the message {why}")).into()),
+                let alias = routing.aliases.contains_key(message.topic).then_some(message.topic);
+                // What a user property names is no topic's alias. A topic with another name need not be one of the
+                // convention's.
+                let (address, alias) = match (address, alias) {
+                    (Ok(address), alias) => (address.clone(), alias.filter(|_| !address.is_by_property)),
+                    (Err(_), Some(topic)) => (Address::default(), Some(topic)),
+                    (Err(why), None) => return Err(refuse(format!("the message {why}")).into()),
                 };
+                // No table's name has a NUL.
+                let table = alias.map_or_else(|| address.table.clone(), |topic| format!("{topic}\0"));
                 let text = match &address.form {
-                    Some(form) => Descriptor { table: address.table.clone(), form: form.clone() }.to_string(),
-                    None => address.table.clone(),
+                    Some(form) => Descriptor { table, form: form.clone() }.to_string(),
+                    None => table,
                 };
-                look_up(&text, Some(message.topic), &address.table, address.form)?;
+                look_up(&text, alias, &address.table, address.form)?;
             }
             Names::Plan(names) => {
                 let mut name = Vec::new();

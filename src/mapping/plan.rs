@@ -298,8 +298,10 @@ impl Plan {
         if let Some(column) = self.columns.iter().find(refuses) {
             return column.fault("required", &why);
         }
-        let remedy =
-            "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows";
+        let remedy = match self.auto {
+            true => "send fields with the names of columns",
+            false => "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows",
+        };
         self.fault("required", format!("{why}; {remedy}"))
     }
 
@@ -350,11 +352,34 @@ impl Reading<'_> {
         let columns = &self.plan.columns;
         encoder.begin_row(columns.len() - self.left_out.len(), out);
         for (position, column) in columns.iter().enumerate() {
-            if self.left_out.binary_search(&position).is_err() {
-                column.encode(&self.input, self.scratch, encoder, out)?;
+            if self.left_out.binary_search(&position).is_err()
+                && let Err(fault) = column.encode(&self.input, self.scratch, encoder, out)
+            {
+                return Err(self.strictest(fault, position, encoder, out));
             }
         }
         Ok(())
+    }
+
+    /// Of the faults of a row, the first of those with the strictest `on_error`.
+    #[cold]
+    fn strictest<R: RowEncoder>(
+        &mut self,
+        first: ValueFault,
+        position: usize,
+        encoder: &R,
+        out: &mut Vec<u8>,
+    ) -> ValueFault {
+        let mut strictest = first;
+        for (position, column) in self.plan.columns.iter().enumerate().skip(position + 1) {
+            if column.on_error > strictest.on_error
+                && self.left_out.binary_search(&position).is_err()
+                && let Err(fault) = column.encode(&self.input, self.scratch, encoder, out)
+            {
+                strictest = fault;
+            }
+        }
+        strictest
     }
 }
 

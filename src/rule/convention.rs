@@ -13,9 +13,11 @@ pub enum Convention {
 }
 
 /// What a message names: the table, and with [`Convention::Machbase`] how its payload is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Address {
     pub table: String,
+    /// A user property names the table, not the topic.
+    pub is_by_property: bool,
     pub form: Option<Form>,
 }
 
@@ -41,7 +43,8 @@ impl Convention {
                     (Some(""), Some(database), Some(table), None) => Some((database, table)),
                     _ => None,
                 };
-                let table = match (text("JoinBase.table").transpose()?, by_topic) {
+                let by_property = text("JoinBase.table").transpose()?;
+                let table = match (by_property, by_topic) {
                     (Some(table), _) => table,
                     (None, Some((_, table))) => table,
                     (None, None) => {
@@ -55,7 +58,7 @@ impl Convention {
                     Some(database) if !table.contains('.') => format!("{database}.{table}"),
                     _ => table.to_owned(),
                 };
-                Ok(Address { table, form: None })
+                Ok(Address { table, is_by_property: by_property.is_some(), form: None })
             }
             Convention::Machbase => {
                 let Descriptor { table, mut form } =
@@ -66,13 +69,22 @@ impl Convention {
                             .map_err(|fault| format!("cannot be read: its user property `{option}` {fault}"))?;
                     }
                 }
-                Ok(Address { table, form: Some(form) })
+                Ok(Address { table, is_by_property: false, form: Some(form) })
             }
         }
     }
 }
 
 impl Convention {
+    /// Whether a message of this topic is a request for an answer, or an answer, and no rows. A rule that takes every topic
+    /// of Machbase meets its own answers.
+    pub fn is_of_queries(self, topic: &str) -> bool {
+        let mut levels = topic.trim_start_matches('/').split('/');
+        self == Convention::Machbase
+            && levels.next() == Some("db")
+            && matches!(levels.next(), Some("query" | "reply" | "tql"))
+    }
+
     /// The database that a message names: `known` says which there are. Only [`Convention::Joinbase`] names any.
     pub fn database<'m>(
         self,

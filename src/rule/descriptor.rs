@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 
-use super::TimeFormat;
+use super::{GoLayout, TimeFormat};
 
 /// What a descriptor, or a message, says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -150,8 +150,18 @@ impl Form {
                     _ => return Err("has a header option that is neither skip nor columns".to_owned()),
                 }
             }
-            "heading" => self.header = if lower == "true" { Heading::Skip } else { Heading::None },
-            "method" | "reply" => {}
+            "heading" => {
+                self.header = match lower.as_str() {
+                    "true" | "t" | "1" => Heading::Skip,
+                    "" | "false" | "f" | "0" => Heading::None,
+                    _ => return Err("has a heading that is neither true nor false".to_owned()),
+                }
+            }
+            "method" => match lower.as_str() {
+                "" | "insert" | "append" | "write" => {}
+                _ => return Err("has an unsupported method; there are insert and append".to_owned()),
+            },
+            "reply" => {}
             _ => return Ok(false),
         }
         Ok(true)
@@ -186,71 +196,17 @@ fn time_format(text: &str) -> Result<TimeFormat, DescriptorFault> {
         "rfc1123z" => Some("%a, %d %b %Y %H:%M:%S %z"),
         _ => None,
     };
-    let pattern = match named {
-        Some(named) => named.to_owned(),
-        None if text.contains('%') => text.to_owned(),
-        None => of_go(text),
+    let none = || "has a time format that is none of Machbase's and no layout of Go's".to_owned();
+    let patterns = match named {
+        Some(named) => vec![named.to_owned()],
+        None if text.contains('%') => vec![text.to_owned()],
+        None => GoLayout::parse(text).ok_or_else(none)?.patterns(),
     };
-    TimeFormat::parse(&pattern)
-        .map_err(|_| "has a time format that is none of Machbase's and no layout of Go's".to_owned())
-}
-
-/// Go's reference time, piece by piece, with what strftime has for each. Longer ones first.
-const GO: [(&str, &str); 25] = [
-    ("January", "%B"),
-    ("Monday", "%A"),
-    ("Z07:00", "%:z"),
-    ("-07:00", "%:z"),
-    ("-0700", "%z"),
-    ("2006", "%Y"),
-    ("Jan", "%b"),
-    ("Mon", "%a"),
-    ("MST", "%Z"),
-    ("002", "%j"),
-    ("01", "%m"),
-    ("02", "%d"),
-    ("03", "%I"),
-    ("04", "%M"),
-    ("05", "%S"),
-    ("06", "%y"),
-    ("15", "%H"),
-    ("PM", "%p"),
-    ("pm", "%p"),
-    ("_2", "%e"),
-    ("1", "%m"),
-    ("2", "%d"),
-    ("3", "%I"),
-    ("4", "%M"),
-    ("5", "%S"),
-];
-
-/// A layout of Go's `time` package as a strftime pattern.
-fn of_go(layout: &str) -> String {
-    let mut pattern = String::new();
-    let mut rest = layout;
-    'pieces: while let Some(first) = rest.chars().next() {
-        // Fractions: `.000`, `.999999`, also behind a comma.
-        if let Some(fraction) = rest.strip_prefix('.')
-            && fraction.starts_with(['0', '9'])
-        {
-            pattern.push_str("%.f");
-            rest = fraction.trim_start_matches(['0', '9']);
-            continue;
-        }
-        for (go, strftime) in GO {
-            if let Some(after) = rest.strip_prefix(go) {
-                pattern.push_str(strftime);
-                rest = after;
-                continue 'pieces;
-            }
-        }
-        match first {
-            '%' => pattern.push_str("%%"),
-            _ => pattern.push(first),
-        }
-        rest = &rest[first.len_utf8()..];
+    let formats: Result<Vec<_>, _> = patterns.iter().map(|pattern| TimeFormat::parse(pattern)).collect();
+    match formats.map_err(|_| none())?.as_mut_slice() {
+        [only] => Ok(only.clone()),
+        several => Ok(TimeFormat::OneOf(several.into())),
     }
-    pattern
 }
 
 #[cfg(test)]
@@ -297,14 +253,23 @@ mod tests {
     #[test]
     fn layouts_of_go_become_patterns() {
         for (layout, pattern) in [
-            ("2006-01-02 15:04:05", "%Y-%m-%d %H:%M:%S"),
+            ("2006-01-02 15:04:05", "%Y-%m-%d %H:%M:%S%.f"),
             ("2006-01-02 15:04:05.999", "%Y-%m-%d %H:%M:%S%.f"),
-            ("2006/01/02T15:04:05Z07:00", "%Y/%m/%dT%H:%M:%S%:z"),
-            ("Mon, 02 Jan 2006 03:04:05 PM -0700", "%a, %d %b %Y %I:%M:%S %p %z"),
-            ("20060102150405", "%Y%m%d%H%M%S"),
+            ("Mon, 02 Jan 2006 03:04:05 PM -0700", "%a, %d %b %Y %I:%M:%S%.f %p %z"),
+            ("20060102150405", "%Y%m%d%H%M%S%.f"),
+            ("02.01.06", "%d.%m.%y"),
+            ("2006-01-02 15:04 -07", "%Y-%m-%d %H:%M %:::z"),
+            ("15:04:05,000", "%H:%M:%S,%f"),
         ] {
-            assert_eq!(of_go(layout), pattern);
             assert_eq!(time_format(layout).unwrap(), TimeFormat::Pattern(pattern.to_owned()), "{layout}");
+        }
+        let either = |patterns: [&str; 2]| TimeFormat::OneOf(patterns.map(|one| TimeFormat::Pattern(one.to_owned())).into());
+        assert_eq!(
+            time_format("2006/01/02T15:04:05Z07:00").unwrap(),
+            either(["%Y/%m/%dT%H:%M:%S%.f%:z", "%Y/%m/%dT%H:%M:%S%.f%Z"])
+        );
+        for layout in ["2006-01-02 05", "2006-01-02 04:05", "Stamp", "s_ms", "January"] {
+            assert!(time_format(layout).is_err(), "{layout}");
         }
         for (name, pattern) in [
             ("RFC1123", "%a, %d %b %Y %H:%M:%S %Z"),

@@ -154,6 +154,29 @@ impl GoLayout {
         Some(GoLayout(pieces.into()))
     }
 
+    /// Patterns of [`TimeFormat::Pattern`](super::TimeFormat::Pattern), of which the first that fits a text reads what Go's
+    /// `time.Parse` reads from it. As there, a fraction may stand behind the seconds though the layout has none.
+    pub fn patterns(&self) -> Vec<String> {
+        let mut patterns = vec![String::new()];
+        let mut push = |alternatives: &[&str]| {
+            let with = |pattern: &String| alternatives.iter().map(move |end| format!("{pattern}{end}")).collect::<Vec<_>>();
+            patterns = patterns.iter().flat_map(with).collect();
+        };
+        for (at, piece) in self.0.iter().enumerate() {
+            match piece {
+                Piece::Text(text) => push(&[&text.replace('%', "%%")]),
+                Piece::Fraction { separator: ',', is_trimmed: false, .. } => push(&[",%f"]),
+                Piece::Fraction { separator: ',', .. } => push(&[",%f", ""]),
+                Piece::Fraction { .. } => push(&["%.f"]),
+                Piece::Element("05" | "5") if !matches!(self.0.get(at + 1), Some(Piece::Fraction { .. })) => {
+                    push(&["%S%.f"]);
+                }
+                Piece::Element(element) => push(patterns_of(element)),
+            }
+        }
+        patterns
+    }
+
     pub fn write(&self, time: &Zoned) -> String {
         let mut out = String::new();
         for piece in &self.0 {
@@ -195,6 +218,38 @@ fn piece(rest: &str) -> Option<(Piece, usize)> {
         !matches!(*element, "Jan" | "Mon") || !behind.starts_with(|next: char| next.is_ascii_lowercase())
     })?;
     Some((Piece::Element(element), element.len()))
+}
+
+/// What reads an element.
+fn patterns_of(element: &str) -> &'static [&'static str] {
+    match element {
+        "2006" => &["%Y"],
+        "06" => &["%y"],
+        "January" => &["%B"],
+        "Jan" => &["%b"],
+        "01" | "1" => &["%m"],
+        "Monday" => &["%A"],
+        "Mon" => &["%a"],
+        "02" | "2" => &["%d"],
+        "_2" => &["%e"],
+        "002" | "__2" => &["%j"],
+        "15" => &["%H"],
+        "03" | "3" => &["%I"],
+        "PM" | "pm" => &["%p"],
+        "04" | "4" => &["%M"],
+        "05" | "5" => &["%S"],
+        "MST" => &["%Z"],
+        "-07" => &["%:::z"],
+        "-0700" | "-070000" => &["%z"],
+        "-07:00" => &["%:z"],
+        "-07:00:00" => &["%::z"],
+        // `Z`, or an offset.
+        "Z07" => &["%:::z", "%Z"],
+        "Z0700" | "Z070000" => &["%z", "%Z"],
+        "Z07:00" => &["%:z", "%Z"],
+        "Z07:00:00" => &["%::z", "%Z"],
+        _ => unreachable!("these are all elements"),
+    }
 }
 
 fn push_element(element: &str, time: &Zoned, out: &mut String) {

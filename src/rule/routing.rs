@@ -163,6 +163,8 @@ mod tests {
             ("a\0_x", "control"),
             (" a_x", "space"),
             ("rowbridge_offsets", "not the user's"),
+            ("pg_catalog.pg_authid", "not the user's"),
+            ("information_schema.sql_features", "not the user's"),
         ] {
             assert!(routing.resolve(text).unwrap_err().contains(why), "{text}");
         }

@@ -46,11 +46,12 @@ impl TableName {
         if self.name.starts_with(OF_STATEMENT) { self.name.clone() } else { format!("table {self}") }
     }
 
-    /// Whether it is a table of Rowbridge's own, or of SQLite's.
+    /// Whether it is a table of Rowbridge's own, or of the database's.
     pub fn is_reserved(&self, is_sqlite: bool) -> bool {
         let lower = self.name.to_ascii_lowercase();
         OWN_TABLES.contains(&lower.as_str())
             || (is_sqlite && lower.starts_with("sqlite_"))
+            || (!is_sqlite && self.schema.as_deref().is_some_and(is_schema_of_the_server))
             || lower.starts_with(OF_STATEMENT)
     }
 
@@ -61,6 +62,11 @@ impl TableName {
             None => quote(&self.name),
         }
     }
+}
+
+/// A role with many rights could write the server's own tables, those of its users among them.
+fn is_schema_of_the_server(schema: &str) -> bool {
+    schema.starts_with("pg_") || schema == "information_schema"
 }
 
 /// An identifier in double quotes, as SQL has it.

@@ -112,6 +112,14 @@ fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
         Ok(read) => read,
         Err(error) => return refuse(format!("what it writes (`{text}`) cannot be read back: {error}")),
     };
+    // Without the hour they would be lost.
+    if read.timestamp().is_none() && read.hour().is_none() && (read.minute().is_some() || read.second().is_some()) {
+        return refuse("it has minutes or seconds and no hour (%H)".to_owned());
+    }
+    let has_part_of_date = read.year().is_some() || read.month().is_some() || read.day().is_some();
+    if read.timestamp().is_none() && has_part_of_date && read.to_date().is_err() && read.hour().is_some() {
+        return refuse("it has a part of a date and no whole date (%Y-%m-%d)".to_owned());
+    }
     // A date, a time of day or an instant: one of them must result, as the column requires.
     if read.timestamp().is_none() && read.to_date().is_err() && (read.hour().is_none() || read.to_time().is_err()) {
         return refuse("it gives neither a date (%Y-%m-%d) nor a time of day (%H:%M) nor an instant (%s)".to_owned());
@@ -187,6 +195,9 @@ mod tests {
             ("%", "%"),
             ("%Y-%!", "%!"),
             ("%Y", "neither a date"),
+            ("%Y-%m-%d %S", "no hour"),
+            ("%Y-%m-%d %M:%S", "no hour"),
+            ("%b %e %H:%M:%S", "no whole date"),
             ("%b %Z", "neither a date"),
             ("100%%", "neither a date"),
         ] {

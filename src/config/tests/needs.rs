@@ -17,7 +17,7 @@ fn mistakes_and_variables_elsewhere_do_not_concern_who_needs_one_part() {
 
 #[test]
 fn a_check_without_secrets_needs_neither_their_variables_nor_their_files() {
-    let text = "mqtt: {url: 'mqtts://u:${UNSET}@h', tls: {ca_file: nowhere}}\n\
+    let text = "mqtt: {url: 'mqtts://h', username: '${UNSET}', password: '${UNSET}', tls: {ca_file: nowhere}}\n\
                 databases: {a: {url: 'postgres://u@h/a', password_file: nowhere}, b: {url: 'postgres://u@h/b', password: \
                 '${UNSET}'}, c: {url: 'postgres://u@h/c?sslrootcert=nowhere'}}\n\
                 rules: [{topic: a, database: a, table: t, columns: {p: payload}}]\n";
@@ -25,7 +25,9 @@ fn a_check_without_secrets_needs_neither_their_variables_nor_their_files() {
     assert!(bench.findings().len() >= 5, "{:?}", bench.findings());
     let bench = bench.needing(Needs::no_secrets());
     bench.config();
-    let bench = bench.with_text(&text.replace("@h', tls", "@${HOST}', tls"));
+    let bench = bench.with_text(&text.replace("mqtts://h', username: '${UNSET}', password: '${UNSET}'", "mqtts://u:${UNSET}@h'"));
+    bench.config();
+    let bench = bench.with_text(&text.replace("mqtts://h", "mqtts://${HOST}"));
     let findings = bench.findings();
     assert!(
         findings.iter().any(|one| one == "1:13 mqtt.url: the environment variable HOST is not set"),

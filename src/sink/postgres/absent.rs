@@ -37,3 +37,22 @@ pub(super) async fn instead(client: &Client, schema: &str, name: &str) -> Result
         _ => format!("{found} is no table"),
     }))
 }
+
+/// The names (schema, table) that something has, each in its place.
+pub(super) async fn present(client: &Client, names: Vec<(String, String)>) -> Result<Vec<Option<(String, String)>>, Error> {
+    const SQL: &str = "SELECT t.place FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS t(of_schema, named, place)
+        WHERE EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                      WHERE c.relname = t.named::name AND n.nspname = t.of_schema::name)";
+    let (schemas, tables): (Vec<&str>, Vec<&str>) =
+        names.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
+    let rows = client.query_typed(SQL, &[(&schemas, Type::TEXT_ARRAY), (&tables, Type::TEXT_ARRAY)]).await?;
+    let mut is_there = vec![false; names.len()];
+    for row in rows {
+        let place: i64 = row.try_get(0)?;
+        // Counted from 1.
+        if let Some(found) = usize::try_from(place - 1).ok().and_then(|place| is_there.get_mut(place)) {
+            *found = true;
+        }
+    }
+    Ok(names.into_iter().zip(is_there).map(|(name, is_there)| is_there.then_some(name)).collect())
+}

@@ -136,8 +136,17 @@ impl Sink for PostgresSink {
         }
         let described = self.run(async |session, sql| {
             let mut described = Vec::with_capacity(names.len());
+            // Messages may name many tables that are not there: one question for all of them.
+            let names = match names.len() {
+                0 | 1 => names.into_iter().map(Some).collect(),
+                _ => {
+                    let work = around(session.client(), &sql.begin_read, absent::present(session.client(), names));
+                    session.wait(3, "looking for tables", work).await?
+                }
+            };
             for names in names.chunks(DESCRIBED_AT_ONCE) {
-                let asked = join_all(names.iter().map(async |(schema, name)| {
+                let asked = join_all(names.iter().map(async |name| {
+                    let Some((schema, name)) = name else { return Ok(None) };
                     let client = session.client();
                     // Boxed: four queries' futures together are large, and this is not a hot path.
                     let work = around(client, &sql.begin_read, Box::pin(schema::describe(client, schema, name)));

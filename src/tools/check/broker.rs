@@ -160,10 +160,11 @@ fn judge(subject: &str, mqtt: &Mqtt, snapshot: &SourceSnapshot) -> Vec<Finding> 
     let client_id = &mqtt.client_id;
     findings.push(Finding::ok(
         subject,
-        format!(
-            "logged in as throw-away client {client_id}; {granted} of {} topic filters granted",
-            snapshot.subscriptions.len()
-        ),
+        match snapshot.subscriptions.len() {
+            // Only publications or queries use the broker.
+            0 => format!("logged in as throw-away client {client_id}"),
+            asked => format!("logged in as throw-away client {client_id}; {granted} of {asked} topic filters granted"),
+        },
     ));
     let rest = |list: &[String]| (list.len() > NAMED_MAX).then(|| format!("and {} more", list.len() - NAMED_MAX));
     for what in lower.iter().take(NAMED_MAX).cloned().chain(rest(&lower)) {

@@ -210,6 +210,9 @@ async fn missing<S: Sink>(sink: &mut S, subject: &str, rule: &Rule, rules: &[Arc
     let what = format!("rule {} ({}): there is no table {}", rule.name, rule.position, rule.table);
     Some(match instead {
         Some(instead) => Finding::problem(subject, format!("{what}; {instead}"), "correct the name in the rule"),
-        None => Finding::problem(subject, what, format!("set create: true in the rule, or make the table{sql}")),
+        None => {
+            let by_rule = if rule.may_create() { "set create: true in the rule, or " } else { "" };
+            Finding::problem(subject, what, format!("{by_rule}make the table{sql}"))
+        }
     })
 }

@@ -95,7 +95,8 @@ impl Tables {
             },
         };
         if !is_known {
-            return Err(format!("there is no table {table}; set create: true in the rule, or make the table"));
+            let by_rule = if rules().any(|rule| rule.may_create()) { "set create: true in the rule, or " } else { "" };
+            return Err(format!("there is no table {table}; {by_rule}make the table"));
         }
         let mut name = table.clone();
         name.schema = name.schema.or_else(|| schema.map(str::to_owned));

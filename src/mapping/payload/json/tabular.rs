@@ -101,6 +101,12 @@ fn columned<E: From<PayloadFault>>(
         let message = format!("`data.columns` names `{name}`, which no column takes");
         return Err(PayloadFault { reason: "value", message }.into());
     }
+    let is_same = |node: &Node, other: &Option<&Node>| other.is_some_and(|other| std::ptr::eq(node, other));
+    let is_second = |at: usize| nodes[at].is_some_and(|node| nodes[..at].iter().any(|other| is_same(node, other)));
+    if let Some(second) = (0..nodes.len()).find(|at| is_second(*at)) {
+        let message = format!("`data.columns` names a column twice: `{}`", names[second]);
+        return Err(PayloadFault { reason: "value", message }.into());
+    }
     let nothing = PathTree::default();
     let mut unused = Vec::new();
     let mut values = Vec::new();
