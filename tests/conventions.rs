@@ -47,7 +47,11 @@ fn joinbase_tables_are_named_by_topic_property_or_alias() {
     publisher.send("edge/1/deep", r#"{"id":7,"name":"alias"}"#);
     publisher.send("/abc/nowhere", r#"{"id":8}"#);
     publisher.send("edge/2", r#"{"id":8}"#);
-    settle(&mut bridge, 7);
+    // What a property names wins over the alias, and does not take its place for others.
+    let named = Outgoing::new("edge/1/deep", r#"{"id":8}"#).property("JoinBase.database", "abc");
+    publisher.publish(&named.property("JoinBase.table", "nowhere"));
+    publisher.publish(&Outgoing::new("edge/9", r#"{"id":8}"#).property("JoinBase.table", "nowhere"));
+    settle(&mut bridge, 9);
     let expected = ["9007199254740993 object", "2 array", "3 array", "4 csv", "5 c,v", "6 property", "7 alias"];
     let rows = "SELECT id || ' ' || name FROM";
     assert_eq!(column::<String>(&bridge.rows(), &format!("{rows} sensors ORDER BY rowid")), expected);
@@ -58,7 +62,7 @@ fn joinbase_tables_are_named_by_topic_property_or_alias() {
     let times = "SELECT extract(epoch FROM ts)::bigint FROM abc.sensors WHERE ts IS NOT NULL ORDER BY ctid";
     assert_eq!(postgres.psql(&database, times), "1636666666\n1636666668\n1636666669\n1636666666\n1636666667");
     let letters = "SELECT topic || ' ' || reason FROM rowbridge_dead_letters ORDER BY seq";
-    let expected = ["/abc/nowhere no_table", "edge/2 no_table"];
+    let expected = ["/abc/nowhere no_table", "edge/2 no_table", "edge/1/deep no_table", "edge/9 no_table"];
     assert_eq!(column::<String>(&bridge.rows(), letters), expected);
     assert_eq!(postgres.psql(&database, letters), expected.join("\n"));
 }
@@ -146,4 +150,64 @@ fn times_are_nanoseconds_unless_the_message_or_the_descriptor_says_otherwise() {
     let expected =
         ["ns 1670380342000001", "s 1670380342000000", "text 1670380342000000", "into 1670380342000000"].join("\n");
     assert_eq!(postgres.psql(&database, rows), expected);
+}
+
+/// A rule for all topics meets the answers to its own messages, and the requests of queries.
+#[test]
+fn answers_and_requests_of_queries_are_no_rows() {
+    let broker = Mosquitto::start();
+    let postgres = Postgres::shared();
+    let rule = "  - { name: machbase-DATABASE, topic: db/#, database: DATABASE, convention: machbase, reply: true }\n";
+    let table = "CREATE TABLE example (name text, time bigint, value double precision)";
+    let (mut bridge, _) = started(&broker, &postgres, rule, table, table);
+    let mut publisher = Publisher::new(broker.port());
+    publisher.publish(&Outgoing::new("db/write/example", r#"["a",1,1.5]"#).property("reply", "db/reply/me"));
+    publisher.send("db/query", r#"{"q":"select 1"}"#);
+    // Both, and the answer.
+    settle(&mut bridge, 3);
+    let filtered = |bridge: &Bridge| bridge.status()["rules"][0]["filtered"].as_u64();
+    bridge.wait_alive("the answer was taken", |bridge| (filtered(bridge)? == 2).then_some(()));
+    let status = bridge.status();
+    assert_eq!(status["rules"][0]["dead_lettered"], 0, "{status}");
+    assert_eq!(status["rules"][0]["written"], 1, "{status}");
+}
+
+/// As Go's `time.Parse` reads them; and what is no usable form.
+#[test]
+fn times_by_layouts_of_go_are_the_instants_that_go_reads() {
+    let broker = Mosquitto::start();
+    let postgres = Postgres::shared();
+    let rule = "  - { name: machbase-DATABASE, topic: db/#, database: DATABASE, convention: machbase }\n";
+    let table = |time: &str| format!("CREATE TABLE example (name text, time {time}, value double precision)");
+    let (mut bridge, database) = started(&broker, &postgres, rule, &table("TIMESTAMP"), &table("timestamptz"));
+    let mut publisher = Publisher::new(broker.port());
+    let cases = [
+        ("2006-01-02 15:04 -07", "2022-12-07 11:32 -07", "18:32:00.000"),
+        ("2006-01-02 15:04 -07", "2022-12-07 11:32 +09", "02:32:00.000"),
+        ("2006-01-02T15:04:05Z07:00", "2022-12-07T11:32:22Z", "11:32:22.000"),
+        ("2006-01-02T15:04:05Z07:00", "2022-12-07T11:32:22+09:00", "02:32:22.000"),
+        ("2006-01-02T15:04:05Z0700", "2022-12-07T11:32:22+0900", "02:32:22.000"),
+        ("2006-01-02T15:04Z07", "2022-12-07T11:32Z", "11:32:00.000"),
+        ("02.01.2006 15:04", "07.12.2022 11:32", "11:32:00.000"),
+        ("2006.01.02 15:04:05", "2022.12.07 11:32:22.123", "11:32:22.123"),
+        ("2006-01-02 15:04:05,000", "2022-12-07 11:32:22,123", "11:32:22.123"),
+    ];
+    for (layout, text, _) in cases {
+        let payload = format!(r#"["go","{text}",1]"#);
+        publisher.publish(&Outgoing::new("db/write/example", payload).property("timeformat", layout));
+    }
+    for (layout, text) in [("2006-01-02 05", "2022-12-07 22"), ("Stamp", "Dec  7 11:32:22")] {
+        let payload = format!(r#"["go","{text}",1]"#);
+        publisher.publish(&Outgoing::new("db/write/example", payload).property("timeformat", layout));
+    }
+    publisher.publish(&Outgoing::new("db/write/example", r#"["x",1,1]"#).property("method", "delete"));
+    publisher.send("db/write/example", r#"{"data":{"columns":["NAME","name"],"rows":[["a","b"]]}}"#);
+    settle(&mut bridge, 13);
+    let expected = cases.map(|(.., time)| format!("2022-12-07T{time}Z"));
+    assert_eq!(column::<String>(&bridge.rows(), "SELECT time FROM example ORDER BY rowid"), expected);
+    let shown =
+        "SELECT to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM example ORDER BY ctid";
+    assert_eq!(postgres.psql(&database, shown), expected.join("\n"));
+    let letters = "SELECT group_concat(reason, ' ') FROM rowbridge_dead_letters";
+    assert_eq!(column::<String>(&bridge.rows(), letters), ["no_table no_table no_table value"]);
 }

@@ -245,6 +245,18 @@ fn what_it_writes_stores_everything_that_was_heard() {
     }
 }
 
+/// The drafted file names variables for both; nobody has to set them for the rules to be found.
+#[test]
+fn a_broker_with_a_user_name_is_learned_like_any_other() {
+    let broker = Mosquitto::start();
+    Publisher::new(broker.port()).publish(&Outgoing::new("sensors/a/d1/telemetry", r#"{"temp":21.5}"#).retained());
+    let bridge = Bridge::with_mqtt(broker.port(), "username: me, password: secret", &readings(1));
+    let output = bridge.command(&["discover", "--for", "1s", "--filter", "sensors/#"]);
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("username: ${MQTT_USERNAME}"), "{said}");
+    assert!(said.contains("temp: { from: payload.temp"), "{said}");
+}
+
 #[test]
 fn a_broker_that_is_not_there_and_files_that_are_stop_it() {
     let bridge = Bridge::new(free_port(), &readings(1));

@@ -95,3 +95,58 @@ fn a_key_without_a_unique_index_holds_with_the_sql_that_mends_it() {
     Publisher::new(broker.port()).send("state/d0", r#"{"n":1,"port":1,"card":"08:00:2b:01:02:03"}"#);
     bridge.wait_alive("the row is there", |_| (server.psql(&name, "SELECT count(*) FROM typed") == "1").then_some(()));
 }
+
+/// What a unique index other than the key's refuses stays refused, whatever comes later in the batch; and of a message with
+/// rows in several tables no row takes the place of a later message's.
+#[test]
+fn a_row_that_another_unique_index_refuses_is_a_dead_letter_in_every_mode() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    server.psql(
+        &name,
+        "CREATE TABLE first (k int PRIMARY KEY, u int UNIQUE, v int); CREATE TABLE last (LIKE first INCLUDING ALL)",
+    );
+    let rule = |table: &str, mode: &str| {
+        format!(
+            "  - {{ name: {table}, topic: dev, table: {table}, mode: {mode}, columns: {{ k: payload.k, u: payload.u, v: \
+             payload.v }} }}\n"
+        )
+    };
+    let body = format!(
+        "databases: {{ cloud: {{ url: '{}', batch: {{ max_wait: 1s }} }} }}\nrules:\n{}{}",
+        server.url(&name),
+        rule("first", "ignore"),
+        rule("last", "upsert")
+    );
+    let mut bridge = Bridge::new(broker.port(), &body);
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    for payload in [
+        r#"{"k":9,"u":9,"v":0}"#,
+        r#"{"k":1,"u":1,"v":1}"#,
+        r#"{"k":2,"u":1,"v":2}"#,
+        r#"{"k":2,"u":2,"v":3}"#,
+        r#"{"k":3,"u":9,"v":4}"#,
+        r#"{"k":9,"u":8,"v":5}"#,
+    ] {
+        publisher.send("dev", payload);
+    }
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 6).then_some(()));
+    bridge.wait_drained("cloud");
+    let rows = |table: &str| {
+        server.psql(&name, &format!("SELECT string_agg(concat(k, ' ', u, ' ', v), ', ' ORDER BY k) FROM {table}"))
+    };
+    // An ignored row changes nothing. Of equal keys in one statement the last counts, and the others are not looked at.
+    assert_eq!(rows("first"), "1 1 1, 2 2 3, 9 9 0");
+    let letters =
+        "SELECT string_agg(convert_from(payload, 'UTF8'), ' ' ORDER BY seq) FROM rowbridge_dead_letters WHERE rule =";
+    let refused = [r#"{"k":2,"u":1,"v":2}"#, r#"{"k":3,"u":9,"v":4}"#];
+    assert_eq!(server.psql(&name, &format!("{letters} 'first'")), refused.join(" "));
+    let status = bridge.status();
+    let of = |rule: usize, key: &str| status["rules"][rule][key].as_u64().unwrap();
+    assert_eq!((of(0, "written"), of(0, "dead_lettered")), (4, 2), "{status}");
+    assert_eq!(of(1, "written") + of(1, "dead_lettered"), 6, "{status}");
+    let last = rows("last");
+    assert!(last.contains("1 1 1") && last.contains("2 2 3") && last.contains("9 8 5"), "{last}");
+}

@@ -157,6 +157,12 @@ fn is_sqlite_only(column_type: &ColumnType) -> bool {
     matches!(column_type, Any | TimestampText | LowerBound | UpperBound)
 }
 
+/// Whether SQLite holds every value of the type.
+fn is_held_by_sqlite(column_type: &ColumnType) -> bool {
+    use ColumnType::{Any, Bool, Bytes, Float4, Float8, Int2, Int4, Int8, JsonText, Text};
+    matches!(column_type, Any | Bool | Bytes | Float4 | Float8 | Int2 | Int4 | Int8 | JsonText | Text { .. })
+}
+
 impl Mappers {
     fn new() -> Mappers {
         let types = types();
@@ -218,8 +224,10 @@ impl Mappers {
             if !self.types.get(rule).is_some_and(|(column_type, _)| is_sqlite_only(column_type)) {
                 assert_eq!(shown.is_ok(), postgres.is_ok(), "rule {rule}");
             }
-            // SQLite's text takes a NUL, Postgres' does not; otherwise the same values fit.
-            assert!(shown.is_err() || sqlite.is_ok(), "rule {rule}");
+            // SQLite's text takes a NUL, Postgres' does not; otherwise the same values fit, but those of some types that
+            // SQLite has no exact form for.
+            let has_form = self.types.get(rule).is_some_and(|(column_type, _)| is_held_by_sqlite(column_type));
+            assert!(shown.is_err() || sqlite.is_ok() || !has_form && *sqlite == Err("value"), "rule {rule}");
             if let Ok(row) = postgres {
                 check_tuple(row);
             }

@@ -12,4 +12,10 @@ pub trait RowEncoder: Clone + Send + 'static {
 
     /// Appends one cell. `cell` fits `column_type` (mapping's coercion made it so); `Cell::Null` fits any.
     fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>);
+
+    /// Why the database has no exact form for the cell that was appended last, whose bytes are `written`.
+    #[inline(always)]
+    fn misfit(&self, _written: &[u8]) -> Option<String> {
+        None
+    }
 }

@@ -10,22 +10,31 @@
 use super::{Batch, Verb};
 
 impl Batch {
-    /// The written units, in order, that must be written again after the `late` ones, which are ascending.
+    /// The units among `taken`, the written ones in order, that must be written again after the `late` ones. A unit that
+    /// is written again writes all of its tables, so later units of these follow it as well.
     pub fn to_be_repeated(&self, late: &[usize], taken: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut first_of_table: Vec<(usize, usize)> = Vec::new();
-        for &unit in late {
+        let note = |first_of_table: &mut Vec<(usize, usize)>, unit: usize| {
             for table in self.upserted_tables(unit) {
-                if !first_of_table.iter().any(|(known, _)| *known == table) {
-                    first_of_table.push((table, unit));
+                match first_of_table.iter_mut().find(|(known, _)| *known == table) {
+                    Some((_, first)) => *first = unit.min(*first),
+                    None => first_of_table.push((table, unit)),
                 }
             }
-        }
+        };
+        late.iter().for_each(|&unit| note(&mut first_of_table, unit));
         if first_of_table.is_empty() {
             return Vec::new();
         }
-        let comes_after =
-            |unit: usize, table: usize| first_of_table.iter().any(|&(known, first)| known == table && first < unit);
-        taken.filter(|&unit| self.upserted_tables(unit).any(|table| comes_after(unit, table))).collect()
+        let mut repeated = Vec::new();
+        for unit in taken {
+            let comes_after = |table| first_of_table.iter().any(|&(known, first)| known == table && first < unit);
+            if self.upserted_tables(unit).any(comes_after) {
+                note(&mut first_of_table, unit);
+                repeated.push(unit);
+            }
+        }
+        repeated
     }
 
     /// Whether the unit at `index` runs a statement of its rule's own.
@@ -70,5 +79,26 @@ mod tests {
         assert_eq!(batch.to_be_repeated(&[1, 2], [0, 3, 4, 5].into_iter()), [4, 5]);
         assert!(batch.to_be_repeated(&[3], 0..6).is_empty());
         assert!(batch.to_be_repeated(&[5], 0..5).is_empty());
+    }
+
+    #[test]
+    fn a_unit_that_is_repeated_takes_the_later_rows_of_all_its_tables_with_it() {
+        let offset = OffsetMove { bridge: "b".into(), journal: JournalId([0; 16]), from: Seq(1), to: Seq(9) };
+        let mut batch = Batch::new(offset);
+        let target = |id: usize| {
+            let table = Arc::new(TableSchema::new(TableName { schema: None, name: "t".into() }, Vec::new()));
+            let verb = Verb::Upsert([0].into());
+            Arc::new(Target { id, table_id: id, table, columns: [0].into(), verb, in_order: true })
+        };
+        let targets = [target(0), target(1), target(2)];
+        for tables in [&[0][..], &[2], &[0, 1], &[1], &[2], &[1, 2], &[2]] {
+            let first_run = batch.runs.len();
+            for &table in tables {
+                let portion = batch.open(&targets[table]);
+                batch.add_row(portion, first_run, 0);
+            }
+            batch.units.push(Unit { rule: 0, seq: Seq(1), runs: first_run..batch.runs.len() });
+        }
+        assert_eq!(batch.to_be_repeated(&[0], 1..7), [2, 3, 5, 6]);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{Format, Shaping};
 use crate::message::Qos;
 use crate::rule::{
-    Adjustments, Chooser, ColumnSource, DeclaredType, Naming, Routing, Source, Statement, TableName, TimeFormat, TopicPattern,
+    Adjustments, Chooser, ColumnSource, DeclaredType, Naming, Routing, Source, Statement, TableName, TimeFormat,
+    TopicPattern,
 };
 
 #[derive(Debug, Clone)]
@@ -72,8 +73,8 @@ impl Rule {
 
     /// Whether `create` may be set: the form of a convention tells no types.
     pub fn may_create(&self) -> bool {
-        let is_of_convention =
-            matches!(self.routing.as_deref(), Some(Routing { naming: Naming::Convention(_), .. })) || self.times.is_some();
+        let is_of_convention = matches!(self.routing.as_deref(), Some(Routing { naming: Naming::Convention(_), .. }))
+            || self.times.is_some();
         !is_of_convention && self.statement.is_none()
     }
 

@@ -300,7 +300,9 @@ impl Plan {
         }
         let remedy = match self.auto {
             true => "send fields with the names of columns",
-            false => "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows",
+            false => {
+                "correct the rule's sources, or give each of these columns a `default` if such messages are to be rows"
+            }
         };
         self.fault("required", format!("{why}; {remedy}"))
     }

@@ -248,6 +248,10 @@ fn near_range(micros: i64) -> Result<i64, Misfit> {
 }
 
 fn instant_at(local: DateTime, offset: Offset) -> Result<Moment, Misfit> {
+    const DAY_SECONDS: u32 = 24 * 60 * 60;
+    if offset.seconds().unsigned_abs() >= DAY_SECONDS {
+        return Err("a time whose offset is a day or more".into());
+    }
     near_range(micros_of(local) - micros_of_offset(offset)).map(Moment::Instant)
 }
 

@@ -22,7 +22,7 @@ pub struct Address {
 }
 
 /// MQTT 5 user properties of Machbase that are options.
-const OPTIONS: [&str; 6] = ["format", "timeformat", "tz", "compress", "delimiter", "header"];
+const OPTIONS: [&str; 7] = ["format", "timeformat", "tz", "compress", "delimiter", "header", "method"];
 
 impl Convention {
     /// `property` looks a user property up, without regard to case. The error is the rest of a sentence that begins with the

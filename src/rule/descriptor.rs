@@ -263,7 +263,8 @@ mod tests {
         ] {
             assert_eq!(time_format(layout).unwrap(), TimeFormat::Pattern(pattern.to_owned()), "{layout}");
         }
-        let either = |patterns: [&str; 2]| TimeFormat::OneOf(patterns.map(|one| TimeFormat::Pattern(one.to_owned())).into());
+        let either =
+            |patterns: [&str; 2]| TimeFormat::OneOf(patterns.map(|one| TimeFormat::Pattern(one.to_owned())).into());
         assert_eq!(
             time_format("2006/01/02T15:04:05Z07:00").unwrap(),
             either(["%Y/%m/%dT%H:%M:%S%.f%:z", "%Y/%m/%dT%H:%M:%S%.f%Z"])

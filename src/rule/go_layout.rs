@@ -159,7 +159,8 @@ impl GoLayout {
     pub fn patterns(&self) -> Vec<String> {
         let mut patterns = vec![String::new()];
         let mut push = |alternatives: &[&str]| {
-            let with = |pattern: &String| alternatives.iter().map(move |end| format!("{pattern}{end}")).collect::<Vec<_>>();
+            let with =
+                |pattern: &String| alternatives.iter().map(move |end| format!("{pattern}{end}")).collect::<Vec<_>>();
             patterns = patterns.iter().flat_map(with).collect();
         };
         for (at, piece) in self.0.iter().enumerate() {

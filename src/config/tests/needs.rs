@@ -25,7 +25,8 @@ fn a_check_without_secrets_needs_neither_their_variables_nor_their_files() {
     assert!(bench.findings().len() >= 5, "{:?}", bench.findings());
     let bench = bench.needing(Needs::no_secrets());
     bench.config();
-    let bench = bench.with_text(&text.replace("mqtts://h', username: '${UNSET}', password: '${UNSET}'", "mqtts://u:${UNSET}@h'"));
+    let bench = bench
+        .with_text(&text.replace("mqtts://h', username: '${UNSET}', password: '${UNSET}'", "mqtts://u:${UNSET}@h'"));
     bench.config();
     let bench = bench.with_text(&text.replace("mqtts://h", "mqtts://${HOST}"));
     let findings = bench.findings();

@@ -13,6 +13,9 @@ const BIG_BYTES_MAX: usize = 1_024;
 /// A decimal fraction of a larger exponent is written with it: nobody measures in so many places.
 const PLACES_MAX: usize = 40;
 
+/// Zeros that are written behind an integer: with more, it would look like a number of which every digit counts.
+const ZEROS_MAX: usize = 15;
+
 const UNKNOWN_LENGTH: u8 = 31;
 const END_MARK: u8 = 0xff;
 
@@ -181,7 +184,8 @@ impl<'p> Cbor<'p> {
 
 /// Makes the digits of an integer those of the integer × 10^`exponent`: `110` and -2 are `1.10`, as a person writes it.
 fn place_point(digits: &mut String, exponent: i128) {
-    let Some(places) = usize::try_from(exponent.unsigned_abs()).ok().filter(|places| *places <= PLACES_MAX) else {
+    let places_max = if exponent > 0 { ZEROS_MAX } else { PLACES_MAX };
+    let Some(places) = usize::try_from(exponent.unsigned_abs()).ok().filter(|places| *places <= places_max) else {
         digits.push('e');
         return digits.push_str(itoa::Buffer::new().format(exponent));
     };

@@ -146,7 +146,7 @@ impl PlanColumn {
     }
 }
 
-/// Coerces a value and appends its cell.
+/// Coerces a value and appends its cell; nothing, if it does not fit.
 pub(in crate::mapping) fn encode_value<R: RowEncoder>(
     value: &Value<'_>,
     column_type: &ColumnType,
@@ -155,10 +155,18 @@ pub(in crate::mapping) fn encode_value<R: RowEncoder>(
     encoder: &R,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
+    let start = out.len();
     match column_type {
         ColumnType::Array(element_type, _) => coerce_array(value, element_type, demands, |cells| {
             encoder.cell(column_type, Cell::Array(cells), out);
         }),
         _ => coerce(value, column_type, demands, scratch, |cell| encoder.cell(column_type, cell, out)),
+    }?;
+    match encoder.misfit(&out[start..]) {
+        None => Ok(()),
+        Some(why) => {
+            out.truncate(start);
+            Err(why.into())
+        }
     }
 }

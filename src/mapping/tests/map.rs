@@ -252,6 +252,8 @@ fn faults_carry_the_columns_policy_or_the_rules() {
     for (payload, reason, column, on_error) in [
         (&br#"{"a":"x"}"#[..], "value", Some("a"), OnError::Drop),
         (br#"{"b":"x"}"#, "value", Some("b"), OnError::Halt),
+        // The strictest of a row's faults holds.
+        (br#"{"a":"x","b":"x"}"#, "value", Some("b"), OnError::Halt),
         (b"nonsense", "parse", None, OnError::Halt),
         (b"", "parse", None, OnError::Halt),
     ] {

@@ -39,8 +39,12 @@ pub(super) async fn instead(client: &Client, schema: &str, name: &str) -> Result
 }
 
 /// The names (schema, table) that something has, each in its place.
-pub(super) async fn present(client: &Client, names: Vec<(String, String)>) -> Result<Vec<Option<(String, String)>>, Error> {
-    const SQL: &str = "SELECT t.place FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS t(of_schema, named, place)
+pub(super) async fn present(
+    client: &Client,
+    names: Vec<(String, String)>,
+) -> Result<Vec<Option<(String, String)>>, Error> {
+    const SQL: &str =
+        "SELECT t.place FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS t(of_schema, named, place)
         WHERE EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                       WHERE c.relname = t.named::name AND n.nspname = t.of_schema::name)";
     let (schemas, tables): (Vec<&str>, Vec<&str>) =

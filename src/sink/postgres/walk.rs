@@ -4,7 +4,8 @@
 //! units must see earlier ones (of two equal keys the first wins). A refused range is split, down to single units. The
 //! server usually names the row of a COPY at which it stopped; the range is then split into the units before it, the
 //! unit itself, and the units after it: three tries per refused unit instead of 2·log₂ n. Refused units are tried again
-//! as long as one of them is accepted, because a row may refer to a later one.
+//! as long as one of them is accepted, because a row may refer to a later one; not so after a refusal that a later row
+//! does not change, such as that of a unique index.
 //!
 //! A code of class 22 or 23 blames the row. Any other code may come from a trigger that refuses one row, or from a
 //! fault of the table (an exhausted sequence, a missing right). The two differ in whether later rows of the table are
@@ -59,6 +60,8 @@ struct Refused {
     suspect: Option<usize>,
     /// What it is if no row is at fault; `None` if the code blames the row.
     doubt: Option<SinkError>,
+    /// Later rows cannot change it: a value, or what was in the table when it was the unit's turn, is at fault.
+    is_final: bool,
 }
 
 /// A unit refused by itself.
@@ -301,13 +304,21 @@ impl<'a> Walk<'a> {
         }
         error.class = error.class.without_a_row();
         let doubt = (!is_sure).then_some(error);
-        Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt }))
+        let is_final = is_final(refusal.code().code());
+        Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt, is_final }))
     }
 }
 
 /// Whether its code is a data exception or a broken constraint: [`words`] leaves the value out, and the row is at fault.
 fn tells_of_a_value(refusal: &DbError) -> bool {
     ["22", "23"].contains(&&refusal.code().code()[..2])
+}
+
+/// Whether a refusal with this code stands whatever comes later. A row that is accepted after all because a later one has
+/// changed what it met would take its place out of turn; one with `mode: ignore` would be passed over, though it came
+/// first.
+fn is_final(code: &str) -> bool {
+    code.starts_with("22") || matches!(code, "23502" | "23505" | "23514" | "23P01")
 }
 
 /// The parts of a refused range of two or more, the one to be tried next last; each is shorter than the whole.

@@ -100,6 +100,14 @@ impl RowEncoder for SqliteEncoder {
             Cell::Array(_) => put_unfit(Unfit::Array, out),
         }
     }
+
+    #[inline(always)]
+    fn misfit(&self, written: &[u8]) -> Option<String> {
+        match *written {
+            [TAG_UNFIT, reason, ..] => Some(Unfit::from_code(reason)?.to_string()),
+            _ => None,
+        }
+    }
 }
 
 fn put_integer(value: i64, out: &mut Vec<u8>) {

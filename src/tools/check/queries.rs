@@ -33,8 +33,15 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
             }
             Asked::Machbase { is_allowed: true, .. } => Finding::warning(
                 &subject(query),
-                "allow_sql: whoever may publish on its topic reads all that the database's role may read",
-                "let the broker's access list say who may, and give the role no more rights than it needs (docs/queries.md)",
+                match query.reply_prefix {
+                    Some(_) => "allow_sql: whoever may publish on its topic reads all that the database's role may read",
+                    None => {
+                        "allow_sql: whoever may publish on its topic reads all that the database's role may read, and has the \
+                         answers sent to any topic"
+                    }
+                },
+                "let the broker's access list say who may, give the role no more rights than it needs, and set `reply_prefix: \
+                 db/reply` (docs/queries.md)",
             ),
             Asked::Machbase { .. } => Finding::warning(
                 &subject(query),

@@ -101,9 +101,13 @@ fn columned<E: From<PayloadFault>>(
         let message = format!("`data.columns` names `{name}`, which no column takes");
         return Err(PayloadFault { reason: "value", message }.into());
     }
-    let is_same = |node: &Node, other: &Option<&Node>| other.is_some_and(|other| std::ptr::eq(node, other));
-    let is_second = |at: usize| nodes[at].is_some_and(|node| nodes[..at].iter().any(|other| is_same(node, other)));
-    if let Some(second) = (0..nodes.len()).find(|at| is_second(*at)) {
+    // Of names that differ only in case, one that is a column's own stands for that column alone.
+    let is_own = |at: usize| tree.root.keys.find(names[at].as_bytes()).is_some();
+    let is_same = |at: usize, other: usize| match is_own(at) && is_own(other) {
+        true => names[at] == names[other],
+        false => nodes[at].is_some() && names[at].eq_ignore_ascii_case(&names[other]),
+    };
+    if let Some(second) = (0..nodes.len()).find(|at| (0..*at).any(|other| is_same(*at, other))) {
         let message = format!("`data.columns` names a column twice: `{}`", names[second]);
         return Err(PayloadFault { reason: "value", message }.into());
     }

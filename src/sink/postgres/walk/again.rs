@@ -15,11 +15,12 @@ impl Walk<'_> {
         goes_on
     }
 
-    /// As [`Walk::further_chances`]; those that are too late for one are put into `late`.
+    /// As [`Walk::further_chances`]; those that have none are put into `late`.
     async fn chances_of_others(&mut self, late: &mut Vec<Offender>) -> Result<bool, SinkError> {
         loop {
-            let (too_late, others): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.refused).into_iter().partition(|offender| self.is_late(offender.unit));
+            let (too_late, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.refused)
+                .into_iter()
+                .partition(|offender| offender.refused.is_final || self.is_late(offender.unit));
             late.extend(too_late);
             self.refused = others;
             // What a closed table did not take says nothing more.
@@ -27,7 +28,7 @@ impl Walk<'_> {
             let units: Vec<usize> = units.filter(|&unit| !self.is_closed(unit)).collect();
             // Often all of them are children whose parents came later: then one COPY for each table accepts them.
             if units.len() > 1 {
-                let units = self.with_repeated(&units);
+                let units = self.with_repeated(&units, late);
                 match self.attempt(&units).await? {
                     Attempt::Taken => {
                         self.refused.clear();
@@ -42,7 +43,7 @@ impl Walk<'_> {
             }
             let mut still_refused = Vec::new();
             for &unit in &units {
-                let units = self.with_repeated(&[unit]);
+                let units = self.with_repeated(&[unit], late);
                 match self.attempt(&units).await? {
                     Attempt::Taken => self.refused.retain(|offender| offender.unit != unit),
                     Attempt::NotBegun(closed) => {
@@ -59,10 +60,11 @@ impl Walk<'_> {
         }
     }
 
-    /// These units, which are ascending, followed by the later ones that must be written once more after them.
-    fn with_repeated(&self, late: &[usize]) -> Vec<usize> {
+    /// These units, which are ascending, followed by the later ones that must be written once more after them. Those that
+    /// `stay_out` are in no table.
+    fn with_repeated(&self, late: &[usize], stay_out: &[Offender]) -> Vec<usize> {
         let tried = self.waiting.last().map_or(self.units.len(), |range| range.start);
-        let is_refused = |unit: usize| self.refused.iter().any(|offender| offender.unit == unit);
+        let is_refused = |unit: usize| self.refused.iter().chain(stay_out).any(|offender| offender.unit == unit);
         let taken = self.units[..tried].iter().copied().filter(|&unit| !self.is_closed(unit) && !is_refused(unit));
         let repeated = self.batch.to_be_repeated(late, taken);
         let mut all: Vec<usize> = late.iter().copied().chain(repeated).collect();
