@@ -159,7 +159,7 @@ fn msgpack() -> Vec<u8> {
             Value::String(text) => put_with(0xA0 | text.len() as u8, text.as_bytes(), out),
             Value::Object(members) => {
                 out.push(0x80 | members.len() as u8);
-                for (name, value) in members {
+                for (name, value) in in_order(members) {
                     put_with(0xA0 | name.len() as u8, name.as_bytes(), out);
                     put(value, out);
                 }
@@ -183,7 +183,7 @@ fn cbor() -> Vec<u8> {
             Value::String(text) => put_with(0x60 | text.len() as u8, text.as_bytes(), out),
             Value::Object(members) => {
                 out.push(0xA0 | members.len() as u8);
-                for (name, value) in members {
+                for (name, value) in in_order(members) {
                     put_with(0x60 | name.len() as u8, name.as_bytes(), out);
                     put(value, out);
                 }
@@ -192,6 +192,14 @@ fn cbor() -> Vec<u8> {
         }
     }
     encoded(put)
+}
+
+/// As [`PAYLOAD`] has them: devices send their fields in one order, and the columns follow it.
+fn in_order(members: &serde_json::Map<String, Value>) -> Vec<(&String, &Value)> {
+    let text = std::str::from_utf8(PAYLOAD).expect("the payload is text");
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by_key(|(name, _)| text.find(&format!("\"{name}\":")));
+    members
 }
 
 fn put_with(head: u8, bytes: &[u8], out: &mut Vec<u8>) {
