@@ -61,7 +61,7 @@ impl Request {
                 parameters.len()
             ));
         }
-        let format = match text(&request, "format")?.unwrap_or("json") {
+        let format = match text(&request, "format")?.unwrap_or("json").to_ascii_lowercase().as_str() {
             "json" | "" => AnswerFormat::Json,
             "csv" => AnswerFormat::Csv,
             "ndjson" => AnswerFormat::Ndjson,
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn every_field_of_a_request_is_read() {
         let request = parse(
-            r#"{"q":"select * from EXAMPLE where name = ? and value > ?","p":["a",1.5],"reply":"db/reply/1","format":"csv",
+            r#"{"q":"select * from EXAMPLE where name = ? and value > ?","p":["a",1.5],"reply":"db/reply/1","format":"CSV",
                 "timeformat":"2006-01-02 15:04:05","tz":"Asia/Seoul","compress":"gzip","rownum":true,"transpose":true,
                 "rowsFlatten":true,"rowsArray":true,"header":"skip","precision":2}"#,
         )
