@@ -1,7 +1,7 @@
 //! Turns of long statements on the processors.
 //!
 //! SQLite runs inside the bridge, so its statements use the processors that take and store messages. A statement that has
-//! run for [`FREE`] continues only with a turn. There are fewer turns than processors, so one processor is left to
+//! run for [`FREE`], or one of many for [`FREE_AMONG_MANY`], continues only with a turn. There are fewer turns than processors, so one processor is left to
 //! everything else (with a single one, there is one turn). A turn lasts [`SLICE`] if others wait for it; they get it in the
 //! order in which they came. Statements that end soon never wait.
 
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Longer than the statements that a page or a device asks for every second.
 const FREE: Duration = Duration::from_millis(10);
 
+/// The same while more statements run than there are turns: together, short ones take the processors as well.
+const FREE_AMONG_MANY: Duration = Duration::from_millis(1);
+
 /// Long against the change from one thread to another, short against the two seconds that a statement has by default.
 const SLICE: Duration = Duration::from_millis(10);
 
@@ -22,6 +25,9 @@ pub(super) struct Turns {
     state: Mutex<State>,
     freed: Condvar,
     waiting: AtomicUsize,
+    /// Statements, with a turn or without.
+    running: AtomicUsize,
+    count: usize,
 }
 
 struct State {
@@ -39,7 +45,8 @@ impl Turns {
 
     fn new(count: usize) -> Turns {
         let state = State { free: count, next_ticket: 0, queue: VecDeque::new() };
-        Turns { state: Mutex::new(state), freed: Condvar::new(), waiting: AtomicUsize::new(0) }
+        let (waiting, running) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Turns { state: Mutex::new(state), freed: Condvar::new(), waiting, running, count }
     }
 
     /// Waits for a turn; `false` if there is none until `deadline`.
@@ -70,6 +77,11 @@ impl Turns {
     fn give_back(&self) {
         self.lock().free += 1;
         self.freed.notify_all();
+    }
+
+    /// How long a statement runs without a turn that begins while so many others run.
+    fn free_among(&self, others: usize) -> Duration {
+        if others < self.count { FREE } else { FREE_AMONG_MANY }
     }
 
     fn is_waited_for(&self) -> bool {
@@ -108,9 +120,14 @@ impl Clock {
     pub(super) fn start(&self, deadline: Instant) -> Option<Running<'_>> {
         let now = self.now();
         let deadline = micros(deadline.saturating_duration_since(self.began));
+        if now > deadline {
+            return None;
+        }
+        let others = self.turns.running.fetch_add(1, Ordering::Relaxed);
+        let free = self.turns.free_among(others);
         self.deadline.store(deadline, Ordering::Relaxed);
-        self.free_until.store(now + micros(FREE), Ordering::Relaxed);
-        (now <= deadline).then_some(Running(self))
+        self.free_until.store(now + micros(free), Ordering::Relaxed);
+        Some(Running(self))
     }
 
     /// Whether the statement is to end. Waits for a turn if it needs one.
@@ -153,6 +170,7 @@ impl Clock {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.give_back();
+        self.0.turns.running.fetch_sub(1, Ordering::Relaxed);
         // Between statements nothing is bounded.
         self.0.deadline.store(u64::MAX, Ordering::Relaxed);
         self.0.free_until.store(u64::MAX, Ordering::Relaxed);
@@ -231,6 +249,7 @@ mod tests {
         drop(running);
         assert!(!turns.is_waited_for());
         assert!(clock.start(Instant::now() - FREE).is_none());
+        assert_eq!(turns.running.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -245,5 +264,16 @@ mod tests {
         }
         drop(running);
         assert_eq!(turns.lock().free, 1);
+    }
+
+    #[test]
+    fn among_many_statements_each_needs_a_turn_sooner() {
+        let turns = Arc::new(Turns::new(1));
+        let clocks = [(); 2].map(|()| Clock::new(Arc::clone(&turns)));
+        let both = clocks.each_ref().map(|clock| clock.start(Instant::now() + SOON).unwrap());
+        assert_eq!(turns.running.load(Ordering::Relaxed), 2);
+        assert_eq!([0, 1, 2].map(|others| turns.free_among(others)), [FREE, FREE_AMONG_MANY, FREE_AMONG_MANY]);
+        drop(both);
+        assert_eq!(turns.running.load(Ordering::Relaxed), 0);
     }
 }
