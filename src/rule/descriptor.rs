@@ -200,7 +200,7 @@ fn time_format(text: &str) -> Result<TimeFormat, DescriptorFault> {
     let patterns = match named {
         Some(named) => vec![named.to_owned()],
         None if text.contains('%') => vec![text.to_owned()],
-        None => GoLayout::parse(text).ok_or_else(none)?.patterns(),
+        None => GoLayout::parse(text).and_then(|layout| layout.patterns()).ok_or_else(none)?,
     };
     let formats: Result<Vec<_>, _> = patterns.iter().map(|pattern| TimeFormat::parse(pattern)).collect();
     match formats.map_err(|_| none())?.as_mut_slice() {
@@ -269,7 +269,8 @@ mod tests {
             time_format("2006/01/02T15:04:05Z07:00").unwrap(),
             either(["%Y/%m/%dT%H:%M:%S%.f%:z", "%Y/%m/%dT%H:%M:%S%.f%Z"])
         );
-        for layout in ["2006-01-02 05", "2006-01-02 04:05", "Stamp", "s_ms", "January"] {
+        let many = format!("2006-01-02 15:04:05{}", "Z07".repeat(10_000));
+        for layout in ["2006-01-02 05", "2006-01-02 04:05", "Stamp", "s_ms", "January", &many] {
             assert!(time_format(layout).is_err(), "{layout}");
         }
         for (name, pattern) in [

@@ -120,6 +120,10 @@ const MONTHS: [&str; 12] = [
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/// A time has one offset and one fraction, with two patterns each. A layout that comes with a message may name them any
+/// number of times.
+const PATTERNS_MAX: usize = 4;
+
 /// The digits of a fraction that a time has.
 const NANO_DIGITS: usize = 9;
 
@@ -155,27 +159,32 @@ impl GoLayout {
     }
 
     /// Patterns of [`TimeFormat::Pattern`](super::TimeFormat::Pattern), of which the first that fits a text reads what Go's
-    /// `time.Parse` reads from it. As there, a fraction may stand behind the seconds though the layout has none.
-    pub fn patterns(&self) -> Vec<String> {
+    /// `time.Parse` reads from it. As there, a fraction may stand behind the seconds though the layout has none. `None` if
+    /// they are more than [`PATTERNS_MAX`].
+    pub fn patterns(&self) -> Option<Vec<String>> {
         let mut patterns = vec![String::new()];
         let mut push = |alternatives: &[&str]| {
             let with =
                 |pattern: &String| alternatives.iter().map(move |end| format!("{pattern}{end}")).collect::<Vec<_>>();
             patterns = patterns.iter().flat_map(with).collect();
+            patterns.len()
         };
         for (at, piece) in self.0.iter().enumerate() {
-            match piece {
+            let count = match piece {
                 Piece::Text(text) => push(&[&text.replace('%', "%%")]),
                 Piece::Fraction { separator: ',', is_trimmed: false, .. } => push(&[",%f"]),
                 Piece::Fraction { separator: ',', .. } => push(&[",%f", ""]),
                 Piece::Fraction { .. } => push(&["%.f"]),
                 Piece::Element("05" | "5") if !matches!(self.0.get(at + 1), Some(Piece::Fraction { .. })) => {
-                    push(&["%S%.f"]);
+                    push(&["%S%.f"])
                 }
                 Piece::Element(element) => push(patterns_of(element)),
+            };
+            if count > PATTERNS_MAX {
+                return None;
             }
         }
-        patterns
+        Some(patterns)
     }
 
     pub fn write(&self, time: &Zoned) -> String {

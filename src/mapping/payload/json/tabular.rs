@@ -105,9 +105,11 @@ fn columned<E: From<PayloadFault>>(
     let is_own = |at: usize| tree.root.keys.find(names[at].as_bytes()).is_some();
     let is_same = |at: usize, other: usize| match is_own(at) && is_own(other) {
         true => names[at] == names[other],
-        false => nodes[at].is_some() && names[at].eq_ignore_ascii_case(&names[other]),
+        false => names[at].eq_ignore_ascii_case(&names[other]),
     };
-    if let Some(second) = (0..nodes.len()).find(|at| (0..*at).any(|other| is_same(*at, other))) {
+    // Only names of columns are compared, which are few before the first comes again.
+    let is_second = |at: &usize| nodes[*at].is_some() && (0..*at).any(|other| is_same(*at, other));
+    if let Some(second) = (0..nodes.len()).find(is_second) {
         let message = format!("`data.columns` names a column twice: `{}`", names[second]);
         return Err(PayloadFault { reason: "value", message }.into());
     }

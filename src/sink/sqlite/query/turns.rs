@@ -1,9 +1,9 @@
 //! Turns of long statements on the processors.
 //!
 //! SQLite runs inside the bridge, so its statements use the processors that take and store messages. A statement that has
-//! run for [`FREE`], or one of many for [`FREE_AMONG_MANY`], continues only with a turn. There are fewer turns than processors, so one processor is left to
-//! everything else (with a single one, there is one turn). A turn lasts [`SLICE`] if others wait for it; they get it in the
-//! order in which they came. Statements that end soon never wait.
+//! run for [`FREE`], or one of many for [`FREE_AMONG_MANY`], continues only with a turn. There are fewer turns than
+//! processors, so one processor is left to everything else (with a single one, there is one turn). A turn lasts [`SLICE`]
+//! if others wait for it; they get it in the order in which they came. Statements that end soon never wait.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
