@@ -19,6 +19,10 @@ const BUFFER_KEPT_MAX: usize = 2 * 1024 * 1024;
 /// made to look like many long records cannot keep it busy for hours.
 const SEARCH_WORK_PER_BYTE: u64 = 16;
 
+/// Zeros are compared in pieces of this size. Most of a newest segment is blank, and each start looks at all of it.
+const BLANK_BYTES: usize = 4096;
+static BLANK: [u8; BLANK_BYTES] = [0; BLANK_BYTES];
+
 /// A gap record may jump far; a number farther off than this, or a longer gap, is damage and no record of ours.
 const SEQ_JUMP_MAX: u64 = 1 << 40;
 
@@ -167,7 +171,7 @@ impl<File: FsFile> Scanner<File> {
                 break;
             }
             let bytes = self.bytes(at, len);
-            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            if let Some(last) = last_nonzero(bytes) {
                 end = Some(at + last as u64 + 1);
             }
             at += len as u64;
@@ -212,7 +216,7 @@ impl<File: FsFile> Scanner<File> {
         let mut at = from;
         while at + RECORD_HEADER_LEN as u64 <= limit {
             let Some(header) = self.header_at(at, limit)? else {
-                at += RECORD_ALIGN;
+                at += self.blank_at(at, limit)?.max(RECORD_ALIGN);
                 continue;
             };
             if self.is_plausible(header.seq) && at + header.record_len() <= limit {
@@ -228,6 +232,14 @@ impl<File: FsFile> Scanner<File> {
             at += RECORD_ALIGN;
         }
         Ok(None)
+    }
+
+    /// How far the search may go on from `offset`, in whole [`RECORD_ALIGN`]s, as no header begins in zeros: each has
+    /// a kind.
+    fn blank_at(&mut self, offset: u64, limit: u64) -> io::Result<u64> {
+        let buffered = self.fill(offset, RECORD_HEADER_LEN, limit)?;
+        let is_blank = buffered >= BLANK_BYTES && *self.bytes(offset, BLANK_BYTES) == BLANK;
+        Ok(if is_blank { (BLANK_BYTES - RECORD_HEADER_LEN) as u64 / RECORD_ALIGN * RECORD_ALIGN } else { 0 })
     }
 
     fn header_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<RecordHeader>> {
@@ -286,5 +298,64 @@ impl<File: FsFile> Scanner<File> {
             read => read?,
         };
         Ok(self.filled)
+    }
+}
+
+/// The index of the last byte that is not zero.
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    for piece in bytes.rchunks(BLANK_BYTES) {
+        end -= piece.len();
+        if *piece != BLANK[..piece.len()]
+            && let Some(last) = piece.iter().rposition(|&byte| byte != 0)
+        {
+            return Some(end + last);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::memory_fs::MemoryFile;
+
+    /// Longer than one read, with a rest that is no whole piece.
+    const LEN: usize = BLOCK_BYTES + 2 * BLANK_BYTES + 72;
+
+    fn written(bytes: &[u8], at: usize) -> MemoryFile {
+        let file = MemoryFile::default();
+        file.write_all_at(&[0; LEN], 0).unwrap();
+        file.write_all_at(bytes, at as u64).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_record_is_found_wherever_it_lies_behind_zeros() {
+        let mut record = Vec::new();
+        record::stage_clear(&mut record);
+        record::seal(&mut record, Seq(7), 0, record::seed(1));
+        let last = LEN - record.len();
+        let around = |middle: usize| middle.saturating_sub(64)..middle + 64;
+        let places =
+            around(BLANK_BYTES).chain(around(BLOCK_BYTES)).chain(around(LEN)).filter(|at| *at > 0 && *at <= last);
+        for at in places.step_by(RECORD_ALIGN as usize) {
+            let mut scanner = Scanner::new(written(&record, at), record::seed(1), 0, Seq(5));
+            let hole = Item::Hole { offset: 0, len: at as u64, from: Seq(5), to: Seq(7) };
+            assert_eq!(scanner.next_item(LEN as u64).unwrap(), hole);
+            assert!(
+                matches!(scanner.next_item(LEN as u64).unwrap(), Item::Record { offset, .. } if offset == at as u64)
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_byte_that_is_not_zero_is_found() {
+        for at in [0, 1, BLANK_BYTES - 1, BLANK_BYTES, BLOCK_BYTES - 1, BLOCK_BYTES, LEN - 73, LEN - 1] {
+            let mut scanner = Scanner::new(written(&[1], at), 0, 0, Seq(1));
+            let end = |scanner: &mut Scanner<_>, from| scanner.end_of_nonzero(from, LEN as u64).unwrap();
+            assert_eq!(end(&mut scanner, 0), Some(at as u64 + 1));
+            assert_eq!(end(&mut scanner, at as u64 + 1), None);
+        }
     }
 }

@@ -5,6 +5,9 @@
 //! `ROWBRIDGE_TEST_POSTGRES=18` in the environment, the server is the one that `scripts/fetch-postgres 18` fetched.
 //! Superuser is `postgres`, authentication `trust`, encoding UTF-8, locale C.
 //!
+//! The files of a server without fsync lie in memory where there is room: each database has 300 of them, which tests make
+//! and remove faster than a file system on a disk likes. What `initdb` makes is kept in cargo's target directory and copied.
+//!
 //! [`Postgres::shared`] gives one server to all tests that run at the same time; each makes its own database in it.
 //! Tests that stop or kill a server start their own.
 
@@ -34,7 +37,8 @@ const START_TRIES: u32 = 20;
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub(crate) struct PostgresOptions {
-    /// On by default: a server killed with -9 keeps what it confirmed either way, but timings should be honest.
+    /// On by default: a server killed with -9 keeps what it confirmed either way, but timings should be honest. Without it
+    /// the files need no disk either.
     pub(crate) fsync: bool,
     /// Extra settings, as in postgresql.conf: `("max_connections", "20")`.
     pub(crate) settings: Vec<(String, String)>,
@@ -57,6 +61,8 @@ pub(crate) struct Postgres {
     directory: TempDir,
     /// The server's programs, and where those of its clients are.
     binaries: PathBuf,
+    /// Holds the programs if the server's user cannot reach them where they are.
+    _copy: Option<TempDir>,
     clients: PathBuf,
     port: u16,
     options: PostgresOptions,
@@ -72,12 +78,14 @@ impl Postgres {
 
     /// A fresh server.
     pub(crate) fn start_with(options: PostgresOptions) -> Postgres {
-        let directory = tempfile::Builder::new().prefix("pg-").tempdir().unwrap();
+        let scratch = if options.fsync { std::env::temp_dir() } else { scratch() };
+        let directory = tempfile::Builder::new().prefix("pg-").tempdir_in(scratch).unwrap();
         give_to_server_user(directory.path());
-        let binaries = options.binaries.clone().unwrap_or_else(binaries);
+        let (binaries, copy) = within_reach(options.binaries.clone().unwrap_or_else(binaries));
         let postgres = Postgres {
             port: free_port(),
-            binaries: within_reach(binaries, directory.path()),
+            binaries,
+            _copy: copy,
             clients: installed(),
             directory,
             options,
@@ -225,13 +233,24 @@ impl Postgres {
 
     fn initialise(&self) {
         let data = self.data_dir();
-        let output = as_server_user(&self.binaries.join("initdb"))
-            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "-D"])
-            .arg(&data)
-            .current_dir(self.directory.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
+        let version = Command::new(self.binaries.join("postgres")).arg("--version").output().unwrap().stdout;
+        let version = String::from_utf8(version).unwrap().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let template = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("initdb-{version}"));
+        if !template.exists() {
+            let output = as_server_user(&self.binaries.join("initdb"))
+                .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "-D"])
+                .arg(&data)
+                .current_dir(self.directory.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
+            // Whoever comes first leaves it to the others.
+            let copy = tempfile::Builder::new().prefix("initdb-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            copy_all(&data, &copy.path().join("data"));
+            let _ = fs::rename(copy.path().join("data"), &template);
+        } else {
+            copy_all(&template, &data);
+        }
         for (name, contents) in &self.options.files {
             let path = data.join(name);
             fs::write(&path, contents).unwrap();
@@ -363,16 +382,32 @@ pub(crate) fn fetched(version: &str) -> Option<PathBuf> {
     path.join("postgres").exists().then_some(path)
 }
 
-/// `binaries`, or a copy in `directory` where the server's user may not come so far.
-fn within_reach(binaries: PathBuf, directory: &Path) -> PathBuf {
+/// Where files lie that need no disk: in memory if the databases of all tests have room there.
+fn scratch() -> PathBuf {
+    const ROOM_BYTES: u64 = 6 << 30;
+    let memory = Path::new("/dev/shm");
+    let has_room = rustix::fs::statvfs(memory).is_ok_and(|it| it.f_bavail * it.f_frsize >= ROOM_BYTES);
+    if has_room { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// Copies a directory with owners and rights.
+fn copy_all(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
+}
+
+/// `binaries`, or a copy where the server's user may not come so far.
+fn within_reach(binaries: PathBuf) -> (PathBuf, Option<TempDir>) {
     let reached = as_server_user(Path::new("test")).arg("-x").arg(binaries.join("postgres")).status().unwrap();
     if reached.success() {
-        return binaries;
+        return (binaries, None);
     }
-    let copy = directory.join("server");
-    let copied = Command::new("cp").arg("-a").arg(binaries.parent().unwrap()).arg(&copy).status().unwrap();
-    assert!(copied.success(), "cp -a {} {}", binaries.display(), copy.display());
-    copy.join("bin")
+    // Memory may be mounted without the right to run programs from it.
+    let directory = tempfile::Builder::new().prefix("pg-programs-").tempdir().unwrap();
+    give_to_server_user(directory.path());
+    let copy = directory.path().join("server");
+    copy_all(binaries.parent().unwrap(), &copy);
+    (copy.join("bin"), Some(directory))
 }
 
 /// As the distribution has it, with the clients' programs.

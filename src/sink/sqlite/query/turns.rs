@@ -137,7 +137,7 @@ impl Clock {
         if now > self.deadline.load(Ordering::Relaxed) {
             return true;
         }
-        now > self.free_until.load(Ordering::Relaxed) && !self.has_turn()
+        now >= self.free_until.load(Ordering::Relaxed) && !self.has_turn()
     }
 
     /// Sees to it that the statement has a turn; `false` if its time ends before.
