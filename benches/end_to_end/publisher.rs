@@ -91,8 +91,8 @@ impl Publisher {
         self.wait_acknowledged()
     }
 
-    /// Finds out how long a message is on its way out. Afterwards nothing is under way.
-    pub(crate) fn calibrate(&mut self) -> io::Result<()> {
+    /// Finds out how long a message is on its way out, by as many messages as it returns.
+    pub(crate) fn calibrate(&mut self) -> io::Result<u64> {
         std::thread::sleep(QUIET);
         let before = usage::bytes_handed_over(self.broker)?;
         self.write(CALIBRATION)?;
@@ -103,7 +103,7 @@ impl Publisher {
         assert_eq!((self.other_bytes - before) % CALIBRATION, 0, "messages have one length, and nothing else is sent");
         self.published = 0;
         self.acknowledged.store(0, Ordering::Release);
-        Ok(())
+        Ok(CALIBRATION)
     }
 
     /// Publishes `count` messages; of a steady pace, the first one interval after `begun`.

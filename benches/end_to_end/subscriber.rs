@@ -18,6 +18,8 @@ use super::usage::ServerMeter;
 
 /// How long a subscriber may take until the first message is through.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
+/// Until all of the first messages are where they go.
+const PROBES_COME: Duration = Duration::from_millis(500);
 const PYTHON_SCRIPT: &str = include_str!("peers/python_script.py");
 const TELEGRAF: &str = include_str!("peers/telegraf.conf");
 const MQ_BRIDGE: &str = include_str!("peers/mq_bridge_route.py");
@@ -227,7 +229,15 @@ impl Subscriber {
             publisher.probe()?;
             std::thread::sleep(Duration::from_millis(50));
         }
-        publisher.calibrate()?;
+        // Of the probes, those before the subscription never come.
+        std::thread::sleep(PROBES_COME);
+        let calibrated = self.count()? + publisher.calibrate()?;
+        while self.count()? < calibrated {
+            if begun.elapsed() > FIRST_WAIT {
+                return Err(format!("the first messages do not arrive; the log:\n{}", self.log()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.before = self.count()?;
         Ok(publisher)
     }
