@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row};
 
 use super::failure::own;
 use super::session::Session;
-use super::transaction::{Sql, around};
+use super::transaction::{BEGIN_STATEMENTS, Sql, around, in_one_message, literal};
 use crate::batch::{Batch, Guard, OffsetMove};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
@@ -20,10 +20,6 @@ const DIVISION_BY_ZERO: &str = "22012";
 /// What [`stored`] reads.
 const STORED: &str = "journal_id::pg_catalog.text, next_seq, (pg_catalog.date_part('epoch', updated_at) \
                       OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
-
-/// The row of bridge $1 and journal $2, if it stands at $3.
-const HERE: &str = "bridge OPERATOR(pg_catalog.=) $1 AND journal_id OPERATOR(pg_catalog.=) $2::pg_catalog.uuid \
-                    AND next_seq OPERATOR(pg_catalog.=) $3";
 
 const MOVED_ADVICE: &str = "another Rowbridge with this bridge name may be running, or an earlier commit was applied \
                             after all; the offset is read again";
@@ -134,12 +130,15 @@ pub(super) async fn succeed(
     session.wait(3, "starting the offset", work).await.map(drop)
 }
 
-/// What the batch counts on: the compare-and-swap, or nothing where [`settle`](super::parked::settle) sees to it.
-pub(super) async fn check_guard(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), Error> {
-    match batch.guard {
-        Guard::Offset => compare_and_swap(session, sql, &batch.offset).await,
-        Guard::Letters => Ok(()),
-    }
+/// BEGIN, and what the batch counts on: the compare-and-swap, or nothing where [`settle`](super::parked::settle) sees to
+/// it. Both results.
+pub(super) async fn begin(session: &Session, sql: &Sql, batch: &Batch) -> (Result<(), Error>, Result<(), Error>) {
+    let statements = match batch.guard {
+        Guard::Offset => format!("{}; {}", sql.begin, moving(session, sql, &batch.offset)),
+        Guard::Letters => sql.begin.clone(),
+    };
+    let (carried_out, result) = in_one_message(session.client(), &statements).await;
+    if carried_out < BEGIN_STATEMENTS { (result, Ok(())) } else { (Ok(()), result) }
 }
 
 /// The offset's compare-and-swap.
@@ -149,29 +148,39 @@ pub(super) async fn check_guard(session: &Session, sql: &Sql, batch: &Batch) -> 
 /// unique key could mistake the rows for duplicates. A miss makes the statement, hence the transaction, fail: a COMMIT
 /// that was sent behind it without waiting becomes a ROLLBACK.
 pub(super) async fn compare_and_swap(session: &Session, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
-    let update = format!(
-        "WITH moved AS (UPDATE {} SET next_seq = $4, updated_at = pg_catalog.clock_timestamp() \
-         WHERE {HERE} RETURNING 1) SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM moved)",
-        sql.offsets
-    );
-    let (journal, from, to) = (offset.journal.to_string(), number(offset.from), number(offset.to));
-    let bridge = session.bridge(&offset.bridge);
-    let parameters =
-        [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&from, Type::INT8), (&to, Type::INT8)];
-    session.client().execute_typed(&update, &parameters).await.map(drop)
+    session.client().batch_execute(&moving(session, sql, offset)).await
+}
+
+fn moving(session: &Session, sql: &Sql, offset: &OffsetMove) -> String {
+    format!(
+        "WITH moved AS (UPDATE {} SET next_seq = {}, updated_at = pg_catalog.clock_timestamp() WHERE {} RETURNING 1) \
+         SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM moved)",
+        sql.offsets,
+        number(offset.to),
+        here(session, offset),
+    )
 }
 
 /// Locks the row as the compare-and-swap from the same offset does, and fails as it does; moves nothing yet.
 pub(super) async fn lock(session: &Session, sql: &Sql, offset: &OffsetMove) -> Result<(), Error> {
     let select = format!(
-        "SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} WHERE {HERE} \
+        "SELECT 1 OPERATOR(pg_catalog./) (SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {} WHERE {} \
          FOR NO KEY UPDATE) AS held)",
-        sql.offsets
+        sql.offsets,
+        here(session, offset),
     );
-    let (journal, from) = (offset.journal.to_string(), number(offset.from));
-    let bridge = session.bridge(&offset.bridge);
-    let parameters = [(&bridge as &(dyn ToSql + Sync), Type::TEXT), (&journal, Type::TEXT), (&from, Type::INT8)];
-    session.client().query_typed(&select, &parameters).await.map(drop)
+    session.client().batch_execute(&select).await
+}
+
+/// The row of the bridge and its journal, if it stands where the batch begins.
+fn here(session: &Session, offset: &OffsetMove) -> String {
+    format!(
+        "bridge OPERATOR(pg_catalog.=) {}::pg_catalog.text AND journal_id OPERATOR(pg_catalog.=) '{}'::pg_catalog.uuid \
+         AND next_seq OPERATOR(pg_catalog.=) {}::pg_catalog.int8",
+        literal(&session.bridge(&offset.bridge)),
+        offset.journal,
+        number(offset.from),
+    )
 }
 
 /// What a failed [`compare_and_swap`], or [`lock`], means.

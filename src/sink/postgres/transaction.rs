@@ -8,15 +8,20 @@
 //! is therefore not changed. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
 //! of every table, function, type and operator; statements that only read the catalogue set `pg_catalog` first instead.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio_postgres::{Client, Error};
+use futures_util::TryStreamExt as _;
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::rule::quote;
 
 /// COMMIT without `statement_timeout`: cancelling the wait for a synchronous standby would let the server answer
 /// "committed" (with a mere warning) before the standby has it.
-const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
+/// So many statements are in [`Sql::begin`].
+pub(super) const BEGIN_STATEMENTS: usize = 3;
 
 /// For transactions in which nobody's code but ours runs.
 pub(super) const CATALOGUE_FIRST: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' \
@@ -132,6 +137,26 @@ pub(super) async fn commit(client: &Client) -> Result<(), Error> {
     client.batch_execute(COMMIT).await
 }
 
+/// Sends statements as one message, which spares the server an answer to each, and us a wake-up. Returns how many were
+/// carried out, and the error of the one behind them; nothing that follows an error is carried out.
+pub(super) async fn in_one_message(client: &Client, statements: &str) -> (usize, Result<(), Error>) {
+    let mut carried_out = 0;
+    let answered = async {
+        let mut answers = pin!(client.simple_query_raw(statements).await?);
+        while let Some(answer) = answers.try_next().await? {
+            carried_out += usize::from(matches!(answer, SimpleQueryMessage::CommandComplete(_)));
+        }
+        Ok(())
+    };
+    let answered = answered.await;
+    (carried_out, answered)
+}
+
+/// A string in SQL, whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// Runs `work` between BEGIN and COMMIT, all sent at once: one round trip if `work` needs but one.
 pub(super) async fn around<T>(
     client: &Client,
@@ -144,4 +169,20 @@ pub(super) async fn around<T>(
     let worked = worked?;
     committed?;
     Ok(worked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statements_that_begin_a_transaction_are_counted() {
+        let sql = Sql::new("public", "u", Duration::from_secs(60));
+        assert_eq!(sql.begin.split(';').count(), BEGIN_STATEMENTS);
+    }
+
+    #[test]
+    fn quotes_and_backslashes_stay_within_a_literal() {
+        assert_eq!(literal(r"a'b\' ; -- "), r"E'a''b\\'' ; -- '");
+    }
 }

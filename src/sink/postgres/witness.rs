@@ -4,8 +4,8 @@
 //! as another number, without an error. So every transaction that writes compares its tables with the result of
 //! [`schema`](super::schema). The comparison follows the rows: these hold a lock (ROW EXCLUSIVE) that prevents ALTER,
 //! DROP, RENAME and CREATE RULE until COMMIT, and under READ COMMITTED the statement has a snapshot younger than the
-//! lock. A difference makes the comparison fail, and the COMMIT that was sent after it becomes a ROLLBACK. So the
-//! comparison needs no round trip of its own.
+//! lock. A difference makes the comparison fail, and the COMMIT in the same message is not carried out. So the comparison
+//! needs no round trip of its own.
 //!
 //! The comparison uses the sum of 64-bit hashes of the catalogue rows that define a table: of `pg_class` (its name and
 //! schema, since COPY goes by name; kind, persistence, rules, triggers, row security), of `pg_attribute`, and of
@@ -16,13 +16,12 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
 use super::failure::own;
 use super::session::Session;
 use super::statements;
-use super::transaction::{self, around};
+use super::transaction::{self, around, in_one_message};
 use super::write::COMMITTING;
 use crate::rule::Statement;
 use crate::schema::{TableSchema, Witness};
@@ -62,29 +61,6 @@ macro_rules! type_hash {
          ORDER BY l.enumsortorder))::pg_catalog.text, 0)"
     };
 }
-
-/// $1: the tables; $2: the sum expected; $3: the types. A table that is gone gives a sum of nothing, which is NULL.
-macro_rules! comparison {
-    ($types:expr) => {
-        concat!(
-            "SELECT 1 OPERATOR(pg_catalog./) (COALESCE(pg_catalog.sum(h), 0) OPERATOR(pg_catalog.=) \
-             $2::pg_catalog.numeric)::pg_catalog.int4 FROM (SELECT ",
-            table_hash!(),
-            " FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1) UNION ALL SELECT ",
-            column_hash!(),
-            " FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) ANY ($1) AND a.attnum \
-             OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped",
-            $types,
-            ") AS found (h)"
-        )
-    };
-}
-const PLAIN: &str = comparison!("");
-const WITH_TYPES: &str = comparison!(concat!(
-    " UNION ALL SELECT ",
-    type_hash!(),
-    " FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) ANY ($3)"
-));
 
 /// What some tables are expected to be.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -150,23 +126,55 @@ impl Expected {
     }
 
     async fn compare_tables(&self, client: &Client) -> Result<(), Error> {
-        if self.tables.is_empty() {
-            return Ok(());
+        match self.comparison() {
+            Some(comparison) => client.batch_execute(&comparison).await,
+            None => Ok(()),
         }
-        let sum = self.sum.to_string();
-        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> =
-            vec![(&self.tables, Type::OID_ARRAY), (&sum, Type::TEXT), (&self.types, Type::OID_ARRAY)];
-        let statement = if self.types.is_empty() { PLAIN } else { WITH_TYPES };
-        if self.types.is_empty() {
-            parameters.pop();
-        }
-        client.query_typed(statement, &parameters).await.map(drop)
     }
 
-    /// Compares, with COMMIT sent directly after it. Must be sent after the rows.
+    /// The statement that fails unless the tables and types give the expected sum; a table that is gone gives a sum of
+    /// nothing, which is NULL. `None` without tables.
+    fn comparison(&self) -> Option<String> {
+        if self.tables.is_empty() {
+            return None;
+        }
+        let of = |oids: &[u32]| {
+            let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
+            format!("OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])", oids.join(","))
+        };
+        let (table_hash, column_hash, type_hash) = (table_hash!(), column_hash!(), type_hash!());
+        let (sum, tables) = (self.sum, of(&self.tables));
+        let types = match self.types.is_empty() {
+            true => String::new(),
+            false => format!(" UNION ALL SELECT {type_hash} FROM pg_catalog.pg_type t WHERE t.oid {}", of(&self.types)),
+        };
+        Some(format!(
+            "SELECT 1 OPERATOR(pg_catalog./) (COALESCE(pg_catalog.sum(h), 0) OPERATOR(pg_catalog.=) \
+             '{sum}'::pg_catalog.numeric)::pg_catalog.int4 FROM (SELECT {table_hash} FROM pg_catalog.pg_class c \
+             WHERE c.oid {tables} UNION ALL SELECT {column_hash} FROM pg_catalog.pg_attribute a WHERE a.attrelid {tables} \
+             AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped{types}) AS found (h)"
+        ))
+    }
+
+    /// Compares and commits. Must be sent after the rows.
     pub(super) async fn commit(&self, client: &Client) -> Closing {
-        let (compared, committed) = tokio::join!(biased; self.compare(client), transaction::commit(client));
-        Closing { compared, committed }
+        match self.comparison() {
+            Some(comparison) if self.statements.is_empty() => {
+                let statements = format!("{comparison}; {}", transaction::COMMIT);
+                let (carried_out, result) = in_one_message(client, &statements).await;
+                // A connection that ends meanwhile leaves open whether it was committed.
+                match result {
+                    Err(error) if carried_out == 0 && error.as_db_error().is_some() => {
+                        Closing { compared: Err(error), committed: Ok(()) }
+                    }
+                    result => Closing { compared: Ok(()), committed: result },
+                }
+            }
+            _ => {
+                let (compared, committed) = tokio::join!(biased; self.compare(client), transaction::commit(client));
+                Closing { compared, committed }
+            }
+        }
     }
 }
 

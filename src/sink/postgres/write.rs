@@ -1,9 +1,9 @@
 //! One batch, one transaction.
 //!
 //! ```text
-//! round trip 1   BEGIN · compare-and-swap · dead letters · PREPARE of every COPY
+//! round trip 1   BEGIN with the compare-and-swap · dead letters · PREPARE of every COPY
 //!            2   start of the first COPY
-//!            3   its data · comparison of the tables · COMMIT       (one more for each further table)
+//!            3   its data · comparison of the tables with COMMIT       (one more for each further table)
 //! ```
 //! A table that takes rows by INSERT only has no COPY to start; its statements are sent in place of the data. Rules'
 //! own statements follow all tables, without a round trip between them and COMMIT.
@@ -77,15 +77,14 @@ pub(super) async fn begin(
     let all = async {
         tokio::join!(
             biased;
-            client.batch_execute(&sql.begin),
-            offsets::check_guard(session, sql, batch),
+            offsets::begin(session, sql, batch),
             dead_letters::insert(session, sql, &batch.offset.bridge, letters),
             retained::remember(session, sql, &batch.offset.bridge, &remembered),
             parked::settle(session, sql, batch, with_letters),
             join_all(tables.iter().map(|rows| rows.prepare(client))),
         )
     };
-    let (begun, moved, inserted, kept, settled, prepared) = session.patience(6, BEGINNING, all).await?;
+    let ((begun, moved), inserted, kept, settled, prepared) = session.patience(6, BEGINNING, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
@@ -102,15 +101,14 @@ async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Resu
     let all = async {
         tokio::join!(
             biased;
-            client.batch_execute(&sql.begin),
-            offsets::check_guard(session, sql, batch),
+            offsets::begin(session, sql, batch),
             dead_letters::insert(session, sql, &batch.offset.bridge, &batch.dead_letters),
             retained::remember(session, sql, &batch.offset.bridge, &remembered),
             parked::settle(session, sql, batch, true),
             expected.commit(client),
         )
     };
-    let (begun, moved, inserted, kept, settled, closing) = session.committing(7, pin!(all)).await?;
+    let ((begun, moved), inserted, kept, settled, closing) = session.committing(7, pin!(all)).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;

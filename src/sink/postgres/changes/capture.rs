@@ -23,6 +23,7 @@
 
 use crate::rule::{TableName, quote};
 use crate::sink::changes::{OFFSET_JUMP, trigger_name};
+use crate::sink::postgres::transaction::literal;
 
 /// Whether too many changes wait is looked at once in so many, by chance: it takes reading as many index entries as may wait. A
 /// power of two.
@@ -166,11 +167,6 @@ pub(super) fn create_trigger(own_schema: &str, table: &TableName, id: i64, event
         literal(table.schema.as_deref().unwrap_or_default()),
         literal(&table.name),
     )
-}
-
-/// A string in SQL, whatever `standard_conforming_strings` says.
-pub(super) fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 pub(super) fn drop_trigger(name: &str, table: &str) -> String {

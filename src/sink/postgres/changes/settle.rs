@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::capture::{FORMS, SETTINGS, literal};
+use super::capture::{FORMS, SETTINGS};
 use super::catalogue::{self, LiveTable};
 use crate::rule::{TableName, quote};
 use crate::sink::changes::{Capture, News, OFFSET_JUMP, Overflow, Settled};
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
-use crate::sink::postgres::transaction::{CATALOGUE_FIRST, Sql, around, commit};
+use crate::sink::postgres::transaction::{CATALOGUE_FIRST, Sql, around, commit, literal};
 use crate::sink::{Class, SinkError};
 
 const DOING: &str = "preparing to publish";
