@@ -50,6 +50,29 @@ async fn a_batch_without_rows_moves_the_offset_and_keeps_its_dead_letters() {
     assert_eq!(place.state("rowbridge_dead_letters"), (6, 5));
 }
 
+/// The name stands in the text of statements.
+#[tokio::test]
+async fn the_offset_of_a_bridge_with_quotes_and_backslashes_moves_whatever_the_role_makes_of_them() {
+    for conforming in ["on", "off"] {
+        let place = Place::new();
+        place.sql(&format!(
+            "CREATE TABLE t (v int); ALTER DATABASE {} SET standard_conforming_strings = {conforming}",
+            place.database
+        ));
+        let mut sink = place.started().await;
+        let table = describe(&mut sink, "t").await;
+        for bridge in [r"a'b", r"a\'b", r"\", r"a'); DROP TABLE t; --", r"a\'); DROP TABLE t; --"] {
+            sink.start_offset(bridge, JOURNAL, Seq(1)).await.unwrap();
+            let mut batch = batch_of(1, &table, &[1, 2]);
+            batch.offset.bridge = bridge.into();
+            sink.write(&batch).await.unwrap();
+            assert_eq!(sink.offsets(bridge).await.unwrap()[0].next_seq, batch.offset.to, "{bridge}");
+            assert_eq!(sink.write(&batch).await.unwrap_err().class, Class::OffsetMoved, "{bridge}");
+        }
+        assert_eq!(place.sql("SELECT count(*) FROM t"), "10");
+    }
+}
+
 #[tokio::test]
 async fn an_offset_that_moved_leaves_nothing_behind_and_the_sink_usable() {
     let place = Place::new();
