@@ -2,6 +2,7 @@
 
 mod encoder;
 mod order;
+mod pool;
 mod retained;
 mod rows;
 

@@ -103,6 +103,11 @@ pub const POINTS: &[CrashPoint] = &[
     point("postgres.commit.sent", &[22, 23], 8),
     point("postgres.committed", &[22, 24], 8),
     point("postgres.unit.tried", &[27], 6),
+    // Postgres, few rows, sent at once.
+    point("postgres.at_once.begun", &[18, 21, 28], 1),
+    point("postgres.at_once.rows.sent", &[20], 1),
+    point("postgres.at_once.commit.sent", &[22, 23], 1),
+    point("postgres.at_once.committed", &[22, 24], 1),
     // Postgres, many batches in one transaction.
     point("postgres.series.begun", &[18], 1),
     point("postgres.series.sent", &[19, 20], 3),

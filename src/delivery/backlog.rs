@@ -229,15 +229,10 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             && self.earlier_letter_bytes + bytes <= LETTER_BYTES_MAX
     }
 
-    /// Every table in turn costs a far database a round trip, and one that takes the rows a statement; so rows for several
-    /// tables go in larger portions.
+    /// Rows for several tables come in larger portions: the sink collects them, or each takes a statement.
     fn portion_rows(&self) -> usize {
         let tables = self.gatherer.batch.portions.iter().filter(|portion| !portion.ends.is_empty()).count();
-        match (tables, self.tables_taken) {
-            (0 | 1, 0 | 1) => PORTION_ROWS.min(self.batch_rows),
-            (_, 0) => usize::MAX,
-            _ => self.batch_rows,
-        }
+        if tables.max(self.tables_taken) > 1 { self.batch_rows } else { PORTION_ROWS.min(self.batch_rows) }
     }
 }
 

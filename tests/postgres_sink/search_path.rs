@@ -93,7 +93,7 @@ async fn a_schema_before_pg_catalog_changes_nothing_of_what_is_written_and_read(
     assert_eq!(sink.offsets(BRIDGE).await.unwrap()[0].next_seq, Seq(7));
 
     place.sql("ALTER TABLE t ALTER v TYPE int8");
-    assert_eq!(sink.write(&batch_of(7, &t, &[7])).await.unwrap_err().class, Class::Row);
+    assert_eq!(sink.write(&batch_of(7, &t, &[7; 65])).await.unwrap_err().class, Class::Row);
     assert_eq!(sink.verify(&[&t]).await.unwrap_err().class, Class::TableChanged);
     let filter = DeadLetterFilter { bridge: BRIDGE.into(), since: Some(Timestamp(0)), ..DeadLetterFilter::default() };
     assert_eq!(sink.dead_letters(&filter, 5).await.unwrap().len(), 1);

@@ -282,9 +282,15 @@ fn body(exchange: Exchange, proxy: &Proxy, database: Option<&(Arc<Postgres>, Str
         (Exchange::Mqtt { qos, .. }, _) => ("sqlite:rows.db".to_owned(), qos),
         (Exchange::Postgres { .. }, None) => unreachable!("a Postgres lane has a database"),
     };
+    // A row of so many cells goes by COPY, fewer go at once with the transaction's begin and end: each in one of the lanes.
+    let filler = |column| format!("      filler_{column}: {{ from: journal.seq, type: bigint }}\n");
+    let fillers: String = match exchange {
+        Exchange::Postgres { tls: false } => (0..65).map(filler).collect(),
+        _ => String::new(),
+    };
     format!(
         "databases:\n  it:\n    url: '{url}'\n    retry: {{ min: 20ms, max: 100ms }}\n    statement_timeout: 2s\n\
-         rules:\n  - topic: cuts/+\n    qos: {qos}\n    table: rows\n    create: true\n    columns:{COLUMNS}"
+         rules:\n  - topic: cuts/+\n    qos: {qos}\n    table: rows\n    create: true\n    columns:{COLUMNS}{fillers}"
     )
 }
 

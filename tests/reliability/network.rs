@@ -118,7 +118,7 @@ fn a_transaction_that_nobody_goes_on_with_is_given_up_by_the_server() {
 databases:
   it: { url: 'URL?sslmode=disable', retry: { min: 20ms, max: 500ms }, statement_timeout: 1s }
 rules:
-  - { topic: t, qos: 1, table: rows, create: true, columns: { id: { from: payload.id, type: bigint } } }
+  - { topic: t, qos: 1, table: rows, create: true, for_each: payload, columns: { id: { from: item, type: bigint } } }
 ";
     let postgres = Postgres::start_with(PostgresOptions { fsync: false, ..PostgresOptions::default() });
     let database = postgres.create_database();
@@ -144,14 +144,16 @@ rules:
     bridge.start();
     bridge.wait_drained("it");
     let mut publisher = Publisher::new(broker.port());
-    publisher.send("t", r#"{"id":1}"#);
+    // Fewer would go in one message with COMMIT.
+    let ids: Vec<u64> = (0..100).collect();
+    publisher.send("t", format!("{ids:?}"));
     wait_for("the network is gone", || armed.has_fired().then_some(()));
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
     wait_for("the server waits", || (postgres.psql(&database, waiting) == "1").then_some(()));
     bridge.kill();
     bridge.start();
     bridge.wait_alive("the message arrives", |_| {
-        (postgres.psql(&database, "SELECT count(*) FROM rows") == "1").then_some(())
+        (postgres.psql(&database, "SELECT count(*) FROM rows") == "100").then_some(())
     });
     bridge.wait_drained("it");
     assert!(postgres.log().contains("idle-in-transaction timeout"), "the server ended the abandoned transaction");

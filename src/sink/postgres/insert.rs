@@ -1,6 +1,6 @@
-//! INSERT of rows into tables that COPY would treat differently: COPY ignores rewrite rules, and does not work with
-//! row-level security, plain views and many foreign tables. [`Intake`](crate::schema::Intake) says which tables these
-//! are.
+//! INSERT of a few rows, and of rows into tables that COPY would treat differently: COPY ignores rewrite rules, and does not
+//! work with row-level security, plain views and many foreign tables. [`Intake`](crate::schema::Intake) says which tables
+//! these are.
 //!
 //! ```text
 //! INSERT INTO t (a, b) VALUES ($1,$2),($3,$4),…
@@ -12,11 +12,11 @@
 use std::fmt::Write as _;
 
 use bytes::{BufMut as _, BytesMut};
-use futures_util::future::join_all;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error};
 
 use super::copy::Rows;
+use super::transaction::pipelined;
 use crate::batch::Target;
 use crate::rule::quote;
 
@@ -60,8 +60,8 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
             parameters.iter().map(|parameter| (parameter as &(dyn ToSql + Sync), Type::UNKNOWN)).collect();
         client.execute_typed(&sql, &typed).await
     });
-    // join_all and not try_join_all: every answer is awaited, and the first error is the cause of the others.
-    join_all(statements).await.into_iter().sum()
+    // Every answer is awaited, and the first error is the cause of the others.
+    pipelined(statements).await.into_iter().sum()
 }
 
 /// How many statements [`insert`] makes of so many rows, at least.

@@ -21,12 +21,12 @@
 use std::fmt::Write as _;
 
 use bytes::{BufMut as _, BytesMut};
-use futures_util::future::join_all;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error};
 
 use super::copy::Rows;
 use super::insert::{self, BYTES_MAX};
+use super::transaction::pipelined;
 use crate::batch::{Target, Verb};
 use crate::rule::quote;
 use crate::schema::{Column, ColumnType};
@@ -42,7 +42,7 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
     let statements = if is_laid_out(target) {
         let sql = statement(target, &unnested(target.columns.len()));
         let chunks = arrays(rows, target);
-        join_all(chunks.into_iter().map(|arrays| {
+        pipelined(chunks.into_iter().map(|arrays| {
             let sql = &sql;
             async move {
                 let typed: Vec<(&(dyn ToSql + Sync), Type)> =
@@ -54,7 +54,7 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
     } else {
         let types: Vec<Type> = columns(target).map(|column| typed(column.parameter.oid)).collect();
         let chunks = insert::portions(rows, types.len());
-        join_all(chunks.into_iter().map(|parameters| {
+        pipelined(chunks.into_iter().map(|parameters| {
             let sql = statement(target, &spelt_out(parameters.len() / types.len(), types.len()));
             let types = &types;
             async move {

@@ -23,7 +23,8 @@ use crate::schema::{
 /// Domains over domains over arrays …: Postgres allows any depth, nobody uses more than two.
 const TYPE_DEPTH_MAX: usize = 16;
 
-/// Column numbers, names, types and what an INSERT may leave out.
+/// Column numbers, names, types and what an INSERT may leave out. This and the following statements give what one table has;
+/// [`of_tables`] runs them for many.
 const COLUMNS: &str = concat!(
     "\
 SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -33,12 +34,12 @@ SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttyp
     ",
        (SELECT pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(l.collname)
         FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace
-        WHERE l.oid = a.attcollation AND NOT l.collisdeterministic)
+        WHERE l.oid = a.attcollation AND NOT l.collisdeterministic),
+       a.attnum AS position
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum"
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped"
 );
 
 pub(super) const TYPES: &str = include_str!("catalogue.sql");
@@ -61,12 +62,12 @@ SELECT i.indisprimary,
        ARRAY(SELECT a.attname::text
              FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-             WHERE k.position <= i.indnkeyatts ORDER BY k.position)
+             WHERE k.position <= i.indnkeyatts ORDER BY k.position),
+       row_number() OVER (ORDER BY i.indisprimary DESC, i.indexrelid) AS position
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique
-ORDER BY i.indisprimary DESC, i.indexrelid";
+WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique";
 
 /// The table itself, if it is there (it may have no column): its witness, whether rows must come by INSERT, whether a rule
 /// puts them elsewhere, and whether it or a partition of it is unlogged. Any rule counts for the first, a disabled one too:
@@ -124,24 +125,75 @@ struct Resolved {
     has_default: bool,
 }
 
-/// Reads the table `schema.name` within the transaction that `client` is in; one round trip.
-pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Result<Option<TableSchema>, Error> {
-    let names = [(&schema as _, Type::TEXT), (&name as _, Type::TEXT)];
+/// One of the statements, `$1` and `$2` of which are a table's schema and name, for arrays of them: planning it takes the
+/// server as long as some tables. The last column of each row is the place of its table, from 1.
+fn of_tables(statement: &str, order: &str) -> String {
+    let of_one = statement.replace("$1", "t.of_schema").replace("$2", "t.named");
+    format!(
+        "SELECT q.*, t.place FROM (SELECT given.of_schema::name AS of_schema, given.named::name AS named, given.place \
+         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS given(of_schema, named, place)) t \
+         CROSS JOIN LATERAL (\n{of_one}\n) q{order}"
+    )
+}
+
+/// Rows of [`of_tables`] by table, in their order.
+fn by_table(rows: Vec<Row>, count: usize) -> Result<Vec<Vec<Row>>, Error> {
+    let mut tables: Vec<Vec<Row>> = Vec::new();
+    tables.resize_with(count, Vec::new);
+    for row in rows {
+        let place: i64 = row.try_get(row.len() - 1)?;
+        if let Some(table) = usize::try_from(place - 1).ok().and_then(|at| tables.get_mut(at)) {
+            table.push(row);
+        }
+    }
+    Ok(tables)
+}
+
+/// Reads the tables (schema and name of each) within the transaction that `client` is in; one round trip.
+pub(super) async fn describe(client: &Client, tables: &[(String, String)]) -> Result<Vec<Option<TableSchema>>, Error> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
+    let names = [(&schemas as _, Type::TEXT_ARRAY), (&names as _, Type::TEXT_ARRAY)];
+    let ordered = " ORDER BY t.place, q.position";
+    let [of_table, of_columns, of_types, of_keys] =
+        [(TABLE, ""), (COLUMNS, ordered), (TYPES, ""), (KEYS, ordered)].map(|(sql, order)| of_tables(sql, order));
     // Every answer is awaited: the first error is the cause of the others, which only say that the transaction failed.
-    let (table, columns, types, indexes) = tokio::join!(
+    let (found, columns, types, indexes) = tokio::join!(
         biased;
-        client.query_typed(TABLE, &names),
-        client.query_typed(COLUMNS, &names),
-        client.query_typed(TYPES, &names),
-        client.query_typed(KEYS, &names),
+        client.query_typed(&of_table, &names),
+        client.query_typed(&of_columns, &names),
+        client.query_typed(&of_types, &names),
+        client.query_typed(&of_keys, &names),
     );
-    let (table, columns, types, indexes) = (table?, columns?, types?, indexes?);
-    let Some(table) = table.first() else { return Ok(None) };
-    let witness = witness(table, &columns, &types)?;
+    let (found, columns, types, indexes) = (
+        by_table(found?, tables.len())?,
+        by_table(columns?, tables.len())?,
+        by_table(types?, tables.len())?,
+        by_table(indexes?, tables.len())?,
+    );
+    let described = tables.iter().zip(found.iter().zip(columns).zip(types.iter().zip(indexes)));
+    described
+        .map(|((schema, name), ((table, columns), (types, indexes)))| match table.first() {
+            Some(table) => table_schema(schema, name, table, &columns, types, &indexes).map(Some),
+            None => Ok(None),
+        })
+        .collect()
+}
+
+/// From the rows of [`TABLE`], [`COLUMNS`], [`TYPES`] and [`KEYS`].
+fn table_schema(
+    schema: &str,
+    name: &str,
+    table: &Row,
+    columns: &[Row],
+    types: &[Row],
+    indexes: &[Row],
+) -> Result<TableSchema, Error> {
+    let witness = witness(table, columns, types)?;
     let types = types.iter().map(type_row).collect::<Result<HashMap<u32, TypeRow>, Error>>()?;
     let columns = columns.iter().map(|row| column(row, &types)).collect::<Result<Vec<Column>, Error>>()?;
-    let (primary_key, keys) = keys(&indexes, &columns)?;
-    Ok(Some(TableSchema {
+    let (primary_key, keys) = keys(indexes, &columns)?;
+    Ok(TableSchema {
         name: TableName { schema: Some(schema.to_owned()), name: name.to_owned() },
         primary_key,
         keys: if table.try_get(5)? { Keys::Hidden } else { keys },
@@ -149,7 +201,7 @@ pub(super) async fn describe(client: &Client, schema: &str, name: &str) -> Resul
         intake: Intake { by_insert: table.try_get(2)?, diverts: table.try_get(3)? },
         unlogged: table.try_get(4)?,
         witness,
-    }))
+    })
 }
 
 /// From the rows of [`TABLE`], [`COLUMNS`] and [`TYPES`].

@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
 use super::failure::own;
 use super::server::Repertoire;
 use super::transaction::{CATALOGUE_FIRST, around};
@@ -28,8 +26,8 @@ use crate::sink::{
 /// Postgres cuts longer identifiers off, and would then look for another table than it made.
 const IDENTIFIER_BYTES_MAX: usize = 63;
 
-/// Tables whose columns are asked for without waiting for an answer: for each, the driver keeps some ten messages.
-const DESCRIBED_AT_ONCE: usize = 50;
+/// Tables whose columns are asked for in one statement.
+const DESCRIBED_AT_ONCE: usize = 200;
 
 /// Codes of a CREATE TABLE that lost the race against another: the table, its type or a catalogue row is there already.
 const ALREADY_THERE: [&str; 3] = ["42P07", "42710", "23505"];
@@ -135,7 +133,6 @@ impl Sink for PostgresSink {
             names.push((schema.to_owned(), name.to_owned()));
         }
         let described = self.run(async |session, sql| {
-            let mut described = Vec::with_capacity(names.len());
             // Messages may name many tables that are not there: one question for all of them.
             let names = match names.len() {
                 0 | 1 => names.into_iter().map(Some).collect(),
@@ -144,19 +141,21 @@ impl Sink for PostgresSink {
                     session.wait(3, "looking for tables", work).await?
                 }
             };
-            for names in names.chunks(DESCRIBED_AT_ONCE) {
-                let asked = join_all(names.iter().map(async |name| {
-                    let Some((schema, name)) = name else { return Ok(None) };
-                    let client = session.client();
-                    // Boxed: four queries' futures together are large, and this is not a hot path.
-                    let work = around(client, &sql.begin_read, Box::pin(schema::describe(client, schema, name)));
-                    // As for one table: the catalogue answers in milliseconds, and a server that is gone is to be noticed.
-                    session.wait(6, &format!("reading the columns of {schema}.{name}"), work).await
-                }));
-                for answer in asked.await {
-                    described.push(answer?);
-                }
+            let there: Vec<(String, String)> = names.iter().flatten().cloned().collect();
+            let mut found = Vec::with_capacity(there.len());
+            for tables in there.chunks(DESCRIBED_AT_ONCE) {
+                let doing = match tables {
+                    [(schema, name)] => format!("reading the columns of {schema}.{name}"),
+                    _ => "reading the columns of tables".to_owned(),
+                };
+                // Boxed: four queries' futures together are large, and this is not a hot path.
+                let work =
+                    around(session.client(), &sql.begin_read, Box::pin(schema::describe(session.client(), tables)));
+                // However many tables: the catalogue answers quickly, and a server that is gone is to be noticed.
+                found.extend(session.wait(6, &doing, work).await?);
             }
+            let mut found = found.into_iter();
+            let described = names.iter().map(|name| name.as_ref().and_then(|_| found.next().flatten())).collect();
             Ok(described)
         });
         described.await.map_err(of_the_name)

@@ -14,10 +14,8 @@
 //! SQL, so the driver prepares it, and may keep its own statements for looking up types that are not built in.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::BytesMut;
 use futures_util::future::maybe_done;
@@ -29,7 +27,7 @@ use super::insert::{self, Parameter};
 use super::merge::typed;
 use super::schema;
 use super::session::Session;
-use super::transaction::{Sql, around, commit};
+use super::transaction::{Sql, around, commit, send};
 use crate::batch::{Target, Verb};
 use crate::rule::{Statement, TableName};
 use crate::schema::{ColumnType, Keys, TableSchema, Witness};
@@ -214,15 +212,6 @@ pub(super) async fn run<T>(
     }
     last.as_mut().await;
     Ok(last.take_output().expect("it was awaited, and its output is taken once"))
-}
-
-/// The first poll of a request puts it on the wire; the order of the first polls is the order there.
-async fn send(mut request: std::pin::Pin<&mut impl Future>) {
-    poll_fn(|context| {
-        let _ = request.as_mut().poll(context);
-        Poll::Ready(())
-    })
-    .await;
 }
 
 type Running<F> = (usize, usize, std::pin::Pin<Box<futures_util::future::MaybeDone<F>>>);

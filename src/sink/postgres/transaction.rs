@@ -8,10 +8,13 @@
 //! is therefore not changed. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
 //! of every table, function, type and operator; statements that only read the catalogue set `pg_catalog` first instead.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use futures_util::future::maybe_done;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::rule::quote;
@@ -150,6 +153,30 @@ pub(super) async fn in_one_message(client: &Client, statements: &str) -> (usize,
     };
     let answered = answered.await;
     (carried_out, answered)
+}
+
+/// Sends requests in their order, all of them before the first answer, and waits for the answers. What is polled next, as in
+/// `join!`, is sent behind them.
+pub(super) async fn pipelined<F: Future>(requests: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = requests.into_iter().map(|request| Box::pin(maybe_done(request))).collect();
+    for request in &mut waiting {
+        send(request.as_mut()).await;
+    }
+    let mut answers = Vec::with_capacity(waiting.len());
+    for mut request in waiting {
+        request.as_mut().await;
+        answers.extend(request.as_mut().take_output());
+    }
+    answers
+}
+
+/// The first poll of a request puts it on the wire; the order of the first polls is the order there.
+pub(super) async fn send(mut request: Pin<&mut impl Future>) {
+    poll_fn(|context| {
+        let _ = request.as_mut().poll(context);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// A string in SQL, whatever `standard_conforming_strings` says.

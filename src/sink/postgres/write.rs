@@ -8,7 +8,7 @@
 //! A table that takes rows by INSERT only has no COPY to start; its statements are sent in place of the data. Rules'
 //! own statements follow all tables, without a round trip between them and COMMIT.
 //!
-//! A batch without rows (all filtered or dead-lettered) takes one round trip: COMMIT is sent with the rest.
+//! A batch that needs no COPY, because each table gets a few rows or none, takes one round trip: all of it is sent at once.
 //!
 //! The compare-and-swap comes first because it locks the offset row before any work is done. A second instance then
 //! waits and fails instead of colliding on unique keys, and COMMIT can follow the data without another round trip.
@@ -25,7 +25,7 @@ use tokio_postgres::Statement;
 use super::copy::{self, Rows, Start};
 use super::retained::REMEMBERING;
 use super::session::Session;
-use super::transaction::Sql;
+use super::transaction::{Sql, pipelined};
 use super::witness::Expected;
 use super::{dead_letters, offsets, parked, retained, statements};
 use crate::batch::Batch;
@@ -39,11 +39,11 @@ pub(super) const DEAD_LETTERS: &str = "writing dead letters";
 pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result<Written, SinkError> {
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit));
     let tables = Rows::collect(batch, kept);
-    if tables.is_empty() {
-        return write_without_rows(session, sql, batch).await.map(|()| Written::default());
+    let (tables, own) = statements::split(&tables);
+    if own.is_empty() && tables.iter().all(|rows| rows.by_insert() || rows.are_few()) {
+        return write_at_once(session, sql, batch, tables).await;
     }
     let client = session.client();
-    let (tables, own) = statements::split(&tables);
     let prepared = begin(session, sql, batch, tables, true).await?;
     crash_point!("postgres.begun");
     let mut written = Written::default();
@@ -94,25 +94,45 @@ pub(super) async fn begin(
     named.map(|(statement, rows)| statement.map_err(|error| session.explain(&error, &rows.doing()))).collect()
 }
 
-async fn write_without_rows(session: &Session, sql: &Sql, batch: &Batch) -> Result<(), SinkError> {
+/// Sends the whole transaction without waiting for an answer. A statement that fails makes the server refuse all that
+/// follow it, COMMIT too.
+async fn write_at_once(session: &Session, sql: &Sql, batch: &Batch, tables: &[Rows<'_>]) -> Result<Written, SinkError> {
     let client = session.client();
     let expected = Expected::of(batch.tables_at_stake());
     let remembered = batch.to_remember();
+    let begin = || offsets::begin(session, sql, batch);
+    let insert = || pipelined(tables.iter().map(|rows| rows.insert(client)));
+    crash_point!("postgres.at_once.begun", begin().await);
+    crash_point!("postgres.at_once.rows.sent", tokio::join!(biased; begin(), insert()));
     let all = async {
         tokio::join!(
             biased;
-            offsets::begin(session, sql, batch),
+            begin(),
             dead_letters::insert(session, sql, &batch.offset.bridge, &batch.dead_letters),
             retained::remember(session, sql, &batch.offset.bridge, &remembered),
             parked::settle(session, sql, batch, true),
+            insert(),
             expected.commit(client),
         )
     };
-    let ((begun, moved), inserted, kept, settled, closing) = session.committing(7, pin!(all)).await?;
+    let steps = tables.iter().map(Rows::statement_count).fold(7, u32::saturating_add);
+    let mut all = pin!(all);
+    crash_point!("postgres.at_once.commit.sent", {
+        // Perhaps the server has come to the COMMIT by then, perhaps not.
+        let patience = std::time::Duration::from_micros(50 * crate::crash_point::cut());
+        tokio::time::timeout(patience, all.as_mut()).await.map(drop)
+    });
+    let ((begun, moved), inserted, kept, settled, taken, closing) = session.committing(steps, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
     moved.map_err(|error| offsets::moved_or_failed(session, &batch.offset, &error))?;
     inserted.map_err(|error| offsets::ours(session.explain(&error, DEAD_LETTERS)))?;
     kept.map_err(|error| offsets::ours(session.explain(&error, REMEMBERING)))?;
     settled.map_err(|error| parked::moved_or_failed(session, &error))?;
-    closing.explain(session)
+    let mut written = Written::default();
+    for (rows, taken) in tables.iter().zip(taken) {
+        rows.note(taken.map_err(|error| session.explain_rows(&error, &rows.doing()))?, &mut written);
+    }
+    closing.explain(session)?;
+    crash_point!("postgres.at_once.committed");
+    Ok(written)
 }
