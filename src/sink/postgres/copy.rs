@@ -63,7 +63,7 @@ impl<'a> Rows<'a> {
     pub(super) fn all_of(batch: &'a Batch) -> Vec<Rows<'a>> {
         let portions = batch.writing_order().into_iter().map(|at| &batch.portions[at]);
         let whole = portions.map(|portion| Rows {
-            ranges: Vec::from_iter([0..portion.bytes.len()]),
+            ranges: std::iter::once(0..portion.bytes.len()).collect(),
             count: portion.ends.len(),
             owner: portion.owner,
             ..Rows::none_of(portion)

@@ -116,11 +116,11 @@ async fn write_at_once(session: &Session, sql: &Sql, batch: &Batch, tables: &[Ro
         )
     };
     let steps = tables.iter().map(Rows::statement_count).fold(7, u32::saturating_add);
-    let mut all = pin!(all);
+    let all = pin!(all);
     crash_point!("postgres.at_once.commit.sent", {
         // Perhaps the server has come to the COMMIT by then, perhaps not.
         let patience = std::time::Duration::from_micros(50 * crate::crash_point::cut());
-        tokio::time::timeout(patience, all.as_mut()).await.map(drop)
+        tokio::time::timeout(patience, all).await.map(drop)
     });
     let ((begun, moved), inserted, kept, settled, taken, closing) = session.committing(steps, all).await?;
     begun.map_err(|error| session.explain(&error, BEGINNING))?;
