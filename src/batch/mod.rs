@@ -179,6 +179,9 @@ impl Batch {
             let portion = &mut self.portions[run.portion];
             let before = portion.bytes.len();
             portion.truncate(run.first_row);
+            if run.first_row == 0 {
+                portion.owner = Owner::Nobody;
+            }
             self.rows -= run.row_count;
             self.bytes -= before - portion.bytes.len();
         }
@@ -234,13 +237,13 @@ impl Batch {
     }
 
     /// The portions that hold rows, in the order in which they are to be written: table by table, as the rules name them,
-    /// then the rules' own statements. Those of a table whose rows must keep their order are in that of the journal, and
-    /// so are all statements.
+    /// then the rules' own statements. Those of one table are in the order in which they were opened. So the rows of a table
+    /// whose rows must keep their order are in that of the journal, and so are all statements.
     pub fn writing_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.portions.len()).filter(|&at| !self.portions[at].ends.is_empty()).collect();
         order.sort_by_key(|&at| {
             let target = &self.portions[at].target;
-            (target.has_statement(), target.table_id, if target.in_order { 0 } else { target.id })
+            (target.has_statement(), target.table_id)
         });
         order
     }

@@ -3,23 +3,25 @@
 //! A change of table costs a database a round trip or a statement. If messages name their tables, each batch may have a
 //! few rows for each of a thousand. So a sink that takes many batches in one transaction collects such rows first.
 
-use super::Batch;
+use std::sync::Arc;
+
+use super::{Batch, Target};
 
 /// With fewer bytes than this for each table, a batch is scattered: a COPY or a compiled statement costs more than its rows.
 const SCATTERED_BYTES: usize = 16 << 10;
 
 impl Batch {
-    /// Whether its rows go to several tables. Rules' own statements are none: they run in the order of the journal, batch by
-    /// batch.
-    pub fn has_several_tables(&self) -> bool {
+    /// Whether its rows have several targets, all of them tables. Rules' own statements run in the order of the journal, batch
+    /// by batch.
+    pub fn has_several_targets(&self) -> bool {
         let filled = || self.portions.iter().filter(|portion| !portion.ends.is_empty());
         filled().nth(1).is_some() && !filled().any(|portion| portion.target.has_statement())
     }
 
-    /// Whether they go to so many that each gets a few rows only.
+    /// Whether there are so many that each gets a few rows only.
     pub fn is_scattered(&self) -> bool {
         let filled = self.portions.iter().filter(|portion| !portion.ends.is_empty()).count();
-        self.has_several_tables() && self.byte_count() < filled * SCATTERED_BYTES
+        self.has_several_targets() && self.byte_count() < filled * SCATTERED_BYTES
     }
 
     /// Adds the rows of `other` behind those of the same targets, in the order in which they would be written. Its units stay
@@ -27,11 +29,7 @@ impl Batch {
     pub fn append_rows(&mut self, other: &Batch) {
         for at in other.writing_order() {
             let rows = &other.portions[at];
-            let mut into = self.open(&rows.target);
-            // A target's number may have been another's in an earlier batch.
-            if !self.portions[into].target.is_like(&rows.target) {
-                into = self.open_anew(&rows.target);
-            }
+            let into = self.open_for(&rows.target);
             let before = &mut self.portions[into];
             let start = before.bytes.len();
             before.bytes.extend_from_slice(&rows.bytes);
@@ -41,14 +39,22 @@ impl Batch {
             self.bytes += rows.bytes.len();
         }
     }
+
+    /// As [`Batch::open`], but for targets of several batches: between two of them the mapper may have given a number to another
+    /// target, and this target another number.
+    fn open_for(&mut self, target: &Arc<Target>) -> usize {
+        let known = self.open.get(target.id).copied().flatten();
+        match known.filter(|&portion| Arc::ptr_eq(&self.portions[portion].target, target)) {
+            Some(portion) if !target.in_order || self.latest[target.table_id] == Some(portion) => portion,
+            _ => self.open_anew(target),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::batch::{OffsetMove, Owner, Target, Verb};
+    use crate::batch::{OffsetMove, Owner, Verb};
     use crate::journal_id::JournalId;
     use crate::message::Seq;
     use crate::rule::TableName;
@@ -108,13 +114,25 @@ mod tests {
 
     #[test]
     fn a_number_that_became_another_targets_is_not_mistaken_for_it() {
-        let (before, after) = (target(7, 0, false), target(7, 1, false));
+        let (before, after) = (target(7, 0, false), target(7, 3, true));
         let mut pool = batch(&[]);
         pool.append_rows(&batch(&[(&before, 1)]));
         pool.append_rows(&batch(&[(&after, 2)]));
         pool.append_rows(&batch(&[(&before, 3)]));
         let tables: Vec<(String, Vec<u8>)> = written(&pool).into_iter().map(|(name, bytes, _)| (name, bytes)).collect();
-        assert_eq!(tables, [("t0".to_owned(), vec![1]), ("t0".to_owned(), vec![3]), ("t1".to_owned(), vec![2])]);
+        assert_eq!(tables, [("t0".to_owned(), vec![1]), ("t0".to_owned(), vec![3]), ("t3".to_owned(), vec![2])]);
+    }
+
+    #[test]
+    fn rows_of_a_target_that_was_forgotten_and_made_again_keep_their_order() {
+        let (full, part) = (target(0, 0, false), target(40, 0, false));
+        let again = |id| Arc::new(Target { id, ..Target::clone(&part) });
+        let mut pool = batch(&[]);
+        for (byte, part) in [(1, Arc::clone(&part)), (2, again(2)), (3, again(40))] {
+            pool.append_rows(&batch(&[(&part, byte), (&full, 10 * byte)]));
+        }
+        let bytes: Vec<Vec<u8>> = written(&pool).into_iter().map(|(_, bytes, _)| bytes).collect();
+        assert_eq!(bytes, [vec![1], vec![10, 20, 30], vec![2], vec![3]]);
     }
 
     #[test]
@@ -124,6 +142,6 @@ mod tests {
         let mut scattered = batch(&[(&one, 1), (&other, 2)]);
         assert!(scattered.is_scattered());
         scattered.bytes = 2 * SCATTERED_BYTES;
-        assert!(scattered.has_several_tables() && !scattered.is_scattered());
+        assert!(scattered.has_several_targets() && !scattered.is_scattered());
     }
 }

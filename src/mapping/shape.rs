@@ -134,7 +134,8 @@ impl Targets {
         targets
     }
 
-    /// If crowded, forgets all but the full shapes. `batch` must be without rows, and the only one.
+    /// If crowded, forgets all but the full shapes. `batch` must be without rows. A pool may hold rows of the forgotten targets: it
+    /// knows these by themselves, not by their numbers.
     pub(super) fn forget(&mut self, batch: &Batch) {
         if self.is_crowded {
             assert!(batch.units.is_empty(), "no row lies in a target that goes");

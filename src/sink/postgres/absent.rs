@@ -46,7 +46,7 @@ pub(super) async fn present(
     const SQL: &str =
         "SELECT t.place FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS t(of_schema, named, place)
         WHERE EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                      WHERE c.relname = t.named::name AND n.nspname = t.of_schema::name)";
+                      WHERE c.relname = t.named AND n.nspname = t.of_schema)";
     let (schemas, tables): (Vec<&str>, Vec<&str>) =
         names.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
     let rows = client.query_typed(SQL, &[(&schemas, Type::TEXT_ARRAY), (&tables, Type::TEXT_ARRAY)]).await?;

@@ -26,6 +26,9 @@ const PIECE_BYTES: usize = 256 << 10;
 /// 130 to 170 µs, INSERT of one row 80, of two 100, of five 140, of ten 250; and COPY needs a wake-up more on both sides.
 const FEW_CELLS: usize = 64;
 
+/// Bytes of such rows: COPY sends more of them piece by piece.
+const FEW_BYTES: usize = 64 << 10;
+
 /// The rows of one table that are to be written.
 pub(super) struct Rows<'a> {
     portion: &'a Portion,
@@ -133,7 +136,7 @@ impl<'a> Rows<'a> {
     /// Whether the rows are so few that an INSERT takes the server less than a COPY, which has two round trips of its own.
     pub(super) fn are_few(&self) -> bool {
         let cells = self.count * self.portion.target.columns.len();
-        (1..=FEW_CELLS).contains(&cells)
+        (1..=FEW_CELLS).contains(&cells) && self.byte_count() <= FEW_BYTES
     }
 
     /// Inserts the rows; how many the server counted.
@@ -152,6 +155,10 @@ impl<'a> Rows<'a> {
             () if self.by_insert() => insert::statement_count(self.count(), target.columns.len()),
             () => 1,
         }
+    }
+
+    pub(super) fn byte_count(&self) -> usize {
+        self.ranges.iter().map(ExactSizeIterator::len).sum()
     }
 
     /// The rows' bytes, in runs.

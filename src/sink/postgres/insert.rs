@@ -28,8 +28,16 @@ const PARAMETERS_MAX: usize = 8_192;
 /// buffer and in the server.
 pub(super) const BYTES_MAX: usize = 8 << 20;
 
-/// Replaces a cell that does not fit its column, which mapping never makes: no type but `bytea` accepts it.
+/// A cell that does not fit its column, which mapping never makes: [`in_place_of`] sees it.
 const UNFIT: &[u8] = &[0xff; 32];
+
+/// Bytes of cells that the server takes in one message. The driver does not even send one of twice the size: the COMMIT that
+/// was sent behind it would do without the rows.
+const MESSAGE_BYTES_MAX: usize = (1 << 30) - (1 << 20);
+
+/// Refused with the code that the server has for what is beyond its limits (54000), and for a value of another type (22P02).
+const BEYOND_LIMITS: &str = "SELECT pg_catalog.repeat('x', 2147483647)";
+const OF_ANOTHER_TYPE: &str = "SELECT 'a value that does not fit its column'::pg_catalog.int4";
 
 /// A cell as a binary parameter; `None` is NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +63,9 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
     let names: Vec<String> = columns.iter().map(|&index| quote(&table.columns[index].name)).collect();
     let into = format!("INSERT INTO {} ({}) VALUES ", table.name.quoted(), names.join(", "));
     let statements = portions(rows, columns.len()).into_iter().map(async |parameters| {
+        if let Some(refused) = in_place_of(&parameters) {
+            return client.execute_typed(refused, &[]).await;
+        }
         let sql = into.clone() + &values(parameters.len() / columns.len(), columns.len());
         let typed: Vec<(&(dyn ToSql + Sync), Type)> =
             parameters.iter().map(|parameter| (parameter as &(dyn ToSql + Sync), Type::UNKNOWN)).collect();
@@ -62,6 +73,21 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
     });
     // Every answer is awaited, and the first error is the cause of the others.
     pipelined(statements).await.into_iter().sum()
+}
+
+/// The statement to send in place of one with these cells, which cannot be sent: the server refuses it, and with it all that
+/// follows.
+pub(super) fn in_place_of(cells: &[Parameter<'_>]) -> Option<&'static str> {
+    let is_unfit = |cell: &Parameter<'_>| cell.0.is_some_and(|bytes| std::ptr::eq(bytes, UNFIT));
+    match cells.iter().any(is_unfit) {
+        true => Some(OF_ANOTHER_TYPE),
+        false => beyond_limits(cells.iter().filter_map(|cell| cell.0).map(<[u8]>::len).sum()),
+    }
+}
+
+/// As [`in_place_of`], for one with so many bytes.
+pub(super) fn beyond_limits(bytes: usize) -> Option<&'static str> {
+    (bytes > MESSAGE_BYTES_MAX).then_some(BEYOND_LIMITS)
 }
 
 /// How many statements [`insert`] makes of so many rows, at least.
@@ -143,7 +169,11 @@ mod tests {
         assert_eq!(rest, [0, 0]);
         assert_eq!(take_row(&[]), None);
         let misfit = [[0, 1].as_slice(), &(-2i32).to_be_bytes()].concat();
-        assert_eq!(take_row(&misfit).unwrap().0, [Parameter(Some(UNFIT))]);
+        let (misfit, _) = take_row(&misfit).unwrap();
+        assert_eq!(misfit, [Parameter(Some(UNFIT))]);
+        assert_eq!(in_place_of(&misfit), Some(OF_ANOTHER_TYPE));
+        assert_eq!(in_place_of(&[Parameter(Some(&[0xff; 32])), Parameter(None)]), None, "a value that looks like it");
+        assert_eq!((beyond_limits(MESSAGE_BYTES_MAX), beyond_limits(1 << 30)), (None, Some(BEYOND_LIMITS)));
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
         pipelined(chunks.into_iter().map(|arrays| {
             let sql = &sql;
             async move {
+                if let Some(refused) = insert::beyond_limits(arrays.iter().map(|array| array.elements.len()).sum()) {
+                    return client.execute_typed(refused, &[]).await;
+                }
                 let typed: Vec<(&(dyn ToSql + Sync), Type)> =
                     arrays.iter().map(|array| (array as &(dyn ToSql + Sync), typed(array.array))).collect();
                 client.execute_typed(sql, &typed).await
@@ -58,6 +61,9 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
             let sql = statement(target, &spelt_out(parameters.len() / types.len(), types.len()));
             let types = &types;
             async move {
+                if let Some(refused) = insert::in_place_of(&parameters) {
+                    return client.execute_typed(refused, &[]).await;
+                }
                 let types = types.iter().cycle().cloned();
                 let typed: Vec<(&(dyn ToSql + Sync), Type)> =
                     parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).zip(types).collect();

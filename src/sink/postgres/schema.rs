@@ -96,8 +96,8 @@ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')"
 fn of_tables(statement: &str, order: &str) -> String {
     let of_one = statement.replace("$1", "t.of_schema").replace("$2", "t.named");
     format!(
-        "SELECT q.*, t.place FROM (SELECT given.of_schema::name AS of_schema, given.named::name AS named, given.place \
-         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS given(of_schema, named, place)) t \
+        "SELECT q.*, t.place \
+         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS t(of_schema, named, place) \
          CROSS JOIN LATERAL (\n{of_one}\n) q{order}"
     )
 }

@@ -42,7 +42,7 @@ pub(super) async fn write(session: &Session, sql: &Sql, series: &mut impl Series
     crash_point!("postgres.series.begun");
     loop {
         let batch = series.batch();
-        if batch.has_several_tables() {
+        if batch.has_several_targets() {
             pool.append_rows(batch);
             if pool.byte_count() >= POOL_BYTES {
                 lane.send_pool(&mut pool).await?;

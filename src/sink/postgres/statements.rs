@@ -250,6 +250,9 @@ impl Form {
     }
 
     async fn execute(&self, client: &Client, cells: &[Parameter<'_>]) -> Result<u64, Error> {
+        if let Some(refused) = insert::in_place_of(cells) {
+            return client.execute_typed(refused, &[]).await;
+        }
         let values: Vec<Value<'_>> = cells.iter().zip(&self.as_text).map(|(cell, text)| Value(*cell, *text)).collect();
         let typed: Vec<(&(dyn ToSql + Sync), Type)> =
             values.iter().map(|value| value as &(dyn ToSql + Sync)).zip(self.types.iter().cloned()).collect();

@@ -8,7 +8,8 @@
 //! A table that takes rows by INSERT only has no COPY to start; its statements are sent in place of the data. Rules'
 //! own statements follow all tables, without a round trip between them and COMMIT.
 //!
-//! A batch that needs no COPY, because each table gets a few rows or none, takes one round trip: all of it is sent at once.
+//! A batch that needs no COPY, because each table gets a few rows or takes them by INSERT only, takes one round trip: all of it
+//! is sent at once.
 //!
 //! The compare-and-swap comes first because it locks the offset row before any work is done. A second instance then
 //! waits and fails instead of colliding on unique keys, and COMMIT can follow the data without another round trip.
@@ -35,12 +36,17 @@ pub(super) const BEGINNING: &str = "beginning a transaction";
 pub(super) const COMMITTING: &str = "committing";
 pub(super) const DEAD_LETTERS: &str = "writing dead letters";
 
+/// Bytes of rows that are sent at once: until they are answered they are in memory two or three times.
+const BYTES_AT_ONCE: usize = 8 << 20;
+
 /// Writes the batch; `Ok` only after COMMIT was confirmed.
 pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result<Written, SinkError> {
     let kept = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit));
     let tables = Rows::collect(batch, kept);
     let (tables, own) = statements::split(&tables);
-    if own.is_empty() && tables.iter().all(|rows| rows.by_insert() || rows.are_few()) {
+    let without_copy = |rows: &Rows<'_>| rows.by_insert() || rows.are_few();
+    let bytes: usize = tables.iter().map(Rows::byte_count).sum();
+    if own.is_empty() && bytes <= BYTES_AT_ONCE && tables.iter().all(without_copy) {
         return write_at_once(session, sql, batch, tables).await;
     }
     let client = session.client();
@@ -101,7 +107,12 @@ async fn write_at_once(session: &Session, sql: &Sql, batch: &Batch, tables: &[Ro
     let expected = Expected::of(batch.tables_at_stake());
     let remembered = batch.to_remember();
     let begin = || offsets::begin(session, sql, batch);
-    let insert = || pipelined(tables.iter().map(|rows| rows.insert(client)));
+    let insert_one = async |rows: &Rows<'_>| {
+        let taken = rows.insert(client).await;
+        session.answered();
+        taken
+    };
+    let insert = || pipelined(tables.iter().map(&insert_one));
     crash_point!("postgres.at_once.begun", begin().await);
     crash_point!("postgres.at_once.rows.sent", tokio::join!(biased; begin(), insert()));
     let all = async {
@@ -115,7 +126,8 @@ async fn write_at_once(session: &Session, sql: &Sql, batch: &Batch, tables: &[Ro
             expected.commit(client),
         )
     };
-    let steps = tables.iter().map(Rows::statement_count).fold(7, u32::saturating_add);
+    // The patience begins anew with each table's answer.
+    let steps = tables.iter().map(Rows::statement_count).max().unwrap_or(0).saturating_add(7);
     let all = pin!(all);
     crash_point!("postgres.at_once.commit.sent", {
         // Perhaps the server has come to the COMMIT by then, perhaps not.
