@@ -172,7 +172,11 @@ mod tests {
         let (misfit, _) = take_row(&misfit).unwrap();
         assert_eq!(misfit, [Parameter(Some(UNFIT))]);
         assert_eq!(in_place_of(&misfit), Some(OF_ANOTHER_TYPE));
-        assert_eq!(in_place_of(&[Parameter(Some(&[0xff; 32])), Parameter(None)]), None, "a value that looks like it");
+        assert_eq!(
+            in_place_of(&[Parameter(Some(&UNFIT.to_vec())), Parameter(None)]),
+            None,
+            "a value that looks like it"
+        );
         assert_eq!((beyond_limits(MESSAGE_BYTES_MAX), beyond_limits(1 << 30)), (None, Some(BEYOND_LIMITS)));
     }
 

@@ -15,6 +15,9 @@ const IN_MEASUREMENT: &str = ", ";
 const IN_KEY: &str = ",= ";
 const IN_STRING: &str = "\"\\";
 
+/// Digits and sign with which any number is a 64-bit integer.
+const I64_DIGITS: usize = 18;
+
 /// A name or a string, still with its escapes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Text<'t> {
@@ -131,31 +134,41 @@ impl<'t> Lines<'t> {
     /// Takes what goes up to a byte that ends it without a backslash before it, or to the end of the line.
     #[inline]
     fn name(&mut self, is_end: impl Fn(u8) -> bool, escapable: &'static str) -> Text<'t> {
-        let start = self.at;
-        let (mut is_escaped, mut has_backslash) = (false, false);
-        for byte in &self.text.as_bytes()[start..] {
-            if *byte == b'\n' || !is_escaped && is_end(*byte) {
+        let rest = &self.text.as_bytes()[self.at..];
+        let (mut end, mut has_backslash) = (0, false);
+        while let Some(&byte) = rest.get(end) {
+            if byte == b'\n' || is_end(byte) {
                 break;
             }
-            is_escaped = *byte == b'\\';
-            has_backslash |= is_escaped;
-            self.at += 1;
+            end += 1;
+            if byte == b'\\' {
+                has_backslash = true;
+                end += usize::from(rest.get(end).is_some_and(|&next| is_end(next)));
+            }
         }
-        Text::new(&self.text[start..self.at], has_backslash, escapable)
+        let raw = &self.text[self.at..self.at + end];
+        self.at += end;
+        Text::new(raw, has_backslash, escapable)
     }
 
     fn field(&mut self) -> Result<Field<'t>, &'static str> {
         if self.take(b'"') {
             return self.string().map(Field::Text);
         }
+        let rest = &self.text.as_bytes()[self.at..];
+        let (length, is_integer) = plain_number(rest);
+        let is_end = |at: usize| matches!(rest.get(at), None | Some(b',' | b' ' | b'\n' | b'\r'));
+        let is_suffixed = is_integer && length <= I64_DIGITS && rest.get(length) == Some(&b'i');
+        if length > 0 && is_end(length + usize::from(is_suffixed)) && !(is_suffixed && rest.starts_with(b"-0")) {
+            let raw = &self.text[self.at..self.at + length];
+            self.at += length + usize::from(is_suffixed);
+            return Ok(Field::Number(Cow::Borrowed(raw)));
+        }
         let start = self.at;
         while self.peek().is_some_and(|byte| !matches!(byte, b',' | b' ' | b'\n' | b'\r')) {
             self.at += 1;
         }
         let raw = &self.text[start..self.at];
-        if is_plain_number(raw) {
-            return Ok(Field::Number(Cow::Borrowed(raw)));
-        }
         match raw {
             "t" | "T" | "true" | "True" | "TRUE" => return Ok(Field::Bool(true)),
             "f" | "F" | "false" | "False" | "FALSE" => return Ok(Field::Bool(false)),
@@ -244,16 +257,25 @@ fn canonical(written: &str, number: impl ToString) -> Cow<'_, str> {
 
 /// Whether it is a JSON number without an exponent.
 pub(super) fn is_plain_number(raw: &str) -> bool {
-    let unsigned = raw.strip_prefix('-').unwrap_or(raw).as_bytes();
-    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let integer = digits(unsigned);
-    let begins_well = integer == 1 || integer > 1 && unsigned[0] != b'0';
-    begins_well
-        && match &unsigned[integer..] {
-            [] => true,
-            [b'.', fraction @ ..] => !fraction.is_empty() && digits(fraction) == fraction.len(),
-            _ => false,
-        }
+    !raw.is_empty() && plain_number(raw.as_bytes()).0 == raw.len()
+}
+
+/// How many bytes at the beginning are a JSON number without an exponent, and whether that has no fraction either.
+fn plain_number(bytes: &[u8]) -> (usize, bool) {
+    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let integer = digits(sign);
+    if integer == 0 || integer > 1 && bytes[sign] == b'0' {
+        return (0, false);
+    }
+    let end = sign + integer;
+    match bytes.get(end) {
+        Some(b'.') => match digits(end + 1) {
+            0 => (0, false),
+            fraction => (end + 1 + fraction, false),
+        },
+        _ => (end, true),
+    }
 }
 
 /// The same digits as JSON writes them: `.5` is `0.5`, `+05.` is `5`.
