@@ -63,11 +63,13 @@ impl Case {
             _ if is_in_small_batches => ", batch: { max_rows: 5 }",
             _ => "",
         };
+        // These points are of a COPY.
+        let is_wide = point.name.starts_with("postgres.") && !point.name.contains(".at_once.");
         let at = format!("{}:{}:{}", point.name, random.within(1, point.passages), random.within(0, 6));
         Case {
             point,
             variant,
-            plan: Plan { engine, qos, is_delivered: false, segment_kib, journal_kib, database_keys },
+            plan: Plan { engine, qos, is_delivered: false, segment_kib, journal_kib, database_keys, is_wide },
             at,
         }
     }

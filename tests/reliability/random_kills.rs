@@ -60,6 +60,7 @@ impl Case {
             segment_kib: [4, 8, 32][random.within(0, 2) as usize],
             journal_kib: 8_192,
             database_keys: ", retry: { min: 50ms, max: 500ms }",
+            is_wide: (index / 2 + index / 4) % 2 == 1,
         };
         Case { plan, services_fail: (index / 4 + index) % 2 == 1 }
     }

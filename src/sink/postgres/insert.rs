@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(misfit, [Parameter(Some(UNFIT))]);
         assert_eq!(in_place_of(&misfit), Some(OF_ANOTHER_TYPE));
         assert_eq!(
-            in_place_of(&[Parameter(Some(&UNFIT.to_vec())), Parameter(None)]),
+            in_place_of(&[Parameter(Some(&std::iter::repeat_n(0xff, 32).collect::<Vec<u8>>())), Parameter(None)]),
             None,
             "a value that looks like it"
         );

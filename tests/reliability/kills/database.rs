@@ -47,6 +47,11 @@ pub(crate) struct Found {
     pub(crate) offsets: Vec<u64>,
 }
 
+/// Columns that make rows wide.
+pub(crate) fn fillers(is_wide: bool) -> impl Iterator<Item = String> {
+    (0..if is_wide { 65 } else { 0 }).map(|number| format!("filler_{number}"))
+}
+
 /// Keeps every writer out of the rows' table until it is dropped.
 pub(crate) enum Lock {
     Sqlite(rusqlite::Connection),
@@ -65,9 +70,11 @@ impl Database {
     }
 
     /// Makes the table, which refuses some of the messages.
-    pub(crate) fn prepare(&self) {
+    pub(crate) fn prepare(&self, is_wide: bool) {
+        let fillers: String = fillers(is_wide).map(|name| format!(", {name} bigint")).collect();
         let columns = format!(
-            "(seq bigint, id bigint CHECK (id % {REFUSED_EVERY} <> {REFUSED_REST}), device text, temp double precision)"
+            "(seq bigint, id bigint CHECK (id % {REFUSED_EVERY} <> {REFUSED_REST}), device text, \
+             temp double precision{fillers})"
         );
         match self {
             Database::Sqlite { file } => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::database::{Database, Engine, SHARED_DATABASE};
+use super::database::{Database, Engine, SHARED_DATABASE, fillers};
 use super::message::{Promise, check, distinct, message};
 use super::random::Random;
 use crate::support::bridge::Bridge;
@@ -60,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) journal_kib: u64,
     /// Keys of the database beside its address.
     pub(crate) database_keys: &'static str,
+    /// Rows of so many columns that on Postgres they go by COPY, however few they are.
+    pub(crate) is_wide: bool,
 }
 
 /// A bridge on its way, and what it was given.
@@ -88,6 +90,7 @@ impl Round {
         let client_id = client_id("kill");
         let place = format!("kills/{client_id}");
         let Plan { qos, segment_kib, journal_kib, database_keys, .. } = plan;
+        let fillers: String = fillers(plan.is_wide).map(|name| format!(", {name}: journal.seq")).collect();
         let durability = if plan.is_delivered { "delivered" } else { "commit" };
         let configuration = format!(
             "bridge: {client_id}
@@ -100,7 +103,7 @@ rules:
     topic: {place}/{{device}}
     qos: {qos}
     table: readings
-    columns: {{ seq: journal.seq, id: payload.id, device: topic.device, temp: payload.temp }}
+    columns: {{ seq: journal.seq, id: payload.id, device: topic.device, temp: payload.temp{fillers} }}
 "
         );
         // A SQLite file lies in the bridge's own folder, which is not there yet.
@@ -113,7 +116,7 @@ rules:
                 Database::Postgres { server: Arc::clone(&services.postgres), schema }
             }
         };
-        database.prepare();
+        database.prepare(plan.is_wide);
         bridge.edit("ADDRESS", &database.entry());
         let configuration = configuration.replace("ADDRESS", &database.entry());
         Round {
