@@ -94,6 +94,7 @@ macro_rules! sink_contract {
             );
             crate::sink_contract::sink_contract!(@tests series, $database;
                 batches_of_a_series_commit_together,
+                rows_of_a_series_for_many_tables_are_all_there_in_their_order,
                 a_series_from_another_offset_leaves_nothing_behind,
                 a_refused_row_takes_the_whole_series_back,
                 a_table_that_goes_within_a_series_is_no_fault_of_the_rows,

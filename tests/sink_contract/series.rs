@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, Remembered, RowEncoder};
+use rowbridge::batch::{Batch, DeadLetter, OffsetMove, Portion, Remembered, RowEncoder, Target, Verb};
 use rowbridge::clock::Timestamp;
 use rowbridge::schema::{Cell, TableSchema};
 use rowbridge::sink::{Class, Series, Sink};
@@ -102,6 +102,55 @@ pub(crate) async fn batches_of_a_series_commit_together<D: TestDatabase>(databas
     assert_eq!(places.map(|place| found[&place]), [11, 20]);
     assert_eq!(database.number("SELECT count(*) FROM others"), 80);
     assert_eq!(database.number("SELECT sum(id) FROM others WHERE site = 'b'"), (81..121).chain(161..201).sum::<i64>());
+}
+
+/// Collected by table, but for the batches of one table between them.
+pub(crate) async fn rows_of_a_series_for_many_tables_are_all_there_in_their_order<D: TestDatabase>(database: &D) {
+    const TABLES: u64 = 30;
+    const BATCHES: u64 = 40;
+    let (mut sink, _) = ready(database).await;
+    let mut tables = Vec::new();
+    for number in 0..TABLES {
+        database.execute(&format!("CREATE TABLE t{number} (id BIGINT PRIMARY KEY, newest BIGINT NOT NULL, site TEXT)"));
+    }
+    for number in 0..TABLES {
+        tables.push(schema_of(&mut sink, &format!("t{number}")).await);
+    }
+    let batches = (0..BATCHES).map(|index| {
+        let from = 1 + TABLES * index;
+        let mut builder = BatchBuilder::new(sink.encoder(), from, from + TABLES);
+        let verb = |number: u64| if number.is_multiple_of(3) { Verb::Upsert([0].into()) } else { Verb::Insert };
+        // In each batch other tables come first, and so the targets' numbers change.
+        let places = (0..TABLES).map(|at| (at + index) % TABLES);
+        let targets: Vec<(u64, usize)> = match index % 10 {
+            9 => vec![(0, builder.table_by(&tables[0], &[0, 1, 2], verb(0)))],
+            _ => places
+                .map(|number| (number, builder.table_by(&tables[number as usize], &[0, 1, 2], verb(number))))
+                .collect(),
+        };
+        for (number, target) in targets {
+            // A table's number stays, whatever becomes of those of targets.
+            let portion = &mut builder.batch.portions[target];
+            portion.target = Arc::new(Target { table_id: number as usize, ..Target::clone(&portion.target) });
+            // Those that replace others have one row, which the last message gives.
+            let id = if verb(number) == Verb::Insert { from } else { 1 };
+            builder.unit(target, &[&[Cell::Int(id as i64), Cell::Int(from as i64), Cell::Text("a")]]);
+        }
+        builder.batch
+    });
+    let mut series = Made::of(batches.collect());
+    sink.write_series(&mut series).await.unwrap();
+    assert_eq!(next_seq(&mut sink).await, 1 + TABLES * BATCHES);
+    let newest = |index: u64| (1 + TABLES * index) as i64;
+    for number in 0..TABLES {
+        let is_upserted = number.is_multiple_of(3);
+        let count = if is_upserted { 1 } else { BATCHES - BATCHES / 10 };
+        assert_eq!(database.number(&format!("SELECT count(*) FROM t{number}")), count as i64, "t{number}");
+        let last = if number == 0 { BATCHES - 1 } else { BATCHES - 2 };
+        assert_eq!(database.number(&format!("SELECT max(newest) FROM t{number}")), newest(last), "t{number}");
+        let equal = format!("SELECT count(*) FROM t{number} WHERE id = newest");
+        assert_eq!(database.number(&equal), if is_upserted { 0 } else { count as i64 }, "t{number}");
+    }
 }
 
 pub(crate) async fn a_series_from_another_offset_leaves_nothing_behind<D: TestDatabase>(database: &D) {
