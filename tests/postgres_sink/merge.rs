@@ -118,6 +118,27 @@ async fn a_value_that_the_cast_refuses_is_its_own_rows_fault_also_alone() {
     }
 }
 
+/// Such a message takes several statements, and the value is in the last.
+#[tokio::test]
+async fn a_value_that_the_cast_refuses_is_found_in_a_message_of_many_rows() {
+    let place = Place::new();
+    place.sql("CREATE EXTENSION ltree; CREATE TABLE c (v ltree, n int, t text[])");
+    let mut sink = place.started().await;
+    let table = describe(&mut sink, "c").await;
+    let rows: Vec<[Cell<'_>; 3]> = (0..6_000)
+        .map(|n| [Cell::Text(if n == 5_900 { "secret..b" } else { "a.b" }), Cell::Int(n), Cell::Null])
+        .collect();
+    let mut batch = batch(1, 2);
+    let index = add_table(&mut batch, &table);
+    add_unit(&mut batch, index, &rows.iter().map(|row| &row[..]).collect::<Vec<_>>());
+    assert!(sink.write(&batch).await.unwrap_err().class.may_be_a_row());
+    let refusals = sink.refused_units(&batch).await.unwrap();
+    assert!(refusals.closed.is_empty(), "{:?}", refusals.closed);
+    let [refusal] = &refusals.units[..] else { panic!("{:?}", refusals.units) };
+    assert_eq!((refusal.unit, refusal.reason), (0, "value"));
+    assert!(!refusal.message.contains("secret"), "{}", refusal.message);
+}
+
 /// Input functions put the value into messages of any code, with quotes and without.
 #[tokio::test]
 async fn what_the_cast_says_of_a_value_names_type_and_column_and_not_the_value() {

@@ -288,7 +288,7 @@ pub(super) enum Start {
 /// [`Start::InTurn`]) or `last` with it. The server must refuse `last` if a COPY failed, as it does COMMIT and RELEASE.
 /// Rows that tables swallowed are added to `written`.
 pub(super) async fn run<T>(
-    client: &Client,
+    session: &Session,
     tables: &[Rows<'_>],
     statements: Vec<Option<Statement>>,
     start: Start,
@@ -298,6 +298,7 @@ pub(super) async fn run<T>(
     let starting = |table| move |error| CopyError { table, error, at_start: true, line: None };
     let sending = |table| move |error| CopyError { table, error, at_start: false, line: None };
     assert_eq!(tables.len(), statements.len(), "each table's COPY is prepared");
+    let client = session.client();
     let mut last = Some(last);
     let mut statements = statements.into_iter();
     let mut next = match (tables.first(), statements.next()) {
@@ -317,6 +318,7 @@ pub(super) async fn run<T>(
                     }
                 };
                 rows.note(taken.map_err(sending(index))?, written);
+                session.answered();
                 next = Some(started.map_err(starting(index + 1))?);
             }
             _ => {

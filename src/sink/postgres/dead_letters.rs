@@ -11,13 +11,13 @@ use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use super::encode;
 use super::server::Repertoire;
 use super::session::Session;
-use super::transaction::{Sql, around};
+use super::transaction::{Sql, around, pipelined};
 use crate::batch::DeadLetter;
 use crate::clock::Timestamp;
 use crate::sink::{PURGE_TIME_MAX, SinkError};
 
-/// Letters per INSERT and their payload bytes: the statement is held in memory three times, here, in the driver's buffer
-/// and in the server. A single larger payload goes alone.
+/// Letters per INSERT and their bytes: the statement is held in memory three times, here, in the driver's buffer
+/// and in the server. A single larger letter goes alone.
 const LETTERS_PER_INSERT: usize = 1_000;
 const BYTES_PER_INSERT: usize = 8 << 20;
 
@@ -79,8 +79,8 @@ pub(super) async fn insert(session: &Session, sql: &Sql, bridge: &str, letters: 
     );
     let bridge = session.bridge(bridge);
     let inserts = chunks(letters).map(|chunk| insert_chunk(session, &statement, &bridge, chunk));
-    // join_all and not try_join_all: every answer is awaited, and the first error is the cause of the others.
-    futures_util::future::join_all(inserts).await.into_iter().collect()
+    // Every answer is awaited, and the first error is the cause of the others.
+    pipelined(inserts).await.into_iter().collect()
 }
 
 async fn insert_chunk(session: &Session, statement: &str, bridge: &str, letters: &[DeadLetter]) -> Result<(), Error> {
@@ -121,6 +121,13 @@ async fn insert_chunk(session: &Session, statement: &str, bridge: &str, letters:
     session.client().execute_typed(statement, &parameters).await.map(drop)
 }
 
+/// Of all that is long.
+fn byte_count(letter: &DeadLetter) -> usize {
+    let DeadLetter { topic, properties, payload, error, envelope, .. } = letter;
+    let optional = properties.as_ref().map_or(0, String::len) + envelope.as_ref().map_or(0, Vec::len);
+    topic.len() + payload.len() + error.len() + optional
+}
+
 /// `letters` in runs within the limits of one INSERT.
 fn chunks(mut letters: &[DeadLetter]) -> impl Iterator<Item = &[DeadLetter]> {
     std::iter::from_fn(move || {
@@ -129,8 +136,9 @@ fn chunks(mut letters: &[DeadLetter]) -> impl Iterator<Item = &[DeadLetter]> {
             .iter()
             .take(LETTERS_PER_INSERT)
             .take_while(|letter| {
-                let fits = bytes == 0 || bytes + letter.payload.len() <= BYTES_PER_INSERT;
-                bytes += letter.payload.len().max(1);
+                let more = byte_count(letter);
+                let fits = bytes == 0 || bytes + more <= BYTES_PER_INSERT;
+                bytes += more.max(1);
                 fits
             })
             .count();

@@ -15,7 +15,7 @@
 //!
 //! A cell that does not fit its column violates the contract with mapping. It must neither panic in production nor
 //! become another value. So it is written with the field length [`MISFIT`], which the server refuses for every type
-//! with 22P04, or with 22P02 where rows go by INSERT: exactly this row is found and becomes a dead letter.
+//! with 22P04, or with 22P02 or 22P03 where rows go by INSERT: exactly this row is found and becomes a dead letter.
 
 use std::net::IpAddr;
 

@@ -29,7 +29,7 @@ const PARAMETERS_MAX: usize = 8_192;
 pub(super) const BYTES_MAX: usize = 8 << 20;
 
 /// A cell that does not fit its column, which mapping never makes: [`in_place_of`] sees it.
-const UNFIT: &[u8] = &[0xff; 32];
+static UNFIT: [u8; 32] = [0xff; 32];
 
 /// Bytes of cells that the server takes in one message. The driver does not even send one of twice the size: the COMMIT that
 /// was sent behind it would do without the rows.
@@ -78,7 +78,7 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
 /// The statement to send in place of one with these cells, which cannot be sent: the server refuses it, and with it all that
 /// follows.
 pub(super) fn in_place_of(cells: &[Parameter<'_>]) -> Option<&'static str> {
-    let is_unfit = |cell: &Parameter<'_>| cell.0.is_some_and(|bytes| std::ptr::eq(bytes, UNFIT));
+    let is_unfit = |cell: &Parameter<'_>| cell.0.is_some_and(|bytes| std::ptr::eq(bytes, &UNFIT[..]));
     match cells.iter().any(is_unfit) {
         true => Some(OF_ANOTHER_TYPE),
         false => beyond_limits(cells.iter().filter_map(|cell| cell.0).map(<[u8]>::len).sum()),
@@ -136,7 +136,7 @@ pub(super) fn take_row(bytes: &[u8]) -> Option<(Vec<Parameter<'_>>, &[u8])> {
                 Some(cell)
             }
             Err(_) if length == -1 => None,
-            Err(_) => Some(UNFIT),
+            Err(_) => Some(&UNFIT),
         }));
     }
     Some((row, rest))
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(take_row(&[]), None);
         let misfit = [[0, 1].as_slice(), &(-2i32).to_be_bytes()].concat();
         let (misfit, _) = take_row(&misfit).unwrap();
-        assert_eq!(misfit, [Parameter(Some(UNFIT))]);
+        assert_eq!(misfit, [Parameter(Some(&UNFIT))]);
         assert_eq!(in_place_of(&misfit), Some(OF_ANOTHER_TYPE));
         assert_eq!(
             in_place_of(&[Parameter(Some(&std::iter::repeat_n(0xff, 32).collect::<Vec<u8>>())), Parameter(None)]),

@@ -76,23 +76,31 @@ pub(super) async fn insert(client: &Client, rows: &Rows<'_>) -> Result<u64, Erro
     statements.into_iter().sum()
 }
 
-/// Casts the rows' values without putting them anywhere: what the server refuses here, no table is to blame for.
+/// Casts the rows' values without putting them anywhere: what the server refuses here, no table is to blame for. Of what cannot
+/// be sent it says nothing.
 pub(super) async fn cast_alone(client: &Client, rows: &Rows<'_>) -> Result<(), Error> {
     let target = rows.target();
     let casts: Vec<String> = values(target).into_iter().map(|value| format!("({value}) IS NULL")).collect();
     // The binds of a statement have their own types there, and the text of such values here.
     let types: Vec<Type> =
         columns(target).map(|column| if is_cast(column) { Type::TEXT } else { typed(column.parameter.oid) }).collect();
-    for parameters in insert::portions(rows, types.len()) {
-        let from = spelt_out(parameters.len() / types.len(), types.len());
-        let typed: Vec<(&(dyn ToSql + Sync), Type)> = parameters
-            .iter()
-            .map(|parameter| parameter as &(dyn ToSql + Sync))
-            .zip(types.iter().cycle().cloned())
-            .collect();
-        client.execute_typed(&format!("SELECT {} FROM {from}", casts.join(", ")), &typed).await?;
-    }
-    Ok(())
+    // All are sent at once: what follows is to take them back, whichever of them fails.
+    let statements = insert::portions(rows, types.len()).into_iter().map(|parameters| {
+        let (types, casts) = (&types, &casts);
+        async move {
+            if insert::in_place_of(&parameters).is_some() {
+                return Ok(());
+            }
+            let from = spelt_out(parameters.len() / types.len(), types.len());
+            let typed: Vec<(&(dyn ToSql + Sync), Type)> = parameters
+                .iter()
+                .map(|parameter| parameter as &(dyn ToSql + Sync))
+                .zip(types.iter().cycle().cloned())
+                .collect();
+            client.execute_typed(&format!("SELECT {} FROM {from}", casts.join(", ")), &typed).await.map(drop)
+        }
+    });
+    pipelined(statements).await.into_iter().collect()
 }
 
 /// The casts of such rows without a value: what the server refuses here, no value is at fault for. Two rows, because the

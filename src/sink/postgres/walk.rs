@@ -262,7 +262,8 @@ impl<'a> Walk<'a> {
         let mut written = Written::default();
         let tables = Rows::collect(self.batch, units.iter().copied());
         let (plain, _) = statements::split(&tables);
-        let steps = plain.iter().map(|rows| rows.statement_count().saturating_add(1)).fold(3, u32::saturating_add);
+        // The patience begins anew with each table.
+        let steps = plain.iter().map(Rows::statement_count).max().unwrap_or(0).saturating_add(4);
         let tried = session.patience(steps, DOING, write_under_savepoint(session, &tables, &mut written)).await?;
         let failed = match tried {
             Ok(Ok(())) => {
@@ -360,7 +361,7 @@ async fn write_under_savepoint(
         at_start: false,
         line: Some(line),
     };
-    copy::run(client, tables, copies, Start::InTurn, last, written).await?.map_err(failed)
+    copy::run(session, tables, copies, Start::InTurn, last, written).await?.map_err(failed)
 }
 
 #[cfg(test)]

@@ -56,9 +56,10 @@ pub(super) async fn write(session: &Session, sql: &Sql, batch: &Batch) -> Result
     let expected = Expected::of(batch.tables_at_stake());
     // Boxed: it is part of several futures.
     let last = Box::pin(statements::run(session, own, expected.commit(client)));
-    let copies = copy::run(client, tables, prepared, Start::Ahead, last, &mut written);
-    // Each table's statements, one of the rules', the comparison and COMMIT, each with the server's own limit.
-    let steps = tables.iter().map(Rows::statement_count).fold(3, u32::saturating_add);
+    let copies = copy::run(session, tables, prepared, Start::Ahead, last, &mut written);
+    // One table's statements and the start of the next, one of the rules', the comparison and COMMIT, each with the server's own
+    // limit; the patience begins anew with each table.
+    let steps = tables.iter().map(Rows::statement_count).max().unwrap_or(0).saturating_add(4);
     match session.committing(steps, pin!(copies)).await? {
         Ok(Ok(closing)) => closing.explain(session)?,
         Ok(Err(failed)) => return Err(failed.explain(session, own)),
