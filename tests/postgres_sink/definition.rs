@@ -57,15 +57,29 @@ async fn client(place: &Place) -> Client {
 }
 
 async fn write_one(sink: &mut PostgresSink, table: &Arc<TableSchema>, from: u64, cell: Cell<'_>) -> Result<(), Class> {
+    write_rows(sink, table, from, cell, 1).await
+}
+
+/// So many rows of one message.
+async fn write_rows(
+    sink: &mut PostgresSink,
+    table: &Arc<TableSchema>,
+    from: u64,
+    cell: Cell<'_>,
+    count: usize,
+) -> Result<(), Class> {
     let mut batch = batch(from, from + 1);
     let target = add_table(&mut batch, table);
-    add_unit(&mut batch, target, &[&[cell]]);
+    add_unit(&mut batch, target, &vec![&[cell][..]; count]);
     let written = sink.write(&batch).await.map(drop).map_err(|error| error.class);
     if written.is_err_and(|class| class == Class::Table || class.may_be_a_row()) {
         return sink.verify(&[table]).await.map_err(|error| error.class);
     }
     written
 }
+
+/// So many rows go by INSERT, and by COPY.
+const BY_EITHER_WAY: [usize; 2] = [1, 65];
 
 /// Rows made for a type are never taken by another, and those made for the other one arrive.
 #[tokio::test]
@@ -86,10 +100,14 @@ async fn for_every_ordered_pair_of_types_a_change_between_description_and_commit
     for next in route {
         let ((old, stale, _), (new, cell, text)) = (TYPES[at], TYPES[next]);
         ddl.batch_execute(&format!("TRUNCATE t; ALTER TABLE t ALTER v TYPE {new} USING NULL")).await.unwrap();
-        assert_eq!(write_one(&mut sink, &table, from, stale).await, Err(Class::TableChanged), "{old} to {new}");
+        for count in BY_EITHER_WAY {
+            let written = write_rows(&mut sink, &table, from, stale, count).await;
+            assert_eq!(written, Err(Class::TableChanged), "{old} to {new}, {count} rows");
+        }
         table = describe(&mut sink, "t").await;
-        write_one(&mut sink, &table, from, cell).await.unwrap_or_else(|class| panic!("{old} to {new}: {class:?}"));
-        let stored = ddl.query("SELECT v::text FROM t", &[]).await.unwrap();
+        let written = write_rows(&mut sink, &table, from, cell, BY_EITHER_WAY[pairs % 2]).await;
+        written.unwrap_or_else(|class| panic!("{old} to {new}: {class:?}"));
+        let stored = ddl.query("SELECT DISTINCT v::text FROM t", &[]).await.unwrap();
         let stored: Vec<String> = stored.iter().map(|row| row.get(0)).collect();
         assert_eq!(stored, [text], "{old} to {new}");
         (at, from, pairs) = (next, from + 1, pairs + 1);
@@ -208,7 +226,7 @@ async fn a_view_that_changed_is_noticed_in_whichever_batch_of_a_series_its_rows_
 /// A batch or a series at a time, while another session alters the column back and forth as fast as it can.
 #[tokio::test]
 async fn under_constant_changes_every_row_has_the_right_value() {
-    const ROWS: u64 = 600;
+    const ROWS: u64 = 2_000;
     // Between nothing and long enough for several batches.
     const PAUSE_MILLIS: [u64; 4] = [0, 3, 10, 30];
     let place = Place::new();
@@ -231,13 +249,13 @@ async fn under_constant_changes_every_row_has_the_right_value() {
             unreachable!("the types go round")
         }
     });
-    let (mut from, mut noticed) = (1, 0);
+    let (mut from, mut turn, mut noticed) = (1, 0, 0);
     let mut table = describe(&mut sink, "t").await;
     while from <= ROWS {
         let text = from.to_string();
         let value = from as i64;
-        let made = |seq: u64| {
-            let mut batch = batch(seq, seq + 5);
+        let made = |seq: u64, rows: u64| {
+            let mut batch = batch(seq, seq + rows);
             let target = add_table(&mut batch, &table);
             let v = match table.columns[1].type_name.as_str() {
                 "bigint" => Cell::Int(value),
@@ -246,13 +264,15 @@ async fn under_constant_changes_every_row_has_the_right_value() {
                 "double precision" => Cell::Float(value as f64),
                 other => panic!("{other}"),
             };
-            (seq..seq + 5).for_each(|id| add_unit(&mut batch, target, &[&[Cell::Int(id as i64), v]]));
+            (seq..seq + rows).for_each(|id| add_unit(&mut batch, target, &[&[Cell::Int(id as i64), v]]));
             batch
         };
-        let written = if from % 20 == 1 {
-            sink.write(&made(from)).await.map(|_| 5)
-        } else {
-            sink.write_series(&mut Made::of(vec![made(from), made(from + 5)])).await.map(|_| 10)
+        turn += 1;
+        let written = match turn % 3 {
+            // By INSERT, by COPY, and by a COPY for both.
+            0 => sink.write(&made(from, 5)).await.map(|_| 5),
+            1 => sink.write(&made(from, 40)).await.map(|_| 40),
+            _ => sink.write_series(&mut Made::of(vec![made(from, 5), made(from + 5, 5)])).await.map(|_| 10),
         };
         match written {
             Ok(rows) => from += rows,
@@ -271,7 +291,7 @@ async fn under_constant_changes_every_row_has_the_right_value() {
     let alters: u64 = alters.await.unwrap();
     println!("{alters} changes, {noticed} noticed by a batch");
     assert!(noticed > 0, "{alters} changes and none came between");
-    let wrong = "SELECT count(*) FROM t WHERE v::text::numeric NOT BETWEEN id - 9 AND id";
+    let wrong = "SELECT count(*) FROM t WHERE v::text::numeric NOT BETWEEN id - 39 AND id";
     assert_eq!(place.sql(wrong), "0");
     assert_eq!(place.sql("SELECT count(DISTINCT id), count(*) FROM t"), format!("{0}|{0}", from - 1));
 }
