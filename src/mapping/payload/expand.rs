@@ -1,4 +1,5 @@
-//! Decompression of payloads. The expanded size is bounded, and no memory is allocated beyond the bound.
+//! Decompression of payloads. The expanded size is bounded, and so is the memory: by a few times the bound, and up to 10 MiB
+//! for the blocks of an LZ4 frame, whatever a frame's header announces.
 
 use std::io::Read;
 
@@ -25,7 +26,7 @@ pub(super) fn expand<'e>(
         return match zlib(payload, bytes_max, expanded) {
             Ok(()) => Ok(expanded),
             Err(Failure::TooLarge) => Err(PayloadFault::too_large(bytes_max)),
-            Err(Failure::Broken) => Ok(payload),
+            Err(Failure::Broken | Failure::Dictionary) => Ok(payload),
         };
     }
     if matches!(compression, Compression::None | Compression::Auto) {
@@ -49,6 +50,9 @@ pub(super) fn expand<'e>(
     match done {
         Ok(()) => Ok(expanded),
         Err(Failure::TooLarge) => Err(PayloadFault::too_large(bytes_max)),
+        Err(Failure::Dictionary) => Err(PayloadFault::parse(
+            "the payload is compressed with a dictionary, which the bridge does not have: compress it without",
+        )),
         Err(Failure::Broken) => {
             let name = name(compression);
             Err(PayloadFault::parse(format!("the payload is not {name}, or is cut off or damaged")))
@@ -58,6 +62,8 @@ pub(super) fn expand<'e>(
 
 enum Failure {
     TooLarge,
+    /// The content refers to a dictionary.
+    Dictionary,
     Broken,
 }
 
@@ -115,22 +121,19 @@ fn ended(rest: &[u8]) -> Result<(), Failure> {
 
 /// One frame after another.
 fn zstd(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
+    use ruzstd::decoding::FrameDecoder;
     use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-    use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
     let mut rest = payload;
     while !rest.is_empty() {
         let mut decoder = FrameDecoder::new();
-        // A frame of one segment has no window but its content.
-        decoder.set_max_window_size(u64::try_from(bytes_max).unwrap_or(u64::MAX).max(WINDOW_BYTES_MIN));
-        match StreamingDecoder::new_with_decoder(&mut rest, decoder) {
-            Ok(mut stream) => {
-                read(&mut stream, bytes_max, expanded)?;
-                let decoder = stream.into_frame_decoder();
-                if decoder.get_checksum_from_data().is_some_and(|sum| decoder.get_calculated_checksum() != Some(sum)) {
-                    return Err(Failure::Broken);
-                }
-            }
+        // The decoder allocates for what it has expanded, not for the window that the frame announces, which may be 128 MiB
+        // and more for a few bytes.
+        decoder.set_max_window_size(u64::MAX);
+        match decoder.init(&mut rest) {
+            Ok(()) => zstd_frame(&mut decoder, &mut rest, bytes_max, expanded)?,
+            // A frame of one segment whose content has more bytes than any window.
             Err(FrameDecoderError::WindowSizeTooBig { .. }) => return Err(Failure::TooLarge),
+            Err(FrameDecoderError::DictNotProvided { .. }) => return Err(Failure::Dictionary),
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                 rest = rest.get(length as usize..).ok_or(Failure::Broken)?;
             }
@@ -140,8 +143,41 @@ fn zstd(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-/// Encoders announce at least this much however short the content is.
-const WINDOW_BYTES_MIN: u64 = 8 << 20;
+/// The decoder keeps a window of what it has expanded, so most of the content may be in it until the frame ends. It tells
+/// how much that is only then. Each step adds at least [`ZSTD_STEP_BYTES`] and at most a block of 128 KiB more, so the memory
+/// that is taken depends on `bytes_max` only.
+fn zstd_frame(
+    decoder: &mut ruzstd::decoding::FrameDecoder,
+    rest: &mut &[u8],
+    bytes_max: usize,
+    expanded: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    use ruzstd::decoding::BlockDecodingStrategy::UptoBytes;
+    let room = bytes_max - expanded.len();
+    if u64::try_from(room).is_ok_and(|room| decoder.content_size() > room) {
+        return Err(Failure::TooLarge);
+    }
+    let mut count_min = 0;
+    loop {
+        let step = ZSTD_STEP_BYTES.min(room + 1 - count_min);
+        let is_whole = decoder.decode_blocks(&mut *rest, UptoBytes(step)).map_err(|_| Failure::Broken)?;
+        decoder.collect_to_writer(&mut *expanded).map_err(|_| Failure::Broken)?;
+        count_min += step;
+        if expanded.len() > bytes_max || (!is_whole && count_min > room) {
+            return Err(Failure::TooLarge);
+        }
+        if is_whole {
+            break;
+        }
+    }
+    match decoder.get_checksum_from_data() {
+        Some(sum) if decoder.get_calculated_checksum() != Some(sum) => Err(Failure::Broken),
+        _ => Ok(()),
+    }
+}
+
+/// Eight blocks, so that what a step adds beyond the bound is small beside it.
+const ZSTD_STEP_BYTES: usize = 1 << 20;
 
 /// One frame after another.
 fn lz4(payload: &[u8], bytes_max: usize, expanded: &mut Vec<u8>) -> Result<(), Failure> {
@@ -286,6 +322,40 @@ mod tests {
         assert_eq!(expanded(Compression::Gzip, &[&halves[..], &halves].concat()).unwrap_err().reason, "size");
         // A block that claims more than any memory has.
         assert_eq!(expanded(Compression::Snappy, b"\xff\xff\xff\xff\x0f").unwrap_err().reason, "size");
+    }
+
+    /// Among them windows of 128 MiB and 2 GiB, as `--long` and `--ultra` announce them for content of unknown size.
+    #[test]
+    fn the_window_that_a_zstd_frame_announces_takes_no_memory() {
+        let frame = |window: u8, blocks: &[u8]| [&b"\x28\xb5\x2f\xfd\x00"[..], &[window], blocks].concat();
+        let sealed = b"\x28\xb5\x2f\xfd\x04\x88\x39\0\0{\"v\":1}\x2b\x08\xcb\xea";
+        assert_eq!(expanded(Compression::Zstd, sealed).as_deref(), Ok(&b"{\"v\":1}"[..]));
+        assert_eq!(expanded(Compression::Auto, &[&sealed[..], sealed].concat()).unwrap().len(), 14);
+        let content = b"\x39\0\0{\"v\":1}";
+        for window in [0x00, 0x6f, 0x88, 0xa8] {
+            assert_eq!(
+                expanded(Compression::Zstd, &frame(window, content)).as_deref(),
+                Ok(&b"{\"v\":1}"[..]),
+                "{window}"
+            );
+        }
+        // Blocks of 128 KiB of one letter; the bound is eight of them.
+        let letters = |count: usize| {
+            let mut blocks = b"\x02\0\x10x".repeat(count);
+            blocks[(count - 1) * 4] |= 1;
+            frame(0x88, &blocks)
+        };
+        assert_eq!(expanded(Compression::Zstd, &letters(8)).unwrap(), vec![b'x'; BOUND]);
+        for count in [9, 10_000] {
+            let fault = expanded(Compression::Zstd, &letters(count)).unwrap_err();
+            assert!(fault.reason == "size" && fault.message.contains("`max_expanded`"), "{}", fault.message);
+        }
+        // Of one segment, with a size that no memory has.
+        let announced = [&b"\x28\xb5\x2f\xfd\xe0"[..], &[0xff; 8], content].concat();
+        assert_eq!(expanded(Compression::Zstd, &announced).unwrap_err().reason, "size");
+        let with_dictionary = [&b"\x28\xb5\x2f\xfd\x01\x88\x07"[..], content].concat();
+        let fault = expanded(Compression::Zstd, &with_dictionary).unwrap_err();
+        assert!(fault.reason == "parse" && fault.message.contains("dictionary"), "{}", fault.message);
     }
 
     #[test]
