@@ -21,6 +21,8 @@ def INDEX(f): INDEX(.[]; f);
 def tostream: path(def r: (.[]? | r), .; r) as $p | getpath($p) | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);
 def todate: if isnan then error("NaN is no time") else todateiso8601 end;
 def date: todate;
+def scan($re; $flags): matches($re; "g" + $flags)[] | if length > 1 then [.[1:][].string] else .[0].string end;
+def scan($re): scan($re; "");
 # As in jq: all paths are found before the first goes, and what is not there stays away.
 def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null elif getpath($path[:-1]) == null then . else getpath($path) |= empty end);
 def del(f): delpaths([path(f)]);

@@ -9,6 +9,7 @@ use regex_bites::{Captures, Regex, RegexBuilder};
 
 use super::budget::{Budget, budget};
 use super::frame::Jq;
+use super::number::Number;
 use super::value::Value;
 
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -77,19 +78,21 @@ fn search(text: &Value, pattern: &Value, flags: &Value, wanted: Wanted) -> ValR<
     Ok(Value::array(found))
 }
 
-/// One object for the match and one for each group that takes part in it.
+/// One object for the match and one for each group, as jq writes them; with null for a group that takes no part.
 fn groups(captures: &Captures<'_>, regex: &Regex, places: &mut Places<'_>) -> ValR<Value> {
     let key = |name: &str| Value::text(name);
     let mut groups = Vec::new();
-    for (group, name) in captures.iter().zip(regex.capture_names()) {
-        let Some(group) = group else { continue };
-        let offset = places.char_of(group.start());
-        let fields = [
-            (key("offset"), Value::from(offset)),
-            (key("length"), Value::from(group.as_str().chars().count())),
-            (key("string"), Value::text(group.as_str())),
-        ];
-        let name = name.map(|name| (key("name"), Value::text(name)));
+    for (at, (group, name)) in captures.iter().zip(regex.capture_names()).enumerate() {
+        let (offset, length, string) = match group {
+            Some(group) => {
+                let length = Value::from(group.as_str().chars().count());
+                (Value::from(places.char_of(group.start())), length, Value::text(group.as_str()))
+            }
+            None => (Value::Number(Number::Int(-1)), Value::from(0_usize), Value::NULL),
+        };
+        let fields = [(key("offset"), offset), (key("length"), length), (key("string"), string)];
+        // The match itself has none.
+        let name = (at > 0).then(|| (key("name"), name.map_or(Value::NULL, Value::text)));
         groups.push(Value::from_map(fields.into_iter().chain(name))?);
     }
     Ok(Value::array(groups))

@@ -165,6 +165,41 @@ fn functions_that_jaq_defines_otherwise_do_what_jq_does() {
 }
 
 #[test]
+fn groups_that_take_no_part_in_a_match_are_null() {
+    gives(r#"scan("(-)?([0-9]+)")"#, r#""T=5, U=-7""#, &[r#"[null,"5"]"#, r#"["-","7"]"#]);
+    gives(
+        r#"scan("(a)|(b)"), [scan("[AB]"; "i")], [scan("(x)?"; "n")]"#,
+        r#""a""#,
+        &[r#"["a",null]"#, r#"["a"]"#, "[]"],
+    );
+    gives(
+        r#"match("(z)?(a)").captures"#,
+        r#""a""#,
+        &[r#"[{"offset":-1,"length":0,"string":null,"name":null},{"offset":0,"length":1,"string":"a","name":null}]"#],
+    );
+    gives(
+        r#"match("(?<x>z)?a")"#,
+        r#""äa""#,
+        &[concat!(
+            r#"{"offset":1,"length":1,"string":"a","captures":"#,
+            r#"[{"offset":-1,"length":0,"string":null,"name":"x"}]}"#
+        )],
+    );
+    gives(r#"capture("(?<x>z)?(?<y>a)"), capture("(z)?(a)")"#, r#""a""#, &[r#"{"x":null,"y":"a"}"#, "{}"]);
+    gives(
+        r#"sub("(?<x>z)?(?<y>[ab])"; "\(.x)-\(.y)"), gsub("(?<x>z)?(?<y>[ab])"; .y + "."), gsub("(z)?b"; "")"#,
+        r#""ab""#,
+        &[r#""null-ab""#, r#""a.b.""#, r#""a""#],
+    );
+    gives(
+        r#"[splits("(z)?,")], split("(?<x>z)?,"; null // ""), test("(?<x>z)?a")"#,
+        r#""a,b""#,
+        &[r#"["a","b"]"#, r#"["a","b"]"#, "true"],
+    );
+    gives("ascii", "65", &[r#""A""#]);
+}
+
+#[test]
 fn values_are_ordered_as_jq_orders_them() {
     gives("sort", r#"[{},[],"a",1,true,false,null]"#, &[r#"[null,false,true,1,"a",[],{}]"#]);
     gives("null < false, false < true, true < 0, 0 < \"\", \"\" < [], [] < {}", "null", &["true"; 6]);
