@@ -39,8 +39,19 @@ pub(super) const REFUSED: [(&str, &str); 17] = [
 ];
 
 /// jaq's that ours replace.
-const REPLACED: [&str; 9] =
-    ["range", "limit", "skip", "matches", "split_matches", "split_", "debug_empty", "stderr_empty", "implode"];
+const REPLACED: [&str; 11] = [
+    "range",
+    "limit",
+    "skip",
+    "matches",
+    "split_matches",
+    "split_",
+    "debug_empty",
+    "stderr_empty",
+    "implode",
+    "ltrimstr",
+    "rtrimstr",
+];
 
 pub(super) fn functions() -> impl Iterator<Item = Fun<Jq>> {
     let theirs = jaq_core::funs::<Jq>().chain(jaq_std::funs::<Jq>());
@@ -80,6 +91,10 @@ fn ours() -> Vec<Fun<Jq>> {
         run("split_matches", 2, |cv| regex::run(cv, Wanted { matches: true, rest: true })),
         run("split_", 2, |cv| regex::run(cv, Wanted { matches: false, rest: true })),
         run("implode", 0, |cv| once(implode(&cv.1))),
+        run("ltrimstr", 1, |cv| {
+            binary(cv, |value, start| Ok(trimmed(value, &start, |text, start| text.strip_prefix(start))))
+        }),
+        run("rtrimstr", 1, |cv| binary(cv, |value, end| Ok(trimmed(value, &end, |text, end| text.strip_suffix(end))))),
         run("tojson", 0, |cv| once(Ok(Value::text(cv.1.json())))),
         run("fromjson", 0, |cv| once(from_json(cv.1))),
         run("length", 0, |cv| once(length(&cv.1))),
@@ -183,6 +198,12 @@ fn skipped<'a, T: 'a>(
         }
         outputs.next()
     }))
+}
+
+/// As in jq, what is no string has nothing to be trimmed.
+fn trimmed(value: Value, part: &Value, strip: for<'t> fn(&'t str, &str) -> Option<&'t str>) -> Value {
+    let (Value::Text(text), Value::Text(part)) = (&value, part) else { return value };
+    strip(text.as_str(), part.as_str()).map_or_else(|| value.clone(), Value::text)
 }
 
 fn implode(value: &Value) -> ValR<Value> {

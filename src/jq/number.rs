@@ -1,6 +1,6 @@
 //! Numbers: integers of up to 38 digits are exact, decimals keep their digits until a calculation uses them.
 //!
-//! As in jaq, the sum, difference, product and remainder of integers are integers; every other operation uses doubles.
+//! As in jaq, the sum, difference and product of integers are integers; every other operation but the remainder uses doubles.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,6 +10,9 @@ use super::value::Text;
 
 /// From here on a whole double is written with an exponent, as jq does.
 const WHOLE_DOUBLE_MAX: f64 = 1e17;
+
+/// 2^127: an `i128` is less.
+const WIDE_MAX: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
 const LARGEST_DOUBLE: &str = "1.7976931348623157e+308";
 const LARGEST_NEGATIVE_DOUBLE: &str = "-1.7976931348623157e+308";
@@ -91,6 +94,24 @@ impl Number {
             Number::Wide(int) => **int as f64,
             Number::Float(float) => *float,
             Number::Digits(digits) => digits.as_str().parse().unwrap_or(f64::NAN),
+        }
+    }
+
+    pub(super) fn is_nan(&self) -> bool {
+        matches!(self, Number::Float(float) if float.is_nan())
+    }
+
+    /// Without the fraction, for a remainder. An infinity is the greatest or the least 64-bit integer, as in jq.
+    pub(super) fn truncated(&self) -> Result<i128, TooWide> {
+        if let Some(int) = self.as_wide() {
+            return Ok(int);
+        }
+        match self.as_f64().trunc() {
+            float if matches!(self, Number::Float(_)) && float.is_infinite() => {
+                Ok(if float > 0.0 { i64::MAX.into() } else { i64::MIN.into() })
+            }
+            float if float.abs() < WIDE_MAX => Ok(float as i128),
+            _ => Err(TooWide),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Arithmetic of values, as in jaq.
+//! Arithmetic of values, as in jaq; `%` as in jq.
 
 use std::collections::BTreeSet;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
@@ -118,10 +118,15 @@ impl Rem for Value {
 
     fn rem(self, other: Value) -> Result {
         match (self, other) {
-            (Value::Number(l), Value::Number(r)) if !(l.is_int() && r == Number::Int(0)) => {
-                // The least integer and -1: nothing remains.
-                number(l.calculate(&r, |l, r| Some(l.checked_rem(r).unwrap_or(0)), |l, r| l % r))
+            (Value::Number(l), Value::Number(r)) if l.is_nan() || r.is_nan() => {
+                Ok(Value::Number(Number::Float(f64::NAN)))
             }
+            (Value::Number(l), Value::Number(r)) => match (l.truncated(), r.truncated()) {
+                (Ok(_), Ok(0)) => Err(Error::str("cannot be divided because the divisor is zero")),
+                // The least integer and -1: nothing remains.
+                (Ok(l), Ok(r)) => Ok(Value::Number(Number::wide(l.checked_rem(r).unwrap_or(0)))),
+                (Err(TooWide), _) | (_, Err(TooWide)) => number(Err(TooWide)),
+            },
             (l, r) => Err(Error::math(l, Math::Rem, r)),
         }
     }

@@ -304,7 +304,7 @@ impl Program {
 }
 
 /// Errors without values in them.
-const OWN_MESSAGES: [&str; 11] = [
+const OWN_MESSAGES: [&str; 12] = [
     "cannot parse as number",
     "cannot parse as boolean",
     "split input and separator must be strings",
@@ -312,6 +312,7 @@ const OWN_MESSAGES: [&str; 11] = [
     "@csv and @tsv take an array",
     "NaN is no time",
     "index out of bounds",
+    "cannot be divided because the divisor is zero",
     "integers of more than 38 digits cannot be calculated with",
     "regular expressions take strings of at most 1 MiB",
     "a flag of a regular expression is none of g i l m n p s x",

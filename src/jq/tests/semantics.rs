@@ -145,6 +145,14 @@ fn functions_that_jaq_defines_otherwise_do_what_jq_does() {
         (r#"[[1] | has(0, 1, -1)]"#, "[true,false,false]"),
         (r#"[{a: null} | has("a", "b")]"#, "[true,false]"),
         ("0 | todate", r#""1970-01-01T00:00:00Z""#),
+        (
+            "[1.5, -1.5, 1795249560.999 | todate]",
+            concat!(r#"["1970-01-01T00:00:01Z","1969-12-31T23:59:59Z","#, r#""2026-11-21T08:26:00Z"]"#),
+        ),
+        ("1.5 | todateiso8601, date", r#""1970-01-01T00:00:01Z""#),
+        ("0 | gmtime | todate", r#""1970-01-01T00:00:00Z""#),
+        (r#"[5, null, "xax", ["x"] | ltrimstr("x"), rtrimstr("x")]"#, r#"[5,5,null,null,"ax","xa",["x"],["x"]]"#),
+        (r#"["a" | ltrimstr(1), rtrimstr(""), trimstr("a")]"#, r#"["a","a",""]"#),
     ] {
         assert_eq!(outputs(text, "null").map(|all| all[0].clone()), Ok(expected.to_owned()), "{text}");
     }
@@ -197,6 +205,37 @@ fn groups_that_take_no_part_in_a_match_are_null() {
         &[r#"["a","b"]"#, r#"["a","b"]"#, "true"],
     );
     gives("ascii", "65", &[r#""A""#]);
+}
+
+#[test]
+fn a_remainder_is_that_of_the_whole_parts() {
+    for (text, expected) in [
+        ("5.5 % 2", "1"),
+        ("7.9 % 3", "1"),
+        ("-5 % 3", "-2"),
+        ("5 % -3", "2"),
+        ("-5.9 % 3.9", "-2"),
+        ("1e3 % 7", "6"),
+        ("5 % infinite", "5"),
+        ("infinite % 10, -infinite % 10", "7"),
+        ("-9223372036854775808 % -1", "0"),
+        ("170141183460469231731687303715884105727 % 1000.5", "727"),
+        ("[nan % 2, 2 % nan, nan % 0] | map(isnan) | all", "true"),
+    ] {
+        assert_eq!(outputs(text, "null").map(|all| all[0].clone()), Ok(expected.to_owned()), "{text}");
+    }
+    gives(". % 2", "5.5", &["1"]);
+    for text in ["5 % 0", "5 % 0.5", "5.5 % -0.9", "infinite % 0"] {
+        assert_eq!(
+            outputs(text, "null").unwrap_err(),
+            "fails: cannot be divided because the divisor is zero",
+            "{text}"
+        );
+    }
+    for text in ["1e39 % 7", "7 % 1e400"] {
+        assert!(outputs(text, "null").unwrap_err().contains("more than 38 digits"), "{text}");
+    }
+    assert_eq!(outputs("\"a\" % 2", "null").unwrap_err(), "fails: cannot calculate a string % a number");
 }
 
 #[test]
