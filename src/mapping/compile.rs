@@ -152,7 +152,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             },
             source => self.feed(source, column.adjust.is_some(), name, live, &demands),
         };
-        let adjust = self.adjust(column.adjust.as_deref(), name, live, &demands);
+        let adjust = self.adjust(column, live, &demands);
         let Some(feed) = feed else { return };
         let on_error = column.on_error.unwrap_or(self.rule.on_error);
         let compiled = PlanColumn {
@@ -338,12 +338,17 @@ fn place(paths: &mut Vec<Path>, steps: &[Step]) -> Box<[usize]> {
     [paths.len() - 1].into()
 }
 
-/// How the column's times are written. An integer column can only be told by its declared type that strings for it are
-/// times, to be held as epoch milliseconds.
+/// How the column's times are written.
 fn time_format(column: &config::Column, live: &Column) -> Option<TimeFormat> {
+    column.time.clone().or_else(|| implied_format(column, live))
+}
+
+/// How they are without `time`. An integer column can only be told by its declared type that strings for it are times, to be
+/// held as epoch milliseconds.
+fn implied_format(column: &config::Column, live: &Column) -> Option<TimeFormat> {
     let declared_time = matches!(column.declared, Some(DeclaredType::Timestamp | DeclaredType::Timestamptz));
     let implied = declared_time && matches!(live.column_type, ColumnType::Int4 | ColumnType::Int8);
-    column.time.clone().or(implied.then_some(TimeFormat::Rfc3339))
+    implied.then_some(TimeFormat::Rfc3339)
 }
 
 pub(super) fn same_name<D: Dialect>(live: &str, named: &str) -> bool {

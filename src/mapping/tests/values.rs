@@ -197,6 +197,45 @@ fn what_a_map_has_is_written_as_it_stands_and_the_rest_goes_on() {
     assert_eq!(row(default, text(), r#"{"v":"x"}"#).unwrap(), "1: Text(\"none\");");
 }
 
+/// `time` comes after `map`; it reads only what a column without it does not take.
+#[test]
+fn what_a_map_has_for_a_column_of_times_is_written_without_its_time() {
+    let column = |json: &str, time: &str| {
+        let time = Some(TimeFormat::parse(time).unwrap());
+        config::Column { time, ..adjusted(map(&[("start", json)])) }
+    };
+    let take = |json: &str, time: &str, column_type: ColumnType| {
+        row(column(json, time), column_type, r#"{"v":"start"}"#).unwrap().trim_start_matches("1: ").to_owned()
+    };
+    let timestamptz = || ColumnType::Timestamptz(SecondDigits::MICROS);
+    for (json, time) in [
+        ("\"2026-01-01T00:00:00Z\"", "s"),
+        ("\"2026-01-01 01:00:00+01:00\"", "ms"),
+        ("\"2026-01-01\"", "%d.%m.%Y %H:%M"),
+        // By the unit or the pattern, as a default.
+        ("1767225600", "s"),
+        ("1767225600000", "ms"),
+        ("\"1767225600\"", "s"),
+        ("\"01.01.2026 00:00\"", "%d.%m.%Y %H:%M"),
+    ] {
+        assert_eq!(take(json, time, timestamptz()), "Timestamp(1767225600000000);", "{json} with {time}");
+    }
+    assert_eq!(take("\"never\"", "s", text()), "Text(\"never\");");
+    assert_eq!(take("\"2026-01-01\"", "s", ColumnType::Date), "Date(20454);");
+    assert_eq!(take("-1", "s", ColumnType::Int8), "Int(-1);");
+    let later = row(column("null", "s"), timestamptz(), r#"{"v":1767225600}"#).unwrap();
+    assert_eq!(later, "1: Timestamp(1767225600000000);", "other values are read by `time`");
+    let why = |column: config::Column| {
+        let table = table(vec![live("c", timestamptz())]);
+        compile::<false>(vec![rule(&["#"], vec![column])], &[table]).err().unwrap().remove(0).message
+    };
+    let message = why(column("\"soon\"", "s"));
+    assert!(message.contains("what `map` has for `start` of column `c`") && message.contains("RFC 3339"), "{message}");
+    assert!(why(column("1e30", "s")).contains("outside the years"));
+    let message = why(adjusted(map(&[("start", "1767225600")])));
+    assert!(message.contains("say what it counts with `time: s`"), "{message}");
+}
+
 #[test]
 fn what_a_map_has_must_fit_the_column() {
     let column = adjusted(map(&[("on", "\"warm\""), ("*", "99999999999")]));
