@@ -2,6 +2,8 @@
 //!
 //! They are evaluated on the texts of the fields, which the walk through the payload finds anyway: about a hundred
 //! times as fast. The result equals the interpreter's, errors included; a property test compares the two.
+//! The exception is half of a surrogate pair in a field that the predicate does not compare: the interpreter refuses the
+//! payload.
 
 use std::cmp::Ordering;
 
@@ -12,6 +14,7 @@ use jaq_core::path::{Opt, Part};
 
 use super::JqFault;
 use super::number::compare_doubles;
+use super::read::{HALF_PAIR, NO_TEXT_OF_JQ};
 
 /// Comparisons within one another: they are answered by recursion.
 const DEPTH_MAX: usize = 50;
@@ -255,7 +258,8 @@ fn compare_json(json: &str, constant: &str) -> Result<Ordering, JqFault> {
     match serde_json::from_str::<String>(json) {
         Ok(text) => Ok(text.as_str().cmp(constant)),
         Err(_) => {
-            Err(JqFault { reason: "parse", message: "cannot read the payload: half of a surrogate pair".to_owned() })
+            let message = format!("cannot read the payload: {HALF_PAIR}, {NO_TEXT_OF_JQ}");
+            Err(JqFault { reason: "parse", message })
         }
     }
 }

@@ -11,7 +11,7 @@ use super::budget::{Bound, STACK_BYTES, TIME_MAX, budget, has_stack};
 use super::check::Check;
 use super::compile::{Compiled, compile};
 use super::frame::{Frame, Jq};
-use super::read::read;
+use super::read::{HALF_PAIR, NO_TEXT_OF_JQ, ReadFault, read};
 use super::value::Value;
 use super::write;
 
@@ -252,9 +252,12 @@ impl Program {
             Input::Json(text) | Input::Text(text) if text.len() > INPUT_BYTES_MAX => {
                 return Err(JqFault::of(Bound::Memory));
             }
-            Input::Json(text) => read(text).map_err(|fault| JqFault {
+            Input::Json(text) => read(text).map_err(|ReadFault { what, byte }| JqFault {
                 reason: "parse",
-                message: format!("cannot read the payload, which is not JSON: {} (byte {})", fault.what, fault.byte),
+                message: match what {
+                    HALF_PAIR => format!("cannot read the payload: {what} (byte {byte}), {NO_TEXT_OF_JQ}"),
+                    _ => format!("cannot read the payload, which is not JSON: {what} (byte {byte})"),
+                },
             })?,
             Input::Text(text) => Value::text(text),
         };

@@ -4,6 +4,10 @@ use super::budget::{Bound, budget};
 use super::number::Number;
 use super::value::{Entries, NESTING_MAX, Text, Value};
 
+/// Valid JSON (`"\ud800"`), which has no UTF-8.
+pub(super) const HALF_PAIR: &str = "half of a surrogate pair";
+pub(super) const NO_TEXT_OF_JQ: &str = "which is JSON, but no string of a jq program can hold it";
+
 /// What is wrong, and at which byte (from 1).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReadFault {
@@ -211,12 +215,12 @@ impl<'t> Reader<'t> {
         let code = match first {
             0xD800..=0xDBFF => {
                 let second = self.unit().filter(|unit| (0xDC00..=0xDFFF).contains(unit));
-                let second = second.ok_or_else(|| self.fault("half of a surrogate pair"))?;
+                let second = second.ok_or_else(|| self.fault(HALF_PAIR))?;
                 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)
             }
             code => code,
         };
-        char::from_u32(code).ok_or_else(|| self.fault("half of a surrogate pair"))
+        char::from_u32(code).ok_or_else(|| self.fault(HALF_PAIR))
     }
 
     /// `\uXXXX`.

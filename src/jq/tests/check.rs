@@ -81,6 +81,19 @@ fn numbers_are_compared_with_every_digit() {
     }
 }
 
+/// The interpreter reads the whole payload, a check the fields that it compares.
+#[test]
+fn half_of_a_surrogate_pair_matters_only_in_a_field_that_is_compared() {
+    let input = r#"{"a":1,"b":"\ud800"}"#;
+    let payload = [Some(input), Some("1")];
+    assert_eq!(program(".a > 0").check().unwrap().is_true(&|path| payload[path]), Ok(true));
+    let fault = interpreted(&program(".a > 0"), input).unwrap_err();
+    assert!(fault.reason == "parse" && fault.message.contains("half of a surrogate pair"), "{}", fault.message);
+    let payload = [Some(input), Some(r#""\ud800""#)];
+    let fault = program(".b == \"x\"").check().unwrap().is_true(&|path| payload[path]).unwrap_err();
+    assert!(fault.reason == "parse" && fault.message.contains("half of a surrogate pair, which is JSON"));
+}
+
 fn predicate() -> impl Strategy<Value = String> {
     let path = prop::sample::select(vec![".", ".a", ".b", ".a.b", ".a.a.b", ".[\"a\"]", ".b.c"]);
     let constant = prop::sample::select(vec![
