@@ -78,17 +78,30 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
         if limits.is_none() {
             return Err("a number with more than 131,072 digits before the point, which numeric cannot hold".into());
         }
-        return Err("a number with more digits before the point than the column has".into());
+        return Err(match integer_max {
+            ..0 => {
+                format!("a number that is too large for the column, which takes numbers below 10^{integer_max}").into()
+            }
+            _ => "a number with more digits before the point than the column has".into(),
+        });
     }
     if !number.is_zero() && fraction_digits > fraction_max {
         if limits.is_none() {
             return Err("a number with more than 16,383 digits after the point, which numeric cannot hold".into());
         }
-        return Err(
-            "a number with more digits after the point than the column has; it would be rounded: give the column \
-                    more, or make it plain numeric"
+        return Err(match fraction_max {
+            ..0 => {
+                let places = -fraction_max;
+                format!(
+                    "a number that is no multiple of 10^{places}, which the column's scale of -{places} asks for; it would be \
+                     rounded: give the column a larger scale, or make it plain numeric"
+                )
+                .into()
+            }
+            _ => "a number with more digits after the point than the column has; it would be rounded: give the column \
+                  more, or make it plain numeric"
                 .into(),
-        );
+        });
     }
     // The text of the payload if JSON writes numbers so, and no longer than necessary.
     let odd = text.starts_with(['+', '.']) || text.starts_with("-.") || text.contains(".e") || text.contains(".E");

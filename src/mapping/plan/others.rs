@@ -93,11 +93,11 @@ impl Plan {
     #[cold]
     fn unmapped(&self, count: usize) -> ValueFault {
         let what = if count == 1 {
-            "a field that no column takes".to_owned()
+            "is a field that no column takes".to_owned()
         } else {
-            format!("{count} fields that no column takes")
+            format!("are {count} fields that no column takes")
         };
         let remedy = "`rowbridge explain` shows them; give them columns, or set unmapped: ignore";
-        self.fault("value", format!("there is {what}, and the rule says `unmapped: error`: {remedy}"))
+        self.fault("value", format!("there {what}, and the rule says `unmapped: error`: {remedy}"))
     }
 }

@@ -224,7 +224,9 @@ fn fields_that_no_column_takes_refuse_the_message_where_the_rule_says_so() {
     assert_eq!(rows(strict(), &three(), r#"{"d":{"a":"x","b":1}}"#).unwrap(), [r#"1: Text("x");"#]);
     let (reason, message) = fault(strict(), &three(), r#"{"d":{"a":"x"},"e":1,"f":2}"#);
     assert_eq!(reason, "value");
-    assert!(message.contains("2 fields that no column takes"), "{message}");
+    assert!(message.contains("there are 2 fields that no column takes, and"), "{message}");
+    let (_, message) = fault(strict(), &three(), r#"{"d":{"a":"x"},"e":1}"#);
+    assert!(message.contains("there is a field that no column takes, and"), "{message}");
 }
 
 #[test]

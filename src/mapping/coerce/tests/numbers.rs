@@ -160,6 +160,15 @@ fn decimals_keep_every_digit_or_are_refused() {
     assert!(cell(&"9".repeat(131_001), &ColumnType::Numeric(None)).is_err());
     check(&ColumnType::Numeric(Some((2, -3))), &[("12000", Some("Decimal(\"12000\")")), ("12500", None)]);
     check(&ColumnType::Numeric(Some((2, 4))), &[("0.0012", Some("Decimal(\"0.0012\")")), ("0.012", None)]);
+    let why = |number: &str, limits| cell(number, &ColumnType::Numeric(Some(limits))).unwrap_err();
+    assert_eq!(
+        why("12345", (3, -2)),
+        "a number that is no multiple of 10^2, which the column's scale of -2 asks for; it would be rounded: give the column a \
+         larger scale, or make it plain numeric"
+    );
+    assert!(why("1.5", (3, 0)).starts_with("a number with more digits after the point"));
+    assert_eq!(why("0.012", (2, 4)), "a number that is too large for the column, which takes numbers below 10^-2");
+    assert_eq!(why("1", (2, 2)), "a number with more digits before the point than the column has");
     check(
         &ColumnType::Numeric(None),
         &[("1e131072", None), ("1e-16384", None), ("1e131071", Some("Decimal(\"1e131071\")"))],
