@@ -6,6 +6,8 @@
 //! - `ROWBRIDGE_PROVE_<NAME>`: number of rounds of the campaign NAME, in upper case.
 //! - `ROWBRIDGE_PROVE_SEED`: the first seed; default 1. With one round it replays that seed.
 
+#![allow(clippy::print_stdout, reason = "only in tests")]
+
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,10 @@
 //! [`source`] the MQTT session, [`journal`] the durable log, [`mapping`] makes rows, [`delivery`] writes them to a
 //! [`sink`]. [`admin`] and [`telemetry`] report the state; [`tools`] do the work of commands.
 
+// They panic if the output cannot be written, and the process would end with exit code 101. Commands print by the macros
+// of `cli`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[macro_use]
 pub mod crash_point;
 

@@ -4,6 +4,9 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::support::bridge::{Bridge, readings};
+use crate::support::mosquitto::Mosquitto;
+
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rowbridge")).args(arguments).output().unwrap()
 }
@@ -138,4 +141,32 @@ fn a_command_whose_output_cannot_be_written_fails_and_says_why() {
         let output = start(arguments, writer.into());
         assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}");
     }
+}
+
+/// The disk that takes the messages may be full.
+#[test]
+fn a_full_standard_error_changes_no_exit_code() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let code = |bridge: &Bridge, arguments: &[&str]| {
+        bridge.prepare(arguments).stderr(full()).stdin(Stdio::null()).output().unwrap().status.code()
+    };
+    assert_eq!(code(&bridge, &["status"]), Some(1));
+    assert_eq!(code(&bridge, &["tap"]), Some(1));
+    assert_eq!(code(&bridge, &["reload"]), Some(1));
+    assert_eq!(code(&bridge, &["discover", "-o", "bridge.yaml"]), Some(2));
+    assert_eq!(code(&bridge, &["dead-letters", "list"]), Some(1));
+    assert_eq!(code(&bridge, &["dead-letters", "retry"]), Some(2));
+    assert_eq!(code(&bridge, &["no-command"]), Some(2));
+    // With nothing left to print to.
+    let nowhere = bridge.prepare(&["check", "--offline"]).stdout(full()).stderr(full()).output().unwrap();
+    assert_eq!(nowhere.status.code(), Some(1));
+    let words = ["sh", "-c", "exec \"$0\" \"$@\" 2> /dev/full"];
+    bridge.start_by(words.map(str::to_owned).to_vec());
+    bridge.start();
+    assert!(bridge.stop().success());
+    bridge.edit("topic:", "topics:");
+    assert_eq!(code(&bridge, &["check", "--offline"]), Some(2));
+    assert_eq!(code(&bridge, &["run"]), Some(2));
 }

@@ -43,7 +43,7 @@ pub(super) fn run(layers: &Layers, arguments: &DiscoverArgs) -> ExitCode {
     let sql_file = arguments.output.as_deref().map(|file| file.with_extension("sql"));
     for file in arguments.output.iter().chain(&sql_file) {
         if file.exists() {
-            eprintln!("rowbridge discover: {} is there already; name another file with -o", file.display());
+            note!("rowbridge discover: {} is there already; name another file with -o", file.display());
             return ExitCode::from(EXIT_USAGE);
         }
     }
@@ -75,7 +75,7 @@ pub(super) fn run(layers: &Layers, arguments: &DiscoverArgs) -> ExitCode {
     match found {
         Ok(discovery) => hand_over(&discovery, arguments.output.as_deref(), sql_file.as_deref()),
         Err(error) => {
-            eprintln!("rowbridge discover: {error}");
+            note!("rowbridge discover: {error}");
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -93,7 +93,7 @@ fn broker(layers: &Layers, url: Option<&str>) -> Result<(Mqtt, LoadRequest), Exi
     match loaded {
         Ok(config) => Ok((config.mqtt, request)),
         Err(report) => {
-            eprintln!("{report}");
+            note!("{report}");
             Err(ExitCode::from(EXIT_USAGE))
         }
     }
@@ -101,10 +101,10 @@ fn broker(layers: &Layers, url: Option<&str>) -> Result<(Mqtt, LoadRequest), Exi
 
 fn hand_over(discovery: &Discovery, output: Option<&Path>, sql_file: Option<&Path>) -> ExitCode {
     for note in &discovery.notes {
-        eprintln!("note: {note}");
+        note!("note: {note}");
     }
     if discovery.rules == 0 {
-        eprintln!(
+        note!(
             "rowbridge discover: {}",
             match discovery.messages {
                 0 => "nothing was published; listen longer with --for, or look at the filters",
@@ -114,7 +114,7 @@ fn hand_over(discovery: &Discovery, output: Option<&Path>, sql_file: Option<&Pat
         return ExitCode::from(EXIT_FAILED);
     }
     if std::io::stderr().is_terminal() {
-        eprintln!("\n{}", discovery.picture);
+        note!("\n{}", discovery.picture);
     }
     let (Some(file), Some(sql_file)) = (output, sql_file) else {
         say!("{}", discovery.yaml);
@@ -126,17 +126,17 @@ fn hand_over(discovery: &Discovery, output: Option<&Path>, sql_file: Option<&Pat
     for (file, text) in [(file, &discovery.yaml), (sql_file, &discovery.sql)] {
         let written = OpenOptions::new().write(true).create_new(true).open(file);
         if let Err(error) = written.and_then(|mut opened| opened.write_all(text.as_bytes())) {
-            eprintln!("rowbridge discover: {}: {error}", file.display());
+            note!("rowbridge discover: {}: {error}", file.display());
             return ExitCode::from(EXIT_FAILED);
         }
     }
     let Discovery { messages, topics, rules, .. } = discovery;
-    eprintln!(
+    note!(
         "{messages} messages of {topics} topics: {rules} rules in {}, tables in {}",
         file.display(),
         sql_file.display()
     );
-    eprintln!("Next: read it, then rowbridge check -c {}", file.display());
+    note!("Next: read it, then rowbridge check -c {}", file.display());
     ExitCode::SUCCESS
 }
 
@@ -179,14 +179,14 @@ impl Reporter {
             self.time.as_secs()
         );
         match self.is_terminal {
-            true => eprint!("\r\x1b[K{line}"),
-            false => eprintln!("{line}"),
+            true => progress!("\r\x1b[K{line}"),
+            false => note!("{line}"),
         }
     }
 
     fn end(&self) {
         if self.is_terminal {
-            eprintln!();
+            note!("");
         }
     }
 }

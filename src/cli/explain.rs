@@ -53,7 +53,7 @@ pub(super) fn run(layers: &Layers, arguments: &ExplainArgs) -> ExitCode {
     let payload = match payload(arguments.payload.as_deref()) {
         Ok(payload) => payload,
         Err(error) => {
-            eprintln!("rowbridge explain: {error}");
+            note!("rowbridge explain: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };

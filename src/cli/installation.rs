@@ -73,9 +73,9 @@ pub(super) fn find_installed(layers: &Layers, needs: Needs) -> Result<Installed,
 }
 
 fn say_mistakes(report: &Report) -> ExitCode {
-    eprintln!("{report}");
+    note!("{report}");
     if report.to_string().contains("Permission denied") {
-        eprintln!("What this user may not read: run the command as root, or as the user of the bridge.");
+        note!("What this user may not read: run the command as root, or as the user of the bridge.");
     }
     ExitCode::from(EXIT_USAGE)
 }
@@ -182,7 +182,7 @@ fn enter(folder: &Path) {
             io::ErrorKind::PermissionDenied => "; run the command as root, or as the user of the bridge",
             _ => "",
         };
-        eprintln!("rowbridge: the bridge's folder {} cannot be entered: {error}{advice}", folder.display());
+        note!("rowbridge: the bridge's folder {} cannot be entered: {error}{advice}", folder.display());
     }
 }
 

@@ -76,7 +76,7 @@ fn tell_in_memory(command: &JournalCommand) -> ExitCode {
                              bridge runs, and what it holds the broker sends again";
     match command {
         JournalCommand::Dump(_) => {
-            eprintln!("rowbridge journal dump: {IN_MEMORY}");
+            note!("rowbridge journal dump: {IN_MEMORY}");
             return ExitCode::from(EXIT_FAILED);
         }
         JournalCommand::Status(JsonArgs { json: true }) => {
@@ -124,11 +124,11 @@ fn verify(config: &Config, arguments: &JsonArgs) -> Result<ExitCode, InspectErro
     let report = inspect::verify(&RealFs, &config.data_dir, &mut |progress: Progress<'_>| {
         if shows_progress {
             let percent = progress.bytes_done.saturating_mul(100) / progress.bytes_total.max(1);
-            eprint!("\r{percent:3} %  {}", progress.segment.display());
+            progress!("\r{percent:3} %  {}", progress.segment.display());
         }
     })?;
     if shows_progress {
-        eprintln!();
+        note!("");
     }
     if arguments.json {
         print_json(&report);

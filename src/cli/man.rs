@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &ManArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((path, error)) => {
             let remedy = "give a directory that you may write to";
-            eprintln!("rowbridge man: {} cannot be written: {error}; {remedy}", path.display());
+            note!("rowbridge man: {} cannot be written: {error}; {remedy}", path.display());
             ExitCode::from(EXIT_FAILED)
         }
     }

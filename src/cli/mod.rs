@@ -7,6 +7,20 @@ macro_rules! say {
     };
 }
 
+/// Prints a line to standard error. Unlike `eprintln!`, it does not panic if that cannot be written.
+macro_rules! note {
+    ($($argument:tt)*) => {
+        $crate::cli::output::print_note(format_args!($($argument)*))
+    };
+}
+
+/// Prints to standard error without a line end.
+macro_rules! progress {
+    ($($argument:tt)*) => {
+        $crate::cli::output::print_progress(format_args!($($argument)*))
+    };
+}
+
 mod check;
 mod completions;
 mod dead_letters;
@@ -140,7 +154,7 @@ impl Layers {
     /// Where to load from, or the exit code after saying what is wrong with a flag.
     fn request(&self) -> Result<LoadRequest, ExitCode> {
         let overrides = self.set.iter().map(|text| key_value(text)).collect::<Option<Vec<_>>>().ok_or_else(|| {
-            eprintln!("rowbridge: --set takes KEY=VALUE, e.g. mqtt.url=mqtt://broker:1883");
+            note!("rowbridge: --set takes KEY=VALUE, e.g. mqtt.url=mqtt://broker:1883");
             ExitCode::from(EXIT_USAGE)
         })?;
         Ok(LoadRequest::from_process(self.config.clone(), overrides))
@@ -150,7 +164,7 @@ impl Layers {
     fn load(&self, needs: Needs) -> Result<Config, ExitCode> {
         let request = LoadRequest { needs, ..self.request()? };
         config::load(&request).map_err(|report| {
-            eprintln!("{report}");
+            note!("{report}");
             ExitCode::from(EXIT_USAGE)
         })
     }
@@ -167,7 +181,7 @@ fn broken(error: &SinkError) -> ExitCode {
     let ended = failed(error);
     let advice = error.advice.strip_suffix(TRIES_AGAIN).unwrap_or(error.advice);
     if !advice.is_empty() {
-        eprintln!("  to do: {advice}");
+        note!("  to do: {advice}");
     }
     ended
 }
@@ -178,11 +192,11 @@ const TRIES_AGAIN: &str = "; Rowbridge tries again";
 /// Prints an error with its causes, and returns exit code 1.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let text = error.to_string();
-    eprintln!("rowbridge: {text}");
+    note!("rowbridge: {text}");
     let mut source = error.source();
     while let Some(cause) = source {
         if !text.contains(&cause.to_string()) {
-            eprintln!("  because: {cause}");
+            note!("  because: {cause}");
         }
         source = cause.source();
     }

@@ -1,5 +1,6 @@
-//! Standard output of all commands. A closed pipe (`| head`) ends a command quietly, because the reader has enough. Any
-//! other write error is printed to standard error and ends the command with exit code 1.
+//! Standard output and standard error of all commands. A closed pipe (`| head`) on standard output ends a command quietly,
+//! because the reader has enough. Any other write error there is printed to standard error and ends the command with exit
+//! code 1. Write errors of standard error are ignored: the exit code still gives the result.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,13 +13,24 @@ pub(super) fn print_line(line: fmt::Arguments<'_>) {
     written(writeln!(io::stdout(), "{line}"));
 }
 
+/// Prints a line to standard error.
+pub(super) fn print_note(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints a text without a line end to standard error, such as progress that replaces itself on a terminal.
+pub(super) fn print_progress(text: fmt::Arguments<'_>) {
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}
+
 /// Ends the process if a write to standard output failed.
 pub(super) fn written(result: io::Result<()>) {
     let Err(error) = result else { return };
     if error.kind() == io::ErrorKind::BrokenPipe {
         process::exit(0);
     }
-    eprintln!("rowbridge: standard output cannot be written: {error}");
+    note!("rowbridge: standard output cannot be written: {error}");
     process::exit(EXIT_FAILED.into());
 }
 

@@ -122,7 +122,7 @@ async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
         let names = found.iter().map(|(_, stored)| stored.name.as_str());
         let near = nearest(name, names.clone()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let all = names.collect::<Vec<_>>().join(", ");
-        eprintln!("rowbridge publish remove: there is no entry {name}; there is: {all}{near}");
+        note!("rowbridge publish remove: there is no entry {name}; there is: {all}{near}");
         return Ok(ExitCode::from(EXIT_USAGE));
     }
     for (database, stored) in meant {

@@ -46,7 +46,7 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
     let report = match reload(&config) {
         Ok(report) => report,
         Err(why) => {
-            eprintln!("rowbridge reload: {why}");
+            note!("rowbridge reload: {why}");
             return ExitCode::from(EXIT_FAILED);
         }
     };
@@ -61,7 +61,7 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(mistakes) => {
-            eprintln!("{mistakes}\nrowbridge reload: nothing was changed, the bridge goes on as before");
+            note!("{mistakes}\nrowbridge reload: nothing was changed, the bridge goes on as before");
             ExitCode::from(EXIT_USAGE)
         }
     }

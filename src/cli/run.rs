@@ -26,7 +26,7 @@ pub(super) fn run(layers: &Layers, arguments: &RunArgs) -> ExitCode {
         Err(code) => return code,
     };
     if let Err(error) = log::start(&config.log) {
-        eprintln!("rowbridge: {error}");
+        note!("rowbridge: {error}");
         return ExitCode::from(EXIT_USAGE);
     }
     match app::run(config, request, arguments.watch_config) {

@@ -45,7 +45,7 @@ fn sql(layers: &Layers, arguments: &SqlArgs) -> ExitCode {
     if parts.is_empty() {
         let names: Vec<&str> = config.databases.iter().map(|database| database.name.as_ref()).collect();
         let wanted = wanted.unwrap_or_default();
-        eprintln!("rowbridge schema sql: there is no database {wanted}; choose one of: {}", names.join(", "));
+        note!("rowbridge schema sql: there is no database {wanted}; choose one of: {}", names.join(", "));
         return ExitCode::from(EXIT_USAGE);
     }
     say!("{}", parts.join("\n").trim_end());

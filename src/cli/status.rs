@@ -36,7 +36,7 @@ pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
         Err(code) => return code,
     };
     if config.http == Http::Off {
-        eprintln!("rowbridge status: http is off in the configuration; set http.listen to ask a running bridge");
+        note!("rowbridge status: http is off in the configuration; set http.listen to ask a running bridge");
         return ExitCode::from(EXIT_USAGE);
     }
     if arguments.watch {
@@ -56,7 +56,7 @@ pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("rowbridge status: {why}");
+            note!("rowbridge status: {why}");
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -76,7 +76,7 @@ fn watch(config: &Config, json: bool) -> ExitCode {
                 before = Some((now, Instant::now()));
                 away = None;
             }
-            Err(why) if json => eprintln!("rowbridge status: {why}"),
+            Err(why) if json => note!("rowbridge status: {why}"),
             Err(why) => {
                 let gone = away.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
                 frame(&[format!("{why} (for {})", figures::span(gone))]);

@@ -42,7 +42,7 @@ pub(super) fn run(layers: &Layers, arguments: &TapArgs) -> ExitCode {
         Err(code) => return code,
     };
     if config.http == Http::Off {
-        eprintln!("rowbridge tap: http is off in the configuration; set http.listen to ask a running bridge");
+        note!("rowbridge tap: http is off in the configuration; set http.listen to ask a running bridge");
         return ExitCode::from(EXIT_USAGE);
     }
     let follower = Follower {
@@ -115,9 +115,9 @@ impl Follower {
             let pause = match self.ask(&path) {
                 Answer::Told(answer) => {
                     if !has_begun {
-                        eprintln!("following bridge {}; ctrl-C ends it", self.lines.plain(&answer["bridge"]));
+                        note!("following bridge {}; ctrl-C ends it", self.lines.plain(&answer["bridge"]));
                     } else if id.is_none() {
-                        eprintln!("following again; what came in between is not shown");
+                        note!("following again; what came in between is not shown");
                     }
                     (has_begun, is_away) = (true, false);
                     id = answer["tap"].as_str().map(str::to_owned);
@@ -129,16 +129,16 @@ impl Follower {
                     Duration::ZERO
                 }
                 Answer::Refused(why) => {
-                    eprintln!("rowbridge tap: {why}");
+                    note!("rowbridge tap: {why}");
                     return ExitCode::from(EXIT_USAGE);
                 }
                 Answer::Away(why) if !has_begun => {
-                    eprintln!("rowbridge tap: {why}");
+                    note!("rowbridge tap: {why}");
                     return ExitCode::from(EXIT_FAILED);
                 }
                 Answer::Away(why) => {
                     if !std::mem::replace(&mut is_away, true) {
-                        eprintln!("{why}");
+                        note!("{why}");
                     }
                     PAUSE_AWAY
                 }

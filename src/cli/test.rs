@@ -33,7 +33,7 @@ pub(super) fn run(layers: &Layers, arguments: &TestArgs) -> ExitCode {
         Err(code) => return code,
     };
     let usage = |error: String| {
-        eprintln!("rowbridge test: {error}");
+        note!("rowbridge test: {error}");
         ExitCode::from(EXIT_USAGE)
     };
     let files = match golden::files(&arguments.files, config.file.as_deref()) {
@@ -43,7 +43,7 @@ pub(super) fn run(layers: &Layers, arguments: &TestArgs) -> ExitCode {
     let tables = Tables::assumed(&config);
     let results = golden::run(&config, &tables, &files, arguments.update);
     if !results.mistakes.is_empty() {
-        results.mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
+        results.mistakes.iter().for_each(|mistake| note!("{mistake}"));
         let count = results.mistakes.len();
         return usage(format!("{count} mistake{} in the tests; nothing was run", if count == 1 { "" } else { "s" }));
     }

@@ -46,6 +46,7 @@ pub fn cut() -> u64 {
 }
 
 /// Kills this process.
+#[allow(clippy::print_stderr, reason = "not in a release")]
 pub fn die(name: &str) -> ! {
     eprintln!("crash point {name}");
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

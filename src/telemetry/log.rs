@@ -37,7 +37,9 @@ pub struct LogError {
 /// own; plain text otherwise.
 pub fn start(log: &Log) -> Result<(), LogError> {
     let (filter, handle) = reload::Layer::new(filter_of(&log.level)?);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Without its own messages about lines that cannot be written, for example to a full disk: it prints them by `eprintln!`,
+    // which panics there.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

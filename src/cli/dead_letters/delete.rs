@@ -1,6 +1,6 @@
 //! Deletes dead letters in steps of bounded size, so that the bridge can write in between.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -124,16 +124,16 @@ fn ask(works: &[Work<'_>]) -> Result<(), Ended> {
             0 => String::new(),
             parked => format!(", {} of them parked", count(parked)),
         };
-        eprintln!("database {}: {}{parked}", work.database.name, counted(work.extent.letters, "dead letter"));
+        note!("database {}: {}{parked}", work.database.name, counted(work.extent.letters, "dead letter"));
     }
-    eprint!("Delete {} for good? [y/N] ", counted(total, "dead letter"));
+    progress!("Delete {} for good? [y/N] ", counted(total, "dead letter"));
     let mut answer = String::new();
     let is_yes = io::stdin().lock().read_line(&mut answer).is_ok()
         && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
     if is_yes {
         return Ok(());
     }
-    eprintln!("nothing deleted");
+    note!("nothing deleted");
     Err(ExitCode::from(EXIT_FAILED))
 }
 
@@ -146,15 +146,14 @@ impl Work<'_> {
             let gone = self.store.delete(&self.selection, LETTERS_PER_DELETE).await?;
             deleted += gone;
             if shows_progress {
-                eprint!("\r{} of {} deleted", count(deleted), count(self.extent.letters));
-                let _ = io::stderr().flush();
+                progress!("\r{} of {} deleted", count(deleted), count(self.extent.letters));
             }
             if gone < u64::from(LETTERS_PER_DELETE) {
                 break;
             }
         }
         if shows_progress {
-            eprintln!();
+            note!("");
         }
         Ok(deleted)
     }

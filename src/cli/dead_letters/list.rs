@@ -133,7 +133,7 @@ pub(super) async fn show(config: &Config, arguments: &ShowArgs) -> Result<ExitCo
     let letters = store.page(&selection, 1).await.map_err(|error| broken(&error))?;
     store.close().await;
     let Some(letter) = letters.first() else {
-        eprintln!("rowbridge dead-letters show: there is no dead letter {} in {}", arguments.id, database.name);
+        note!("rowbridge dead-letters show: there is no dead letter {} in {}", arguments.id, database.name);
         return Err(ExitCode::from(EXIT_FAILED));
     };
     if arguments.json {

@@ -98,7 +98,7 @@ fn run_with(config: &Config, command: &DeadLettersCommand) -> ExitCode {
 }
 
 fn wrong(command: &str, why: &str) -> Ended {
-    eprintln!("rowbridge dead-letters {command}: {why}");
+    note!("rowbridge dead-letters {command}: {why}");
     ExitCode::from(EXIT_USAGE)
 }
 
@@ -111,7 +111,7 @@ async fn say_absent(
 ) -> Result<bool, Ended> {
     let absent = store.absent(bridge, ids).await.map_err(|error| broken(&error))?;
     for id in &absent {
-        eprintln!("rowbridge dead-letters {command}: there is no dead letter {id} in database {}", database.name);
+        note!("rowbridge dead-letters {command}: there is no dead letter {id} in database {}", database.name);
     }
     Ok(!absent.is_empty())
 }
@@ -177,7 +177,7 @@ async fn open_those_there<'a>(
         names.extend(counts.into_iter().map(|(rule, _)| rule));
     }
     if names.iter().any(|name| name == rule) {
-        eprintln!("rowbridge dead-letters {command}: the rule {rule} is not in the configuration any more");
+        note!("rowbridge dead-letters {command}: the rule {rule} is not in the configuration any more");
         return Ok((stores, away));
     }
     let meant = did_you_mean(rule, names.iter().map(String::as_str));

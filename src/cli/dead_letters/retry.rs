@@ -1,7 +1,7 @@
 //! Maps dead letters again under the present rules, with the daemon's own mapper and sink on a connection of its own.
 //! Works whether the bridge runs or not.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ impl Work {
             let rule = match find(config, database, name) {
                 Ok(rule) => rule,
                 Err(why) => {
-                    eprintln!("rowbridge dead-letters retry: {why}; {} stay", counted(*letters, "dead letter"));
+                    note!("rowbridge dead-letters retry: {why}; {} stay", counted(*letters, "dead letter"));
                     ending.staying += letters;
                     continue;
                 }
@@ -148,11 +148,11 @@ impl Work {
             Ok(()) => Ok(()),
             Err(RetryFailure::Table { reason, mend }) => {
                 let left = letters.saturating_sub(retried.letters());
-                eprintln!("rowbridge dead-letters retry: {reason}");
+                note!("rowbridge dead-letters retry: {reason}");
                 if let Some(mend) = mend.filter(|mend| !mend.is_empty()) {
-                    eprintln!("  to do: {mend}");
+                    note!("  to do: {mend}");
                 }
-                eprintln!("  {} of rule {} stay as they were", counted(left, "dead letter"), plain(&rule.name));
+                note!("  {} of rule {} stay as they were", counted(left, "dead letter"), plain(&rule.name));
                 ending.staying += left.max(1);
                 Ok(())
             }
@@ -210,14 +210,13 @@ impl Progress<'_> {
     fn tell(&mut self, retried: &Retried) {
         if self.is_shown {
             let (done, letters) = (count(retried.letters()), count(self.letters));
-            eprint!("\rrule {}: {done} of {letters} retried", plain(self.rule));
-            let _ = io::stderr().flush();
+            progress!("\rrule {}: {done} of {letters} retried", plain(self.rule));
         }
     }
 
     fn end(&mut self, retried: &Retried) {
         if self.is_shown && retried.letters() > 0 {
-            eprintln!();
+            note!("");
         }
     }
 }
