@@ -17,6 +17,7 @@ fn config(host: &str, lines: &str) -> Config {
         overrides: Vec::new(),
         environment: BTreeMap::new(),
         hostname: host.to_owned(),
+        text: None,
         directory: directory.path().to_owned(),
         system_file: directory.path().join("none"),
         needs: crate::config::Needs::everything(),

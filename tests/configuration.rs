@@ -1,6 +1,6 @@
 //! What a user sees of a configuration that is wrong.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use crate::support::bridge::Bridge;
 
@@ -164,4 +164,36 @@ fn check_names_every_address_without_its_credentials() {
         assert!(text.contains(address), "{address} in {text}");
     }
     assert!(!text.contains("t0ken") && !text.contains("hunter2"), "{text}");
+}
+
+/// A pipe can be read once; what reads it again waits for ever.
+#[test]
+fn the_configuration_may_come_by_a_pipe() {
+    let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    std::fs::write(bridge.path("golden.yaml"), "- name: none\n  topic: no/such\n  expect: []\n").unwrap();
+    let run = |feed: &str, arguments: &[&str]| {
+        let script = format!("rm -f pipe; mkfifo pipe; {feed}; wait");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_rowbridge")]).args(arguments).current_dir(bridge.path(""));
+        command.env_remove("ROWBRIDGE_CONFIG").output().unwrap()
+    };
+    for (feed, file) in [
+        ("cat bridge.yaml > pipe & timeout 30 \"$0\" \"$@\"", "pipe"),
+        ("cat bridge.yaml | timeout 30 \"$0\" \"$@\"", "/dev/stdin"),
+    ] {
+        for (arguments, code, words) in [
+            (&["check", "--offline"][..], 0, "the configuration is right"),
+            (&["explain", "sensors/a/b/telemetry", "{}", "--offline"], 0, "readings"),
+            (&["schema", "sql"], 0, "CREATE TABLE"),
+            (&["test", "golden.yaml"], 0, "passed"),
+            (&["status"], 1, "no running bridge"),
+            (&["reload"], 1, "no running bridge"),
+            (&["journal", "status"], 1, "journal"),
+        ] {
+            let output = run(feed, &[arguments, &["-c", file]].concat());
+            let said = text(&output);
+            assert_eq!(output.status.code(), Some(code), "{file}, {arguments:?}: {said}");
+            assert!(said.contains(words), "{file}, {arguments:?}: {said}");
+        }
+    }
 }

@@ -315,3 +315,16 @@ fn files_of_rules_that_appear_change_and_go_are_taken_up() {
     std::fs::remove_file(&file).unwrap();
     bridge.wait_alive("they are gone", |bridge| (filters(bridge) == ["a/#"]).then_some(()));
 }
+
+#[test]
+fn a_configuration_that_came_by_a_pipe_is_not_reloaded() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("a", "a/#", 1)]));
+    let script = "mkfifo pipe; cat bridge.yaml > pipe & exec \"$0\" run -c pipe --watch-config";
+    bridge.start_by(["sh", "-c", script].map(str::to_owned).to_vec());
+    bridge.start();
+    bridge.signal(Signal::HUP);
+    bridge.wait_alive("it is refused", |bridge| bridge.log().contains("pipe is not a regular file").then_some(()));
+    assert_eq!(filters(&bridge), ["a/#"]);
+    assert!(bridge.stop().success());
+}

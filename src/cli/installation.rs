@@ -52,7 +52,7 @@ pub(super) enum Refusal {
 /// As [`load_installed`], but leaves it to the caller to print the mistakes of the configuration.
 pub(super) fn find_installed(layers: &Layers, needs: Needs) -> Result<Installed, Refusal> {
     let mut request = layers.request().map_err(Refusal::Said)?;
-    let file = config::find_file(&request).map_err(Refusal::Mistakes)?;
+    let file = request.read_file().map_err(Refusal::Mistakes)?;
     let told = ask(&request, &file);
     let place = match &told {
         Some(paths) => Place::of_daemon(paths),

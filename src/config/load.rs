@@ -2,10 +2,10 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::decode::{self, Context};
+use super::file::{FILE_NAME, find_file, read_file};
 use super::key_path::KeyPath;
 use super::layer::{self, Layer, Provenances};
 use super::needs::{Needs, SecretNeed};
@@ -16,10 +16,6 @@ use super::wildcard::RuleFiles;
 use super::yaml_core::Core;
 use super::{Config, environment, hide, syntax, yaml};
 
-/// Far above any configuration written by people; a wrong path (a database, a disk) is noticed before it is read whole.
-const FILE_BYTES_MAX: u64 = 8 << 20;
-const FILE_NAME: &str = "bridge.yaml";
-const FILE_VARIABLE: &str = "ROWBRIDGE_CONFIG";
 const SYSTEM_FILE: &str = "/etc/rowbridge/bridge.yaml";
 
 /// Replaces a secret that is not used.
@@ -36,6 +32,8 @@ pub struct LoadRequest {
     pub environment: BTreeMap<String, String>,
     /// For the default client id.
     pub hostname: String,
+    /// What the file holds, if it was read before: see [`LoadRequest::read_file`].
+    pub text: Option<String>,
     /// Where `bridge.yaml` is looked for; empty for the working directory.
     pub directory: PathBuf,
     /// Looked for last.
@@ -56,10 +54,19 @@ impl LoadRequest {
             overrides,
             environment,
             hostname,
+            text: None,
             directory: PathBuf::new(),
             system_file: SYSTEM_FILE.into(),
             needs: Needs::everything(),
         }
+    }
+
+    /// Finds the file and reads it for everything that is loaded by this request from now on. A command that loads several
+    /// times must begin with this, because a pipe can be read once.
+    pub fn read_file(&mut self) -> Result<PathBuf, Report> {
+        let path = find_file(self)?;
+        self.text = Some(read_file(&path)?);
+        Ok(path)
     }
 }
 
@@ -69,7 +76,7 @@ impl LoadRequest {
 /// configuration names (secrets, certificates), where they are needed; connects to nothing.
 pub fn load(request: &LoadRequest) -> Result<Config, Report> {
     let path = find_file(request)?;
-    let text = read_file(&path)?;
+    let text = request.text.clone().map_or_else(|| read_file(&path), Ok)?;
     load_from(request, &path, text)
 }
 
@@ -210,57 +217,6 @@ fn lay_over(
     layer::merge([file, variables, flags]).map_err(|error| {
         // The layers are made of values only, so there is nothing in them that could fail.
         Report::of(Place::Nowhere, format!("the layers of the configuration do not merge: {error}"), None)
-    })
-}
-
-/// The file that [`load`] would read.
-pub fn find_file(request: &LoadRequest) -> Result<PathBuf, Report> {
-    if let Some(file) = &request.file {
-        return Ok(file.clone());
-    }
-    if let Some(file) = request.environment.get(FILE_VARIABLE).filter(|file| !file.is_empty()) {
-        return Ok(file.into());
-    }
-    let local = request.directory.join(FILE_NAME);
-    let candidates = [&local, &request.system_file];
-    if let Some(found) = candidates.into_iter().find(|path| path.exists()) {
-        return Ok(found.clone());
-    }
-    let problem = format!(
-        "there is no configuration: no -c FILE, {FILE_VARIABLE} is not set, and neither {} nor {} exists",
-        Path::new(".").join(&local).display(),
-        request.system_file.display()
-    );
-    Err(Report::of(
-        Place::Nowhere,
-        problem,
-        Some("rowbridge -c FILE, or a bridge.yaml in one of these places".to_owned()),
-    ))
-}
-
-pub(super) fn read_file(path: &Path) -> Result<String, Report> {
-    let fail = |problem: String| Report::of(Place::Nowhere, format!("{}: {problem}", path.display()), None);
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| fail(format!("the configuration file cannot be read: {error}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(fail("the configuration file is larger than 8 MiB".to_owned()));
-    }
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        let place = Place::File { file: path.to_owned(), position: Position { line: 1, column: 1 } };
-        return Err(Report::of(place, "the file is UTF-16; save it as UTF-8".to_owned(), None));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        // As YAML counts lines: a carriage return alone ends one too.
-        let before = String::from_utf8_lossy(valid).replace("\r\n", "\n").replace('\r', "\n");
-        let position = Position {
-            line: before.matches('\n').count() + 1,
-            column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
-        };
-        let place = Place::File { file: path.to_owned(), position };
-        Report::of(place, "the file is not UTF-8 text from here on".to_owned(), None)
     })
 }
 

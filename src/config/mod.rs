@@ -5,6 +5,7 @@ mod create;
 mod decode;
 mod display;
 mod environment;
+mod file;
 mod format;
 mod hide;
 mod key_path;
@@ -37,11 +38,12 @@ mod yaml_mapping;
 
 pub use convention::{rule_of_convention, rule_of_form};
 pub use create::new_table;
+pub use file::find_file;
 pub use format::{
     Compression, Csv, CsvHeader, Decoding, EXPANDED_BYTES_MAX_DEFAULT, Format, MessageType, Pattern, Precision, Syntax,
 };
 pub(crate) use load::load_text;
-pub use load::{LoadRequest, find_file, load, rule_files};
+pub use load::{LoadRequest, load, rule_files};
 pub(crate) use loops::possible_loops;
 pub use model::{
     Batch, Bridge, Config, Corruption, Database, DatabaseUrl, DeadLetters, Durability, Http, HttpAccess, Journal, Log,

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch as channel};
 
 pub use state::{ReloadReport, ReloadState};
+use watch::is_pipe;
 pub use watch::watch_files;
 
 use crate::config::{self, Config, LoadRequest};
@@ -105,6 +106,12 @@ impl Reloader {
     async fn load(&self) -> Result<Loaded, String> {
         let (request, running, plan) = (self.request.clone(), self.config.clone(), self.plans.borrow().clone());
         let load = move || {
+            if let Some(pipe) = running.file.as_deref().filter(|file| is_pipe(file)) {
+                return Err(format!(
+                    "{} is not a regular file and cannot be read again; restart the bridge to use another configuration",
+                    pipe.display()
+                ));
+            }
             let mut config = config::load(&request).map_err(|report| report.to_string())?;
             if config.data_dir == running.data_dir {
                 identity::adopt_remembered(&mut config);

@@ -21,7 +21,7 @@ type Stamp = (u64, u64, u64, i64, i64);
 
 /// Looks for ever, and asks for a reload when the files hold something else than before.
 pub async fn watch_files(request: LoadRequest, trigger: ReloadTrigger) {
-    let Some(file) = request.file.clone() else { return };
+    let Some(file) = request.file.clone().filter(|file| !is_pipe(file)) else { return };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut watched = Watched { rules: config::rule_files(&request), request, file };
@@ -81,6 +81,11 @@ fn content_of(files: &[(PathBuf, Stamp)]) -> u64 {
         }
     }
     hash.digest()
+}
+
+/// Whether there is something other than a regular file, which is read once: reading it again may wait for ever.
+pub(super) fn is_pipe(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 fn stamp_of(file: &Path) -> Option<Stamp> {

@@ -12,6 +12,7 @@ use config::{Map, Value as Merged};
 use super::content::Given;
 use super::table::Table;
 use super::value::{Context, Value};
+use crate::config::file::read_file;
 use crate::config::key_path::KeyPath;
 use crate::config::load;
 use crate::config::report::{Finding, Place};
@@ -103,7 +104,7 @@ fn read(cx: &Context<'_>, value: &Value<'_>) -> Vec<Tree> {
             if !seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
                 continue;
             }
-            let text = match load::read_file(&file) {
+            let text = match read_file(&file) {
                 Ok(text) => text,
                 Err(report) => {
                     report.findings().iter().for_each(|finding| note(cx, &value, finding));

@@ -43,6 +43,7 @@ impl Bench {
             overrides: Vec::new(),
             environment: BTreeMap::new(),
             hostname: "host1".to_owned(),
+            text: None,
             directory: directory.path().to_owned(),
             system_file: directory.path().join("etc.yaml"),
             needs: Needs::everything(),
