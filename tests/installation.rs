@@ -63,6 +63,30 @@ fn commands_work_from_any_folder_without_the_daemons_variables() {
     }
 }
 
+/// `token_file` is relative to the bridge's folder, wherever a command is typed.
+#[test]
+fn commands_that_ask_the_bridge_find_its_token_from_any_folder() {
+    let broker = Mosquitto::start();
+    for data_dir in ["data", "absolute"] {
+        let mut bridge = Bridge::new(broker.port(), &readings(1));
+        bridge.edit("http: {", "http: { token_file: token,");
+        if data_dir == "absolute" {
+            let folder = bridge.path("").display().to_string();
+            bridge.edit("data_dir: data", &format!("data_dir: {folder}data"));
+            bridge.edit("sqlite:rows.db", &format!("sqlite:{folder}rows.db"));
+        }
+        std::fs::write(bridge.path("token"), "hunter2hunter2\n").unwrap();
+        bridge.start();
+        assert_says(&elsewhere(&bridge, &["status", "--json"]), 0, &["\"bridge\""]);
+        assert_says(&elsewhere(&bridge, &["tap", "--for", "1s"]), 0, &["following bridge"]);
+        assert_says(&elsewhere(&bridge, &["reload"]), 0, &["reloaded"]);
+        assert!(bridge.stop().success());
+        assert_says(&elsewhere(&bridge, &["status"]), 1, &["no running bridge"]);
+        std::fs::remove_file(bridge.path("token")).unwrap();
+        assert_says(&elsewhere(&bridge, &["status"]), 2, &["http.token_file: `token` cannot be read"]);
+    }
+}
+
 #[test]
 fn a_mistake_in_the_rules_does_not_keep_a_command_from_the_running_bridge() {
     let broker = Mosquitto::start();

@@ -36,10 +36,7 @@ pub(super) fn load(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
 
 /// As [`load`], with what is known of the place.
 pub(super) fn load_installed(layers: &Layers, needs: Needs) -> Result<Installed, ExitCode> {
-    find_installed(layers, needs).map_err(|refusal| match refusal {
-        Refusal::Said(code) => code,
-        Refusal::Mistakes(report) => say_mistakes(&report),
-    })
+    find_installed(layers, needs).map_err(say_refusal)
 }
 
 /// Why nothing was loaded.
@@ -53,6 +50,23 @@ pub(super) enum Refusal {
 pub(super) fn find_installed(layers: &Layers, needs: Needs) -> Result<Installed, Refusal> {
     let mut request = layers.request().map_err(Refusal::Said)?;
     let file = request.read_file().map_err(Refusal::Mistakes)?;
+    find_by(request, file, needs)
+}
+
+/// For commands that only ask the running bridge: how to reach it. Of relative paths only that of the token matters, so the
+/// installation is looked for only if there is one.
+pub(super) fn load_access(layers: &Layers) -> Result<Config, ExitCode> {
+    let mut request = layers.request()?;
+    let file = request.read_file().map_err(|report| say_mistakes(&report))?;
+    request.needs = Needs::only(&["http"]);
+    let is_found = |config: &Config| config.http_access.token_file().is_none_or(Path::is_absolute);
+    match config::load(&request).ok().filter(is_found) {
+        Some(config) => Ok(config),
+        None => find_by(request, file, Needs::only(&["http"])).map(|found| found.config).map_err(say_refusal),
+    }
+}
+
+fn find_by(mut request: LoadRequest, file: PathBuf, needs: Needs) -> Result<Installed, Refusal> {
     let told = ask(&request, &file);
     let place = match &told {
         Some(paths) => Place::of_daemon(paths),
@@ -70,6 +84,13 @@ pub(super) fn find_installed(layers: &Layers, needs: Needs) -> Result<Installed,
     let mut config = config::load(&request).map_err(Refusal::Mistakes)?;
     make_absolute(&mut config, place.awaited.as_deref());
     Ok(Installed { config, awaited: place.awaited })
+}
+
+fn say_refusal(refusal: Refusal) -> ExitCode {
+    match refusal {
+        Refusal::Said(code) => code,
+        Refusal::Mistakes(report) => say_mistakes(&report),
+    }
 }
 
 fn say_mistakes(report: &Report) -> ExitCode {
@@ -136,16 +157,18 @@ impl Place {
     }
 }
 
-/// Whether something lies in a folder that the configuration names by a relative path: the journal, or an SQLite file.
+/// Whether something is in a folder that the configuration names by a relative path: the journal, an SQLite file, or the
+/// token of HTTP.
 fn holds_a_bridge(request: &LoadRequest, folder: &Path) -> bool {
     let mut request = request.clone();
     request.needs = Needs::only(&["data_dir"]);
     let Ok(config) = config::load(&request) else { return false };
+    let token = config.http_access.token_file().map(Path::to_owned);
     let files = config.databases.into_iter().filter_map(|database| match database.url {
         DatabaseUrl::Sqlite(path) if !path.as_os_str().is_empty() => Some(path),
         _ => None,
     });
-    let mut traces = files.chain([config.data_dir.join("journal")]);
+    let mut traces = files.chain([config.data_dir.join("journal")]).chain(token);
     traces.any(|path| path.is_relative() && folder.join(path).exists())
 }
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::output::written;
 use super::summary::Looks;
-use super::{EXIT_FAILED, EXIT_USAGE, Layers, figures, http};
-use crate::config::{Config, Http, Needs};
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, figures, http, installation};
+use crate::config::{Config, Http};
 
 /// How often `--watch` looks again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
-    let config = match layers.load(Needs::only(&["http"])) {
+    let config = match installation::load_access(layers) {
         Ok(config) => config,
         Err(code) => return code,
     };

@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::tap_line::Lines;
-use super::{EXIT_FAILED, EXIT_USAGE, Layers, http, status};
-use crate::config::{self, Config, Http, Needs};
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, http, installation, status};
+use crate::config::{self, Config, Http};
 
 /// Between two questions while messages come: what comes together is told together.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ pub(super) struct TapArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &TapArgs) -> ExitCode {
-    let config = match layers.load(Needs::only(&["http"])) {
+    let config = match installation::load_access(layers) {
         Ok(config) => config,
         Err(code) => return code,
     };

@@ -2,7 +2,7 @@
 //! `load` makes it, the rest of the program only reads it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -237,6 +237,16 @@ pub struct HttpAccess {
     pub token: Option<SecretSource>,
     /// Host names under which clients reach the bridge, besides loopback and the listen address; in lower case.
     pub hosts: Vec<String>,
+}
+
+impl HttpAccess {
+    /// The path under `token_file`, as the configuration has it.
+    pub fn token_file(&self) -> Option<&Path> {
+        match &self.token {
+            Some(SecretSource::File(file)) => Some(file.named()),
+            Some(SecretSource::Value(_)) | None => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -92,6 +92,11 @@ impl SecretFile {
         SecretFile { key, named, credential }
     }
 
+    /// As the configuration has it.
+    pub(super) fn named(&self) -> &Path {
+        &self.named
+    }
+
     fn path(&self) -> &Path {
         self.credential.as_deref().filter(|path| may_exist(path)).unwrap_or(&self.named)
     }
