@@ -328,3 +328,33 @@ fn a_configuration_that_came_by_a_pipe_is_not_reloaded() {
     assert_eq!(filters(&bridge), ["a/#"]);
     assert!(bridge.stop().success());
 }
+
+#[test]
+fn a_file_that_the_bridge_does_not_use_is_refused() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("a", "a/#", 1)]));
+    // The bridge is given a link; where it leads may change.
+    std::fs::create_dir(bridge.path("first")).unwrap();
+    std::fs::copy(bridge.config(), bridge.path("first/rules.yaml")).unwrap();
+    std::os::unix::fs::symlink("first", bridge.path("now")).unwrap();
+    bridge.start_by(["sh", "-c", "exec \"$0\" run -c now/rules.yaml"].map(str::to_owned).to_vec());
+    bridge.start();
+    let typed = |file: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowbridge"));
+        command.args(["reload", "-c", file]).current_dir(bridge.path("")).output().unwrap()
+    };
+    let said = refused(&typed("bridge.yaml"));
+    let names = |name: &str| said.contains(bridge.path(name).to_str().unwrap());
+    assert!(names("bridge.yaml") && names("now/rules.yaml") && said.contains("-c /"), "{said}");
+    assert_eq!(bridge.status()["config"]["reloads_begun"], 0, "nothing was signalled");
+    for file in ["now/rules.yaml", "first/rules.yaml", "./first/../now/rules.yaml"] {
+        let output = typed(file);
+        assert!(output.status.success(), "{output:?}");
+    }
+    std::fs::create_dir(bridge.path("second")).unwrap();
+    std::fs::rename(bridge.config(), bridge.path("second/rules.yaml")).unwrap();
+    std::fs::remove_file(bridge.path("now")).unwrap();
+    std::os::unix::fs::symlink("second", bridge.path("now")).unwrap();
+    assert!(typed("now/rules.yaml").status.success());
+    assert!(refused(&typed("first/rules.yaml")).contains("the bridge runs with"));
+}

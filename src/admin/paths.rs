@@ -25,7 +25,8 @@ impl Paths {
     /// Those of this process.
     pub fn of(config: &Config) -> Paths {
         Paths {
-            config: config.file.as_deref().and_then(absolute),
+            // Links stay: an installation may point them at another directory while the bridge runs.
+            config: config.file.as_deref().and_then(|file| std::path::absolute(file).ok()?.to_str().map(str::to_owned)),
             working_directory: env::current_dir().ok().as_deref().and_then(absolute),
             data_dir: absolute(&config.data_dir),
             state_directory: env::var("STATE_DIRECTORY").ok(),

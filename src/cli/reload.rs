@@ -4,7 +4,8 @@
 //! has the process id and the result.
 
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use super::{EXIT_FAILED, EXIT_USAGE, Layers, http, installation, status};
+use crate::admin::Paths;
 use crate::config::{Config, Http, Needs};
 
 /// Reading and checking ten thousand rules takes seconds on a small device.
@@ -26,6 +28,8 @@ const PROCESS_NAME: &str = "rowbridge";
 #[derive(Deserialize)]
 struct Answer {
     config: Report,
+    #[serde(default)]
+    paths: Paths,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +47,17 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let report = match reload(&config) {
+    let report = match look(&config) {
+        Ok(before) => match other_file(&config, &before) {
+            Some(why) => {
+                note!("rowbridge reload: {why}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+            None => reload(&config, &before.config),
+        },
+        Err(why) => Err(why),
+    };
+    let report = match report {
         Ok(report) => report,
         Err(why) => {
             note!("rowbridge reload: {why}");
@@ -67,8 +81,38 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
     }
 }
 
-fn reload(config: &Config) -> Result<Report, String> {
-    let before = look(config)?;
+/// What is wrong if the bridge runs with another file than this command was given. `None` also where that cannot be known:
+/// the bridge's file may be in another container, or be gone.
+fn other_file(config: &Config, before: &Answer) -> Option<String> {
+    let (ours, theirs) = (config.file.as_deref()?, before.paths.config.as_deref()?);
+    let seen = as_seen_by(before.config.pid, Path::new(theirs))?;
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    if identity(ours)? == identity(&seen)? {
+        return None;
+    }
+    let given = std::path::absolute(ours).unwrap_or_else(|_| ours.to_owned());
+    Some(format!(
+        "the bridge runs with {theirs}, and this command was given {}: change the bridge's file and name it (-c {theirs}), or \
+         restart the bridge with the other file",
+        given.display()
+    ))
+}
+
+/// A path of the bridge's process, which may be in a container; `None` if the process is not the bridge.
+fn as_seen_by(pid: u32, path: &Path) -> Option<PathBuf> {
+    let name = process_name(&pid.to_string())?;
+    if name != PROCESS_NAME && Some(name) != process_name("self") {
+        return None;
+    }
+    let root = Path::new("/proc").join(pid.to_string()).join("root");
+    // Another user may not look there, nor signal the process.
+    if root.metadata().is_err() {
+        return Some(path.to_owned());
+    }
+    Some(root.join(path.strip_prefix("/").ok()?))
+}
+
+fn reload(config: &Config, before: &Report) -> Result<Report, String> {
     let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).ok_or("the bridge does not report its pid")?;
     let name = process_name(&before.pid.to_string());
     // SIGHUP ends a process that does not expect it.
@@ -89,7 +133,7 @@ fn reload(config: &Config) -> Result<Report, String> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         std::thread::sleep(LOOK_INTERVAL);
-        let now = look(config)?;
+        let now = look(config)?.config;
         // One that was begun after the look before the signal: it has read what the file holds now.
         if now.reloads_ended > before.reloads_begun {
             return Ok(now);
@@ -104,13 +148,12 @@ fn process_name(pid: &str) -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
-fn look(config: &Config) -> Result<Report, String> {
+fn look(config: &Config) -> Result<Answer, String> {
     let Http::Listen(address) = config.http else {
         return Err("http is off in the configuration: send the bridge SIGHUP and look into its log".to_owned());
     };
     match http::get(address, &config.http_access, "/status") {
         Ok((200, body)) => serde_json::from_str::<Answer>(&body)
-            .map(|answer| answer.config)
             .map_err(|error| format!("http://{address} does not answer as this version of the bridge does ({error})")),
         Ok((code, _)) => Err(format!("http://{address} answers {code}: see http.listen and http.token_file")),
         Err(error) => Err(status::no_answer(address, Err(error))),
