@@ -162,6 +162,35 @@ fn postgres_is_asked_for_rights_triggers_and_unlogged_tables_and_stays_as_it_is(
     assert_says(&bridge.command(&["check"]), 2, &["table readings", "temp", "ALTER TABLE"]);
 }
 
+/// As the start would, which is held with the same remedy.
+#[test]
+fn a_role_that_may_not_make_the_bridges_own_tables_is_a_problem() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    let url = format!("postgres://{name}@127.0.0.1:{}/{name}", server.port());
+    let local = "local: { url: 'sqlite:rows.db' }";
+    let mut bridge = Bridge::new(broker.port(), &readings(1).replace(local, &format!("local: {{ url: '{url}' }}")));
+    server.psql("postgres", &format!("CREATE ROLE {name} LOGIN"));
+    server.psql(&name, "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    let grant = format!("GRANT USAGE, CREATE ON SCHEMA \"public\" TO \"{name}\";");
+    assert_says(
+        &bridge.command(&["check"]),
+        2,
+        &["PROBLEM", "may not make tables in schema", &grant, "migrations/postgres"],
+    );
+    bridge.spawn();
+    bridge.wait_alive("the start is held with the same remedy", |bridge| {
+        bridge.status()["databases"]["local"]["last_error"].to_string().replace('\\', "").contains(&grant).then_some(())
+    });
+    bridge.kill();
+    server.psql(&name, &grant);
+    assert_says(&bridge.command(&["check"]), 0, &["the first start makes them"]);
+    bridge.edit("{ url: 'postgres", "{ schema: absent, url: 'postgres");
+    let create = format!("CREATE SCHEMA IF NOT EXISTS \"absent\" AUTHORIZATION \"{name}\";");
+    assert_says(&bridge.command(&["check"]), 2, &["there is no schema", &create]);
+}
+
 #[test]
 fn promises_that_the_configuration_gives_up_are_listed_and_logged_at_the_start() {
     let broker = Mosquitto::start();

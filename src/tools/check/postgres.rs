@@ -36,6 +36,11 @@ const SERVER: &str = "SELECT current_setting('server_version'), current_setting(
     pg_is_in_recovery(), current_setting('synchronous_standby_names'), has_schema_privilege($1, 'CREATE'), \
     current_user::text";
 
+/// This role, and whether it may make tables in schema `$1`; NULL if there is no such schema.
+const MAY_CREATE: &str = "SELECT CURRENT_USER::pg_catalog.text, (SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+    AND pg_catalog.has_schema_privilege(n.oid, 'CREATE') FROM pg_catalog.pg_namespace n \
+    WHERE n.nspname OPERATOR(pg_catalog.=) $1)";
+
 /// Of the tables `$1.$2`: whether row-level security concerns this role, the triggers that see a row before it goes in, whether
 /// this role may alter the table, and what it is called.
 const TABLES: &str = "SELECT t.name, row_security_active(c.oid), \
@@ -55,7 +60,11 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     let subject = subject(config, index);
     let mut sink = PostgresSink::new(&live::read_only(&config.databases[index], url));
     if let Err(error) = sink.connect().await {
-        return vec![not_connected(&subject, url, &error)];
+        let held = match error.code == READ_ONLY_TRANSACTION {
+            true => may_not_create(&mut sink, url, &subject).await,
+            false => None,
+        };
+        return vec![held.unwrap_or_else(|| not_connected(&subject, url, &error))];
     }
     let mut findings = Vec::new();
     let tables = database::tables(&mut sink, config, index, |_| false).await;
@@ -78,6 +87,33 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     // Nothing is open.
     let _ = sink.close().await;
     findings
+}
+
+/// Rowbridge's own tables are not there: what keeps the start from making them. `None` also if the server does not say.
+async fn may_not_create(sink: &mut PostgresSink, url: &PostgresUrl, subject: &str) -> Option<Finding> {
+    sink.connect_to_read().await.ok()?;
+    let name = url.schema.as_str();
+    let rows = sink.client()?.query_typed(MAY_CREATE, &[(&name, Type::TEXT)]).await.ok()?;
+    let row = rows.first()?;
+    let (role, may_create): (String, Option<bool>) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+    let schema = quote(name);
+    let (why, sql) = match may_create {
+        Some(true) => return None,
+        Some(false) => (
+            format!("the role {role} may not make tables in schema {schema}"),
+            format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {};", quote(&role)),
+        ),
+        None => (
+            format!("there is no schema {schema}"),
+            format!("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {};", quote(&role)),
+        ),
+    };
+    let what = format!(
+        "logged in at {url}; {why}, and Rowbridge's own tables are not there, or are of an older version: a start stores \
+         nothing in this database"
+    );
+    let remedy = "run that SQL as an administrator, once; or make the tables with migrations/postgres, and grant them";
+    Some(Finding::problem(subject, what, format!("{sql}\n{remedy}")))
 }
 
 fn not_connected(subject: &str, url: &PostgresUrl, error: &SinkError) -> Finding {
