@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::config::{LoadRequest, load as load_config};
@@ -16,6 +16,7 @@ fn config(host: &str, lines: &str) -> Config {
         file: Some(file),
         overrides: Vec::new(),
         environment: BTreeMap::new(),
+        not_text: BTreeSet::new(),
         hostname: host.to_owned(),
         text: None,
         directory: directory.path().to_owned(),

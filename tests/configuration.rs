@@ -1,5 +1,6 @@
 //! What a user sees of a configuration that is wrong.
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 
 use crate::support::bridge::Bridge;
@@ -123,6 +124,25 @@ fn an_unset_variable_is_reported_with_its_message() {
     let output = bridge.command(&["check", "--offline"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("say where the rows shall go"), "{}", text(&output));
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_named_and_its_value_is_not() {
+    let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
+    bridge.edit("'sqlite:rows.db'", "'sqlite:${ROWS_FILE}'");
+    let latin1 = std::ffi::OsStr::from_bytes(b"hunter2-\xe9");
+    let mut check = bridge.prepare(&["check", "--offline"]);
+    let output = check.env("ROWS_FILE", latin1).env("ROWBRIDGE__MQTT__PASSWORD", latin1).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for words in [
+        "databases.local.url: the value of the environment variable ROWS_FILE is not UTF-8 text",
+        "ROWBRIDGE__MQTT__PASSWORD: mqtt.password: the value is not UTF-8 text",
+        "2 mistakes",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
 }
 
 #[test]

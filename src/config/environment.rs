@@ -1,6 +1,6 @@
 //! The layers above the file: `ROWBRIDGE__MQTT__URL=…` and command-line flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Map, Value, ValueKind};
 
@@ -31,11 +31,32 @@ pub(super) fn variables(
     findings: &mut Vec<Finding>,
 ) -> Layer {
     let settings = environment.iter().filter_map(|(name, value)| {
-        let keys = name.get(..PREFIX.len()).filter(|prefix| prefix.eq_ignore_ascii_case(PREFIX))?;
-        let segments = name[keys.len()..].split(SEPARATOR).map(str::to_owned).collect();
+        let segments = keys_of(name)?.split(SEPARATOR).map(str::to_owned).collect();
         Some(Setting { origin: Origin::Variable(name.clone()), segments, value: value.clone() })
     });
     layer(settings, below, provenances, findings)
+}
+
+/// Reports the variables of this layer whose value is not UTF-8 text.
+pub(super) fn refuse_not_text(names: &BTreeSet<String>, findings: &mut Vec<Finding>) {
+    for name in names {
+        let Some(keys) = keys_of(name) else { continue };
+        let path = keys.to_lowercase().split(SEPARATOR).fold(KeyPath::root(), |path, key| path.key(key));
+        findings.push(Finding {
+            place: Place::Variable(name.clone()),
+            key: path.to_string(),
+            problem: "the value is not UTF-8 text".to_owned(),
+            excerpt: None,
+            accepted: None,
+            suggestion: None,
+        });
+    }
+}
+
+/// The part of a variable's name that names a key, if it is one of this layer.
+fn keys_of(name: &str) -> Option<&str> {
+    let (prefix, keys) = name.split_at_checked(PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PREFIX).then_some(keys)
 }
 
 /// The layer of `(key path, value)` pairs from the command line.

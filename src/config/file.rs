@@ -19,6 +19,10 @@ pub fn find_file(request: &LoadRequest) -> Result<PathBuf, Report> {
     if let Some(file) = request.environment.get(FILE_VARIABLE).filter(|file| !file.is_empty()) {
         return Ok(file.into());
     }
+    if request.not_text.contains(FILE_VARIABLE) {
+        let place = Place::Variable(FILE_VARIABLE.to_owned());
+        return Err(Report::of(place, "the value is not UTF-8 text".to_owned(), Some("-c FILE".to_owned())));
+    }
     let local = request.directory.join(FILE_NAME);
     let candidates = [&local, &request.system_file];
     if let Some(found) = candidates.into_iter().find(|path| path.exists()) {

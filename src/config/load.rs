@@ -30,6 +30,8 @@ pub struct LoadRequest {
     pub overrides: Vec<(String, String)>,
     /// The environment; may hold secrets.
     pub environment: BTreeMap<String, String>,
+    /// The variables whose value is not UTF-8 text. Whatever uses one of them is a mistake.
+    pub not_text: BTreeSet<String>,
     /// For the default client id.
     pub hostname: String,
     /// What the file holds, if it was read before: see [`LoadRequest::read_file`].
@@ -44,15 +46,24 @@ pub struct LoadRequest {
 impl LoadRequest {
     /// A request with this process's environment and host name.
     pub fn from_process(file: Option<PathBuf>, overrides: Vec<(String, String)>) -> LoadRequest {
-        // A variable that is not UTF-8 counts as unset: nothing here could use it.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let (mut environment, mut not_text) = (BTreeMap::new(), BTreeSet::new());
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => {
+                    environment.insert(name, value);
+                }
+                Err(_) => {
+                    not_text.insert(name);
+                }
+            }
+        }
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
         LoadRequest {
             file,
             overrides,
             environment,
+            not_text,
             hostname,
             text: None,
             directory: PathBuf::new(),
@@ -110,13 +121,14 @@ fn read<T>(
     let mut findings = Vec::new();
     let mut tree = read_tree(path, &text, &mut findings)?;
     drop(text);
-    fill(&mut tree, (&request.environment, request.needs.secrets), &mut findings);
+    fill(&mut tree, (&request.environment, &request.not_text, request.needs.secrets), &mut findings);
     let mut provenances = Provenances::new();
     let file = layer::file_layer(&tree, &mut provenances);
     let merged = lay_over(request, file, &mut provenances, &mut findings)?;
     let cx = Context {
         file: path,
         environment: &request.environment,
+        not_text: &request.not_text,
         hostname: &request.hostname,
         secrets: request.needs.secrets,
         tree: &tree,
@@ -142,7 +154,7 @@ pub(super) fn read_rules(path: &Path, text: &str, cx: &Context<'_>) -> Option<Tr
         finding.key.insert_str(0, "rules");
     }
     if let Some(tree) = &mut tree {
-        fill(tree, (cx.environment, cx.secrets), &mut findings);
+        fill(tree, (cx.environment, cx.not_text, cx.secrets), &mut findings);
     }
     cx.findings.borrow_mut().append(&mut findings);
     tree
@@ -212,6 +224,7 @@ fn lay_over(
     provenances: &mut Provenances,
     findings: &mut Vec<Finding>,
 ) -> Result<config::Map<String, config::Value>, Report> {
+    environment::refuse_not_text(&request.not_text, findings);
     let variables = environment::variables(&request.environment, &file.values, provenances, findings);
     let flags = environment::flags(&request.overrides, &file.values, provenances, findings);
     layer::merge([file, variables, flags]).map_err(|error| {
@@ -221,8 +234,12 @@ fn lay_over(
 }
 
 /// Fills variables into the scalars of the tree.
-fn fill(tree: &mut Tree, (environment, secrets): (&BTreeMap<String, String>, SecretNeed), findings: &mut Vec<Finding>) {
-    let mut filling = Filling { environment, secrets, filled: Vec::new() };
+fn fill(
+    tree: &mut Tree,
+    (environment, not_text, secrets): (&BTreeMap<String, String>, &BTreeSet<String>, SecretNeed),
+    findings: &mut Vec<Finding>,
+) {
+    let mut filling = Filling { environment, not_text, secrets, filled: Vec::new() };
     match tree.root().map(Node::kind) {
         Some(Kind::Mapping(entries)) => filling.entries(entries, &Trail::Root),
         // A file of rules, which stand under `rules` in messages.
@@ -237,16 +254,12 @@ fn fill(tree: &mut Tree, (environment, secrets): (&BTreeMap<String, String>, Sec
             }
             Err((path, error)) => {
                 tree.leave_unfilled(index);
-                let accepted = match error.is_syntax() {
-                    true => "${NAME}, ${NAME:-default}, ${NAME:?message}, or $$ for a dollar sign",
-                    false => "the variable in the environment, or ${NAME:-default}",
-                };
                 findings.push(Finding {
                     place: Place::File { file: tree.file.clone(), position: tree.node(index).position() },
                     key: path.to_string(),
                     problem: error.to_string(),
                     excerpt: None,
-                    accepted: Some(accepted.to_owned()),
+                    accepted: Some(error.accepted().to_owned()),
                     suggestion: None,
                 });
             }
@@ -260,6 +273,7 @@ type Filled = Result<String, (KeyPath, SubstituteError)>;
 /// Substitutes variables in scalars.
 struct Filling<'a> {
     environment: &'a BTreeMap<String, String>,
+    not_text: &'a BTreeSet<String>,
     secrets: SecretNeed,
     /// By the scalar's index in the tree.
     filled: Vec<(usize, Filled)>,
@@ -318,7 +332,7 @@ impl Filling<'_> {
     /// For commands that do not connect, credentials in an address may stay unknown: before its `@`, a placeholder
     /// replaces a variable that is not set.
     fn scalar(&self, text: &str, trail: &Trail<'_>) -> Result<Option<String>, SubstituteError> {
-        let filled = substitute(text, self.environment);
+        let filled = self.substitute(text, self.environment);
         let is_address = || matches!(trail.last_key(), Some("url" | "urls"));
         let (true, Err(_), Some(at)) = (self.secrets == SecretNeed::Unused, &filled, text.rfind('@')) else {
             return filled;
@@ -330,6 +344,23 @@ impl Filling<'_> {
         for name in substitute::names(&text[..at]) {
             environment.entry(name.to_owned()).or_insert_with(|| NO_SECRET.to_owned());
         }
-        substitute(text, &environment)
+        self.substitute(text, &environment)
+    }
+
+    /// A variable whose value is no text is a mistake, also where there is a default.
+    fn substitute(
+        &self,
+        text: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, SubstituteError> {
+        let filled = substitute(text, environment);
+        if self.not_text.is_empty() || filled.as_ref().is_err_and(SubstituteError::is_syntax) {
+            return filled;
+        }
+        let is_not_text = |name: &&str| self.not_text.contains(*name) && !environment.contains_key(*name);
+        match substitute::names(&text.replace("$$", "")).find(is_not_text) {
+            Some(name) => Err(SubstituteError::NotText(name.to_owned())),
+            None => filled,
+        }
     }
 }

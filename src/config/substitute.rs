@@ -15,6 +15,8 @@ pub(super) enum SubstituteError {
     Unset(String),
     #[error("the environment variable {name} is not set: {message}")]
     Required { name: String, message: String },
+    #[error("the value of the environment variable {0} is not UTF-8 text")]
+    NotText(String),
     #[error("`${{` has no closing `}}`; write `$$` for a dollar sign")]
     Unclosed,
     #[error("`${{…}}` needs the name of a variable: letters, digits and `_`; write `$$` for a dollar sign")]
@@ -29,8 +31,17 @@ impl SubstituteError {
     /// Whether the text itself is wrong, whatever the environment holds.
     pub(super) fn is_syntax(&self) -> bool {
         match self {
-            SubstituteError::Unset(_) | SubstituteError::Required { .. } => false,
+            SubstituteError::Unset(_) | SubstituteError::Required { .. } | SubstituteError::NotText(_) => false,
             SubstituteError::Unclosed | SubstituteError::Name | SubstituteError::Nested(_) => true,
+        }
+    }
+
+    /// What would be right in its place.
+    pub(super) fn accepted(&self) -> &'static str {
+        match self {
+            SubstituteError::NotText(_) => "the variable with a value in UTF-8",
+            _ if self.is_syntax() => "${NAME}, ${NAME:-default}, ${NAME:?message}, or $$ for a dollar sign",
+            _ => "the variable in the environment, or ${NAME:-default}",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! run finds all mistakes.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use crate::config::units::{
 pub(crate) struct Context<'a> {
     pub file: &'a Path,
     pub environment: &'a BTreeMap<String, String>,
+    /// The variables whose value is not UTF-8 text.
+    pub not_text: &'a BTreeSet<String>,
     pub hostname: &'a str,
     pub secrets: SecretNeed,
     /// The file, for the lists in it.

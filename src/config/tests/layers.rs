@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{Bench, REST};
-use crate::config::{Http, Scheme, load};
+use crate::config::{Http, Needs, Scheme, load};
 
 #[test]
 fn the_file_is_looked_for_in_order() {
@@ -123,4 +123,26 @@ proptest! {
         let _ = load(&Bench::new(&format!("{key}: {{{inner}: {value}}}\n")).request);
         let _ = load(&Bench::new(&format!("{key}: [{{{inner}: {value}}}]\n")).request);
     }
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_a_mistake_where_it_is_used() {
+    let mut bench = Bench::new(&format!("mqtt: {{client_id: 'a${{ID:-b}}', username: '$${{ID}}'}}\n{REST}"));
+    bench.config();
+    bench.request.not_text = ["ID", "ROWBRIDGE__JOURNAL__MAX_SIZE", "OTHER"].map(str::to_owned).into();
+    assert_eq!(
+        bench.findings(),
+        [
+            "1:19 mqtt.client_id: the value of the environment variable ID is not UTF-8 text",
+            "ROWBRIDGE__JOURNAL__MAX_SIZE journal.max_size: the value is not UTF-8 text",
+        ]
+    );
+    // A command to which the journal and the broker mean nothing goes on.
+    bench = bench.needing(Needs::only(&["http"]));
+    bench.config();
+    bench.request.not_text.insert("ROWBRIDGE__HTTP__LISTEN".to_owned());
+    assert_eq!(bench.findings(), ["ROWBRIDGE__HTTP__LISTEN http.listen: the value is not UTF-8 text"]);
+    bench.request.file = None;
+    bench.request.not_text = ["ROWBRIDGE_CONFIG".to_owned()].into();
+    assert_eq!(bench.findings(), ["ROWBRIDGE_CONFIG : the value is not UTF-8 text"]);
 }

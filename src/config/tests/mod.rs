@@ -14,7 +14,7 @@ mod secrets;
 mod statement;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -42,6 +42,7 @@ impl Bench {
             file: Some(file),
             overrides: Vec::new(),
             environment: BTreeMap::new(),
+            not_text: BTreeSet::new(),
             hostname: "host1".to_owned(),
             text: None,
             directory: directory.path().to_owned(),

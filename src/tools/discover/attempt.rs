@@ -1,6 +1,6 @@
 //! Tries a rule on the received messages: by the daemon's own plans, for the tables that the rule would create.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::Group;
 use crate::clock;
@@ -21,6 +21,7 @@ impl Bench {
         let request = LoadRequest {
             overrides: Vec::new(),
             environment: BTreeMap::new(),
+            not_text: BTreeSet::new(),
             needs: Needs::no_secrets(),
             ..load.clone()
         };
