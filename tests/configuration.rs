@@ -126,6 +126,28 @@ fn an_unset_variable_is_reported_with_its_message() {
     assert!(text(&output).contains("say where the rows shall go"), "{}", text(&output));
 }
 
+/// What an unset variable would have given is not reported as missing.
+#[test]
+fn an_unset_variable_is_one_mistake() {
+    let bridge = Bridge::bare(
+        "mqtt: { url: '${NO1}', tls: { ca_file: x } }\ndatabases: { d: { url: 'sqlite:${NO2}a.db' } }\nrules:\n- topic: \
+         ['${NO3}']\n  table: '${NO4}'\n  columns: { a: '${NO5}' }\n- topic: b\n  table: t\n  columns: { a: { from: '${NO6}' } }\n",
+    );
+    let said = text(&bridge.command(&["check", "--offline"]));
+    for number in 1..=6 {
+        assert_eq!(said.matches(&format!("the environment variable NO{number} is not set")).count(), 1, "{said}");
+    }
+    assert!(!said.contains("is missing") && !said.contains("found nothing"), "{said}");
+    let both = Bridge::bare(
+        "mqtt: { url: 'mqtt://h:99999', urls: [mqtt://h, 'mqtt://h:0'] }\ndatabases: { d: { url: 'sqlite:a.db' } }\n\
+         rules: [{ topic: a, table: t, columns: { a: payload } }]\n",
+    );
+    let said = text(&both.command(&["check", "--offline"]));
+    for words in ["mqtt.urls: `url` is given too", "mqtt.url: is not a URL", "mqtt.urls[1]: has port 0", "3 mistakes"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+}
+
 #[test]
 fn a_variable_that_is_not_text_is_named_and_its_value_is_not() {
     let bridge = Bridge::new(1, &crate::support::bridge::readings(1));

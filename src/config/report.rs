@@ -30,6 +30,17 @@ pub enum Place {
     Flag(String),
 }
 
+impl Place {
+    /// Whether findings of the same key at both places are about the same value. Files of rules each have a `rules[0]`.
+    pub(super) fn is_beside(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::File { file, .. }, Place::File { file: other, .. }) => file == other,
+            (Place::Variable(_) | Place::Flag(_), _) => true,
+            (Place::Nowhere | Place::File { .. }, _) => false,
+        }
+    }
+}
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

@@ -133,8 +133,12 @@ fn whole_seconds(table: &Table<'_>, key: &'static str, default: Duration, max: D
 /// `url` or `urls`, with the value each came from; at least one.
 fn addresses<'a>(table: &Table<'a>) -> Vec<(Address, Option<Value<'a>>)> {
     let given = match (table.get("url"), table.get("urls")) {
-        (Some(_), Some(urls)) => {
+        (Some(url), Some(urls)) => {
             urls.refuse("`url` is given too", "one of `url` and `urls`");
+            // Whichever goes, mistakes in the other one are reported now.
+            for (text, value) in url.texts() {
+                address(&text, &value);
+            }
             Some(urls)
         }
         (Some(url), None) => {

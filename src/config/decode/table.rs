@@ -105,9 +105,13 @@ impl<'a> Table<'a> {
     /// Notes that something must be there and is not: at its key if that has no value, else at the mapping.
     pub(crate) fn miss(&self, key: &str, accepted: &str) {
         let path = self.path.key(key);
+        let (place, key) = (self.place_of_missing(key, &path), path.to_string());
+        if self.cx.is_reported(&key, &place) {
+            return;
+        }
         let finding = Finding {
-            place: self.place_of_missing(key, &path),
-            key: path.to_string(),
+            place,
+            key,
             problem: "is missing".to_owned(),
             excerpt: None,
             accepted: Some(accepted.to_owned()),

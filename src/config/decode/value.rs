@@ -49,6 +49,11 @@ impl Context<'_> {
             None => Place::File { file: self.file.to_owned(), position: Position { line: 1, column: 1 } },
         }
     }
+
+    /// Whether it is already reported why a value without content has none: its variable could not be filled in.
+    pub(super) fn is_reported(&self, key: &str, place: &Place) -> bool {
+        self.findings.borrow().iter().any(|finding| finding.key == key && finding.place.is_beside(place))
+    }
 }
 
 /// One value that is there.
@@ -92,9 +97,13 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn refuse_with(&self, problem: impl Into<String>, accepted: Option<String>, suggestion: Option<String>) {
+        let (place, key) = (self.place(), self.path.to_string());
+        if self.is_null() && self.cx.is_reported(&key, &place) {
+            return;
+        }
         let finding = Finding {
-            place: self.place(),
-            key: self.path.to_string(),
+            place,
+            key,
             problem: self.without_variables(problem.into()),
             excerpt: None,
             accepted,
