@@ -169,7 +169,7 @@ fn a_tap_says_why_nothing_comes_and_survives_a_restart_of_the_bridge() {
     assert!(held.starts_with("— database local is held: ") && held.contains("readings"), "{held}");
     bridge.kill();
     let away = tap.notes.next().unwrap().unwrap();
-    assert!(away.starts_with("no running bridge at http://127.0.0.1:"), "{away}");
+    assert!(away.starts_with("no running bridge at http://127.0.0.1:") && away.contains(": it stopped; "), "{away}");
     bridge.edit("create: false", "create: true");
     bridge.start();
     let again = tap.notes.next().unwrap().unwrap();
@@ -182,6 +182,9 @@ fn a_tap_says_why_nothing_comes_and_survives_a_restart_of_the_bridge() {
         }
     };
     assert!(shown.contains("sensors/a/d/telemetry  readings → local.readings  {\"id\":1}"), "{shown}");
+    assert!(bridge.stop().success());
+    let away = tap.notes.next().unwrap().unwrap();
+    assert!(away.contains(": it stopped; "), "{away}");
     tap.interrupt();
 }
 

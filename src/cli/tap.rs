@@ -105,6 +105,12 @@ enum Answer {
     Away(String),
 }
 
+/// What a bridge that answered before gives while it stops, and then.
+fn is_of_a_stop(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe | ConnectionRefused)
+}
+
 impl Follower {
     fn run(mut self) -> ExitCode {
         let mut id: Option<String> = None;
@@ -112,7 +118,7 @@ impl Follower {
         let mut is_away = false;
         loop {
             let path = id.as_ref().map_or_else(|| self.query.clone(), |id| format!("/tap?id={id}"));
-            let pause = match self.ask(&path) {
+            let pause = match self.ask(&path, has_begun) {
                 Answer::Told(answer) => {
                     if !has_begun {
                         note!("following bridge {}; ctrl-C ends it", self.lines.plain(&answer["bridge"]));
@@ -147,7 +153,7 @@ impl Follower {
         }
     }
 
-    fn ask(&self, path: &str) -> Answer {
+    fn ask(&self, path: &str, has_begun: bool) -> Answer {
         let Http::Listen(address) = self.config.http else { return Answer::Away(String::new()) };
         match http::get(address, &self.config.http_access, path) {
             Ok((200, body)) => match serde_json::from_str(&body) {
@@ -157,6 +163,9 @@ impl Follower {
             Ok((400, why)) => Answer::Refused(self.lines.plain(&why.trim().into())),
             Ok((410, _)) => Answer::Gone,
             Ok((503, why)) => Answer::Away(self.lines.plain(&why.trim().into())),
+            Err(error) if has_begun && is_of_a_stop(&error) => Answer::Away(format!(
+                "no running bridge at http://{address}: it stopped; following goes on when it is started again"
+            )),
             other => Answer::Away(status::no_answer(address, other)),
         }
     }
