@@ -194,6 +194,14 @@ fn the_journal_is_described_and_verified_with_the_daemon_running_and_stopped() {
     assert_eq!(damaged.status.code(), Some(1), "damage is a failure: {text}");
     assert!(text.contains(".seg"), "it says where: {text}");
     assert!(text.contains("DAMAGED: 1 message is lost; the journal holds messages 1 up to"), "and how many: {text}");
+    let dump = printed(&bridge.command(&["journal", "dump"]));
+    let lost: Value = serde_json::from_str(dump.lines().find(|line| line.contains("lost_from")).expect(&dump)).unwrap();
+    assert_eq!(
+        lost["lost_to"].as_u64().unwrap() - lost["lost_from"].as_u64().unwrap(),
+        1,
+        "the end is exclusive: {lost}"
+    );
+    assert_eq!(lost["messages_lost"], 1, "{lost}");
 }
 
 #[test]

@@ -236,7 +236,11 @@ fn dump(config: &Config, arguments: &DumpArgs) -> Result<ExitCode, InspectError>
         left -= 1;
         let line = match entry {
             Entry::Message(message) => message_json(&message),
-            Entry::Lost(lost) => json!({"lost_from": lost.from.0, "lost_to": lost.to.0, "why": lost.why}),
+            // `lost_to` is the message after the last lost one, as `next_seq` of `journal status`.
+            Entry::Lost(lost) => json!({
+                "lost_from": lost.from.0, "lost_to": lost.to.0, "messages_lost": lost.to.0.saturating_sub(lost.from.0),
+                "why": lost.why,
+            }),
         };
         written(writeln!(out, "{line}"));
     }
