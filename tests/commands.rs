@@ -1,6 +1,6 @@
 //! What the commands print, with the daemon running and stopped.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
@@ -154,6 +154,14 @@ fn dead_letters_are_selected_paged_and_deleted() {
     let parked = printed(&run(&["delete", &id(&parked[0]).to_string(), "--parked", "--yes"]));
     assert_eq!(parked, "1 dead letter deleted from database local\n");
     assert_eq!(crate::support::oracle::value::<i64>(&bridge.rows(), "SELECT count(*) FROM rowbridge_dead_letters"), 2);
+    connection
+        .execute("DELETE FROM rowbridge_dead_letters WHERE id = (SELECT max(id) FROM rowbridge_dead_letters)", ())
+        .unwrap();
+    let rest = printed(&run(&["delete", "--all", "--yes"]));
+    assert!(rest.contains("1 parked message in database local stays"), "{rest}");
+    let none = bridge.command(&["publish", "remove", "x"]);
+    let error = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(error.contains("there is no entry x; no database has one"), "{error}");
     assert_eq!(printed(&run(&["delete", "--since", "1h", "--yes"])), "nothing to delete\n");
     for absent in [&["retry", "99999"][..], &["delete", "99999", "--yes"]] {
         let output = run(absent);
@@ -256,6 +264,34 @@ fn status_begins_with_a_verdict() {
     assert_eq!(output.status.code(), Some(1), "no daemon answers");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("nothing listens there; start the bridge"), "{error}");
+}
+
+#[test]
+fn another_program_at_the_address_is_no_bridge() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while request.read_line(&mut line).is_ok_and(|length| length > 2) {
+                line.clear();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{}").unwrap();
+        }
+    });
+    let bridge = Bridge::new(1, &readings(1));
+    bridge.edit(&format!("127.0.0.1:{}", bridge.http_port()), &address.to_string());
+    for arguments in [&["status"][..], &["status", "--json"], &["tap"], &["reload"]] {
+        let output = bridge.command(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{arguments:?}: {error}");
+        assert!(
+            error.contains("no bridge") || error.contains("does not answer as this version"),
+            "{arguments:?}: {error}"
+        );
+    }
 }
 
 #[test]

@@ -265,5 +265,12 @@ fn a_broker_that_is_not_there_and_files_that_are_stop_it() {
     assert!(text(&output).contains("cannot be listened to"), "{}", text(&output));
     let output = bridge.command(&["discover", "-o", "bridge.yaml"]);
     assert!(output.status.code() == Some(2) && text(&output).contains("is there already"), "{}", text(&output));
+    for (file, why) in [("no/such/folder.yaml", "No such file"), ("bridge.yaml/x.yaml", "directory")] {
+        let begun = std::time::Instant::now();
+        let output = bridge.command(&["discover", "--for", "60s", "-o", file]);
+        let said = text(&output);
+        assert!(output.status.code() == Some(2) && said.contains("cannot be written") && said.contains(why), "{said}");
+        assert!(begun.elapsed().as_secs() < 30, "before it listens");
+    }
     assert_eq!(bridge.command(&["discover", "--filter", "a/#/b"]).status.code(), Some(2));
 }

@@ -145,7 +145,7 @@ fn letters_go_in_under_the_rules_of_today_in_order_and_what_is_refused_again_sta
         stage.bridge.edit("name: fixed,", "name: other,");
         assert_says(&stage.run(&["retry", "--all"]), 1, &["the rule fixed is not in the configuration any more"]);
         stage.target.run("UPDATE rowbridge_dead_letters SET envelope = NULL WHERE reason = 'parse'");
-        assert_says(&stage.run(&["retry", "--reason", "parse"]), 1, &["do not hold all of their message"]);
+        assert_says(&stage.run(&["retry", "--reason", "parse"]), 1, &["not all of the message is there"]);
         assert_eq!(letters(&stage), 2, "{engine}");
     }
 }

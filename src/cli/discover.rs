@@ -1,12 +1,13 @@
 //! `rowbridge discover`: writes a configuration for the messages that are published.
 
 use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::fs::Access;
 
 use super::{EXIT_FAILED, EXIT_USAGE, Layers};
 use crate::config::{self, LoadRequest, Mqtt, Needs};
@@ -42,10 +43,13 @@ pub(super) struct DiscoverArgs {
 pub(super) fn run(layers: &Layers, arguments: &DiscoverArgs) -> ExitCode {
     let sql_file = arguments.output.as_deref().map(|file| file.with_extension("sql"));
     for file in arguments.output.iter().chain(&sql_file) {
-        if file.exists() {
-            note!("rowbridge discover: {} is there already; name another file with -o", file.display());
-            return ExitCode::from(EXIT_USAGE);
-        }
+        let refusal = match (file.symlink_metadata(), may_be_made(file)) {
+            (Ok(_), _) => "is there already".to_owned(),
+            (Err(_), Err(error)) => format!("cannot be written: {error}"),
+            (Err(_), Ok(())) => continue,
+        };
+        note!("rowbridge discover: {} {refusal}; name another file with -o", file.display());
+        return ExitCode::from(EXIT_USAGE);
     }
     let (mqtt, load) = match broker(layers, arguments.url.as_deref()) {
         Ok(found) => found,
@@ -79,6 +83,15 @@ pub(super) fn run(layers: &Layers, arguments: &DiscoverArgs) -> ExitCode {
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// Whether the directory takes a new file, tested before the time of listening.
+fn may_be_made(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// The broker of the configuration, if there is one.

@@ -20,6 +20,11 @@ pub(super) fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// The verb for a number of things.
+pub(super) fn stay(number: u64) -> &'static str {
+    if number == 1 { "stays" } else { "stay" }
+}
+
 /// `12.3 MiB`.
 pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -98,6 +103,7 @@ mod tests {
     fn figures_are_readable() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!((counted(1, "row"), counted(1_000, "row")), ("1 row".to_owned(), "1,000 rows".to_owned()));
+        assert_eq!((stay(1), stay(0), stay(2)), ("stays", "stay", "stay"));
         let sizes = [0, 1_023, 1_024, 1_536, (1 << 20) - 1, 12_897_485, 1 << 30, 5 << 50];
         let expected = ["0 B", "1023 B", "1 KiB", "1.5 KiB", "1 MiB", "12.3 MiB", "1 GiB", "5120 TiB"];
         assert_eq!(sizes.map(bytes), expected);

@@ -121,8 +121,11 @@ async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
         }
         let names = found.iter().map(|(_, stored)| stored.name.as_str());
         let near = nearest(name, names.clone()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        let all = names.collect::<Vec<_>>().join(", ");
-        note!("rowbridge publish remove: there is no entry {name}; there is: {all}{near}");
+        let there = match names.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "no database has one".to_owned(),
+            all => format!("there is: {all}"),
+        };
+        note!("rowbridge publish remove: there is no entry {}; {there}{near}", plain(name));
         return Ok(ExitCode::from(EXIT_USAGE));
     }
     for (database, stored) in meant {

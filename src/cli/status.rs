@@ -43,14 +43,15 @@ pub(super) fn run(layers: &Layers, arguments: &StatusArgs) -> ExitCode {
         return watch(&config, arguments.json);
     }
     let shown = look(&config).and_then(|first| {
+        let before = parsed(&first)?;
         if arguments.json {
             say!("{first}");
             return Ok(());
         }
         let taken = Instant::now();
         std::thread::sleep(RATE_INTERVAL);
-        let (first, now) = (parsed(&first)?, parsed(&look(&config)?)?);
-        show(&Looks { before: Some((&first, taken.elapsed())), now: &now }.lines());
+        let now = parsed(&look(&config)?)?;
+        show(&Looks { before: Some((&before, taken.elapsed())), now: &now }.lines());
         Ok(())
     });
     match shown {
@@ -115,8 +116,12 @@ pub(super) fn no_answer(address: SocketAddr, answer: io::Result<(u16, String)>) 
 }
 
 fn parsed(body: &str) -> Result<Value, String> {
-    serde_json::from_str(body)
-        .map_err(|error| format!("the answer is not JSON ({error}): another program has http.listen"))
+    let status: Value = serde_json::from_str(body)
+        .map_err(|error| format!("the answer is not JSON ({error}): another program has http.listen"))?;
+    match status["bridge"].is_string() {
+        true => Ok(status),
+        false => Err("what answers at http.listen is no bridge: another program has the address".to_owned()),
+    }
 }
 
 fn show(lines: &[String]) {

@@ -156,9 +156,11 @@ impl Follower {
     fn ask(&self, path: &str, has_begun: bool) -> Answer {
         let Http::Listen(address) = self.config.http else { return Answer::Away(String::new()) };
         match http::get(address, &self.config.http_access, path) {
-            Ok((200, body)) => match serde_json::from_str(&body) {
-                Ok(answer) => Answer::Told(answer),
-                Err(_) => Answer::Away(format!("http://{address} answers no JSON: another program has http.listen")),
+            Ok((200, body)) => match serde_json::from_str::<Value>(&body) {
+                Ok(answer) if answer["tap"].is_string() => Answer::Told(answer),
+                _ => Answer::Away(format!(
+                    "what answers at http://{address} is no bridge: another program has http.listen"
+                )),
             },
             Ok((400, why)) => Answer::Refused(self.lines.plain(&why.trim().into())),
             Ok((410, _)) => Answer::Gone,

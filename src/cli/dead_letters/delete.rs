@@ -9,7 +9,7 @@ use super::selection::{PARKED, SelectionArgs};
 use super::store::Store;
 use super::{Ended, broken, chosen, only, open, say_absent, wrong};
 use crate::cli::EXIT_FAILED;
-use crate::cli::figures::{count, counted};
+use crate::cli::figures::{count, counted, stay};
 use crate::config::{Config, Database};
 use crate::sink::{DeadLetterExtent, DeadLetterFilter, SinkError};
 
@@ -59,8 +59,8 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
     }
     for work in &works {
         if work.spared > 0 {
-            let spared = counted(work.spared, "parked message");
-            say!("{spared} in database {} stay; --parked deletes them too", work.database.name);
+            let (spared, stay) = (counted(work.spared, "parked message"), stay(work.spared));
+            say!("{spared} in database {} {stay}; add --parked to delete parked messages too", work.database.name);
         }
     }
     works.retain(|work| work.extent.letters > 0);

@@ -184,7 +184,11 @@ async fn open_those_there<'a>(
     let own = config.rules.iter().filter(|rule| !rule.is_copy());
     let shown: Vec<&str> = own.take(RULES_SHOWN).map(|rule| rule.name.as_ref()).collect();
     let more = if config.rules.len() > RULES_SHOWN { " …" } else { "" };
-    Err(wrong(command, &format!("there is no rule {rule}; there is: {}{more}{meant}", shown.join(", "))))
+    let there = match shown.join(", ") {
+        none if none.is_empty() => "the configuration has none".to_owned(),
+        shown => format!("there is: {shown}{more}"),
+    };
+    Err(wrong(command, &format!("there is no rule {rule}; {there}{meant}")))
 }
 
 /// Of ten thousand rules, enough to see how they are called.

@@ -11,7 +11,7 @@ use super::selection::SelectionArgs;
 use super::store::Store;
 use super::{Ended, broken, chosen, did_you_mean, only, open, say_absent, wrong};
 use crate::cli::EXIT_FAILED;
-use crate::cli::figures::{count, counted, plain};
+use crate::cli::figures::{count, counted, plain, stay};
 use crate::config::{Config, Database, Rule};
 use crate::delivery::{Retried, RetryFailure};
 use crate::sink::{DeadLetterFilter, SinkError};
@@ -100,26 +100,29 @@ impl Work {
             let rule = match find(config, database, name) {
                 Ok(rule) => rule,
                 Err(why) => {
-                    note!("rowbridge dead-letters retry: {why}; {} stay", counted(*letters, "dead letter"));
+                    let count = counted(*letters, "dead letter");
+                    note!("rowbridge dead-letters retry: {why}; {count} {}", stay(*letters));
                     ending.staying += letters;
                     continue;
                 }
             };
             self.retry_rule(config, database, store, rule, *letters, ending).await?;
         }
-        let place = format!("in database {} stay", database.name);
+        let place = |count| format!("in database {} {}", database.name, stay(count));
         if self.parked > 0 {
             let parked = counted(self.parked, "parked message");
-            say!("{parked} {place}: they go in by themselves once their table is mended");
+            say!("{parked} {}: the bridge writes parked messages once their table is mended", place(self.parked));
         }
         if self.unclaimed > 0 {
-            say!("{} {place}: no rule took their message", counted(self.unclaimed, "dead letter"));
+            let unclaimed = counted(self.unclaimed, "dead letter");
+            say!("{unclaimed} {}: no rule took the message", place(self.unclaimed));
         }
         if self.partial > 0 {
             let partial = counted(self.partial, "dead letter");
             say!(
-                "{partial} {place}: they do not hold all of their message, which was too large or had no valid topic, or an \
-                 earlier version kept them, or they stand for lost messages"
+                "{partial} {}: not all of the message is there, because it was too large or had no valid topic, an earlier \
+                 version kept it, or it was lost",
+                place(self.partial)
             );
         }
         ending.staying += self.unclaimed + self.partial;
@@ -152,7 +155,8 @@ impl Work {
                 if let Some(mend) = mend.filter(|mend| !mend.is_empty()) {
                     note!("  to do: {mend}");
                 }
-                note!("  {} of rule {} stay as they were", counted(left, "dead letter"), plain(&rule.name));
+                let (count, rule) = (counted(left, "dead letter"), plain(&rule.name));
+                note!("  {count} of rule {rule} {} unchanged", stay(left));
                 ending.staying += left.max(1);
                 Ok(())
             }

@@ -47,13 +47,15 @@ impl SelectionArgs {
     }
 }
 
+/// Not before 1970: no dead letter is older, and no database has all times that a duration can lead to.
 fn time(text: &str) -> Result<Timestamp, String> {
+    let not_before_1970 = |micros: i64| Timestamp(micros.max(0));
     if let Some(ago) = config::duration(text) {
         let ago = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
-        return Ok(Timestamp(clock::now().as_micros().saturating_sub(ago)));
+        return Ok(not_before_1970(clock::now().as_micros().saturating_sub(ago)));
     }
     let time = text.parse::<jiff::Timestamp>().ok().or_else(|| midnight(text));
-    time.map(|time| Timestamp(time.as_microsecond())).ok_or_else(|| {
+    time.map(|time| not_before_1970(time.as_microsecond())).ok_or_else(|| {
         "write a time such as 2026-11-21T08:00:00Z, a date such as 2026-11-21 (midnight UTC), or how long ago, such as 30m, \
          1h or 7d"
             .to_owned()
@@ -77,6 +79,9 @@ mod tests {
     fn a_time_is_a_point_or_how_long_ago() {
         assert_eq!(time("1970-01-01T00:00:01+00:00"), Ok(Timestamp(1_000_000)));
         assert_eq!(time("1970-01-02"), Ok(Timestamp(86_400_000_000)));
+        for early in ["99999999999d", "-005000-01-01T00:00:00Z"] {
+            assert_eq!(time(early), Ok(Timestamp(0)), "{early}");
+        }
         let hour_ago = clock::now().as_micros() - 3_600_000_000;
         let Timestamp(read) = time("1h").unwrap();
         assert!((hour_ago - 1_000_000..=hour_ago + 60_000_000).contains(&read));
