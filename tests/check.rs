@@ -212,6 +212,35 @@ fn promises_that_the_configuration_gives_up_are_listed_and_logged_at_the_start()
 }
 
 #[test]
+fn a_missing_directory_and_a_read_only_file_system_have_their_remedies() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    bridge.start();
+    bridge.wait_drained("local");
+    assert!(bridge.stop().success());
+    let folder = bridge.path("").display().to_string();
+    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let on_read_only = |arguments: &[&str]| {
+        let mount = format!("mount --bind '{folder}' '{folder}' && mount -o remount,bind,ro '{folder}'");
+        let mut command = std::process::Command::new("unshare");
+        command.arg("--mount").args(user).args([
+            "sh",
+            "-c",
+            &format!("{mount} && cd '{folder}' && exec \"$0\" \"$@\""),
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_rowbridge")).args(arguments).arg("-c").arg(bridge.config()).output().unwrap()
+    };
+    assert_says(
+        &on_read_only(&["dead-letters", "list"]),
+        1,
+        &["its file system is read-only", "to do: mount", "--set"],
+    );
+    assert_says(&on_read_only(&["check"]), 2, &["the file system is read-only: mount it for writing, or name a file"]);
+    bridge.edit("sqlite:rows.db", "sqlite:none/there/rows.db");
+    assert_says(&bridge.command(&["check"]), 2, &["create the directory none/there"]);
+}
+
+#[test]
 fn a_statement_may_write_into_a_published_table() {
     let broker = Mosquitto::start();
     let body = "databases: { local: { url: 'sqlite:rows.db' } }\n\

@@ -1,6 +1,10 @@
 //! Access to the dead letters of one database, for commands. The data path does not need it.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use crate::config::{Bridge, Database, DatabaseUrl, Rule};
 use crate::delivery::{Retried, Retry, RetryFailure};
@@ -8,6 +12,20 @@ use crate::sink::{
     Class, DeadLetterExtent, DeadLetterFilter, DeadLetterStore, PostgresSink, Sink, SinkError, SqliteSink,
     StoredDeadLetter,
 };
+
+/// SQLite says the same of a file that this user may not write and of a file system that takes no writes.
+fn of_file_system(error: SinkError, path: &Path) -> SinkError {
+    let is_read_only = rustix::fs::access(path, Access::WRITE_OK) == Err(Errno::ROFS);
+    if !is_read_only || !["SQLITE_READONLY", "SQLITE_CANTOPEN"].iter().any(|code| error.code.starts_with(code)) {
+        return error;
+    }
+    SinkError {
+        message: format!("the database {} cannot be opened: its file system is read-only", path.display()),
+        advice: "mount the file system for writing; or copy the file, with its -wal if there is one, to another one and name the \
+                 copy: --set databases.NAME.url=sqlite:FILE",
+        ..error
+    }
+}
 
 /// A connected database.
 pub(super) enum Store {
@@ -25,9 +43,9 @@ impl Store {
                 message: format!("database {}: there is no file {}", database.name, path.display()),
                 advice: "start it in the directory of the bridge, or give the path as the bridge has it",
             }),
-            DatabaseUrl::Sqlite(_) => {
+            DatabaseUrl::Sqlite(path) => {
                 let mut sink = Box::new(SqliteSink::new(database));
-                sink.connect().await?;
+                sink.connect().await.map_err(|error| of_file_system(error, path))?;
                 Ok(Store::Sqlite(sink))
             }
             DatabaseUrl::Postgres(_) => {

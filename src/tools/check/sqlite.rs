@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::Access;
+use rustix::io::Errno;
 
 use super::database::{self, ClosedView, subject};
 use super::journal::{free_bytes, mib};
@@ -54,7 +55,15 @@ fn of_place(subject: &str, path: &Path, circumstances: &Circumstances) -> Vec<Fi
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut findings = Vec::new();
     let mut refuse = |what: String, error: io::Error| {
-        let remedy = format!("{}; check as the bridge's user, or as root", remedy::of_file(&error));
+        let remedy = match Errno::from_io_error(&error) {
+            Some(Errno::NOENT) => {
+                format!("create the directory {} and let the bridge's user write there", folder.display())
+            }
+            Some(Errno::ROFS) => {
+                "the file system is read-only: mount it for writing, or name a file elsewhere".to_owned()
+            }
+            _ => format!("{}; check as the bridge's user, or as root", remedy::of_file(&error)),
+        };
         findings.push(Finding::problem(subject, format!("{what}: {error}"), remedy));
     };
     if circumstances.awaits(path) {
