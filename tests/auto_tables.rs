@@ -263,6 +263,7 @@ fn without_the_right_to_alter_only_messages_with_new_fields_are_dead_letters() {
     );
     let mut bridge = Bridge::new(broker.port(), &body);
     bridge.start();
+    bridge.wait_drained("far");
     let checked = String::from_utf8(bridge.command(&["check"]).stdout).unwrap();
     assert!(checked.contains(&format!("the role {role} may not add columns to grown")), "{checked}");
     let mut publisher = Publisher::new(broker.port());

@@ -214,7 +214,7 @@ fn the_configuration_may_come_by_a_pipe() {
     let bridge = Bridge::new(1, &crate::support::bridge::readings(1));
     std::fs::write(bridge.path("golden.yaml"), "- name: none\n  topic: no/such\n  expect: []\n").unwrap();
     let run = |feed: &str, arguments: &[&str]| {
-        let script = format!("rm -f pipe; mkfifo pipe; {feed}; wait");
+        let script = format!("rm -f pipe; mkfifo pipe; {feed}; code=$?; wait; exit $code");
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_rowbridge")]).args(arguments).current_dir(bridge.path(""));
         command.env_remove("ROWBRIDGE_CONFIG").output().unwrap()

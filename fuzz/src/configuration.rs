@@ -6,7 +6,7 @@
 //! address, becomes a word of ours. No part of that may come out again, however the file is broken around it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use rowbridge::config::{Config, DatabaseUrl, LoadRequest, Needs, Place, Report, load};
@@ -48,7 +48,9 @@ pub fn check(bytes: &[u8]) {
             file: Some(file),
             overrides: Vec::new(),
             environment: environment(variables),
+            not_text: BTreeSet::new(),
             hostname: "host1".to_owned(),
+            text: None,
             directory: directory.path().to_owned(),
             system_file: directory.path().join("etc.yaml"),
             needs: Needs::everything(),

@@ -4,7 +4,7 @@
 //! nothing panics, nothing differs, no bound is passed, and every cell is one that the encoders know.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::sync::Arc;
 
@@ -114,7 +114,9 @@ fn rules() -> Vec<Arc<Rule>> {
         file: Some(file),
         overrides: Vec::new(),
         environment: BTreeMap::new(),
+        not_text: BTreeSet::new(),
         hostname: "host1".to_owned(),
+        text: None,
         directory: directory.path().to_owned(),
         system_file: directory.path().join("etc.yaml"),
         needs: Needs::everything(),
