@@ -21,7 +21,7 @@ use crate::rule::TopicPattern;
 use crate::shutdown;
 use crate::source::{self, SourceSnapshot, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::Metrics;
-use crate::tools::live::{Scratch, unique};
+use crate::tools::live::{SCRATCH_REMEDY, Scratch, unique};
 
 /// The wait for answers to subscriptions. If a broker ends the connection on them, each is tried separately.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -49,8 +49,8 @@ pub(super) async fn look(config: &Config, url: &MqttUrl, heard: &Heard) -> Vec<F
     let scratch = match Scratch::new() {
         Ok(scratch) => scratch,
         Err(error) => {
-            let what = format!("not asked: no temporary folder can be made: {error}");
-            return vec![Finding::problem(&subject, what, "set TMPDIR to a folder that takes files")];
+            let what = format!("not asked: {error}");
+            return vec![Finding::problem(&subject, what, SCRATCH_REMEDY)];
         }
     };
     let mqtt = Mqtt {

@@ -16,7 +16,7 @@ use crate::shutdown;
 use crate::source::{self, Journal, SourceSnapshot, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::Metrics;
 use crate::tools::check::forget;
-use crate::tools::live::{Scratch, unique};
+use crate::tools::live::{SCRATCH_REMEDY, Scratch, unique};
 
 /// Between two looks at the session, and two reports of progress.
 const LOOK: Duration = Duration::from_millis(200);
@@ -57,7 +57,7 @@ pub(super) async fn listen(
                     broker speaks MQTT 5, write --set mqtt.version=5"
             .to_owned());
     }
-    let scratch = Scratch::new().map_err(|error| format!("no temporary folder can be made: {error}"))?;
+    let scratch = Scratch::new().map_err(|error| format!("{error}; {SCRATCH_REMEDY}"))?;
     let mqtt = Mqtt {
         client_id: format!("rowbridge-discover-{}", unique()),
         // Ends with the connection.

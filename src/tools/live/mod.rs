@@ -5,5 +5,5 @@ mod scratch;
 mod sqlite;
 
 pub(super) use postgres::read_only;
-pub(super) use scratch::{Scratch, unique};
+pub(super) use scratch::{SCRATCH_REMEDY, Scratch, unique};
 pub(super) use sqlite::TablesCopy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::scratch::Scratch;
+use super::scratch::{SCRATCH_REMEDY, Scratch};
 use crate::config::{Database, DatabaseUrl};
 use crate::rule::TableName;
 use crate::sink::SqliteSink;
@@ -25,7 +25,7 @@ pub(in crate::tools) struct TablesCopy {
 impl TablesCopy {
     /// Of a file, which may not be there yet. The error is a sentence.
     pub(in crate::tools) fn of(path: &Path) -> Result<TablesCopy, String> {
-        let scratch = Scratch::new().map_err(|error| format!("no temporary folder can be made: {error}"))?;
+        let scratch = Scratch::new().map_err(|error| format!("{error}; {SCRATCH_REMEDY}"))?;
         let file = scratch.path().join("tables.db");
         let unknown = copy_tables(path, &file).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(TablesCopy { file, unknown, _scratch: scratch })
