@@ -150,3 +150,44 @@ fn a_row_that_another_unique_index_refuses_is_a_dead_letter_in_every_mode() {
     let last = rows("last");
     assert!(last.contains("1 1 1") && last.contains("2 2 3") && last.contains("9 8 5"), "{last}");
 }
+
+/// A message changes the columns that it names or the rule does: with `columns: auto` and `unmapped: add` no others.
+#[test]
+fn what_neither_the_rule_nor_the_message_names_keeps_its_value() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    let tables = "CREATE TABLE grown (k text PRIMARY KEY, note text, a bigint);
+                  CREATE TABLE whole (k text PRIMARY KEY, note text, a bigint);
+                  INSERT INTO grown VALUES ('1', 'keep', 7); INSERT INTO whole VALUES ('1', 'keep', 7);";
+    server.psql(&name, tables);
+    let rules = |database: &str| {
+        format!(
+            "  - {{ topic: up, database: {database}, table: grown, mode: upsert, unmapped: add, columns: {{ k: payload.k }} \
+             }}\n  - {{ topic: up, database: {database}, table: whole, mode: upsert, columns: auto }}\n"
+        )
+    };
+    let body = format!(
+        "databases:\n  local: {{ url: 'sqlite:rows.db' }}\n  cloud: {{ url: '{}' }}\nrules:\n{}{}",
+        server.url(&name),
+        rules("local"),
+        rules("cloud")
+    );
+    let mut bridge = Bridge::new(broker.port(), &body);
+    rusqlite::Connection::open(bridge.rows()).unwrap().execute_batch(tables).unwrap();
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    for payload in
+        [r#"{"k":"1"}"#, r#"{"k":"1","a":8}"#, r#"{"k":"2","a":1}"#, r#"{"k":"2","note":"n"}"#, r#"{"k":"1","a":null}"#]
+    {
+        publisher.send("up", payload);
+    }
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 5).then_some(()));
+    bridge.wait_drained("local");
+    bridge.wait_drained("cloud");
+    for table in ["grown", "whole"] {
+        let rows = format!("SELECT k || ' ' || note || ' ' || coalesce(a, -1) FROM {table} ORDER BY k");
+        assert_eq!(column::<String>(&bridge.rows(), &rows), ["1 keep -1", "2 n 1"], "{table}");
+        assert_eq!(server.psql(&name, &rows), "1 keep -1\n2 n 1", "{table}");
+    }
+}

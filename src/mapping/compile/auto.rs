@@ -4,9 +4,9 @@
 
 use super::{Compilation, holds_times, is_supported, place, same_name};
 use crate::batch::RowEncoder;
-use crate::config::{self, Unmapped};
+use crate::config::{self, Mode, Unmapped};
 use crate::mapping::payload::Path;
-use crate::mapping::plan::{Feed, PlanColumn, Positions};
+use crate::mapping::plan::{Feed, Lack, PlanColumn, Positions};
 use crate::rule::{ColumnSource, Source, Step};
 
 impl<R: RowEncoder> Compilation<'_, R> {
@@ -56,7 +56,11 @@ impl<R: RowEncoder> Compilation<'_, R> {
             }
             _ => self.demands(None, None),
         };
-        let (missing, null) = self.lacks(None, false, index);
+        let (mut missing, null) = self.lacks(None, false, index);
+        // What neither the rule nor the message names keeps its value in a row that is there already.
+        if matches!(missing, Lack::Write(_)) && matches!(self.rule.mode, Mode::Upsert { .. }) {
+            missing = Lack::LeaveOut;
+        }
         let compiled = PlanColumn {
             name: live.name.as_str().into(),
             type_name: live.type_name.as_str().into(),

@@ -176,15 +176,20 @@ impl<R: RowEncoder> Compilation<'_, R> {
 fn rest_slot(columns: &[PlanColumn], others: Option<&Others>) -> Option<usize> {
     let mut feeds = columns.iter().flat_map(|column| column.feed.parts());
     let of_column = feeds.clone().find_map(|feed| match feed {
-        Feed::Rest(rest) => Some(rest.slot),
+        Feed::Rest(rest) => Some(rest),
         _ => None,
     });
-    let slot = of_column.or(match others {
-        Some(Others::Refuse(rest) | Others::Watch(rest)) => Some(rest.slot),
+    let rest = of_column.or(match others {
+        Some(Others::Refuse(rest) | Others::Watch(rest)) => Some(rest),
         _ => None,
     })?;
-    let takes_all = |feed: &Feed| matches!(feed, Feed::Json(slots) | Feed::Item(slots) if slots.contains(&slot));
-    (!feeds.any(takes_all)).then_some(slot)
+    // Slots of the element and of the payload around it are numbered apart.
+    let takes_all = |feed: &Feed| match feed {
+        Feed::Json(slots) => !rest.is_item && slots.contains(&rest.slot),
+        Feed::Item(slots) => rest.is_item && slots.contains(&rest.slot),
+        _ => false,
+    };
+    (!feeds.any(takes_all)).then_some(rest.slot)
 }
 
 /// Whether a column's values are the same from JSON and from [`Scalars::Plain`]. A JSON column keeps what is written.
