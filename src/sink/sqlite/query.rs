@@ -92,7 +92,7 @@ impl SqliteReader {
         for (index, parameter) in query.parameters.iter().enumerate() {
             bind(&mut statement, index + 1, parameter).map_err(|error| refused(&error))?;
         }
-        let mut columns = columns(&statement);
+        let mut answer_columns = Vec::new();
         let mut rows = Vec::new();
         let mut bytes = 0;
         let mut cursor = statement.raw_query();
@@ -100,8 +100,12 @@ impl SqliteReader {
             if rows.len() == query.rows_max {
                 return Err(QueryError::TooManyRows(query.rows_max));
             }
-            let mut values = Vec::with_capacity(columns.len());
-            for (index, column) in columns.iter_mut().enumerate() {
+            // Not before: if the tables have changed since they were last looked at, the first step prepares it again.
+            if rows.is_empty() {
+                answer_columns = columns(row.as_ref());
+            }
+            let mut values = Vec::with_capacity(answer_columns.len());
+            for (index, column) in answer_columns.iter_mut().enumerate() {
                 let value = row.get_ref(index).map_err(|error| refused(&error))?;
                 let value = answer_value(column, value)?;
                 bytes += value.len() + 1;
@@ -112,7 +116,11 @@ impl SqliteReader {
             }
             rows.push(values);
         }
-        Ok(Answer { columns, rows })
+        drop(cursor);
+        if rows.is_empty() {
+            answer_columns = columns(&statement);
+        }
+        Ok(Answer { columns: answer_columns, rows })
     }
 
     pub(in crate::sink) fn describe(&mut self, statement: &QueryStatement) -> Result<Vec<AnswerColumn>, QueryError> {
@@ -271,6 +279,24 @@ mod tests {
             AnswerValue::Number("2".to_owned()),
         ];
         assert_eq!(answer.rows, [expected.to_vec()]);
+    }
+
+    #[test]
+    fn an_answer_has_the_names_of_a_table_that_was_changed_since_the_last_one() {
+        let (directory, mut reader) = bench();
+        let other = Connection::open(directory.path().join("x.db")).unwrap();
+        let mut names = |sql: &str| {
+            other.execute_batch(sql).unwrap();
+            let answer = run_with(&mut reader, "select * from vw", &[]).unwrap();
+            let names: Vec<String> = answer.columns.iter().map(|column| column.name.clone()).collect();
+            (names.join(","), answer.rows)
+        };
+        let number = |number: &str| AnswerValue::Number(number.to_owned());
+        let two = |a: &str, b: &str| vec![vec![number(a), number(b)]];
+        assert_eq!(names("create view vw as select 1 as a, 2 as b"), ("a,b".to_owned(), two("1", "2")));
+        assert_eq!(names("drop view vw; create view vw as select 2 as b, 1 as a"), ("b,a".to_owned(), two("2", "1")));
+        assert_eq!(names("drop view vw; create view vw as select 7 as c"), ("c".to_owned(), vec![vec![number("7")]]));
+        assert_eq!(names("drop view vw; create view vw as select 7 as d where 0"), ("d".to_owned(), vec![]));
     }
 
     #[test]
