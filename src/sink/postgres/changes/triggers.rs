@@ -2,7 +2,7 @@
 
 use super::capture;
 use super::catalogue::{self, LiveTable};
-use super::settle::{LOCK_MILLIS, MISSING_RIGHT, Settling, Stored};
+use super::settle::{LOCK_MILLIS, LOCK_NOT_AVAILABLE, MISSING_RIGHT, Settling, Stored};
 use crate::config::Events;
 use crate::rule::quote;
 use crate::sink::changes::trigger_name;
@@ -61,5 +61,34 @@ impl Settling<'_> {
             }
         }
         statements
+    }
+
+    /// What a role without the right has to be given.
+    pub(super) fn with_remedy(&self, error: SinkError) -> SinkError {
+        let role = quote(&self.sql.role);
+        match error.code.as_str() {
+            MISSING_RIGHT if error.message.contains("row-level security") => SinkError {
+                class: Class::Table,
+                message: format!("{}\nALTER ROLE {role} BYPASSRLS;", error.message),
+                advice: "policies of the table hide rows from the role; start: existing publishes all of them or none",
+                ..error
+            },
+            MISSING_RIGHT => SinkError {
+                class: Class::Table,
+                message: format!(
+                    "{}\nGRANT SELECT, TRIGGER ON {} TO {role}; -- to remove triggers again, the role must own the table",
+                    error.message,
+                    self.table.quoted()
+                ),
+                advice: "give the role the right to make triggers on the table",
+                ..error
+            },
+            LOCK_NOT_AVAILABLE => SinkError {
+                class: Class::Table,
+                advice: "somebody holds the table in an open transaction; it is tried again",
+                ..error
+            },
+            _ => error,
+        }
     }
 }
