@@ -49,20 +49,21 @@ fn steady_load(rate: u64) -> String {
 
 /// What the bridge into Postgres takes of what each other program into Postgres takes: medians of the rounds' ratios.
 pub(crate) fn print_ratios(report: &Report) {
-    let ours = Kind::Rowbridge(Engine::Postgres).name();
-    let mut rows = Vec::new();
-    for load in std::iter::once(SATURATED.to_owned()).chain(STEADY.map(|(rate, _)| steady_load(rate))) {
-        for peer in [Kind::PythonScript, Kind::Telegraf, Kind::MqBridge] {
-            let cell = |figure| report.ratio(NAME, (ours, &load), (peer.name(), &load), figure);
-            let ratios = ["messages_per_second", "cpu_us_per_message", "total_cpu_us_per_message"].map(cell);
-            if let [Some(rate), Some(own), Some(total)] = ratios {
-                rows.push(format!("| {} | {load} | {rate:.2} | {own:.2} | {total:.2} |", peer.name()));
+    for ours in [Kind::Rowbridge(Engine::Postgres), Kind::Delivered].map(Kind::name) {
+        let mut rows = Vec::new();
+        for load in std::iter::once(SATURATED.to_owned()).chain(STEADY.map(|(rate, _)| steady_load(rate))) {
+            for peer in [Kind::PythonScript, Kind::Telegraf, Kind::MqBridge] {
+                let cell = |figure| report.ratio(NAME, (ours, &load), (peer.name(), &load), figure);
+                let ratios = ["messages_per_second", "cpu_us_per_message", "total_cpu_us_per_message"].map(cell);
+                if let [Some(rate), Some(own), Some(total)] = ratios {
+                    rows.push(format!("| {} | {load} | {rate:.2} | {own:.2} | {total:.2} |", peer.name()));
+                }
             }
         }
-    }
-    if !rows.is_empty() {
-        println!("\n| {ours} against | load | messages/s | own CPU | own + database's |\n|---|---|--:|--:|--:|");
-        rows.iter().for_each(|row| println!("{row}"));
+        if !rows.is_empty() {
+            println!("\n| {ours} against | load | messages/s | own CPU | own + database's |\n|---|---|--:|--:|--:|");
+            rows.iter().for_each(|row| println!("{row}"));
+        }
     }
 }
 
@@ -72,7 +73,7 @@ fn kinds(bench: &Bench) -> Vec<Kind> {
     if bench.checking {
         return kinds;
     }
-    kinds.push(Kind::Rowbridge(Engine::Postgres));
+    kinds.extend([Kind::Rowbridge(Engine::Postgres), Kind::Delivered]);
     match &bench.python {
         Some(_) => kinds.push(Kind::PythonScript),
         None => eprintln!("left out: the Python script (--python PROGRAM, one with paho-mqtt and psycopg)"),

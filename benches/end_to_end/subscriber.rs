@@ -38,6 +38,9 @@ const NEWEST: &str = "SELECT coalesce(max(n)::bigint, 0) FROM telemetry WHERE ct
 pub(crate) enum Kind {
     /// The bridge with the default configuration.
     Rowbridge(Engine),
+    /// With `durability: delivered` into Postgres: like the other programs it acknowledges after the commit and keeps no
+    /// journal on a disk.
+    Delivered,
     /// `mosquitto_sub -q 1 > file`: no journal, no parsing, no database, no sync.
     MosquittoSub,
     /// `peers/python_script.py`, into Postgres.
@@ -53,6 +56,7 @@ impl Kind {
         match self {
             Kind::Rowbridge(Engine::Sqlite) => "rowbridge into SQLite",
             Kind::Rowbridge(Engine::Postgres) => "rowbridge into Postgres",
+            Kind::Delivered => "rowbridge into Postgres, delivered",
             Kind::MosquittoSub => "mosquitto_sub > file",
             Kind::PythonScript => "Python: paho and psycopg COPY",
             Kind::Telegraf => "Telegraf into Postgres",
@@ -95,6 +99,10 @@ impl Subscriber {
         let log = File::create(folder.path().join("log"))?;
         let mut command = match kind {
             Kind::Rowbridge(engine) => return Subscriber::start_bridge(engine, bench, broker, |_| {}),
+            Kind::Delivered => {
+                let adjust = |setup: &mut Setup| setup.journal_keys = "durability: delivered".to_owned();
+                return Subscriber::start_bridge(Engine::Postgres, bench, broker, adjust);
+            }
             Kind::MosquittoSub => {
                 let mut command = Command::new(program("mosquitto_sub"));
                 command.args(["-h", "127.0.0.1", "-p", &broker.to_string(), "-i", "sub", "-q", "1", "-t", EVERY_TOPIC]);
