@@ -294,7 +294,9 @@ impl Running {
         self.stop_delivery.fire();
         let threads = databases.into_iter().chain([self.writer]);
         let joined = tokio::task::spawn_blocking(move || threads.for_each(|thread| drop(thread.join())));
-        match tokio::time::timeout_at(deadline, joined).await {
+        // The answers to what was committed need the rest.
+        let answers_wait = (outbound::STOP_WAIT * 3 / 2).min(grace / 4);
+        match tokio::time::timeout_at(deadline - answers_wait, joined).await {
             Ok(_) => {
                 crash_point!("stop.delivered");
                 tracing::info!("stopped");
@@ -305,9 +307,10 @@ impl Running {
             }
         }
         // Last: what was committed by now is answered.
-        let _ = tokio::time::timeout(outbound::STOP_WAIT / 2, answering).await;
+        let _ = tokio::time::timeout(answers_wait / 3, answering).await;
         stop_outbound.fire();
-        let _ = tokio::time::timeout(outbound::STOP_WAIT, outbound).await;
+        let _ =
+            tokio::time::timeout_at(deadline.min(tokio::time::Instant::now() + outbound::STOP_WAIT), outbound).await;
         stop_http.fire();
         heartbeat.abort();
         rates.abort();
