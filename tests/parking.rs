@@ -350,6 +350,61 @@ fn a_sequence_at_its_end_is_parked_and_its_messages_go_in_by_themselves_when_it_
     stage.assert_all_in_order();
 }
 
+/// Codes that pass by themselves, of a table on which they do not: somebody holds it in an open transaction, or its trigger
+/// always ends so.
+#[test]
+fn a_table_that_never_gets_free_parks_its_rule_alone() {
+    let raise = |code: &str| {
+        format!(
+            "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now' USING ERRCODE = '{code}'; \
+             END $$; CREATE TRIGGER never BEFORE INSERT ON bad FOR EACH ROW EXECUTE FUNCTION never()"
+        )
+    };
+    for (trouble, codes) in [(None, vec!["57014", "55P03"]), (Some(raise("40001")), vec!["40001"])] {
+        let mut stage = Stage::new("postgres", "");
+        stage.bridge.edit("park_after: 300ms", "park_after: 300ms, statement_timeout: 500ms");
+        stage.make("bad");
+        let Target::Postgres { server, database } = &stage.target else { unreachable!("as asked for") };
+        let (server, database) = (Arc::clone(server), database.clone());
+        let holder = match &trouble {
+            Some(sql) => {
+                stage.target.run(sql);
+                None
+            }
+            None => {
+                const HOLD: &str = "BEGIN; LOCK TABLE bad; SELECT pg_sleep(600)";
+                let (server, database) = (Arc::clone(&server), database.clone());
+                Some(std::thread::spawn(move || server.try_psql(&database, HOLD)))
+            }
+        };
+        let is_held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'bad'::regclass AND granted";
+        while holder.is_some() && stage.target.number(is_held) == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        stage.bridge.start();
+        stage.publish(20);
+        stage.wait_parked(20);
+        let reason = Stage::parked(&stage.bridge)[0]["reason"].to_string();
+        assert!(codes.iter().any(|code| reason.contains(code)), "{codes:?}: {reason}");
+        // The other rule goes on.
+        stage.publish(20);
+        stage.wait_parked(40);
+        assert_eq!(stage.target.number("SELECT count(*) FROM good"), 40);
+        assert_eq!(stage.target.number("SELECT count(*) FROM rowbridge_dead_letters WHERE reason <> 'table'"), 0);
+        match holder {
+            Some(holder) => {
+                const END: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND \
+                                   relation = 'bad'::regclass AND granted";
+                assert_eq!(stage.target.number(END), 1);
+                holder.join().unwrap();
+            }
+            None => stage.target.run("DROP TRIGGER never ON bad"),
+        }
+        stage.wait_unparked();
+        stage.assert_all_in_order();
+    }
+}
+
 #[test]
 fn parked_messages_of_a_rule_that_is_gone_stay_and_are_told() {
     for engine in ENGINES {

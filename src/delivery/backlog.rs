@@ -173,6 +173,8 @@ pub(super) struct Backlog<'a, R: RowEncoder, F: Fs> {
     /// Tables that rows of the batch at hand were taken for.
     tables_taken: usize,
     end: Option<Seq>,
+    /// Why the series ended before.
+    unreadable: Option<JournalError>,
     /// What was there when the series began.
     waiting: Seq,
     time: Duration,
@@ -206,10 +208,16 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
             tables_taken: 0,
             waiting: watermark.borrow().next_seq,
             end: (!alone).then_some(Seq(first.0.saturating_add(limit.rows as u64))),
+            unreadable: None,
             time: limit.time,
             due: None,
             batch_rows: limit.batch_rows,
         }
+    }
+
+    /// Why the journal could not be read as far as the series was to go.
+    pub(super) fn take_unreadable(&mut self) -> Option<JournalError> {
+        self.unreadable.take()
     }
 
     /// Whether what was written is no longer at hand, so that after an error it must be gathered again.
@@ -273,9 +281,10 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         let judged = std::mem::take(&mut self.gatherer.batch.judged);
         self.gatherer.clear(self.filling.reader.position());
         self.gatherer.batch.judged = judged;
-        // A journal that cannot be read ends the series where it was read to; the next batch meets the error again.
-        if self.filling.fill(self.gatherer).is_err() {
+        // A journal that cannot be read ends the series where it was read to. The next batch reads again.
+        if let Err(error) = self.filling.fill(self.gatherer) {
             self.end = None;
+            self.unreadable = Some(error);
         }
         self.is_series = true;
         true

@@ -25,6 +25,8 @@ pub(super) struct Repeated {
     at: Seq,
     code: String,
     times: u32,
+    /// When the first of these attempts began.
+    since: Instant,
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
@@ -75,6 +77,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         );
         let written = self.setup.sink.write_series(&mut backlog).await;
         let (is_series, earlier_rows) = (backlog.is_series(), backlog.earlier_rows());
+        // Told even if reading again helps: a disk that fails now and then fails more often later.
+        if let Some(error) = backlog.take_unreadable() {
+            events::journal_unreadable(&self.metrics, &self.setup.database.name, &error);
+        }
         let to = gatherer.batch.offset.to;
         self.known = self.known.max(to);
         let written = match written {
@@ -84,7 +90,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 return Ok(self.reader.seek(from)?);
             }
             written if is_series => written.map_err(Stop::from),
-            written => self.write(gatherer, written).await,
+            written => self.write(gatherer, written, begun).await,
         };
         let written = match written {
             Ok(written) => written,
@@ -146,11 +152,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         stop
     }
 
-    /// `written` is what came of writing the batch the first time.
+    /// `written` is what came of writing the batch the first time, at `begun`.
     async fn write(
         &mut self,
         gatherer: &mut Gatherer<S::Encoder>,
         mut written: Result<Written, SinkError>,
+        begun: Instant,
     ) -> Result<Written, Stop> {
         // Each round takes at least one unit out, so the rounds end.
         for attempts in 1.. {
@@ -159,7 +166,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            if error.class != Class::Table && !self.may_be_a_row(&error, gatherer.batch.offset.from) {
+            if error.class != Class::Table && !self.may_be_a_row(&error, gatherer.batch.offset.from, begun) {
                 return Err(error.into());
             }
             let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
@@ -187,18 +194,20 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         unreachable!("there are fewer units than attempts to count")
     }
 
-    /// Whether to search for rows that may be at fault. After a mostly transient error only once it has occurred a few
-    /// times at the same message.
-    pub(super) fn may_be_a_row(&mut self, error: &SinkError, from: Seq) -> bool {
+    /// Whether to search for rows that may be at fault, or a table. After a mostly transient error only once it has occurred a
+    /// few times at the same message, or for so long that a table which does it would be parked.
+    pub(super) fn may_be_a_row(&mut self, error: &SinkError, from: Seq, begun: Instant) -> bool {
         if error.class != Class::RowOrTransient {
             return error.class.may_be_a_row();
         }
-        let times = match &self.repeated {
-            Some(repeated) if repeated.at == from && repeated.code == error.code => repeated.times + 1,
-            _ => 1,
+        let (times, since) = match &self.repeated {
+            Some(repeated) if repeated.at == from && repeated.code == error.code => {
+                (repeated.times + 1, repeated.since)
+            }
+            _ => (1, begun),
         };
-        self.repeated = Some(Repeated { at: from, code: error.code.clone(), times });
-        times >= TIMES_BEFORE_A_WALK
+        self.repeated = Some(Repeated { at: from, code: error.code.clone(), times, since });
+        times >= TIMES_BEFORE_A_WALK || since.elapsed() >= self.setup.database.park_after
     }
 
     /// The batch is refused as a whole and in journal order, although none of its rows is refused alone. So fewer

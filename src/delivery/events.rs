@@ -257,3 +257,14 @@ pub(super) fn journal_unreadable(metrics: &DatabaseMetrics, database: &str, erro
     metrics.retries.inc();
     error!(database, %error, "the journal cannot be read; trying again");
 }
+
+/// Rules were removed, renamed or given another database while messages from `from` up to, not including, `end` wait.
+pub(super) fn rules_gone(database: &str, rules: &str, from: Seq, end: Seq) {
+    error!(
+        database,
+        rules,
+        from_seq = from.0,
+        to_seq = end.0 - 1,
+        "these rules do not write to this database any more: messages that wait for it and that only they took are not stored"
+    );
+}

@@ -131,6 +131,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         letters: &[ParkedLetter],
         sources: &[usize],
     ) -> Result<Attempt, Stop> {
+        let begun = Instant::now();
         let mut written = self.setup.sink.write(&gatherer.batch).await;
         // Each round takes at least one unit out, so the rounds end.
         for attempts in 1.. {
@@ -139,7 +140,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            if error.class != Class::Table && !self.may_be_a_row(&error, Seq(letters[0].id.unsigned_abs())) {
+            if error.class != Class::Table && !self.may_be_a_row(&error, Seq(letters[0].id.unsigned_abs()), begun) {
                 return match error.class {
                     Class::RowOrTransient => Ok(Attempt::NotMended(Defect::from(&error))),
                     _ => Err(error.into()),

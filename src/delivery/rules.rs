@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::events;
 use super::gather::UnmatchedPolicy;
 use super::worker::Worker;
 use crate::config::{Batch, Config, Rule, Unmatched};
@@ -110,6 +111,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let set = Arc::clone(&self.setup.rules.borrow_and_update());
         let before = std::mem::replace(&mut self.rules, set.of(self.setup.index));
         self.set = set;
+        self.tell_of_rules_gone(&before);
         let metrics = &self.setup.metrics;
         self.account.take_rules(metrics, &self.setup.database.name, &before, &self.rules);
         self.account.answers.take_rules(&self.set, self.setup.index);
@@ -121,5 +123,15 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         let database = &self.setup.database.name;
         tracing::info!(%database, version = self.set.version, rules = self.rules.len(), "the database goes by new rules");
+    }
+
+    /// What waits and only such rules took goes nowhere, or to a database that may have passed it.
+    fn tell_of_rules_gone(&self, before: &[Arc<Rule>]) {
+        let (from, end) = (self.reader.position(), self.watermark.borrow().next_seq);
+        let is_kept = |rule: &Rule| self.rules.iter().any(|kept| kept.name == rule.name);
+        let gone: Vec<&str> = before.iter().filter(|rule| !is_kept(rule)).map(|rule| &*rule.name).collect();
+        if from < end && !gone.is_empty() {
+            events::rules_gone(&self.setup.database.name, &gone.join(", "), from, end);
+        }
     }
 }

@@ -102,17 +102,17 @@ impl From<SinkError> for Stop {
 }
 
 impl Stop {
-    /// The tables accept no row. A table that needs a person takes precedence over transient errors.
+    /// The tables accept no row. One whose own trouble it is, as when somebody holds it, takes precedence over errors of the
+    /// database that pass.
     pub(super) fn of_closed(closed: Vec<ClosedTable>, batch: &Batch, rules: &[Arc<Rule>]) -> Stop {
-        let (transient, lasting): (Vec<_>, Vec<_>) =
-            closed.into_iter().partition(|closed| closed.error.class == Class::Transient);
+        let (lasting, transient): (Vec<_>, Vec<_>) = closed.into_iter().partition(|closed| closed.is_its_own);
         let Some(first) = lasting.first().map(|closed| &batch.units[closed.unit]) else {
             let error = transient.into_iter().next().expect("a table is closed").error;
             return Stop::Retry(error);
         };
         let at = Some((first.seq, Arc::clone(&rules[first.rule].name)));
         let bad = |closed: &ClosedTable| BadTable {
-            name: rules[batch.units[closed.unit].rule].table.clone(),
+            name: place_of(&rules[batch.units[closed.unit].rule]).into_owned(),
             defect: Defect::from(&closed.error),
             at_compile: false,
         };

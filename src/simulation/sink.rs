@@ -309,7 +309,8 @@ impl Sink for SimSink {
         if let Err(error) = self.check_right(batch) {
             let unit = (0..batch.units.len()).find(|&unit| !batch.is_excluded(unit)).expect("it has rows");
             let table = Arc::clone(batch.tables_of(unit).next().expect("it has a row"));
-            let closed = ClosedTable { unit, table, error, at_start: true };
+            let is_its_own = error.class == Class::Table;
+            let closed = ClosedTable { unit, table, error, at_start: true, is_its_own };
             return Ok(Refusals { units: Vec::new(), closed: vec![closed] });
         }
         let units = self.refused(batch).into_iter().map(refusal).collect();

@@ -118,6 +118,8 @@ pub struct ClosedTable {
     pub error: SinkError,
     /// The table refused before it was given a row: no row can be at fault.
     pub at_start: bool,
+    /// It is the table's own trouble, even if the error passes: others of the database may go on without it.
+    pub is_its_own: bool,
 }
 
 /// A database that takes batches.

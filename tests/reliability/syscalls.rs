@@ -355,3 +355,32 @@ fn a_database_that_cannot_be_closed_cleanly_is_told_and_loses_nothing() {
     assert!(bridge.stop().success());
     Tally::of_sqlite(&bridge.rows(), "readings", 0..AFTERWARDS).assert_each_once("readings");
 }
+
+#[test]
+fn a_read_of_the_journal_that_fails_amid_a_backlog_is_told_even_if_the_next_one_works() {
+    let broker = Mosquitto::with(DEEP_QUEUE);
+    let mut bridge = Bridge::new(broker.port(), &format!("{SMALL_SEGMENTS}{}", readings(2)));
+    bridge.set_environment("ROWBRIDGE__DATABASES__LOCAL__BATCH__MAX_ROWS", "5");
+    bridge.start();
+    bridge.wait_drained("local");
+    // Nothing goes into the file while somebody else writes to it.
+    let other = rusqlite::Connection::open(bridge.rows()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    Load::new(broker.port(), 2, COUNT).made_by(bulky).run();
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= COUNT).then_some(()));
+    bridge.kill();
+    drop(other);
+    // Each segment takes two reads and holds some thirty messages: the first batch is read by then, the last one is not.
+    let (_, of_journal) = Fault::of(1);
+    assert_eq!(of_journal.series.target, Target::Journal);
+    bridge.start_by(tracer(&bridge, "pread64", "error=EIO:when=6", of_journal.paths(&bridge)));
+    bridge.start();
+    let traced = bridge.pid();
+    bridge.wait_ids("readings", COUNT);
+    bridge.wait_drained("local");
+    assert!(bridge.stop().success());
+    let threads = injected(&bridge.path("trace"), traced);
+    assert!(threads.iter().any(|thread| *thread != traced), "the fault did not happen: this proves nothing");
+    assert!(bridge.log().contains("the journal cannot be read; trying again"), "{}", bridge.log());
+    Tally::of_sqlite(&bridge.rows(), "readings", 0..COUNT).assert_each_once("readings");
+}

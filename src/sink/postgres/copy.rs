@@ -14,7 +14,7 @@ use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::encode::{COPY_HEADER, COPY_TRAILER};
 use super::session::Session;
-use super::{insert, merge};
+use super::{insert, merge, sqlstate};
 use crate::batch::{Batch, Owner, Portion, Target};
 use crate::rule::quote;
 use crate::sink::{Class, SinkError, Written};
@@ -267,6 +267,9 @@ pub(super) fn explain_start(session: &Session, error: &Error, doing: &str) -> Si
     if explained.class == Class::Row {
         explained.class = Class::Table;
         explained.advice = "the table refuses every row: look at its triggers and rules";
+    }
+    if explained.class == Class::Transient && sqlstate::may_be_of_one_table(&explained.code) {
+        explained.class = Class::RowOrTransient;
     }
     explained
 }

@@ -135,7 +135,8 @@ pub(super) async fn succeed(
 pub(super) async fn begin(session: &Session, sql: &Sql, batch: &Batch) -> (Result<(), Error>, Result<(), Error>) {
     let statements = match batch.guard {
         Guard::Offset => format!("{}; {}", sql.begin, moving(session, sql, &batch.offset)),
-        Guard::Letters => sql.begin.clone(),
+        // Parked messages are tried again and again, and the others wait meanwhile.
+        Guard::Letters => format!("{}; SET LOCAL lock_timeout = '3s'", sql.begin),
     };
     let (carried_out, result) = in_one_message(session.client(), &statements).await;
     if carried_out < BEGIN_STATEMENTS { (result, Ok(())) } else { (Ok(()), result) }

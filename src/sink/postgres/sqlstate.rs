@@ -137,6 +137,15 @@ pub(super) fn classify(code: &str) -> Verdict {
         .map_or(UNKNOWN, |&(_, verdict)| verdict)
 }
 
+/// Codes of trouble that passes, which may nevertheless concern one table alone and last: somebody holds it in an open
+/// transaction, or its trigger always ends so.
+pub(super) fn may_be_of_one_table(code: &str) -> bool {
+    matches!(code, "57014" | LOCK_NOT_AVAILABLE | "40001" | "40P01" | "25006")
+}
+
+/// The wait for a lock was ended.
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -32,6 +32,7 @@ use tokio_postgres::error::DbError;
 use super::copy::{self, CopyError, Rows, Start};
 use super::failure::{copy_line, judge, own, words};
 use super::session::Session;
+use super::sqlstate::{LOCK_NOT_AVAILABLE, may_be_of_one_table};
 use super::statements::{self, Failed};
 use super::transaction::Sql;
 use super::witness::Expected;
@@ -42,6 +43,12 @@ use crate::schema::TableSchema;
 use crate::sink::{Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
+
+/// How long a walk that looks for refused rows waits for a lock, at each of many tries.
+const LOCK_WAIT: &str = "3s";
+
+const CLOSED_ADVICE: &str = "find who holds the table (pg_locks, pg_stat_activity) and end that transaction, or look at the \
+                             table's triggers";
 
 /// What came of writing some units under a savepoint.
 enum Attempt {
@@ -60,6 +67,8 @@ struct Refused {
     suspect: Option<usize>,
     /// What it is if no row is at fault; `None` if the code blames the row.
     doubt: Option<SinkError>,
+    /// The server ended the wait for a lock.
+    is_locked: bool,
     /// Later rows cannot change it: a value, or what was in the table when it was the unit's turn, is at fault.
     is_final: bool,
 }
@@ -74,6 +83,8 @@ struct Offender {
 /// session can still be used. Ends with ROLLBACK.
 pub(super) async fn refused_units(session: &Session, sql: &Sql, batch: &Batch) -> Result<(Refusals, bool), SinkError> {
     write::begin(session, sql, batch, &[], false).await?;
+    let lock_wait = format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'");
+    session.wait(1, DOING, session.client().batch_execute(&lock_wait)).await?;
     let mut walk = Walk::new(session, batch);
     walk.run().await?;
     let refusals = walk.refusals();
@@ -170,7 +181,10 @@ impl<'a> Walk<'a> {
         let mut refusals = Refusals::default();
         for Offender { unit, refused } in std::mem::take(&mut self.refused) {
             match refused.doubt {
-                Some(error) if !self.is_passed(&refused.table.name, unit) => self.close(unit, refused.table, error),
+                // A row that somebody else holds is not at fault, even if others go in.
+                Some(error) if refused.is_locked || !self.is_passed(&refused.table.name, unit) => {
+                    self.close(unit, refused.table, error);
+                }
                 _ => refusals.units.push(Refusal { unit, reason: refused.reason, message: refused.message }),
             }
         }
@@ -213,7 +227,8 @@ impl<'a> Walk<'a> {
 
     fn close(&mut self, unit: usize, table: Arc<TableSchema>, error: SinkError) {
         if !self.closed.iter().any(|closed| closed.table.name == table.name) {
-            self.closed.push(ClosedTable { unit, table, error, at_start: false });
+            let is_its_own = error.class == Class::Table || may_be_of_one_table(&error.code);
+            self.closed.push(ClosedTable { unit, table, error, at_start: false, is_its_own });
         }
     }
 
@@ -278,9 +293,16 @@ impl<'a> Walk<'a> {
         let Some(refusal) = failed.error.as_db_error() else { return Err(error) };
         let first = units.iter().copied().find(|&unit| tables[failed.table].holds(unit));
         let table = Arc::clone(&tables[failed.table].target().table);
+        let is_its_own = may_be_of_one_table(&error.code);
+        if failed.at_start && is_its_own {
+            (error.class, error.advice) = (Class::Transient, CLOSED_ADVICE);
+        }
         match (error.class, first) {
             (Class::Table, Some(unit)) => {
-                return Ok(Attempt::NotBegun(ClosedTable { unit, table, error, at_start: true }));
+                return Ok(Attempt::NotBegun(ClosedTable { unit, table, error, at_start: true, is_its_own: true }));
+            }
+            (Class::Transient, Some(unit)) if failed.at_start && is_its_own => {
+                return Ok(Attempt::NotBegun(ClosedTable { unit, table, error, at_start: true, is_its_own }));
             }
             (class, _) if class.may_be_a_row() => {}
             _ => return Err(error),
@@ -304,10 +326,15 @@ impl<'a> Walk<'a> {
             message = cast.message;
         }
         error.class = error.class.without_a_row();
+        if error.class == Class::Transient && may_be_of_one_table(&error.code) {
+            error.advice = CLOSED_ADVICE;
+        }
         let doubt = (!is_sure).then_some(error);
         // A doubtful one may have met a table that is being mended: a missing partition has the code of a CHECK.
         let is_final = doubt.is_none() && is_final(refusal.code().code());
-        Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt, is_final }))
+        // A trigger may raise that code as well.
+        let is_locked = refusal.code().code() == LOCK_NOT_AVAILABLE && refusal.routine() != Some("exec_stmt_raise");
+        Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt, is_locked, is_final }))
     }
 }
 

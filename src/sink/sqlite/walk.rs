@@ -145,7 +145,8 @@ impl Search<'_> {
             match (refused.doubt, refused.table) {
                 (Some(error), Some(table)) if passed.get(&table.name).is_none_or(|&passed| passed < unit) => {
                     if closed_tables.insert(table.name.clone()) {
-                        refusals.closed.push(ClosedTable { unit, table, error: *error, at_start: false });
+                        let is_its_own = error.class == Class::Table;
+                        refusals.closed.push(ClosedTable { unit, table, error: *error, at_start: false, is_its_own });
                     }
                 }
                 _ => refusals.units.push(Refusal { unit, reason: refused.reason, message: refused.message }),
