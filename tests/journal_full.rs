@@ -94,6 +94,10 @@ fn a_full_journal_that_may_drop_counts_and_tells_what_it_dropped() {
         println!("{when_full}: {} journaled", journaled(http));
         let ready = bridge.get("/readyz").unwrap();
         assert!(ready.status == 503 && ready.body.contains("drops messages"), "{when_full}: {}", ready.body);
+        bridge.wait_alive("the age of the oldest message that is kept is known", |bridge| {
+            let database = &bridge.status()["databases"]["local"];
+            (database["pending"].as_u64()? > 0 && database["oldest_pending_seconds"].as_f64()? > 0.0).then_some(())
+        });
         other.execute_batch("ROLLBACK").unwrap();
         drop(other);
         // Lost ranges lie in the journal too, and reach the database as dead letters.

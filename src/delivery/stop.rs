@@ -221,11 +221,18 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     fn standing(&self, at: Option<&(Seq, Arc<str>)>) -> String {
         let next = self.setup.state.snapshot().next_seq;
         let mut reader = self.setup.journal.reader();
-        // If the message cannot be read, the next reader that needs it reports the error.
-        let mut read = |seq: Option<Seq>| match seq.map_or(Ok(()), |seq| reader.seek(seq)).and_then(|()| reader.next())
-        {
-            Ok(Some(Entry::Message(message))) => Some((message.received_at, message.seq, message.topic.to_owned())),
-            _ => None,
+        // If the message cannot be read, the next reader that needs it reports the error. What was dropped is passed over.
+        let mut read = |seq: Option<Seq>| {
+            seq.map_or(Ok(()), |seq| reader.seek(seq)).ok()?;
+            loop {
+                match reader.next() {
+                    Ok(Some(Entry::Message(message))) => {
+                        return Some((message.received_at, message.seq, message.topic.to_owned()));
+                    }
+                    Ok(Some(Entry::Lost(_))) => {}
+                    _ => return None,
+                }
+            }
         };
         let oldest = read(next);
         self.setup.state.update(|state| state.oldest_pending = oldest.as_ref().map(|oldest| oldest.0));

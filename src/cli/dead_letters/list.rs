@@ -100,7 +100,10 @@ fn print_pages(database: &Database, pages: &[Page; 2], arguments: &ListArgs) {
     }
     if !parked.letters.is_empty() {
         let messages = counted(parked.total, "message");
-        say!("parked in database {}: {messages}; they go in by themselves when their table is mended", database.name);
+        say!(
+            "parked in database {}: {messages}; they go in by themselves when their table is mended, unless their rule is gone or has another database now",
+            database.name
+        );
         parked.letters.iter().for_each(print_line);
     }
     for page in pages {
