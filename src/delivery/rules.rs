@@ -8,7 +8,7 @@
 //! If the process dies before a version is published, the next start reads the file as it is then. If it dies after,
 //! each database's offset tells which batches it has, and all other messages are mapped by the rules of the next start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,9 +128,12 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// What waits and only such rules took goes nowhere, or to a database that may have passed it.
     fn tell_of_rules_gone(&self, before: &[Arc<Rule>]) {
         let (from, end) = (self.reader.position(), self.watermark.borrow().next_seq);
-        let is_kept = |rule: &Rule| self.rules.iter().any(|kept| kept.name == rule.name);
-        let gone: Vec<&str> = before.iter().filter(|rule| !is_kept(rule)).map(|rule| &*rule.name).collect();
-        if from < end && !gone.is_empty() {
+        if from >= end {
+            return;
+        }
+        let kept: HashSet<&str> = self.rules.iter().map(|rule| &*rule.name).collect();
+        let gone: Vec<&str> = before.iter().map(|rule| &*rule.name).filter(|name| !kept.contains(name)).collect();
+        if !gone.is_empty() {
             events::rules_gone(&self.setup.database.name, &gone.join(", "), from, end);
         }
     }

@@ -30,7 +30,6 @@ pub(super) const LOCK_MILLIS: u64 = 2_000;
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) const MISSING_RIGHT: &str = "42501";
-pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Of another cluster, from which the tables were restored: its transactions come before ours, in their own order.
 const FOREIGN: i64 = 1 << 62;

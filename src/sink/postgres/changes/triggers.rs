@@ -2,10 +2,11 @@
 
 use super::capture;
 use super::catalogue::{self, LiveTable};
-use super::settle::{LOCK_MILLIS, LOCK_NOT_AVAILABLE, MISSING_RIGHT, Settling, Stored};
+use super::settle::{LOCK_MILLIS, MISSING_RIGHT, Settling, Stored};
 use crate::config::Events;
 use crate::rule::quote;
 use crate::sink::changes::trigger_name;
+use crate::sink::postgres::sqlstate::LOCK_NOT_AVAILABLE;
 use crate::sink::postgres::transaction::{CATALOGUE_FIRST, around};
 use crate::sink::{Class, SinkError};
 
