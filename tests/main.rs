@@ -25,6 +25,7 @@ mod dead_letters;
 mod defaults;
 mod delivered;
 mod discover;
+mod ended_sessions;
 mod examples;
 mod explain;
 mod footprint;

@@ -174,7 +174,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// Whether an error is about the column at all.
     fn judge_refusal(&self, want: &Want, error: &SinkError) -> Result<(), Stop> {
         match error.class {
-            Class::Transient | Class::RowOrTransient => Err(error.clone().into()),
+            Class::Transient | Class::RowOrTransient | Class::SessionEnded => Err(error.clone().into()),
             _ if error.code == IN_USE && self.rules[want.rule].routing.is_none() => {
                 Err(self.bad_table(&self.rules[want.rule], Defect::from(error)))
             }

@@ -125,6 +125,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.series_limit.learn(begun.elapsed(), gatherer.batch.excluded.is_empty());
         self.backoff.reset();
         self.repeated = None;
+        self.keeps_company = false;
         self.may_knock = true;
         self.metrics.committed(earlier_rows + gatherer.batch.row_count(), begun.elapsed());
         Ok(())
@@ -174,12 +175,17 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             if !named.is_empty() {
                 refusals = named;
             } else if let Some(seq) = closed.iter().map(|closed| gatherer.batch.units[closed.unit].seq).min() {
-                if seq > gatherer.batch.offset.from {
+                let may_end_before = refusals.is_empty() || !self.keeps_company;
+                if may_end_before && seq > gatherer.batch.offset.from {
                     // First bring what came before it into the database.
                     self.end_before = Some(seq);
                     return Err(Stop::Narrow(error));
                 }
-                return Err(Stop::of_closed(closed, &gatherer.batch, &self.rules));
+                let stop = Stop::of_closed(closed, &gatherer.batch, &self.rules);
+                if matches!(stop, Stop::Retry(_)) && self.end_before.take().is_some() {
+                    self.keeps_company = true;
+                }
+                return Err(stop);
             }
             if refusals.is_empty() {
                 match self.setup.sink.write_in_order(&gatherer.batch).await {
@@ -197,16 +203,16 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     /// Whether to search for rows that may be at fault, or a table. After a mostly transient error only once it has occurred a
     /// few times at the same message, or for so long that a table which does it would be parked.
     pub(super) fn may_be_a_row(&mut self, error: &SinkError, from: Seq, begun: Instant) -> bool {
-        if error.class != Class::RowOrTransient {
+        if !matches!(error.class, Class::RowOrTransient | Class::SessionEnded) {
             return error.class.may_be_a_row();
         }
+        // A server that crashes gives the session's end now this code, now that.
+        let code = if error.class == Class::SessionEnded { "session" } else { &error.code };
         let (times, since) = match &self.repeated {
-            Some(repeated) if repeated.at == from && repeated.code == error.code => {
-                (repeated.times + 1, repeated.since)
-            }
+            Some(repeated) if repeated.at == from && repeated.code == code => (repeated.times + 1, repeated.since),
             _ => (1, begun),
         };
-        self.repeated = Some(Repeated { at: from, code: error.code.clone(), times, since });
+        self.repeated = Some(Repeated { at: from, code: code.to_owned(), times, since });
         times >= TIMES_BEFORE_A_WALK || since.elapsed() >= self.setup.database.park_after
     }
 

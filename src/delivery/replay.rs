@@ -142,7 +142,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             self.look_again(gatherer, &error).await?;
             if error.class != Class::Table && !self.may_be_a_row(&error, Seq(letters[0].id.unsigned_abs()), begun) {
                 return match error.class {
-                    Class::RowOrTransient => Ok(Attempt::NotMended(Defect::from(&error))),
+                    Class::RowOrTransient | Class::SessionEnded => Ok(Attempt::NotMended(Defect::from(&error))),
                     _ => Err(error.into()),
                 };
             }

@@ -137,7 +137,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
             return Err(RetryFailure::Database(error));
         }
         tokio::time::sleep(self.backoff.next_wait()).await;
-        if matches!(error.class, Class::Transient | Class::RowOrTransient) {
+        if error.class == Class::RowOrTransient || error.class.is_connection_lost() {
             // The next use meets a failure again.
             let _ = self.sink.connect().await;
         }
@@ -261,8 +261,9 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            let is_passing = error.class == Class::RowOrTransient && self.failures < TIMES_BEFORE_A_WALK;
-            if is_passing || (error.class != Class::Table && !error.class.may_be_a_row()) {
+            let may_pass = matches!(error.class, Class::RowOrTransient | Class::SessionEnded);
+            let is_passing = may_pass && self.failures < TIMES_BEFORE_A_WALK;
+            if is_passing || (!may_pass && error.class != Class::Table && !error.class.may_be_a_row()) {
                 return Err(error.into());
             }
             let Refusals { units: mut refusals, closed } = self.sink.refused_units(&gatherer.batch).await?;

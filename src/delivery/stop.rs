@@ -91,7 +91,7 @@ pub(super) struct BadTable {
 impl From<SinkError> for Stop {
     fn from(error: SinkError) -> Stop {
         match error.class {
-            Class::Transient | Class::RowOrTransient => Stop::Retry(error),
+            Class::Transient | Class::RowOrTransient | Class::SessionEnded => Stop::Retry(error),
             Class::TableChanged => Stop::Changed(error),
             Class::OffsetMoved => Stop::Relocate(error.message),
             Class::Row | Class::RowOrTable | Class::Table => {

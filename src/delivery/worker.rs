@@ -114,6 +114,9 @@ pub struct Worker<S: Sink, F: Fs> {
     pub(super) parking: Parking,
     /// A message that a table refuses: the messages before it are written first, without it.
     pub(super) end_before: Option<Seq>,
+    /// A batch that ended before such a message lacked the later rows that show one of its own to be at fault: the database is
+    /// held for the table instead, until that is parked.
+    pub(super) keeps_company: bool,
     /// The error that the batch at this place met last, if a row may be at fault.
     pub(super) repeated: Option<Repeated>,
 }
@@ -164,6 +167,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             swallow_log: SwallowLog::default(),
             parking: Parking::new(&setup.database),
             end_before: None,
+            keeps_company: false,
             repeated: None,
             may_knock: true,
             set,

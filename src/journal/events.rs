@@ -62,6 +62,11 @@ pub(super) fn unreadable(segment: &Path, error: &io::Error) {
     );
 }
 
+pub(super) fn header_unreadable(segment: &Path, error: &io::Error) {
+    let segment = segment.display();
+    warn!(%segment, %error, "the disk cannot read the first header of a segment; the copy at its end serves");
+}
+
 /// Probably no loss. But damage to the last messages looks the same, so it is logged and counted.
 pub(super) fn torn_tail_cut(metrics: &Metrics, torn: &TornTail) {
     metrics.journal_torn_tails.inc();

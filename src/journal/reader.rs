@@ -13,7 +13,7 @@ use super::scan::{Item, Scanner};
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
 use super::shared::Shared;
 use super::trailer::TRAILER_LEN;
-use super::{Entry, Fs, JournalError, Lost};
+use super::{Entry, Fs, JournalError, Lost, events};
 use crate::config::Corruption;
 use crate::message::{Message, Seq};
 
@@ -143,7 +143,9 @@ impl<F: Fs> Reader<F> {
         let is_tolerated = self.shared.is_tolerated(&segment);
         let salt_and_size = match segment.salt {
             Some(salt) => Some((salt, segment.size)),
-            None => match segment::read_header(&file, segment.base) {
+            None => match segment::read_header_and_tell(&file, segment.base, |error| {
+                events::header_unreadable(&segment.path, error);
+            }) {
                 Err(error) if is_tolerated && error.kind() != io::ErrorKind::Unsupported => None,
                 Err(error) => {
                     self.shared.note_read_failure(&segment, &error);

@@ -102,6 +102,15 @@ impl SegmentHeader {
 /// Reads the header of the segment `base`, from its copy if the first is damaged or cannot be read. `None` if both are
 /// damaged, or if the file is another segment's; an error if one could not be read and the other is no help.
 pub(super) fn read_header(file: &impl FsFile, base: Seq) -> io::Result<Option<SegmentHeader>> {
+    read_header_and_tell(file, base, |_| {})
+}
+
+/// As [`read_header`]; an error that the copy makes good is handed to `tell`.
+pub(super) fn read_header_and_tell(
+    file: &impl FsFile,
+    base: Seq,
+    tell: impl FnOnce(&io::Error),
+) -> io::Result<Option<SegmentHeader>> {
     let copy_at = file.len()?.checked_sub(COPY_FROM_END);
     let mut unreadable = None;
     for offset in [Some(0), copy_at].into_iter().flatten() {
@@ -109,6 +118,9 @@ pub(super) fn read_header(file: &impl FsFile, base: Seq) -> io::Result<Option<Se
         match read_full(file, &mut bytes, offset) {
             Ok(SEGMENT_HEADER_LEN) => {
                 if let Some(header) = SegmentHeader::decode(&bytes)?.filter(|header| header.base == base) {
+                    if let Some(error) = &unreadable {
+                        tell(error);
+                    }
                     return Ok(Some(header));
                 }
             }

@@ -15,6 +15,9 @@ pub enum Class {
     RowOrTransient,
     /// The same, but if no row of the table passes, it is [`Class::Table`].
     RowOrTable,
+    /// The session ended while rows were written. As [`Class::Transient`], but if it recurs with the same rows, one of them may
+    /// cause it: [`Sink::refused_units`](super::Sink::refused_units) finds out.
+    SessionEnded,
     /// A table, right or setting is at fault: hold this database until a person mends it, looking again now and then.
     Table,
     /// The offset in the database is not the one expected: roll back, re-read.
@@ -27,6 +30,11 @@ impl Class {
     /// Whether a row of the batch is at fault, or may be.
     pub fn may_be_a_row(self) -> bool {
         matches!(self, Class::Row | Class::RowOrTransient | Class::RowOrTable)
+    }
+
+    /// Whether the connection is lost, and the offset must be read again.
+    pub fn is_connection_lost(self) -> bool {
+        matches!(self, Class::Transient | Class::SessionEnded)
     }
 
     /// The class once it is known that no single row is at fault.

@@ -263,8 +263,8 @@ pub trait Sink {
         self.write(series.batch()).await
     }
 
-    /// After `write` failed with [`Class::Row`], [`Class::RowOrTable`], [`Class::RowOrTransient`] or [`Class::Table`]:
-    /// finds the units that the database refuses, and the tables that accept none, and changes nothing.
+    /// After `write` failed with [`Class::Row`], [`Class::RowOrTable`], [`Class::RowOrTransient`] or [`Class::Table`], or again
+    /// and again with [`Class::SessionEnded`]: finds the units that the database refuses, and the tables that accept none, and changes nothing.
     ///
     /// A unit that was refused with a code that does not mention rows (a trigger can raise any) is at fault if later
     /// rows of its table are accepted. If none is, its table is closed from there on.

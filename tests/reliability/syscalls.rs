@@ -157,7 +157,7 @@ impl Fault {
 /// strace as a grandchild of the bridge, which so stays this process's child.
 fn tracer(bridge: &Bridge, calls: &str, fault: &str, paths: Vec<String>) -> Vec<String> {
     let mut tracer = vec![program("strace").display().to_string()];
-    tracer.extend(["-D", "-f", "--seccomp-bpf", "--quiet=attach,path-resolution", "-o"].map(str::to_owned));
+    tracer.extend(["-D", "-f", "-Y", "--seccomp-bpf", "--quiet=attach,path-resolution", "-o"].map(str::to_owned));
     tracer.push(bridge.path("trace").display().to_string());
     tracer.extend(["-e".to_owned(), format!("trace={calls}"), "-e".to_owned(), format!("inject={calls}:{fault}")]);
     tracer.extend(paths.into_iter().flat_map(|path| ["-P".to_owned(), path]));
@@ -243,7 +243,8 @@ fn run(fault: &Fault, qos: u8) -> Round {
 
 /// The threads whose calls failed as asked, one for each call, once the tracer has seen the end of its process.
 fn injected(trace: &Path, process: u32) -> Vec<u32> {
-    let thread = |line: &str| line.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
+    // As in `1234<journal>`.
+    let thread = |line: &str| line.split(['<', ' ']).next().and_then(|word| word.parse::<u32>().ok());
     let is_end = |line: &str| thread(line) == Some(process) && line.split_whitespace().nth(1) == Some("+++");
     let text = wait_for("strace has seen the end", || {
         let text = std::fs::read_to_string(trace).unwrap();

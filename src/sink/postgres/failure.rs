@@ -67,8 +67,13 @@ pub(super) fn judge(refusal: &DbError) -> Verdict {
 /// single row, whatever its code says.
 pub(super) fn explain_rows(error: &Error, doing: &str, at: &str) -> SinkError {
     let mut explained = explain(error, doing, at);
-    if error.as_db_error().is_some_and(ends_statement_only) {
-        explained.class = class_of_rows(error.as_db_error(), explained.class);
+    match error.as_db_error() {
+        Some(refusal) if ends_statement_only(refusal) => {
+            explained.class = class_of_rows(Some(refusal), explained.class);
+        }
+        // Whatever its code says, the session is over.
+        Some(_) => explained.class = Class::Transient,
+        None => {}
     }
     explained
 }
@@ -80,7 +85,7 @@ fn class_of_rows(refusal: Option<&DbError>, class: Class) -> Class {
     if lacks_partition { Class::RowOrTable } else { class.while_rows_are_taken() }
 }
 
-/// Whether the server goes on with the session; a trigger cannot end it.
+/// Whether the server goes on with the session.
 fn ends_statement_only(refusal: &DbError) -> bool {
     refusal.parsed_severity().map_or(refusal.severity() == "ERROR", |severity| severity == Severity::Error)
 }

@@ -11,7 +11,7 @@
 //! | `absent`, `rights` | what exists in place of a missing table; which rights are missing |
 //! | `encode`, `copy`, `insert`, `merge` | the encoding of rows, and the ways to write them |
 //! | `query` | a read-only connection, for queries over MQTT |
-//! | `write`, `series`, `walk` | the transaction of one batch or of several; unit by unit if refused |
+//! | `write`, `series`, `walk` | the transaction of one batch or of several; unit by unit if refused, or if a row ends its session |
 //! | `sqlstate`, `failure` | the class of an error and its report |
 //!
 //! While a call runs, it owns the session; the sink gets the session back only if the call has left no transaction
@@ -119,7 +119,7 @@ impl PostgresSink {
         let result = work(&session, &self.sql).await;
         self.session = match &result {
             Ok(_) => Some(session),
-            Err(error) if error.class == Class::Transient => None,
+            Err(error) if error.class.is_connection_lost() => None,
             Err(_) => match session.rollback().await {
                 Ok(()) => Some(session),
                 // The transaction is known to have failed, so nothing is in doubt: a new connection will do. This is

@@ -131,7 +131,11 @@ impl Session {
 
     /// As [`Session::explain`], for one that came while rows were taken or at COMMIT.
     pub(super) fn explain_rows(&self, error: &Error, doing: &str) -> SinkError {
-        self.explain_by(explain_rows, error, doing)
+        let mut explained = self.explain_by(explain_rows, error, doing);
+        if explained.class == Class::Transient {
+            explained.class = Class::SessionEnded;
+        }
+        explained
     }
 
     fn explain_by(&self, explain: fn(&Error, &str, &str) -> SinkError, error: &Error, doing: &str) -> SinkError {

@@ -287,6 +287,12 @@ impl Sink for PostgresSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
+        if self.session.is_none() {
+            let open = async || connect::open(&self.url, self.statement_timeout).await;
+            let refusals = Box::pin(walk::ender::refused_units(&open, &self.sql, batch)).await?;
+            self.session = Some(walk::ender::patiently(open).await?);
+            return Ok(refusals);
+        }
         let (mut refusals, session_lives) =
             self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await?;
         if !session_lives {

@@ -20,6 +20,7 @@
 
 mod again;
 mod doubt;
+pub(super) mod ender;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -142,7 +143,11 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(session: &'a Session, batch: &'a Batch) -> Walk<'a> {
-        let units: Vec<usize> = (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect();
+        Walk::of(session, batch, (0..batch.units.len()).filter(|&unit| !batch.is_excluded(unit)).collect())
+    }
+
+    /// Of these units only.
+    fn of(session: &'a Session, batch: &'a Batch, units: Vec<usize>) -> Walk<'a> {
         Walk {
             session,
             batch,
@@ -227,7 +232,8 @@ impl<'a> Walk<'a> {
 
     fn close(&mut self, unit: usize, table: Arc<TableSchema>, error: SinkError) {
         if !self.closed.iter().any(|closed| closed.table.name == table.name) {
-            let is_its_own = error.class == Class::Table || may_be_of_one_table(&error.code);
+            let others_pass = self.passed.keys().any(|passed| *passed != table.name);
+            let is_its_own = error.class == Class::Table || may_be_of_one_table(&error.code) || others_pass;
             self.closed.push(ClosedTable { unit, table, error, at_start: false, is_its_own });
         }
     }

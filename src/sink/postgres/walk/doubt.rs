@@ -125,7 +125,7 @@ impl Walk<'_> {
 }
 
 /// Up to [`SAMPLE_ROWS`] indexes below `count`, the last one among them, each once, the furthest first.
-fn spread(count: usize) -> impl Iterator<Item = usize> {
+pub(super) fn spread(count: usize) -> impl Iterator<Item = usize> {
     let rows = SAMPLE_ROWS.min(count);
     (0..rows).rev().map(move |row| (row + 1) * count / rows - 1)
 }
