@@ -345,3 +345,24 @@ fn a_view_that_takes_no_rows_is_a_problem_until_a_trigger_takes_them() {
     connection.execute_batch(trigger).unwrap();
     assert_says(&bridge.command(&["check"]), 0, &["table seen: 1 column, every rule fits"]);
 }
+
+#[test]
+fn a_default_and_an_entry_of_map_that_never_fit_are_found_before_there_is_a_table() {
+    let broker = Mosquitto::start();
+    let rules = "databases:
+  local: { url: 'sqlite:rows.db' }
+rules:
+  - name: bad
+    topic: bad
+    table: bad
+    create: true
+    columns: { n: { from: payload.n, type: int, default: none }, b: { from: payload.b, type: bool, map: { up: 17 } } }
+  - { name: good, topic: good, table: good, create: true, columns: { n: { from: payload.n, type: int, default: 0 } } }
+";
+    let bridge = Bridge::new(broker.port(), rules);
+    for arguments in [&["check", "--offline"][..], &["check"]] {
+        let faults = ["rule bad", "the default of column `n`", "what `map` has for `up` of column `b`", "2 problems"];
+        let told = assert_says(&bridge.command(arguments), 2, &faults);
+        assert!(!told.contains("table bad is not there") && !told.contains("rule good ("), "{told}");
+    }
+}

@@ -46,6 +46,9 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
     }
     let printer = Printer::new(arguments.json);
     let mut findings = check::promises(&config);
+    if arguments.offline {
+        findings.extend(check::of_rules(&config));
+    }
     findings.iter().for_each(|finding| printer.print(finding));
     if !arguments.offline {
         let circumstances = check::Circumstances { rate: arguments.rate, awaited };

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{Finding, created};
 use crate::batch::{Target, Verb};
 use crate::config::{Columns, Config, Retained, Rule, Unmapped, new_table};
-use crate::mapping::Mapper;
+use crate::mapping::{CompileFault, Mapper};
 use crate::rule::{DeclaredType, TableName};
 use crate::schema::TableSchema;
 use crate::sink::Sink;
+use crate::tools::explain::unfit;
 
 /// What was found of the tables.
 #[derive(Default)]
@@ -124,13 +125,7 @@ pub(super) async fn tables<S: Sink>(
             let rule = rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
             unfit.insert(rule.table.clone());
             schemas.remove(&rule.table);
-            let place = match rule.statement {
-                Some(_) => String::new(),
-                None => format!(", table {}", fault.table),
-            };
-            let what = format!("rule {} ({}){place}: {}", fault.rule, rule.position, fault.message);
-            let remedy = fault.mend.unwrap_or_else(|| "change the rule or the table, so that they fit".to_owned());
-            found.findings.push(Finding::problem(&subject, what, remedy));
+            found.findings.push(of_fault(&subject, rule, fault));
         }
     }
     for (name, table) in found.live.iter().filter(|(name, _)| !unfit.contains(name)) {
@@ -158,7 +153,9 @@ pub(super) async fn tables<S: Sink>(
         found.findings.push(Finding::ok(&subject, what));
     }
     found.makes_tables |= !found.to_be_made.is_empty();
-    for table in &found.to_be_made {
+    let of_rules = of_rules(config, index, |table| found.to_be_made.contains(table));
+    let unfit: HashSet<&TableName> = of_rules.iter().map(|(table, _)| table).collect();
+    for table in found.to_be_made.iter().filter(|table| !unfit.contains(table)) {
         let mut creating = rules.iter().filter(|rule| rule.create.is_some() && rule.table == *table);
         let what = match creating.all(|rule| matches!(rule.columns, Columns::Auto)) {
             true => "the first message",
@@ -166,7 +163,32 @@ pub(super) async fn tables<S: Sink>(
         };
         found.findings.push(Finding::ok(&subject, format!("table {table} is not there; {what} makes it")));
     }
+    found.findings.extend(of_rules.into_iter().map(|(_, finding)| finding));
     found
+}
+
+/// What contradicts the types that the rules themselves give the columns of these tables, with the table.
+pub(super) fn of_rules(
+    config: &Config,
+    index: usize,
+    is_wanted: impl Fn(&TableName) -> bool,
+) -> Vec<(TableName, Finding)> {
+    let subject = subject(config, index);
+    let finding = |fault: CompileFault| {
+        let rule = config.rules.iter().find(|rule| rule.name == fault.rule).expect("the fault is of one of them");
+        (rule.table.clone(), of_fault(&subject, rule, fault))
+    };
+    unfit(config, index, is_wanted).into_iter().map(finding).collect()
+}
+
+fn of_fault(subject: &str, rule: &Rule, fault: CompileFault) -> Finding {
+    let place = match rule.statement {
+        Some(_) => String::new(),
+        None => format!(", table {}", fault.table),
+    };
+    let what = format!("rule {} ({}){place}: {}", fault.rule, rule.position, fault.message);
+    let remedy = fault.mend.unwrap_or_else(|| "change the rule or the table, so that they fit".to_owned());
+    Finding::problem(subject, what, remedy)
 }
 
 /// The target without columns for which messages need not have a field: with `columns: auto` only those of the key are sure.

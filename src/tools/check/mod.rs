@@ -90,6 +90,12 @@ impl Circumstances {
     }
 }
 
+/// Without asking anybody: what contradicts the types that the rules themselves give their columns.
+pub fn of_rules(config: &Config) -> Vec<Finding> {
+    let of_database = |index| database::of_rules(config, index, |_| true);
+    (0..config.databases.len()).flat_map(of_database).map(|(_, finding)| finding).collect()
+}
+
 /// Looks at brokers, databases and the journal's disk. Findings are told as they are found.
 pub async fn everything(config: &Config, circumstances: &Circumstances, heard: &Heard, tell: &mut dyn FnMut(Finding)) {
     for finding in journal::look(config, circumstances) {

@@ -10,10 +10,12 @@ mod plans;
 mod routes;
 mod shown;
 mod tables;
+mod unfit;
 
 use std::sync::Arc;
 
 pub use self::tables::Tables;
+pub use self::unfit::unfit;
 use crate::config::{Config, Database, DatabaseUrl, Unmatched};
 use crate::message::Message;
 use crate::schema::ColumnType;

@@ -98,28 +98,41 @@ impl Tables {
             let by_rule = if rules().any(|rule| rule.may_create()) { "set create: true in the rule, or " } else { "" };
             return Err(format!("there is no table {table}; {by_rule}make the table"));
         }
-        let mut name = table.clone();
-        name.schema = name.schema.or_else(|| schema.map(str::to_owned));
         let mut creating = rules().filter(|rule| rule.create.is_some());
         if note.is_some() && creating.all(|rule| matches!(rule.columns, Columns::Auto)) {
             let writing: Vec<&Rule> = rules().map(AsRef::as_ref).collect();
             let needed = new_table(table, &writing, Vec::new()).keyed();
+            let mut name = table.clone();
+            name.schema = name.schema.or_else(|| schema.map(str::to_owned));
             let schema = Arc::new(TableSchema::absent(name, needed));
             return Ok(Goal { schema, assumed: HashSet::new(), note: None });
         }
-        let (columns, assumed) = assume::<D>(rules(), message);
-        let writing: Vec<&Rule> = rules().map(AsRef::as_ref).collect();
-        let mut schema = TableSchema::new(name, columns);
-        let besides = make::<D>(&mut schema, &writing);
+        let (schema, assumed, besides) = assumed_table::<D, _>(table, schema, rules, Some(message));
         let note = note.map(|note| note + &besides);
         Ok(Goal { schema: Arc::new(schema), assumed, note })
     }
 }
 
+/// The table as its rules describe it; the columns of unknown type; what is to be said of its key and indexes.
+pub(super) fn assumed_table<'r, D: Dialect, I: Iterator<Item = &'r Arc<Rule>>>(
+    table: &TableName,
+    schema: Option<&str>,
+    rules: impl Fn() -> I,
+    message: Option<&Message<'_>>,
+) -> (TableSchema, HashSet<String>, String) {
+    let mut name = table.clone();
+    name.schema = name.schema.or_else(|| schema.map(str::to_owned));
+    let (columns, assumed) = assume::<D>(rules(), message);
+    let writing: Vec<&Rule> = rules().map(AsRef::as_ref).collect();
+    let mut schema = TableSchema::new(name, columns);
+    let besides = make::<D>(&mut schema, &writing);
+    (schema, assumed, besides)
+}
+
 /// Columns that rules fill, each once, and the names of those with an unknown type.
 fn assume<'r, D: Dialect>(
     rules: impl Iterator<Item = &'r Arc<Rule>>,
-    message: &Message<'_>,
+    message: Option<&Message<'_>>,
 ) -> (Vec<Column>, HashSet<String>) {
     let (mut columns, mut assumed) = (Vec::<Column>::new(), HashSet::new());
     for rule in rules {
@@ -144,8 +157,8 @@ fn assume<'r, D: Dialect>(
             }
             // Offline, the message's fields are all that is known of the table; of a rule that does not take it, nothing is.
             Columns::Auto => {
-                let is_taken = taken_by(rule, message.topic).is_some();
-                for name in is_taken.then(|| named_by(rule, message.payload)).into_iter().flatten() {
+                let taken = message.filter(|message| taken_by(rule, message.topic).is_some());
+                for name in taken.map(|message| named_by(rule, message.payload)).into_iter().flatten() {
                     if !columns.iter().any(|known| is_same::<D>(known, &name)) {
                         columns.push(unknown(&name));
                         assumed.insert(name);
