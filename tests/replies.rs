@@ -78,6 +78,12 @@ fn a_message_is_answered_when_it_is_committed_or_refused() {
     assert!(found[2].1["reason"].as_str().unwrap().contains("CHECK"), "the database's refusal: {found:?}");
     assert_eq!(bridge.status()["mqtt"]["outbound"]["connected"], true);
     assert_eq!(bridge.status()["mqtt"]["outbound"]["answers"], json!({ "sent": 3, "refused": 0, "dropped": 0 }));
+
+    // A row that the table ignores is not counted.
+    let ignore = "CREATE TRIGGER t BEFORE INSERT ON numbers WHEN NEW.n = 7 BEGIN SELECT RAISE(IGNORE); END";
+    db.execute_batch(ignore).unwrap();
+    publisher.publish(&Outgoing::new("in/a", r#"{"n":7}"#).asking("replies/me", "id-4"));
+    assert_eq!(answers(&subscriber, 4)[3].1, success(0));
     assert!(bridge.stop().success());
 }
 

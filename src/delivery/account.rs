@@ -170,6 +170,7 @@ impl Account {
             let tally = self.rule(rule);
             tally.rows = tally.rows.saturating_sub(*rows);
             tally.rows_swallowed += rows;
+            self.answers.swallow(rule, *rows);
         }
     }
 

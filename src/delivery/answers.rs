@@ -160,6 +160,18 @@ impl Answers {
         }
     }
 
+    /// So many rows of a rule are not in their table. Whose they were is known if all rows that are noted are among them, or if
+    /// there is one message only.
+    pub(super) fn swallow(&mut self, rule: usize, rows: u64) {
+        if !matches!(self.rules.get(rule), Some(Some(_))) {
+            return;
+        }
+        let noted: u64 = self.notes.iter().map(|note| note.rows).sum();
+        if rows >= noted || self.notes.len() == 1 {
+            self.notes.iter_mut().for_each(|note| note.rows = note.rows.saturating_sub(rows));
+        }
+    }
+
     /// What was noted came to nothing, or is answered already.
     pub(super) fn clear(&mut self) {
         self.notes.clear();

@@ -36,6 +36,8 @@ pub(super) struct Clerk {
     readings: HashMap<usize, Result<Reading, String>>,
     /// By database.
     readers: HashMap<usize, Reader>,
+    /// What the last statement took, if its answer was beyond a limit: work for nothing.
+    pub(super) wasted: Option<Duration>,
 }
 
 /// An answer's payload, and what it is.
@@ -46,7 +48,7 @@ struct Payload {
 
 impl Clerk {
     pub(super) fn new(outbound: Outbound, metrics: Arc<Metrics>, set: Arc<QuerySet>) -> Clerk {
-        Clerk { outbound, metrics, set, readings: HashMap::new(), readers: HashMap::new() }
+        Clerk { outbound, metrics, set, readings: HashMap::new(), readers: HashMap::new(), wasted: None }
     }
 
     /// Runs the request's statement and answers.
@@ -214,7 +216,11 @@ impl Clerk {
         }
         let rows_max = query.rows_max;
         let asked = crate::sink::query::Query { statement, parameters, rows_max, bytes_max, is_foreign, deadline };
+        let begun = Instant::now();
         reader.run(&asked).await.map_err(|error| {
+            if let QueryError::TooLarge(_) | QueryError::TooManyRows(_) = &error {
+                self.wasted = Some(begun.elapsed());
+            }
             if let QueryError::Unavailable(why) = &error {
                 job.set.unavailable(query, &database.name, why);
             }

@@ -26,6 +26,11 @@ use crate::telemetry::Metrics;
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
+/// After an answer that was beyond a limit a thread rests so many times as long as the statement took, which cost as much as a
+/// useful one: together, all threads then take the time of one.
+const REST: u32 = RUNNING_MAX as u32 - 1;
+const REST_MAX: Duration = Duration::from_secs(1);
+
 /// A database that stays away is logged this often.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
 
@@ -229,5 +234,8 @@ fn work(shared: &Shared, clerk: &mut Clerk) {
     };
     while let Some(job) = shared.next() {
         runtime.block_on(clerk.answer(&job));
+        if let Some(wasted) = clerk.wasted.take() {
+            thread::sleep(wasted.saturating_mul(REST).min(REST_MAX));
+        }
     }
 }
