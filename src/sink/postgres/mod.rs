@@ -72,6 +72,8 @@ pub struct PostgresSink {
     statement_timeout: Duration,
     sql: Sql,
     session: Option<Session>,
+    /// The last rows ended it.
+    was_ended_by_rows: bool,
     /// Of the database, in the configuration.
     name: Arc<str>,
     /// The encoding that was warned of.
@@ -89,6 +91,7 @@ impl PostgresSink {
             statement_timeout: database.statement_timeout,
             url: PostgresUrl::clone(url),
             session: None,
+            was_ended_by_rows: false,
             name: Arc::clone(&database.name),
             told_encoding: String::new(),
         }

@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row};
 
 use super::failure::own;
 use super::session::Session;
-use super::transaction::{BEGIN_STATEMENTS, Sql, around, in_one_message, literal};
+use super::transaction::{BEGIN_STATEMENTS, BOUND_LOCK_WAIT, Sql, around, in_one_message, literal};
 use crate::batch::{Batch, Guard, OffsetMove};
 use crate::clock::Timestamp;
 use crate::journal_id::JournalId;
@@ -136,7 +136,7 @@ pub(super) async fn begin(session: &Session, sql: &Sql, batch: &Batch) -> (Resul
     let statements = match batch.guard {
         Guard::Offset => format!("{}; {}", sql.begin, moving(session, sql, &batch.offset)),
         // Parked messages are tried again and again, and the others wait meanwhile.
-        Guard::Letters => format!("{}; SET LOCAL lock_timeout = '3s'", sql.begin),
+        Guard::Letters => format!("{}; {BOUND_LOCK_WAIT}", sql.begin),
     };
     let (carried_out, result) = in_one_message(session.client(), &statements).await;
     if carried_out < BEGIN_STATEMENTS { (result, Ok(())) } else { (Ok(()), result) }

@@ -274,6 +274,7 @@ impl Sink for PostgresSink {
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, SinkError> {
         let written = self.run(async |session, sql| write::write(session, sql, batch).await).await;
+        self.was_ended_by_rows = written.as_ref().is_err_and(|error| error.class == Class::SessionEnded);
         let Err(refused) = written else { return written };
         let tables: Vec<_> = batch.tables_at_stake().collect();
         Err(self.with_rights(refused, self.rights(batch, &tables)).await)
@@ -287,7 +288,7 @@ impl Sink for PostgresSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
-        if self.session.is_none() {
+        if self.was_ended_by_rows {
             let open = async || connect::open(&self.url, self.statement_timeout).await;
             let refusals = Box::pin(walk::ender::refused_units(&open, &self.sql, batch)).await?;
             self.session = Some(walk::ender::patiently(open).await?);

@@ -23,6 +23,9 @@ use crate::rule::quote;
 /// "committed" (with a mere warning) before the standby has it.
 pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
+/// Bounds the wait for a lock where many statements may wait for one, as when refused rows are looked for.
+pub(super) const BOUND_LOCK_WAIT: &str = "SET LOCAL lock_timeout = '3s'";
+
 /// So many statements are in [`Sql::begin`].
 pub(super) const BEGIN_STATEMENTS: usize = 3;
 

@@ -35,7 +35,7 @@ use super::failure::{copy_line, judge, own, words};
 use super::session::Session;
 use super::sqlstate::{LOCK_NOT_AVAILABLE, may_be_of_one_table};
 use super::statements::{self, Failed};
-use super::transaction::Sql;
+use super::transaction::{BOUND_LOCK_WAIT, Sql};
 use super::witness::Expected;
 use super::write;
 use crate::batch::Batch;
@@ -44,9 +44,6 @@ use crate::schema::TableSchema;
 use crate::sink::{Class, ClosedTable, REFUSALS_MAX, Refusal, Refusals, SinkError, Written};
 
 const DOING: &str = "writing in the order of the journal";
-
-/// How long a walk that looks for refused rows waits for a lock, at each of many tries.
-const LOCK_WAIT: &str = "3s";
 
 const CLOSED_ADVICE: &str = "find who holds the table (pg_locks, pg_stat_activity) and end that transaction, or look at the \
                              table's triggers";
@@ -84,8 +81,7 @@ struct Offender {
 /// session can still be used. Ends with ROLLBACK.
 pub(super) async fn refused_units(session: &Session, sql: &Sql, batch: &Batch) -> Result<(Refusals, bool), SinkError> {
     write::begin(session, sql, batch, &[], false).await?;
-    let lock_wait = format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'");
-    session.wait(1, DOING, session.client().batch_execute(&lock_wait)).await?;
+    session.wait(1, DOING, session.client().batch_execute(BOUND_LOCK_WAIT)).await?;
     let mut walk = Walk::new(session, batch);
     walk.run().await?;
     let refusals = walk.refusals();
