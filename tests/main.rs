@@ -76,6 +76,7 @@ mod secrets_in_files;
 mod session;
 mod sink_contract;
 mod sqlite_files;
+mod sqlite_removed_files;
 mod sqlite_sink;
 mod statements;
 mod status_watch;

@@ -22,6 +22,7 @@ mod number;
 use std::fmt::Write;
 use std::net::IpAddr;
 
+pub(super) use self::number::fits_numeric;
 use self::number::{integer, numeric, push_integer};
 use super::adjust::Nulled;
 use super::cast::castable;

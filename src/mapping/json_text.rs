@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::coerce::fits_numeric;
 use super::temporal::write_instant;
 use super::value::{Misfit, Value, expected};
 use crate::schema::ColumnType;
@@ -53,7 +54,41 @@ pub(super) fn json<'s>(
     if *column_type == ColumnType::Jsonb && !escapes_are_characters(text) {
         return Err("JSON with `\\u0000` or half a surrogate pair, which jsonb cannot hold".into());
     }
+    if *column_type == ColumnType::Jsonb && !numbers_fit_numeric(text) {
+        return Err("JSON with a number of more digits than numeric holds, which jsonb cannot hold".into());
+    }
     Ok(text)
+}
+
+/// A number without an exponent in a text this short has no digit too many.
+const DIGITS_SURELY_HELD: usize = 16_000;
+
+/// Whether numeric holds every number of valid JSON, as jsonb does.
+fn numbers_fit_numeric(json: &str) -> bool {
+    let bytes = json.as_bytes();
+    let mut exponents = memchr::memchr2_iter(b'e', b'E', bytes);
+    if bytes.len() <= DIGITS_SURELY_HELD && !exponents.any(|at| at > 0 && bytes[at - 1].is_ascii_digit()) {
+        return true;
+    }
+    let (mut at, mut in_string) = (0, false);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'0'..=b'9' if !in_string => {
+                let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let length = bytes[at..].iter().take_while(|byte| is_of_number(byte)).count();
+                if !fits_numeric(&json[at..at + length]) {
+                    return false;
+                }
+                at += length;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    true
 }
 
 /// Whether brackets nest deeper than `depth_max`, in valid JSON.
@@ -128,6 +163,20 @@ mod tests {
             assert!(json(&Value::Tree(raw), &ColumnType::Json, &mut String::new()).is_ok(), "{raw}");
         }
         assert!(jsonb(r#"["\ud83d\ude00"]"#).is_ok());
+    }
+
+    #[test]
+    fn jsonb_takes_no_number_that_numeric_does_not_hold() {
+        for raw in ["1e400000", r#"{"n":[true,-1E+131072]}"#, r#"["\"",1e-16384]"#, "[0.5e-16383]"] {
+            assert!(jsonb(raw).is_err(), "{raw}");
+            assert!(json(&Value::Tree(raw), &ColumnType::Json, &mut String::new()).is_ok(), "{raw}");
+        }
+        for raw in ["1e131071", r#"{"n":[true,-1E+9]}"#, r#"["1e400000","\"2e400000"]"#, "[1e-16383,0e400000]"] {
+            assert!(jsonb(raw).is_ok(), "{raw}");
+        }
+        assert!(jsonb(&format!("[0.{}]", "1".repeat(16_384))).is_err());
+        assert!(jsonb(&format!("[{}]", "1".repeat(131_072))).is_ok());
+        assert!(jsonb(&format!("[{}]", "1".repeat(131_073))).is_err());
     }
 
     #[test]

@@ -113,6 +113,14 @@ fn numeric_text<'s>(text: &'s str, limits: Option<(u16, i16)>, written: &'s mut 
     Ok(if number.is_zero() && text.contains(['e', 'E']) { "0" } else { text })
 }
 
+/// Whether numeric holds a number as JSON writes it, with the zeros that it is written with.
+pub(in crate::mapping) fn fits_numeric(text: &str) -> bool {
+    Decimal::parse(text).is_some_and(|number| {
+        let (integer_digits, _) = number.significant_places();
+        integer_digits <= NUMERIC_INTEGER_DIGITS_MAX && number.written_fraction_digits() <= NUMERIC_FRACTION_DIGITS_MAX
+    })
+}
+
 pub(super) fn push_integer(number: i64, written: &mut String) {
     written.push_str(itoa::Buffer::new().format(number));
 }

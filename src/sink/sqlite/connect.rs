@@ -17,10 +17,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::codes::{Moment, sink_error};
+use super::connections::{Closable, Lease};
 use super::events;
+use super::log_repair::Outcome;
 use super::room;
 use super::watch::{Fault, FileId, Watch};
 use super::write::ForeignKeys;
+use crate::remedy;
 use crate::sink::{Class, SinkError};
 
 /// Settings of every connection. FULL: an fsync for each commit. 4 MiB of page cache: twice SQLite's default, for the
@@ -47,6 +50,10 @@ const STATEMENTS_MAX: usize = 64;
 /// for a file replaced just then.
 const OPEN_TRIES: usize = 3;
 
+/// How long to wait for the end of this process's connections to former files. As long as a transaction of theirs may wait
+/// for a lock.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(6);
+
 /// Between two tries to switch a file to WAL that others hold; a switch takes a few milliseconds.
 const WAL_RETRY: Duration = Duration::from_millis(5);
 
@@ -59,6 +66,10 @@ pub(super) struct OpenDatabase {
     watch: Watch,
     /// The first that was found. It stays: what SQLite writes after it may hide it.
     fault: Option<Fault>,
+    /// No other connection of this process had found a fault before.
+    is_first_to_find: bool,
+    /// The last field: it is given back after the connection is closed.
+    lease: Lease,
 }
 
 /// Opens the file, creating it if it is missing, and makes it as [`SETTINGS`] say.
@@ -78,7 +89,7 @@ pub(super) fn open(
     let path = std::path::absolute(path).map_err(|error| place_error(path, &error.to_string()))?;
     check_place(&path)?;
     room::require(&path)?;
-    let (mut connection, file) = open_file(&path, busy_timeout)?;
+    let (lease, mut connection, file) = open_file(&path, busy_timeout)?;
     set_up(&connection, &path, busy_timeout)?;
     room::reserve_index(&path)?;
     if log_in_doubt {
@@ -88,7 +99,22 @@ pub(super) fn open(
     // From here on the index tells of every write to the file.
     checkpoint(&connection, &path, "PASSIVE")?;
     let watch = Watch::begin(&path, file).map_err(|error| room::companion_error(&path, &error))?;
-    Ok(OpenDatabase { connection, foreign_keys: ForeignKeys::default(), path, watch, fault: None })
+    // Before a COMMIT, which may have waited for others since the last check: then it is rolled back, and the check after it
+    // reports the fault.
+    let is_out_of_place = watch.companions_check();
+    connection
+        .commit_hook(Some(is_out_of_place))
+        .map_err(|error| sink_error("cannot watch the commits", &error, Moment::Elsewhere))?;
+    let is_in_order = lease.agrees_on(watch.companions());
+    let foreign_keys = ForeignKeys::default();
+    let mut open = OpenDatabase { connection, foreign_keys, path, watch, fault: None, is_first_to_find: false, lease };
+    if is_in_order {
+        return Ok(open);
+    }
+    // Of an earlier connection the files were removed, which was not found yet. This one may share its index.
+    let error = open.failed(Fault::FoundByAnother);
+    let _ = open.close();
+    Err(error)
 }
 
 /// The log after a use of the database.
@@ -104,7 +130,10 @@ impl OpenDatabase {
     /// Errs if the files are not what was opened. A few `stat`s, made before each use and after it. The log's bytes.
     pub(super) fn check_in_place(&mut self) -> Result<u64, SinkError> {
         let found = self.fault.map_or_else(|| self.watch.check(), Err);
-        found.map_err(|fault| self.failed(fault))
+        match found {
+            Ok(_) if self.lease.is_revoked() => Err(self.failed(Fault::FoundByAnother)),
+            found => found.map_err(|fault| self.failed(fault)),
+        }
     }
 
     /// Whether a check has failed.
@@ -113,7 +142,10 @@ impl OpenDatabase {
     }
 
     fn failed(&mut self, fault: Fault) -> SinkError {
-        self.fault = Some(fault);
+        if self.fault.is_none() {
+            self.fault = Some(fault);
+            self.is_first_to_find = self.lease.revoke();
+        }
         fault.into_error(&self.path)
     }
 
@@ -149,26 +181,65 @@ impl OpenDatabase {
             // The log is brought into its own database and then removed: it lies where SQLite would take it for the
             // successor's.
             Some(Fault::Moved(_)) => copy_log(&self.connection, &self.path, "TRUNCATE"),
-            Some(Fault::LogGone) => copy_log(&self.connection, &self.path, "FULL"),
-            Some(Fault::IndexGone | Fault::Overwritten) => self
-                .connection
-                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-                .map(drop)
-                .map_err(|error| sink_error("cannot close the database", &error, Moment::Elsewhere)),
+            // A checkpoint would take pages from it that others have in a new one.
+            Some(Fault::LogGone) => match self.watch.put_log_back() {
+                Ok(Outcome::Whole) => self.forgo_checkpoint(),
+                Ok(Outcome::SetAside) => {
+                    events::sqlite_log_superseded(&self.path);
+                    self.forgo_checkpoint()
+                }
+                Err(error) => Err(cannot_put_back(&self.path, &error)),
+            },
+            Some(Fault::IndexGone | Fault::Overwritten | Fault::FoundByAnother) => self.forgo_checkpoint(),
         };
         if let Err(error) = ready {
             return Err((Box::new(self), error));
         }
-        let OpenDatabase { connection, watch, path, .. } = self;
+        let OpenDatabase { connection, watch, path, lease, is_first_to_find, .. } = self;
         if fault == Some(Fault::Overwritten) {
             // While this holds the database, nobody else is the last to close it, who would copy the log.
-            events::sqlite_overwritten(&path, watch.set_log_aside().err());
+            let set_aside = watch.set_log_aside();
+            if is_first_to_find || !matches!(set_aside, Ok(false)) {
+                events::sqlite_overwritten(&path, set_aside.err());
+            }
         }
         drop(connection);
         if matches!(fault, Some(Fault::Moved(_) | Fault::Overwritten)) {
             watch.remove_log();
         }
+        drop(lease);
         Ok(())
+    }
+
+    /// Closing it then leaves the log as it is.
+    fn forgo_checkpoint(&self) -> Result<(), SinkError> {
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map(drop)
+            .map_err(|error| sink_error("cannot close the database", &error, Moment::Elsewhere))
+    }
+}
+
+impl Closable for OpenDatabase {
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    fn leave(self) -> Option<OpenDatabase> {
+        self.close().err().map(|(open, _)| *open)
+    }
+}
+
+fn cannot_put_back(path: &Path, error: &io::Error) -> SinkError {
+    SinkError {
+        class: Class::Transient,
+        code: "SQLITE_IOERR".to_owned(),
+        message: format!("cannot put the removed write-ahead log of {} back (-wal): {error}", path.display()),
+        advice: remedy::of_file(error),
     }
 }
 
@@ -197,19 +268,20 @@ fn place_error(path: &Path, why: &str) -> SinkError {
     }
 }
 
-fn open_file(path: &Path, busy_timeout: Duration) -> Result<(Connection, FileId), SinkError> {
+fn open_file(path: &Path, busy_timeout: Duration) -> Result<(Lease, Connection, FileId), SinkError> {
     let what = format!("cannot open the database {}", path.display());
     let failed = |error: rusqlite::Error| sink_error(&what, &error, Moment::Elsewhere);
     let look = || FileId::of(path).map_err(|error| place_error(path, &error.to_string()));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     for _ in 0..OPEN_TRIES {
         let before = look()?;
+        let lease = before.map(|file| Lease::take(path, file, CLOSE_PATIENCE)).transpose()?;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(busy_timeout).map_err(failed)?;
-        if let Some(file) = before
+        if let (Some(file), Some(lease)) = (before, lease)
             && look()? == before
         {
-            return Ok((connection, file));
+            return Ok((lease, connection, file));
         }
     }
     Err(SinkError {

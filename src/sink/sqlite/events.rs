@@ -1,9 +1,9 @@
-//! Log events of a SQLite file. All are WARN: nothing is lost.
+//! Log events of a SQLite file.
 
 use std::io;
 use std::path::Path;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 /// A log of this size that is not copied into its database makes every read of it slower, and fills the disk.
 pub(super) fn sqlite_log_grows(database: &str, file: &Path, bytes: u64) {
@@ -41,5 +41,15 @@ pub(super) fn sqlite_overwritten(file: &Path, error: Option<io::Error>) {
         "the database file was truncated or overwritten while it was open; its write-ahead log does not belong to what it \
          holds now and was set aside as FILE-wal.overwritten; messages that the file lacks and the journal still keeps are \
          delivered again"
+    );
+}
+
+/// Log and index were removed, and others began a new log before the removed one could be put back.
+pub(super) fn sqlite_log_superseded(file: &Path) {
+    error!(
+        file = %file.display(),
+        "the write-ahead log and its index (-wal, -shm) were removed, and another program has begun new ones: what only the \
+         removed log held is not in the file any more; messages that the journal still keeps are delivered again, rows of \
+         other programs are not; the removed log was kept as FILE-wal.removed"
     );
 }

@@ -62,7 +62,7 @@ pub(super) struct LogState {
     /// Counts commits.
     changes: u32,
     /// Other ones each time that the log begins anew.
-    salt: [u8; 8],
+    pub(super) salt: [u8; 8],
     /// How many frames are in the database, and how many may be.
     copied: u32,
     attempted: u32,
@@ -106,6 +106,11 @@ impl LogState {
         u64::from(self.frames) * (self.page_bytes + FRAME_HEADER_BYTES)
     }
 
+    /// Whether all of the log is in the database.
+    pub(super) fn is_all_copied(&self) -> bool {
+        self.is_settled() && self.copied == self.frames
+    }
+
     /// Whether no checkpoint is under way, nor one that ended half way.
     pub(super) fn is_settled(&self) -> bool {
         self.copied == self.attempted
@@ -128,8 +133,7 @@ impl LogState {
 
     /// The size that the database file must have at least, where that can be told.
     pub(super) fn database_bytes_min(&self) -> u64 {
-        let all_copied = self.is_settled() && self.copied == self.frames;
-        if all_copied { u64::from(self.pages) * self.page_bytes } else { 0 }
+        if self.is_all_copied() { u64::from(self.pages) * self.page_bytes } else { 0 }
     }
 }
 

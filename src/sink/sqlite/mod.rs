@@ -7,11 +7,13 @@
 mod changes;
 mod codes;
 mod connect;
+mod connections;
 mod encode;
 mod events;
 mod ledger;
 mod letters;
 mod log_index;
+mod log_repair;
 mod merge;
 mod migrate;
 mod number;
@@ -39,8 +41,10 @@ use rusqlite::Connection;
 
 pub use self::changes::SqliteChanges;
 use self::connect::{LogFile, OpenDatabase};
+use self::connections::Slot;
 pub use self::encode::SqliteEncoder;
 pub use self::query::SqliteReader;
+use self::watch::Fault;
 use super::{Class, SinkError};
 use crate::config::{Database, DatabaseUrl};
 
@@ -57,7 +61,9 @@ pub struct SqliteSink {
     name: Arc<str>,
     path: PathBuf,
     busy_timeout: Duration,
-    open: Option<OpenDatabase>,
+    open: Slot<OpenDatabase>,
+    /// Nothing but a fault of the file has closed it since.
+    was_opened: bool,
     /// An I/O error happened since the log was last known to be on the disk.
     log_in_doubt: bool,
     /// A checkpoint failed after a commit that was well.
@@ -77,7 +83,8 @@ impl SqliteSink {
             name: Arc::clone(&database.name),
             path: path.clone(),
             busy_timeout: database.statement_timeout.min(BUSY_TIMEOUT_MAX),
-            open: None,
+            open: Slot::new(),
+            was_opened: false,
             log_in_doubt: false,
             checkpoint_error: None,
             log_bytes: Gauge::default(),
@@ -106,36 +113,47 @@ impl SqliteSink {
     /// Runs `work` on the open database, if the path still means that file, and holds its result back if it does no longer
     /// after it: what was committed may then have gone with the file.
     fn with_open<T>(&mut self, work: impl FnOnce(&mut OpenDatabase) -> Result<T, SinkError>) -> Result<T, SinkError> {
-        let open = self.open.as_mut().ok_or_else(|| SinkError {
-            class: Class::Transient,
-            code: "connect".to_owned(),
-            message: format!("the database {} is not open", self.path.display()),
-            advice: "nothing: it is opened again",
-        })?;
+        let mut held = self.open.lock();
+        let Some(open) = held.as_mut() else {
+            return Err(match self.was_opened {
+                true => Fault::FoundByAnother.into_error(&self.path),
+                false => not_open(&self.path),
+            });
+        };
         if let Some(error) = self.checkpoint_error.take() {
             return Err(error);
         }
-        open.check_in_place()?;
+        if let Err(error) = open.check_in_place() {
+            close_at_once(&mut held);
+            return Err(error);
+        }
         let mut result = work(open).map_err(|error| located(error, &self.path));
+        let mut is_in_doubt = is_of_the_disk(&result);
+        let mut log = None;
         match open.check_in_place() {
             Ok(log_bytes) => match open.tend_log(log_bytes) {
-                Ok(log) => self.tell_of_log(log),
-                Err(error) if open.is_out_of_place() => result = result.and(Err(error)),
+                Ok(found) => log = Some(found),
+                Err(error) if open.is_out_of_place() => result = Err(error),
                 // Told at the next use: this one did what it should.
-                Err(error) => self.checkpoint_error = Some(located(error, &self.path)),
+                Err(error) => {
+                    let error = located(error, &self.path);
+                    is_in_doubt |= error.code.starts_with("SQLITE_IOERR");
+                    self.checkpoint_error = Some(error);
+                }
             },
-            Err(error) => result = result.and(Err(error)),
+            // An interrupted statement is what follows from it.
+            Err(error) => result = Err(error),
         }
-        if let Some(error) = result.as_ref().err().or(self.checkpoint_error.as_ref())
-            && error.code.starts_with("SQLITE_IOERR")
-        {
-            self.log_in_doubt = true;
-        }
-        let Some(open) = &self.open else { return result };
         // Every transaction ends within its call. One that could not even be rolled back ends with the connection.
-        if !open.connection.is_autocommit() {
-            self.open = None;
+        if open.is_out_of_place() || !open.connection.is_autocommit() {
+            self.was_opened = open.is_out_of_place();
+            close_at_once(&mut held);
         }
+        drop(held);
+        if let Some(log) = log {
+            self.tell_of_log(log);
+        }
+        self.log_in_doubt |= is_in_doubt;
         result
     }
 
@@ -151,18 +169,42 @@ impl SqliteSink {
 
     fn reconnect(&mut self) -> Result<(), SinkError> {
         self.checkpoint_error = None;
-        if let Some(open) = self.open.take()
-            && let Err((open, error)) = open.close()
         {
-            self.open = Some(*open);
-            return Err(error);
+            let mut held = self.open.lock();
+            if let Some(open) = held.take()
+                && let Err((open, error)) = open.close()
+            {
+                *held = Some(*open);
+                return Err(error);
+            }
         }
         let open = connect::open(&self.path, self.busy_timeout, self.log_in_doubt, |connection| {
             migrate::migrate(connection).map_err(|error| located(error, &self.path))
         })?;
         self.log_in_doubt = false;
-        self.open = Some(open);
+        self.open.put(open);
+        self.was_opened = true;
         Ok(())
+    }
+}
+
+fn is_of_the_disk<T>(result: &Result<T, SinkError>) -> bool {
+    result.as_ref().err().is_some_and(|error| error.code.starts_with("SQLITE_IOERR"))
+}
+
+fn not_open(path: &Path) -> SinkError {
+    SinkError {
+        class: Class::Transient,
+        code: "connect".to_owned(),
+        message: format!("the database {} is not open", path.display()),
+        advice: "nothing: it is opened again",
+    }
+}
+
+/// Whoever opens the file again waits for it. It stays open if it cannot be closed yet.
+fn close_at_once(held: &mut Option<OpenDatabase>) {
+    if let Some(open) = held.take() {
+        *held = open.close().err().map(|(open, _)| *open);
     }
 }
 
@@ -206,12 +248,12 @@ mod tests {
         sink
     }
 
-    fn connection(sink: &SqliteSink) -> &Connection {
-        &sink.open.as_ref().unwrap().connection
+    fn on_connection<T>(sink: &SqliteSink, look: impl FnOnce(&Connection) -> T) -> T {
+        look(&sink.open.lock().as_ref().unwrap().connection)
     }
 
     fn number(sink: &SqliteSink, sql: &str) -> i64 {
-        connection(sink).query_row(sql, [], |row| row.get(0)).unwrap()
+        on_connection(sink, |connection| connection.query_row(sql, [], |row| row.get(0)).unwrap())
     }
 
     fn batch(payload: Vec<u8>) -> Batch {
@@ -241,7 +283,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let mut sink = connected(&directory).await;
         for _ in 0..2 {
-            let mode: String = connection(&sink).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            let mode: String = on_connection(&sink, |connection| {
+                connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap()
+            });
             assert_eq!(mode, "wal");
             const FULL: i64 = 2;
             assert_eq!(number(&sink, "PRAGMA synchronous"), FULL);
@@ -258,7 +302,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let mut sink = connected(&directory).await;
         let pages = number(&sink, "PRAGMA page_count");
-        connection(&sink).execute_batch(&format!("PRAGMA max_page_count = {pages}")).unwrap();
+        on_connection(&sink, |connection| {
+            connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")).unwrap();
+        });
         let batch = batch(vec![0; 100_000]);
         let error = sink.write(&batch).await.unwrap_err();
         assert_eq!((error.class, error.code.as_str()), (Class::Transient, "SQLITE_FULL"));

@@ -1,5 +1,5 @@
 //! A read-only connection: the file is opened read-only, and the authorizer allows only reading. The time limit and the
-//! statement's [turn](turns) on the processors are checked every [`STEPS`] steps of SQLite's virtual machine. A function is
+//! statement's [turn](turns) on the processors are checked every [`open::STEPS`] steps of SQLite's virtual machine. A function is
 //! one step, however long it takes, so the arguments of functions are bounded if clients write the statement.
 //!
 //! The connection never changes the log's file: checkpoints, also that of the last connection that closes, belong to
@@ -7,28 +7,23 @@
 
 mod answer;
 mod functions;
+mod open;
 mod turns;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
+use rusqlite::Statement;
 use rusqlite::ffi;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, Statement};
 
 use self::answer::{answer_value, columns};
-use self::functions::{add_trims, authorize};
-use self::turns::{Clock, Turns};
+use self::open::Open;
+use super::connections::Slot;
 use super::encode::{SqliteEncoder, Value, take_value};
 use super::watch::FileId;
 use crate::rule::QueryStatement;
 use crate::schema::ColumnType;
 use crate::sink::query::{Answer, AnswerColumn, Parameter, ParameterEncoder, Query, QueryError};
-
-/// Steps between two looks at the clock: a few microseconds, or as many calls of functions.
-const STEPS: i32 = 50;
 
 /// Bytes of a value, and of a row, that a stranger's statement may meet. `instr` and `replace` take the product of two lengths:
 /// 40 ms with this bound, minutes with the mebibytes of an answer.
@@ -39,32 +34,63 @@ const FOREIGN_STATEMENT_BYTES_MAX: usize = 8 << 10;
 /// Of LIKE and GLOB.
 const LIKE_PATTERN_BYTES_MAX: i32 = 1_000;
 
-/// KiB of page cache. Half of SQLite's default: up to eight such connections are open beside the sink's own.
-const SETTINGS: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -1024;";
-
-/// How long to wait for a lock, at most: in WAL readers wait for nobody but a recovery.
-const BUSY_MAX: Duration = Duration::from_secs(1);
+/// Of one query, if the files are removed under it.
+const TRIES: usize = 2;
 
 /// See the module.
 pub struct SqliteReader {
     path: PathBuf,
-    open: Option<Open>,
-}
-
-struct Open {
-    connection: Connection,
-    file: Option<FileId>,
-    clock: Arc<Clock>,
+    open: Slot<Open>,
 }
 
 impl SqliteReader {
     pub fn new(path: &Path) -> SqliteReader {
-        SqliteReader { path: path.to_owned(), open: None }
+        SqliteReader { path: path.to_owned(), open: Slot::new() }
     }
 
     pub(in crate::sink) fn run(&mut self, query: &Query<'_>) -> Result<Answer, QueryError> {
-        let open = self.connection()?;
-        let _running = open.clock.start(query.deadline).ok_or(QueryError::Timeout)?;
+        self.with_open(|open| open.run(query))
+    }
+
+    pub(in crate::sink) fn describe(&mut self, statement: &QueryStatement) -> Result<Vec<AnswerColumn>, QueryError> {
+        self.with_open(|open| open.describe(statement))
+    }
+
+    /// An answer from files that were removed meanwhile may be wrong: then the work is done once more.
+    fn with_open<T>(&self, work: impl Fn(&Open) -> Result<T, QueryError>) -> Result<T, QueryError> {
+        for _ in 0..TRIES {
+            self.connect()?;
+            let mut held = self.open.lock();
+            // Another thread may have closed it just now.
+            let Some(open) = held.as_ref() else { continue };
+            let result = work(open);
+            if !open.lease.is_revoked() {
+                return result;
+            }
+            *held = None;
+        }
+        Err(QueryError::Unavailable("its files were removed or replaced while it was read; ask again".to_owned()))
+    }
+
+    /// Sees to it that the file is open. One that was put in another's place, or lost its log or index, is opened anew.
+    fn connect(&self) -> Result<(), QueryError> {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let file = FileId::of(&path).ok().flatten();
+        {
+            let mut held = self.open.lock();
+            if held.as_ref().is_some_and(|open| open.is_in_place(&path, file)) {
+                return Ok(());
+            }
+            *held = None;
+        }
+        self.open.put(Open::new(&path, file)?);
+        Ok(())
+    }
+}
+
+impl Open {
+    fn run(&self, query: &Query<'_>) -> Result<Answer, QueryError> {
+        let _running = self.clock.start(query.deadline).ok_or(QueryError::Timeout)?;
         let value_bytes_max = match query.is_foreign {
             true => query.bytes_max.min(FOREIGN_VALUE_BYTES_MAX),
             false => query.bytes_max,
@@ -79,13 +105,13 @@ impl SqliteReader {
             // A long one takes minutes, within which the time is not looked at.
             (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX),
         ] {
-            open.connection.set_limit(kind, limit).map_err(|error| unavailable(&error))?;
+            self.connection.set_limit(kind, limit).map_err(|error| unavailable(&error))?;
         }
         let refused = |error: &rusqlite::Error| match explain(error, query.bytes_max) {
             QueryError::TooLarge(_) if value_bytes_max < query.bytes_max => QueryError::ValueTooLarge(value_bytes_max),
             error => error,
         };
-        let mut statement = open.connection.prepare(&query.statement.numbered('?')).map_err(|error| refused(&error))?;
+        let mut statement = self.connection.prepare(&query.statement.numbered('?')).map_err(|error| refused(&error))?;
         if !statement.readonly() {
             return Err(QueryError::Refused("the statement writes, and queries only read".to_owned()));
         }
@@ -123,43 +149,13 @@ impl SqliteReader {
         Ok(Answer { columns: answer_columns, rows })
     }
 
-    pub(in crate::sink) fn describe(&mut self, statement: &QueryStatement) -> Result<Vec<AnswerColumn>, QueryError> {
-        let open = self.connection()?;
-        let prepared = open.connection.prepare(&statement.numbered('?')).map_err(|error| explain(&error, 0))?;
+    fn describe(&self, statement: &QueryStatement) -> Result<Vec<AnswerColumn>, QueryError> {
+        let prepared = self.connection.prepare(&statement.numbered('?')).map_err(|error| explain(&error, 0))?;
         if !prepared.readonly() {
             return Err(QueryError::Refused("the statement writes, and queries only read".to_owned()));
         }
         Ok(columns(&prepared))
     }
-
-    /// The open connection. A file that was put in another's place is opened anew.
-    fn connection(&mut self) -> Result<&Open, QueryError> {
-        let file = FileId::of(&self.path).ok().flatten();
-        if self.open.as_ref().is_none_or(|open| open.file != file) {
-            self.open = None;
-            self.open = Some(open(&self.path, file).map_err(|error| unavailable(&error))?);
-        }
-        Ok(self.open.as_ref().expect("it was opened above"))
-    }
-}
-
-fn open(path: &Path, file: Option<FileId>) -> rusqlite::Result<Open> {
-    // As the sink does it: an absolute path is neither `:memory:` nor a URI.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_MAX)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.execute_batch(SETTINGS)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
-    add_trims(&connection)?;
-    connection.authorizer(Some(authorize))?;
-    let clock = Arc::new(Clock::new(Turns::of_this_process()));
-    let seen = Arc::clone(&clock);
-    connection.progress_handler(STEPS, Some(move || seen.is_over()))?;
-    Ok(Open { connection, file, clock })
 }
 
 fn bind(statement: &mut Statement<'_>, index: usize, parameter: &Parameter) -> rusqlite::Result<()> {
@@ -228,7 +224,9 @@ impl ParameterEncoder for SqliteEncoder {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
+
+    use rusqlite::Connection;
 
     use super::*;
     use crate::sink::query::AnswerValue;

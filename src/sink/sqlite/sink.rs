@@ -155,7 +155,9 @@ impl Sink for SqliteSink {
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
-        let Some(mut open) = self.open.take() else { return Ok(()) };
+        self.was_opened = false;
+        let taken = self.open.lock().take();
+        let Some(mut open) = taken else { return Ok(()) };
         let copied = open.settle_log();
         // The last connection of all removes the log.
         open.close().map_err(|(_, error)| error).and(copied)

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::events;
 use super::log_index::{self, LogState};
+use super::log_repair::{self, Outcome};
 use crate::sink::{Class, SinkError};
 
 /// Looks until the file stood still for the time of one look; more are needed only while others write.
@@ -44,17 +45,47 @@ impl FileId {
     }
 }
 
+/// The log and the index of an open database, as far as they were there when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Companions {
+    log: Option<FileId>,
+    index: Option<FileId>,
+}
+
+impl Companions {
+    /// Those that lie beside the database now.
+    pub(super) fn beside(database: &Path) -> io::Result<Companions> {
+        let id = |suffix: &str| FileId::of(&log_index::companion(database, suffix));
+        Ok(Companions { log: id("-wal")?, index: id("-shm")? })
+    }
+
+    /// Whether both may be the files of connections to the same database.
+    pub(super) fn agree_with(&self, other: &Companions) -> bool {
+        let agree = |one: Option<FileId>, other: Option<FileId>| one.is_none() || other.is_none() || one == other;
+        agree(self.log, other.log) && agree(self.index, other.index)
+    }
+
+    /// Whether those that are known still lie beside the database.
+    pub(super) fn are_in_place(&self, database: &Path) -> bool {
+        let is_there = |known: Option<FileId>, found: Option<FileId>| known.is_none() || known == found;
+        Companions::beside(database)
+            .is_ok_and(|found| is_there(self.log, found.log) && is_there(self.index, found.index))
+    }
+}
+
 /// What happened to the files of an open database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The path names another file, or none.
     Moved(&'static str),
-    /// The log is gone: what was committed is known to this process alone, until it is copied into the database.
+    /// The log is gone: what was committed is known to this process alone, until the log is put back.
     LogGone,
     /// The log's index is gone: others may have made a new one, and their locks are not ours.
     IndexGone,
     /// The file was changed by something that is not SQLite. The log belongs to what it was before.
     Overwritten,
+    /// Another connection of this process found a fault. This one uses the same files.
+    FoundByAnother,
 }
 
 impl Fault {
@@ -64,6 +95,7 @@ impl Fault {
             Fault::LogGone => "lost its write-ahead log (-wal)",
             Fault::IndexGone => "lost the index of its write-ahead log (-shm)",
             Fault::Overwritten => "was truncated or overwritten",
+            Fault::FoundByAnother => "lost its write-ahead log or the index of it, or was replaced,",
         };
         SinkError {
             class: Class::Transient,
@@ -81,12 +113,14 @@ pub(super) struct Watch {
     database: PathBuf,
     file: FileId,
     log: Companion,
+    /// Open, so that it can be put back if it is removed.
+    log_file: Option<File>,
     index: Companion,
     index_file: Option<Arc<File>>,
     seen: Option<Seen>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Companion {
     path: PathBuf,
     /// `None` if it was not there at the beginning: then it is not watched.
@@ -133,6 +167,7 @@ impl Watch {
     pub(super) fn begin(database: &Path, file: FileId) -> io::Result<Watch> {
         let mut watch = Watch {
             log: Companion::beside(database, "-wal")?,
+            log_file: open_log(database)?,
             index: Companion::beside(database, "-shm")?,
             index_file: log_index::open(database)?,
             database: database.to_owned(),
@@ -167,6 +202,33 @@ impl Watch {
         let log_bytes = self.log.bytes().ok_or(Fault::LogGone)?;
         self.index.bytes().ok_or(Fault::IndexGone)?;
         Ok(log_bytes)
+    }
+
+    pub(super) fn companions(&self) -> Companions {
+        Companions { log: self.log.id, index: self.index.id }
+    }
+
+    /// Looks whether the log or its index is gone: who made new ones does not see what is committed then. Two system calls.
+    pub(super) fn companions_check(&self) -> impl Fn() -> bool + Send + use<> {
+        let companions = [self.log.clone(), self.index.clone()];
+        move || companions.iter().any(|companion| companion.bytes().is_none())
+    }
+
+    fn check_index(&self) -> Result<(), Fault> {
+        self.index.bytes().map(drop).ok_or(Fault::IndexGone)
+    }
+
+    /// Puts the log back that was removed. Needless if all of it is in the database and the index is gone too.
+    pub(super) fn put_log_back(&self) -> io::Result<Outcome> {
+        let Some(removed) = &self.log_file else { return Ok(Outcome::Whole) };
+        let log = self.log();
+        let index = match (self.check_index(), log) {
+            (Ok(()), Some(log)) => log_repair::Index::InUse { salt: log.salt, frames: log.frames },
+            (Ok(()), None) => return Err(io::Error::other("its index is being written")),
+            (Err(_), Some(log)) if log.is_all_copied() => return Ok(Outcome::Whole),
+            (Err(_), _) => log_repair::Index::Gone,
+        };
+        log_repair::put_back(removed, &self.log.path, index)
     }
 
     /// How far the log reaches; `None` where that cannot be told.
@@ -251,16 +313,25 @@ impl Watch {
     }
 
     /// Copies the log to another name, where SQLite does not take it for the overwritten file's, and empties it, so that
-    /// nobody who still has it open can copy from it. An earlier one under that name goes.
-    pub(super) fn set_log_aside(&self) -> io::Result<()> {
+    /// nobody who still has it open can copy from it. An earlier one under that name goes. `false`: there is nothing in it.
+    pub(super) fn set_log_aside(&self) -> io::Result<bool> {
         if self.log.bytes().is_none_or(|bytes| bytes == 0) {
-            return Ok(());
+            return Ok(false);
         }
         let mut aside = self.log.path.as_os_str().to_owned();
         aside.push(".overwritten");
         let copied = fs::copy(&self.log.path, aside).map(drop);
         OpenOptions::new().write(true).open(&self.log.path)?.set_len(0)?;
-        copied
+        copied.map(|()| true)
+    }
+}
+
+/// SQLite has no locks on the log that closing it would drop.
+fn open_log(database: &Path) -> io::Result<Option<File>> {
+    match File::open(log_index::companion(database, "-wal")) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
