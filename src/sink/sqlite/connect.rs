@@ -54,6 +54,9 @@ const OPEN_TRIES: usize = 3;
 /// for a lock.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(6);
 
+/// How long to wait for the write lock before a removed log is put back.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Between two tries to switch a file to WAL that others hold; a switch takes a few milliseconds.
 const WAL_RETRY: Duration = Duration::from_millis(5);
 
@@ -182,13 +185,13 @@ impl OpenDatabase {
             // successor's.
             Some(Fault::Moved(_)) => copy_log(&self.connection, &self.path, "TRUNCATE"),
             // A checkpoint would take pages from it that others have in a new one.
-            Some(Fault::LogGone) => match self.watch.put_log_back() {
+            Some(Fault::LogGone) => match self.put_log_back() {
                 Ok(Outcome::Whole) => self.forgo_checkpoint(),
                 Ok(Outcome::SetAside) => {
                     events::sqlite_log_superseded(&self.path);
                     self.forgo_checkpoint()
                 }
-                Err(error) => Err(cannot_put_back(&self.path, &error)),
+                Err(error) => Err(error),
             },
             Some(Fault::IndexGone | Fault::Overwritten | Fault::FoundByAnother) => self.forgo_checkpoint(),
         };
@@ -209,6 +212,27 @@ impl OpenDatabase {
         }
         drop(lease);
         Ok(())
+    }
+
+    /// Under the write lock: nobody else may begin the log anew, or add to it, meanwhile.
+    fn put_log_back(&self) -> Result<Outcome, SinkError> {
+        let failed = |error: rusqlite::Error| sink_error(&putting_back(&self.path), &error, Moment::Elsewhere);
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").map_err(failed)?;
+        }
+        let put_back = || self.watch.put_log_back().map_err(|error| cannot_put_back(&self.path, &error));
+        if self.connection.execute_batch("BEGIN IMMEDIATE").is_ok() {
+            let outcome = put_back();
+            self.connection.execute_batch("ROLLBACK").map_err(failed)?;
+            return outcome;
+        }
+        // It may lack pages that others have added to a new log. A connection that has that one can lock it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let other = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        other.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+        other.busy_timeout(LOCK_PATIENCE).map_err(failed)?;
+        other.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        put_back()
     }
 
     /// Closing it then leaves the log as it is.
@@ -234,11 +258,15 @@ impl Closable for OpenDatabase {
     }
 }
 
+fn putting_back(path: &Path) -> String {
+    format!("cannot put the removed write-ahead log of {} back (-wal)", path.display())
+}
+
 fn cannot_put_back(path: &Path, error: &io::Error) -> SinkError {
     SinkError {
         class: Class::Transient,
         code: "SQLITE_IOERR".to_owned(),
-        message: format!("cannot put the removed write-ahead log of {} back (-wal): {error}", path.display()),
+        message: format!("{}: {error}", putting_back(path)),
         advice: remedy::of_file(error),
     }
 }

@@ -84,7 +84,7 @@ pub(super) enum Outcome {
 
 /// Puts the removed log back under its name, unless another has taken its place.
 ///
-/// Must be called while a connection of this process keeps the index in use.
+/// Must be called while a connection of this process has the write lock.
 pub(super) fn put_back(removed: &File, path: &Path, index: Index) -> io::Result<Outcome> {
     let Some(header) = Header::read(removed)? else { return Ok(Outcome::Whole) };
     let logs = Logs { removed, header };
