@@ -125,9 +125,9 @@ pub struct ClosedTable {
 /// A database that takes batches.
 ///
 /// The caller owns the order: `connect`, then `offsets`, then `describe` for each table, then `write` again and again.
-/// After any `Err` of class Transient the connection is lost for the caller: it calls `connect` again and READS THE
-/// OFFSET AGAIN, because a commit without an answer may have been applied. All calls are made from the one thread that
-/// owns the sink, so a blocking implementation delays nobody else.
+/// After any `Err` of class Transient or SessionEnded the connection is lost for the caller: it calls `connect` again and
+/// READS THE OFFSET AGAIN, because a commit without an answer may have been applied. All calls are made from the one thread
+/// that owns the sink, so a blocking implementation delays nobody else.
 #[allow(async_fn_in_trait)]
 pub trait Sink {
     type Encoder: RowEncoder;
