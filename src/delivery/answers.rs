@@ -160,8 +160,8 @@ impl Answers {
         }
     }
 
-    /// So many rows of a rule are not in their table. Whose they were is known if all rows that are noted are among them, or if
-    /// there is one message only.
+    /// So many rows of a rule are not in their table. Whose they were is known if all rows that are noted are among them,
+    /// or if there is one message only.
     pub(super) fn swallow(&mut self, rule: usize, rows: u64) {
         if !matches!(self.rules.get(rule), Some(Some(_))) {
             return;

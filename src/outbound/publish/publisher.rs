@@ -304,8 +304,9 @@ impl<F: ChangeFeed> Publisher<F> {
         let mut done: Option<Done> = None;
         for change in changes {
             let from = self.next_offset;
+            let after = self.cursor;
             let mut so_far =
-                done.unwrap_or(Done { from, to: from, last: change.key, changes: 0, published: 0, skipped: 0 });
+                done.unwrap_or(Done { from, to: from, after, last: change.key, changes: 0, published: 0, skipped: 0 });
             let composed = match self.composer.compose(&change, self.next_offset) {
                 Composed::Message => match batch.push(&self.composer.message()) {
                     Ok(()) => Composed::Message,

@@ -152,8 +152,8 @@ mod tests {
     fn unit(from: u64, answers: &str) -> Unit {
         let key = |place: usize| ChangeKey { xact: 1, number: from as i64 + place as i64 };
         let count = answers.len() as u64;
-        let done =
-            Done { from, to: from + count, last: key(answers.len() - 1), changes: count, published: count, skipped: 0 };
+        let (after, last) = (ChangeKey { xact: 1, number: from as i64 - 1 }, key(answers.len() - 1));
+        let done = Done { from, to: from + count, after, last, changes: count, published: count, skipped: 0 };
         let mark = |place: usize| Mark {
             offset: from + place as u64,
             key: key(place),

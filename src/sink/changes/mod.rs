@@ -136,6 +136,8 @@ pub struct Done {
     /// The offset before and after it.
     pub from: u64,
     pub to: u64,
+    /// What was read before; nothing up to it is left, but by mistake.
+    pub after: ChangeKey,
     /// The last change, and how many changes there are with it, those to keep included.
     pub last: ChangeKey,
     pub changes: u64,

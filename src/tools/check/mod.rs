@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{Config, DatabaseUrl, Rule};
 use crate::sink::SinkError;
 
 /// How much a finding matters.
@@ -90,9 +90,12 @@ impl Circumstances {
     }
 }
 
-/// Without asking anybody: what contradicts the types that the rules themselves give their columns.
+/// Without asking anybody: what contradicts the types that the rules themselves give the columns of tables that they make.
 pub fn of_rules(config: &Config) -> Vec<Finding> {
-    let of_database = |index| database::of_rules(config, index, |_| true);
+    let of_database = |index| {
+        let makes = |rule: &Rule| rule.database == index && rule.create.is_some();
+        database::of_rules(config, index, |table| config.rules.iter().any(|rule| makes(rule) && rule.table == *table))
+    };
     (0..config.databases.len()).flat_map(of_database).map(|(_, finding)| finding).collect()
 }
 

@@ -14,10 +14,12 @@ use crate::rule::quote;
 use crate::sink::changes::{Change, ChangeKey, ChangeKind, Done, OFFSET_JUMP, Overflow, Reading};
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
-use crate::sink::postgres::transaction::{Sql, commit};
+use crate::sink::postgres::transaction::{Sql, around, commit};
 use crate::sink::{Class, SinkError};
 
 const READING: &str = "reading rowbridge_changes";
+/// The server knows nothing of a table that fills and empties within minutes: it would sort all that waits for each read.
+const BY_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off";
 const FINISHING: &str = "deleting published changes";
 
 /// Everything below has ended, as of the statement's own snapshot. These functions are in every version from 12 on.
@@ -61,7 +63,8 @@ pub(super) async fn read(
         }
         Ok::<_, Error>(reading)
     };
-    let mut read = session.wait(1, READING, reading).await?;
+    let begin = format!("{}; {BY_INDEX}", sql.begin_read);
+    let mut read = session.wait(3, READING, around(session.client(), &begin, reading)).await?;
     if !read.changes.is_empty() {
         return Ok((read, false));
     }
@@ -70,7 +73,8 @@ pub(super) async fn read(
         held_back::IS_OLD
     );
     let parameters = [(&id as _, Type::INT8), (&after.xact as _, Type::INT8)];
-    let waiting = session.wait(1, READING, session.client().query_typed(&query, &parameters)).await?;
+    let asking = around(session.client(), &begin, session.client().query_typed(&query, &parameters));
+    let waiting = session.wait(3, READING, asking).await?;
     if waiting.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
         read.held_back = Some(held_back::oldest(session, sql).await?);
     }
@@ -103,8 +107,9 @@ pub(super) async fn finish(
         }
     };
     let delete = format!(
-        "WITH gone AS (DELETE FROM {schema}.rowbridge_changes WHERE publication = $1 AND (xact, number) <= ($2, $3){but_kept} \
-         RETURNING 1) SELECT pg_catalog.count(*) FROM gone"
+        "WITH gone AS (DELETE FROM {schema}.rowbridge_changes WHERE publication = $1 AND ({}){but_kept} RETURNING 1) \
+         SELECT pg_catalog.count(*) FROM gone",
+        between(done.after, done.last)
     );
     let swap = format!(
         "UPDATE {schema}.rowbridge_publications SET next_offset = $3, published = published + $4, skipped = skipped + $5, \
@@ -113,7 +118,7 @@ pub(super) async fn finish(
     let [from, to, published, skipped, changes] =
         [done.from, done.to, done.published, done.skipped, done.changes - kept.len() as u64].map(as_bigint);
     let client = session.client();
-    let deleting = [(&id as _, Type::INT8), (&done.last.xact as _, Type::INT8), (&done.last.number as _, Type::INT8)];
+    let deleting = [(&id as _, Type::INT8)];
     let numbers = [&id, &from, &to, &published, &skipped];
     let swapping = numbers.map(|number| (number as _, Type::INT8));
     let work = async {
@@ -138,6 +143,21 @@ pub(super) async fn finish(
     }
     crash_point!("postgres.publish.deleted");
     session.committing(1, commit(client)).await?.map_err(|error| session.explain(&error, FINISHING))
+}
+
+/// The condition for keys behind `after`, up to `last`. Of two bounds for a pair of columns the index uses one only, and
+/// what was deleted before is still in it.
+fn between(after: ChangeKey, last: ChangeKey) -> String {
+    // The least number is none of a bigint in SQL, where the sign is an operator.
+    let (after_xact, after_number) = (after.xact.max(-i64::MAX), after.number.max(-i64::MAX));
+    let (last_xact, last_number) = (last.xact, last.number);
+    if after_xact == last_xact {
+        return format!("xact = {last_xact} AND number > {after_number} AND number <= {last_number}");
+    }
+    format!(
+        "xact = {after_xact} AND number > {after_number} OR xact > {after_xact} AND xact < {last_xact} \
+         OR xact = {last_xact} AND number <= {last_number}"
+    )
 }
 
 /// Offsets and counts are far below.
@@ -195,4 +215,30 @@ pub(super) async fn drop_oldest(
     };
     let (deleted, next) = session.wait(4, DROPPING, work).await?;
     Ok((deleted > 0).then(|| Overflow::before(next, deleted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Asked of SQLite, which reads the condition alike.
+        #[test]
+        fn the_condition_is_that_of_the_pairs(
+            first in (0i64..4, 0i64..4), second in (0i64..4, 0i64..4), from_the_first: bool,
+        ) {
+            let key = |(xact, number)| ChangeKey { xact, number };
+            let (after, last) = (first.min(second), first.max(second));
+            let after = if from_the_first { (i64::MIN, i64::MIN) } else { after };
+            let connection = rusqlite::Connection::open_in_memory().unwrap();
+            for (xact, number) in (0..4).flat_map(|xact| (0..4).map(move |number| (xact, number))) {
+                let condition = between(key(after), key(last));
+                let sql = format!("SELECT {condition} FROM (SELECT {xact} AS xact, {number} AS number)");
+                let found: bool = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+                prop_assert_eq!(found, (xact, number) > after && (xact, number) <= last, "{}", sql);
+            }
+        }
+    }
 }

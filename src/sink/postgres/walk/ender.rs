@@ -1,5 +1,5 @@
-//! Finds the row that ends the session which writes it: a trigger that ends its own backend, or a value at which an extension
-//! crashes the server.
+//! Finds the row that ends the session which writes it: a trigger that ends its own backend, or a value at which an
+//! extension crashes the server.
 //!
 //! The server names no row then, and the transaction is gone. So each trial has a session of its own and is rolled back. The
 //! batch is halved until one unit is left. That unit is at fault if it ends every session, and other rows of its tables go
@@ -38,7 +38,8 @@ enum Trial {
     Ended(SinkError),
 }
 
-/// As [`super::refused_units`], after the session was ended; `open` makes another one. Nothing is found if no unit does it by itself.
+/// As [`super::refused_units`], after the session was ended; `open` makes another one. Nothing is found if no unit does it
+/// by itself.
 pub(in crate::sink::postgres) async fn refused_units(
     open: impl AsyncFn() -> Result<Session, SinkError>,
     sql: &Sql,
