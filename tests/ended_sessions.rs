@@ -1,13 +1,12 @@
 //! A row can end the session that writes it: its trigger ends its own backend, or an extension crashes the server at its
 //! value. It must hold neither its table nor the database.
 
+use crate::refused_rows::{COUNT, publish};
 use crate::support::bridge::Bridge;
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::oracle::Tally;
 use crate::support::postgres::Postgres;
-use crate::support::publisher::{Load, Publisher};
-
-const COUNT: u64 = 300;
+use crate::support::publisher::Publisher;
 
 /// The rows that end their sessions.
 const LETHAL: [i64; 2] = [150, 151];
@@ -36,16 +35,6 @@ fn bridge(port: u16, url: &str, names: &[&str], options: &str) -> Bridge {
         text += &format!("  - {{ name: {name}, topic: w/{name}, table: {name}, columns: {{ id: payload.id }} }}\n");
     }
     Bridge::new(port, &text)
-}
-
-fn publish(port: u16, names: &'static [&'static str]) {
-    let count = names.len() as u64;
-    Load::new(port, 1, COUNT * count)
-        .made_by(move |number| {
-            let (name, id) = (names[(number % count) as usize], number / count);
-            (format!("w/{name}"), format!("{{\"id\":{id}}}").into_bytes())
-        })
-        .run();
 }
 
 fn ids(postgres: &Postgres, database: &str, table: &str) -> Vec<i64> {
@@ -106,6 +95,10 @@ fn a_row_that_crashes_the_server_is_a_dead_letter() {
     bridge.wait_alive("all is journaled", |bridge| (bridge.journaled() >= COUNT).then_some(()));
     bridge.wait_drained("target");
     assert_only_the_lethal_are_letters(&postgres, &database, "fragile", "");
+    // Whoever sees the server crash again and again finds the reason.
+    let told = bridge.log().matches("the bridge looks for the row that causes it").count();
+    // Once for all rows of a batch.
+    assert!((1..=LETHAL.len()).contains(&told), "{}", bridge.log());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::publisher::Load;
 
 /// Messages to each table, and the one that is refused.
-const COUNT: u64 = 300;
+pub(crate) const COUNT: u64 = 300;
 const REFUSED: u64 = 150;
 
 /// Codes that say nothing of rows, those that look as if they would go away by themselves, and those that blame the row.
@@ -30,7 +30,7 @@ fn bridge(port: u16, url: &str, names: &[&str]) -> Bridge {
 }
 
 /// `COUNT` messages to each of these topics, one after the other; the ids of each count from 0.
-fn publish(port: u16, names: &'static [&'static str]) {
+pub(crate) fn publish(port: u16, names: &'static [&'static str]) {
     let count = names.len() as u64;
     Load::new(port, 1, COUNT * count)
         .made_by(move |number| {

@@ -213,6 +213,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             _ => (1, begun),
         };
         self.repeated = Some(Repeated { at: from, code: code.to_owned(), times, since });
+        if error.class == Class::SessionEnded && times == TIMES_BEFORE_A_WALK {
+            events::looks_for_ender(&self.setup.database.name, from, error);
+        }
         times >= TIMES_BEFORE_A_WALK || since.elapsed() >= self.setup.database.park_after
     }
 

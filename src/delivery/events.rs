@@ -83,6 +83,14 @@ pub(super) fn database_lost(
     }
 }
 
+/// The trials that follow may end sessions again, and crash the server if that is how it ends them.
+pub(super) fn looks_for_ender(database: &str, from: Seq, error: &SinkError) {
+    warn!(
+        database, from_seq = from.0, %error,
+        "the session ends whenever these rows are written; the bridge looks for the row that causes it"
+    );
+}
+
 /// A table was altered, or another took its name, and the rules still fit it.
 pub(super) fn table_changed(database: &str, table: &TableName, changes: &str) {
     warn!(database, %table, changes, "the table was changed; the rules go on with what it is now");
