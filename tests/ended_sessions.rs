@@ -1,6 +1,9 @@
 //! A row can end the session that writes it: its trigger ends its own backend, or an extension crashes the server at its
 //! value. It must hold neither its table nor the database.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use crate::refused_rows::{COUNT, publish};
 use crate::support::bridge::Bridge;
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
@@ -29,8 +32,11 @@ fn table(name: &str, what: &str, condition: &str, timing: &str) -> String {
 
 /// A bridge with a rule for each name: the topic is `w/NAME`, the table `NAME`.
 fn bridge(port: u16, url: &str, names: &[&str], options: &str) -> Bridge {
-    let mut text =
-        format!("databases:\n  target: {{ url: '{url}', retry: {{ min: 20ms, max: 200ms }}{options} }}\nrules:\n");
+    bridge_waiting(port, url, names, &format!("retry: {{ min: 20ms, max: 200ms }}{options}"))
+}
+
+fn bridge_waiting(port: u16, url: &str, names: &[&str], options: &str) -> Bridge {
+    let mut text = format!("databases:\n  target: {{ url: '{url}', {options} }}\nrules:\n");
     for name in names {
         text += &format!("  - {{ name: {name}, topic: w/{name}, table: {name}, columns: {{ id: payload.id }} }}\n");
     }
@@ -127,6 +133,88 @@ fn a_table_of_which_every_row_ends_the_session_parks_its_rule_alone() {
         bridge.status()["databases"]["target"]["parked"].as_array().is_some_and(Vec::is_empty).then_some(())
     });
     assert_eq!(ids(&postgres, &database, "bad"), all);
+    assert_eq!(postgres.psql(&database, "SELECT count(*) FROM rowbridge_dead_letters"), "0");
+}
+
+/// Replays are far apart, and batches of the other table go in between.
+#[test]
+fn a_row_that_ends_its_session_is_found_among_parked_messages_too() {
+    const NAMES: [&str; 2] = ["bad", "good"];
+    let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
+    let database = postgres.create_database();
+    let tables = [
+        table("bad", "RAISE no_data_found", "true", "TRIGGER t BEFORE INSERT"),
+        table("good", "NULL", "false", "TRIGGER t BEFORE INSERT"),
+    ];
+    postgres.psql(&database, &tables.concat());
+    // A parked table is looked at as seldom as that.
+    let options = "retry: { min: 20ms, max: 1s }, park_after: 3s";
+    let mut bridge = bridge_waiting(broker.port(), &postgres.url(&database), &NAMES, options);
+    bridge.start();
+    publish(broker.port(), &NAMES);
+    bridge.wait_alive("the messages of the bad table are parked", |bridge| {
+        let target = &bridge.status()["databases"]["target"];
+        (target["parked"][0]["messages"] == COUNT && target["pending"] == 0).then_some(())
+    });
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = Publisher::new(broker.port());
+            for id in COUNT.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                publisher.send("w/good", format!("{{\"id\":{id}}}"));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        postgres.psql(
+            &database,
+            &format!(
+                "CREATE OR REPLACE FUNCTION end_bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     IF NEW.id IN ({}, {}) THEN {END_OWN}; END IF; RETURN NEW; END $$",
+                LETHAL[0], LETHAL[1]
+            ),
+        );
+        bridge.wait_alive("nothing is parked any more", |bridge| {
+            let status = bridge.status();
+            status["databases"]["target"]["parked"].as_array().is_some_and(Vec::is_empty).then_some(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+    bridge.wait_drained("target");
+    assert_only_the_lethal_are_letters(&postgres, &database, "bad", "57P01");
+    let tally = &bridge.status()["rules"][0];
+    assert_eq!((&tally["matched"], &tally["written"]), (&COUNT.into(), &(COUNT - 2).into()), "{tally}");
+}
+
+/// No row is at fault then, and fewer at a time go in.
+#[test]
+fn a_session_that_ends_at_many_rows_gets_fewer_of_them() {
+    const ROWS: u64 = 40;
+    let (broker, postgres) = (Mosquitto::start(), Postgres::shared());
+    let database = postgres.create_database();
+    postgres.psql(
+        &database,
+        &format!(
+            "CREATE TABLE many (id int);
+             CREATE FUNCTION end_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF (SELECT count(*) FROM written) > 8 THEN {END_OWN}; END IF; RETURN NULL; END $$;
+             CREATE TRIGGER t AFTER INSERT ON many REFERENCING NEW TABLE AS written
+                 FOR EACH STATEMENT EXECUTE FUNCTION end_many();"
+        ),
+    );
+    let mut bridge = bridge(broker.port(), &postgres.url(&database), &["many"], ", batch: { max_wait: 500ms }");
+    bridge.start();
+    bridge.wait_drained("target");
+    let mut publisher = Publisher::new(broker.port());
+    for id in 0..ROWS {
+        publisher.send("w/many", format!("{{\"id\":{id}}}"));
+    }
+    bridge.wait_alive("all is journaled", |bridge| (bridge.journaled() >= ROWS).then_some(()));
+    bridge.wait_drained("target");
+    assert_eq!(ids(&postgres, &database, "many"), (0..ROWS.cast_signed()).collect::<Vec<_>>());
+    assert!(bridge.log().contains("the session ends whenever these rows are written"), "{}", bridge.log());
     assert_eq!(postgres.psql(&database, "SELECT count(*) FROM rowbridge_dead_letters"), "0");
 }
 

@@ -88,6 +88,24 @@ fn a_message_is_answered_when_it_is_committed_or_refused() {
 }
 
 #[test]
+fn rows_that_the_table_ignores_are_not_taken_from_the_count_of_another_message() {
+    let broker = Mosquitto::start();
+    let subscriber = Subscriber::start(broker.port(), "replies/#", FORMAT);
+    let mut bridge = bridge(broker.port(), &RULE.replace("rows.db'", "rows.db', batch: { max_wait: 1s }"));
+    let ignore = "CREATE TRIGGER t BEFORE INSERT ON numbers WHEN NEW.n = 7 BEGIN SELECT RAISE(IGNORE); END";
+    rusqlite::Connection::open(bridge.rows()).unwrap().execute_batch(ignore).unwrap();
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    for _ in 0..50 {
+        publisher.send("in/a", r#"{"n":7}"#);
+    }
+    publisher.publish(&Outgoing::new("in/a", r#"{"n":8}"#).asking("replies/stored", "id-1"));
+    assert_eq!(answers(&subscriber, 1)[0].1, success(1));
+    publisher.publish(&Outgoing::new("in/a", r#"{"n":7}"#).asking("replies/ignored", "id-2"));
+    assert_eq!(answers(&subscriber, 2)[1].1, success(0));
+}
+
+#[test]
 fn answers_go_nowhere_else() {
     let broker = Mosquitto::start();
     let subscriber = Subscriber::start(broker.port(), "#", FORMAT);

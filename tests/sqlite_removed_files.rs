@@ -12,7 +12,7 @@ use crate::support::bridge::Bridge;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Tally, column, value};
 use crate::support::process::program;
-use crate::support::publisher::Load;
+use crate::support::publisher::{Load, Publisher};
 use crate::support::subscriber::Subscriber;
 
 const ROWS: u64 = 2000;
@@ -97,10 +97,16 @@ fn no_row_is_lost(extra: &str, removed: &[&str]) {
     let file = bridge.rows();
     rusqlite::Connection::open(&file)
         .unwrap()
-        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE other (id); CREATE TABLE a (id BIGINT); CREATE TABLE b (id BIGINT)")
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE other (id); CREATE TABLE a (id BIGINT CHECK (id >= 0)); CREATE TABLE b (id BIGINT)")
         .unwrap();
     let answers = Subscriber::with(broker.port(), "db/reply", &["-V", "5", "-F", "%p"]);
     bridge.start();
+    // The search for a refused row has a commit hook of its own.
+    Publisher::new(broker.port()).send("s/a", r#"{"id":-1}"#);
+    bridge.wait_alive("the row is refused", |bridge| {
+        let letters = "SELECT count(*) FROM rowbridge_dead_letters WHERE reason = 'constraint'";
+        (bridge.journaled() > 0 && value::<i64>(&bridge.rows(), letters) == 1).then_some(())
+    });
     let other = OtherProgram::start(&file);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {

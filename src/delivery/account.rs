@@ -170,7 +170,13 @@ impl Account {
             let tally = self.rule(rule);
             tally.rows = tally.rows.saturating_sub(*rows);
             tally.rows_swallowed += rows;
-            self.answers.swallow(rule, *rows);
+        }
+        for Swallowed { rule, rows, .. } in swallowed {
+            if let Some(rule) = *rule
+                && (self.tallies[rule].rows == 0 || self.tallies[rule].written <= 1)
+            {
+                self.answers.swallow(rule, *rows);
+            }
         }
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Answers {
     elsewhere: Elsewhere,
     /// In the order of the journal.
     notes: Vec<Answered>,
+    /// By note: the rule that all of its rows are of.
+    rules_of_notes: Vec<Option<usize>>,
     /// Beyond [`NOTES_MAX`].
     unnoted: u64,
     said: Option<Instant>,
@@ -85,6 +87,7 @@ impl Answers {
             rules: Vec::new(),
             elsewhere: Elsewhere::default(),
             notes: Vec::new(),
+            rules_of_notes: Vec::new(),
             unnoted: 0,
             said: None,
         };
@@ -109,11 +112,11 @@ impl Answers {
     pub(super) fn note(&mut self, rule: usize, message: &Message<'_>, rows: usize, error: Option<&str>) {
         if let Some(Some(reply)) = self.rules.get(rule) {
             let reply = reply.clone();
-            self.add(&reply, message, rows, error);
+            self.add(rule, &reply, message, rows, error);
         }
     }
 
-    fn add(&mut self, reply: &Reply, message: &Message<'_>, rows: usize, error: Option<&str>) {
+    fn add(&mut self, rule: usize, reply: &Reply, message: &Message<'_>, rows: usize, error: Option<&str>) {
         let Some(topic) = reply_topic(reply, message) else { return };
         if let Err(fault) = check_reply_topic(topic, reply.prefix.as_deref()) {
             self.tell_refused(&fault);
@@ -128,6 +131,7 @@ impl Answers {
                 Property::CorrelationData(data) => Some(data.to_vec()),
                 _ => None,
             });
+            self.rules_of_notes.push(Some(rule));
             self.notes.push(Answered {
                 seq: message.seq,
                 topic: topic.to_owned(),
@@ -142,6 +146,8 @@ impl Answers {
         }
         if let Some(note) = self.notes.last_mut() {
             note.rows += rows as u64;
+            let of_note = self.rules_of_notes.last_mut().expect("there is one for each note");
+            *of_note = of_note.filter(|&known| known == rule);
             if note.error.is_none() {
                 note.error = error.map(shortened);
             }
@@ -160,26 +166,26 @@ impl Answers {
         }
     }
 
-    /// So many rows of a rule are not in their table. Whose they were is known if all rows that are noted are among them,
-    /// or if there is one message only.
+    /// So many rows are not in their table: all of a rule's, or some of its only message. Whose they were is not known
+    /// where only some of several messages' rows are, or where a message has rows of several rules.
     pub(super) fn swallow(&mut self, rule: usize, rows: u64) {
-        if !matches!(self.rules.get(rule), Some(Some(_))) {
-            return;
-        }
-        let noted: u64 = self.notes.iter().map(|note| note.rows).sum();
-        if rows >= noted || self.notes.len() == 1 {
-            self.notes.iter_mut().for_each(|note| note.rows = note.rows.saturating_sub(rows));
+        for (note, of_note) in self.notes.iter_mut().zip(&self.rules_of_notes) {
+            if *of_note == Some(rule) {
+                note.rows = note.rows.saturating_sub(rows);
+            }
         }
     }
 
     /// What was noted came to nothing, or is answered already.
     pub(super) fn clear(&mut self) {
         self.notes.clear();
+        self.rules_of_notes.clear();
         self.unnoted = 0;
     }
 
     /// The batch was sent, and not answered.
     pub(super) fn take(&mut self) -> Vec<Answered> {
+        self.rules_of_notes.clear();
         std::mem::take(&mut self.notes)
     }
 

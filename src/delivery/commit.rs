@@ -7,6 +7,7 @@ use super::gather::{Gatherer, Halt};
 use super::named;
 use super::stop::Stop;
 use super::worker::Worker;
+use crate::config::Database;
 use crate::delivery::events;
 use crate::journal::{Entry, Fs};
 use crate::message::Seq;
@@ -27,6 +28,45 @@ pub(super) struct Repeated {
     times: u32,
     /// When the first of these attempts began.
     since: Instant,
+    /// The search was made, and blames no row.
+    is_searched: bool,
+}
+
+impl Repeated {
+    /// Whether to search for rows that may be at fault, or a table. After a mostly transient error only once it has occurred a
+    /// few times at the same place, counted in `repeated`, or for so long that a table which does it would be parked.
+    pub(super) fn calls_for_a_search(
+        repeated: &mut Option<Repeated>,
+        database: &Database,
+        error: &SinkError,
+        at: Seq,
+        begun: Instant,
+    ) -> bool {
+        if !matches!(error.class, Class::RowOrTransient | Class::SessionEnded) {
+            return error.class.may_be_a_row();
+        }
+        // A server that crashes gives the session's end now this code, now that.
+        let code = if error.class == Class::SessionEnded { "session" } else { &error.code };
+        let mut known = repeated.take_if(|known| known.at == at && known.code == code).unwrap_or_else(|| Repeated {
+            at,
+            code: code.to_owned(),
+            times: 0,
+            since: begun,
+            is_searched: false,
+        });
+        known.times += 1;
+        let (times, since) = (known.times, known.since);
+        *repeated = Some(known);
+        if error.class == Class::SessionEnded && times == TIMES_BEFORE_A_WALK {
+            events::looks_for_ender(&database.name, at, error);
+        }
+        times >= TIMES_BEFORE_A_WALK || since.elapsed() >= database.park_after
+    }
+
+    /// Whether it came before at this place.
+    pub(super) fn is_again(&self) -> bool {
+        self.times > 1
+    }
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
@@ -143,7 +183,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 // After a statement timeout or on a bad link, smaller batches help. But an error that may be one row's
                 // fault is only recognised in a batch with several rows.
                 if !is_series {
-                    let least = if self.repeated.is_some() { COMPANY_ROWS } else { 1 };
+                    let needs_company = self.repeated.as_ref().is_some_and(|repeated| !repeated.is_searched);
+                    let least = if needs_company { COMPANY_ROWS } else { 1 };
                     self.rows_limit = (self.rows_limit / 2).max(least);
                 }
             }
@@ -167,7 +208,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            if error.class != Class::Table && !self.may_be_a_row(&error, gatherer.batch.offset.from, begun) {
+            let (database, from) = (&self.setup.database, gatherer.batch.offset.from);
+            if error.class != Class::Table
+                && !Repeated::calls_for_a_search(&mut self.repeated, database, &error, from, begun)
+            {
                 return Err(error.into());
             }
             let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
@@ -190,6 +234,11 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             if refusals.is_empty() {
                 match self.setup.sink.write_in_order(&gatherer.batch).await {
                     Err(again) if again.class.may_be_a_row() => refusals = self.narrow(gatherer, error)?,
+                    Err(again) if again.class == Class::SessionEnded => {
+                        // Several rows at once may be too much for the session.
+                        self.repeated.iter_mut().for_each(|repeated| repeated.is_searched = true);
+                        return Err(again.into());
+                    }
                     written => return Ok(written?),
                 }
             }
@@ -198,25 +247,6 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             written = self.setup.sink.write(&gatherer.batch).await;
         }
         unreachable!("there are fewer units than attempts to count")
-    }
-
-    /// Whether to search for rows that may be at fault, or a table. After a mostly transient error only once it has occurred a
-    /// few times at the same message, or for so long that a table which does it would be parked.
-    pub(super) fn may_be_a_row(&mut self, error: &SinkError, from: Seq, begun: Instant) -> bool {
-        if !matches!(error.class, Class::RowOrTransient | Class::SessionEnded) {
-            return error.class.may_be_a_row();
-        }
-        // A server that crashes gives the session's end now this code, now that.
-        let code = if error.class == Class::SessionEnded { "session" } else { &error.code };
-        let (times, since) = match &self.repeated {
-            Some(repeated) if repeated.at == from && repeated.code == code => (repeated.times + 1, repeated.since),
-            _ => (1, begun),
-        };
-        self.repeated = Some(Repeated { at: from, code: code.to_owned(), times, since });
-        if error.class == Class::SessionEnded && times == TIMES_BEFORE_A_WALK {
-            events::looks_for_ender(&self.setup.database.name, from, error);
-        }
-        times >= TIMES_BEFORE_A_WALK || since.elapsed() >= self.setup.database.park_after
     }
 
     /// The batch is refused as a whole and in journal order, although none of its rows is refused alone. So fewer

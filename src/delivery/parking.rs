@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::commit::Repeated;
 use super::gather::Gatherer;
 use super::named::place_of;
 use super::prepare;
@@ -63,6 +64,8 @@ pub(super) struct ParkedTable {
     pub(super) limit: usize,
     /// Messages written since it takes rows.
     pub(super) replayed: u64,
+    /// What came again and again when its messages were written.
+    pub(super) repeated: Option<Repeated>,
     reminder_due: Instant,
     pub(super) progress_due: Instant,
     /// A batch went in since it was parked for a row. Before that no message of it is put aside, and an end of its parking
@@ -151,6 +154,7 @@ impl Parking {
             backoff: Backoff::new(LOOK_MIN.min(self.look_max), LOOK_MAX.min(self.look_max)),
             limit: usize::MAX,
             replayed: 0,
+            repeated: None,
             reminder_due: Instant::now() + REMINDER,
             progress_due: Instant::now(),
             has_batch: true,

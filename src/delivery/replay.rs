@@ -8,6 +8,7 @@
 
 use tokio::time::Instant;
 
+use super::commit::Repeated;
 use super::gather::Gatherer;
 use super::named;
 use super::parking::PROGRESS;
@@ -15,7 +16,6 @@ use super::stop::{Defect, Hold, Stop, in_one_line};
 use super::worker::Worker;
 use crate::delivery::events;
 use crate::journal::Fs;
-use crate::message::Seq;
 use crate::sink::{Class, ParkedLetter, Refusal, Refusals, Sink, SinkError, Written};
 
 /// Batches of parked messages between two of the journal: more than one, or a backlog would be parked as fast as it is
@@ -29,6 +29,8 @@ enum Attempt {
     NotMended(Defect),
     /// The first so many may go in.
     Fewer(usize),
+    /// The session ended, so they may be in.
+    Ended(SinkError),
 }
 
 impl<S: Sink, F: Fs> Worker<S, F> {
@@ -91,7 +93,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             return Ok(false);
         }
         crash_point!("delivery.replay.gathered");
-        match self.write_parked(gatherer, &letters, &sources).await {
+        match self.write_parked(gatherer, index, &letters, &sources).await {
             Ok(Attempt::Written(written)) => {
                 crash_point!("delivery.replay.committed");
                 self.account.swallow(&written.swallowed);
@@ -99,6 +101,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 let count = gatherer.batch.released.len();
                 let left = self.parked_messages(index);
                 let table = &mut self.parking.tables[index];
+                table.repeated = None;
                 table.replayed += count as u64;
                 table.limit = table.limit.saturating_mul(2);
                 if Instant::now() >= table.progress_due {
@@ -116,6 +119,15 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 self.tell_parked();
                 Ok(false)
             }
+            Ok(Attempt::Ended(error)) => {
+                self.account.doubt_replay(&name, first.id);
+                // Once is the network's or the server's affair.
+                if self.parking.tables[index].repeated.as_ref().is_some_and(Repeated::is_again) {
+                    self.not_mended(index, &Defect::from(&error));
+                    self.tell_parked();
+                }
+                Err(error.into())
+            }
             Err(stop) => {
                 if let Stop::Retry(_) = stop {
                     self.account.doubt_replay(&name, first.id);
@@ -128,6 +140,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
     async fn write_parked(
         &mut self,
         gatherer: &mut Gatherer<S::Encoder>,
+        index: usize,
         letters: &[ParkedLetter],
         sources: &[usize],
     ) -> Result<Attempt, Stop> {
@@ -140,9 +153,13 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Err(error) => error,
             };
             self.look_again(gatherer, &error).await?;
-            if error.class != Class::Table && !self.may_be_a_row(&error, Seq(letters[0].id.unsigned_abs()), begun) {
+            // Batches of the journal, which come in between, count their own errors.
+            let (repeated, database) = (&mut self.parking.tables[index].repeated, &self.setup.database);
+            let first = letters[0].seq;
+            if error.class != Class::Table && !Repeated::calls_for_a_search(repeated, database, &error, first, begun) {
                 return match error.class {
-                    Class::RowOrTransient | Class::SessionEnded => Ok(Attempt::NotMended(Defect::from(&error))),
+                    Class::SessionEnded => Ok(Attempt::Ended(error)),
+                    Class::RowOrTransient => Ok(Attempt::NotMended(Defect::from(&error))),
                     _ => Err(error.into()),
                 };
             }
@@ -160,6 +177,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 match self.setup.sink.write_in_order(&gatherer.batch).await {
                     Err(again) if again.class.may_be_a_row() && sources.len() > 1 => {
                         return Ok(Attempt::Fewer(sources[sources.len() / 2]));
+                    }
+                    Err(again) if again.class == Class::SessionEnded => {
+                        self.parking.tables[index].limit = sources[sources.len() / 2].max(1);
+                        return Ok(Attempt::Ended(again));
                     }
                     Err(again) if again.class == Class::Row => refusals = all_refused(gatherer, &again),
                     Err(again) if again.class.may_be_a_row() || again.class == Class::Table => {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Source, both, both_alone, payload, publisher, wait_capturing};
+use crate::support::bridge::Bridge;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::subscriber::Subscriber;
 
@@ -350,5 +351,42 @@ fn what_is_no_table_is_named_by_the_running_bridge_and_by_check() {
         source.run("DROP VIEW v; CREATE TABLE v (id integer)");
         wait_capturing(&mut bridge, &source, 1);
         bridge.wait_alive("all is well", |bridge| bridge.status()["publish"][0]["error"].is_null().then_some(()));
+    });
+}
+
+#[test]
+fn changes_of_an_older_copy_of_the_database_come_again_under_their_offsets() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        source.run("CREATE TABLE t (id integer)");
+        let subscriber = Subscriber::start(broker.port(), "t", "%p");
+        let mut bridge = publisher(&broker, &source, "  - table: t\n    topic: t\n    format: '[.offset, .row.id]'\n");
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 1);
+        source.run(
+            "BEGIN; INSERT INTO t VALUES (1), (2), (3); CREATE TABLE saved AS SELECT * FROM rowbridge_changes; COMMIT",
+        );
+        subscriber.wait_for(3);
+        let is_finished = |_: &Bridge| (source.number("SELECT count(*) FROM rowbridge_changes") == 0).then_some(());
+        bridge.wait_alive("they are finished", is_finished);
+        // As a standby that was promoted without the last transactions.
+        source.run(
+            "BEGIN; INSERT INTO rowbridge_changes SELECT * FROM saved; \
+             UPDATE rowbridge_publications SET next_offset = 1; COMMIT",
+        );
+        subscriber.wait_for(6);
+        bridge.wait_alive("they are finished again", is_finished);
+        source.run("INSERT INTO t VALUES (4)");
+        let lines = subscriber.wait_for(7);
+        assert_eq!(lines, ["[1,1]", "[2,2]", "[3,3]", "[1,1]", "[2,2]", "[3,3]", "[4,4]"]);
+        let Source::Postgres(server, database) = &source else { return };
+
+        // As another server, whose transactions have lower numbers.
+        bridge.wait_alive("the last is finished", is_finished);
+        source.run("INSERT INTO rowbridge_changes SELECT * FROM saved");
+        let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        server.psql(database, others);
+        assert_eq!(subscriber.wait_for(10)[7..], ["[5,1]", "[6,2]", "[7,3]"]);
     });
 }

@@ -222,6 +222,33 @@ async fn a_log_removed_while_somebody_reads_an_older_state_is_put_back_at_once()
     assert_eq!(database.number("SELECT count(*) FROM readings"), 1);
 }
 
+#[tokio::test]
+async fn a_log_that_could_not_be_put_back_is_not_put_beside_another_database() {
+    for way in ["replaced", "overwritten"] {
+        let (database, successor) = (SqliteFile::new(), SqliteFile::new());
+        let (mut sink, _) = ready(&database).await;
+        for seq in 1..20 {
+            write_one(&mut sink, seq, seq.cast_signed()).await.unwrap();
+        }
+        successor.execute("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)");
+        let holder = database.connection();
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::fs::remove_file(beside(&database, "-wal")).unwrap();
+        assert!(sink.offsets(BRIDGE).await.is_err());
+        // It waits for the lock.
+        assert!(sink.connect().await.unwrap_err().message.contains("write-ahead log"), "{way}");
+        match way {
+            "replaced" => std::fs::rename(successor.path(), database.path()).unwrap(),
+            _ => overwrite(&database.path(), &successor.path()),
+        }
+        drop(holder);
+        sink.connect().await.unwrap();
+        assert_eq!(sink.offsets(BRIDGE).await.unwrap(), [], "{way}");
+        assert_eq!(database.number("SELECT count(*) FROM theirs"), 1, "{way}");
+        assert_eq!(integrity(&database), "ok", "{way}");
+    }
+}
+
 /// Writes `mib` MiB of rows in commits of one.
 async fn write_mib(sink: &mut SqliteSink, from: u64, mib: u64) {
     let schema = schema_of(sink, "t").await;

@@ -66,6 +66,9 @@ pub(super) struct Publisher<F> {
     pub(super) units: VecDeque<Unit>,
     /// The last change that was read.
     cursor: ChangeKey,
+    /// The database may be a copy of another time, with changes at or before the cursor: they are read once nothing is
+    /// under way.
+    reads_anew: bool,
     /// The offset of the next change that is published.
     next_offset: u64,
     count_due: Instant,
@@ -115,6 +118,7 @@ impl<F: ChangeFeed> Publisher<F> {
             shutdown,
             units: VecDeque::new(),
             cursor: ChangeKey::FIRST,
+            reads_anew: false,
             next_offset: 1,
             count_due: Instant::now(),
             skip_told: None,
@@ -198,6 +202,7 @@ impl<F: ChangeFeed> Publisher<F> {
 
     async fn work(&mut self) -> Result<(), Stop> {
         self.feed.connect().await?;
+        self.reads_anew = true;
         let mut settle_due = Instant::now();
         let mut is_missing = false;
         while !self.shutdown.is_requested() {
@@ -245,6 +250,9 @@ impl<F: ChangeFeed> Publisher<F> {
             _ => {}
         }
         if self.units.is_empty() {
+            if std::mem::take(&mut self.reads_anew) || self.next_offset != settled.next_offset {
+                self.cursor = ChangeKey::FIRST;
+            }
             self.next_offset = settled.next_offset;
         }
         self.state.set_next_offset(settled.next_offset);

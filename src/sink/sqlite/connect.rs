@@ -10,8 +10,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -21,30 +20,15 @@ use super::connections::{Closable, Lease};
 use super::events;
 use super::log_repair::Outcome;
 use super::room;
+use super::set_up::set_up;
 use super::watch::{Fault, FileId, Watch};
 use super::write::ForeignKeys;
 use crate::remedy;
 use crate::sink::{Class, SinkError};
 
-/// Settings of every connection. FULL: an fsync for each commit. 4 MiB of page cache: twice SQLite's default, for the
-/// indexes of a batch, and still small beside the 20 MiB that the whole daemon may take when idle. Checkpoints are made by
-/// [`OpenDatabase::tend_log`], between two looks at the files; past one the log's file is cut back to [`LOG_BYTES`].
-const SETTINGS: &str = "PRAGMA synchronous = FULL;
-PRAGMA foreign_keys = ON;
-PRAGMA cache_size = -4096;
-PRAGMA wal_autocheckpoint = 0;
-PRAGMA journal_size_limit = 16777216;";
-
-/// Of a file that we make. A commit of a few rows writes two or three pages, whole, so that smaller ones spare flash memory: at 100
-/// rows a second half of what SQLite's default of 4096 writes.
-const PAGE_BYTES: u32 = 2048;
-
 /// A checkpoint is made when the log holds so much, whatever the size of a page. At SQLite's default of 4 MiB, index pages
 /// are written to flash several times as often. The same as `journal_size_limit`.
 const LOG_BYTES: u64 = 16 << 20;
-
-/// Prepared statements kept. Two for each table that is written, some for our own; a table past it only costs time.
-const STATEMENTS_MAX: usize = 64;
 
 /// Looks at the path before and after opening. The first try may create the file, the second then finds it; a third is
 /// for a file replaced just then.
@@ -56,9 +40,6 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// How long to wait for the write lock before a removed log is put back.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Between two tries to switch a file to WAL that others hold; a switch takes a few milliseconds.
-const WAL_RETRY: Duration = Duration::from_millis(5);
 
 /// An open database and what is known of its files.
 #[derive(Debug)]
@@ -102,15 +83,10 @@ pub(super) fn open(
     // From here on the index tells of every write to the file.
     checkpoint(&connection, &path, "PASSIVE")?;
     let watch = Watch::begin(&path, file).map_err(|error| room::companion_error(&path, &error))?;
-    // Before a COMMIT, which may have waited for others since the last check: then it is rolled back, and the check after it
-    // reports the fault.
-    let is_out_of_place = watch.companions_check();
-    connection
-        .commit_hook(Some(is_out_of_place))
-        .map_err(|error| sink_error("cannot watch the commits", &error, Moment::Elsewhere))?;
     let is_in_order = lease.agrees_on(watch.companions());
     let foreign_keys = ForeignKeys::default();
     let mut open = OpenDatabase { connection, foreign_keys, path, watch, fault: None, is_first_to_find: false, lease };
+    open.watch_commits()?;
     if is_in_order {
         return Ok(open);
     }
@@ -130,6 +106,14 @@ pub(super) struct LogFile {
 }
 
 impl OpenDatabase {
+    /// Looks at the log and its index before each COMMIT, which may have waited for others since the last check: if one is
+    /// gone, it is rolled back, and the check after it reports the fault. SQLite has one such hook for a connection.
+    pub(super) fn watch_commits(&mut self) -> Result<(), SinkError> {
+        self.connection
+            .commit_hook(Some(self.watch.companions_check()))
+            .map_err(|error| sink_error("cannot watch the commits", &error, Moment::Elsewhere))
+    }
+
     /// Errs if the files are not what was opened. A few `stat`s, made before each use and after it. The log's bytes.
     pub(super) fn check_in_place(&mut self) -> Result<u64, SinkError> {
         let found = self.fault.map_or_else(|| self.watch.check(), Err);
@@ -186,8 +170,13 @@ impl OpenDatabase {
             Some(Fault::Moved(_)) => copy_log(&self.connection, &self.path, "TRUNCATE"),
             // A checkpoint would take pages from it that others have in a new one.
             Some(Fault::LogGone) => match self.put_log_back() {
-                Ok(Outcome::Whole) => self.forgo_checkpoint(),
-                Ok(Outcome::SetAside) => {
+                // The database that the log belongs to has gone as well.
+                Ok(Err(worse)) => {
+                    self.fault = Some(worse);
+                    return self.close();
+                }
+                Ok(Ok(Outcome::Whole)) => self.forgo_checkpoint(),
+                Ok(Ok(Outcome::SetAside)) => {
                     events::sqlite_log_superseded(&self.path);
                     self.forgo_checkpoint()
                 }
@@ -214,13 +203,25 @@ impl OpenDatabase {
         Ok(())
     }
 
-    /// Under the write lock: nobody else may begin the log anew, or add to it, meanwhile.
-    fn put_log_back(&self) -> Result<Outcome, SinkError> {
+    /// Gives up a connection that could not be closed as it should.
+    pub(super) fn abandon(self) {
+        if self.fault == Some(Fault::LogGone) {
+            let _ = self.forgo_checkpoint();
+        }
+    }
+
+    /// Under the write lock: nobody else may begin the log anew, or add to it, meanwhile. The database is looked at once more
+    /// there: a log that is put beside another would change it.
+    fn put_log_back(&mut self) -> Result<Result<Outcome, Fault>, SinkError> {
         let failed = |error: rusqlite::Error| sink_error(&putting_back(&self.path), &error, Moment::Elsewhere);
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").map_err(failed)?;
         }
-        let put_back = || self.watch.put_log_back().map_err(|error| cannot_put_back(&self.path, &error));
+        let (watch, path) = (&mut self.watch, &self.path);
+        let mut put_back = || match watch.check_file() {
+            Ok(_) => watch.put_log_back().map(Ok).map_err(|error| cannot_put_back(path, &error)),
+            Err(fault) => Ok(Err(fault)),
+        };
         if self.connection.execute_batch("BEGIN IMMEDIATE").is_ok() {
             let outcome = put_back();
             self.connection.execute_batch("ROLLBACK").map_err(failed)?;
@@ -228,7 +229,7 @@ impl OpenDatabase {
         }
         // It may lack pages that others have added to a new log. A connection that has that one can lock it.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let other = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        let other = Connection::open_with_flags(path, flags).map_err(failed)?;
         other.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         other.busy_timeout(LOCK_PATIENCE).map_err(failed)?;
         other.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
@@ -318,64 +319,6 @@ fn open_file(path: &Path, busy_timeout: Duration) -> Result<(Lease, Connection, 
         message: format!("{what}: it is being replaced over and over"),
         advice: "find out what replaces the file",
     })
-}
-
-fn set_up(connection: &Connection, path: &Path, busy_timeout: Duration) -> Result<(), SinkError> {
-    let what = format!("cannot set up the database {}", path.display());
-    let failed = |error: rusqlite::Error| sink_error(&what, &error, Moment::Elsewhere);
-    // SQLite opens a file that it may not write for reading, and fails later.
-    if connection.is_readonly("main").map_err(failed)? {
-        return Err(SinkError {
-            class: Class::Table,
-            code: "SQLITE_READONLY".to_owned(),
-            message: format!("cannot write the database {}: the file is read-only", path.display()),
-            advice: "give the bridge's user the right to write the file and its directory",
-        });
-    }
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    let former = former_mode(connection).map_err(failed)?;
-    if former.is_none() {
-        connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
-    }
-    let mode = make_wal(connection, busy_timeout).map_err(failed)?;
-    if mode != "wal" {
-        return Err(SinkError {
-            class: Class::Table,
-            code: "wal".to_owned(),
-            message: format!("{what}: its journal mode stays {mode} and cannot be made WAL"),
-            advice: "put the file on a local file system: network file systems lack the shared memory that WAL needs",
-        });
-    }
-    if let Some(former) = former.filter(|former| *former != mode) {
-        events::sqlite_becomes_wal(path, &former);
-    }
-    connection.execute_batch(SETTINGS).map_err(failed)
-}
-
-/// The journal mode of a file that holds something already.
-fn former_mode(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-    if pages == 0 {
-        return Ok(None);
-    }
-    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map(Some)
-}
-
-/// Switches the file to WAL, which it then stays, and returns the journal mode that it has. Whoever switches needs the
-/// file alone, and SQLite's busy timeout does not cover this: of two programs that open a new file at once, one is told
-/// that it is locked without any waiting.
-fn make_wal(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<String> {
-    let give_up = Instant::now() + busy_timeout;
-    loop {
-        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
-            Err(error) if is_busy(&error) && Instant::now() < give_up => thread::sleep(WAL_RETRY),
-            outcome => return outcome,
-        }
-    }
-}
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 /// Copies the whole write-ahead log into the database and syncs it there. TRUNCATE also truncates the log to zero

@@ -99,13 +99,15 @@ impl<C: Closable> Place for Mutex<Option<C>> {
 }
 
 impl Lease {
-    /// To be taken before the connection is opened. Waits until the revoked connections to the file are closed, `patience`
-    /// at most.
+    /// To be taken before the connection is opened. Connections whose log or index is not beside the file any more are revoked:
+    /// the new one would share that index, and write by it. Waits until the revoked connections to the file are closed,
+    /// `patience` at most.
     pub(super) fn take(path: &Path, file: FileId, patience: Duration) -> Result<Lease, SinkError> {
         let give_up = Instant::now() + patience;
         loop {
             let left = {
                 let mut open = lock();
+                revoke_displaced(&open, path, file);
                 let left = revoked(&open, file);
                 if left.is_empty() {
                     let entry = Entry {
@@ -154,9 +156,7 @@ impl Lease {
             if self.0.is_revoked.swap(true, Ordering::AcqRel) {
                 return false;
             }
-            for entry in open.iter().filter(|entry| entry.file == self.0.file) {
-                entry.is_revoked.store(true, Ordering::Release);
-            }
+            revoke_all(&open, self.0.file);
             let mut left = revoked(&open, self.0.file);
             left.retain(|entry| !Arc::ptr_eq(entry, &self.0));
             left
@@ -181,6 +181,20 @@ impl Drop for Lease {
 fn lock() -> MutexGuard<'static, Vec<Arc<Entry>>> {
     // Nothing panics while it is held.
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn revoke_all(open: &[Arc<Entry>], file: FileId) {
+    for entry in open.iter().filter(|entry| entry.file == file) {
+        entry.is_revoked.store(true, Ordering::Release);
+    }
+}
+
+/// If one connection to the file uses a log or an index that was removed, all do.
+fn revoke_displaced(open: &[Arc<Entry>], path: &Path, file: FileId) {
+    let mut known = open.iter().filter(|entry| entry.file == file).filter_map(|entry| entry.companions.get());
+    if known.any(|companions| !companions.are_in_place(path)) {
+        revoke_all(open, file);
+    }
 }
 
 fn revoked(open: &[Arc<Entry>], file: FileId) -> Vec<Arc<Entry>> {

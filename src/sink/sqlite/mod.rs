@@ -24,6 +24,7 @@ mod retained;
 mod room;
 mod schema;
 mod series;
+mod set_up;
 mod sink;
 mod statements;
 mod time_text;

@@ -129,7 +129,12 @@ impl Sink for SqliteSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
-        self.with_connection(|connection| walk::refused_units(connection, batch))
+        self.with_open(|open| {
+            let refusals = walk::refused_units(&mut open.connection, batch);
+            // The walk had a hook of its own.
+            open.watch_commits()?;
+            refusals
+        })
     }
 
     async fn write_in_order(&mut self, batch: &Batch) -> Result<Written, SinkError> {
@@ -160,7 +165,11 @@ impl Sink for SqliteSink {
         let Some(mut open) = taken else { return Ok(()) };
         let copied = open.settle_log();
         // The last connection of all removes the log.
-        open.close().map_err(|(_, error)| error).and(copied)
+        let closed = open.close().map_err(|(open, error)| {
+            open.abandon();
+            error
+        });
+        closed.and(copied)
     }
 }
 

@@ -183,6 +183,15 @@ impl Watch {
 
     /// The size of the log's file, if all is in order. Four system calls.
     pub(super) fn check(&mut self) -> Result<u64, Fault> {
+        // First: whoever opens a file that was truncated to nothing removes its log.
+        self.check_file()?;
+        let log_bytes = self.log.bytes().ok_or(Fault::LogGone)?;
+        self.index.bytes().ok_or(Fault::IndexGone)?;
+        Ok(log_bytes)
+    }
+
+    /// Whether the database file is the one that was opened, changed by nothing but SQLite.
+    pub(super) fn check_file(&mut self) -> Result<(), Fault> {
         // Before the file is looked at: a checkpoint that begins in between is one after `log`.
         let log = self.log();
         let found = match fs::metadata(&self.database) {
@@ -193,15 +202,12 @@ impl Watch {
         if FileId::in_metadata(&found) != self.file {
             return Err(Fault::Moved("was replaced by another"));
         }
-        // First: whoever opens a file that was truncated to nothing removes its log.
         match &mut self.seen {
             Some(seen) if seen.stamp != Stamp::of(&found) => self.explain_change()?,
             Some(seen) => seen.log = log.unwrap_or(seen.log),
             None => {}
         }
-        let log_bytes = self.log.bytes().ok_or(Fault::LogGone)?;
-        self.index.bytes().ok_or(Fault::IndexGone)?;
-        Ok(log_bytes)
+        Ok(())
     }
 
     pub(super) fn companions(&self) -> Companions {

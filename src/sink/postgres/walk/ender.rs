@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubt::spread;
-use super::{Walk, write};
+use super::{DOING, Walk, write};
 use crate::batch::Batch;
 use crate::sink::postgres::failure::own;
 use crate::sink::postgres::session::Session;
-use crate::sink::postgres::transaction::Sql;
+use crate::sink::postgres::transaction::{BOUND_LOCK_WAIT, Sql};
 use crate::sink::{Class, ClosedTable, Refusal, Refusals, SinkError};
 
 /// So many times other rows of its tables must go in while the unit ends its session each time.
@@ -25,8 +25,9 @@ const ROUNDS: usize = 2;
 /// Trials of other rows, some of which may be refused themselves.
 const TRIALS_MAX: usize = 6;
 
-/// How long a server that crashed is given to take connections again.
-const RECOVERY: Duration = Duration::from_secs(10);
+/// How long a server that crashed is given to take connections again. It syncs all of its files first: a search that ended
+/// before that would begin again with another crash.
+const RECOVERY: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
 const ADVICE: &str = "look at the table's triggers, and in the server's log for a crash";
@@ -129,5 +130,6 @@ async fn begin(
     let session = open().await?;
     session.settle_bridge(&batch.offset.bridge).await?;
     write::begin(&session, sql, batch, &[], false).await?;
+    session.wait(1, DOING, session.client().batch_execute(BOUND_LOCK_WAIT)).await?;
     Ok(session)
 }
