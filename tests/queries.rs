@@ -404,3 +404,34 @@ fn a_reload_changes_queries_while_the_bridge_runs() {
     let counted = json!([{ "name": "two", "answered": 1, "refused": 0 }]);
     wait_for("the answer is counted", || (bridge.status()["queries"] == counted).then_some(()));
 }
+
+/// The text of a trigger that `publish` makes is longer than a value in an answer may be.
+#[test]
+fn a_table_with_many_published_columns_does_not_hinder_queries_after_a_change_of_the_schema() {
+    let broker = Mosquitto::start();
+    let columns: Vec<String> = (0..90).map(|at| format!("measurement_number_{at:03} REAL")).collect();
+    let published = "publish:\n  - { table: wide, topic: wide, events: [insert, update], database: local }\n";
+    let mut bridge = Bridge::new(
+        broker.port(),
+        &format!(
+            "databases:\n  local: {{ url: 'sqlite:rows.db' }}\n{published}queries:\n  \
+             - {{ name: q, convention: machbase, allow_sql: read_only, database: local, timeout: 5s }}\n"
+        ),
+    );
+    let db = rusqlite::Connection::open(bridge.rows()).unwrap();
+    let make = format!("PRAGMA journal_mode = WAL; CREATE TABLE wide ({}); CREATE TABLE u (a)", columns.join(", "));
+    db.execute_batch(&make).unwrap();
+    let answers = Subscriber::with(broker.port(), "db/reply", &["-F", "%p"]);
+    bridge.start();
+    let longest = "SELECT max(length(sql)) FROM sqlite_schema WHERE type = 'trigger'";
+    bridge.wait_alive("the triggers are made", |_| {
+        let found = db.query_row(longest, [], |row| row.get::<_, Option<i64>>(0));
+        found.ok().flatten().filter(|bytes| *bytes > 32_768).map(drop)
+    });
+    for count in 1..=4 {
+        publish(&broker, "db/query", r#"{"q":"select count(*) from u"}"#, &[]);
+        let line = answers.wait_for(count).pop().unwrap();
+        assert!(line.contains("\"success\":true"), "{count}: {line}");
+        db.execute_batch(&format!("CREATE TABLE more_{count} (a)")).unwrap();
+    }
+}

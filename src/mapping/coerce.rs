@@ -111,6 +111,9 @@ pub(super) fn coerce<'s>(
     Ok(())
 }
 
+/// Of one array: an element takes some 130 bytes until it is encoded, and a small compressed payload may have millions.
+const ELEMENTS_MAX: usize = 1_000_000;
+
 /// The elements of a JSON array, coerced, handed to `done`. Takes memory per element: arrays are rare.
 pub(super) fn coerce_array(
     value: &Value<'_>,
@@ -124,6 +127,9 @@ pub(super) fn coerce_array(
     }
     let elements: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(raw).map_err(|_| "an array that cannot be read")?;
+    if elements.len() > ELEMENTS_MAX {
+        return Err(format!("an array with more than {ELEMENTS_MAX} elements").into());
+    }
     let mut scratches: Vec<Scratch> = elements.iter().map(|_| Scratch::default()).collect();
     let mut cells = Vec::with_capacity(elements.len());
     for (element, scratch) in elements.iter().zip(&mut scratches) {

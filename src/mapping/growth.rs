@@ -18,7 +18,8 @@
 //! message are then collected, together with those of the next messages, and the message is mapped again once the table
 //! has them.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::destination::{Destination, Plans, Want};
@@ -153,11 +154,12 @@ impl Growth {
     /// Whether a row has fields that are to become columns, or may have.
     pub(super) fn is_due(&self, document: &Document<'_>) -> bool {
         let mut is_due = self.is_absent;
+        let twins = OnceCell::new();
         if !is_due {
             self.rest.each_of_all(document, &mut |field| {
                 is_due = !self.rest.takes_exactly(field.name)
                     && document.value(range(field)).is_some()
-                    && (!self.rest.takes_folded(field.name) || self.has_twin(document, field.name));
+                    && (!self.rest.takes_folded(field.name) || self.has_twin(&twins, document, field.name));
                 !is_due
             });
         }
@@ -175,16 +177,17 @@ impl Growth {
         }
         // Of equal keys the last one counts.
         let first = columns.len();
+        let twins = OnceCell::new();
         let mut fault = None;
         self.rest.each_of_all(document, &mut |field| {
             let (name, rest) = (field.name, &self.rest);
-            if rest.takes_exactly(name) || (rest.takes_folded(name) && !self.has_twin(document, name)) {
+            if rest.takes_exactly(name) || (rest.takes_folded(name) && !self.has_twin(&twins, document, name)) {
                 return true;
             }
             let Some(value) = document.value(range(field)) else { return true };
             // As in a later message, it goes to the column that an earlier row makes.
             let is_other_case = |known: &NewColumn| *known.name != *name && known.name.eq_ignore_ascii_case(name);
-            if columns[..first].iter().any(is_other_case) && !self.has_twin(document, name) {
+            if columns[..first].iter().any(is_other_case) && !self.has_twin(&twins, document, name) {
                 return true;
             }
             if let Some(why) = self.objection(name, columns) {
@@ -197,7 +200,11 @@ impl Growth {
                 Some(_) => {}
                 None => columns.push(NewColumn { name: name.into(), declared }),
             }
-            true
+            // More than there is room for, whatever the extra column takes: each further one would be compared with all.
+            if columns.len() > self.room + 2 {
+                fault = Some(too_many());
+            }
+            fault.is_none()
         });
         fault.map_or(Ok(()), Err)
     }
@@ -223,10 +230,7 @@ impl Growth {
             }
         }
         if columns.len() > self.room {
-            return Err(format!(
-                "the table would have more than {COLUMNS_MAX} columns, and no more are added: name the fields that are wanted in \
-                 `columns`, or let a json column take the rest (`unmapped: COLUMN`)"
-            ));
+            return Err(too_many());
         }
         Ok(columns)
     }
@@ -268,14 +272,36 @@ impl Growth {
     }
 
     /// Whether another field has a name that differs only in case: a column takes only one of them.
-    fn has_twin(&self, document: &Document<'_>, name: &str) -> bool {
-        let mut has_twin = false;
-        self.rest.each_of_all(document, &mut |field| {
-            has_twin = field.name != name && field.name.eq_ignore_ascii_case(name);
-            !has_twin
-        });
-        has_twin
+    fn has_twin(&self, twins: &OnceCell<Twins>, document: &Document<'_>, name: &str) -> bool {
+        twins.get_or_init(|| Twins::of(&self.rest, document)).0.contains(&name.to_ascii_lowercase())
     }
+}
+
+/// Names in small letters that fields of an object have in several spellings.
+struct Twins(HashSet<String>);
+
+impl Twins {
+    fn of(rest: &Rest, document: &Document<'_>) -> Twins {
+        let mut spellings: HashMap<String, Box<str>> = HashMap::new();
+        let mut twins = HashSet::new();
+        rest.each_of_all(document, &mut |field| {
+            let folded = field.name.to_ascii_lowercase();
+            match spellings.get(&folded) {
+                Some(known) if **known == *field.name => {}
+                Some(_) => drop(twins.insert(folded)),
+                None => drop(spellings.insert(folded, field.name.into())),
+            }
+            true
+        });
+        Twins(twins)
+    }
+}
+
+fn too_many() -> String {
+    format!(
+        "the table would have more than {COLUMNS_MAX} columns, and no more are added: name the fields that are wanted in \
+         `columns`, or let a json column take the rest (`unmapped: COLUMN`)"
+    )
 }
 
 fn range(field: &Field<'_>) -> (u32, u32) {

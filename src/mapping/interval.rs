@@ -8,8 +8,15 @@ pub(super) type Interval = (i32, i32, i64);
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
+/// Postgres 17 and later read these as `-infinity` and `infinity`.
+const INFINITE: [Interval; 2] = [(i32::MIN, i32::MIN, i64::MIN), (i32::MAX, i32::MAX, i64::MAX)];
+
 /// `None` if the text is none of the three, or too long for a database.
 pub(super) fn parse(text: &str) -> Option<Interval> {
+    parse_any(text).filter(|interval| !INFINITE.contains(interval))
+}
+
+fn parse_any(text: &str) -> Option<Interval> {
     if let Some(designated) = text.strip_prefix("-P") {
         return negate(iso(designated)?);
     }
@@ -105,7 +112,8 @@ fn time_micros(time: &str) -> Option<i64> {
     if fields.next().is_some() || seconds >= 60 * MICROS_PER_SECOND {
         return None;
     }
-    let micros = (i64::from(hours) * 60 + i64::from(minutes)).checked_mul(60 * MICROS_PER_SECOND)? + seconds;
+    let micros =
+        (i64::from(hours) * 60 + i64::from(minutes)).checked_mul(60 * MICROS_PER_SECOND)?.checked_add(seconds)?;
     Some(if negative { -micros } else { micros })
 }
 
@@ -143,6 +151,7 @@ mod tests {
             ("PT-1.0000019S", (0, 0, -1_000_001)),
             ("-PT1.0000019S", (0, 0, -1_000_001)),
             ("-0.0000001", (0, 0, 0)),
+            ("2562047788:00:54", (0, 0, 9_223_372_036_854_000_000)),
         ] {
             assert_eq!(parse(text), Some(interval), "{text}");
         }
@@ -168,6 +177,9 @@ mod tests {
             "1e30",
             "01:-1",
             "3 days 4 days",
+            "2562047788:00:59",
+            "P-2147483648M-2147483648DT-9223372036854.775808S",
+            "P2147483647M2147483647DT9223372036854.775807S",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -1,5 +1,6 @@
 //! The jq programs of a rule, and the variables that they use.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -163,12 +164,12 @@ impl Scope<'_> {
 
     /// User properties; of several of one name the first, as `property.NAME` has it.
     fn properties(&self, out: &mut String) {
-        let mut seen: Vec<(String, String)> = Vec::new();
+        let (mut seen, mut names): (Vec<(String, String)>, HashSet<String>) = Default::default();
         for property in self.message.properties.iter() {
             let Property::User(name, value) = property else { continue };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let (name, value) = (text(name), text(value));
-            if !seen.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+            if names.insert(name.to_ascii_lowercase()) {
                 seen.push((name, value));
             }
         }

@@ -33,6 +33,7 @@ const OFFSET_MICROS_MAX: i64 = 26 * 3_600_000_000;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 const OUT_OF_RANGE: &str = "a time outside the years 4713 BC to 9999";
+const NO_FIT: &str = "a string that does not fit the column's time pattern";
 /// It has no place on a database's clock, and becoming :59 would change it silently.
 const LEAP_SECOND: &str = "a leap second, which databases cannot hold";
 const DATE_WITH_TIME: &str = "a time of day with the date, which a date column would drop: make the column timestamptz, or \
@@ -143,7 +144,8 @@ impl Clockface {
         if let Value::Instant(micros) = *value {
             return Ok(Moment::Instant(micros));
         }
-        if matches!(value, Value::Text(text) if text.contains(":60")) {
+        let is_standard = matches!(self.format, None | Some(TimeFormat::Rfc3339 | TimeFormat::Auto));
+        if is_standard && matches!(value, Value::Text(text) if text.contains(":60")) {
             return Err(LEAP_SECOND.into());
         }
         read_as(self.format.as_ref(), value)
@@ -163,7 +165,7 @@ fn read_as(format: Option<&TimeFormat>, value: &Value<'_>) -> Result<Moment, Mis
         (Some(TimeFormat::Micros), _) => epoch(value, 0),
         (Some(TimeFormat::Nanos), _) => epoch(value, -3),
         (Some(TimeFormat::Pattern(pattern)), Value::Text(text) | Value::Number(text)) => {
-            not_a_leap_second(text.trim(), |text| by_pattern(pattern, text))
+            not_a_leap_second(text.trim(), |text| by_pattern(pattern, text)).map(|(moment, _)| moment)
         }
         (None | Some(TimeFormat::Rfc3339), Value::Text(text)) => not_a_leap_second(text.trim(), by_standard),
         (None | Some(TimeFormat::Rfc3339), Value::Number(_) | Value::Int(_)) => {
@@ -279,7 +281,7 @@ fn scaled(count: i64, shift: i64) -> Option<i64> {
 }
 
 /// Reads a text, unless seconds of 60 are read in it as 59, which jiff does: a text that says 59 there is the same time then.
-fn not_a_leap_second(text: &str, read: impl Fn(&str) -> Result<Moment, Misfit>) -> Result<Moment, Misfit> {
+fn not_a_leap_second<T: PartialEq>(text: &str, read: impl Fn(&str) -> Result<T, Misfit>) -> Result<T, Misfit> {
     let moment = read(text)?;
     let is_same = |(at, sixty): (usize, &str)| {
         let with_59 = format!("{}59{}", &text[..at], &text[at + sixty.len()..]);
@@ -294,14 +296,25 @@ fn is_below_microseconds(before: &str) -> bool {
     before.len() - rest.len() >= 6 && rest.ends_with(['.', ','])
 }
 
-fn by_pattern(pattern: &str, text: &str) -> Result<Moment, Misfit> {
-    const NO_FIT: &str = "a string that does not fit the column's time pattern";
+/// With the nanoseconds below a microsecond, which a [`Moment`] lacks.
+fn by_pattern(pattern: &str, text: &str) -> Result<(Moment, i64), Misfit> {
     let mut read = parse_pattern(pattern, text).map_err(|_| NO_FIT)?;
-    if let Some(timestamp) = read.timestamp() {
-        return instant_at(Offset::UTC.to_datetime(timestamp), Offset::UTC);
-    }
+    let nanos = read.subsec_nanosecond().map_or(0, i64::from);
+    let moment = match read.timestamp() {
+        // Seconds (`%s`), whose fraction is apart from them.
+        Some(timestamp) => {
+            let is_negative = timestamp.as_second() < 0 || text.starts_with('-');
+            let fraction = if is_negative { -nanos } else { nanos };
+            near_range(timestamp.as_microsecond() + fraction.div_euclid(1_000)).map(Moment::Instant)
+        }
+        None => by_fields(&mut read),
+    };
+    Ok((moment?, nanos % 1_000))
+}
+
+fn by_fields(read: &mut BrokenDownTime) -> Result<Moment, Misfit> {
     let date = read.to_date();
-    if date.is_err() && is_of_another_weekday(&mut read) {
+    if date.is_err() && is_of_another_weekday(read) {
         return Err("a weekday that is not the weekday of the date".into());
     }
     if read.iana_time_zone().is_some() {

@@ -112,6 +112,9 @@ fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
         Ok(read) => read,
         Err(error) => return refuse(format!("what it writes (`{text}`) cannot be read back: {error}")),
     };
+    if read.timestamp().is_none() && read.hour().is_some_and(|hour| hour != probe.hour()) {
+        return refuse("it has the hour of a 12-hour clock (%I) without AM or PM (%p)".to_owned());
+    }
     // Without the hour they would be lost.
     if read.timestamp().is_none() && read.hour().is_none() && (read.minute().is_some() || read.second().is_some()) {
         return refuse("it has minutes or seconds and no hour (%H)".to_owned());
@@ -130,6 +133,13 @@ fn check_pattern(pattern: &str) -> Result<TimeFormat, TimeFormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_day_s_hours_need_am_or_pm() {
+        let refused = TimeFormat::parse("%Y-%m-%d %I:%M").unwrap_err();
+        assert!(refused.0.contains("%p"), "{}", refused.0);
+        assert!(TimeFormat::parse("%Y-%m-%d %I:%M %p").is_ok());
+    }
 
     #[test]
     fn the_named_formats_are_read() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::secret::secret;
 use super::table::Table;
 use super::value::Value;
-use crate::config::{Http, HttpAccess};
+use crate::config::{Http, HttpAccess, SecretSource};
 
 /// Loopback: nothing of the bridge is offered to the network unasked.
 const LISTEN: &str = "127.0.0.1:9469";
@@ -27,6 +27,12 @@ pub(super) fn decode(root: &Table<'_>) -> (Http, HttpAccess) {
 fn section(table: &Table<'_>) -> (Http, HttpAccess) {
     let http = listen(table);
     let token = secret(table, "token", "token_file");
+    if let (Some(SecretSource::Value(given)), Some(value)) = (&token, table.get("token"))
+        && given.expose().trim().is_empty()
+    {
+        // Every client that sends an empty one would be let in.
+        value.refuse("it is empty", "a secret text; or leave the key out, if only this machine is to read");
+    }
     let hosts = table.get("hosts").map(|value| hosts(&value)).unwrap_or_default();
     let allows_all = table.flag("allow_unauthenticated", false);
     let (has_token, has_file) = (table.get("token").is_some(), table.get("token_file").is_some());

@@ -155,6 +155,7 @@ impl<R: RowEncoder> Mapper<R> {
                 matched,
                 batch,
                 first_run,
+                bytes: 0,
             };
             let plan = self.plan_of_rule[matched.rule];
             let mut written = match plan {

@@ -19,20 +19,32 @@ pub(super) struct Writing<'w, 'm, R> {
     pub(super) batch: &'w mut Batch,
     /// Where the unit's runs begin.
     pub(super) first_run: usize,
+    /// Of the rows so far.
+    pub(super) bytes: usize,
 }
+
+/// Of all rows of a message, but for the last one. Rows repeat what lies outside of their elements, so a small payload could
+/// otherwise take all memory, and again after a restart.
+const ROWS_BYTES_MAX: usize = 128 << 20;
 
 impl<R: RowEncoder> Writing<'_, '_, R> {
     /// Adds the rows of a plan; of `only`, which names a plan for each row, those that are its.
     #[inline(always)]
     pub(super) fn rows(&mut self, plan: usize, only: Option<&[usize]>) -> Result<(), ValueFault> {
-        let Writing { encoder, plans, targets, memory, message, matched, batch, first_run } = self;
+        let Writing { encoder, plans, targets, memory, message, matched, batch, first_run, bytes } = self;
         let mut write = |reading: &mut Reading<'_>| {
+            if *bytes > ROWS_BYTES_MAX {
+                return Err(plans[plan].rows_too_large(ROWS_BYTES_MAX));
+            }
             let portion = batch.open(targets.of(plan, reading.left_out()));
             let rows = &mut batch.portions[portion];
             let start = rows.bytes.len();
             let encoded = reading.encode(*encoder, &mut rows.bytes);
             match &encoded {
-                Ok(()) => batch.add_row(portion, *first_run, matched.rule),
+                Ok(()) => {
+                    *bytes += rows.bytes.len() - start;
+                    batch.add_row(portion, *first_run, matched.rule);
+                }
                 Err(_) => rows.bytes.truncate(start),
             }
             encoded

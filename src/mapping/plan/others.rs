@@ -91,6 +91,12 @@ impl Plan {
     }
 
     #[cold]
+    pub(in crate::mapping) fn rows_too_large(&self, bytes_max: usize) -> ValueFault {
+        let what = format!("the rows of the message have more than {} MiB together", bytes_max >> 20);
+        self.fault("size", format!("{what}: a value that stands once in the payload goes into each of its rows"))
+    }
+
+    #[cold]
     fn unmapped(&self, count: usize) -> ValueFault {
         let what = if count == 1 {
             "is a field that no column takes".to_owned()

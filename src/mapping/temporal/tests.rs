@@ -178,6 +178,20 @@ fn patterns_read_what_they_describe() {
 }
 
 #[test]
+fn seconds_of_an_epoch_keep_their_fraction_in_a_pattern() {
+    for (text, micros) in [
+        ("1795267595.123456", 1_795_267_595_123_456),
+        ("1795267595.1234567", 1_795_267_595_123_456),
+        ("1795267595", 1_795_267_595_000_000),
+        ("-1.25", -1_250_000),
+        ("-0.5", -500_000),
+        ("-0.0000001", -1),
+    ] {
+        assert_eq!(instant(Some("%s%.f"), "Europe/Berlin", Value::Text(text)), Ok(micros), "{text}");
+    }
+}
+
+#[test]
 fn a_date_that_cannot_be_is_told_from_a_time_of_day() {
     for (pattern, text, why) in [
         ("%A %Y-%m-%d %H:%M %z", "Monday 2026-11-21 08:26 +0000", "a weekday that is not the weekday of the date"),
@@ -200,6 +214,7 @@ fn a_leap_second_is_refused_however_it_is_written() {
         (Some("auto"), "20161231T235960Z"),
         (Some("%Y%m%d%H%M%S"), "20161231235960"),
         (Some("%Y-%m-%d %H.%M.%S"), "2016-12-31 23.59.60"),
+        (Some("%Y-%m-%d %H:%M:%S:%f"), "2016-12-31 23:59:60:5"),
     ] {
         let refused = instant(format, "UTC", Value::Text(text)).unwrap_err();
         assert!(refused.contains("leap second"), "{format:?} {text}: {refused}");
@@ -214,6 +229,9 @@ fn a_leap_second_is_refused_however_it_is_written() {
         (None, "2016-12-31T23:59:59.12345660Z", "2016-12-31T23:59:59.123456Z"),
         (Some("%Y%m%d%H%M%S"), "19601231235959", "1960-12-31T23:59:59Z"),
         (Some("%H%M%S %d.%m.%Y"), "235959 30.06.1960", "1960-06-30T23:59:59Z"),
+        (Some("%Y-%m-%d %H:%M:%S:%f"), "2026-11-21 08:26:00:601", "2026-11-21T08:26:00.601Z"),
+        (Some("%Y%m%d%H%M%S%f%z"), "20261121082600123456600+0000", "2026-11-21T08:26:00.123456Z"),
+        (Some("%H:%M:%S:%f %z %d.%m.%Y"), "08:26:00:123456600 +0000 21.11.2026", "2026-11-21T08:26:00.123456Z"),
     ] {
         assert_eq!(instant(format, "UTC", Value::Text(text)), Ok(utc(expected)), "{text}");
     }

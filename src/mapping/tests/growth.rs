@@ -201,6 +201,12 @@ fn a_table_grows_to_so_many_columns_and_no_further() {
     assert!(matches!(came(auto(Unmapped::Add), &many(COLUMNS_MAX - 2), payload), Came::Wants(_)));
     assert_no_column(came(auto(Unmapped::Add), &many(COLUMNS_MAX - 1), payload), "more than 500 columns");
     assert!(matches!(came(auto(Unmapped::Add), &many(COLUMNS_MAX - 1), r#"{"c1":1}"#), Came::Row(_)));
+    // Neither very many new fields nor one that comes again and again in another case take more than a moment.
+    let fields: Vec<String> = (0..60_000).map(|at| format!("\"n{at}\":1")).collect();
+    let payload = format!("{{{}}}", fields.join(","));
+    assert_no_column(came(auto(Unmapped::Add), &many(2), &payload), "more than 500 columns");
+    let payload = format!("{{{}}}", vec![r#""C1":"x""#; 60_000].join(","));
+    assert!(matches!(came(auto(Unmapped::Add), &many(2), &payload), Came::Row(_)));
 }
 
 #[test]

@@ -144,6 +144,17 @@ fn the_rows_of_a_message_are_bounded() {
     assert!(message.contains("max_rows_per_message"), "{message}");
 }
 
+/// Each row repeats what stands around the elements.
+#[test]
+fn the_bytes_of_a_message_s_rows_are_bounded() {
+    let rule = || over(&["payload.v"], vec![from("a", "payload.dev"), from("b", "item")]);
+    let payload = |rows: usize| format!(r#"{{"dev":"{}","v":[{}]}}"#, "x".repeat(1 << 20), vec!["1"; rows].join(","));
+    let (reason, message) = fault(rule(), &three(), &payload(200));
+    assert_eq!(reason, "size");
+    assert!(message.contains("more than 128 MiB together"), "{message}");
+    assert_eq!(rows(rule(), &three(), &payload(20)).unwrap().len(), 20);
+}
+
 /// Rows that lack a column with a default go into a target of their own; still they are one unit.
 #[test]
 fn rows_of_different_shapes_are_one_unit() {

@@ -7,6 +7,12 @@ use crate::config::query::AnswerFormat;
 use crate::schema::json_value::{self, TimeForm};
 use crate::sink::query::{Answer, AnswerColumn, AnswerValue, Kind};
 
+/// From here on a float is written as without `precision`: up to 309 digits before the point say nothing.
+const PLAIN_MAX: f64 = 1e30;
+
+/// Some time, to see how long a time format makes them.
+const SAMPLE_TIME: &str = "2026-11-28T22:10:00.123456+00:00";
+
 /// How rows are laid out.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Layout {
@@ -51,8 +57,26 @@ impl Layout {
         }
     }
 
-    /// Bytes that the payload has at least, for the names of its columns alone: they may be long, and stand in every row.
-    pub(super) fn name_bytes(&self, answer: &Answer) -> usize {
+    /// Bytes that the payload has about at least, where that is more than the values have: the names of columns may be long,
+    /// and stand in every row; the request says how long floats and times are written.
+    pub(super) fn least_bytes(&self, answer: &Answer) -> usize {
+        let digits = self.precision.map_or(0, |digits| digits + "0.".len());
+        // Names of months differ in length.
+        let time = json_value::timestamp(SAMPLE_TIME, &self.time).0.len() / 4;
+        let of_column = |(index, column): (usize, &AnswerColumn)| {
+            let each = match column.kind {
+                Kind::Real | Kind::Double => digits,
+                Kind::Timestamp | Kind::Timestamptz => time,
+                _ => 0,
+            };
+            let values = answer.rows.iter().filter(|row| each > 0 && !matches!(row[index], AnswerValue::Null));
+            each.saturating_mul(values.count())
+        };
+        let values: usize = answer.columns.iter().enumerate().map(of_column).sum();
+        values.saturating_add(self.name_bytes(answer))
+    }
+
+    fn name_bytes(&self, answer: &Answer) -> usize {
         let repeats_names = match self.format {
             AnswerFormat::Rows | AnswerFormat::Ndjson => true,
             AnswerFormat::Json => self.rows_array,
@@ -155,7 +179,9 @@ impl Layout {
 
     fn number(&self, text: &str, kind: &Kind) -> String {
         match (self.precision, kind, text.parse::<f64>()) {
-            (Some(digits), Kind::Real | Kind::Double, Ok(number)) => format!("{number:.digits$}"),
+            (Some(digits), Kind::Real | Kind::Double, Ok(number)) if number.abs() < PLAIN_MAX => {
+                format!("{number:.digits$}")
+            }
             _ => text.to_owned(),
         }
     }
@@ -263,6 +289,18 @@ mod tests {
     }
 
     #[test]
+    fn the_length_that_the_request_asks_for_is_known_before_it_is_written() {
+        let least = |precision, time| {
+            let layout = Layout { precision, ..Layout::new(AnswerFormat::Csv, time) };
+            layout.least_bytes(&answer())
+        };
+        let plain = least(None, TimeForm::Epoch(1));
+        assert_eq!(least(Some(30), TimeForm::Epoch(1)), plain + 32, "one float");
+        let wide = TimeForm::Pattern("%255H%255H".to_owned(), TimeZone::UTC);
+        assert!(least(None, wide) > plain, "one time");
+    }
+
+    #[test]
     fn machbases_options_lay_rows_out() {
         let data = |change: fn(&mut Layout)| {
             let text = payload(|layout| {
@@ -277,6 +315,10 @@ mod tests {
         assert_eq!(plain["types"], serde_json::json!(["datetime", "string", "double", "binary"]));
         assert_eq!(plain["rows"][0][0], serde_json::json!(1_795_903_800_500_000_000_i64));
         assert_eq!(data(|layout| layout.precision = Some(1))["rows"][0][2], serde_json::json!(1.3));
+        let mut layout = Layout::new(AnswerFormat::Csv, TimeForm::Epoch(1));
+        layout.precision = Some(2);
+        assert_eq!(layout.number("1e29", &Kind::Double), "99999999999999991433150857216.00");
+        assert_eq!(layout.number("1e300", &Kind::Double), "1e300");
         assert_eq!(data(|layout| layout.rownum = true)["rows"][1][0], serde_json::json!(2));
         assert_eq!(data(|layout| layout.rownum = true)["columns"][0], "ROWNUM");
         assert_eq!(data(|layout| layout.transpose = true)["cols"][2], serde_json::json!([1.256, null]));

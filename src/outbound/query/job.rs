@@ -187,7 +187,8 @@ impl Clerk {
                 (answer, asked.layout, asked.is_gzip)
             }
         };
-        if layout.name_bytes(&answer) > bytes_max {
+        if layout.least_bytes(&answer) > bytes_max {
+            self.wasted = Some(job.elapsed());
             return Err(QueryError::TooLarge(bytes_max).to_string());
         }
         let text = layout.payload(answer, job.elapsed());

@@ -331,8 +331,22 @@ mod tests {
         assert!(older.agrees_on(of_files("")));
         let younger = Lease::take(&path, file, AT_ONCE).unwrap();
         assert!(younger.agrees_on(of_files("")));
-        std::fs::rename(directory.path().join("a.db-wal"), directory.path().join("moved")).unwrap();
+        // Removed while it is opened.
         let last = Lease::take(&path, file, AT_ONCE).unwrap();
+        std::fs::rename(directory.path().join("a.db-wal"), directory.path().join("moved")).unwrap();
         assert!(!last.agrees_on(of_files("")));
+    }
+
+    #[test]
+    fn none_is_opened_beside_one_whose_log_was_removed() {
+        let (directory, path, file) = bench();
+        let log = directory.path().join("a.db-wal");
+        std::fs::write(&log, "").unwrap();
+        let older = Lease::take(&path, file, AT_ONCE).unwrap();
+        assert!(older.agrees_on(Companions::beside(&path).unwrap()));
+        std::fs::remove_file(&log).unwrap();
+        assert!(Lease::take(&path, file, AT_ONCE).is_err() && older.is_revoked());
+        drop(older);
+        Lease::take(&path, file, AT_ONCE).unwrap();
     }
 }

@@ -100,6 +100,10 @@ impl Open {
                 "the statement has more than {FOREIGN_STATEMENT_BYTES_MAX} bytes"
             )));
         }
+        // Tables that changed are read here: the text that made one, as of a trigger of ours, may be longer than a value.
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::MAX).map_err(|error| unavailable(&error))?;
+        let look = self.connection.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1");
+        look.and_then(|mut look| look.exists([])).map_err(|error| explain(&error, query.bytes_max))?;
         for (kind, limit) in [
             (Limit::SQLITE_LIMIT_LENGTH, i32::try_from(value_bytes_max).unwrap_or(i32::MAX)),
             // A long one takes minutes, within which the time is not looked at.

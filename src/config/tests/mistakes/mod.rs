@@ -80,6 +80,8 @@ fn each_mistake_outside_the_rules_is_found_at_its_place() {
             "http: {listen: '[::]:9469', token: abcdefgh, allow_unauthenticated: true}",
             "1:69 http.allow_unauthenticated: `token` is given too",
         ),
+        ("http: {token: ''}", "1:15 http.token: it is empty"),
+        ("http: {listen: '0.0.0.0:9469', token: ' '}", "1:39 http.token: it is empty"),
         ("http: {hosts: ['http://a:1']}", "1:16 http.hosts[0]: found `http://a:1`"),
         ("journal: {durability: comit}", "1:23 journal.durability: found `comit`"),
         ("journal: {durability: delivred}", "1:23 journal.durability: found `delivred`"),
