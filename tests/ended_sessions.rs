@@ -194,24 +194,26 @@ fn a_session_that_ends_at_many_rows_gets_fewer_of_them() {
     const ROWS: u64 = 40;
     let (broker, postgres) = (Mosquitto::start(), Postgres::shared());
     let database = postgres.create_database();
-    postgres.psql(
-        &database,
-        &format!(
-            "CREATE TABLE many (id int);
-             CREATE FUNCTION end_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                 IF (SELECT count(*) FROM written) > 8 THEN {END_OWN}; END IF; RETURN NULL; END $$;
-             CREATE TRIGGER t AFTER INSERT ON many REFERENCING NEW TABLE AS written
-                 FOR EACH STATEMENT EXECUTE FUNCTION end_many();"
-        ),
-    );
-    let mut bridge = bridge(broker.port(), &postgres.url(&database), &["many"], ", batch: { max_wait: 500ms }");
+    let mut bridge = bridge(broker.port(), &postgres.url(&database), &["many"], "");
     bridge.start();
-    bridge.wait_drained("target");
     let mut publisher = Publisher::new(broker.port());
     for id in 0..ROWS {
         publisher.send("w/many", format!("{{\"id\":{id}}}"));
     }
+    // Without the table they wait, and are one batch.
     bridge.wait_alive("all is journaled", |bridge| (bridge.journaled() >= ROWS).then_some(()));
+    postgres.psql(
+        &database,
+        &format!(
+            "BEGIN;
+             CREATE TABLE many (id int);
+             CREATE FUNCTION end_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF (SELECT count(*) FROM written) > 8 THEN {END_OWN}; END IF; RETURN NULL; END $$;
+             CREATE TRIGGER t AFTER INSERT ON many REFERENCING NEW TABLE AS written
+                 FOR EACH STATEMENT EXECUTE FUNCTION end_many();
+             COMMIT"
+        ),
+    );
     bridge.wait_drained("target");
     assert_eq!(ids(&postgres, &database, "many"), (0..ROWS.cast_signed()).collect::<Vec<_>>());
     assert!(bridge.log().contains("the session ends whenever these rows are written"), "{}", bridge.log());
