@@ -80,6 +80,14 @@ pub struct DeadLetter {
     pub envelope: Option<Vec<u8>>,
 }
 
+impl DeadLetter {
+    /// Of what the message holds.
+    pub fn bytes(&self) -> usize {
+        let properties = self.properties.as_ref().map_or(0, String::len);
+        self.payload.len() + properties + self.envelope.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// Everything that commits together.
 #[derive(Debug, Clone)]
 pub struct Batch {

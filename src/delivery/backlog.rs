@@ -232,7 +232,7 @@ impl<'a, R: RowEncoder, F: Fs> Backlog<'a, R, F> {
 
     fn letters_fit(&self) -> bool {
         let letters = &self.gatherer.batch.dead_letters;
-        let bytes: usize = letters.iter().map(|letter| letter.payload.len()).sum();
+        let bytes: usize = letters.iter().map(DeadLetter::bytes).sum();
         self.earlier_letters.len() + letters.len() <= LETTERS_MAX
             && self.earlier_letter_bytes + bytes <= LETTER_BYTES_MAX
     }
@@ -274,7 +274,7 @@ impl<R: RowEncoder, F: Fs> Series for Backlog<'_, R, F> {
         self.filling.rows_max = self.portion_rows();
         self.earlier_rows += self.gatherer.batch.row_count();
         let letters = &mut self.gatherer.batch.dead_letters;
-        self.earlier_letter_bytes += letters.iter().map(|letter| letter.payload.len()).sum::<usize>();
+        self.earlier_letter_bytes += letters.iter().map(DeadLetter::bytes).sum::<usize>();
         self.earlier_letters.append(letters);
         self.earlier_remembered.append(&mut self.gatherer.batch.remembered);
         // Whatever the series was judged by so far is compared at its end.

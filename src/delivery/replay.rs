@@ -98,6 +98,11 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 crash_point!("delivery.replay.committed");
                 self.account.swallow(&written.swallowed);
                 self.account.commit_replay();
+                self.setup.state.update(|state| {
+                    state.unwritten = self.account.unwritten();
+                    state.rows_swallowed += written.swallowed.iter().map(|swallowed| swallowed.rows).sum::<u64>();
+                });
+                self.swallow_log.tell(&self.setup.database.name, &written.swallowed);
                 let count = gatherer.batch.released.len();
                 let left = self.parked_messages(index);
                 let table = &mut self.parking.tables[index];

@@ -125,6 +125,8 @@ pub fn channel(config: &config::Mqtt, metrics: &Arc<Metrics>) -> (Outbound, Conn
     };
     let mut config = config.clone();
     config.client_id.push_str("-out");
+    // Requests come one by one, from topics of their own.
+    config.topic_alias_maximum = 0;
     let events = Events::new(status, Arc::clone(metrics));
     let connection = Connection {
         config,

@@ -247,6 +247,9 @@ impl<'a> Session<'a> {
             Control::PingResp => {
                 self.is_proven = true;
                 self.keep_alive.answered();
+                if self.window.is_passed_over(Instant::now()) {
+                    return Err(lost("the broker answers pings and not a packet that it got before"));
+                }
             }
             Control::PubRel { packet_id } => {
                 outgoing::acknowledge(AckKind::PubComp, packet_id, &mut self.link.out);

@@ -4,6 +4,9 @@
 //! The broker's receive maximum limits the unacknowledged messages; SUBSCRIBE and UNSUBSCRIBE do not count.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::MqttVersion;
 use crate::message::Qos;
@@ -22,6 +25,9 @@ const OPEN_MAX_V3: usize = 1000;
 const QOS2_MAX_V3: usize = 10;
 /// Identifiers are 1 to 65,535.
 const IDS: usize = 65_535;
+
+/// How long an answer may take after the broker has answered a PINGREQ that was sent later.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
 /// What a packet was sent for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +70,8 @@ pub(super) struct Window {
     open_qos2: usize,
     open_max: usize,
     qos2_max: usize,
+    /// The oldest packet without an answer at a PINGRESP, by [`Window::first`], and the first such PINGRESP.
+    oldest_at_ping: Option<(usize, Instant)>,
 }
 
 impl Window {
@@ -73,7 +81,7 @@ impl Window {
             MqttVersion::V3 => (OPEN_MAX_V3, QOS2_MAX_V3),
             MqttVersion::V5 => (announced.min(OPEN_MAX), announced.min(OPEN_MAX)),
         };
-        Window { entries: VecDeque::new(), first: 0, open: 0, open_qos2: 0, open_max, qos2_max }
+        Window { entries: VecDeque::new(), first: 0, open: 0, open_qos2: 0, open_max, qos2_max, oldest_at_ping: None }
     }
 
     /// Whether a message of this QoS may be sent now.
@@ -87,6 +95,20 @@ impl Window {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// After a PINGRESP: whether no answer will come to the oldest packet on this connection. A broker answers PINGREQ after what
+    /// was sent before it, so it had the packet at the PINGRESP a while ago. What waits behind it would wait for ever.
+    pub(super) fn is_passed_over(&mut self, now: Instant) -> bool {
+        if self.entries.is_empty() {
+            self.oldest_at_ping = None;
+            return false;
+        }
+        let (_, since) = *self.oldest_at_ping.insert(match self.oldest_at_ping {
+            Some((known, since)) if known == self.first => (known, since),
+            _ => (self.first, now),
+        });
+        now >= since + ANSWER_WAIT
     }
 
     /// The identifier of a message of QoS 1 or 2 that goes out now.
@@ -184,6 +206,22 @@ mod tests {
             assert_eq!(window.answered(&answer(AckKind::PubAck, id, 0)), Meaning::Nothing, "it was answered");
         }
         assert!(window.is_empty());
+    }
+
+    #[test]
+    fn a_packet_that_the_broker_passes_over_is_found_by_the_pings_after_it() {
+        let mut window = window(3);
+        let begun = Instant::now();
+        assert!(!window.is_passed_over(begun));
+        let first = window.sent(Qos::AtLeastOnce, Cause::Batch(0, 0));
+        let second = window.sent(Qos::AtLeastOnce, Cause::Batch(0, 1));
+        assert!(!window.is_passed_over(begun), "it may be on its way");
+        assert!(!window.is_passed_over(begun + ANSWER_WAIT / 2));
+        window.answered(&answer(AckKind::PubAck, first, 0));
+        assert!(!window.is_passed_over(begun + ANSWER_WAIT), "the next one is the oldest now");
+        assert!(window.is_passed_over(begun + 2 * ANSWER_WAIT));
+        window.answered(&answer(AckKind::PubAck, second, 0));
+        assert!(!window.is_passed_over(begun + 2 * ANSWER_WAIT));
     }
 
     #[test]

@@ -206,9 +206,11 @@ impl Caution {
         !self.refused.is_empty()
     }
 
-    /// When the next filter that is left out is to be asked for again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.suspects.values().filter_map(|suspect| suspect.left_out).map(|left_out| left_out.until).min()
+    /// When the next filter that is left out is to be asked for again. One that was due and was not asked for waits anew: no
+    /// rule wants it any more, another filter covers it, or the broker says that it has none of its kind.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let waits = |until: Instant| if until > now { until } else { now + self.left_out_first };
+        self.suspects.values().filter_map(|suspect| suspect.left_out).map(|left_out| waits(left_out.until)).min()
     }
 
     /// A connection ended, with requests for these filters unanswered. `has_others` tells whether there would be
@@ -305,6 +307,21 @@ mod tests {
         caution.answered("a", false);
         caution.settled();
         assert!(caution.is_at_ease());
+    }
+
+    /// The rule that wanted it may be gone, or another filter covers it.
+    #[tokio::test(start_paused = true)]
+    async fn a_filter_that_nobody_asks_for_when_it_is_due_is_not_due_at_every_turn() {
+        let mut caution = nothing_known();
+        for _ in 0..2 {
+            ended(&mut caution, &["a"], Evidence::Possible);
+        }
+        let due = caution.next_due(Instant::now()).unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let now = Instant::now();
+        assert!(due <= now);
+        caution.settled();
+        assert!(caution.next_due(now).unwrap() >= now + Duration::from_secs(60));
     }
 
     #[test]

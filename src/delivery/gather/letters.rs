@@ -7,10 +7,10 @@ use super::{Gatherer, Halt};
 use crate::batch::RowEncoder;
 use crate::delivery::account::Account;
 use crate::delivery::dead_letter::{self, Reason};
+use crate::delivery::refusals::Fate;
 use crate::mapping::Outcome;
 use crate::message::Message;
 use crate::sink::ParkedLetter;
-use crate::telemetry::tap;
 
 /// What a dead letter's message gives when it is mapped again.
 pub(in crate::delivery) enum Again {
@@ -56,7 +56,7 @@ impl<R: RowEncoder> Gatherer<R> {
                     None => {
                         account.rule(rule).dead_lettered += 1;
                         let error = "the rule's topic pattern does not take it any more".to_owned();
-                        account.tap.refused(Some(&name), tap::Fate::DeadLettered, &message, "unmatched", &error);
+                        account.refuse(Some(&name), "unmatched", Fate::DeadLetter, &message, &error);
                         let reason = Reason { code: "unmatched", error, attempts: 0 };
                         self.keep(dead_letter::of_message(Some(&name), &message, reason));
                     }

@@ -4,6 +4,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
 use super::dead_letters::rewrite_strings;
+use super::parked::LETTER_BYTES;
 use super::session::Session;
 use super::transaction::Sql;
 use super::{parked, server};
@@ -80,9 +81,9 @@ pub(super) async fn whole(
     bytes_max: usize,
 ) -> Result<Vec<ParkedLetter>, SinkError> {
     let query = format!(
-        "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(pg_catalog.octet_length(payload)) \
-         OVER (ORDER BY seq, id) OPERATOR(pg_catalog.-) pg_catalog.octet_length(payload) AS before \
-         FROM (SELECT id, rule, seq, envelope, payload FROM {} WHERE {SELECTED} AND envelope IS NOT NULL \
+        "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(bytes) OVER (ORDER BY seq, id) \
+         OPERATOR(pg_catalog.-) bytes AS before \
+         FROM (SELECT id, rule, seq, envelope, payload, {LETTER_BYTES} AS bytes FROM {} WHERE {SELECTED} AND envelope IS NOT NULL \
          AND rule IS NOT NULL AND (seq OPERATOR(pg_catalog.>) $11 OR seq OPERATOR(pg_catalog.=) $11 \
          AND id OPERATOR(pg_catalog.>) $12) ORDER BY seq, id LIMIT $9) AS first) AS counted \
          WHERE before OPERATOR(pg_catalog.<=) $13 ORDER BY seq, id",

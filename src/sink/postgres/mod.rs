@@ -78,6 +78,8 @@ pub struct PostgresSink {
     name: Arc<str>,
     /// The encoding that was warned of.
     told_encoding: String,
+    /// How the last session found the bridge's name to be stored.
+    stored_bridge: Option<(String, String)>,
 }
 
 impl PostgresSink {
@@ -94,6 +96,7 @@ impl PostgresSink {
             was_ended_by_rows: false,
             name: Arc::clone(&database.name),
             told_encoding: String::new(),
+            stored_bridge: None,
         }
     }
 
@@ -120,6 +123,9 @@ impl PostgresSink {
             own(Class::Transient, "not_connected", "there is no connection".into(), "Rowbridge reconnects by itself")
         })?;
         let result = work(&session, &self.sql).await;
+        if self.stored_bridge.as_ref() != session.stored_bridge() {
+            self.stored_bridge = session.stored_bridge().cloned();
+        }
         self.session = match &result {
             Ok(_) => Some(session),
             Err(error) if error.class.is_connection_lost() => None,
@@ -128,10 +134,17 @@ impl PostgresSink {
                 // The transaction is known to have failed, so nothing is in doubt: a new connection will do. This is
                 // the rule when the server refuses a COPY at its start (no such table, no right): the driver then sends
                 // a Sync too many and gives up on "unexpected message from server".
-                Err(_) => connect::open(&self.url, self.statement_timeout).await.ok(),
+                Err(_) => self.reopen().await.ok(),
             },
         };
         result
+    }
+
+    /// A session in the place of one that was lost within a call. Its user reads no offset first, which would find out how the
+    /// bridge's name is stored.
+    async fn reopen(&self) -> Result<Session, SinkError> {
+        let session = connect::open(&self.url, self.statement_timeout).await?;
+        Ok(session.with_bridge(self.stored_bridge.as_ref()))
     }
 
     /// An error with the GRANTs that would mend it, if it is one of rights.

@@ -134,8 +134,13 @@ pub(super) async fn succeed(
 /// it. Both results.
 pub(super) async fn begin(session: &Session, sql: &Sql, batch: &Batch) -> (Result<(), Error>, Result<(), Error>) {
     let statements = match batch.guard {
-        Guard::Offset => format!("{}; {}", sql.begin, moving(session, sql, &batch.offset)),
+        Guard::Offset if batch.released.is_empty() => {
+            format!("{}; {}", sql.begin, moving(session, sql, &batch.offset))
+        }
         // Parked messages are tried again and again, and the others wait meanwhile.
+        Guard::Offset => {
+            format!("{}; {}; {BOUND_LOCK_WAIT}", sql.begin, moving(session, sql, &batch.offset))
+        }
         Guard::Letters => format!("{}; {BOUND_LOCK_WAIT}", sql.begin),
     };
     let (carried_out, result) = in_one_message(session.client(), &statements).await;

@@ -43,7 +43,11 @@ fn rule(row: &Row) -> Result<ParkedRule, Error> {
     })
 }
 
-/// The oldest parked messages of these rules, at most `limit`, and one more than `bytes_max` of payload has room for.
+/// Those of a letter that are read.
+pub(super) const LETTER_BYTES: &str = "pg_catalog.octet_length(payload)::pg_catalog.int8 OPERATOR(pg_catalog.+) \
+                                       pg_catalog.octet_length(envelope)::pg_catalog.int8";
+
+/// The oldest parked messages of these rules, at most `limit`, and one more than `bytes_max` has room for.
 pub(super) async fn letters(
     session: &Session,
     sql: &Sql,
@@ -53,9 +57,9 @@ pub(super) async fn letters(
     bytes_max: usize,
 ) -> Result<Vec<ParkedLetter>, SinkError> {
     let query = format!(
-        "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(pg_catalog.octet_length(payload)) \
-         OVER (ORDER BY id) OPERATOR(pg_catalog.-) pg_catalog.octet_length(payload) AS before \
-         FROM (SELECT id, rule, seq, envelope, payload FROM {} WHERE bridge OPERATOR(pg_catalog.=) $1 \
+        "SELECT id, rule, seq, envelope, payload FROM (SELECT *, pg_catalog.sum(bytes) OVER (ORDER BY id) \
+         OPERATOR(pg_catalog.-) bytes AS before \
+         FROM (SELECT id, rule, seq, envelope, payload, {LETTER_BYTES} AS bytes FROM {} WHERE bridge OPERATOR(pg_catalog.=) $1 \
          AND reason OPERATOR(pg_catalog.=) 'table' AND envelope IS NOT NULL AND rule OPERATOR(pg_catalog.=) ANY ($2) \
          ORDER BY id LIMIT $3) AS oldest) AS counted WHERE before OPERATOR(pg_catalog.<=) $4 ORDER BY id",
         sql.dead_letters

@@ -42,12 +42,12 @@ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f') AN
 pub(super) const TYPES: &str = include_str!("catalogue.sql");
 
 /// The columns of every unique index in its order, the primary key's first: whether it is that, and whether ON CONFLICT can
-/// name it. It cannot where an index is partial, deferrable, invalid or on expressions. An index that compares otherwise
+/// name it. It cannot where an index is partial, deferrable, invalid, on expressions or `WITHOUT OVERLAPS`. An index that compares otherwise
 /// than its columns do (a collation, an operator class) is left out as well: rows of one batch are told apart as the columns
 /// compare.
 const KEYS: &str = "\
 SELECT i.indisprimary,
-       i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
+       i.indisvalid AND i.indimmediate AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
            SELECT 1 FROM ROWS FROM (pg_catalog.unnest(i.indcollation::oid[]), pg_catalog.unnest(i.indkey::int2[]))
                        AS k(collation_of, attnum)
            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum

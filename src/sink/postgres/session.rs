@@ -100,6 +100,19 @@ impl Session {
         }
     }
 
+    /// How the bridge's name is stored, if that was found out.
+    pub(super) fn stored_bridge(&self) -> Option<&(String, String)> {
+        self.bridge.get()
+    }
+
+    /// Takes over what an earlier session found out about the bridge's name.
+    pub(super) fn with_bridge(self, stored: Option<&(String, String)>) -> Session {
+        if let Some(stored) = stored {
+            let _ = self.bridge.set(stored.clone());
+        }
+        self
+    }
+
     /// Finds out how the bridge's name is stored. Not to be called within a transaction.
     pub(super) async fn settle_bridge(&self, name: &str) -> Result<(), SinkError> {
         let is_plain = self.server.repertoire != Repertoire::Ascii || name.is_ascii();

@@ -46,6 +46,8 @@ impl Sink for PostgresSink {
 
     async fn connect(&mut self) -> Result<(), SinkError> {
         self.session = None;
+        self.stored_bridge = None;
+        self.was_ended_by_rows = false;
         let session = connect::open(&self.url, self.statement_timeout).await?;
         let encoding = &session.server().encoding;
         if session.server().repertoire != Repertoire::All && self.told_encoding != *encoding {
@@ -289,7 +291,7 @@ impl Sink for PostgresSink {
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
         if self.was_ended_by_rows {
-            let open = async || connect::open(&self.url, self.statement_timeout).await;
+            let open = async || self.reopen().await;
             let refusals = Box::pin(walk::ender::refused_units(&open, &self.sql, batch)).await?;
             self.session = Some(walk::ender::patiently(open).await?);
             return Ok(refusals);
@@ -297,7 +299,7 @@ impl Sink for PostgresSink {
         let (mut refusals, session_lives) =
             self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await?;
         if !session_lives {
-            self.session = connect::open(&self.url, self.statement_timeout).await.ok();
+            self.session = self.reopen().await.ok();
         }
         for closed in &mut refusals.closed {
             let needed = self.rights(batch, &[&closed.table]);

@@ -73,7 +73,7 @@ pub(super) fn whole(
     for id in ids {
         // One that is gone by now was taken out by somebody else.
         let Some(letter) = one.query_row([id], parked::letter).optional().map_err(failed)? else { continue };
-        bytes += letter.payload.len();
+        bytes += letter.payload.len() + letter.envelope.len();
         letters.push(letter);
         if bytes >= bytes_max {
             break;

@@ -47,7 +47,7 @@ pub(super) fn letters(
     let (mut letters, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next().map_err(failed)? {
         let letter = letter(row).map_err(failed)?;
-        bytes += letter.payload.len();
+        bytes += letter.payload.len() + letter.envelope.len();
         letters.push(letter);
         if bytes >= bytes_max {
             break;

@@ -86,7 +86,7 @@ impl<J: Journal> Session<'_, J> {
         events.settled();
         caution.settled();
         let refused = caution.has_refusals().then(|| now + self.refusals.next());
-        self.retry_at = refused.into_iter().chain(caution.next_due()).min();
+        self.retry_at = refused.into_iter().chain(caution.next_due(now)).min();
         stored.confirmed = true;
         crash_point!("source.subscribed");
         stored.last_connected_us = Some(clock::now().as_micros());
