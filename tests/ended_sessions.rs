@@ -136,6 +136,14 @@ fn a_table_of_which_every_row_ends_the_session_parks_its_rule_alone() {
     assert_eq!(postgres.psql(&database, "SELECT count(*) FROM rowbridge_dead_letters"), "0");
 }
 
+struct Set<'b>(&'b AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Replays are far apart, and batches of the other table go in between.
 #[test]
 fn a_row_that_ends_its_session_is_found_among_parked_messages_too() {
@@ -158,6 +166,8 @@ fn a_row_that_ends_its_session_is_found_among_parked_messages_too() {
     });
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also if what follows fails.
+        let _end = Set(&is_over);
         scope.spawn(|| {
             let mut publisher = Publisher::new(broker.port());
             for id in COUNT.. {
@@ -180,7 +190,6 @@ fn a_row_that_ends_its_session_is_found_among_parked_messages_too() {
             let status = bridge.status();
             status["databases"]["target"]["parked"].as_array().is_some_and(Vec::is_empty).then_some(())
         });
-        is_over.store(true, Ordering::Relaxed);
     });
     bridge.wait_drained("target");
     assert_only_the_lethal_are_letters(&postgres, &database, "bad", "57P01");

@@ -21,6 +21,9 @@ use rowbridge::sink::{PostgresEncoder, SqliteEncoder};
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 const ROWS_MAX: usize = 500;
 
+/// In place of the reason of a number that SQLite would change.
+const NUMERIC: &str = "value: numeric";
+
 const DESCRIPTOR: &[u8] = include_bytes!("../../examples/meshtastic/packet.binpb");
 
 /// What the rules have besides topic and table. Seeds know them by their index: new ones come last.
@@ -150,6 +153,8 @@ impl Mappers {
             }
             // Postgres takes no NUL in text.
             (Err(_), _) => {}
+            // Its `json` has the affinity of numbers, which some do not survive.
+            (Ok(_), Err(NUMERIC)) => {}
             (Ok(_), Err(reason)) => assert!(is_timed, "rule {rule}: SQLite refuses: {reason}"),
         }
     }
@@ -187,7 +192,7 @@ fn map<R: RowEncoder>(mapper: &mut Mapper<R>, rule: usize, payload: &[u8]) -> Re
         Outcome::Refused(fault) => {
             assert!(!fault.message.is_empty());
             assert!(["parse", "value", "required", "size"].contains(&fault.reason), "{}", fault.reason);
-            Err(fault.reason)
+            Err(if fault.message.contains("than a NUMERIC column of SQLite keeps") { NUMERIC } else { fault.reason })
         }
         Outcome::Parked => panic!("no rule is parked"),
     }
