@@ -172,3 +172,26 @@ async fn a_dead_letter_of_the_largest_message_goes_in() {
     );
     assert_eq!(found, "268435455|12|f\n3|65534|t");
 }
+
+/// A COPY that is refused before the other begins costs the session.
+#[tokio::test]
+async fn a_session_that_is_replaced_within_a_batch_knows_how_the_bridge_s_name_is_stored() {
+    let place = place("WIN1250");
+    place.sql("CREATE TABLE a (v text UNIQUE); CREATE TABLE b (v text); INSERT INTO a VALUES ('twice')");
+    let mut sink = place.sink();
+    sink.connect().await.unwrap();
+    sink.start_offset("gw-Š", JOURNAL, rowbridge::message::Seq(1)).await.unwrap();
+    let mut batch = Batch::new(OffsetMove { bridge: "gw-Š".into(), ..batch(1, 4).offset });
+    for (table, text) in [("a", "twice"), ("b", "x"), ("a", "once")] {
+        let table = describe(&mut sink, table).await;
+        let target = add_table(&mut batch, &table);
+        add_unit(&mut batch, target, &[&[Cell::Text(text)]]);
+    }
+    let error = sink.write(&batch).await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (Class::Row, "23505"), "{error}");
+    let refused = sink.refused_units(&batch).await.unwrap().units;
+    assert_eq!(refused.iter().map(|refusal| refusal.unit).collect::<Vec<_>>(), [0]);
+    batch.excluded = vec![0];
+    sink.write(&batch).await.unwrap();
+    assert_eq!(place.sql("SELECT count(*) FROM b"), "1");
+}

@@ -450,7 +450,7 @@ pub(crate) async fn parked_messages_are_not_purged_and_taken_out_in_order_and_on
     for seq in 1..=5 {
         let mut letter = dead_letter(seq, Timestamp(0));
         (letter.reason, letter.rule) = ("table", Some(if seq == 3 { "other".into() } else { "r".into() }));
-        letter.envelope = Some(vec![seq as u8]);
+        letter.envelope = Some([&[seq as u8][..], &[0; 999]].concat());
         letter.payload = vec![0; 100 * seq as usize];
         builder.batch.dead_letters.push(letter);
     }
@@ -468,6 +468,9 @@ pub(crate) async fn parked_messages_are_not_purged_and_taken_out_in_order_and_on
     assert!(letters.windows(2).all(|pair| pair[0].id < pair[1].id));
     let few = sink.parked_letters(BRIDGE, &["r"], 100, 150).await.unwrap().len();
     assert!((1..4).contains(&few), "{few} letters for 150 bytes");
+    // The envelope counts as well.
+    let few = sink.parked_letters(BRIDGE, &["r"], 100, 1_200).await.unwrap().len();
+    assert!((1..4).contains(&few), "{few} letters for 1200 bytes");
 
     // Their rows move no offset, and take them out.
     let mut builder = BatchBuilder::new(sink.encoder(), 6, 6);
