@@ -186,4 +186,10 @@ fn virtual_columns_and_temporal_keys_of_postgres_18_take_what_fits_and_refuse_wh
     );
     assert_eq!(letters(&server, &main), "guests|constraint|guests\nstays|constraint|stays");
     assert!(bridge.stop().success());
+
+    // ON CONFLICT takes no such key.
+    bridge.edit("table: stays, columns: auto", "table: stays, columns: auto, mode: upsert, key: [room, during]");
+    let checked = bridge.command(&["check"]);
+    let shown = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(!checked.status.success() && shown.contains("no unique index on exactly"), "{shown}");
 }
