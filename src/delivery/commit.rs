@@ -151,7 +151,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             state.next_seq = Some(to);
             state.unwritten = self.account.unwritten();
             state.last_error = None;
-            state.rows_swallowed += written.swallowed.iter().map(|swallowed| swallowed.rows).sum::<u64>();
+            state.rows_swallowed += written.rows_swallowed();
         });
         self.swallow_log.tell(&self.setup.database.name, &written.swallowed);
         if was_held {

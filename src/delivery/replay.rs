@@ -100,7 +100,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 self.account.commit_replay();
                 self.setup.state.update(|state| {
                     state.unwritten = self.account.unwritten();
-                    state.rows_swallowed += written.swallowed.iter().map(|swallowed| swallowed.rows).sum::<u64>();
+                    state.rows_swallowed += written.rows_swallowed();
                 });
                 self.swallow_log.tell(&self.setup.database.name, &written.swallowed);
                 let count = gatherer.batch.released.len();

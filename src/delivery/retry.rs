@@ -323,7 +323,7 @@ impl<'a, S: Sink + DeadLetterStore> Retry<'a, S> {
         written: &Written,
     ) {
         let mut retried = tally(gatherer, gathered);
-        retried.rows_swallowed = written.swallowed.iter().map(|swallowed| swallowed.rows).sum();
+        retried.rows_swallowed = written.rows_swallowed();
         retried.rows = retried.rows.saturating_sub(retried.rows_swallowed);
         self.retried.add(retried);
         self.place = LetterPlace::of(&letters[gathered.letters - 1]);

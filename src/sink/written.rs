@@ -24,6 +24,11 @@ pub struct Written {
 }
 
 impl Written {
+    /// Rows that the tables did not take, without an error.
+    pub fn rows_swallowed(&self) -> u64 {
+        self.swallowed.iter().map(|swallowed| swallowed.rows).sum()
+    }
+
     /// Notes that of `sent` rows for a target the database counted `taken`. Where a rule of the table's own puts rows
     /// elsewhere, the count says nothing; nor does it of rows that were to be passed over where their key is there, or of a
     /// statement of the rule's own.

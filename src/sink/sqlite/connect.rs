@@ -219,7 +219,7 @@ impl OpenDatabase {
         }
         let (watch, path) = (&mut self.watch, &self.path);
         let mut put_back = || match watch.check_file() {
-            Ok(_) => watch.put_log_back().map(Ok).map_err(|error| cannot_put_back(path, &error)),
+            Ok(()) => watch.put_log_back().map(Ok).map_err(|error| cannot_put_back(path, &error)),
             Err(fault) => Ok(Err(fault)),
         };
         if self.connection.execute_batch("BEGIN IMMEDIATE").is_ok() {
