@@ -7,7 +7,7 @@ use rowbridge::message::Seq;
 use rowbridge::schema::{Cell, Keys, TableSchema};
 use rowbridge::sink::{Class, Sink, Written};
 
-use super::series::Made;
+use super::series::{Made, write_whole};
 use super::{BRIDGE, BatchBuilder, JOURNAL, TestDatabase, connected, fails_as, next_seq, schema_of, units};
 /// A sink that stands at seq 1, and a table of states: a key, a moment that must be positive, a mark.
 async fn states<D: TestDatabase>(database: &D) -> (D::Sink, Arc<TableSchema>) {
@@ -135,7 +135,7 @@ pub(crate) async fn a_series_by_key_ends_with_what_came_last<D: TestDatabase>(da
         one(4, upsert(), &[(1, 11), (3, 31)]),
         one(6, ignore(), &[(1, 12), (4, 40)]),
     ];
-    assert_eq!(sink.write_series(&mut Made::of(batches)).await.unwrap(), Written::default());
+    assert_eq!(write_whole(&mut sink, &mut Made::of(batches)).await.unwrap(), Written::default());
     assert_eq!(([1, 2, 3, 4].map(|id| at(database, id)), count(database)), ([11, 20, 31, 40], 4));
     assert_eq!(next_seq(&mut sink).await, 8);
 }

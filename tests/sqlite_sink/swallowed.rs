@@ -5,7 +5,7 @@ use rowbridge::schema::Cell;
 use rowbridge::sink::{Sink as _, Written};
 
 use super::{SqliteFile, with_table};
-use crate::sink_contract::series::Made;
+use crate::sink_contract::series::{Made, write_whole};
 use crate::sink_contract::{BatchBuilder, TestDatabase as _, next_seq};
 
 /// How a table takes rows with an odd number only, or the first of equal ones, or of those the last.
@@ -46,7 +46,10 @@ async fn rows_that_the_table_ignores_are_told_by_every_way_to_write() {
             let written = match way {
                 "batch" => sink.write(&batch(1, &values)).await,
                 "in order" => sink.write_in_order(&batch(1, &values)).await,
-                _ => sink.write_series(&mut Made::of(vec![batch(1, &values[..10]), batch(11, &values[10..])])).await,
+                _ => {
+                    let mut series = Made::of(vec![batch(1, &values[..10]), batch(11, &values[10..])]);
+                    write_whole(&mut sink, &mut series).await
+                }
             }
             .unwrap();
             let told: u64 = swallowed(&written).iter().map(|(_, _, rows)| rows).sum();

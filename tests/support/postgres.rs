@@ -102,7 +102,10 @@ impl Postgres {
         static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(Postgres::start_with(PostgresOptions { fsync: false, ..Default::default() }));
+            // Where places of rolled back rows are not used again, `ctid` orders rows as they were written.
+            let settings = vec![("autovacuum".to_owned(), "off".to_owned())];
+            let server =
+                Arc::new(Postgres::start_with(PostgresOptions { fsync: false, settings, ..Default::default() }));
             *shared = Arc::downgrade(&server);
             server
         })
