@@ -9,6 +9,7 @@ use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::mqtt::Outgoing;
 use crate::support::oracle::{Tally, column, count, value};
 use crate::support::publisher::{Load, Publisher, reading};
+use crate::support::wait_for;
 
 /// A rule at QoS 2 whose rows say which version of it made them.
 fn rule(name: &str, topic: &str, version: u64) -> String {
@@ -163,7 +164,8 @@ fn sighup_while_the_bridge_starts_is_a_reload_and_not_its_end() {
     bridge.spawn();
     bridge.wait_alive("the journal is open", |bridge| (opened(bridge) == 2).then_some(()));
     bridge.signal(Signal::HUP);
-    std::fs::write(&identity, names).unwrap();
+    // The signal interrupts the bridge's opening of the file, which begins again: there may be no reader at this moment.
+    wait_for("the names are read", || std::fs::write(&identity, &names).ok());
     bridge.wait_alive("it is reloaded", |bridge| bridge.log().contains("configuration reloaded").then_some(()));
 }
 
