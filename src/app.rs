@@ -22,7 +22,7 @@ use crate::jq;
 use crate::outbound::{self, Connection, Publishing, Request};
 use crate::reload::{self, ReloadState, Reloader};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
-use crate::signals::{Hangup, Signals, watch_for_second};
+use crate::signals::{Hangup, Signals, Starting, watch_for_second};
 use crate::sink::{PostgresSink, Sink, SqliteSink};
 use crate::source::{self, SourceStatus, Subscriptions, SubscriptionsFile};
 use crate::telemetry::{DatabaseLabels, Metrics};
@@ -45,8 +45,8 @@ pub enum RunError {
 }
 
 /// Runs until a signal asks to stop. `request` is what `config` was loaded by, for reloads; with `watch_config`, a change of
-/// the file is one.
-pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Result<(), RunError> {
+/// the file is one. `starting` is dropped when the signals are listened to.
+pub fn run(mut config: Config, request: LoadRequest, watch_config: bool, starting: Starting) -> Result<(), RunError> {
     let started = Instant::now();
     let start = |what: &'static str| move |source| RunError::Start { what, source };
     let files_max = descriptors::raise_limit();
@@ -59,7 +59,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start("the event loop"))?;
-    // Reading a journal takes a while; SIGTERM may end that, and leaves what a crash leaves.
+    // Reading a journal takes a while, and the reload may be asked for meanwhile.
     let hangup = {
         let _entered = runtime.enter();
         Hangup::new().map_err(start(SIGNALS))?
@@ -105,6 +105,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool) -> Resu
         config,
         request,
         watch_config,
+        starting,
         hangup,
         intake,
         file,
@@ -210,6 +211,7 @@ struct Running {
     config: Config,
     request: LoadRequest,
     watch_config: bool,
+    starting: Starting,
     hangup: Hangup,
     intake: Intake<Storage>,
     file: SubscriptionsFile,
@@ -252,6 +254,7 @@ impl Running {
         tokio::spawn(outbound::tell_abandoned(&self.config));
         let signals = Signals::new(self.hangup);
         let mut signals = signals.map_err(|source| RunError::Start { what: SIGNALS, source })?;
+        drop(self.starting);
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
         let (plans, plan) = tokio::sync::watch::channel(self.subscriptions);

@@ -1,8 +1,39 @@
 //! SIGTERM and SIGINT request a stop; a second one ends the process at once. SIGHUP requests a reload.
 
-use std::io;
+use std::{io, process, thread};
 
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// While the daemon starts: SIGTERM and SIGINT end it at once, with exit code 0, and leave on the disk what a crash leaves.
+/// A process with the id 1, as in a container, would not be ended by them otherwise.
+pub struct Starting {
+    /// Dropped when the start is over.
+    _is_over: oneshot::Sender<()>,
+}
+
+impl Starting {
+    pub fn new() -> io::Result<Starting> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (mut terminate, mut interrupt) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        let (sender, is_over) = oneshot::channel::<()>();
+        let wait = async move {
+            let signal = tokio::select! {
+                _ = is_over => return,
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!(signal, "stopped while it started");
+            process::exit(0);
+        };
+        thread::Builder::new().name("start".to_owned()).spawn(move || runtime.block_on(wait))?;
+        Ok(Starting { _is_over: sender })
+    }
+}
 
 /// The signals this process listens to, from the moment it is made.
 pub struct Signals {

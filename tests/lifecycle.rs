@@ -33,6 +33,27 @@ fn sigterm_and_sigint_end_with_exit_code_0_and_lose_nothing() {
     assert_eq!(bridge.status()["mqtt"]["sessions_lost"], 0, "the session outlives a stop");
 }
 
+/// As the process with the id 1 does, which no signal ends that it does not expect.
+#[test]
+fn sigterm_and_sigint_while_it_starts_end_it_with_exit_code_0() {
+    let broker = Mosquitto::start();
+    let mut bridge = Bridge::new(broker.port(), &readings(1));
+    bridge.start();
+    assert!(bridge.stop().success());
+    // The start reads this file behind the journal, and waits until somebody writes into it.
+    let identity = bridge.path("data/identity.json");
+    std::fs::remove_file(&identity).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &identity, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    for (count, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {
+        bridge.spawn();
+        let opened = |bridge: &Bridge| bridge.log().matches("journal opened").count();
+        bridge.wait_alive("the journal is open", |bridge| (opened(bridge) == count + 2).then_some(()));
+        bridge.signal(signal);
+        assert_eq!(bridge.wait_ended().code(), Some(0));
+        assert_eq!(bridge.log().matches("stopped while it started").count(), count + 1, "{}", bridge.log());
+    }
+}
+
 #[test]
 fn a_stop_with_the_database_away_takes_no_longer_than_the_grace_and_loses_nothing() {
     let broker = Mosquitto::with(DEEP_QUEUE);

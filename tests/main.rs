@@ -74,6 +74,7 @@ mod schema;
 mod schema_config;
 mod secrets_in_files;
 mod session;
+mod several_faults;
 mod sink_contract;
 mod sqlite_files;
 mod sqlite_removed_files;

@@ -163,6 +163,22 @@ rules:
     }
 }
 
+/// Somebody deleted them while the table was still bad.
+#[test]
+fn deleted_messages_are_counted_no_more() {
+    for engine in ENGINES {
+        let mut stage = Stage::new(engine, "");
+        stage.bridge.start();
+        stage.publish(5);
+        stage.wait_parked(5);
+        let output = stage.bridge.command(&["dead-letters", "delete", "--parked", "--rule", "bad", "--yes"]);
+        assert!(output.status.success(), "{output:?}");
+        stage.wait_parked(0);
+        stage.publish(2);
+        stage.wait_parked(2);
+    }
+}
+
 #[test]
 fn a_missing_table_parks_its_rule_alone_and_made_it_takes_all_messages_in_order_once() {
     for engine in ENGINES {

@@ -8,6 +8,7 @@ use crate::support::bridge::Bridge;
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::mqtt::Outgoing;
 use crate::support::oracle::{Tally, column, count, value};
+use crate::support::postgres::Postgres;
 use crate::support::publisher::{Load, Publisher, reading};
 use crate::support::wait_for;
 
@@ -254,6 +255,65 @@ fn a_reload_frees_a_held_database_and_what_waited_goes_in_under_the_new_rules() 
     settle(&mut bridge, 20);
     Tally::of_sqlite(&bridge.rows(), "r", 0..20).assert_each_once("r");
     assert_eq!(column::<String>(&bridge.rows(), "SELECT DISTINCT version FROM r"), ["v2"]);
+}
+
+/// The range that is told begins at the first message that the database does not have, though a batch of them was tried.
+#[test]
+fn a_rule_that_moves_away_during_an_outage_is_told_with_every_message_that_is_not_stored() {
+    let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::start());
+    let database = postgres.create_database();
+    let there = rule("r", "t/#", 1).replace("columns:", "database: cloud\n    columns:");
+    let text = body(std::slice::from_ref(&there));
+    let cloud =
+        format!("databases:\n  cloud: {{ url: '{}', retry: {{ min: 20ms, max: 100ms }} }}\n", postgres.url(&database));
+    let mut bridge = Bridge::new(broker.port(), &text.replace("databases:\n", &cloud));
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    let mut publish = |ids: std::ops::Range<u64>| ids.for_each(|id| publisher.send("t/1", format!("{{\"id\":{id}}}")));
+    publish(0..5);
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 5).then_some(()));
+    bridge.wait_drained("cloud");
+    postgres.kill();
+    publish(5..25);
+    bridge.wait_alive("the outage is noticed", |bridge| {
+        let cloud = &bridge.status()["databases"]["cloud"];
+        (cloud["connected"] == false && cloud["pending"] == 20).then_some(())
+    });
+    bridge.edit(&there, &there.replace("database: cloud", "database: local"));
+    assert!(reload(&bridge).contains("changed: r"));
+    postgres.start_again();
+    bridge.wait_drained("cloud");
+    let log = bridge.log();
+    let told = log.lines().find(|line| line.contains("ERROR") && line.contains("that only they took are not stored"));
+    let told = told.unwrap_or_else(|| panic!("{log}"));
+    assert!(told.contains("from_seq=6 to_seq=25"), "{told}");
+}
+
+/// What the new database had not read yet, the old one may have stored.
+#[test]
+fn a_rule_that_moves_to_a_database_that_lags_is_told() {
+    let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::start());
+    let database = postgres.create_database();
+    let here = rule("r", "t/#", 1).replace("columns:", "database: local\n    columns:");
+    let text = body(std::slice::from_ref(&here));
+    let cloud =
+        format!("databases:\n  cloud: {{ url: '{}', retry: {{ min: 20ms, max: 100ms }} }}\n", postgres.url(&database));
+    let mut bridge = Bridge::new(broker.port(), &text.replace("databases:\n", &cloud));
+    bridge.start();
+    bridge.wait_drained("cloud");
+    postgres.kill();
+    let mut publisher = Publisher::new(broker.port());
+    (0..5).for_each(|id| publisher.send("t/1", format!("{{\"id\":{id}}}")));
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 5).then_some(()));
+    bridge.wait_drained("local");
+    bridge.edit(&here, &here.replace("database: local", "database: cloud"));
+    assert!(reload(&bridge).contains("changed: r"));
+    postgres.start_again();
+    bridge.wait_drained("cloud");
+    let log = bridge.log();
+    let told = log.lines().find(|line| line.contains("WARN") && line.contains("are stored here too"));
+    let told = told.unwrap_or_else(|| panic!("{log}"));
+    assert!(told.contains("from_seq=1 to_seq=5"), "{told}");
 }
 
 /// With `allow_duplicate_messages` Mosquitto sends a message once for each filter that matches. The copies that wait when a

@@ -7,6 +7,9 @@ pub trait RowEncoder: Clone + Send + 'static {
     /// The engine's ways with types and names.
     type Dialect: Dialect;
 
+    /// Bytes that a row has here for each byte that goes to the database, about.
+    const SPREAD: usize = 1;
+
     /// Appends what goes before a row's cells (Postgres: the COPY tuple's column count).
     fn begin_row(&self, column_count: usize, out: &mut Vec<u8>);
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::installation::{self, Installed, Refusal};
-use super::{EXIT_USAGE, Layers};
+use super::{EXIT_USAGE, Layers, output};
 use crate::config::{Config, DatabaseUrl, Finding as Mistake, Needs, Place, Reply};
 use crate::identity;
 use crate::tools::check::{self, Finding, Heard, Level};
@@ -30,6 +30,7 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
+    output::has_verdict();
     let needs = match (arguments.offline, arguments.secrets) {
         (_, true) => Needs::everything(),
         (true, false) => Needs::no_secrets(),

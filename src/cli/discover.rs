@@ -42,6 +42,12 @@ pub(super) struct DiscoverArgs {
 
 pub(super) fn run(layers: &Layers, arguments: &DiscoverArgs) -> ExitCode {
     let sql_file = arguments.output.as_deref().map(|file| file.with_extension("sql"));
+    if sql_file.is_some() && sql_file == arguments.output {
+        note!(
+            "rowbridge discover: the SQL of the tables goes into the file with the ending .sql; name another one with -o"
+        );
+        return ExitCode::from(EXIT_USAGE);
+    }
     for file in arguments.output.iter().chain(&sql_file) {
         let refusal = match (file.symlink_metadata(), may_be_made(file)) {
             (Ok(_), _) => "is there already".to_owned(),

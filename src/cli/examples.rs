@@ -142,7 +142,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "Values that did not fit, since a point in time",
                 "rowbridge dead-letters list --reason value --since 2026-11-21T08:00:00Z",
             ),
-            ("Count them by topic", "rowbridge dead-letters list --json | jq -r .topic | sort | uniq -c"),
+            (
+                "Count them by topic",
+                "rowbridge dead-letters list --json --limit 1000000 | jq -r .topic | sort | uniq -c",
+            ),
         ],
     ),
     (

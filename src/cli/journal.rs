@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::figures::counted;
 use super::output::written;
-use super::{EXIT_FAILED, Layers, failed, installation};
+use super::{EXIT_FAILED, Layers, failed, installation, output};
 use crate::config::{Config, Durability, Needs};
 use crate::journal::{
     Entry, RealFs,
@@ -55,7 +55,10 @@ pub(super) fn run(layers: &Layers, command: &JournalCommand) -> ExitCode {
     let done = match command {
         JournalCommand::Status(arguments) => status(&config, arguments),
         JournalCommand::Dump(arguments) => dump(&config, arguments),
-        JournalCommand::Verify(arguments) => verify(&config, arguments),
+        JournalCommand::Verify(arguments) => {
+            output::has_verdict();
+            verify(&config, arguments)
+        }
     };
     done.unwrap_or_else(|error| failed(&error))
 }

@@ -191,14 +191,19 @@ const TRIES_AGAIN: &str = "; Rowbridge tries again";
 
 /// Prints an error with its causes, and returns exit code 1.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let text = error.to_string();
-    note!("rowbridge: {text}");
+    note!("rowbridge: {}", with_causes(error, "\n  because: "));
+    ExitCode::from(EXIT_FAILED)
+}
+
+fn with_causes(error: &dyn std::error::Error, between: &str) -> String {
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        if !text.contains(&cause.to_string()) {
-            note!("  because: {cause}");
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = text + between + &cause_text;
         }
         source = cause.source();
     }
-    ExitCode::from(EXIT_FAILED)
+    text
 }

@@ -47,6 +47,10 @@ pub(super) fn run(layers: &Layers) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if config.http == Http::Off {
+        note!("rowbridge reload: http is off in the configuration: send the bridge SIGHUP and look into its log");
+        return ExitCode::from(EXIT_USAGE);
+    }
     let report = match look(&config) {
         Ok(before) => match other_file(&config, &before) {
             Some(why) => {

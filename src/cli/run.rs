@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EXIT_USAGE, Layers, failed};
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, failed, with_causes};
 use crate::app;
-use crate::config::Needs;
+use crate::config::{LogFormat, Needs};
+use crate::signals::Starting;
 use crate::telemetry::log;
 
 #[derive(Debug, Default, Args)]
@@ -17,6 +18,14 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &RunArgs) -> ExitCode {
+    // Reading a large configuration or journal takes a while.
+    let starting = match Starting::new() {
+        Ok(starting) => starting,
+        Err(error) => {
+            note!("rowbridge: signals: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
     let request = match layers.request() {
         Ok(request) => request,
         Err(code) => return code,
@@ -29,8 +38,13 @@ pub(super) fn run(layers: &Layers, arguments: &RunArgs) -> ExitCode {
         note!("rowbridge: {error}");
         return ExitCode::from(EXIT_USAGE);
     }
-    match app::run(config, request, arguments.watch_config) {
+    let is_json = config.log.format == LogFormat::Json;
+    match app::run(config, request, arguments.watch_config, starting) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_json && tracing::enabled!(tracing::Level::ERROR) => {
+            tracing::error!(error = with_causes(&error, ": "), "the bridge ends");
+            ExitCode::from(EXIT_FAILED)
+        }
         Err(error) => failed(&error),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{EXIT_FAILED, EXIT_USAGE, Layers};
+use super::{EXIT_FAILED, EXIT_USAGE, Layers, output};
 use crate::config::Needs;
 use crate::tools::explain::Tables;
 use crate::tools::golden::{self, Outcome, Results, TestResult};
@@ -28,6 +28,7 @@ pub(super) struct TestArgs {
 }
 
 pub(super) fn run(layers: &Layers, arguments: &TestArgs) -> ExitCode {
+    output::has_verdict();
     let config = match layers.load(Needs::no_secrets()) {
         Ok(config) => config,
         Err(code) => return code,

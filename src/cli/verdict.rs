@@ -44,7 +44,11 @@ fn broker(status: &Value, problems: &mut Vec<String>) {
         None => format!("not connected to the broker yet{since}"),
     };
     let place = mqtt["url"].as_str().map_or_else(String::new, |url| format!(" at {}", plain(url)));
-    problems.push(format!("{why}; start the broker{place}, or correct mqtt in bridge.yaml; until then it queues"));
+    // What says what to do says it behind a semicolon.
+    let says_what = mqtt["last_error"].as_str().is_some_and(|error| error.contains("; "));
+    let remedy =
+        if says_what { String::new() } else { format!("; start the broker{place}, or correct mqtt in bridge.yaml") };
+    problems.push(format!("{why}{remedy}; until then it queues"));
 }
 
 fn journal(status: &Value, problems: &mut Vec<String>) {

@@ -66,6 +66,9 @@ pub struct SecretError {
     problem: String,
 }
 
+/// Goes into a header of a request.
+const HTTP_TOKEN: &str = "token_file";
+
 /// Also where this user may not look: the error then names the path that is closed to them.
 pub(super) fn may_exist(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
@@ -115,6 +118,9 @@ impl SecretFile {
         let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if secret.is_empty() {
             return Err(failed("is empty".to_owned()));
+        }
+        if self.key == HTTP_TOKEN && secret.contains(char::is_control) {
+            return Err(failed("has a line break or another control character, which no client can send".to_owned()));
         }
         Ok(Secret(secret.to_owned()))
     }

@@ -24,17 +24,19 @@ pub(super) const COMPANY_ROWS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Repeated {
     at: Seq,
-    code: String,
     times: u32,
     /// When the first of these attempts began.
     since: Instant,
+    /// That a row is searched which ends the session was told.
+    is_told: bool,
     /// The search was made, and blames no row.
     is_searched: bool,
 }
 
 impl Repeated {
     /// Whether to search for rows that may be at fault, or a table. After a mostly transient error only once it has occurred a
-    /// few times at the same place, counted in `repeated`, or for so long that a table which does it would be parked.
+    /// few times at the same place, counted in `repeated`, or for so long that a table which does it would be parked. One row, or
+    /// several, may cause errors with different codes, now this one, now that.
     pub(super) fn calls_for_a_search(
         repeated: &mut Option<Repeated>,
         database: &Database,
@@ -45,22 +47,20 @@ impl Repeated {
         if !matches!(error.class, Class::RowOrTransient | Class::SessionEnded) {
             return error.class.may_be_a_row();
         }
-        // A server that crashes gives the session's end now this code, now that.
-        let code = if error.class == Class::SessionEnded { "session" } else { &error.code };
-        let mut known = repeated.take_if(|known| known.at == at && known.code == code).unwrap_or_else(|| Repeated {
+        let known = repeated.take_if(|known| known.at == at);
+        let known = repeated.insert(known.unwrap_or(Repeated {
             at,
-            code: code.to_owned(),
             times: 0,
             since: begun,
+            is_told: false,
             is_searched: false,
-        });
+        }));
         known.times += 1;
-        let (times, since) = (known.times, known.since);
-        *repeated = Some(known);
-        if error.class == Class::SessionEnded && times == TIMES_BEFORE_A_WALK {
+        let is_due = known.times >= TIMES_BEFORE_A_WALK || known.since.elapsed() >= database.park_after;
+        if is_due && error.class == Class::SessionEnded && !std::mem::replace(&mut known.is_told, true) {
             events::looks_for_ender(&database.name, at, error);
         }
-        times >= TIMES_BEFORE_A_WALK || since.elapsed() >= database.park_after
+        is_due
     }
 
     /// Whether it came before at this place.

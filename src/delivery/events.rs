@@ -276,3 +276,15 @@ pub(super) fn rules_gone(database: &str, rules: &str, from: Seq, end: Seq) {
         "these rules do not write to this database any more: messages that wait for it and that only they took are not stored"
     );
 }
+
+/// Rules were taken over from another database while messages from `from` up to, not including, `end` wait.
+pub(super) fn rules_came(database: &str, rules: &str, from: Seq, end: Seq) {
+    warn!(
+        database,
+        rules,
+        from_seq = from.0,
+        to_seq = end.0 - 1,
+        "these rules wrote to another database before: messages that wait for this one are stored here too, though the other \
+         may have stored them"
+    );
+}

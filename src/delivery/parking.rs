@@ -216,14 +216,20 @@ pub(super) struct Held {
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Asks the database what is parked; to be called wherever its offset is read.
     pub(super) async fn recall_parked(&mut self) -> Result<(), Stop> {
-        let stored = self.setup.sink.parked(&self.setup.bridge).await?;
+        let stored = self.count_parked().await?;
         self.parking.recall(&stored, &self.rules, &self.setup.database.name);
+        Ok(())
+    }
+
+    /// Asks the database how many messages are parked: somebody may have deleted some.
+    async fn count_parked(&mut self) -> Result<Vec<ParkedRule>, Stop> {
+        let stored = self.setup.sink.parked(&self.setup.bridge).await?;
         let count =
             |rule: &Rule| stored.iter().find(|parked| *parked.rule == *rule.name).map_or(0, |parked| parked.messages);
         for (index, rule) in self.rules.iter().enumerate() {
             self.account.set_parked(index, if stored.is_empty() { 0 } else { count(rule) });
         }
-        Ok(())
+        Ok(stored)
     }
 
     /// After compiling, which found these faults in tables that are parked.
@@ -284,6 +290,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                 Ok(true)
             }
             Err(Stop::Hold(Hold { reason, mend, .. })) => {
+                self.count_parked().await?;
                 self.not_mended(index, &Defect { reason, mend });
                 Ok(false)
             }

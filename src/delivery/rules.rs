@@ -101,6 +101,10 @@ pub(super) async fn newer(feed: &RuleFeed) {
     }
 }
 
+fn names(rules: &[Arc<Rule>]) -> HashSet<&str> {
+    rules.iter().map(|rule| &*rule.name).collect()
+}
+
 impl<S: Sink, F: Fs> Worker<S, F> {
     /// Uses the newest version from now on. Must be called between two batches: batches in doubt are counted for the
     /// rules that mapped them, and every other reference to a rule by its number is renumbered.
@@ -110,8 +114,8 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         }
         let set = Arc::clone(&self.setup.rules.borrow_and_update());
         let before = std::mem::replace(&mut self.rules, set.of(self.setup.index));
-        self.set = set;
-        self.tell_of_rules_gone(&before);
+        let set_before = std::mem::replace(&mut self.set, set);
+        self.tell_of_moved_rules(&before, &set_before);
         let metrics = &self.setup.metrics;
         self.account.take_rules(metrics, &self.setup.database.name, &before, &self.rules);
         self.account.answers.take_rules(&self.set, self.setup.index);
@@ -125,16 +129,24 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         tracing::info!(%database, version = self.set.version, rules = self.rules.len(), "the database goes by new rules");
     }
 
-    /// What waits and only such rules took goes nowhere, or to a database that may have passed it.
-    fn tell_of_rules_gone(&self, before: &[Arc<Rule>]) {
-        let (from, end) = (self.reader.position(), self.watermark.borrow().next_seq);
+    /// What waits and only rules took that are gone goes nowhere, or to a database that may have passed it. What waits and a
+    /// rule takes that wrote to another database, that one may have stored.
+    fn tell_of_moved_rules(&self, before: &[Arc<Rule>], set_before: &RuleSet) {
+        // The reader is ahead of a batch that is tried again.
+        let confirmed = self.setup.state.snapshot().next_seq;
+        let (from, end) = (confirmed.unwrap_or(self.reader.position()), self.watermark.borrow().next_seq);
         if from >= end {
             return;
         }
-        let kept: HashSet<&str> = self.rules.iter().map(|rule| &*rule.name).collect();
-        let gone: Vec<&str> = before.iter().map(|rule| &*rule.name).filter(|name| !kept.contains(name)).collect();
+        let [ours, ours_before, all_before] = [&self.rules[..], before, &set_before.rules].map(names);
+        let gone: Vec<&str> = before.iter().map(|rule| &*rule.name).filter(|name| !ours.contains(name)).collect();
+        let is_moved = |name: &&str| !ours_before.contains(name) && all_before.contains(name);
+        let moved: Vec<&str> = self.rules.iter().map(|rule| &*rule.name).filter(is_moved).collect();
         if !gone.is_empty() {
             events::rules_gone(&self.setup.database.name, &gone.join(", "), from, end);
+        }
+        if !moved.is_empty() {
+            events::rules_came(&self.setup.database.name, &moved.join(", "), from, end);
         }
     }
 }

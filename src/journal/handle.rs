@@ -20,7 +20,7 @@ use crate::remedy;
 use crate::telemetry::Metrics;
 
 /// The journal's folder in the data directory.
-pub(super) const DIRECTORY: &str = "journal";
+pub const DIRECTORY: &str = "journal";
 
 /// An opened, recovered journal without a writer yet. Holds the directory's lock.
 pub struct Journal<F: Fs> {

@@ -80,7 +80,7 @@ mod writer;
 
 pub use fs::{Fs, FsFile};
 pub(crate) use fs::{read_file, replace_file};
-pub use handle::{Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
+pub use handle::{DIRECTORY, Entry, Journal, JournalError, JournalHandle, JournalStatus, Lost, OpenError, Watermark};
 pub use intake::Intake;
 pub use memory_fs::MemoryFs;
 #[cfg(any(test, feature = "fault-injection"))]

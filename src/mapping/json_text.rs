@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::coerce::fits_numeric;
 use super::temporal::write_instant;
-use super::value::{Misfit, Value, expected};
+use super::value::{Misfit, Value};
 use crate::schema::ColumnType;
 
 /// Nesting that goes into a json column. Postgres' own parser gives up at some thousands, depending on its stack.
@@ -46,7 +49,13 @@ pub(super) fn json<'s>(
             written.write_char('"').expect("a String takes everything");
             return Ok(written);
         }
-        Value::Bytes(_) => return Err(expected("JSON", value)),
+        // As inside of a value.
+        Value::Bytes(bytes) => {
+            written.push('"');
+            STANDARD.encode_string(bytes, written);
+            written.push('"');
+            return Ok(written);
+        }
     };
     if nests_deeper(text, DEPTH_MAX) {
         return Err(format!("JSON nested deeper than {DEPTH_MAX}").into());

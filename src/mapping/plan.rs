@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub(super) auto: bool,
     /// A payload that has none of the fields that the columns take is refused: not all of them have a `default`.
     pub(super) needs_field: bool,
+    /// Nothing but `unmapped` concerns fields.
+    pub(super) wants_object: bool,
     /// The slot of the whole object, where only `unmapped` takes it: that it is there is no field.
     pub(super) rest_slot: Option<usize>,
     /// Where an array's values show that they are not as many as the columns.
@@ -210,6 +212,9 @@ impl Plan {
     ) -> Result<Reading<'r>, ValueFault> {
         if self.needs_field && self.has_no_field(&input) {
             return Err(self.absence(&input));
+        }
+        if self.wants_object && self.has_no_object(&input) {
+            return Err(self.no_object(&input));
         }
         if let Some(positions) = &self.positions {
             positions.check(input.fields()).map_err(|why| self.fault("value", why))?;

@@ -20,6 +20,10 @@ pub(crate) enum TlsSetupError {
     File { key: &'static str, path: PathBuf, source: pem::Error },
     #[error("{key} {path} holds no certificate; a PEM file with at least one is expected")]
     NoCertificate { key: &'static str, path: PathBuf },
+    #[error(
+        "mqtt.tls.key_file {path} has a passphrase; write the key without one: openssl pkey -in {path} -out NEW_FILE"
+    )]
+    Passphrase { path: PathBuf },
     #[error("mqtt.tls.ca_file {path} holds a certificate that cannot be used: {source}")]
     BadRoot { path: PathBuf, source: rustls::Error },
     #[error("this machine has no usable root certificates; install ca-certificates or set mqtt.tls.ca_file")]
@@ -50,11 +54,7 @@ pub(crate) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match (&tls.cert_file, &tls.key_file) {
         (Some(cert_file), Some(key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(key_file).map_err(|source| TlsSetupError::File {
-                key: "mqtt.tls.key_file",
-                path: key_file.clone(),
-                source,
-            })?;
+            let key = PrivateKeyDer::from_pem_file(key_file).map_err(|source| key_fault(key_file, source))?;
             let chain = certificates("mqtt.tls.cert_file", cert_file)?;
             builder.with_client_auth_cert(chain, key).map_err(|error| match client_certificate_fault(&error) {
                 Some(why) => TlsSetupError::ClientCertificate { path: cert_file.clone(), why },
@@ -66,6 +66,14 @@ pub(crate) fn client_config(tls: &MqttTls) -> Result<ClientConfig, TlsSetupError
     };
     config.alpn_protocols = tls.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(config)
+}
+
+fn key_fault(path: &Path, source: pem::Error) -> TlsSetupError {
+    // `BEGIN ENCRYPTED PRIVATE KEY`, or `Proc-Type: 4,ENCRYPTED` behind an older head.
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.contains("ENCRYPTED") => TlsSetupError::Passphrase { path: path.to_owned() },
+        _ => TlsSetupError::File { key: "mqtt.tls.key_file", path: path.to_owned(), source },
+    }
 }
 
 /// The configured authorities, with their certificates as they are, or those of the machine.

@@ -123,7 +123,12 @@ impl Events {
             retry_in_s = retry_in.as_secs(),
             "another client seems to use the same client id; give each its own mqtt.client_id"
         );
-        self.down(url, error);
+        self.down(
+            url,
+            &format!(
+                "{error}; another client seems to use the client id {client_id}: give each its own mqtt.client_id"
+            ),
+        );
     }
 
     /// The broker refused `online`.

@@ -44,7 +44,10 @@ pub fn start(log: &Log) -> Result<(), LogError> {
     let lines = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Auto if under_systemd => lines.with_ansi(false).without_time().boxed(),
-        LogFormat::Auto | LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Auto | LogFormat::Text => {
+            let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            lines.with_ansi(!no_color && std::io::stderr().is_terminal()).boxed()
+        }
     };
     tracing_subscriber::registry().with(filter).with(lines).init();
     let _ = FILTER.set(handle);

@@ -27,11 +27,13 @@ pub(super) fn decode(root: &Table<'_>) -> (Http, HttpAccess) {
 fn section(table: &Table<'_>) -> (Http, HttpAccess) {
     let http = listen(table);
     let token = secret(table, "token", "token_file");
-    if let (Some(SecretSource::Value(given)), Some(value)) = (&token, table.get("token"))
-        && given.expose().trim().is_empty()
-    {
-        // Every client that sends an empty one would be let in.
-        value.refuse("it is empty", "a secret text; or leave the key out, if only this machine is to read");
+    if let (Some(SecretSource::Value(given)), Some(value)) = (&token, table.get("token")) {
+        if given.expose().trim().is_empty() {
+            // Every client that sends an empty one would be let in.
+            value.refuse("it is empty", "a secret text; or leave the key out, if only this machine is to read");
+        } else if given.expose().contains(char::is_control) {
+            value.refuse("it has a line break or another control character", "a secret that fits into a line");
+        }
     }
     let hosts = table.get("hosts").map(|value| hosts(&value)).unwrap_or_default();
     let allows_all = table.flag("allow_unauthenticated", false);

@@ -347,7 +347,8 @@ impl<'a> Value<'a> {
             }
             Err(error) => {
                 let problem = format!("found {}, which {error}", self.shown());
-                let suggestion = error.suggestion.filter(|_| self.may_be_quoted());
+                let fits = |text: &String| parse(text).is_ok_and(|quantity| is_in_range(&quantity));
+                let suggestion = error.suggestion.filter(|text| self.may_be_quoted() && fits(text));
                 self.refuse_with(problem, Some(format!("{forms}, {range}")), suggestion);
                 None
             }

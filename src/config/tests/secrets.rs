@@ -48,6 +48,16 @@ fn only_one_line_end_is_taken_off_a_secret() {
 }
 
 #[test]
+fn a_token_that_no_client_can_send_is_a_finding() {
+    let bench = Bench::new("");
+    let path = bench.file("secret", "tok\nb\n");
+    for given in [format!("token_file: {path:?}"), "token: \"tok\\nb\"".to_owned()] {
+        let found = Bench::new(&format!("http: {{{given}}}\n{REST}")).findings();
+        assert!(found.len() == 1 && found[0].contains("line break"), "{given}: {found:?}");
+    }
+}
+
+#[test]
 fn a_relative_name_is_looked_for_among_the_credentials_first() {
     let bench = Bench::new(&format!("mqtt: {{password_file: secret}}\n{REST}"));
     bench.file("secret", "hunter2\n");

@@ -150,13 +150,15 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let can_be_left_out =
             |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
         let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
+        let is_auto = matches!(self.rule.columns, Columns::Auto);
         let plan = Plan {
             omissible,
             programs,
             on_error: self.rule.on_error,
             payload,
-            auto: matches!(self.rule.columns, Columns::Auto),
+            auto: is_auto,
             needs_field: has_fields && self.needs_field,
+            wants_object: !is_auto && wants_object(&columns, others.as_ref()),
             rest_slot: rest_slot(&columns, others.as_ref()),
             positions,
             others: others.map(Box::new),
@@ -170,6 +172,17 @@ impl<R: RowEncoder> Compilation<'_, R> {
         };
         Ok((plan, indexes, verb))
     }
+}
+
+/// Whether fields are only kept, refused or added by `unmapped`, and no column has anything else of the payload.
+fn wants_object(columns: &[PlanColumn], others: Option<&Others>) -> bool {
+    let feeds = || columns.iter().flat_map(|column| column.feed.parts());
+    let is_other = |feed: &Feed| {
+        matches!(feed, Feed::Json(_) | Feed::Item(_) | Feed::Parent(_) | Feed::Program(_) | Feed::Text | Feed::Bytes)
+    };
+    let concerns =
+        matches!(others, Some(Others::Refuse(_) | Others::Add(_))) || feeds().any(|feed| matches!(feed, Feed::Rest(_)));
+    concerns && !feeds().any(is_other)
 }
 
 /// The slot of the object whose other fields a column takes, or nobody may have, unless a column takes the whole of it.

@@ -33,7 +33,7 @@ impl<R: RowEncoder> Writing<'_, '_, R> {
     pub(super) fn rows(&mut self, plan: usize, only: Option<&[usize]>) -> Result<(), ValueFault> {
         let Writing { encoder, plans, targets, memory, message, matched, batch, first_run, bytes } = self;
         let mut write = |reading: &mut Reading<'_>| {
-            if *bytes > ROWS_BYTES_MAX {
+            if *bytes > ROWS_BYTES_MAX * R::SPREAD {
                 return Err(plans[plan].rows_too_large(ROWS_BYTES_MAX));
             }
             let portion = batch.open(targets.of(plan, reading.left_out()));

@@ -134,8 +134,11 @@ fn write_message(message: &DynamicMessage, picked: &mut Picked) -> Result<(), Pa
     if is_known(&descriptor, &["Timestamp"]) {
         let part =
             |name| message.get_field_by_name(name).and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
-        let nanoseconds =
-            i128::from(part("seconds").unwrap_or(0)) * 1_000_000_000 + i128::from(part("nanos").unwrap_or(0));
+        let nanos = part("nanos").unwrap_or(0);
+        if !(0..1_000_000_000).contains(&nanos) {
+            return Err(PayloadFault::parse("a Timestamp whose nanos are not from 0 to 999999999"));
+        }
+        let nanoseconds = i128::from(part("seconds").unwrap_or(0)) * 1_000_000_000 + i128::from(nanos);
         let text = epoch::rfc3339(nanoseconds);
         picked.push_string(&text.ok_or_else(|| PayloadFault::parse("a Timestamp outside the years 0 to 9999"))?);
         return Ok(());

@@ -54,6 +54,28 @@ impl Plan {
         kept.unwrap_or(0) + refused == 0
     }
 
+    /// Whether what `unmapped` would keep, refuse or add fields of has none.
+    #[inline(never)]
+    pub(super) fn has_no_object(&self, input: &Input<'_>) -> bool {
+        let of_column = |feed: &Feed| match feed {
+            Feed::Rest(rest) => Some(rest.has_object(input.around(rest))),
+            _ => None,
+        };
+        let kept = self.columns.iter().flat_map(|column| column.feed.parts()).filter_map(of_column);
+        let others = match self.others.as_deref() {
+            Some(Others::Refuse(rest)) => Some(rest.has_object(input.around(rest))),
+            Some(Others::Add(growth)) => Some(growth.rest.has_object(input.around(&growth.rest))),
+            _ => None,
+        };
+        !kept.chain(others).any(|has_object| has_object)
+    }
+
+    #[cold]
+    pub(super) fn no_object(&self, input: &Input<'_>) -> ValueFault {
+        let what = if input.item.is_some() { "item" } else { "payload" };
+        self.fault("required", format!("the {what} is no object, and `unmapped` concerns the fields of one"))
+    }
+
     #[inline(never)]
     pub(super) fn look_at_others(&self, others: &Others, input: &Input<'_>) -> Result<(), ValueFault> {
         if let Others::Refuse(rest) | Others::Watch(rest) = others

@@ -259,6 +259,21 @@ fn a_payload_without_fields_is_refused_though_unmapped_looks_at_it() {
 }
 
 #[test]
+fn a_payload_that_is_no_object_is_refused_though_only_unmapped_concerns_its_fields() {
+    let table = table(vec![live("a", text()), live("extra", ColumnType::Json)]);
+    let kept = || rule(&["#"], vec![from("a", "topic"), from("extra", "unmapped")]);
+    let with = |unmapped| Rule { unmapped, ..rule(&["#"], vec![from("a", "topic")]) };
+    for payload in ["[1,2]", "5", "\"s\"", r#"[{"a":1}]"#, "null"] {
+        assert_eq!(fault(kept(), &table, payload).0, "required", "{payload}");
+        assert_eq!(fault(with(config::Unmapped::Error), &table, payload).0, "required", "{payload}");
+        assert_eq!(fault(with(config::Unmapped::Add), &table, payload).0, "required", "{payload}");
+        assert_eq!(rows(with(config::Unmapped::Ignore), &table, payload).unwrap().len(), 1, "{payload}");
+    }
+    assert_eq!(rows(kept(), &table, "{}").unwrap().len(), 1);
+    assert_eq!(rows(with(config::Unmapped::Error), &table, "{}").unwrap().len(), 1);
+}
+
+#[test]
 fn values_behind_the_last_column_are_refused_where_none_may_be_lost() {
     let auto = |unmapped| Rule { unmapped, columns: Columns::Auto, ..rule(&["#"], vec![]) };
     let any_shape = |unmapped| Rule { for_each: config::ForEach::Auto, ..auto(unmapped) };

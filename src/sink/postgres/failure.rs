@@ -16,12 +16,15 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 
-use super::sqlstate::{ROW_POLICY, Verdict, classify};
+use super::sqlstate::{CLOSED_SCHEMA, ROW_POLICY, STATEMENT_POOLING, Verdict, classify};
 use crate::remedy;
 use crate::sink::{Class, SinkError};
 
 /// SQLSTATE, and the function of the server that gives it where a row breaks a policy.
 pub(super) const MISSING_RIGHT: &str = "42501";
+
+pub(super) const ENCODING_CHANGED_BY: &str =
+    "a trigger or function of the table changes client_encoding, and texts that come after it would be garbled";
 const ROUTINE_OF_POLICIES: &str = "ExecWithCheckOptions";
 
 /// The server's words are cut here: a trigger may raise a novel.
@@ -55,6 +58,13 @@ pub(super) fn judge(refusal: &DbError) -> Verdict {
     if code == MISSING_RIGHT && refusal.routine() == Some(ROUTINE_OF_POLICIES) {
         return ROW_POLICY;
     }
+    // Only in English; otherwise the advice is the code's.
+    if code == MISSING_RIGHT && refusal.message().starts_with("permission denied for schema ") {
+        return CLOSED_SCHEMA;
+    }
+    if code == PROTOCOL_VIOLATION && refusal.message().contains("statement pooling mode") {
+        return STATEMENT_POOLING;
+    }
     // A field of a COPY that is shorter than its type wants is told as a breach of the protocol ("insufficient data left
     // in message"): with a row in its context it is that row's affair, not the connection's.
     if code == PROTOCOL_VIOLATION && refusal.where_().and_then(copy_line).is_some() {
@@ -76,6 +86,16 @@ pub(super) fn explain_rows(error: &Error, doing: &str, at: &str) -> SinkError {
         None => {}
     }
     explained
+}
+
+/// A trigger or function of a table that takes rows has changed `client_encoding`: rows behind it may be garbled.
+pub(super) fn encoding_changed(doing: &str, at: impl std::fmt::Display) -> SinkError {
+    own(
+        Class::RowOrTable,
+        "client_encoding",
+        format!("{doing} ({at}): {ENCODING_CHANGED_BY}"),
+        "let the function leave client_encoding alone, or confine it: ALTER FUNCTION … SET client_encoding = …",
+    )
 }
 
 /// The class of an error that came while rows were taken.

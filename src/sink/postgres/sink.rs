@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::failure::own;
+use super::failure::{MISSING_RIGHT, own};
 use super::server::Repertoire;
 use super::transaction::{CATALOGUE_FIRST, around};
 use super::{
@@ -214,6 +214,12 @@ impl Sink for PostgresSink {
             })
             .await;
         match result {
+            Err(mut error) if error.code == MISSING_RIGHT => {
+                error.message = format!("{}\n{sql_text}", error.message);
+                error.advice = "this role may not make the table: let another role run this SQL and GRANT this one INSERT, or GRANT CREATE \
+                                ON SCHEMA to this one";
+                Err(error)
+            }
             Err(error) if !ALREADY_THERE.contains(&error.code.as_str()) => Err(error),
             _ => Ok(sql_text),
         }

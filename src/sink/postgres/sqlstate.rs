@@ -34,6 +34,14 @@ const fn table(advice: &'static str) -> Verdict {
 /// For 42501 where it is a policy of row-level security that the row breaks, and no missing right.
 pub(super) const ROW_POLICY: Verdict = row("constraint", "the row breaks a row-level security policy of the table");
 
+/// For 42501 where the schema is closed.
+pub(super) const CLOSED_SCHEMA: Verdict =
+    table("GRANT USAGE ON this SCHEMA to the role, and CREATE too if tables are to be made there");
+
+/// For 08P01 of PgBouncer where each statement may go to another session.
+pub(super) const STATEMENT_POOLING: Verdict =
+    table("PgBouncer's statement mode cannot be used: set pool_mode = transaction or session");
+
 /// For a code that the table does not name.
 const UNKNOWN: Verdict = table(
     "Rowbridge does not know this error and holds the database rather than drop a row: see the server's log and \
@@ -65,7 +73,7 @@ const VERDICTS: &[(&str, Verdict)] = &[
     ("23514", row("constraint", "the row breaks a CHECK constraint, or no partition takes it")),
     ("23P01", row("constraint", "the row collides with another under an exclusion constraint")),
     ("25", transient("the session's transaction is not in the state expected; Rowbridge reconnects by itself")),
-    ("25001", table("a transaction block is not allowed here: PgBouncer's statement mode cannot be used")),
+    ("25001", table("a trigger or function does what this transaction does not allow")),
     (
         "25006",
         transient(

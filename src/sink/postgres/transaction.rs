@@ -5,7 +5,8 @@
 //! transaction: queries use the unnamed one, and a COPY's is closed before COMMIT is queued.
 //!
 //! Triggers, defaults and functions of the tables run in our transactions and use the role's own `search_path`, which
-//! is therefore not changed. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
+//! is therefore not changed. They may also leave the session with another `client_encoding`: each transaction sets ours, and
+//! [`encoding_kept`] fails where it was changed within one. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
 //! of every table, function, type and operator; statements that only read the catalogue set `pg_catalog` first instead.
 
 use std::future::poll_fn;
@@ -25,6 +26,18 @@ pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 /// Bounds the wait for a lock where many statements may wait for one, as when refused rows are looked for.
 pub(super) const BOUND_LOCK_WAIT: &str = "SET LOCAL lock_timeout = '3s'";
+
+/// An integer, or [`ENCODING_CHANGED`] if texts that were sent may have been taken for another encoding's.
+macro_rules! encoding_kept {
+    () => {
+        "(CASE WHEN pg_catalog.current_setting('client_encoding') OPERATOR(pg_catalog.=) 'UTF8' THEN '1' \
+         ELSE 'client_encoding' END)::pg_catalog.int4"
+    };
+}
+pub(super) use encoding_kept;
+
+/// The text of [`encoding_kept`] that is no integer.
+pub(super) const ENCODING_CHANGED: &str = "22P02";
 
 /// So many statements are in [`Sql::begin`].
 pub(super) const BEGIN_STATEMENTS: usize = 3;
@@ -110,6 +123,7 @@ fn settings(statement_timeout: Duration) -> String {
     let (commit, waiting, untaken) = ("synchronous_commit", "idle_in_transaction_session_timeout", "tcp_user_timeout");
     let waited = format!("{}::pg_catalog.interval", now(waiting));
     let all = [
+        set("client_encoding", "UTF8", &format!("{} OPERATOR(pg_catalog.<>) 'UTF8'", now("client_encoding"))),
         set(
             commit,
             "on",

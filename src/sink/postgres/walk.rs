@@ -21,21 +21,22 @@
 mod again;
 mod doubt;
 pub(super) mod ender;
+mod savepoint;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-use super::copy::{self, CopyError, Rows, Start};
-use super::failure::{copy_line, judge, own, words};
+use self::savepoint::{BACK, write_under_savepoint};
+use super::copy::Rows;
+use super::failure::{ENCODING_CHANGED_BY, copy_line, encoding_changed, judge, own, words};
 use super::session::Session;
 use super::sqlstate::{LOCK_NOT_AVAILABLE, may_be_of_one_table};
-use super::statements::{self, Failed};
-use super::transaction::{BOUND_LOCK_WAIT, Sql};
+use super::statements;
+use super::transaction::{BOUND_LOCK_WAIT, ENCODING_CHANGED, Sql};
 use super::witness::Expected;
 use super::write;
 use crate::batch::Batch;
@@ -288,6 +289,10 @@ impl<'a> Walk<'a> {
                 self.pass(units);
                 return Ok(Attempt::Taken);
             }
+            Ok(Err(error)) if error.code().is_some_and(|code| code.code() == ENCODING_CHANGED) => {
+                session.wait(2, DOING, session.client().batch_execute(BACK)).await?;
+                return Ok(Attempt::Refused(self.refused_for_encoding(&tables)));
+            }
             Ok(Err(error)) => return Err(session.explain(&error, DOING)),
             Err(failed) => failed,
         };
@@ -309,7 +314,6 @@ impl<'a> Walk<'a> {
             (class, _) if class.may_be_a_row() => {}
             _ => return Err(error),
         }
-        const BACK: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
         session.wait(2, DOING, session.client().batch_execute(BACK)).await?;
         let line = failed.line.or_else(|| refusal.where_().and_then(copy_line));
         let suspect = line.and_then(|line| tables[failed.table].unit_of_line(line));
@@ -338,6 +342,20 @@ impl<'a> Walk<'a> {
         let is_locked = refusal.code().code() == LOCK_NOT_AVAILABLE && refusal.routine() != Some("exec_stmt_raise");
         Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt, is_locked, is_final }))
     }
+
+    fn refused_for_encoding(&self, tables: &[Rows<'_>]) -> Refused {
+        let mut error = encoding_changed(DOING, self.session.at());
+        error.class = error.class.without_a_row();
+        Refused {
+            table: Arc::clone(&tables[0].target().table),
+            reason: "constraint",
+            message: ENCODING_CHANGED_BY.to_owned(),
+            suspect: None,
+            doubt: Some(error),
+            is_locked: false,
+            is_final: false,
+        }
+    }
 }
 
 /// Whether its code is a data exception or a broken constraint: [`words`] leaves the value out, and the row is at fault.
@@ -361,36 +379,6 @@ fn split(range: Range<usize>, suspect: Option<usize>) -> Vec<Range<usize>> {
             vec![middle..range.end, range.start..middle]
         }
     }
-}
-
-/// The outer error is a COPY's, the inner one that of the savepoint around it.
-async fn write_under_savepoint(
-    session: &Session,
-    tables: &[Rows<'_>],
-    written: &mut Written,
-) -> Result<Result<(), Error>, CopyError> {
-    let client = session.client();
-    let (tables, own) = statements::split(tables);
-    let (saved, prepared) = tokio::join!(
-        biased;
-        client.batch_execute("SAVEPOINT attempt"),
-        futures_util::future::join_all(tables.iter().map(|rows| rows.prepare(client))),
-    );
-    if let Err(error) = saved {
-        return Ok(Err(error));
-    }
-    let mut copies = Vec::with_capacity(tables.len());
-    for (table, prepared) in prepared.into_iter().enumerate() {
-        copies.push(prepared.map_err(|error| CopyError { table, error, at_start: true, line: None })?);
-    }
-    let last = Box::pin(statements::run(session, own, client.batch_execute("RELEASE SAVEPOINT attempt")));
-    let failed = |Failed { portion, line, error }| CopyError {
-        table: tables.len() + portion,
-        error,
-        at_start: false,
-        line: Some(line),
-    };
-    copy::run(session, tables, copies, Start::InTurn, last, written).await?.map_err(failed)
 }
 
 #[cfg(test)]

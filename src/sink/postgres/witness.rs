@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Error};
 
-use super::failure::own;
+use super::failure::{encoding_changed, own};
 use super::session::Session;
 use super::statements;
-use super::transaction::{self, around, in_one_message};
+use super::transaction::{self, ENCODING_CHANGED, around, encoding_kept, in_one_message};
 use super::write::COMMITTING;
 use crate::rule::Statement;
 use crate::schema::{TableSchema, Witness};
@@ -143,13 +143,14 @@ impl Expected {
             format!("OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])", oids.join(","))
         };
         let (table_hash, column_hash, type_hash) = (table_hash!(), column_hash!(), type_hash!());
+        let encoding_kept = encoding_kept!();
         let (sum, tables) = (self.sum, of(&self.tables));
         let types = match self.types.is_empty() {
             true => String::new(),
             false => format!(" UNION ALL SELECT {type_hash} FROM pg_catalog.pg_type t WHERE t.oid {}", of(&self.types)),
         };
         Some(format!(
-            "SELECT 1 OPERATOR(pg_catalog./) (COALESCE(pg_catalog.sum(h), 0) OPERATOR(pg_catalog.=) \
+            "SELECT {encoding_kept} OPERATOR(pg_catalog./) (COALESCE(pg_catalog.sum(h), 0) OPERATOR(pg_catalog.=) \
              '{sum}'::pg_catalog.numeric)::pg_catalog.int4 FROM (SELECT {table_hash} FROM pg_catalog.pg_class c \
              WHERE c.oid {tables} UNION ALL SELECT {column_hash} FROM pg_catalog.pg_attribute a WHERE a.attrelid {tables} \
              AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped{types}) AS found (h)"
@@ -214,6 +215,9 @@ fn changed_or_failed(session: &Session, error: &Error) -> SinkError {
     if error.code().is_some_and(|code| is_refused(code.code())) {
         let message = format!("{COMPARING} ({}): a table was changed since it was described", session.at());
         return own(Class::TableChanged, "table_changed", message, "nothing: the rules are compiled again");
+    }
+    if error.code().is_some_and(|code| code.code() == ENCODING_CHANGED) {
+        return encoding_changed(COMPARING, session.at());
     }
     session.explain(error, COMPARING)
 }

@@ -293,7 +293,7 @@ fn place_error(path: &Path, why: &str) -> SinkError {
         class: Class::Table,
         code: "path".to_owned(),
         message: format!("cannot open the database {}: {why}", path.display()),
-        advice: "create the directory, owned by the bridge's user, or correct the database's url",
+        advice: "name a file in the database's url, in a directory that is there and is owned by the bridge's user",
     }
 }
 

@@ -183,7 +183,10 @@ fn judge(subject: &str, mqtt: &Mqtt, snapshot: &SourceSnapshot) -> Vec<Finding> 
 fn remedy(error: &str) -> &'static str {
     let is = |word: &str| error.contains(word);
     if is("_file") && is("mqtt.") {
-        "make the file readable for the bridge's user, or correct its name"
+        match is("No such file") || is("ermission denied") || is("cannot be read") {
+            true => "make the file readable for the bridge's user, or correct its name",
+            false => "put another file in its place, or name another one",
+        }
     } else if is("refused us") {
         "check mqtt.username, mqtt.password and the broker's rights for this client"
     } else if is("TLS") || is("certificate") {

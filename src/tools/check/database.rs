@@ -1,6 +1,6 @@
 //! Compares the rules of one database with its live tables, by the daemon's own description and mapper.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Finding, created};
@@ -22,8 +22,10 @@ pub(super) struct Tables {
     pub(super) live: Vec<(TableName, Arc<TableSchema>)>,
     /// Those that the first start makes.
     pub(super) to_be_made: Vec<TableName>,
-    /// A rule makes tables that messages name, or one of `to_be_made`.
-    pub(super) makes_tables: bool,
+    /// That of each of `to_be_made` which the rules' own types do not contradict.
+    making: Vec<(TableName, Finding)>,
+    /// The schema, if the rule names one, of each rule that makes tables which messages name.
+    makes_named: Vec<Option<Arc<str>>>,
     /// A rule says `retained: changed`.
     pub(super) remembers: bool,
     /// Where the rows of each rule go that fits its table.
@@ -33,8 +35,20 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// All findings, where these views take no rows, whatever their columns.
-    pub(super) fn into_findings(self, subject: &str, closed: &[ClosedView]) -> Vec<Finding> {
+    /// Where tables are to be made.
+    pub(super) fn schemas_of_new<'t>(&'t self, default: &'t str) -> BTreeSet<&'t str> {
+        let fixed = self.to_be_made.iter().map(|table| table.schema.as_deref());
+        let named = self.makes_named.iter().map(Option::as_deref);
+        fixed.chain(named).map(|schema| schema.unwrap_or(default)).collect()
+    }
+
+    /// All findings, where these views take no rows, whatever their columns, and tables that `is_barred` names cannot be made.
+    pub(super) fn into_findings(
+        self,
+        subject: &str,
+        closed: &[ClosedView],
+        is_barred: impl Fn(&TableName) -> bool,
+    ) -> Vec<Finding> {
         let is_open = |name: &TableName| closed.iter().all(|view| view.name != *name);
         let fitting = self.fitting.into_iter().filter(|(name, _)| is_open(name)).map(|(_, finding)| finding);
         let closed = closed.iter().map(|view| {
@@ -42,7 +56,8 @@ impl Tables {
             let remedy = "name the table below it in the rule, or give the view an INSTEAD OF INSERT trigger";
             Finding::problem(subject, what, remedy)
         });
-        closed.chain(fitting).chain(self.findings).collect()
+        let making = self.making.into_iter().filter(|(name, _)| !is_barred(name)).map(|(_, finding)| finding);
+        closed.chain(fitting).chain(self.findings).chain(making).collect()
     }
 
     /// Those of `live` that get columns.
@@ -146,13 +161,14 @@ pub(super) async fn tables<S: Sink>(
         };
         let what = format!("rule {}: messages name its tables; the bridge {what}", rule.name);
         found.findings.push(Finding::ok(&subject, what));
-        found.makes_tables |= rule.create.is_some();
+        if rule.create.is_some() {
+            found.makes_named.push(rule.table.schema.as_deref().map(Arc::from));
+        }
     }
     for name in statements.iter().filter(|name| !unfit.contains(name)) {
         let what = format!("{}: the database takes it, and every column fits its bind", name.described());
         found.findings.push(Finding::ok(&subject, what));
     }
-    found.makes_tables |= !found.to_be_made.is_empty();
     let of_rules = of_rules(config, index, |table| found.to_be_made.contains(table));
     let unfit: HashSet<&TableName> = of_rules.iter().map(|(table, _)| table).collect();
     for table in found.to_be_made.iter().filter(|table| !unfit.contains(table)) {
@@ -161,7 +177,8 @@ pub(super) async fn tables<S: Sink>(
             true => "the first message",
             false => "the first start",
         };
-        found.findings.push(Finding::ok(&subject, format!("table {table} is not there; {what} makes it")));
+        let making = Finding::ok(&subject, format!("table {table} is not there; {what} makes it"));
+        found.making.push((table.clone(), making));
     }
     found.findings.extend(of_rules.into_iter().map(|(_, finding)| finding));
     found

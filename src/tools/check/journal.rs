@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::mounts::file_system_of;
 use super::{Circumstances, Finding};
 use crate::config::{Config, Durability};
-use crate::journal::{RealFs, inspect};
+use crate::journal::{DIRECTORY, RealFs, inspect};
 use crate::remedy;
 use crate::tools::live::unique;
 
@@ -28,6 +28,10 @@ const SUBJECT: &str = "data_dir";
 pub(super) fn look(config: &Config, circumstances: &Circumstances) -> Vec<Finding> {
     if config.journal.durability == Durability::Delivered {
         return in_memory(config);
+    }
+    if let Some(path) = in_the_way(config) {
+        let what = format!("{} is there and is no directory", path.display());
+        return vec![Finding::problem(SUBJECT, what, "move it away, or name another data_dir")];
     }
     let place = existing(&config.data_dir);
     let is_there = place == config.data_dir;
@@ -76,6 +80,13 @@ fn in_memory(config: &Config) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What is no directory, where the journal's directory or one above it is to be.
+fn in_the_way(config: &Config) -> Option<PathBuf> {
+    let journal = config.data_dir.join(DIRECTORY);
+    let mut taken = journal.ancestors().filter(|path| !path.as_os_str().is_empty() && path.symlink_metadata().is_ok());
+    taken.find(|path| !path.is_dir()).map(Path::to_owned)
 }
 
 /// The directory, or what there is of the way to it.

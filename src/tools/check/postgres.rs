@@ -33,8 +33,11 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
 
 const SERVER: &str = "SELECT current_setting('server_version'), current_setting('server_encoding'), \
     current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), \
-    pg_is_in_recovery(), current_setting('synchronous_standby_names'), has_schema_privilege($1, 'CREATE'), \
-    current_user::text";
+    pg_is_in_recovery(), current_setting('synchronous_standby_names'), (SELECT split_part(c, '=', 2) \
+    FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%' \
+    AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())) \
+    AND s.setrole IN (0, (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)) \
+    ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1)";
 
 /// This role, and whether it may make tables in schema `$1`; NULL if there is no such schema.
 const MAY_CREATE: &str = "SELECT CURRENT_USER::pg_catalog.text, (SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
@@ -69,11 +72,11 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
     let mut findings = Vec::new();
     let tables = database::tables(&mut sink, config, index, |_| false).await;
     let published = publish::tables(&mut sink, config, index, |_| false).await;
-    let mut closed = Vec::new();
+    let mut closed = Closed::default();
     match sink.client() {
         Some(client) => match ask(client, url, &tables, &mut findings, &subject).await {
-            Ok(views) => {
-                closed = views;
+            Ok(found) => {
+                closed = found;
                 if let Err(error) = publish::rights(client, config, (index, url), &mut findings).await {
                     findings.push(unanswered(&subject, &error.to_string()));
                 }
@@ -82,7 +85,9 @@ pub(super) async fn look(config: &Config, index: usize, url: &PostgresUrl) -> Ve
         },
         None => findings.push(unanswered(&subject, "the connection was lost meanwhile")),
     }
-    findings.extend(tables.into_findings(&subject, &closed));
+    findings.extend(tables.into_findings(&subject, &closed.views, |table| {
+        closed.schemas.contains(table.schema.as_deref().unwrap_or(&url.schema))
+    }));
     findings.extend(published);
     // Nothing is open.
     let _ = sink.close().await;
@@ -147,18 +152,26 @@ fn not_connected(subject: &str, url: &PostgresUrl, error: &SinkError) -> Finding
     finding
 }
 
+/// What takes no rows, or no tables.
+#[derive(Default)]
+struct Closed {
+    views: Vec<ClosedView>,
+    /// In which this role cannot make the tables that rules ask for.
+    schemas: HashSet<String>,
+}
+
 fn unanswered(subject: &str, error: &str) -> Finding {
     Finding::warning(subject, format!("not everything was answered: {error}"), "check again")
 }
 
-/// Asks what the sink does not, in one transaction that only reads. Returns the views that take no rows.
+/// Asks what the sink does not, in one transaction that only reads.
 async fn ask(
     client: &Client,
     url: &PostgresUrl,
     tables: &Tables,
     findings: &mut Vec<Finding>,
     subject: &str,
-) -> Result<Vec<ClosedView>, Error> {
+) -> Result<Closed, Error> {
     client.batch_execute(BEGIN).await?;
     let asked = ask_within(client, url, tables, findings, subject).await;
     client.batch_execute("ROLLBACK").await?;
@@ -171,19 +184,29 @@ async fn ask_within(
     tables: &Tables,
     findings: &mut Vec<Finding>,
     subject: &str,
-) -> Result<Vec<ClosedView>, Error> {
-    let mut closed = Vec::new();
+) -> Result<Closed, Error> {
     let schema = url.schema.as_str();
-    for row in client.query_typed(SERVER, &[(&schema, Type::TEXT)]).await? {
+    for row in client.query_typed(SERVER, &[]).await? {
         of_server(&Server::read(&row)?, url, findings, subject);
-        let may_create: bool = row.try_get(7)?;
-        if !may_create && tables.makes_tables {
-            let role: String = row.try_get(8)?;
-            findings.push(Finding::problem(
-                subject,
-                format!("the role {role} may not make tables in schema {schema}, as create: true asks for"),
-                format!("GRANT USAGE, CREATE ON SCHEMA {} TO {};", quote(schema), quote(&role)),
-            ));
+    }
+    let mut closed = Closed::default();
+    for name in tables.schemas_of_new(schema) {
+        for row in client.query_typed(MAY_CREATE, &[(&name, Type::TEXT)]).await? {
+            let (role, may_create): (String, Option<bool>) = (row.try_get(0)?, row.try_get(1)?);
+            let (role, quoted) = (role.as_str(), quote(name));
+            let (what, sql) = match may_create {
+                Some(true) => continue,
+                Some(false) => (
+                    format!("the role {role} may not make tables in schema {name}, as create: true asks for"),
+                    format!("GRANT USAGE, CREATE ON SCHEMA {quoted} TO {};", quote(role)),
+                ),
+                None => (
+                    format!("there is no schema {name}, in which create: true makes tables"),
+                    format!("CREATE SCHEMA IF NOT EXISTS {quoted} AUTHORIZATION {};", quote(role)),
+                ),
+            };
+            findings.push(Finding::problem(subject, what, sql));
+            closed.schemas.insert(name.to_owned());
         }
     }
     let names: Vec<&TableName> = tables.live.iter().map(|(_, table)| &table.name).collect();
@@ -204,7 +227,7 @@ async fn ask_within(
         let at: i64 = row.try_get(0)?;
         let live = usize::try_from(at - 1).ok().and_then(|at| tables.live.get(at));
         let why = "it is not simple enough for the server, and no INSTEAD OF trigger or rule takes them".to_owned();
-        closed.extend(live.map(|(name, _)| ClosedView { name: name.clone(), why }));
+        closed.views.extend(live.map(|(name, _)| ClosedView { name: name.clone(), why }));
     }
     let mut rights = Rights::new(schema);
     if tables.remembers {
@@ -259,6 +282,8 @@ struct Server {
     synchronous_commit: String,
     is_standby: bool,
     standbys: String,
+    /// `default_transaction_read_only`, if it was set for this role or database.
+    read_only: Option<String>,
 }
 
 impl Server {
@@ -271,6 +296,7 @@ impl Server {
             synchronous_commit: row.try_get(4)?,
             is_standby: row.try_get(5)?,
             standbys: row.try_get(6)?,
+            read_only: row.try_get(7)?,
         })
     }
 }
@@ -289,6 +315,13 @@ fn of_server(server: &Server, url: &PostgresUrl, findings: &mut Vec<Finding>, su
             subject,
             "the server is a standby, which takes no rows",
             "give the primary's address, or all of them with target_session_attrs=read-write",
+        ));
+    }
+    if server.read_only.as_deref().is_some_and(|value| ["on", "true", "yes", "1"].contains(&value)) {
+        findings.push(Finding::problem(
+            subject,
+            "default_transaction_read_only is on for this role or database, so nothing can be written",
+            "ALTER ROLE … SET default_transaction_read_only = off (or ALTER DATABASE …, where it was set)",
         ));
     }
     if encoding != "UTF8" {

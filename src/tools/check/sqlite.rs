@@ -39,7 +39,7 @@ pub(super) async fn look(config: &Config, index: usize, path: &Path, circumstanc
     let closed =
         views.filter_map(|(name, _)| copy.refusal_of_view(name).map(|why| ClosedView { name: name.clone(), why }));
     let closed: Vec<ClosedView> = closed.collect();
-    findings.extend(tables.into_findings(&subject, &closed));
+    findings.extend(tables.into_findings(&subject, &closed, |_| false));
     findings.extend(publish::tables(&mut sink, config, index, |table| copy.is_unknown(table)).await);
     for name in copy.unknown() {
         let what = format!("table {name} needs an extension that Rowbridge does not have: not compared");
@@ -72,6 +72,12 @@ fn of_place(subject: &str, path: &Path, circumstances: &Circumstances) -> Vec<Fi
     } else if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
         // SQLite keeps its log beside the file.
         refuse(format!("the folder {} takes no files", folder.display()), error.into());
+    } else if path.is_dir() {
+        let what = format!("{} is a directory", path.display());
+        findings.push(Finding::problem(subject, what, "name a file in the database's url"));
+    } else if path.symlink_metadata().is_ok() && !path.exists() {
+        let what = format!("{} is a symbolic link to nothing", path.display());
+        findings.push(Finding::problem(subject, what, "make what it leads to, or remove the link"));
     } else if path.exists()
         && let Err(error) = rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK)
     {

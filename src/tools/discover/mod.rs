@@ -67,6 +67,8 @@ pub async fn discover(
 ) -> Result<Discovery, String> {
     let bench = Bench::new(load);
     let listening = bench.load(&listening_config(request.filters))?;
+    // Told before the time of listening.
+    bench.load(&format!("{}rules: []\n", head(request, &Learned::default())))?;
     let heard = listen::listen(request.mqtt, &listening.rules, request.time, progress, stop).await?;
     let mut notes: Vec<String> = heard.refused.iter().map(|refusal| format!("the broker refused {refusal}")).collect();
     if heard.learned.passed_over > 0 {

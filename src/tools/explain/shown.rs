@@ -24,6 +24,9 @@ pub(super) type ShownCell = Result<Held, (String, String)>;
 impl<R: Preview> RowEncoder for Shown<R> {
     type Dialect = R::Dialect;
 
+    /// As JSON and as SQL.
+    const SPREAD: usize = 2;
+
     fn begin_row(&self, _column_count: usize, _out: &mut Vec<u8>) {}
 
     fn cell(&self, column_type: &ColumnType, cell: Cell<'_>, out: &mut Vec<u8>) {
