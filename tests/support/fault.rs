@@ -185,6 +185,9 @@ impl Pump {
         let passes = self.way == Way::Up || shared.spend(bytes.len());
         // A used-up budget lets half of the last piece through.
         let bytes = if passes { bytes } else { &bytes[..bytes.len() / 2] };
+        if self.way == Way::Down {
+            shared.hear(self.number, bytes);
+        }
         let (singles, rest) = bytes.split_at(bytes.len().min(*split));
         *split -= singles.len();
         for byte in singles.chunks(1) {

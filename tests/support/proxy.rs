@@ -1,7 +1,7 @@
 //! A faulty network: a TCP proxy on the loopback that can cut connections, hold bytes back and refuse new ones. Moods
 //! are for all connections at once; a trap is for one, at one byte (see [`super::fault`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     /// How many were taken so far.
     connections: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
+    /// What the target has sent, by connection; `None` where nobody asked for it.
+    heard: Mutex<Option<BTreeMap<u64, Vec<u8>>>>,
 }
 
 /// The proxy. Ends, with all its connections, when it goes out of scope.
@@ -60,10 +62,23 @@ impl Proxy {
             traps: Mutex::new(VecDeque::new()),
             connections: AtomicU64::new(0),
             open: Mutex::new(Vec::new()),
+            heard: Mutex::new(None),
         });
         let in_thread = Arc::clone(&shared);
         let accept = Some(std::thread::spawn(move || accept(&listener, &in_thread)));
         Proxy { port, shared, accept }
+    }
+
+    /// Keeps what the target sends from now on, for [`Proxy::has_heard`].
+    pub(crate) fn record(&self) {
+        self.shared.heard.lock().unwrap().get_or_insert_default();
+    }
+
+    /// Whether the target has sent these bytes since [`Proxy::record`].
+    pub(crate) fn has_heard(&self, bytes: &[u8]) -> bool {
+        let heard = self.shared.heard.lock().unwrap();
+        let connections = heard.as_ref().expect("it records").values();
+        connections.into_iter().any(|sent| memchr::memmem::find(sent, bytes).is_some())
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -126,6 +141,12 @@ impl Shared {
     pub(super) fn cut(&self) {
         for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub(super) fn hear(&self, connection: u64, bytes: &[u8]) {
+        if let Some(heard) = self.heard.lock().unwrap().as_mut() {
+            heard.entry(connection).or_default().extend_from_slice(bytes);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Compilation, Compiled, place};
 use crate::batch::{RowEncoder, Verb};
-use crate::config::{Columns, ForEach, Format, Mode};
+use crate::config::{Column, Columns, ForEach, Format, Mode, Rule};
 use crate::mapping::outcome::CompileFault;
 use crate::mapping::payload::{Embedded, PathTree, Scalars, TabularSlots};
 use crate::mapping::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn};
@@ -14,7 +14,7 @@ use crate::mapping::rest::{Others, Rest};
 use crate::mapping::shaping::Wanted;
 use crate::mapping::sharing::Parts;
 use crate::mapping::stages::{Form, Level, Stages, Tabular};
-use crate::rule::{Root, Source};
+use crate::rule::{ColumnSource, Root, Source};
 use crate::schema::ColumnType;
 
 impl<R: RowEncoder> Compilation<'_, R> {
@@ -150,15 +150,14 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let can_be_left_out =
             |column: &PlanColumn| matches!(column.missing, Lack::LeaveOut) && !matches!(column.feed, Feed::Constant(_));
         let omissible = (0..columns.len()).filter(|position| can_be_left_out(&columns[*position])).collect();
-        let is_auto = matches!(self.rule.columns, Columns::Auto);
         let plan = Plan {
             omissible,
             programs,
             on_error: self.rule.on_error,
             payload,
-            auto: is_auto,
+            auto: matches!(self.rule.columns, Columns::Auto),
             needs_field: has_fields && self.needs_field,
-            wants_object: !is_auto && wants_object(&columns, others.as_ref()),
+            wants_object: wants_object(self.rule, &columns, others.as_ref()),
             rest_slot: rest_slot(&columns, others.as_ref()),
             positions,
             others: others.map(Box::new),
@@ -174,15 +173,22 @@ impl<R: RowEncoder> Compilation<'_, R> {
     }
 }
 
-/// Whether fields are only kept, refused or added by `unmapped`, and no column has anything else of the payload.
-fn wants_object(columns: &[PlanColumn], others: Option<&Others>) -> bool {
-    let feeds = || columns.iter().flat_map(|column| column.feed.parts());
-    let is_other = |feed: &Feed| {
-        matches!(feed, Feed::Json(_) | Feed::Item(_) | Feed::Parent(_) | Feed::Program(_) | Feed::Text | Feed::Bytes)
+/// Whether fields are only kept, refused or added by `unmapped`, and no column of the rule has anything else of the payload.
+fn wants_object(rule: &Rule, columns: &[PlanColumn], others: Option<&Others>) -> bool {
+    let Columns::Named(own) = &rule.columns else { return false };
+    let is_payload = |source: &Source| {
+        matches!(source, Source::Payload(_) | Source::Item(_) | Source::Parent(_) | Source::Index | Source::Key)
     };
-    let concerns =
-        matches!(others, Some(Others::Refuse(_) | Others::Add(_))) || feeds().any(|feed| matches!(feed, Feed::Rest(_)));
-    concerns && !feeds().any(is_other)
+    let takes_payload = |column: &Arc<Column>| match &column.source {
+        ColumnSource::From(source) => is_payload(source),
+        ColumnSource::FirstOf(sources) => sources.iter().any(is_payload),
+        ColumnSource::Template(template) => template.sources().any(is_payload),
+        ColumnSource::Jq(_) => true,
+        ColumnSource::Value(_) => false,
+    };
+    let mut feeds = columns.iter().flat_map(|column| column.feed.parts());
+    let concerns = matches!(others, Some(Others::Refuse(_) | Others::Add(_)));
+    (concerns || feeds.any(|feed| matches!(feed, Feed::Rest(_)))) && !own.iter().any(takes_payload)
 }
 
 /// The slot of the object whose other fields a column takes, or nobody may have, unless a column takes the whole of it.
