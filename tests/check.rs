@@ -205,6 +205,67 @@ fn a_role_that_may_not_make_the_bridges_own_tables_is_a_problem() {
 }
 
 #[test]
+fn the_schema_that_a_rule_names_for_a_new_table_is_looked_at_and_settings_that_bar_writing() {
+    let broker = Mosquitto::start();
+    let server = Postgres::shared();
+    let name = server.create_database();
+    server.psql("postgres", &format!("CREATE ROLE {name} LOGIN"));
+    server.psql(
+        &name,
+        &format!("CREATE SCHEMA own AUTHORIZATION {name}; CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO {name}"),
+    );
+    let url = format!("postgres://{name}@127.0.0.1:{}/{name}", server.port());
+    let body = format!(
+        "databases:\n  local: {{ schema: own, url: '{url}', park_after: 1h }}\nrules:\n  - {{ topic: x, table: app.t, \
+         create: true, columns: {{ v: {{ from: payload.v, type: int }} }} }}\n"
+    );
+    let mut bridge = Bridge::new(broker.port(), &body);
+    // The first start makes the bridge's own tables, and is held.
+    bridge.spawn();
+    bridge.wait_alive("the table's SQL is told", |bridge| {
+        let mend = bridge.status()["databases"]["local"]["held"]["mend"].to_string();
+        mend.contains("CREATE TABLE").then_some(())
+    });
+    bridge.kill();
+    let grant = format!("GRANT USAGE, CREATE ON SCHEMA \"app\" TO \"{name}\";");
+    let said = assert_says(&bridge.command(&["check"]), 2, &["may not make tables in schema app", &grant]);
+    assert!(!said.contains("makes it"), "{said}");
+    bridge.edit("app.t", "absent.t");
+    let create = format!("CREATE SCHEMA IF NOT EXISTS \"absent\" AUTHORIZATION \"{name}\";");
+    assert_says(&bridge.command(&["check"]), 2, &["there is no schema absent", &create]);
+    bridge.edit("absent.t", "app.t");
+    server.psql(&name, &grant);
+    assert_says(&bridge.command(&["check"]), 0, &["table app.t is not there; the first start makes it"]);
+    server.psql(&name, &format!("ALTER ROLE {name} SET default_transaction_read_only = on"));
+    assert_says(&bridge.command(&["check"]), 2, &["default_transaction_read_only is on"]);
+    server.psql(&name, &format!("ALTER ROLE {name} IN DATABASE {name} SET default_transaction_read_only = off"));
+    assert_says(&bridge.command(&["check"]), 0, &["makes it"]);
+}
+
+#[test]
+fn what_lies_in_the_way_of_the_journal_or_the_file_is_a_problem() {
+    let broker = Mosquitto::start();
+    let bridge = Bridge::new(broker.port(), &readings(1));
+    let data = bridge.path("data");
+    std::fs::write(&data, "").unwrap();
+    assert_says(&bridge.command(&["check"]), 2, &["data is there and is no directory", "another data_dir"]);
+    std::fs::remove_file(&data).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("journal"), "").unwrap();
+    assert_says(&bridge.command(&["check"]), 2, &["journal is there and is no directory"]);
+    std::fs::remove_file(data.join("journal")).unwrap();
+    std::fs::create_dir(bridge.path("rows.db")).unwrap();
+    assert_says(&bridge.command(&["check"]), 2, &["rows.db is a directory", "name a file"]);
+    std::fs::remove_dir(bridge.path("rows.db")).unwrap();
+    std::os::unix::fs::symlink("/nowhere/x", bridge.path("rows.db")).unwrap();
+    let said = assert_says(&bridge.command(&["check"]), 2, &["rows.db is a symbolic link to nothing"]);
+    // The result is the same if the reader of the output has enough.
+    let mut early = bridge.prepare(&["check"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(early.stdout.take());
+    assert_eq!(early.wait().unwrap().code(), Some(2), "{said}");
+}
+
+#[test]
 fn promises_that_the_configuration_gives_up_are_listed_and_logged_at_the_start() {
     let broker = Mosquitto::start();
     let publish = "publish: [{ name: out, table: readings, topic: '{row.site}' }]\n";

@@ -66,9 +66,7 @@ pub async fn discover(
     stop: impl Future<Output = ()>,
 ) -> Result<Discovery, String> {
     let bench = Bench::new(load);
-    let listening = bench.load(&listening_config(request.filters))?;
-    // Told before the time of listening.
-    bench.load(&format!("{}rules: []\n", head(request, &Learned::default())))?;
+    let listening = bench.load(&listening_config(request.filters, request.database))?;
     let heard = listen::listen(request.mqtt, &listening.rules, request.time, progress, stop).await?;
     let mut notes: Vec<String> = heard.refused.iter().map(|refusal| format!("the broker refused {refusal}")).collect();
     if heard.learned.passed_over > 0 {
@@ -80,15 +78,17 @@ pub async fn discover(
     draft(request, &bench, &heard.learned, notes)
 }
 
-/// Rules that bring what the filters name, at QoS 0.
-fn listening_config(filters: &[String]) -> String {
+/// Rules that bring what the filters name, at QoS 0, with the database that is to be named: a mistake in it is told before
+/// the time of listening.
+fn listening_config(filters: &[String], database: &str) -> String {
     let all = ["#".to_owned()];
     let filters = if filters.is_empty() { &all[..] } else { filters };
     let topics: Vec<String> =
         filters.iter().map(|filter| serde_json::Value::from(filter.as_str()).to_string()).collect();
     format!(
-        "mqtt: {{ url: 'mqtt://localhost' }}\ndatabases: {{ local: {{ url: 'sqlite:none.db' }} }}\nrules:\n  - {{ topic: [{}], \
+        "mqtt: {{ url: 'mqtt://localhost' }}\ndatabases: {{ local: {{ url: {} }} }}\nrules:\n  - {{ topic: [{}], \
          qos: 0, table: none, format: bytes, columns: {{ payload: payload }} }}\n",
+        serde_json::Value::from(database),
         topics.join(", ")
     )
 }
