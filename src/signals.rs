@@ -23,9 +23,11 @@ impl Starting {
         let (sender, is_over) = oneshot::channel::<()>();
         let wait = async move {
             let signal = tokio::select! {
-                _ = is_over => return,
+                // One that came before others listen must not be passed over.
+                biased;
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
+                _ = is_over => return,
             };
             tracing::info!(signal, "stopped while it started");
             process::exit(0);

@@ -43,6 +43,30 @@ fn waiting(broker: &Mosquitto, url: &str, names: &[&str], options: &str) -> Brid
     bridge
 }
 
+/// A rule with a statement of its own is checked as well.
+#[test]
+fn a_trigger_that_changes_client_encoding_garbles_no_row_of_a_statement() {
+    let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
+    let database = postgres.create_database();
+    let tables = table("stated", "SET client_encoding = 'LATIN1'", &format!("NEW.id = {BAD}"));
+    postgres.psql(&database, &tables);
+    let body = format!(
+        "databases:\n  target: {{ url: '{}', retry: {{ min: 20ms, max: 200ms }}, batch: {{ max_wait: 500ms }} }}\nrules:\n  - name: stated\n    \
+         topic: w/stated\n    statement: INSERT INTO stated VALUES (:id, :w)\n    columns: {{ id: {{ from: payload.id, type: int }}, w: {{ from: payload.w, type: text }} }}\n",
+        postgres.url(&database)
+    );
+    let mut bridge = Bridge::new(broker.port(), &body);
+    bridge.start();
+    let mut publisher = Publisher::new(broker.port());
+    for id in 0..ROWS {
+        publisher.send("w/stated", format!("{{\"id\":{id},\"w\":\"{TEXT}\"}}"));
+    }
+    bridge.wait_alive("all is journaled", |bridge| (bridge.journaled() >= ROWS.unsigned_abs()).then_some(()));
+    bridge.wait_drained("target");
+    assert_eq!(rows(&postgres, &database, "stated"), all_but(Some(BAD)));
+    assert_eq!(letters(&postgres, &database), "stated constraint");
+}
+
 /// The texts of `table` by id, as `id text`.
 fn rows(postgres: &Postgres, database: &str, table: &str) -> Vec<String> {
     let rows = postgres.psql(database, &format!("SELECT id || ' ' || w FROM {table} ORDER BY id"));
@@ -71,26 +95,75 @@ fn a_row_that_is_refused_with_another_code_each_time_is_a_dead_letter() {
     assert_eq!(letters(&postgres, &database), "changing constraint");
 }
 
-#[test]
-fn rows_with_faults_of_several_kinds_in_one_batch_are_dead_letters() {
+const END: &str = "PERFORM pg_terminate_backend(pg_backend_pid())";
+const COLLIDE: &str = "RAISE EXCEPTION 'no' USING ERRCODE = '40001'";
+
+/// Tables are written in the order of their rules, so another fault is met first.
+fn faults_of_several_kinds(names: [&str; 4], options: &str) {
     let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
     let database = postgres.create_database();
-    const NAMES: [&str; 4] = ["ending", "colliding", "cancelled", "good"];
-    let mut bridge = waiting(&broker, &postgres.url(&database), &NAMES, "");
+    let mut bridge = waiting(&broker, &postgres.url(&database), &names, options);
+    if !options.is_empty() {
+        bridge.wait_alive("all of them are parked", |bridge| {
+            let target = &bridge.status()["databases"]["target"];
+            (target["parked"].as_array()?.len() == 4 && target["pending"] == 0).then_some(())
+        });
+    }
     let bad = format!("NEW.id = {BAD}");
     let tables = [
-        table("ending", "PERFORM pg_terminate_backend(pg_backend_pid())", &bad),
-        table("colliding", "RAISE EXCEPTION 'no' USING ERRCODE = '40001'", &bad),
+        table("ending", END, &bad),
+        table("colliding", COLLIDE, &bad),
         table("cancelled", "PERFORM pg_cancel_backend(pg_backend_pid()), pg_sleep(1)", &bad),
         table("good", "NULL", "false"),
     ];
     postgres.psql(&database, &format!("BEGIN; {} COMMIT", tables.concat()));
-    bridge.wait_drained("target");
-    for name in &NAMES[..3] {
-        assert_eq!(rows(&postgres, &database, name), all_but(Some(BAD)), "{name}");
+    bridge.wait_alive("every table takes rows", |bridge| {
+        let target = &bridge.status()["databases"]["target"];
+        (target["parked"].as_array().is_some_and(Vec::is_empty) && target["pending"] == 0).then_some(())
+    });
+    for name in names {
+        assert_eq!(rows(&postgres, &database, name), all_but((name != "good").then_some(BAD)), "{name}");
     }
-    assert_eq!(rows(&postgres, &database, "good"), all_but(None));
     assert_eq!(letters(&postgres, &database), "cancelled constraint\ncolliding constraint\nending constraint");
+}
+
+#[test]
+fn rows_with_faults_of_several_kinds_in_one_batch_are_dead_letters() {
+    faults_of_several_kinds(["ending", "colliding", "cancelled", "good"], "");
+    faults_of_several_kinds(["good", "cancelled", "colliding", "ending"], "");
+}
+
+#[test]
+fn rows_with_faults_of_several_kinds_are_dead_letters_among_parked_messages_too() {
+    faults_of_several_kinds(["good", "cancelled", "colliding", "ending"], ", park_after: 300ms");
+}
+
+/// The first of them is met before the one that ends the session, again and again.
+#[test]
+fn rows_with_faults_of_several_kinds_in_one_table_are_dead_letters() {
+    for options in ["", ", park_after: 300ms"] {
+        let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
+        let database = postgres.create_database();
+        let mut bridge = waiting(&broker, &postgres.url(&database), &["mixed", "good"], options);
+        if !options.is_empty() {
+            bridge.wait_alive("both are parked", |bridge| {
+                let target = &bridge.status()["databases"]["target"];
+                (target["parked"].as_array()?.len() == 2 && target["pending"] == 0).then_some(())
+            });
+        }
+        let what = format!("IF NEW.id = {BAD} THEN {COLLIDE}; ELSE {END}; END IF");
+        let tables = [table("mixed", &what, &format!("NEW.id IN ({BAD}, {BAD} + 3)")), table("good", "NULL", "false")];
+        postgres.psql(&database, &format!("BEGIN; {} COMMIT", tables.concat()));
+        bridge.wait_alive("both tables take rows", |bridge| {
+            let target = &bridge.status()["databases"]["target"];
+            (target["parked"].as_array().is_some_and(Vec::is_empty) && target["pending"] == 0).then_some(())
+        });
+        let mut expected = all_but(Some(BAD));
+        expected.retain(|row| !row.starts_with(&format!("{} ", BAD + 3)));
+        assert_eq!(rows(&postgres, &database, "mixed"), expected);
+        assert_eq!(rows(&postgres, &database, "good"), all_but(None));
+        assert_eq!(letters(&postgres, &database), "mixed constraint\nmixed constraint");
+    }
 }
 
 /// The server takes what comes behind such a row for texts of another encoding.
@@ -99,7 +172,7 @@ fn a_trigger_that_changes_client_encoding_garbles_no_row() {
     let (broker, postgres) = (Mosquitto::with(DEEP_QUEUE), Postgres::shared());
     let database = postgres.create_database();
     const NAMES: [&str; 3] = ["always", "good", "once"];
-    let mut bridge = waiting(&broker, &postgres.url(&database), &NAMES, ", park_after: 300ms");
+    let mut bridge = waiting(&broker, &postgres.url(&database), &NAMES, ", park_after: 3s");
     let change = "SET client_encoding = 'LATIN1'";
     let tables = [
         table("always", change, "true"),

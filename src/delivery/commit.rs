@@ -27,6 +27,8 @@ pub(super) struct Repeated {
     times: u32,
     /// When the first of these attempts began.
     since: Instant,
+    /// How many of them ended the session.
+    ends: u32,
     /// That a row is searched which ends the session was told.
     is_told: bool,
     /// The search was made, and blames no row.
@@ -51,13 +53,16 @@ impl Repeated {
         let known = repeated.insert(known.unwrap_or(Repeated {
             at,
             times: 0,
+            ends: 0,
             since: begun,
             is_told: false,
             is_searched: false,
         }));
         known.times += 1;
         let is_due = known.times >= TIMES_BEFORE_A_WALK || known.since.elapsed() >= database.park_after;
-        if is_due && error.class == Class::SessionEnded && !std::mem::replace(&mut known.is_told, true) {
+        known.ends += u32::from(error.class == Class::SessionEnded);
+        // Once is the network's or the server's affair.
+        if is_due && known.ends > 1 && !std::mem::replace(&mut known.is_told, true) {
             events::looks_for_ender(&database.name, at, error);
         }
         is_due

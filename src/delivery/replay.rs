@@ -168,7 +168,10 @@ impl<S: Sink, F: Fs> Worker<S, F> {
                     _ => Err(error.into()),
                 };
             }
-            let Refusals { units: mut refusals, closed } = self.setup.sink.refused_units(&gatherer.batch).await?;
+            let Refusals { units: mut refusals, closed } = match self.setup.sink.refused_units(&gatherer.batch).await {
+                Err(error) if error.class == Class::SessionEnded => return Ok(Attempt::Ended(error)),
+                found => found?,
+            };
             let named = named::refused(gatherer, &closed, &self.rules);
             if !named.is_empty() {
                 refusals = named;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Compilation, Compiled, place};
 use crate::batch::{RowEncoder, Verb};
-use crate::config::{Column, Columns, ForEach, Format, Mode, Rule};
+use crate::config::{Column, Columns, ForEach, Format, Mode, Rule, Unmapped};
 use crate::mapping::outcome::CompileFault;
 use crate::mapping::payload::{Embedded, PathTree, Scalars, TabularSlots};
 use crate::mapping::plan::{Feed, Lack, PayloadForm, Plan, PlanColumn};
@@ -157,7 +157,7 @@ impl<R: RowEncoder> Compilation<'_, R> {
             payload,
             auto: matches!(self.rule.columns, Columns::Auto),
             needs_field: has_fields && self.needs_field,
-            wants_object: wants_object(self.rule, &columns, others.as_ref()),
+            wants_object: wants_object(self.rule, others.as_ref()),
             rest_slot: rest_slot(&columns, others.as_ref()),
             positions,
             others: others.map(Box::new),
@@ -174,10 +174,19 @@ impl<R: RowEncoder> Compilation<'_, R> {
 }
 
 /// Whether fields are only kept, refused or added by `unmapped`, and no column of the rule has anything else of the payload.
-fn wants_object(rule: &Rule, columns: &[PlanColumn], others: Option<&Others>) -> bool {
+fn wants_object(rule: &Rule, others: Option<&Others>) -> bool {
     let Columns::Named(own) = &rule.columns else { return false };
     let is_payload = |source: &Source| {
-        matches!(source, Source::Payload(_) | Source::Item(_) | Source::Parent(_) | Source::Index | Source::Key)
+        matches!(
+            source,
+            Source::Payload(_)
+                | Source::Item(_)
+                | Source::Parent(_)
+                | Source::Index
+                | Source::Key
+                | Source::ParentIndex
+                | Source::ParentKey
+        )
     };
     let takes_payload = |column: &Arc<Column>| match &column.source {
         ColumnSource::From(source) => is_payload(source),
@@ -186,9 +195,13 @@ fn wants_object(rule: &Rule, columns: &[PlanColumn], others: Option<&Others>) ->
         ColumnSource::Jq(_) => true,
         ColumnSource::Value(_) => false,
     };
-    let mut feeds = columns.iter().flat_map(|column| column.feed.parts());
-    let concerns = matches!(others, Some(Others::Refuse(_) | Others::Add(_)));
-    (concerns || feeds.any(|feed| matches!(feed, Feed::Rest(_)))) && !own.iter().any(takes_payload)
+    let keeps = |column: &Arc<Column>| {
+        matches!(column.source, ColumnSource::From(Source::Unmapped)) && column.default.is_none()
+    };
+    let concerns = matches!(others, Some(Others::Refuse(_) | Others::Add(_)))
+        || matches!(rule.unmapped, Unmapped::Column(_))
+        || own.iter().any(keeps);
+    concerns && !own.iter().any(takes_payload)
 }
 
 /// The slot of the object whose other fields a column takes, or nobody may have, unless a column takes the whole of it.

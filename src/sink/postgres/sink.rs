@@ -296,14 +296,20 @@ impl Sink for PostgresSink {
     }
 
     async fn refused_units(&mut self, batch: &Batch) -> Result<Refusals, SinkError> {
-        if self.was_ended_by_rows {
-            let open = async || self.reopen().await;
-            let refusals = Box::pin(walk::ender::refused_units(&open, &self.sql, batch)).await?;
-            self.session = Some(walk::ender::patiently(open).await?);
-            return Ok(refusals);
-        }
-        let (mut refusals, session_lives) =
-            self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await?;
+        let walked = match self.was_ended_by_rows {
+            true => None,
+            false => Some(self.run(async |session, sql| walk::refused_units(session, sql, batch).await).await),
+        };
+        let (mut refusals, session_lives) = match walked {
+            // Behind the row that `write` met, another one ends the session.
+            None | Some(Err(SinkError { class: Class::SessionEnded, .. })) => {
+                let open = async || self.reopen().await;
+                let refusals = Box::pin(walk::ender::refused_units(&open, &self.sql, batch)).await?;
+                self.session = Some(walk::ender::patiently(open).await?);
+                return Ok(refusals);
+            }
+            Some(walked) => walked?,
+        };
         if !session_lives {
             self.session = self.reopen().await.ok();
         }

@@ -30,8 +30,8 @@ pub(super) const BOUND_LOCK_WAIT: &str = "SET LOCAL lock_timeout = '3s'";
 /// An integer, or [`ENCODING_CHANGED`] if texts that were sent may have been taken for another encoding's.
 macro_rules! encoding_kept {
     () => {
-        "(CASE WHEN pg_catalog.current_setting('client_encoding') OPERATOR(pg_catalog.=) 'UTF8' THEN '1' \
-         ELSE 'client_encoding' END)::pg_catalog.int4"
+        "(CASE WHEN pg_catalog.current_setting('client_encoding') \
+         OPERATOR(pg_catalog.=) ANY ('{UTF8,UNICODE}'::pg_catalog.text[]) THEN '1' ELSE 'client_encoding' END)::pg_catalog.int4"
     };
 }
 pub(super) use encoding_kept;
@@ -123,7 +123,10 @@ fn settings(statement_timeout: Duration) -> String {
     let (commit, waiting, untaken) = ("synchronous_commit", "idle_in_transaction_session_timeout", "tcp_user_timeout");
     let waited = format!("{}::pg_catalog.interval", now(waiting));
     let all = [
-        set("client_encoding", "UTF8", &format!("{} OPERATOR(pg_catalog.<>) 'UTF8'", now("client_encoding"))),
+        // What the session began with, and is to have again.
+        "CASE WHEN pg_catalog.current_setting('client_encoding') OPERATOR(pg_catalog.<>) 'UTF8' \
+         THEN pg_catalog.set_config('client_encoding', 'UTF8', false) END"
+            .to_owned(),
         set(
             commit,
             "on",

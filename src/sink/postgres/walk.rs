@@ -291,7 +291,8 @@ impl<'a> Walk<'a> {
             }
             Ok(Err(error)) if error.code().is_some_and(|code| code.code() == ENCODING_CHANGED) => {
                 session.wait(2, DOING, session.client().batch_execute(BACK)).await?;
-                return Ok(Attempt::Refused(self.refused_for_encoding(&tables)));
+                let error = encoding_changed(DOING, session.at());
+                return tables.first().map(|rows| refused_for_encoding(rows, &error)).ok_or(error);
             }
             Ok(Err(error)) => return Err(session.explain(&error, DOING)),
             Err(failed) => failed,
@@ -342,20 +343,19 @@ impl<'a> Walk<'a> {
         let is_locked = refusal.code().code() == LOCK_NOT_AVAILABLE && refusal.routine() != Some("exec_stmt_raise");
         Ok(Attempt::Refused(Refused { table, reason, message, suspect, doubt, is_locked, is_final }))
     }
+}
 
-    fn refused_for_encoding(&self, tables: &[Rows<'_>]) -> Refused {
-        let mut error = encoding_changed(DOING, self.session.at());
-        error.class = error.class.without_a_row();
-        Refused {
-            table: Arc::clone(&tables[0].target().table),
-            reason: "constraint",
-            message: ENCODING_CHANGED_BY.to_owned(),
-            suspect: None,
-            doubt: Some(error),
-            is_locked: false,
-            is_final: false,
-        }
-    }
+/// Of the tables that a unit fills the first one is taken for the one that did it.
+fn refused_for_encoding(rows: &Rows<'_>, error: &SinkError) -> Attempt {
+    Attempt::Refused(Refused {
+        table: Arc::clone(&rows.target().table),
+        reason: "constraint",
+        message: ENCODING_CHANGED_BY.to_owned(),
+        suspect: None,
+        doubt: Some(SinkError { class: error.class.without_a_row(), ..error.clone() }),
+        is_locked: false,
+        is_final: false,
+    })
 }
 
 /// Whether its code is a data exception or a broken constraint: [`words`] leaves the value out, and the row is at fault.

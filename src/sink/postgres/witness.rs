@@ -126,55 +126,48 @@ impl Expected {
     }
 
     async fn compare_tables(&self, client: &Client) -> Result<(), Error> {
-        match self.comparison() {
-            Some(comparison) => client.batch_execute(&comparison).await,
-            None => Ok(()),
-        }
+        client.batch_execute(&self.comparison()).await
     }
 
     /// The statement that fails unless the tables and types give the expected sum; a table that is gone gives a sum of
-    /// nothing, which is NULL. `None` without tables.
-    fn comparison(&self) -> Option<String> {
+    /// nothing, which is NULL. It also fails if texts of the rows may have been taken for another encoding's.
+    fn comparison(&self) -> String {
+        let encoding_kept = encoding_kept!();
         if self.tables.is_empty() {
-            return None;
+            return format!("SELECT {encoding_kept}");
         }
         let of = |oids: &[u32]| {
             let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
             format!("OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])", oids.join(","))
         };
         let (table_hash, column_hash, type_hash) = (table_hash!(), column_hash!(), type_hash!());
-        let encoding_kept = encoding_kept!();
         let (sum, tables) = (self.sum, of(&self.tables));
         let types = match self.types.is_empty() {
             true => String::new(),
             false => format!(" UNION ALL SELECT {type_hash} FROM pg_catalog.pg_type t WHERE t.oid {}", of(&self.types)),
         };
-        Some(format!(
+        format!(
             "SELECT {encoding_kept} OPERATOR(pg_catalog./) (COALESCE(pg_catalog.sum(h), 0) OPERATOR(pg_catalog.=) \
              '{sum}'::pg_catalog.numeric)::pg_catalog.int4 FROM (SELECT {table_hash} FROM pg_catalog.pg_class c \
              WHERE c.oid {tables} UNION ALL SELECT {column_hash} FROM pg_catalog.pg_attribute a WHERE a.attrelid {tables} \
              AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped{types}) AS found (h)"
-        ))
+        )
     }
 
     /// Compares and commits. Must be sent after the rows.
     pub(super) async fn commit(&self, client: &Client) -> Closing {
-        match self.comparison() {
-            Some(comparison) if self.statements.is_empty() => {
-                let statements = format!("{comparison}; {}", transaction::COMMIT);
-                let (carried_out, result) = in_one_message(client, &statements).await;
-                // A connection that ends meanwhile leaves open whether it was committed.
-                match result {
-                    Err(error) if carried_out == 0 && error.as_db_error().is_some() => {
-                        Closing { compared: Err(error), committed: Ok(()) }
-                    }
-                    result => Closing { compared: Ok(()), committed: result },
-                }
+        if !self.statements.is_empty() {
+            let (compared, committed) = tokio::join!(biased; self.compare(client), transaction::commit(client));
+            return Closing { compared, committed };
+        }
+        let statements = format!("{}; {}", self.comparison(), transaction::COMMIT);
+        let (carried_out, result) = in_one_message(client, &statements).await;
+        // A connection that ends meanwhile leaves open whether it was committed.
+        match result {
+            Err(error) if carried_out == 0 && error.as_db_error().is_some() => {
+                Closing { compared: Err(error), committed: Ok(()) }
             }
-            _ => {
-                let (compared, committed) = tokio::join!(biased; self.compare(client), transaction::commit(client));
-                Closing { compared, committed }
-            }
+            result => Closing { compared: Ok(()), committed: result },
         }
     }
 }

@@ -86,7 +86,12 @@ fn in_memory(config: &Config) -> Vec<Finding> {
 fn in_the_way(config: &Config) -> Option<PathBuf> {
     let journal = config.data_dir.join(DIRECTORY);
     let mut taken = journal.ancestors().filter(|path| !path.as_os_str().is_empty() && path.symlink_metadata().is_ok());
-    taken.find(|path| !path.is_dir()).map(Path::to_owned)
+    // One that this user may not look at may well be a directory.
+    let is_other = |path: &&Path| match fs::metadata(path) {
+        Ok(found) => !found.is_dir(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    taken.find(is_other).map(Path::to_owned)
 }
 
 /// The directory, or what there is of the way to it.

@@ -1,8 +1,8 @@
 //! Tests a SQLite file: whether it can be opened and written, and whether its tables fit. The file is opened read-only.
 //! Its tables are created again, empty, in a temporary file, which the daemon's sink can open as usual.
 
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -75,7 +75,7 @@ fn of_place(subject: &str, path: &Path, circumstances: &Circumstances) -> Vec<Fi
     } else if path.is_dir() {
         let what = format!("{} is a directory", path.display());
         findings.push(Finding::problem(subject, what, "name a file in the database's url"));
-    } else if path.symlink_metadata().is_ok() && !path.exists() {
+    } else if leads_nowhere(path, folder) {
         let what = format!("{} is a symbolic link to nothing", path.display());
         findings.push(Finding::problem(subject, what, "make what it leads to, or remove the link"));
     } else if path.exists()
@@ -91,4 +91,12 @@ fn of_place(subject: &str, path: &Path, circumstances: &Circumstances) -> Vec<Fi
         findings.push(Finding::warning(subject, what, "make room: a full disk stops delivery until there is some"));
     }
     findings
+}
+
+/// Whether it is a symbolic link to a file in a directory that is not there; SQLite makes the file alone.
+fn leads_nowhere(path: &Path, folder: &Path) -> bool {
+    let Ok(target) = fs::read_link(path) else { return false };
+    let target = folder.join(target);
+    let directory = target.parent().map(fs::metadata);
+    directory.is_some_and(|found| found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
 }
