@@ -45,7 +45,7 @@ pub enum RunError {
 }
 
 /// Runs until a signal asks to stop. `request` is what `config` was loaded by, for reloads; with `watch_config`, a change of
-/// the file is one. `starting` is dropped when the signals are listened to.
+/// the file is one. `starting` is dropped once the journal is open.
 pub fn run(mut config: Config, request: LoadRequest, watch_config: bool, starting: Starting) -> Result<(), RunError> {
     let started = Instant::now();
     let start = |what: &'static str| move |source| RunError::Start { what, source };
@@ -69,6 +69,12 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool, startin
     let (storage, databases) = (places.journal.clone(), config.databases.len());
     let journal = Journal::open(storage, &config.data_dir, &config.journal, databases, Arc::clone(&metrics))?;
     identity::settle(&places.state, &mut config);
+    // What is left of the start takes a moment.
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::new(hangup).map_err(start(SIGNALS))?
+    };
+    drop(starting);
     let file = match &places.state {
         Storage::Disk => SubscriptionsFile::new(Storage::Disk, config.data_dir.clone()),
         Storage::Memory(_) => SubscriptionsFile::in_memory(config.data_dir.clone()),
@@ -105,8 +111,7 @@ pub fn run(mut config: Config, request: LoadRequest, watch_config: bool, startin
         config,
         request,
         watch_config,
-        starting,
-        hangup,
+        signals,
         intake,
         file,
         subscriptions,
@@ -211,8 +216,7 @@ struct Running {
     config: Config,
     request: LoadRequest,
     watch_config: bool,
-    starting: Starting,
-    hangup: Hangup,
+    signals: Signals,
     intake: Intake<Storage>,
     file: SubscriptionsFile,
     subscriptions: Subscriptions,
@@ -252,9 +256,7 @@ impl Running {
             Arc::clone(&self.overview.metrics),
         ));
         tokio::spawn(outbound::tell_abandoned(&self.config));
-        let signals = Signals::new(self.hangup);
-        let mut signals = signals.map_err(|source| RunError::Start { what: SIGNALS, source })?;
-        drop(self.starting);
+        let mut signals = self.signals;
         announce(&self.config, &self.handle, started);
         let grace = self.config.shutdown_grace;
         let (plans, plan) = tokio::sync::watch::channel(self.subscriptions);

@@ -182,7 +182,7 @@ fn an_interval_of_durability_delivers_only_what_is_on_disk() {
 #[test]
 fn too_few_file_descriptors_are_told_as_such() {
     let mut told = String::new();
-    for limit in 8..=20 {
+    for limit in 8..=22 {
         let bridge = Bridge::new(1, &readings(1));
         let script = format!("ulimit -n {limit}; exec timeout -s KILL 1 \"$0\" run -c \"$1\"");
         let output = Command::new("sh")
