@@ -170,10 +170,12 @@ fn later_steps(schema: &str) -> String {
 /// What an administrator would run, so that Rowbridge can make its tables itself.
 fn by_hand(schema: &str, role: &str, code: &str) -> String {
     let (schema, role) = (quote(schema), quote(role));
+    let grant = format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};");
     if code == INVALID_SCHEMA_NAME {
-        return format!("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role};");
+        // The server says so as well of a schema that is there and that the role may not use.
+        return format!("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role};\n{grant}");
     }
-    format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};")
+    grant
 }
 
 #[cfg(test)]
@@ -184,7 +186,8 @@ mod tests {
     fn the_sql_for_an_administrator_names_the_schema_and_the_role() {
         let grant = r#"GRANT USAGE, CREATE ON SCHEMA "my ""own""" TO "bridge";"#;
         assert_eq!(by_hand("my \"own\"", "bridge", "42501"), grant);
-        let create = r#"CREATE SCHEMA IF NOT EXISTS "nosuch" AUTHORIZATION "bridge";"#;
+        let create = "CREATE SCHEMA IF NOT EXISTS \"nosuch\" AUTHORIZATION \"bridge\";\n\
+                      GRANT USAGE, CREATE ON SCHEMA \"nosuch\" TO \"bridge\";";
         assert_eq!(by_hand("nosuch", "bridge", INVALID_SCHEMA_NAME), create);
     }
 }

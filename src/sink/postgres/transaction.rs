@@ -1,13 +1,15 @@
 //! The begin and end of every transaction.
 //!
-//! All settings are the transaction's own (SET LOCAL). Nothing remains in the server's session, so a pooler may hand it
-//! to another client afterwards (PgBouncer's transaction mode). For the same reason no prepared statement outlives its
-//! transaction: queries use the unnamed one, and a COPY's is closed before COMMIT is queued.
+//! All settings are the transaction's own (SET LOCAL), but for a `client_encoding` that somebody changed: it is put back for
+//! good. Nothing of ours remains in the server's session, so a pooler may hand it to another client afterwards (PgBouncer's
+//! transaction mode). For the same reason no prepared statement outlives its transaction: queries use the unnamed one, and a
+//! COPY's is closed before COMMIT is queued.
 //!
 //! Triggers, defaults and functions of the tables run in our transactions and use the role's own `search_path`, which
-//! is therefore not changed. They may also leave the session with another `client_encoding`: each transaction sets ours, and
-//! [`encoding_kept`] fails where it was changed within one. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
+//! is therefore not changed. A schema before `pg_catalog` in it must not affect our statements. So they name the schema
 //! of every table, function, type and operator; statements that only read the catalogue set `pg_catalog` first instead.
+//! They may also leave the session with another `client_encoding`: each transaction sets ours, and [`encoding_kept`] fails
+//! where it was changed within one.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
