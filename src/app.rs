@@ -150,7 +150,7 @@ impl Delivery {
     ) -> io::Result<Delivery> {
         let mut delivery = Delivery { threads: Vec::new(), handles: Vec::new() };
         for (index, database) in config.databases.iter().enumerate() {
-            let state = Arc::new(SharedState::default());
+            let state = Arc::new(SharedState::of(database));
             let answers = answers.clone();
             let common = Common { config, index, database, rules, journal, state: &state, metrics, answers, shutdown };
             let thread = match &database.url {
@@ -162,8 +162,7 @@ impl Delivery {
                 DatabaseUrl::Postgres(_) => spawn(common.setup(PostgresSink::new(database)))?,
             };
             delivery.threads.push(thread);
-            let (name, max_wait) = (Arc::clone(&database.name), database.batch.max_wait);
-            delivery.handles.push(DatabaseHandle { name, max_wait, state });
+            delivery.handles.push(DatabaseHandle { name: Arc::clone(&database.name), state });
         }
         Ok(delivery)
     }

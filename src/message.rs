@@ -76,6 +76,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The dead letter's reason, and a sentence.
+    pub fn reason(self) -> (&'static str, &'static str) {
+        match self {
+            Fault::TooLarge => ("size", "the message is larger than mqtt.max_packet_size; its payload was not kept"),
+            Fault::TopicNotUtf8 => ("topic", "the topic is not valid UTF-8, or holds a NUL character"),
+            Fault::UnknownAlias => {
+                ("topic", "the broker sent it without a topic, under a topic alias that it never announced")
+            }
+        }
+    }
+
     fn from_code(code: u8) -> Option<Fault> {
         match code {
             1 => Some(Fault::TooLarge),
@@ -214,6 +225,11 @@ impl<'a> Properties<'a> {
     /// Wraps bytes written by [`Property::encode`].
     pub fn from_encoded(encoded: &'a [u8]) -> Properties<'a> {
         Properties { encoded }
+    }
+
+    /// Bytes of all of them as they are kept: a few more than in a packet.
+    pub fn encoded_len(&self) -> usize {
+        self.encoded.len()
     }
 
     pub fn is_empty(&self) -> bool {

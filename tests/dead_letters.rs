@@ -142,7 +142,7 @@ fn assert_one_dead_letter_after_restart(bridge: &Bridge) {
 fn commands_show_what_is_there_beside_a_database_that_is_away() {
     let broker = Mosquitto::start();
     let body = "databases:\n  local: { url: 'sqlite:rows.db' }\n  cloud: { url: 'postgres://u@127.0.0.1:1/d' }\nrules:\n  - { topic: \
-                'a/#', database: local, table: t, create: true, columns: { v: { from: payload.v, type: int } } }\n\
+                'a/#', database: local, table: t, create: true, columns: { v: { from: payload.v, type: text } } }\n\
                 publish: [{ name: out, database: local, table: t, topic: 'out/{table}' }]\n";
     let mut bridge = Bridge::new(broker.port(), body);
     bridge.start();
@@ -154,6 +154,19 @@ fn commands_show_what_is_there_beside_a_database_that_is_away() {
         let texts = [&ended.stdout, &ended.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         assert_eq!(ended.status.code(), Some(1), "{texts:?}");
         assert!(texts[0].contains(shown) && texts[1].contains("127.0.0.1:1"), "{texts:?}");
+        assert!(texts[1].contains("database cloud"), "which it is: {texts:?}");
         assert!(!texts[1].contains("tries again"), "a command does not: {texts:?}");
+    }
+    bridge.edit("columns: { v: { from: payload.v, type: text } }", "format: text, columns: { v: payload }");
+    for (arguments, shown) in [
+        (&["dead-letters", "retry", "--rule", "rule-1"][..], "1 message written as 1 row"),
+        (&["dead-letters", "retry", "--rule", "rule-1"], ""),
+        (&["dead-letters", "delete", "--rule", "rule-1", "--yes"], ""),
+    ] {
+        let ended = bridge.command(arguments);
+        let texts = [&ended.stdout, &ended.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert_eq!(ended.status.code(), Some(1), "not all was looked at: {texts:?}");
+        assert!(texts[0].contains(shown) && !texts[0].contains("nothing to"), "{texts:?}");
+        assert!(texts[1].contains("database cloud"), "{texts:?}");
     }
 }

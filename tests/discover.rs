@@ -273,7 +273,9 @@ fn a_broker_that_is_not_there_and_files_that_are_stop_it() {
         assert!(begun.elapsed().as_secs() < 30, "before it listens");
     }
     assert_eq!(bridge.command(&["discover", "--filter", "a/#/b"]).status.code(), Some(2));
-    let said = text(&bridge.command(&["discover", "--for", "60s", "--database", "mysql:x"]));
+    let output = bridge.command(&["discover", "--for", "60s", "--database", "mysql:x"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output);
     assert!(said.contains("mysql:x") && said.contains("no database that Rowbridge knows"), "{said}");
     assert_eq!(bridge.command(&["discover", "-o", "x.sql"]).status.code(), Some(2));
 }

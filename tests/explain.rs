@@ -47,6 +47,19 @@ fn explained(output: &Output) -> Value {
 }
 
 #[test]
+fn a_message_that_is_larger_than_a_packet_may_be_is_a_dead_letter() {
+    let bridge = Bridge::new(free_port(), &sqlite());
+    std::fs::write(bridge.path("large.json"), format!("{{\"temp\":1,\"doc\":\"{}\"}}", "x".repeat(1 << 20))).unwrap();
+    let ask = ["explain", TOPIC, "@large.json", "--json", "--offline"];
+    let rule = explained(&bridge.command(&ask))["rules"][0].clone();
+    assert_eq!((&rule["outcome"], &rule["error"]["reason"]), (&json!("dead_lettered"), &json!("size")), "{rule}");
+    assert_eq!(rule["rows"], json!([]));
+    let larger = ["--set", "mqtt.max_packet_size=2MiB"];
+    let rule = explained(&bridge.command(&[&ask[..], &larger].concat()))["rules"][0].clone();
+    assert_eq!(rule["outcome"], "written", "{rule}");
+}
+
+#[test]
 fn what_it_shows_is_what_the_bridge_writes() {
     let broker = Mosquitto::start();
     let mut bridge = Bridge::new(broker.port(), &sqlite());

@@ -84,6 +84,23 @@ fn tests_pass_without_broker_and_database() {
 }
 
 #[test]
+fn update_keeps_messages_as_they_are_and_leaves_what_it_cannot_write() {
+    let tests = "- name: a text\n  topic: raw/x\n  payload: |\n    one\n    # two\n\n# A comment.\n- { name: one line, topic: raw/y, payload: \
+                 hi, expect: [] }\n";
+    let bridge = with_tests(tests);
+    let output = bridge.command(&["test", "--update"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 updated") && said.contains("its keys stand in one line"), "{said}");
+    let rewritten = fs::read_to_string(bridge.path("tests/house.yaml")).unwrap();
+    let (before, after) = tests.split_at(tests.find("\n# A comment").unwrap());
+    let middle = rewritten.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    assert!(middle.is_some_and(|middle| middle.starts_with("  expect:\n    - rule: raw")), "{rewritten}");
+    let said = text(&bridge.command(&["test"]));
+    assert!(said.contains("1 passed, 1 failed"), "{said}");
+}
+
+#[test]
 fn what_differs_is_shown_and_update_rewrites_that_alone() {
     let wrong = TESTS
         .replace("temp: 21.50,", "temp: 22,")

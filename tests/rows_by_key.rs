@@ -191,3 +191,28 @@ fn what_neither_the_rule_nor_the_message_names_keeps_its_value() {
         assert_eq!(server.psql(&name, &rows), "1 keep -1\n2 n 1", "{table}");
     }
 }
+
+#[test]
+fn rules_that_spell_one_table_differently_keep_the_order_of_the_journal() {
+    let broker = Mosquitto::start();
+    let mut body = "databases:\n  local: { url: 'sqlite:rows.db' }\nrules:\n".to_owned();
+    for (topic, table) in [("a", "state"), ("b", "State"), ("c", "main.STATE")] {
+        body += &format!(
+            "  - {{ topic: {topic}, table: {table}, mode: upsert, key: [id], columns: {{ id: payload.id, v: payload.v }} }}\n"
+        );
+    }
+    let mut bridge = Bridge::new(broker.port(), &body);
+    let other = rusqlite::Connection::open(bridge.rows()).unwrap();
+    other.execute_batch("CREATE TABLE state (id INTEGER PRIMARY KEY, v INTEGER)").unwrap();
+    bridge.start();
+    // While the file is locked, all of them gather for one transaction.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut publisher = Publisher::new(broker.port());
+    for v in 0..60 {
+        publisher.send(["c", "b", "a"][v % 3], format!(r#"{{"id":1,"v":{v}}}"#));
+    }
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 60).then_some(()));
+    other.execute_batch("COMMIT").unwrap();
+    bridge.wait_drained("local");
+    assert_eq!(value::<i64>(&bridge.rows(), "SELECT v FROM state"), 59);
+}

@@ -1,5 +1,6 @@
 //! Which messages reach which rule, and how often.
 
+use crate::session::picky_broker::{Copies, Manners, PickyBroker, Refusal};
 use crate::support::bridge::Bridge;
 use crate::support::mosquitto::{DEEP_QUEUE, Mosquitto};
 use crate::support::mqtt::{Outgoing, Version};
@@ -307,4 +308,28 @@ fn for_each_makes_a_row_of_every_element_and_a_bad_one_refuses_its_message_whole
             .to_vec();
         assert_eq!(counts, [4, 2, 4, 1, 1], "{rule}");
     }
+}
+
+#[tokio::test]
+async fn a_rule_gets_what_its_second_filter_brings_where_the_first_is_refused() {
+    let (forbidden, refusal) = (vec!["s/+/x".to_owned()], Refusal::Answers(0x87));
+    let broker = PickyBroker::start(Manners { forbidden, refusal, copies: Copies::Each, ..Manners::default() }).await;
+    let mut bridge = Bridge::new(broker.port(), &body(&[rule("both", "[s/+/x, s/1/+]", "")]));
+    // The broker lives in this thread.
+    let started = tokio::task::spawn_blocking(move || {
+        bridge.start();
+        bridge.wait_alive("the broker has answered for both", |bridge| {
+            let subscriptions = &bridge.status()["mqtt"]["subscriptions"];
+            (subscriptions[0]["error"].is_string() && subscriptions[1]["qos_granted"] == 1).then_some(())
+        });
+        bridge
+    });
+    let mut bridge = started.await.unwrap();
+    broker.publish("s/1/x", r#"{"id":1}"#);
+    broker.publish("s/1/y", r#"{"id":2}"#);
+    let stored = tokio::task::spawn_blocking(move || {
+        settle(&mut bridge, 2);
+        column::<i64>(&bridge.rows(), "SELECT id FROM both ORDER BY id")
+    });
+    assert_eq!(stored.await.unwrap(), [1, 2]);
 }

@@ -160,12 +160,14 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, n
 
 /// The token in an `Authorization` header: of a program, or as the password that a browser asked for.
 fn given_token(value: &HeaderValue) -> Option<Vec<u8>> {
-    let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(rest.as_bytes().to_vec());
+    // A token need not be ASCII.
+    let bytes = value.as_bytes();
+    let (scheme, rest) = bytes.split_at(bytes.iter().position(|&byte| byte == b' ')?);
+    let rest = rest.trim_ascii();
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(rest.to_vec());
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !scheme.eq_ignore_ascii_case(b"basic") {
         return None;
     }
     let pair = BASE64_STANDARD.decode(rest).ok()?;
@@ -213,6 +215,8 @@ mod tests {
         for nothing in ["abc", "Digest abc", "Basic ***", "Basic YWJj"] {
             assert_eq!(given(nothing), None, "{nothing}");
         }
+        let other = HeaderValue::from_bytes("Bearer schlüssel".as_bytes()).unwrap();
+        assert_eq!(given_token(&other).as_deref(), Some("schlüssel".as_bytes()));
         assert!(is_same(b"abc", b"abc"));
         for wrong in [&b""[..], b"ab", b"abcd", b"abd"] {
             assert!(!is_same(b"abc", wrong));

@@ -1,7 +1,7 @@
 //! The state of the whole bridge, in the form of `status --json` and `GET /status`. Scripts rely on this form.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -45,8 +45,6 @@ pub struct Overview<F: Fs> {
 /// One database's name and shared state.
 pub struct DatabaseHandle {
     pub name: Arc<str>,
-    /// `batch.max_wait`: how long a batch may wait for more messages.
-    pub max_wait: Duration,
     pub state: Arc<SharedState>,
 }
 
@@ -226,7 +224,7 @@ impl<F: Fs> Overview<F> {
             let mut part = database_part(state, &journal);
             part.since = self.observer.connection_since(index).to_string();
             if part.connected && part.held.is_none() {
-                let since = self.observer.unanswered_since(index, handle.max_wait);
+                let since = self.observer.unanswered_since(index, state.max_wait);
                 part.unanswered_since = since.map(|since| since.to_string());
             }
             part.parked = state.parked.iter().map(|parked| self.parked_part(index, parked)).collect();

@@ -12,7 +12,7 @@ use rustix::fs::Access;
 use super::{EXIT_FAILED, EXIT_USAGE, Layers};
 use crate::config::{self, LoadRequest, Mqtt, Needs};
 use crate::rule::TopicPattern;
-use crate::tools::discover::{self, Discovery, Progress, Request};
+use crate::tools::discover::{self, DiscoverError, Discovery, Progress, Request};
 
 /// Where there is no configuration yet: what of it concerns the broker.
 const BROKER_ALONE: &str = "mqtt: { url: 'mqtt://localhost:1883' }\ndatabases: { local: { url: 'sqlite:none.db' } }\n\
@@ -86,7 +86,10 @@ pub(super) fn run(layers: &Layers, arguments: &DiscoverArgs) -> ExitCode {
         Ok(discovery) => hand_over(&discovery, arguments.output.as_deref(), sql_file.as_deref()),
         Err(error) => {
             note!("rowbridge discover: {error}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(match error {
+                DiscoverError::Request(_) => EXIT_USAGE,
+                DiscoverError::Listening(_) => EXIT_FAILED,
+            })
         }
     }
 }

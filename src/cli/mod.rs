@@ -49,7 +49,7 @@ use std::process::ExitCode;
 
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{self, Config, LoadRequest, Needs};
+use crate::config::{self, Config, Database, LoadRequest, Needs};
 use crate::sink::SinkError;
 
 /// Failed while running.
@@ -177,21 +177,24 @@ fn key_value(text: &str) -> Option<(String, String)> {
 
 /// Prints an error of a database with its causes and its remedy, and returns exit code 1. The bridge retries by itself
 /// and its advice says so; a command does not.
-fn broken(error: &SinkError) -> ExitCode {
-    let ended = failed(error);
+fn broken(database: &Database, error: &SinkError) -> ExitCode {
+    note!("rowbridge: database {}: {}", database.name, with_causes(error, BECAUSE));
     let advice = error.advice.strip_suffix(TRIES_AGAIN).unwrap_or(error.advice);
     if !advice.is_empty() {
         note!("  to do: {advice}");
     }
-    ended
+    ExitCode::from(EXIT_FAILED)
 }
 
 /// How such advice ends.
 const TRIES_AGAIN: &str = "; Rowbridge tries again";
 
+/// Before each cause of an error.
+const BECAUSE: &str = "\n  because: ";
+
 /// Prints an error with its causes, and returns exit code 1.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    note!("rowbridge: {}", with_causes(error, "\n  because: "));
+    note!("rowbridge: {}", with_causes(error, BECAUSE));
     ExitCode::from(EXIT_FAILED)
 }
 

@@ -10,7 +10,7 @@ use super::figures::{count, counted, plain};
 use super::{EXIT_USAGE, Layers, broken, installation};
 use crate::config::{Config, Database, DatabaseUrl, Needs, nearest};
 use crate::identity;
-use crate::sink::{PostgresChanges, SinkError, SqliteChanges, StoredPublication, stored_publications};
+use crate::sink::{PostgresChanges, SqliteChanges, StoredPublication, stored_publications};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PublishCommand {
@@ -47,30 +47,30 @@ pub(super) fn run(layers: &Layers, command: &PublishCommand) -> ExitCode {
         .enable_all()
         .build()
         .expect("an event loop needs only a few file descriptors");
-    let done = runtime.block_on(async {
+    runtime.block_on(async {
         match command {
-            PublishCommand::Status(arguments) => Ok(status(&config, arguments).await),
+            PublishCommand::Status(arguments) => status(&config, arguments).await,
             PublishCommand::Remove(arguments) => remove(&config, &arguments.name).await,
         }
-    });
-    done.unwrap_or_else(|error| broken(&error))
+    })
 }
 
-/// The publications of all databases, and the errors of databases that do not answer.
-async fn stored(config: &Config) -> (Vec<Found<'_>>, Vec<SinkError>) {
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
+/// The publications of all databases. Errors of databases that do not answer are printed; then the second is how the command
+/// is to end.
+async fn stored(config: &Config) -> (Vec<Found<'_>>, Option<ExitCode>) {
+    let (mut found, mut away) = (Vec::new(), None);
     for database in &config.databases {
         match stored_publications(database, &config.bridge).await {
             Ok(stored) => found.extend(stored.into_iter().map(|stored| (database, stored))),
-            Err(error) => errors.push(error),
+            Err(error) => away = Some(broken(database, &error)),
         }
     }
-    (found, errors)
+    (found, away)
 }
 
 async fn status(config: &Config, arguments: &StatusArgs) -> ExitCode {
-    let (found, errors) = stored(config).await;
-    let ended = errors.iter().map(broken).fold(ExitCode::SUCCESS, |_, ended| ended);
+    let (found, away) = stored(config).await;
+    let ended = away.unwrap_or(ExitCode::SUCCESS);
     if arguments.json {
         let shown = found.iter().map(|(database, stored)| {
             json!({
@@ -82,7 +82,7 @@ async fn status(config: &Config, arguments: &StatusArgs) -> ExitCode {
         say!("{}", serde_json::Value::Array(shown.collect()));
         return ended;
     }
-    if found.is_empty() && errors.is_empty() {
+    if found.is_empty() && away.is_none() {
         say!("nothing is published: no database has an entry of bridge {}", config.bridge);
     }
     for (database, stored) in &found {
@@ -112,12 +112,12 @@ fn is_configured(config: &Config, database: &Database, name: &str) -> bool {
     config.publish.iter().any(|entry| *entry.name == *name && config.databases[entry.database].name == database.name)
 }
 
-async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
-    let (found, errors) = stored(config).await;
+async fn remove(config: &Config, name: &str) -> ExitCode {
+    let (found, mut failed) = stored(config).await;
     let meant: Vec<&Found<'_>> = found.iter().filter(|(_, stored)| stored.name == name).collect();
     if meant.is_empty() {
-        if let Some(error) = errors.into_iter().next() {
-            return Err(error);
+        if let Some(failed) = failed {
+            return failed;
         }
         let names = found.iter().map(|(_, stored)| stored.name.as_str());
         let near = nearest(name, names.clone()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -126,20 +126,27 @@ async fn remove(config: &Config, name: &str) -> Result<ExitCode, SinkError> {
             all => format!("there is: {all}"),
         };
         note!("rowbridge publish remove: there is no entry {}; {there}{near}", plain(name));
-        return Ok(ExitCode::from(EXIT_USAGE));
+        return ExitCode::from(EXIT_USAGE);
     }
     for (database, stored) in meant {
-        let is_removed = match &database.url {
-            DatabaseUrl::Sqlite(_) => SqliteChanges::remove(database, &config.bridge, name).await?,
-            DatabaseUrl::Postgres(_) => PostgresChanges::remove(database, &config.bridge, name).await?,
+        let removed = match &database.url {
+            DatabaseUrl::Sqlite(_) => SqliteChanges::remove(database, &config.bridge, name).await,
+            DatabaseUrl::Postgres(_) => PostgresChanges::remove(database, &config.bridge, name).await,
         };
-        if is_removed {
-            let changes = counted(stored.pending, "change");
-            say!("{name} is removed from database {}, with {changes} that were not published", database.name);
+        match removed {
+            Ok(true) => {
+                let changes = counted(stored.pending, "change");
+                say!("{name} is removed from database {}, with {changes} that were not published", database.name);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                failed = Some(broken(database, &error));
+                continue;
+            }
         }
         if is_configured(config, database, name) {
             say!("it is still in the configuration: a bridge that runs with it creates it again");
         }
     }
-    Ok(errors.iter().map(broken).fold(ExitCode::SUCCESS, |_, ended| ended))
+    failed.unwrap_or(ExitCode::SUCCESS)
 }

@@ -122,6 +122,9 @@ impl SecretFile {
         if self.key == HTTP_TOKEN && secret.contains(char::is_control) {
             return Err(failed("has a line break or another control character, which no client can send".to_owned()));
         }
+        if self.key == HTTP_TOKEN && secret.trim() != secret {
+            return Err(failed("begins or ends with a space, which clients do not send".to_owned()));
+        }
         Ok(Secret(secret.to_owned()))
     }
 }

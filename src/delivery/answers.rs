@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use super::rules::RuleSet;
 use crate::clock::{self, Timestamp};
 use crate::config::{Reply, Rule};
-use crate::mapping::Router;
+use crate::mapping::Takers;
 use crate::message::{Message, Property, Qos, Seq};
-use crate::rule::check_reply_topic;
+use crate::rule::{Convention, check_reply_topic};
 use crate::telemetry::{AnswerFate, AnswerTo, Metrics};
 
 /// The most notes of one transaction. Further messages are not answered: after a backlog of hours nobody waits for so
@@ -75,12 +75,18 @@ pub(super) struct Answers {
 /// Rules with `reply` of other databases, which answer for the same messages.
 #[derive(Default)]
 struct Elsewhere {
-    router: Option<Router>,
+    takers: Option<Takers>,
     rules: Vec<Arc<Rule>>,
 }
 
 impl Answers {
-    pub(super) fn new(sender: Option<AnswerSender>, metrics: &Arc<Metrics>, set: &RuleSet, database: usize) -> Answers {
+    pub(super) fn new(
+        sender: Option<AnswerSender>,
+        metrics: &Arc<Metrics>,
+        set: &RuleSet,
+        bridge: &str,
+        database: usize,
+    ) -> Answers {
         let mut answers = Answers {
             sender,
             metrics: Arc::clone(metrics),
@@ -91,20 +97,20 @@ impl Answers {
             unnoted: 0,
             said: None,
         };
-        answers.take_rules(set, database);
+        answers.take_rules(set, bridge, database);
         answers
     }
 
     /// Goes by other rules from now on.
-    pub(super) fn take_rules(&mut self, set: &RuleSet, database: usize) {
+    pub(super) fn take_rules(&mut self, set: &RuleSet, bridge: &str, database: usize) {
         self.clear();
         let ours = set.of(database);
         let is_wanted = self.sender.is_some() && ours.iter().any(|rule| rule.reply.is_some());
         self.rules = if is_wanted { ours.iter().map(|rule| rule.reply.clone()).collect() } else { Vec::new() };
         let others = set.rules.iter().filter(|rule| rule.database != database && rule.reply.is_some());
         let rules: Vec<Arc<Rule>> = if is_wanted { others.cloned().collect() } else { Vec::new() };
-        let router = (!rules.is_empty()).then(|| Router::of_rules(&rules));
-        self.elsewhere = Elsewhere { router, rules };
+        let takers = || Takers::new(bridge, &rules, set.identifiers(), set.retired());
+        self.elsewhere = Elsewhere { takers: (!rules.is_empty()).then(takers), rules };
     }
 
     /// A message gave these rows under a rule, or an error.
@@ -226,9 +232,9 @@ impl Answers {
 impl Elsewhere {
     /// How many other databases answer for a message.
     fn count(&mut self, message: &Message<'_>) -> usize {
-        let Some(router) = &mut self.router else { return 0 };
+        let Some(takers) = &mut self.takers else { return 0 };
         let mut databases: Vec<usize> = Vec::new();
-        for taker in router.takers(message.topic) {
+        for taker in takers.of(message) {
             let rule = &self.rules[taker];
             let Some(reply) = &rule.reply else { continue };
             let is_allowed = reply_topic(reply, message)
@@ -243,6 +249,10 @@ impl Elsewhere {
 
 /// Where a message wants its answer.
 fn reply_topic<'m>(reply: &Reply, message: &Message<'m>) -> Option<&'m str> {
+    // A request's answer is not ours, and an answer has none.
+    if reply.by_property && Convention::Machbase.is_of_queries(message.topic) {
+        return None;
+    }
     let property = if reply.by_property { message.properties.user(REPLY_PROPERTY) } else { None };
     let topic = property.filter(|topic| !topic.is_empty()).or_else(|| {
         message.properties.iter().find_map(|property| match property {

@@ -102,13 +102,7 @@ pub(super) fn of_lost_range(lost: &Lost) -> DeadLetter {
 
 /// What is wrong with a message that can never become a row.
 pub(super) fn reason_of_fault(fault: Fault) -> Reason {
-    let (code, error) = match fault {
-        Fault::TooLarge => ("size", "the message is larger than mqtt.max_packet_size; its payload was not kept"),
-        Fault::TopicNotUtf8 => ("topic", "the topic is not valid UTF-8, or holds a NUL character"),
-        Fault::UnknownAlias => {
-            ("topic", "the broker sent it without a topic, under a topic alias that it never announced")
-        }
-    };
+    let (code, error) = fault.reason();
     Reason { code, error: error.to_owned(), attempts: 0 }
 }
 

@@ -118,7 +118,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         self.tell_of_moved_rules(&before, &set_before);
         let metrics = &self.setup.metrics;
         self.account.take_rules(metrics, &self.setup.database.name, &before, &self.rules);
-        self.account.answers.take_rules(&self.set, self.setup.index);
+        self.account.answers.take_rules(&self.set, &self.setup.bridge, self.setup.index);
         self.parking.take_rules(&self.rules);
         let batch = &self.set.batches[self.setup.index];
         if self.setup.database.batch != *batch {

@@ -1,9 +1,11 @@
 //! The state of one database for `status`.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::refusals::Unwritten;
 use crate::clock::Timestamp;
+use crate::config::Database;
 use crate::message::Seq;
 
 /// Why a database is held, and what would mend it.
@@ -42,6 +44,8 @@ pub struct DatabaseState {
     /// Since the start: rows that a table was given and did not take, without an error.
     pub rows_swallowed: u64,
     pub unwritten: Unwritten,
+    /// `batch.max_wait` of the rules in use: how long a batch may wait for more messages.
+    pub max_wait: Duration,
 }
 
 /// Shared between the delivery thread, which writes once per batch, and `status`.
@@ -49,6 +53,10 @@ pub struct DatabaseState {
 pub struct SharedState(Mutex<DatabaseState>);
 
 impl SharedState {
+    pub fn of(database: &Database) -> SharedState {
+        SharedState(Mutex::new(DatabaseState { max_wait: database.batch.max_wait, ..DatabaseState::default() }))
+    }
+
     pub fn snapshot(&self) -> DatabaseState {
         self.lock().clone()
     }

@@ -141,7 +141,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
             &setup.journal.ids(),
             setup.journal.first_seq_of_run(),
         );
-        let answers = Answers::new(setup.answers.clone(), &setup.metrics, &set, setup.index);
+        let answers = Answers::new(setup.answers.clone(), &setup.metrics, &set, &setup.bridge, setup.index);
         Worker {
             contact,
             known,
@@ -383,6 +383,7 @@ impl<S: Sink, F: Fs> Worker<S, F> {
         let database = &self.setup.database;
         self.rows_limit = database.batch.max_rows;
         self.series_limit = SeriesLimit::new(database.batch.max_rows, database.statement_timeout);
+        self.setup.state.update(|state| state.max_wait = database.batch.max_wait);
     }
 
     async fn purge_when_due(&mut self) -> Result<(), Stop> {

@@ -82,9 +82,13 @@ impl Choice {
     fn database(&mut self, message: &Message<'_>, matched: &Match, memory: &mut Memory) -> Result<usize, String> {
         let Choice { chooser, names, table, name, .. } = self;
         if !chooser.aliases.is_empty() {
-            let text = match table {
-                Some(plan) => read_name(plan, message, matched, memory, name).ok(),
-                None => Some(message.topic),
+            let text = match (table, &chooser.naming) {
+                (Some(plan), _) => read_name(plan, message, matched, memory, name).ok(),
+                (None, DatabaseNaming::Convention(convention)) => {
+                    let is_alias = !convention.is_named_by_property(|name| message.properties.user(name));
+                    is_alias.then_some(message.topic)
+                }
+                (None, DatabaseNaming::Template(_)) => Some(message.topic),
             };
             if let Some(database) = text.and_then(|text| chooser.aliases.get(text)) {
                 return Ok(*database);

@@ -2,12 +2,14 @@
 
 mod copies;
 mod message;
+mod takers;
 mod writing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::copies::Subscriptions;
+pub use self::takers::Takers;
 use super::adjust::Nulled;
 use super::choice::Choice;
 use super::compile::compile;
@@ -177,8 +179,7 @@ impl<R: RowEncoder> Mapper<R> {
     /// after it had gone. A rule whose filter was subscribed to beside such a filter has a copy of its own of every message
     /// that came through it; one whose filter came later has not, and takes the copy.
     pub fn retire(&mut self, identifiers: &[(u32, u32)]) {
-        self.subscriptions.retired = identifiers.to_vec();
-        self.subscriptions.retired.sort_unstable();
+        self.subscriptions.retire(identifiers);
     }
 
     /// The tables and columns that messages wanted since the last call; the batch ended before the first of them. Columns

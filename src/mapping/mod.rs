@@ -67,7 +67,7 @@ pub use adjust::Nulled;
 pub use decode::decoded_json;
 pub use destination::Want;
 pub use growth::{COLUMNS_MAX, NewColumn};
-pub use map::Mapper;
+pub use map::{Mapper, Takers};
 pub use outcome::{CompileFault, Outcome, ValueFault};
 pub use route::Router;
 pub use served::Served;

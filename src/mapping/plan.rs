@@ -160,31 +160,33 @@ impl Plan {
         write: &mut dyn FnMut(&mut Reading<'_>) -> Result<(), ValueFault>,
     ) -> Result<(), ValueFault> {
         let Memory { stages: stage_memory, row, .. } = memory;
-        let mut number = 0;
-        self.read_inputs(stages, message, matched, stage_memory, row, |input, left_out, scratch| {
-            number += 1;
-            if only.is_some_and(|(plans, plan)| plans.get(number - 1) != Some(&plan)) {
-                return Ok(());
-            }
+        self.read_inputs(stages, (message, matched), stage_memory, row, only, |input, left_out, scratch| {
             write(&mut self.row(input, left_out, scratch)?)
         })
     }
 
-    /// Calls `each` with what each row of such a message is made of.
+    /// Calls `each` with what each row of such a message is made of, or each of `only`. The programs of all passes over a
+    /// message have their time together.
     #[inline]
     fn read_inputs(
         &self,
         stages: &Stages,
-        message: &Message<'_>,
-        matched: &Match,
+        (message, matched): (&Message<'_>, &Match),
         stage_memory: &mut StageMemory,
         row: &mut RowMemory,
+        only: Option<(&[usize], usize)>,
         mut each: impl FnMut(Input<'_>, &mut Vec<usize>, &mut Scratch) -> Result<(), ValueFault>,
     ) -> Result<(), ValueFault> {
-        if self.programs.is_some() || stages.shaping.is_some() {
+        let is_first_pass = only.is_none_or(|(plans, plan)| plans.first() == Some(&plan));
+        if is_first_pass && (self.programs.is_some() || stages.shaping.is_some()) {
             jq::begin_message();
         }
+        let mut number = 0;
         let stopped = stages.run(message, matched, stage_memory, &mut |document, whole, item| {
+            number += 1;
+            if only.is_some_and(|(plans, plan)| plans.get(number - 1) != Some(&plan)) {
+                return Ok(());
+            }
             let RowMemory { left_out, scratch, computed } = &mut *row;
             let mut written = || {
                 if let Some(programs) = &self.programs {

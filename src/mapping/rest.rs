@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::growth::{Growth, shown};
-use super::payload::{Document, Element, FoldedKey, PathTree, PayloadFault, Slot, elements};
+use super::payload::{Document, Element, FoldedKey, Path, PathTree, PayloadFault, Slot, elements};
 use super::value::Value;
 
 /// What a rule does with such fields, where no column holds them.
@@ -67,11 +67,11 @@ impl Others {
 }
 
 impl Rest {
-    /// Takes the keys of the columns.
-    pub(super) fn complete(&mut self, tree: &PathTree, slots: &[usize]) {
+    /// Takes the keys of the columns, whose paths these are.
+    pub(super) fn complete(&mut self, tree: &PathTree, slots: &[usize], paths: &[Path]) {
         self.slot = slots[self.slot];
         self.at = self.at.map(|path| slots[path]);
-        (self.taken, self.folded) = tree.first_keys();
+        (self.taken, self.folded) = tree.first_keys(paths);
         self.has_rivals = self.folded.iter().any(|key| self.in_any_case(&key.name).count() > 1);
     }
 

@@ -149,7 +149,7 @@ impl Targets {
         let target = *self.known.entry((table.name.clone(), Arc::clone(&columns), verb.clone())).or_insert(id);
         if target == id {
             let next_table = self.table_ids.len();
-            let ordered_by = (!matches!(verb, Verb::Statement(_))).then(|| table.name.clone());
+            let ordered_by = (!matches!(verb, Verb::Statement(_))).then(|| table.identity());
             let table_id = *self.table_ids.entry(ordered_by).or_insert(next_table);
             let in_order = self.all.iter().any(|other| other.table_id == table_id && other.in_order);
             self.all.push(Arc::new(Target { id, table_id, table: Arc::clone(table), columns, verb, in_order }));

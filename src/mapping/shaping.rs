@@ -28,7 +28,7 @@ pub(super) struct Shaping {
 #[derive(Debug)]
 pub(super) struct Predicate {
     pub(super) program: Arc<Program>,
-    /// Of each path of its [`jq::Check`]; empty if it has none.
+    /// Of each path of its [`jq::Check`]; empty if it has none, or if the interpreter is to run.
     pub(super) slots: Box<[usize]>,
 }
 
@@ -78,7 +78,9 @@ impl Shaping {
         let variables = |variable, text: &mut String| scope.write(variable, text);
         if let Some(predicate) = &self.predicate {
             let is_true = match predicate.program.check() {
-                Some(check) if text.is_none() => check.is_true(&|path| part(predicate.slots[path])),
+                Some(check) if text.is_none() && !predicate.slots.is_empty() => {
+                    check.is_true(&|path| part(predicate.slots[path]))
+                }
                 _ => predicate.program.is_true(input, &variables),
             };
             if !is_true.map_err(|fault| ShapingFault::new("where", document.line, fault))? {
@@ -128,6 +130,7 @@ impl Wanted {
         let outputs = if transform.is_some() { std::mem::take(paths) } else { Vec::new() };
         let columns = paths.len();
         let check = predicate.as_ref().and_then(|program| program.check());
+        let check = check.filter(|check| !check.paths().iter().any(|path| would_hide(path, paths)));
         let keys = |path: &Vec<String>| Path::Steps(path.iter().cloned().map(Step::Key).collect());
         paths.extend(check.iter().flat_map(|check| check.paths()).map(keys));
         let check: Vec<usize> = (columns..paths.len()).collect();
@@ -137,6 +140,15 @@ impl Wanted {
             paths.len() - 1
         });
         Wanted { columns, outputs, check, whole, is_shaped }
+    }
+
+    /// Those of the payload's paths that columns take.
+    pub(super) fn read<'p>(&self, paths: &'p [Path]) -> &'p [Path] {
+        &paths[..self.columns]
+    }
+
+    pub(super) fn output_paths(&self) -> &[Path] {
+        &self.outputs
     }
 
     /// The paths of outputs, and the slot of each, under `transform`.
@@ -168,4 +180,11 @@ impl Wanted {
         let whole = self.whole.map(|path| slots[path]);
         Some(Box::new(Shaping { predicate, transform, names: Arc::new(Names::of(bridge, rule)), whole, hidden }))
     }
+}
+
+/// Whether a predicate's path would take the field that a column takes in another case.
+fn would_hide(path: &[String], paths: &[Path]) -> bool {
+    let Some(first) = path.first() else { return false };
+    let is_folded = |path: &Path| matches!(path, Path::Folded(key) if key.eq_ignore_ascii_case(first));
+    paths.iter().any(is_folded) && !paths.iter().any(|path| path.first_key() == Some(first))
 }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::config::MqttVersion;
-use crate::message::Qos;
+use crate::message::{Message, Qos};
 use crate::rule::{TopicFault, check_topic, is_text};
 
 /// A string of MQTT: two bytes of length.
@@ -152,6 +152,17 @@ fn put_properties(publish: &ToPublish<'_>, out: &mut Vec<u8>) {
 fn put_field(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
     out.extend_from_slice(bytes);
+}
+
+/// Bytes of the PUBLISH by which a message comes.
+pub(crate) fn packet_bytes(version: MqttVersion, message: &Message<'_>) -> usize {
+    let with_len = |len: usize| varint_len(len) + len;
+    let properties = match version {
+        MqttVersion::V3 => 0,
+        MqttVersion::V5 => with_len(message.properties.encoded_len()),
+    };
+    let id = 2 * usize::from(message.qos != Qos::AtMostOnce);
+    1 + with_len(2 + message.topic.len() + id + properties + message.payload.len())
 }
 
 fn varint_len(value: usize) -> usize {

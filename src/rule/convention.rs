@@ -85,6 +85,11 @@ impl Convention {
             && matches!(levels.next(), Some("query" | "reply" | "tql"))
     }
 
+    /// Whether a user property names the message's table: then its topic is no alias of one.
+    pub fn is_named_by_property<'m>(self, property: impl Fn(&str) -> Option<&'m [u8]>) -> bool {
+        self == Convention::Joinbase && property("JoinBase.table").is_some_and(|table| !table.is_empty())
+    }
+
     /// The database that a message names: `known` says which there are. Only [`Convention::Joinbase`] names any.
     pub fn database<'m>(
         self,

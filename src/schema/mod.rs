@@ -147,6 +147,14 @@ pub enum Witness {
 }
 
 impl TableSchema {
+    /// What its name is to the database: SQLite has one schema, and distinguishes no case.
+    pub fn identity(&self) -> TableName {
+        match self.witness {
+            Witness::SchemaVersion(_) => TableName { schema: None, name: self.name.name.to_ascii_lowercase() },
+            _ => self.name.clone(),
+        }
+    }
+
     /// A table that was not read from a database.
     pub fn new(name: TableName, columns: Vec<Column>) -> TableSchema {
         TableSchema {

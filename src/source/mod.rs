@@ -30,6 +30,7 @@ mod reconcile;
 mod run;
 mod session;
 mod skipped;
+mod stand_ins;
 mod status;
 mod store;
 mod stored;

@@ -79,6 +79,8 @@ pub(super) struct Session<'a, J> {
     plan: Subscriptions,
     /// The broker refused something since the plan was made.
     is_outdated: bool,
+    /// The broker's session holds nothing of ours but what it granted since, and is yet to answer for all filters.
+    is_new: bool,
     reconciler: Reconciler,
     /// The code of the broker's DISCONNECT.
     farewell: Option<u8>,
@@ -130,13 +132,14 @@ impl<'a, J: Journal> Session<'a, J> {
         shared.store.sieve = plan.sieve();
         let with_identifiers = version == MqttVersion::V5 && shared.caution.limits.subscription_identifiers;
         shared.store.copies.begin(with_identifiers && plan.has_identifiers());
-        Session {
+        let mut session = Session {
             version,
             ledger: AckLedger::default(),
             aliases: TopicAliases::new(config.topic_alias_maximum, aliases_misused),
             keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
             plan,
             is_outdated: false,
+            is_new: !trusted,
             reconciler: Reconciler::new(version),
             farewell: None,
             clearing,
@@ -150,7 +153,9 @@ impl<'a, J: Journal> Session<'a, J> {
             taken: Taken::default(),
             link,
             shared,
-        }
+        };
+        session.note_stand_ins();
+        session
     }
 
     /// Runs until the connection is over.

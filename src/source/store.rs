@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::copies::Copies;
 use super::intake::Journal;
+use super::stand_ins::StandIns;
 use super::subscriptions::Sieve;
 use crate::clock::Timestamp;
 use crate::journal::{Qos2Table, Qos2Verdict};
@@ -31,6 +32,8 @@ pub(super) struct Store<J> {
     pub(super) journal: J,
     /// Where a wider filter brings more than the rules take.
     pub(super) sieve: Option<Sieve>,
+    /// Where the broker lacks a filter that others can stand in for.
+    pub(super) stand_ins: Option<StandIns>,
     pub(super) copies: Copies,
     qos2: Qos2Table,
     /// Where acknowledgements wait for the databases: the last QoS 1 message of each packet identifier.
@@ -67,6 +70,7 @@ impl<J: Journal> Store<J> {
             waiting: journal.awaits_delivery().then(HashMap::new),
             journal,
             sieve: None,
+            stand_ins: None,
             copies: Copies::default(),
             last_ordinal: 0,
             submitted_ordinal: 0,
@@ -132,6 +136,9 @@ impl<J: Journal> Store<J> {
         if self.copies.is_watching && !self.properties.is_empty() {
             let properties = Properties::from_encoded(&self.properties);
             self.copies.look(publish, topic_bytes, properties, received_at);
+        }
+        if let Some(stand_ins) = self.stand_ins.as_ref().filter(|_| !self.properties.is_empty()) {
+            stand_ins.add_to(&topic, &mut self.properties);
         }
         self.received[usize::from(publish.qos.level())] += 1;
         if self.sieve.as_mut().is_some_and(|sieve| sieve.drops(&topic)) {

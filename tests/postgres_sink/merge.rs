@@ -159,7 +159,18 @@ async fn what_the_cast_says_of_a_value_names_type_and_column_and_not_the_value()
         ("regproc", "now", "secret_f", "no text of regproc (column v): function … does not exist (42883)"),
         ("regnamespace", "public", "secret", "no text of regnamespace (column v): schema … does not exist (3F000)"),
         ("regclass", "pg_class", "secret.public.t", "no text of regclass (column v): cross-database references"),
-        ("macaddr", "08:00:2b:01:02:03", "secret", "invalid input syntax for type macaddr (22P02"),
+        (
+            "macaddr",
+            "08:00:2b:01:02:03",
+            "secret",
+            "no text of macaddr (column v): invalid input syntax for type macaddr (22P02)",
+        ),
+        (
+            "money",
+            "1",
+            "99999999999999999999999",
+            "no text of money (column v): value … is out of range for type money (22003)",
+        ),
         ("cidr", "10.0.0.0/8", "10.1.2.3/8", "invalid external \"cidr\" value (22P03, column v)"),
     ] {
         place.sql(&format!("DROP TABLE IF EXISTS c; CREATE TABLE c (v {sql_type}, t text[])"));

@@ -290,6 +290,44 @@ async fn one_copy_with_all_identifiers_and_copies_with_one_each_leave_the_filter
 }
 
 #[tokio::test]
+async fn where_the_broker_refuses_one_of_two_filters_the_copies_of_the_other_stand_in() {
+    for refusal in [Refusal::Closes, Refusal::Answers(0x87)] {
+        let manners = Manners { refusal, copies: Copies::Each, ..forbidding(&["ov/+/x"]) };
+        let broker = PickyBroker::start(manners).await;
+        let client = client(Version::V5, &broker, &["ov/+/x", "ov/k/+"]);
+        let ids = || client.disk.messages().iter().map(|message| message.subscription_ids.clone()).collect::<Vec<_>>();
+        // The next process does not know what the broker refused, but what it granted.
+        for count in 1..=2 {
+            let running = client.start();
+            eventually("one is refused", || {
+                running.status().subscriptions.iter().any(|known| known.filter == "ov/+/x" && known.error.is_some())
+            })
+            .await;
+            eventually("one is granted", || broker.subscriptions() == ["ov/k/+"] && client.is_confirmed()).await;
+            broker.publish("ov/k/x", "both");
+            eventually("it is stored", || client.disk.messages().len() == 2 * count - 1).await;
+            broker.publish("ov/k/1", "one");
+            eventually("it is stored", || client.disk.messages().len() == 2 * count).await;
+            running.finish().await;
+        }
+        assert_eq!(ids(), [vec![2, 1], vec![2], vec![2, 1], vec![2]], "{refusal:?}");
+        broker.publish("ov/k/x", "while nobody is connected");
+        broker.change(|manners| manners.forbidden.clear());
+        let running = client.start();
+        eventually("both are granted", || broker.subscriptions() == ["ov/+/x", "ov/k/+"]).await;
+        eventually("it is stored", || !client.disk.messages()[4..].is_empty()).await;
+        let before = client.disk.messages().len();
+        broker.publish("ov/k/x", "once each");
+        eventually("it is stored", || client.disk.messages().len() == before + 2).await;
+        assert!(ids()[4..before].iter().any(|ids| ids.contains(&1)), "{:?}", ids());
+        let mut last = ids()[before..].to_vec();
+        last.sort();
+        assert_eq!(last, [[1], [2]], "{refusal:?}");
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn where_the_broker_refuses_the_wider_filter_the_rules_own_are_subscribed_to() {
     for refusal in [Refusal::Closes, Refusal::Answers(0x80)] {
         let broker = PickyBroker::start(Manners { refusal, ..forbidding(&["ov/+/+"]) }).await;

@@ -27,7 +27,7 @@ pub(crate) struct Manners {
     pub(crate) copies: Copies,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Without a word, as RabbitMQ.
     #[default]

@@ -52,10 +52,16 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
         false => vec![only(config, "delete", name, "numbers are counted in each")?],
     };
     check(arguments)?;
-    let (mut works, mut lacks_some) = (Vec::new(), false);
-    for (database, mut store) in open(config, "delete", databases, &arguments.selection).await? {
-        lacks_some |= say_absent("delete", &config.bridge, &arguments.ids, (database, &mut store)).await?;
-        works.push(plan(config, arguments, database, store).await.map_err(|error| broken(&error))?);
+    let (stores, mut failed) = open(config, "delete", databases, &arguments.selection).await?;
+    let mut works = Vec::new();
+    for (database, mut store) in stores {
+        if say_absent("delete", &config.bridge, &arguments.ids, (database, &mut store)).await? {
+            failed = Some(ExitCode::from(EXIT_FAILED));
+        }
+        match plan(config, arguments, database, store).await {
+            Ok(work) => works.push(work),
+            Err(error) => failed = Some(broken(database, &error)),
+        }
     }
     for work in &works {
         if work.spared > 0 {
@@ -64,22 +70,20 @@ pub(super) async fn delete(config: &Config, arguments: &DeleteArgs) -> Result<Ex
         }
     }
     works.retain(|work| work.extent.letters > 0);
-    let ended = if lacks_some { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS };
-    if works.is_empty() {
-        if !lacks_some {
-            say!("nothing to delete");
-        }
-        return Ok(ended);
+    if works.is_empty() && failed.is_none() {
+        say!("nothing to delete");
     }
-    if !arguments.yes {
+    if !works.is_empty() && !arguments.yes {
         ask(&works)?;
     }
     for mut work in works {
-        let deleted = work.run().await.map_err(|error| broken(&error))?;
-        say!("{} deleted from database {}", counted(deleted, "dead letter"), work.database.name);
+        match work.run().await {
+            Ok(deleted) => say!("{} deleted from database {}", counted(deleted, "dead letter"), work.database.name),
+            Err(error) => failed = Some(broken(work.database, &error)),
+        }
         work.store.close().await;
     }
-    Ok(ended)
+    Ok(failed.unwrap_or(ExitCode::SUCCESS))
 }
 
 /// That it is said which, and meant.

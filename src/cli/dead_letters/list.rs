@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::selection::{PARKED, SelectionArgs};
 use super::store::Store;
-use super::{Ended, broken, chosen, only, open_those_there};
+use super::{Ended, broken, chosen, only, open};
 use crate::cli::EXIT_FAILED;
 use crate::cli::figures::{count, counted, plain};
 use crate::config::{Config, Database};
@@ -53,12 +53,12 @@ pub(super) async fn list(config: &Config, arguments: &ListArgs) -> Result<ExitCo
         None => chosen(config, "list", name)?,
     };
     let mut is_empty = true;
-    let (stores, mut ended) = open_those_there(config, "list", databases, &arguments.selection).await?;
+    let (stores, mut ended) = open(config, "list", databases, &arguments.selection).await?;
     for (database, mut store) in stores {
         let pages = match pages(config, &mut store, arguments).await {
             Ok(pages) => pages,
             Err(error) => {
-                ended = Some(broken(&error));
+                ended = Some(broken(database, &error));
                 continue;
             }
         };
@@ -132,8 +132,8 @@ pub(super) async fn show(config: &Config, arguments: &ShowArgs) -> Result<ExitCo
     let database = only(config, "show", arguments.database.as_deref(), "numbers are counted in each")?;
     let selection =
         DeadLetterFilter { ids: Some(vec![arguments.id]), ..SelectionArgs::default().of_bridge(&config.bridge) };
-    let mut store = Store::open(database).await.map_err(|error| broken(&error))?;
-    let letters = store.page(&selection, 1).await.map_err(|error| broken(&error))?;
+    let mut store = Store::open(database).await.map_err(|error| broken(database, &error))?;
+    let letters = store.page(&selection, 1).await.map_err(|error| broken(database, &error))?;
     store.close().await;
     let Some(letter) = letters.first() else {
         note!("rowbridge dead-letters show: there is no dead letter {} in {}", arguments.id, database.name);

@@ -109,7 +109,7 @@ async fn say_absent(
     ids: &[i64],
     (database, store): (&Database, &mut Store),
 ) -> Result<bool, Ended> {
-    let absent = store.absent(bridge, ids).await.map_err(|error| broken(&error))?;
+    let absent = store.absent(bridge, ids).await.map_err(|error| broken(database, &error))?;
     for id in &absent {
         note!("rowbridge dead-letters {command}: there is no dead letter {id} in database {}", database.name);
     }
@@ -140,19 +140,9 @@ fn only<'a>(config: &'a Config, command: &str, name: Option<&str>, why: &str) ->
 /// Databases with their connections.
 type Stores<'a> = Vec<(&'a Database, Store)>;
 
-/// Opens the databases that are meant, and refuses a rule that neither the configuration nor any of them knows.
+/// Opens the databases that are meant, and refuses a rule that neither the configuration nor any of them knows. Goes on past
+/// databases that cannot be opened; of these, how the command is to end.
 async fn open<'a>(
-    config: &Config,
-    command: &str,
-    databases: Vec<&'a Database>,
-    selection: &SelectionArgs,
-) -> Result<Stores<'a>, Ended> {
-    let (stores, away) = open_those_there(config, command, databases, selection).await?;
-    away.map_or(Ok(stores), Err)
-}
-
-/// As [`open`], but goes on past databases that cannot be opened; of these, how the command is to end.
-async fn open_those_there<'a>(
     config: &Config,
     command: &str,
     databases: Vec<&'a Database>,
@@ -162,7 +152,7 @@ async fn open_those_there<'a>(
     for database in databases {
         match Store::open(database).await {
             Ok(store) => stores.push((database, store)),
-            Err(error) => away = Some(broken(&error)),
+            Err(error) => away = Some(broken(database, &error)),
         }
     }
     let Some(rule) = selection.rule.as_deref() else { return Ok((stores, away)) };
@@ -172,8 +162,8 @@ async fn open_those_there<'a>(
     // Letters of a rule that was renamed or removed stay.
     let all = SelectionArgs::default().of_bridge(&config.bridge);
     let mut names: Vec<String> = config.rules.iter().map(|rule| rule.name.to_string()).collect();
-    for (_, store) in &mut stores {
-        let counts = store.rules(&all).await.map_err(|error| broken(&error))?;
+    for (database, store) in &mut stores {
+        let counts = store.rules(&all).await.map_err(|error| broken(database, &error))?;
         names.extend(counts.into_iter().map(|(rule, _)| rule));
     }
     if names.iter().any(|name| name == rule) {

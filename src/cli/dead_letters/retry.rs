@@ -59,17 +59,28 @@ pub(super) async fn retry(config: &Config, arguments: &RetryArgs) -> Result<Exit
         return Err(wrong("retry", "say which: IDs, --rule, --reason, --since, --until; or --all"));
     }
     let mut ending = Ending::default();
-    for (database, mut store) in open(config, "retry", databases, &arguments.selection).await? {
-        ending.lacks_some |= say_absent("retry", &config.bridge, &arguments.ids, (database, &mut store)).await?;
-        let work = plan(config, arguments, &mut store).await.map_err(|error| broken(&error))?;
-        let done = work.run(config, database, &mut store, &mut ending).await;
+    let (stores, mut failed) = open(config, "retry", databases, &arguments.selection).await?;
+    for (database, mut store) in stores {
+        let done = retry_in(config, arguments, (database, &mut store), &mut ending).await;
         store.close().await;
-        done?;
+        failed = failed.or(done.err());
     }
-    if ending.tried == 0 && ending.staying == 0 && !ending.lacks_some {
+    if ending.tried == 0 && ending.staying == 0 && !ending.lacks_some && failed.is_none() {
         say!("nothing to retry");
     }
-    Ok(if ending.staying == 0 && !ending.lacks_some { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+    let is_done = ending.staying == 0 && !ending.lacks_some;
+    Ok(failed.unwrap_or(if is_done { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }))
+}
+
+async fn retry_in(
+    config: &Config,
+    arguments: &RetryArgs,
+    (database, store): (&Database, &mut Store),
+    ending: &mut Ending,
+) -> Result<(), Ended> {
+    ending.lacks_some |= say_absent("retry", &config.bridge, &arguments.ids, (database, store)).await?;
+    let work = plan(config, arguments, store).await.map_err(|error| broken(database, &error))?;
+    work.run(config, database, store, ending).await
 }
 
 async fn plan(config: &Config, arguments: &RetryArgs, store: &mut Store) -> Result<Work, SinkError> {
@@ -160,7 +171,7 @@ impl Work {
                 ending.staying += left.max(1);
                 Ok(())
             }
-            Err(RetryFailure::Database(error)) => Err(broken(&error)),
+            Err(RetryFailure::Database(error)) => Err(broken(database, &error)),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Store {
             DatabaseUrl::Sqlite(path) if !path.exists() => Err(SinkError {
                 class: Class::Table,
                 code: "missing".to_owned(),
-                message: format!("database {}: there is no file {}", database.name, path.display()),
+                message: format!("there is no file {}", path.display()),
                 advice: "start it in the directory of the bridge, or give the path as the bridge has it",
             }),
             DatabaseUrl::Sqlite(path) => {

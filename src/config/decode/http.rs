@@ -33,6 +33,8 @@ fn section(table: &Table<'_>) -> (Http, HttpAccess) {
             value.refuse("it is empty", "a secret text; or leave the key out, if only this machine is to read");
         } else if given.expose().contains(char::is_control) {
             value.refuse("it has a line break or another control character", "a secret that fits into a line");
+        } else if given.expose().trim() != given.expose() {
+            value.refuse("it begins or ends with a space", "a secret without, because clients do not send it");
         }
     }
     let hosts = table.get("hosts").map(|value| hosts(&value)).unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::config::loops;
 use crate::config::report::nearest;
 use crate::config::{Database, DatabaseUrl, Events, MqttVersion, Publication, PublishFormat, Rule, TimeForm};
 use crate::message::Qos;
-use crate::rule::{Piece, RowSource, Template};
+use crate::rule::{Piece, RowSource, Template, is_text};
 
 const EXAMPLE: &str = "a list, each entry with `table` and `topic`";
 const TOPIC: &str = "a topic, with {bridge} {database} {schema} {table} {event} {offset} or {row.COLUMN} in it";
@@ -233,8 +233,11 @@ fn properties(value: &Value<'_>, version: MqttVersion) -> Vec<(String, Template<
         if version == MqttVersion::V3 {
             value.refuse("MQTT 3.1.1 has no properties", "mqtt.version: 5, or no properties");
         }
-        if name.contains('\0') || name.len() > TOPIC_BYTES_MAX {
-            value.refuse("its name is no string of MQTT", PROPERTIES);
+        if !is_text(name) || name.len() > TOPIC_BYTES_MAX {
+            value.refuse(
+                "its name is too long, or has a control character, for which brokers end connections",
+                PROPERTIES,
+            );
             continue;
         }
         if let Some(template) = template(&value, PROPERTIES) {

@@ -20,7 +20,7 @@ use crate::config::{
     Unmapped,
 };
 use crate::message::Qos;
-use crate::rule::{ColumnSource, Piece, QueryStatement, Source, TableName, Template, TopicPattern};
+use crate::rule::{ColumnSource, Piece, QueryStatement, Source, TableName, Template, TopicPattern, check_reply_topic};
 use crate::schema::json_value::TimeForm;
 
 /// See [`Query::rows_max`].
@@ -59,7 +59,7 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut topics: HashMap<String, Arc<str>> = HashMap::new();
     let mut alike = Alike::default();
-    let mut queries = Vec::new();
+    let mut queries: Vec<Query> = Vec::new();
     for (index, value) in section.list().enumerate() {
         let table = value.table();
         let named = table.get("name");
@@ -74,12 +74,49 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
             if let Some(first) = topics.insert(filter, Arc::clone(&query.name)) {
                 let at = table.get("topic").unwrap_or_else(|| value.clone());
                 at.refuse(format!("the query `{first}` answers on this topic"), "a topic of its own for each query");
+            } else if let Some(other) = queries.iter().find(|other| bring_twice(&other.topic, &query.topic)) {
+                let at = table.get("topic").unwrap_or_else(|| value.clone());
+                let problem = format!(
+                    "has topics in common with {} of the query `{}`: a broker may bring a request once for each",
+                    other.topic.filter(),
+                    other.name
+                );
+                at.refuse(problem, "topics of its own, or a topic that contains the other one, or lies within it");
             }
+            check_reply(&table, &query, &queries);
             queries.push(query);
         }
         table.finish();
     }
     queries
+}
+
+/// Whether a message may fit both, and neither filter brings all that the other one brings.
+fn bring_twice(one: &TopicPattern, other: &TopicPattern) -> bool {
+    one.overlaps(other) && !one.covers(other) && !other.covers(one)
+}
+
+/// Whether the topic that the file gives for answers, if it is always the same, may get any.
+fn check_reply(table: &Table<'_>, query: &Query, before: &[Query]) {
+    let given = table.get("reply");
+    let text = match (&given, &query.asked) {
+        (None, Asked::Machbase { .. }) => MACHBASE_REPLY.to_owned(),
+        (None, Asked::Named(_)) => return,
+        (Some(value), _) => match value.as_text().filter(|text| !text.contains('{') && topic_fault(text).is_none()) {
+            Some(text) => text,
+            None => return,
+        },
+    };
+    let prefix = table.get("reply_prefix");
+    let Some(at) = given.or_else(|| prefix.clone()).or_else(|| table.get("convention")) else { return };
+    // A statement's own topic was looked at with its reply.
+    let itself = matches!(query.asked, Asked::Machbase { .. }).then_some(query);
+    if let Some(asked) = before.iter().chain(itself).find(|asked| asked.topic.takes(&text)) {
+        let problem = format!("answers would go to {text}, where the query `{}` takes requests", asked.name);
+        at.refuse(problem, "`reply`: a topic that is no topic of requests");
+    } else if let Err(fault) = check_reply_topic(&text, query.reply_prefix.as_deref()) {
+        at.refuse(format!("answers would go to {text}, and {fault}"), "`reply`: a topic at reply_prefix or below it");
+    }
 }
 
 fn decode_one(

@@ -342,6 +342,12 @@ fn check_column(
                 let accepted = "format: json, or from: payload";
                 value.refuse("reads a field of the payload, and this format has none", accepted);
             }
+            Source::Unmapped if !has_fields => {
+                value.refuse("takes fields of the payload, and this format has none", "format: json, or from: payload");
+            }
+            Source::Unmapped if !matches!(column.source, ColumnSource::From(_)) => {
+                value.refuse("`unmapped` stands beside other sources", "from: unmapped, in a column of its own");
+            }
             _ => {}
         }
     }

@@ -37,6 +37,18 @@ fn each_mistake_in_a_query_is_found_at_its_place() {
         ("{topic: q, sql: select 1, reply: 'r/+'}", "queries[0].reply: found `r/+`, which has a wildcard"),
         ("{topic: q, sql: select 1, reply: $SYS/x}", "queries[0].reply: found `$SYS/x`, which begins with $"),
         ("{topic: q, sql: select 1, reply: 'r/{topic.x}'}", "queries[0].reply: the topic `q` has no capture {x}"),
+        (
+            "{topic: q, sql: select 1, reply: a/b, reply_prefix: c}",
+            "queries[0].reply: answers would go to a/b, and the topic is not below reply_prefix (c)",
+        ),
+        (
+            "{convention: machbase, reply_prefix: answers}",
+            "queries[0].reply_prefix: answers would go to db/reply, and the topic is not below reply_prefix (answers)",
+        ),
+        (
+            "{convention: machbase, reply: db/query}",
+            "queries[0].reply: answers would go to db/query, where the query `query-1` takes requests",
+        ),
         ("{topic: 'q/#', sql: select 1, reply: q/r}", "queries[0].reply: is a topic of this query's requests"),
         ("{topic: q, sql: select 1, reply_prefix: 'a/#'}", "queries[0].reply_prefix: found `a/#`"),
         ("{topic: q, sql: select 1, format: xml}", "queries[0].format: found `xml`"),
@@ -57,6 +69,13 @@ fn each_mistake_in_a_query_is_found_at_its_place() {
     let twice = "{name: a, topic: q, sql: select 1}\n  - {name: a, topic: q, sql: select 1}";
     let found = findings(twice);
     assert!(found[0].contains("was given before") && found[1].contains("answers on this topic"), "{found:?}");
+    let found = findings("{topic: 'q/+/x', sql: select 1}\n  - {topic: 'q/1/+', sql: select 1}");
+    assert!(
+        found.len() == 1 && found[0].contains("has topics in common with q/+/x of the query `query-1`"),
+        "{found:?}"
+    );
+    let within = "{topic: 'q/{x}', sql: select 1}\n  - {topic: q/latest, sql: select 1}";
+    assert_eq!(Bench::new(&format!("{REST}queries:\n  - {within}\n")).config().queries.len(), 2);
     let three = Bench::new(&format!("mqtt: {{version: 3.1.1}}\n{REST}queries: [{{topic: q, sql: select 1}}]\n"));
     assert!(three.findings()[0].contains("queries[0].reply: is missing"));
 }

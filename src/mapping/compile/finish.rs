@@ -59,12 +59,12 @@ impl<R: RowEncoder> Compilation<'_, R> {
         let (item_tree, item_slots) = PathTree::compile(&self.item_paths);
         let (parent_tree, parent_slots) = PathTree::compile(&self.parent_paths);
         let complete = |rest: &mut Rest| {
-            let (tree, slots) = match (rest.is_item, &shaping.transform) {
-                (true, _) => (&item_tree, &item_slots),
-                (false, Some(_)) => (&outputs, &slots),
-                (false, None) => (&tree, &slots),
+            let (tree, slots, paths) = match (rest.is_item, &shaping.transform) {
+                (true, _) => (&item_tree, &item_slots, &self.item_paths[..]),
+                (false, Some(_)) => (&outputs, &slots, wanted.output_paths()),
+                (false, None) => (&tree, &slots, wanted.read(&self.paths)),
             };
-            rest.complete(tree, slots);
+            rest.complete(tree, slots, paths);
         };
         others.iter_mut().for_each(|others| complete(others.rest_mut()));
         for feed in columns.iter_mut().flat_map(|column| column.feed.parts_mut()) {

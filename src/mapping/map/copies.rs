@@ -16,7 +16,7 @@ pub(super) struct Subscriptions {
     /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
     known: Vec<u32>,
     /// See [`Mapper::retire`](super::Mapper::retire); sorted.
-    pub(super) retired: Vec<(u32, u32)>,
+    retired: Vec<(u32, u32)>,
     /// Those of the message at hand.
     pub(super) present: Vec<u32>,
     /// Those of filters that are gone: for each, the first identifier that was given after.
@@ -33,6 +33,12 @@ impl Subscriptions {
         let mut known: Vec<u32> = by_filter.values().copied().collect();
         known.sort_unstable();
         Subscriptions { ids, known, retired: Vec::new(), present: Vec::new(), successors: Vec::new() }
+    }
+
+    /// See [`Mapper::retire`](super::Mapper::retire).
+    pub(super) fn retire(&mut self, identifiers: &[(u32, u32)]) {
+        self.retired = identifiers.to_vec();
+        self.retired.sort_unstable();
     }
 
     /// Remembers the identifiers of a message.

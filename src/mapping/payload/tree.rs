@@ -1,5 +1,7 @@
 //! The wanted paths of a rule as one tree. Every format walks its payload along this tree.
 
+use std::collections::BTreeSet;
+
 use crate::rule::Step;
 
 /// Where a wanted value stands in the payload; `None` if it is not there.
@@ -89,15 +91,29 @@ impl PathTree {
     }
 }
 
+impl Path {
+    /// The key that it begins with, as it is written.
+    pub(in crate::mapping) fn first_key(&self) -> Option<&str> {
+        match self {
+            Path::Steps(steps) => match steps.first()? {
+                Step::Key(key) => Some(key),
+                Step::Index(_) => None,
+            },
+            Path::Folded(_) => None,
+        }
+    }
+}
+
 impl PathTree {
     pub(in crate::mapping) fn slot_count(&self) -> usize {
         self.slot_count
     }
 
-    /// The keys of the outermost object at which paths begin, sorted; and those that match in any case.
-    pub(in crate::mapping) fn first_keys(&self) -> (Box<[String]>, Box<[FoldedKey]>) {
+    /// The keys of the outermost object at which these paths of it begin, sorted; and those that match in any case.
+    pub(in crate::mapping) fn first_keys(&self, paths: &[Path]) -> (Box<[String]>, Box<[FoldedKey]>) {
         let keys = &self.root.keys;
-        let exact = keys.sorted.iter().map(|at| keys.members[*at].key.clone()).collect();
+        let exact: BTreeSet<&str> = paths.iter().filter_map(Path::first_key).collect();
+        let exact = exact.into_iter().map(str::to_owned).collect();
         let folded = |(name, node): &(String, Node)| FoldedKey {
             name: name.clone(),
             exact: keys.find(name.as_bytes()).and_then(|at| keys.members[at].node.slot),

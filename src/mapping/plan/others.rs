@@ -26,7 +26,7 @@ impl Plan {
         let Memory { slots, decoded, stages: stage_memory, row } = memory;
         match &self.payload {
             PayloadForm::Staged(stages) => {
-                self.read_inputs(stages, message, matched, stage_memory, row, |input, _, _| gather(&input))?;
+                self.read_inputs(stages, (message, matched), stage_memory, row, None, |input, _, _| gather(&input))?;
             }
             PayloadForm::Json(paths) => {
                 let payload = self.unmarked(message.payload, decoded)?;

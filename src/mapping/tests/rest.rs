@@ -1,7 +1,8 @@
 //! Fields and values that no column takes, under rules that lose none.
 
 use super::*;
-use crate::config::{Csv, Decoding, ForEach, Syntax, Unmapped};
+use crate::config::{Csv, Decoding, ForEach, Shaping, Syntax, Unmapped};
+use crate::jq::Program;
 
 fn auto(unmapped: Unmapped) -> Rule {
     Rule { unmapped, columns: Columns::Auto, ..rule(&["#"], vec![]) }
@@ -68,6 +69,32 @@ fn a_column_takes_one_of_the_fields_that_differ_only_in_case_and_the_others_are_
     assert_row(came(extra(), &wide, r#"{"TEMP":1}"#), "2: Int(1);Null;");
     let each = Rule { for_each: ForEach::Paths(vec![Source::parse("payload").unwrap()]), ..extra() };
     assert!(came(each, &wide, r#"[{"temp":1,"TEMP":2}]"#).unwrap().contains(r#"{\"TEMP\":2}"#));
+}
+
+#[test]
+fn what_only_a_predicate_looks_at_is_taken_by_no_column() {
+    let predicate =
+        |text: &str| Shaping { predicate: Some(Arc::new(Program::parse(text).unwrap())), ..Shaping::default() };
+    let live_table = with_extra(2);
+    let strict = table(vec![live("n", text()), live("a", ColumnType::Int4)]);
+    // Answered from the fields, and by the interpreter.
+    for (kind, case) in [(".kind == \"x\"", ".A > 4"), (".kind | . == \"x\"", ".A | . > 4")] {
+        let row =
+            came(Rule { shaping: predicate(kind), ..extra() }, &live_table, r#"{"n":"1","a":1,"kind":"x"}"#).unwrap();
+        assert!(row.contains(r#"{\"kind\":\"x\"}"#), "{kind}: {row}");
+        let error = Rule { shaping: predicate(kind), ..auto(Unmapped::Error) };
+        assert_refused(came(error, &strict, r#"{"n":"1","a":1,"kind":"x"}"#), &["a field that no column takes"]);
+        let rule = Rule { shaping: predicate(case), ..auto(Unmapped::Ignore) };
+        assert_row(came(rule, &strict, r#"{"n":"1","A":5}"#), "2: Text(\"1\");Int(5);");
+    }
+}
+
+#[test]
+fn fields_behind_equal_keys_and_a_deep_value_are_unmapped_too() {
+    let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
+    let payload = format!(r#"{{"n":"1","n":"2","deep":{deep},"more":3}}"#);
+    let row = came(extra(), &with_extra(2), &payload).unwrap();
+    assert!(row.contains(r#"{\"deep\":["#) && row.contains(r#",\"more\":3}"#), "{row}");
 }
 
 #[test]

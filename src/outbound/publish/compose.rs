@@ -13,6 +13,9 @@ use crate::outbound::check_topic;
 use crate::rule::{Piece, RowSource, Template, is_text};
 use crate::sink::{Change, ChangeKind, fields, push_string};
 
+/// Of a string in MQTT.
+const STRING_BYTES_MAX: usize = 65_535;
+
 /// What becomes of a change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Composed {
@@ -146,14 +149,15 @@ impl Composer {
         result
     }
 
-    /// A property is left out if its template names what the row has not got, or if brokers may end the connection for
-    /// its value.
+    /// A property is left out if its template names what the row has not got, if it is too long for one, or if brokers may
+    /// end the connection for its value.
     fn fill_properties(&mut self, kind: ChangeKind, row: &str, offset: u64) {
         let mut properties = std::mem::take(&mut self.properties);
         properties.clear();
         for (name, template) in &self.publication.properties {
             let mut text = String::new();
-            if self.fill(template, kind, row, offset, &mut text).is_ok() && is_text(&text) {
+            let is_filled = self.fill(template, kind, row, offset, &mut text).is_ok();
+            if is_filled && text.len() <= STRING_BYTES_MAX && is_text(&text) {
                 properties.push((name.clone(), text));
             }
         }

@@ -17,6 +17,7 @@ use crate::config::query::Query;
 use crate::config::{Bridge, Config, Database};
 use crate::jq;
 use crate::outbound::{Outbound, Request};
+use crate::rule::TopicPattern;
 use crate::telemetry::Metrics;
 
 /// By how much the priority of the threads is lowered. Statements for SQLite run on these threads. On two processors that
@@ -69,8 +70,11 @@ impl QuerySet {
         }
     }
 
+    /// Those that no other one covers: a broker may bring a message once for each filter.
     fn filters(&self) -> Vec<String> {
-        self.queries.iter().map(|query| query.topic.filter().to_owned()).collect()
+        let topics = || self.queries.iter().map(|query| &query.topic);
+        let is_covered = |topic: &TopicPattern| topics().any(|wide| !std::ptr::eq(wide, topic) && wide.covers(topic));
+        topics().filter(|topic| !is_covered(topic)).map(|topic| topic.filter().to_owned()).collect()
     }
 }
 

@@ -136,8 +136,7 @@ pub(super) fn words_of_cast(refusal: &DbError, of: &str) -> String {
 fn with_place(message: &str, refusal: &DbError) -> String {
     let mut text = in_one_line(message);
     text.push_str(&format!(" ({}", refusal.code().code()));
-    // The message itself names a constraint or a column that the server knows of; COPY tells the column in its context.
-    if let Some(column) = refusal.column().or_else(|| refusal.where_().and_then(copy_column)) {
+    if let Some(column) = column_of(refusal) {
         text.push_str(&format!(", column {column}"));
     }
     if let Some(constraint) = refusal.constraint() {
@@ -150,6 +149,11 @@ fn with_place(message: &str, refusal: &DbError) -> String {
         text.push_str(&in_one_line(hint));
     }
     text
+}
+
+/// The column at fault: the message itself names one that the server knows of, COPY tells it in its context.
+pub(super) fn column_of(refusal: &DbError) -> Option<&str> {
+    refusal.column().or_else(|| refusal.where_().and_then(copy_column))
 }
 
 /// Without a value behind a colon: `word is too long in tsquery`.

@@ -32,7 +32,7 @@ use tokio_postgres::error::DbError;
 
 use self::savepoint::{BACK, write_under_savepoint};
 use super::copy::Rows;
-use super::failure::{ENCODING_CHANGED_BY, copy_line, encoding_changed, judge, own, words};
+use super::failure::{ENCODING_CHANGED_BY, column_of, copy_line, encoding_changed, judge, own, words};
 use super::session::Session;
 use super::sqlstate::{LOCK_NOT_AVAILABLE, may_be_of_one_table};
 use super::statements;
@@ -323,7 +323,7 @@ impl<'a> Walk<'a> {
         let mut is_sure = error.class == Class::Row;
         let mut message = words(refusal);
         if units.len() == 1
-            && !tells_of_a_value(refusal)
+            && !says_where(refusal)
             && let Some(cast) = self.refusal_by_a_cast(&tables[failed.table]).await?
         {
             if !is_sure && cast.is_of_value {
@@ -358,9 +358,13 @@ fn refused_for_encoding(rows: &Rows<'_>, error: &SinkError) -> Attempt {
     })
 }
 
-/// Whether its code is a data exception or a broken constraint: [`words`] leaves the value out, and the row is at fault.
-fn tells_of_a_value(refusal: &DbError) -> bool {
-    ["22", "23"].contains(&&refusal.code().code()[..2])
+/// Whether [`words`] say what of the row is at fault: a constraint, or the column of a value.
+fn says_where(refusal: &DbError) -> bool {
+    match &refusal.code().code()[..2] {
+        "23" => true,
+        "22" => column_of(refusal).is_some(),
+        _ => false,
+    }
 }
 
 /// Whether a refusal with this code stands whatever comes later. A row that is accepted after all because a later one has

@@ -8,6 +8,7 @@ use crate::mqtt::packet::SubAck;
 use crate::mqtt::wire::Malformed;
 use crate::source::intake::Journal;
 use crate::source::reconcile;
+use crate::source::stand_ins::StandIns;
 
 impl<J: Journal> Session<'_, J> {
     /// Identifiers do not tell this broker's copies apart: from now on no two filters shall overlap.
@@ -23,13 +24,19 @@ impl<J: Journal> Session<'_, J> {
     pub(super) fn on_suback(&mut self, suback: &SubAck) -> Result<(), Malformed> {
         crash_point!("source.suback.unread");
         let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
-        let Shared { events, caution, .. } = &mut *self.shared;
+        let Shared { store, events, caution, .. } = &mut *self.shared;
         for answer in &answers {
             let is_refused = answer.code >= 0x80;
             self.refusals.answered(answer.code);
             caution.answered(&answer.asked.filter, is_refused);
             self.is_outdated |= is_refused;
             events.answered(self.version, answer, suback.reason.as_deref(), &self.plan);
+            if let (false, Some(stand_ins)) = (is_refused, &mut store.stand_ins) {
+                stand_ins.granted(&answer.asked.filter);
+            }
+        }
+        if answers.iter().any(|answer| answer.code >= 0x80) {
+            self.note_stand_ins();
         }
         self.on_answer();
         Ok(())
@@ -82,6 +89,7 @@ impl<J: Journal> Session<'_, J> {
         let Shared { stored, file, events, caution, presence, .. } = &mut *self.shared;
         self.asked_at = None;
         self.subscribe_to_all = false;
+        self.is_new = false;
         presence.announce(self.version, &caution.limits, &mut self.link.out);
         events.settled();
         caution.settled();
@@ -99,6 +107,18 @@ impl<J: Journal> Session<'_, J> {
         let Shared { store, stored, events, caution, .. } = &mut *self.shared;
         store.sieve = self.plan.sieve();
         events.planned(self.version, &self.plan, stored, caution);
+        self.note_stand_ins();
+    }
+
+    /// Looks which filters others have to stand in for. In a new session those do not count that are only yet to be granted:
+    /// with the grant come the retained messages.
+    pub(super) fn note_stand_ins(&mut self) {
+        let Shared { store, stored, caution, .. } = &mut *self.shared;
+        let now = Instant::now();
+        let is_refused =
+            |filter: &str| caution.is_barred(filter, now) || caution.limits.refusal(self.version, filter).is_some();
+        let is_absent = |filter: &str| !stored.filters.contains_key(filter) && (!self.is_new || is_refused(filter));
+        store.stand_ins = StandIns::of(&self.plan, &is_absent);
     }
 
     /// Brings the subscriptions in line with the plan, if that is wanted and possible now.

@@ -21,6 +21,9 @@ const FREE_BYTES_MIN: u64 = 64 << 20;
 pub(super) async fn look(config: &Config, index: usize, path: &Path, circumstances: &Circumstances) -> Vec<Finding> {
     let subject = subject(config, index);
     let mut findings = of_place(&subject, path, circumstances);
+    if path.is_dir() {
+        return findings;
+    }
     let copy = match TablesCopy::of(path) {
         Ok(copy) => copy,
         Err(error) => {
@@ -66,15 +69,15 @@ fn of_place(subject: &str, path: &Path, circumstances: &Circumstances) -> Vec<Fi
         };
         findings.push(Finding::problem(subject, format!("{what}: {error}"), remedy));
     };
-    if circumstances.awaits(path) {
+    if path.is_dir() {
+        let what = format!("{} is a directory", path.display());
+        findings.push(Finding::problem(subject, what, "name a file in the database's url"));
+    } else if circumstances.awaits(path) {
         let what = format!("{} is not there; the first start makes it, and systemd its folder", path.display());
         findings.push(Finding::ok(subject, what));
     } else if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
         // SQLite keeps its log beside the file.
         refuse(format!("the folder {} takes no files", folder.display()), error.into());
-    } else if path.is_dir() {
-        let what = format!("{} is a directory", path.display());
-        findings.push(Finding::problem(subject, what, "name a file in the database's url"));
     } else if leads_nowhere(path, folder) {
         let what = format!("{} is a symbolic link to nothing", path.display());
         findings.push(Finding::problem(subject, what, "make what it leads to, or remove the link"));

@@ -57,17 +57,27 @@ pub struct Discovery {
     pub notes: Vec<String>,
 }
 
-/// Listens and drafts. `progress` is called a few times a second; `stop` ends the listening early. The error is a
-/// sentence.
+/// Why nothing was found; a sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// The request cannot be met as it is: a usage error, told before the time of listening.
+    #[error("{0}")]
+    Request(String),
+    #[error("{0}")]
+    Listening(String),
+}
+
+/// Listens and drafts. `progress` is called a few times a second; `stop` ends the listening early.
 pub async fn discover(
     request: &Request<'_>,
     load: &LoadRequest,
     progress: &mut dyn FnMut(Progress),
     stop: impl Future<Output = ()>,
-) -> Result<Discovery, String> {
+) -> Result<Discovery, DiscoverError> {
     let bench = Bench::new(load);
-    let listening = bench.load(&listening_config(request.filters, request.database))?;
-    let heard = listen::listen(request.mqtt, &listening.rules, request.time, progress, stop).await?;
+    let listening = bench.load(&listening_config(request.filters, request.database)).map_err(DiscoverError::Request)?;
+    let heard = listen::listen(request.mqtt, &listening.rules, request.time, progress, stop);
+    let heard = heard.await.map_err(DiscoverError::Listening)?;
     let mut notes: Vec<String> = heard.refused.iter().map(|refusal| format!("the broker refused {refusal}")).collect();
     if heard.learned.passed_over > 0 {
         notes.push(format!(
@@ -75,7 +85,7 @@ pub async fn discover(
             heard.learned.passed_over
         ));
     }
-    draft(request, &bench, &heard.learned, notes)
+    draft(request, &bench, &heard.learned, notes).map_err(DiscoverError::Listening)
 }
 
 /// Rules that bring what the filters name, at QoS 0, with the database that is to be named: a mistake in it is told before

@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub use self::tables::Tables;
 pub use self::unfit::unfit;
 use crate::config::{Config, Database, DatabaseUrl, Unmatched};
-use crate::message::Message;
+use crate::message::{Fault, Message};
+use crate::mqtt::publishing::packet_bytes;
 use crate::schema::ColumnType;
 use crate::sink::{Held, PostgresEncoder, SqliteEncoder};
 
@@ -165,13 +166,28 @@ pub fn explain(config: &Config, tables: &[Tables], message: &Message<'_>) -> Exp
         }
     }
     routes::add_filters(config, &mut views);
-    let views = of_chosen_databases(config, views);
+    let mut views = of_chosen_databases(config, views);
+    if packet_bytes(config.mqtt.version, message) > config.mqtt.max_packet_size as usize {
+        views.iter_mut().for_each(refuse_for_size);
+    }
     Explanation {
         topic: message.topic.to_owned(),
         rules: views,
         unmatched: config.unmatched,
         databases: config.databases.iter().zip(tables).map(types_of).collect(),
     }
+}
+
+/// The payload of such a message is not even kept, whatever the rule does with messages that do not fit.
+fn refuse_for_size(view: &mut RuleView) {
+    let Verdict::Taken(taken) = &mut view.verdict else { return };
+    let (reason, message) = Fault::TooLarge.reason();
+    taken.fate = Fate::DeadLettered;
+    taken.rows.clear();
+    taken.error = Some(RowError { reason: reason.to_owned(), column: None, message: message.to_owned() });
+    taken.other_errors.clear();
+    taken.other_values.clear();
+    taken.note = None;
 }
 
 /// Of a rule that is there for several databases, the view of the one that the message names.

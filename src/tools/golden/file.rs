@@ -55,6 +55,15 @@ pub(super) struct Test {
     pub(super) expect_key: Option<Position>,
 }
 
+impl Test {
+    /// Whether both are tests of the same message.
+    pub(super) fn has_message_of(&self, other: &Test) -> bool {
+        (&self.name, &self.topic, &self.payload, &self.properties, &self.content_type)
+            == (&other.name, &other.topic, &other.payload, &other.properties, &other.content_type)
+            && (self.qos, self.retain, self.received_at) == (other.qos, other.retain, other.received_at)
+    }
+}
+
 /// What is expected of one rule, or of one table.
 #[derive(Debug, Default)]
 pub(super) struct Expected {

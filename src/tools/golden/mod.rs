@@ -144,16 +144,23 @@ fn rewrite_file(path: &Path, text: String, tests: &[Test], found: &[(usize, Expl
             Err(why) => results[*index].add(format!("not updated: {why}")),
         }
     }
-    let is_updated = |result: &&mut TestResult| result.outcome == Outcome::Updated;
-    // What was written must mean what was found; a file of a form that is not understood is left alone.
+    let is_updated = |result: &TestResult| result.outcome == Outcome::Updated;
+    // What was written must mean what was found, and nothing else another thing than before; a file of a form that is not
+    // understood is left alone.
+    let is_right = |now: &[Test]| {
+        let mut updated = found.iter().filter(|(index, _)| is_updated(&results[*index]));
+        now.len() == tests.len()
+            && now.iter().zip(tests).all(|(now, before)| now.has_message_of(before))
+            && updated.all(|(index, found)| judge::judge(&now[*index], found).is_empty())
+    };
     let written = match file::read(path, &rewritten) {
-        Ok(tests) if found.iter().all(|(index, found)| judge::judge(&tests[*index], found).is_empty()) => {
+        Ok(now) if is_right(&now) => {
             fs::write(path, &rewritten).map_err(|error| format!("not updated: {}: {error}", path.display()))
         }
         _ => Err("not updated: the file is of a form that cannot be rewritten; correct `expect` by hand".to_owned()),
     };
     if let Err(why) = written {
-        for result in results.iter_mut().filter(is_updated) {
+        for result in results.iter_mut().filter(|result| is_updated(result)) {
             result.outcome = Outcome::Failed(vec![why.clone()]);
         }
     }

@@ -47,10 +47,12 @@ fn extent(lines: &[&str], from: usize, column: usize, is_test: bool) -> usize {
     let mut end = from;
     for (index, line) in lines.iter().enumerate().skip(from) {
         let content = line.trim_start_matches(' ');
-        if content.trim().is_empty() || content.starts_with('#') {
+        let indent = line.len() - content.len();
+        // What looks like a comment may be a line of a text.
+        let is_comment = content.starts_with('#') && !(is_test && indent > column);
+        if content.trim().is_empty() || is_comment {
             continue;
         }
-        let indent = line.len() - content.len();
         let is_item = indent == column && (content.starts_with("- ") || content.trim_end() == "-");
         let closes = indent == column && content.starts_with([']', '}']);
         let belongs = indent > column || (is_test && indent == column) || (!is_test && (is_item || closes));

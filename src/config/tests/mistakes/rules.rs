@@ -32,6 +32,18 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:57 rules[0].columns.x: reads a field of the payload, and this format has none".to_owned(),
         ),
         (
+            "topic: a, table: t, format: text, columns: {x: unmapped}",
+            "2:57 rules[0].columns.x: takes fields of the payload, and this format has none".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {from: [payload.x, unmapped]}}",
+            "2:43 rules[0].columns.x: `unmapped` stands beside other sources".to_owned(),
+        ),
+        (
+            "topic: a, table: t, columns: {x: {template: 'x{unmapped}'}}",
+            "2:43 rules[0].columns.x: `unmapped` stands beside other sources".to_owned(),
+        ),
+        (
             "topic: 'a/b::3', table: t, columns: {x: qos}",
             "2:17 rules[0].topic: ends in `::3`, which is no QoS".to_owned(),
         ),

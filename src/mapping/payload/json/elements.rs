@@ -37,9 +37,9 @@ pub(in crate::mapping) fn elements<E: From<PayloadFault>>(
     let part = part.0 as usize..part.1 as usize;
     slots.clear();
     slots.resize(tree.slot_count, None);
-    let mut done = 0;
+    let mut done = Done::default();
     let mut counted = |element: &Element<'_>, slots: &[Slot]| {
-        done += 1;
+        done = Done { count: done.count + 1, end: element.range.end };
         each(element, slots)
     };
     match quick::elements(text, part.clone(), &tree.root, slots, &mut counted) {
@@ -64,7 +64,7 @@ pub(in crate::mapping) fn distinct_elements<E: From<PayloadFault>>(
     }
     slots.clear();
     slots.resize(tree.slot_count, None);
-    rest(text, range, tree, slots, 0, each)
+    rest(text, range, tree, slots, Done::default(), each)
 }
 
 /// Whether the keys of an object are known to differ. Of a key with an escape, and of an object that is too deep for the
@@ -92,13 +92,21 @@ fn hash_of(key: &str) -> u64 {
     hasher.finish()
 }
 
-/// Those behind the first `done` ones.
+/// The elements that were seen.
+#[derive(Debug, Clone, Copy, Default)]
+struct Done {
+    count: usize,
+    /// Where the last of them ends in the text.
+    end: usize,
+}
+
+/// Those behind the ones that are done. Of entries with equal keys among them only the last counts.
 fn rest<E: From<PayloadFault>>(
     text: &str,
     part: Range<usize>,
     tree: &PathTree,
     slots: &mut [Slot],
-    done: usize,
+    done: Done,
     each: &mut EachElement<'_, E>,
 ) -> Result<(), E> {
     let unreadable = |_| E::from(PayloadFault::parse("an array or object of the payload cannot be read"));
@@ -113,8 +121,10 @@ fn rest<E: From<PayloadFault>>(
             all.into_iter().map(|(key, value)| (Some(key), value)).collect()
         }
     };
-    for (index, (key, value)) in entries.iter().enumerate().skip(done) {
-        let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+    let start_of = |value: &RawValue| value.get().as_ptr().addr() - text.as_ptr().addr();
+    let open = entries.iter().filter(|(_, value)| start_of(value) >= done.end);
+    for (index, (key, value)) in (done.count..).zip(open) {
+        let start = start_of(value);
         let range = start..start + value.get().len();
         slots.fill(None);
         walk_part(text, range.clone(), &tree.root, slots)?;

@@ -98,7 +98,9 @@ fn columned<E: From<PayloadFault>>(
     }
     let nodes: Vec<Option<&Node>> = names.iter().map(|name| tree.root.member(name.as_bytes(), &mut 0)).collect();
     if let Some((name, _)) = names.iter().zip(&nodes).find(|(_, node)| at.loses_nothing && node.is_none()) {
-        let message = format!("`data.columns` names `{name}`, which no column takes");
+        let message = format!(
+            "`data.columns` names `{name}`, which no column takes; `unmapped` does not reach these names: add the column to the table"
+        );
         return Err(PayloadFault { reason: "value", message }.into());
     }
     // Of names that differ only in case, one that is a column's own stands for that column alone.
