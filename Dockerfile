@@ -1,4 +1,4 @@
-# Rowbridge in a container. Build:  docker build -t rowbridge .
+# Rowbridge in a container. Build:  DOCKER_BUILDKIT=1 docker build -t rowbridge .   (the default since Docker 23)
 # Run:  docker run -v "$PWD/bridge.yaml:/etc/rowbridge/bridge.yaml:ro" -v rowbridge:/var/lib/rowbridge rowbridge
 
 # The two images it begins with. They are named by version: a digest has to be looked up where a registry can be reached, and

@@ -104,6 +104,26 @@ fn a_message_that_the_database_refused_is_not_taken_for_stored() {
     assert_eq!(column::<String>(&bridge.rows(), "SELECT topic FROM states ORDER BY 1"), ["state/a", "state/b"]);
 }
 
+#[test]
+fn a_dead_letter_that_is_tried_again_is_the_last_message_that_was_stored() {
+    let broker = Mosquitto::start();
+    retain(&broker, "state/a", 3);
+    let mut bridge = start(&broker, "sqlite:rows.db");
+    let database = rusqlite::Connection::open(bridge.rows()).unwrap();
+    let table = "CREATE TABLE states (topic TEXT, v BIGINT);
+                 CREATE TRIGGER no_three BEFORE INSERT ON states WHEN NEW.v = 3 BEGIN SELECT RAISE(ABORT, 'no'); END;";
+    database.execute_batch(table).unwrap();
+    bridge.start();
+    wait_outcomes(&mut bridge, "dead_lettered", 1);
+    assert!(bridge.stop().success());
+    database.execute_batch("DROP TRIGGER no_three").unwrap();
+    assert!(bridge.command(&["dead-letters", "retry", "--rule", "states"]).status.success());
+    discard_session(&broker);
+    bridge.start();
+    wait_outcomes(&mut bridge, "filtered", 1);
+    assert_eq!(column::<i64>(&bridge.rows(), "SELECT v FROM states"), [3]);
+}
+
 #[cfg(feature = "fault-injection")]
 #[test]
 fn killed_around_the_commit_it_stores_each_message_once() {

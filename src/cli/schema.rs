@@ -12,7 +12,7 @@ use crate::tools::ddl;
 pub(super) enum SchemaCommand {
     /// Print the JSON Schema of bridge.yaml, with which editors complete and check it
     Config,
-    /// Print the SQL of all tables that the configuration needs; connects to nothing
+    /// Print the SQL of Rowbridge's tables and of the rules' tables; connects to nothing
     Sql(SqlArgs),
 }
 

@@ -358,7 +358,7 @@ impl Filling<'_> {
             return filled;
         }
         let is_not_text = |name: &&str| self.not_text.contains(*name) && !environment.contains_key(*name);
-        match substitute::names(&text.replace("$$", "")).find(is_not_text) {
+        match substitute::names(&text.replace("$${", "")).find(is_not_text) {
             Some(name) => Err(SubstituteError::NotText(name.to_owned())),
             None => filled,
         }

@@ -1,7 +1,7 @@
-//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` inside string scalars.
+//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$${` inside string scalars.
 //!
 //! The result is text, never YAML: a value of the environment cannot add keys. A dollar before any character other than
-//! `{` or `$` is kept, so passwords seldom need care. A default or message ends at the first `}`; it is not substituted
+//! `{` is kept, so passwords seldom need care. A default or message ends at the first `}`; it is not substituted
 //! again, and must not hold `${`.
 
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ pub(super) enum SubstituteError {
     Required { name: String, message: String },
     #[error("the value of the environment variable {0} is not UTF-8 text")]
     NotText(String),
-    #[error("`${{` has no closing `}}`; write `$$` for a dollar sign")]
+    #[error("`${{` has no closing `}}`; write `$${{` for a literal `${{`")]
     Unclosed,
-    #[error("`${{…}}` needs the name of a variable: letters, digits and `_`; write `$$` for a dollar sign")]
+    #[error("`${{…}}` needs the name of a variable: letters, digits and `_`; write `$${{` for a literal `${{`")]
     Name,
     #[error(
         "the default or message of `${{{0}:…}}` holds a variable itself, which is not filled in; name one variable"
@@ -40,7 +40,7 @@ impl SubstituteError {
     pub(super) fn accepted(&self) -> &'static str {
         match self {
             SubstituteError::NotText(_) => "the variable with a value in UTF-8",
-            _ if self.is_syntax() => "${NAME}, ${NAME:-default}, ${NAME:?message}, or $$ for a dollar sign",
+            _ if self.is_syntax() => "${NAME}, ${NAME:-default}, ${NAME:?message}, or $${ for a literal ${",
             _ => "the variable in the environment, or ${NAME:-default}",
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn substitute(
     text: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<Option<String>, SubstituteError> {
-    if !text.contains("${") && !text.contains("$$") {
+    if !text.contains("${") {
         return Ok(None);
     }
     let mut filled = String::with_capacity(text.len());
@@ -61,8 +61,8 @@ pub(super) fn substitute(
     while let Some(dollar) = rest.find('$') {
         filled.push_str(&rest[..dollar]);
         rest = &rest[dollar + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            filled.push('$');
+        if let Some(after) = rest.strip_prefix("${") {
+            filled.push_str("${");
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
             let end = after.find('}').ok_or(SubstituteError::Unclosed)?;
@@ -154,11 +154,10 @@ mod tests {
             ("${NONE:-}", ""),
             ("${EMPTY:-other}", "other"),
             ("${A:?must be set}", "alpha"),
-            ("$$", "$"),
             ("$${A}", "${A}"),
-            ("$$$${A}", "$${A}"),
-            ("$$${A}", "$alpha"),
-            ("pa$$word$", "pa$word$"),
+            ("$$${A}", "$${A}"),
+            ("$${A}${A}", "${A}alpha"),
+            ("pa$$word${EMPTY}$", "pa$$word$"),
             ("${NESTED}", "${A}"),
             ("${SLY}", "x\nrules: []"),
             ("${NONE:-a:b-c?d}", "a:b-c?d"),
@@ -179,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_text_without_variables_is_left_alone() {
-        for text in ["", "plain", "a$b", "$", "cost $5", "{A}"] {
+        for text in ["", "plain", "a$b", "$", "cost $5", "{A}", "pa$$word", "$$ a $$"] {
             assert_eq!(substitute(text, &environment()), Ok(None), "{text}");
         }
     }

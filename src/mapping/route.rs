@@ -28,7 +28,9 @@ pub(super) struct Match {
     pub(super) rule: usize,
     /// The first of the rule's patterns that fits.
     pub(super) pattern: usize,
-    /// Byte ranges of the topic, one per capture of that pattern.
+    /// The others that fit.
+    pub(super) others: Box<[usize]>,
+    /// Byte ranges of the topic, one per capture of the first.
     captures: Box<[(u32, u32)]>,
 }
 
@@ -98,6 +100,11 @@ impl Router {
     /// For rules that are compiled elsewhere.
     pub fn of_rules(rules: &[Arc<Rule>]) -> Router {
         Router::new(rules.iter().map(|rule| Arc::clone(&rule.topics)).collect())
+    }
+
+    /// Each filter for itself, by its index.
+    pub fn of_filters(filters: Vec<TopicPattern>) -> Router {
+        Router::new(filters.into_iter().map(|filter| Arc::from([filter])).collect())
     }
 
     /// Whether some rule takes `topic`.
@@ -185,15 +192,19 @@ impl Router {
             found.extend(node.closed.iter().chain(&node.open));
         }
         found.sort_unstable();
-        found.dedup_by_key(|(rule, _)| *rule);
-        self.walk.found.iter().map(|id| self.matched(*id, topic)).collect()
+        found.dedup();
+        let of_rules = self.walk.found.chunk_by(|(rule, _), (next, _)| rule == next);
+        of_rules.map(|patterns| self.matched(patterns, topic)).collect()
     }
 
-    fn matched(&self, (rule, pattern): PatternId, topic: &str) -> Match {
+    /// `patterns` are those of one rule that fit.
+    fn matched(&self, patterns: &[PatternId], topic: &str) -> Match {
+        let (rule, pattern) = patterns[0];
         let mut captures = Vec::new();
         // A topic has at most 65,535 bytes (MQTT).
         self.patterns[rule][pattern].match_levels(topic, |range| captures.push((range.start as u32, range.end as u32)));
-        Match { rule, pattern, captures: captures.into() }
+        let others = patterns[1..].iter().map(|&(_, pattern)| pattern).collect();
+        Match { rule, pattern, others, captures: captures.into() }
     }
 }
 

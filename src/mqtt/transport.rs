@@ -1,12 +1,17 @@
 //! A connected stream of bytes to one of the broker's addresses: TCP, TLS or WebSocket.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite;
@@ -16,6 +21,9 @@ use super::tls::{self, TlsSetupError};
 use super::websocket::WebSocket;
 use crate::config::{self, MqttUrl, Scheme};
 use crate::remedy;
+
+/// An address of the broker's host that has not answered for so long is not waited for alone.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// What a session runs on.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -64,7 +72,8 @@ pub(crate) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transpo
     if let Some(link) = crate::simulation::seams::open_link() {
         return link.map(|link| Box::new(link) as Transport).map_err(TransportError::Tcp);
     }
-    let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TransportError::Tcp)?;
+    let addresses = lookup_host((url.host.as_str(), url.port)).await.map_err(TransportError::Tcp)?;
+    let tcp = connect(addresses.collect()).await.map_err(TransportError::Tcp)?;
     // An acknowledgement is four bytes: waiting for more to fill a segment would only delay it.
     tcp.set_nodelay(true).map_err(TransportError::Tcp)?;
     let tcp = Socket::Watched(tcp);
@@ -74,6 +83,26 @@ pub(crate) async fn open(url: &MqttUrl, config: &config::Mqtt) -> Result<Transpo
         Scheme::Ws => upgrade(url, tcp).await,
         Scheme::Wss => upgrade(url, encrypt(url, config, tcp).await?).await,
     }
+}
+
+/// Connects to one of a host's addresses: the next is tried too when one has failed, or has not answered for a while (as in
+/// RFC 8305). An address that answers nothing would use up the time of the others.
+async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failed = None;
+    loop {
+        attempts.extend(addresses.next().map(TcpStream::connect));
+        tokio::select! {
+            connected = attempts.next() => match connected {
+                Some(Ok(tcp)) => return Ok(tcp),
+                Some(Err(error)) => _ = failed.get_or_insert(error),
+                None => break,
+            },
+            () = sleep(NEXT_ADDRESS_AFTER), if addresses.len() > 0 => {}
+        }
+    }
+    Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host's name has no address")))
 }
 
 async fn encrypt(url: &MqttUrl, config: &config::Mqtt, tcp: Socket) -> Result<TlsStream<Socket>, TransportError> {
@@ -101,4 +130,39 @@ fn tls_advice(error: &io::Error) -> String {
 
 fn tcp_advice(error: &io::Error) -> String {
     remedy::of_descriptors(error).map_or(String::new(), |remedy| format!("; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// A listener that takes no connection any more: those that come are not even refused.
+    fn hole() -> (TcpListener, Vec<std::net::TcpStream>, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let wait = Duration::from_millis(100);
+        let mut waiting = Vec::new();
+        while let Ok(connection) = std::net::TcpStream::connect_timeout(&address, wait) {
+            waiting.push(connection);
+        }
+        (listener, waiting, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_answers_nothing_and_one_that_refuses_do_not_hold_up_the_next() {
+        let (_listener, _waiting, hole) = hole();
+        let open = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let open = open.local_addr().map(|address| (open, address)).unwrap();
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        // The kernel gives an address up after two minutes.
+        let limit = Duration::from_secs(60);
+        let connected = tokio::time::timeout(limit, connect(vec![hole, closed, open.1])).await.unwrap().unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), open.1);
+        let refused = tokio::time::timeout(limit, connect(vec![closed])).await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -177,6 +177,15 @@ impl Events {
         self.status.update(|now| now.sessions_lost += 1);
     }
 
+    /// The broker has no session of a client that has one at another broker, or had.
+    pub(super) fn session_elsewhere(&self, address: &str) {
+        tracing::warn!(
+            before = address,
+            "this is another broker than before: it starts a new session, and what the other one holds for this client waits \
+             there; connect to that one again before its session expires"
+        );
+    }
+
     /// The broker kept no session of a client whose subscriptions are all of QoS 0 (RabbitMQ): it held nothing for it, and
     /// would not have with a session.
     pub(super) fn session_not_kept(&self) {

@@ -79,7 +79,7 @@ pub(super) struct Session<'a, J> {
     plan: Subscriptions,
     /// The broker refused something since the plan was made.
     is_outdated: bool,
-    /// The broker's session holds nothing of ours but what it granted since, and is yet to answer for all filters.
+    /// The broker made the session at this CONNECT, and is yet to answer for all filters.
     is_new: bool,
     reconciler: Reconciler,
     /// The code of the broker's DISCONNECT.
@@ -139,7 +139,7 @@ impl<'a, J: Journal> Session<'a, J> {
             keep_alive: KeepAlive::new(Duration::from_secs(u64::from(keep_alive_s)), Instant::now()),
             plan,
             is_outdated: false,
-            is_new: !trusted,
+            is_new: !connack.session_present,
             reconciler: Reconciler::new(version),
             farewell: None,
             clearing,

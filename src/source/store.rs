@@ -137,7 +137,7 @@ impl<J: Journal> Store<J> {
             let properties = Properties::from_encoded(&self.properties);
             self.copies.look(publish, topic_bytes, properties, received_at);
         }
-        if let Some(stand_ins) = self.stand_ins.as_ref().filter(|_| !self.properties.is_empty()) {
+        if let Some(stand_ins) = self.stand_ins.as_mut().filter(|_| !self.properties.is_empty()) {
             stand_ins.add_to(&topic, &mut self.properties);
         }
         self.received[usize::from(publish.qos.level())] += 1;

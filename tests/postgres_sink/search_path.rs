@@ -129,3 +129,14 @@ async fn a_trigger_that_relies_on_the_roles_search_path_goes_on_working() {
     sink.close().await.unwrap();
     forget(&place, "bookkeeper");
 }
+
+#[tokio::test]
+async fn an_empty_search_path_is_followed_by_nothing() {
+    let place = Place::new();
+    place.sql("CREATE TABLE c (v int)");
+    let url = format!("{}?options=-csearch_path%3D", place.server.url(&place.database));
+    let mut sink = PostgresSink::new(&database(&url));
+    sink.connect().await.unwrap();
+    sink.start_offset(BRIDGE, JOURNAL, Seq(1)).await.unwrap();
+    describe(&mut sink, "c").await;
+}

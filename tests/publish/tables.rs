@@ -390,3 +390,71 @@ fn changes_of_an_older_copy_of_the_database_come_again_under_their_offsets() {
         assert_eq!(subscriber.wait_for(10)[7..], ["[5,1]", "[6,2]", "[7,3]"]);
     });
 }
+
+#[test]
+fn a_table_with_columns_that_are_called_like_variables_of_the_triggers_is_captured() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        source.run(
+            "CREATE TABLE t (id integer PRIMARY KEY, publication_id integer, last_number integer, forms text, written integer, \
+             most integer, dropped integer, n integer, o integer, a integer, b integer, place integer, line text)",
+        );
+        let subscriber = Subscriber::start(broker.port(), "t", "%p");
+        let entry =
+            "  - table: t\n    topic: t\n    events: [insert, update, delete]\n    format: '[.event, .row.forms]'\n";
+        let mut bridge = publisher(&broker, &source, entry);
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 3);
+        source.run("INSERT INTO t (id, publication_id, forms) VALUES (1, 7, 'x')");
+        source.run("UPDATE t SET forms = 'y'");
+        source.run("DELETE FROM t");
+        let events: Vec<Value> = subscriber.wait_for(3).iter().map(|line| payload(line)[0].clone()).collect();
+        assert_eq!(events, ["insert", "update", "delete"]);
+    });
+}
+
+#[test]
+fn other_events_publish_no_row_again() {
+    both(|source| {
+        let broker = Mosquitto::start();
+        source.run("CREATE TABLE t (id integer PRIMARY KEY, v integer)");
+        let subscriber = Subscriber::start(broker.port(), "t", "%p");
+        let entry = "  - table: t\n    topic: t\n    events: [insert]\n    format: '[.event, .row.id]'\n";
+        let mut bridge = publisher(&broker, &source, entry);
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 1);
+        source.run("INSERT INTO t VALUES (1, 1), (2, 2)");
+        subscriber.wait_for(2);
+        assert!(bridge.stop().success());
+        bridge.edit("events: [insert]", "events: [update, delete]");
+        bridge.start();
+        wait_capturing(&mut bridge, &source, 2);
+        source.run("UPDATE t SET v = 3 WHERE id = 2");
+        assert_eq!(subscriber.wait_for(3), [r#"["insert",1]"#, r#"["insert",2]"#, r#"["update",2]"#]);
+    });
+}
+
+/// The OIDs of a restored database are others.
+#[test]
+fn a_table_of_a_restored_database_is_the_known_one() {
+    let source = Source::postgres();
+    let broker = Mosquitto::start();
+    source.run("CREATE TABLE t (id integer PRIMARY KEY)");
+    let subscriber = Subscriber::start(broker.port(), "t", "%p");
+    let mut bridge = publisher(&broker, &source, "  - table: t\n    topic: t\n    format: '[.offset, .row.id]'\n");
+    bridge.start();
+    wait_capturing(&mut bridge, &source, 1);
+    source.run("INSERT INTO t VALUES (1), (2)");
+    subscriber.wait_for(2);
+    let is_finished = |_: &Bridge| (source.number("SELECT count(*) FROM rowbridge_changes") == 0).then_some(());
+    bridge.wait_alive("they are finished", is_finished);
+    assert!(bridge.stop().success());
+    source.run("UPDATE rowbridge_publications SET table_id = 1; INSERT INTO t VALUES (3)");
+    bridge.start();
+    source.run("INSERT INTO t VALUES (4)");
+    assert_eq!(subscriber.wait_for(4), ["[1,1]", "[2,2]", "[3,3]", "[4,4]"]);
+    bridge.wait_alive("the table is known again", |_| {
+        (source.number("SELECT count(*) FROM rowbridge_publications WHERE table_id = 't'::regclass::oid") == 1)
+            .then_some(())
+    });
+}

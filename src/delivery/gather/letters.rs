@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use super::{Gatherer, Halt};
-use crate::batch::RowEncoder;
+use crate::batch::{Remembered, RowEncoder};
+use crate::config::Retained;
 use crate::delivery::account::Account;
 use crate::delivery::dead_letter::{self, Reason};
 use crate::delivery::refusals::Fate;
+use crate::delivery::retained::Hashes;
 use crate::mapping::Outcome;
 use crate::message::Message;
 use crate::sink::ParkedLetter;
@@ -77,12 +79,20 @@ impl<R: RowEncoder> Gatherer<R> {
     /// `on_error` says.
     pub(in crate::delivery) fn add_again(&mut self, message: &Message<'_>) -> Option<Again> {
         const RULE: usize = 0;
+        let unit = self.batch.units.len();
         if !self.mapper.map_parked(RULE, message, &mut self.batch, &mut self.outcomes) {
             return None;
         }
         self.bytes += message.encoded_len();
         Some(match self.outcomes.pop() {
-            Some((_, Outcome::Written)) => Again::Written,
+            Some((_, Outcome::Written)) => {
+                if self.rules[RULE].retained == Retained::Changed {
+                    let Hashes { topic: topic_hash, content: content_hash } = Hashes::of(message);
+                    let rule = Arc::clone(&self.rules[RULE].name);
+                    self.batch.remembered.push(Remembered { unit: Some(unit), rule, topic_hash, content_hash });
+                }
+                Again::Written
+            }
             Some((_, Outcome::Filtered)) => Again::Filtered,
             Some((_, Outcome::Refused(fault))) => Again::Refused(fault.reason, fault.message),
             Some((_, Outcome::Parked)) => unreachable!("no rule of this gatherer is parked"),

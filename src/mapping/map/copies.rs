@@ -8,7 +8,7 @@ use crate::mapping::route::Match;
 use crate::message::{Properties, Property};
 
 /// MQTT 5 subscription identifiers: a broker may send a message once per overlapping subscription, each copy with its
-/// own identifier; a rule takes the copy of its own filter and leaves the others.
+/// own identifier; a rule takes the copy of its own filter, of several that fit the oldest one's, and leaves the others.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     /// By rule and pattern; `None` where the filter was not subscribed to by itself. Empty if no identifiers are used.
@@ -61,8 +61,13 @@ impl Subscriptions {
     /// Whether a rule takes the message that was read.
     pub(super) fn take(&self, matched: &Match) -> bool {
         // Most messages carry none: no look at the rule is needed then.
-        (self.present.is_empty() && self.successors.is_empty())
-            || self.ids[matched.rule][matched.pattern]
-                .is_none_or(|id| self.present.contains(&id) || self.successors.iter().any(|successor| id >= *successor))
+        if self.present.is_empty() && self.successors.is_empty() {
+            return true;
+        }
+        let ids = &self.ids[matched.rule];
+        let Some(first) = ids[matched.pattern] else { return true };
+        // The oldest: messages that waited while the rule got another filter have no copy for that.
+        let id = matched.others.iter().filter_map(|&other| ids[other]).fold(first, u32::min);
+        self.present.contains(&id) || self.successors.iter().any(|successor| id >= *successor)
     }
 }

@@ -46,6 +46,21 @@ fn captures_are_those_of_the_first_pattern_that_fits() {
     assert_eq!(take("c/1/2").unwrap(), "1: Null;");
 }
 
+/// A filter was put in front: what waited has no copy for it.
+#[test]
+fn of_several_filters_of_a_rule_that_fit_the_oldest_ones_copy_is_taken() {
+    let rules = [Arc::new(rule(&["+/b", "a/#", "a/+"], vec![from("c", "topic")]))];
+    let ids = HashMap::from([("+/b".to_owned(), 3), ("a/#".to_owned(), 1), ("a/+".to_owned(), 1)]);
+    let mut mapper = Mapper::compile("gw1", &rules, &[table(vec![live("c", text())])], &ids, Shown::<false>).unwrap();
+    let mut takers = |topic: &str, id: u32| {
+        let mut encoded = Vec::new();
+        Property::SubscriptionId(id).encode(&mut encoded);
+        mapper.takers(&Message { properties: Properties::from_encoded(&encoded), ..message(topic, b"") }).len()
+    };
+    assert_eq!([takers("a/b", 1), takers("a/b", 3)], [1, 0]);
+    assert_eq!([takers("x/b", 3), takers("a/x", 1)], [1, 1]);
+}
+
 #[test]
 fn overlapping_subscriptions_store_a_message_once_per_rule() {
     let rules = vec![

@@ -97,7 +97,11 @@ impl Layout {
         match self.format {
             AnswerFormat::Json => self.envelope(&answer, elapse),
             AnswerFormat::Rows => format!("[{}]", joined(answer.rows.iter().map(|row| self.object(&answer, row)))),
-            AnswerFormat::Ndjson => answer.rows.iter().map(|row| self.object(&answer, row) + "\n").collect(),
+            // Between the parts of a json value, as it was stored, there may be line ends.
+            AnswerFormat::Ndjson => {
+                let line = |row: &Vec<AnswerValue>| self.object(&answer, row).replace(['\n', '\r'], " ") + "\n";
+                answer.rows.iter().map(line).collect()
+            }
             AnswerFormat::Csv => self.csv(&answer),
         }
     }
@@ -276,6 +280,14 @@ mod tests {
         );
         let text = refusal("it \"is\" so", Duration::ZERO);
         assert_eq!(text, r#"{"success":false,"reason":"it \"is\" so","elapse":"0.0ms"}"#);
+    }
+
+    #[test]
+    fn a_json_value_with_line_ends_is_in_one_line() {
+        let layout = Layout::new(AnswerFormat::Ndjson, TimeForm::Rfc3339(TimeZone::UTC));
+        let columns = vec![AnswerColumn { name: "doc".to_owned(), kind: Kind::Text }];
+        let rows = vec![vec![AnswerValue::Json("{\n\"a\":\r\n1}".to_owned())]];
+        assert_eq!(layout.payload(Answer { columns, rows }, Duration::ZERO), "{\"doc\":{ \"a\":  1}}\n");
     }
 
     #[test]

@@ -36,7 +36,7 @@ const INVALID_SCHEMA_NAME: &str = "3F000";
 const DOING: &str = "preparing Rowbridge's own tables";
 
 const ADVICE: &str =
-    "run that SQL as an administrator, once; or make the tables with migrations/postgres, and grant them";
+    "run that SQL as an administrator, once; or make the tables with `rowbridge schema sql`, and grant them";
 
 /// Brings the tables up to date.
 pub(super) async fn migrate(session: &Session, sql: &Sql) -> Result<(), SinkError> {

@@ -25,6 +25,7 @@ pub use self::parameters::PostgresParameters;
 use super::connect;
 use super::failure::words;
 use super::session::Session;
+use super::transaction::rest_of_search_path;
 use crate::config::{Database, PostgresUrl};
 use crate::rule::{QueryStatement, quote};
 use crate::sink::literal::{literal, unhex};
@@ -122,10 +123,10 @@ impl PostgresReader {
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; \
              SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL extra_float_digits = 1; \
-             SET LOCAL bytea_output = 'hex'; SELECT pg_catalog.set_config('search_path', {} OPERATOR(pg_catalog.||) ', ' \
-             OPERATOR(pg_catalog.||) pg_catalog.current_setting('search_path'), true)",
+             SET LOCAL bytea_output = 'hex'; SELECT pg_catalog.set_config('search_path', {} OPERATOR(pg_catalog.||) {}, true)",
             left.as_millis().min(i32::MAX as u128),
             literal(&quote(&self.schema)),
+            rest_of_search_path!(),
         );
         Ok((session, begin))
     }

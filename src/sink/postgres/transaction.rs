@@ -38,6 +38,15 @@ macro_rules! encoding_kept {
 }
 pub(super) use encoding_kept;
 
+/// What follows the first schema of a `search_path`: those that the session has, if any.
+macro_rules! rest_of_search_path {
+    () => {
+        "CASE WHEN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) '' THEN '' \
+         ELSE ', ' OPERATOR(pg_catalog.||) pg_catalog.current_setting('search_path') END"
+    };
+}
+pub(super) use rest_of_search_path;
+
 /// The text of [`encoding_kept`] that is no integer.
 pub(super) const ENCODING_CHANGED: &str = "22P02";
 
@@ -45,8 +54,11 @@ pub(super) const ENCODING_CHANGED: &str = "22P02";
 pub(super) const BEGIN_STATEMENTS: usize = 3;
 
 /// For transactions in which nobody's code but ours runs.
-pub(super) const CATALOGUE_FIRST: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' \
-    OPERATOR(pg_catalog.||) pg_catalog.current_setting('search_path'), true)";
+pub(super) const CATALOGUE_FIRST: &str = concat!(
+    "SELECT pg_catalog.set_config('search_path', 'pg_catalog' OPERATOR(pg_catalog.||) ",
+    rest_of_search_path!(),
+    ", true)"
+);
 
 /// How long the server waits for our next word within a transaction, on top of `statement_timeout`: as long as we wait
 /// for its.

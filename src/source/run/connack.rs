@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Source;
 use crate::clock;
-use crate::config::MqttVersion;
+use crate::config::{MqttUrl, MqttVersion};
 use crate::mqtt::limits::Limits;
 use crate::mqtt::packet::ConnAck;
 use crate::source::caution::Caution;
@@ -17,8 +17,7 @@ impl<J: Journal> Source<J> {
     /// The requests that the broker has refused or is known not to support.
     pub(super) fn limits(&mut self, connack: &ConnAck) -> Limits {
         let Shared { config, stored, caution, .. } = &mut self.shared;
-        let url = &config.urls[self.url];
-        if stored.address != format!("{}:{}", url.host, url.port) {
+        if stored.address != address_of(&config.urls[self.url]) {
             // Another broker: what is known of the last one says nothing.
             stored.identifiers_tell_nothing = false;
             *caution = Caution::new(&config.retry);
@@ -32,8 +31,7 @@ impl<J: Journal> Source<J> {
     /// subscribed to or read.
     pub(super) async fn adopt_session(&mut self, session_present: bool) -> Result<bool, SaveError> {
         let Shared { config, stored, file, .. } = &mut self.shared;
-        let url = &config.urls[self.url];
-        let address = format!("{}:{}", url.host, url.port);
+        let address = address_of(&config.urls[self.url]);
         let is_known = session_present && stored.address == address;
         if !is_known {
             stored.address = address;
@@ -50,6 +48,8 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             if stored.filters.is_empty() {
                 events.session_new();
+            } else if stored.address != address_of(&config.urls[self.url]) {
+                events.session_elsewhere(&stored.address);
             } else if stored.filters.values().all(|filter| filter.granted == 0) {
                 events.session_not_kept();
             } else {
@@ -73,4 +73,9 @@ impl<J: Journal> Source<J> {
         let away_us = clock::now().as_micros().saturating_sub(self.shared.stored.last_connected_us?);
         Some(Duration::from_micros(u64::try_from(away_us).unwrap_or(0)))
     }
+}
+
+/// As the stored list has it.
+fn address_of(url: &MqttUrl) -> String {
+    format!("{}:{}", url.host, url.port)
 }

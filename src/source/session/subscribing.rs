@@ -25,17 +25,19 @@ impl<J: Journal> Session<'_, J> {
         crash_point!("source.suback.unread");
         let answers = self.reconciler.on_suback(suback, &mut self.shared.stored, &mut self.link.out)?;
         let Shared { store, events, caution, .. } = &mut *self.shared;
+        let mut is_first_refusal = false;
         for answer in &answers {
             let is_refused = answer.code >= 0x80;
             self.refusals.answered(answer.code);
             caution.answered(&answer.asked.filter, is_refused);
             self.is_outdated |= is_refused;
             events.answered(self.version, answer, suback.reason.as_deref(), &self.plan);
-            if let (false, Some(stand_ins)) = (is_refused, &mut store.stand_ins) {
-                stand_ins.granted(&answer.asked.filter);
+            match &mut store.stand_ins {
+                Some(stand_ins) => stand_ins.answered(&answer.asked.filter, is_refused),
+                None => is_first_refusal |= is_refused,
             }
         }
-        if answers.iter().any(|answer| answer.code >= 0x80) {
+        if is_first_refusal {
             self.note_stand_ins();
         }
         self.on_answer();

@@ -117,7 +117,8 @@ async fn may_not_create(sink: &mut PostgresSink, url: &PostgresUrl, subject: &st
         "logged in at {url}; {why}, and Rowbridge's own tables are not there, or are of an older version: a start stores \
          nothing in this database"
     );
-    let remedy = "run that SQL as an administrator, once; or make the tables with migrations/postgres, and grant them";
+    let remedy =
+        "run that SQL as an administrator, once; or make the tables with `rowbridge schema sql`, and grant them";
     Some(Finding::problem(subject, what, format!("{sql}\n{remedy}")))
 }
 

@@ -60,8 +60,10 @@ pub(super) fn body(schema: &str) -> String {
     let drop = drop_oldest(schema, "publication_id", "most");
     let forms = FORMS.replacen("::text FROM", "::text INTO forms FROM", 1).replace("$relation", "TG_RELID");
     let look = LOOK_EVERY - 1;
+    // Columns of the user's table may have the names of variables.
     format!(
         "
+#variable_conflict use_variable
 DECLARE
     forms text;
     publication_id CONSTANT bigint := TG_ARGV[0];
@@ -148,6 +150,15 @@ pub(super) fn create_function(schema: &str) -> String {
          SET search_path = pg_catalog, pg_temp{settings} AS $rowbridge${}$rowbridge$;\n\
          REVOKE ALL ON FUNCTION {name} FROM PUBLIC;",
         body(schema)
+    )
+}
+
+/// What lets a role use function and tables that an administrator made.
+pub(super) fn given_to(schema: &str, role: &str) -> String {
+    let (schema, role) = (quote(schema), quote(role));
+    format!(
+        "ALTER FUNCTION {schema}.{FUNCTION}() OWNER TO {role};\n\
+         GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.rowbridge_publications, {schema}.rowbridge_changes TO {role};"
     )
 }
 

@@ -46,7 +46,12 @@ pub(super) async fn make(session: &Session, sql: &Sql) -> Result<(), SinkError> 
     session.wait(5, DOING, making).await.map_err(|error| match error.class {
         Class::Transient => error,
         _ => SinkError {
-            message: format!("{}\nSET search_path = {};\n{STEP}\n{function}", error.message, quote(schema)),
+            message: format!(
+                "{}\nSET search_path = {};\n{STEP}\n{function}\n{}",
+                error.message,
+                quote(schema),
+                capture::given_to(schema, &sql.role)
+            ),
             advice: ADVICE,
             ..error
         },

@@ -74,6 +74,13 @@ impl Settling<'_> {
                 advice: "policies of the table hide rows from the role; start: existing publishes all of them or none",
                 ..error
             },
+            // Of our own function or tables, which an administrator made.
+            MISSING_RIGHT if error.message.contains("rowbridge_") => SinkError {
+                class: Class::Table,
+                message: format!("{}\n{}", error.message, capture::given_to(&self.sql.schema, &self.sql.role)),
+                advice: "run that SQL as an administrator, once",
+                ..error
+            },
             MISSING_RIGHT => SinkError {
                 class: Class::Table,
                 message: format!(

@@ -136,12 +136,15 @@ fn arrange(
 ) -> rusqlite::Result<Option<News>> {
     let definition = capture::definition(columns);
     let differences = differences(connection, capture, columns, stored.id)?;
-    // A table takes its triggers with it when it is dropped or renamed. Where none is left, it is another one.
+    // A table takes its triggers with it when it is dropped or renamed. Where none is left, not even one that is wanted no
+    // longer, it is another one.
+    let is_here = |difference: &Difference| difference.place == Place::Here;
     let is_lost = |difference: &Difference| difference.create.is_some() && difference.place != Place::Here;
-    let has_lost_all = capture
-        .events
-        .wanted()
-        .all(|event| differences.iter().any(|difference| difference.event == event && is_lost(difference)));
+    let has_lost_all = !differences.iter().any(is_here)
+        && capture
+            .events
+            .wanted()
+            .all(|event| differences.iter().any(|difference| difference.event == event && is_lost(difference)));
     let news = match () {
         () if is_new => Some(News::Begun),
         () if !stored.had_table => Some(News::Appeared),
