@@ -186,7 +186,7 @@ fn a_role_that_may_not_make_the_bridges_own_tables_is_a_problem() {
     assert_says(
         &bridge.command(&["check"]),
         2,
-        &["PROBLEM", "may not make tables in schema", &grant, "migrations/postgres"],
+        &["PROBLEM", "may not make tables in schema", &grant, "rowbridge schema sql"],
     );
     bridge.spawn();
     bridge.wait_alive("the start is held with the same remedy", |bridge| {

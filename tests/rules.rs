@@ -333,3 +333,26 @@ async fn a_rule_gets_what_its_second_filter_brings_where_the_first_is_refused() 
     });
     assert_eq!(stored.await.unwrap(), [1, 2]);
 }
+
+#[tokio::test]
+async fn the_copy_of_a_message_that_a_rule_leaves_is_not_unmatched() {
+    let broker = PickyBroker::start(Manners { copies: Copies::Each, ..Manners::default() }).await;
+    let body = format!("unmatched: dead_letter\n{}", body(&[rule("both", "[s/+/x, s/1/+]", "")]));
+    let mut bridge = Bridge::new(broker.port(), &body);
+    let started = tokio::task::spawn_blocking(move || {
+        bridge.start();
+        bridge.wait_alive("both are granted", |bridge| {
+            let subscriptions = &bridge.status()["mqtt"]["subscriptions"];
+            (0..2).all(|at| subscriptions[at]["qos_granted"] == 1).then_some(())
+        });
+        bridge
+    });
+    let mut bridge = started.await.unwrap();
+    broker.publish("s/1/x", r#"{"id":1}"#);
+    let stored = tokio::task::spawn_blocking(move || {
+        settle(&mut bridge, 2);
+        let file = bridge.rows();
+        (count(&file, "both"), count(&file, "rowbridge_dead_letters"), bridge.status()["unmatched"].clone())
+    });
+    assert_eq!(stored.await.unwrap(), (1, 0, 0.into()));
+}

@@ -96,6 +96,12 @@ pub fn begin_message() {
     budget(|budget| budget.message_time.set(MESSAGE_TIME_MAX));
 }
 
+/// As after ten seconds of runs for one message.
+#[cfg(test)]
+pub(crate) fn spend_message_time() {
+    budget(|budget| budget.message_time.set(Duration::ZERO));
+}
+
 impl Budget {
     pub(super) fn knows_stack(&self) -> bool {
         self.base.get().is_some()

@@ -27,3 +27,8 @@ def scan($re): scan($re; "");
 # As in jq: all paths are found before the first goes, and what is not there stays away.
 def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null elif getpath($path[:-1]) == null then . else getpath($path) |= empty end);
 def del(f): delpaths([path(f)]);
+# As in jq: the keys of to_entries and of its forerunners.
+def from_entries: reduce .[] as $x ({}; . + {($x | if .key == null then .k // .name // .Name // .K // .Key else .key end | if isstring then . else tojson end): ($x | if has("value") then .value elif has("v") then .v else .Value end)});
+def with_entries(f): to_entries | map(f) | from_entries;
+def flatten($d): if $d > 0 then [.[] | if isarray then flatten($d - 1)[] else . end] else . end;
+def @base64d: tostring | . + {"2": "==", "3": "="}[length % 4 | tostring] | decode_base64;

@@ -25,6 +25,8 @@ mod value;
 mod variables;
 mod write;
 
+#[cfg(test)]
+pub(crate) use budget::spend_message_time;
 pub use budget::{STACK_BYTES, begin_message, has_stack};
 pub use check::Check;
 pub use program::{Input, JqError, JqFault, Outputs, Program, Variables};

@@ -45,13 +45,11 @@ impl Number {
 
     /// A number of a program, whose grammar is wider than JSON's.
     pub(super) fn of_program(text: &str) -> Number {
-        let trimmed = text.trim_start_matches('0');
-        let starts_with_digit = trimmed.starts_with(|c: char| c.is_ascii_digit());
-        let text = match (text.len() == trimmed.len(), starts_with_digit) {
-            (true, true) => text.to_owned(),
-            (false, true) => trimmed.to_owned(),
-            (_, false) => format!("0{trimmed}"),
-        };
+        // The sign is of a number that a function made.
+        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+        let trimmed = digits.trim_start_matches('0');
+        let zero = if trimmed.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
+        let text = format!("{sign}{zero}{trimmed}");
         match super::read::is_number(text.as_bytes()) {
             true => Number::of_json(&text),
             false => Number::Float(text.parse().unwrap_or(f64::NAN)),

@@ -129,14 +129,18 @@ fn compiled(pattern: &str, flags: &str, states_bytes_max: usize) -> Result<Rc<Re
     let mut builder = RegexBuilder::new(pattern);
     for flag in flags.chars() {
         match flag {
-            'g' | 'n' => &mut builder,
+            // `^` and `$` are the text's ends as it is.
+            'g' | 'n' | 's' => &mut builder,
             'i' => builder.case_insensitive(true),
             'm' => builder.multi_line(true),
-            's' => builder.dot_matches_new_line(true),
-            'l' => builder.swap_greed(true),
             'x' => builder.ignore_whitespace(true),
-            'p' => builder.multi_line(true).dot_matches_new_line(true),
-            _ => return Err(Error::str("a flag of a regular expression is none of g i l m n p s x")),
+            'p' => builder.dot_matches_new_line(true),
+            'l' => {
+                return Err(Error::str(
+                    "the flag `l` of a regular expression, for the longest match, is not supported",
+                ));
+            }
+            _ => return Err(Error::str("a flag of a regular expression is none of g i m n p s x")),
         };
     }
     let built = builder.size_limit(states_bytes_max).build();

@@ -225,9 +225,9 @@ impl Destination {
         distinct
     }
 
-    /// The plans that it has, with the batch that last took each.
-    pub(super) fn uses(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.bound.values().filter_map(|bound| bound.plan.as_ref().ok().map(|plan| (*plan, bound.used)))
+    /// The plans that it has, with the batch that last took each, and whether any message did.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (usize, u64, bool)> {
+        self.bound.values().filter_map(|bound| bound.plan.as_ref().ok().map(|plan| (*plan, bound.used, bound.is_met)))
     }
 
     /// Renumbers its plans; those without a new number are forgotten.

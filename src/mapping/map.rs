@@ -33,7 +33,7 @@ const BY_MESSAGE: usize = usize::MAX - 1;
 /// Tables that rules with a template have plans for at most, between two batches; those that were least recently used go.
 /// Weighed against memory: a plan takes some kilobytes where the rule's columns are `auto`.
 const BOUND_MAX: usize = 1_000;
-/// How many stay then.
+/// How many of those that messages have used stay then.
 const BOUND_KEPT: usize = 750;
 
 /// All rules of one database, compiled against its live tables.
@@ -256,12 +256,17 @@ impl<R: RowEncoder> Mapper<R> {
         self.destinations.iter_mut().flatten().for_each(Destination::forget_bad);
     }
 
-    /// Forgets the tables that were least recently used, if there are too many.
+    /// Forgets the tables that were least recently used, if there are too many. Those that were only just looked up stay: the
+    /// messages that want them are yet to come.
     fn forget_unused(&mut self) {
-        let mut uses: Vec<(usize, u64)> = self.destinations.iter().flatten().flat_map(Destination::uses).collect();
-        uses.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
-        uses.truncate(BOUND_KEPT);
-        let mut kept: Vec<usize> = (0..self.fixed_plans).chain(uses.into_iter().map(|(plan, _)| plan)).collect();
+        let last_batch = self.batch_number - 1;
+        let is_awaited = |&(_, used, is_met): &(usize, u64, bool)| !is_met && used >= last_batch;
+        let uses = self.destinations.iter().flatten().flat_map(Destination::uses);
+        let (awaited, mut others): (Vec<_>, Vec<_>) = uses.partition(is_awaited);
+        others.sort_by_key(|(_, used, _)| std::cmp::Reverse(*used));
+        others.truncate(BOUND_KEPT);
+        let bound = awaited.into_iter().chain(others).map(|(plan, ..)| plan);
+        let mut kept: Vec<usize> = (0..self.fixed_plans).chain(bound).collect();
         kept[self.fixed_plans..].sort_unstable();
         let number: HashMap<usize, usize> = kept.iter().enumerate().map(|(new, old)| (*old, new)).collect();
         self.destinations.iter_mut().flatten().for_each(|destination| destination.renumber(&number));

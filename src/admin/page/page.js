@@ -457,12 +457,13 @@ function drawRules(s) {
   show($("rules"), s.rules.length);
   attribute(table, "class", Object.keys(s.databases).length === 1 ? "one" : null);
   const parked = new Map();
-  for (const d of Object.values(s.databases)) for (const one of d.parked) parked.set(one.rule, one);
-  const isNoted = rule => parked.has(rule.rule) || rule.last_error;
+  const place = (database, rule) => `${database} ${rule}`;
+  for (const [name, d] of Object.entries(s.databases)) for (const one of d.parked) parked.set(place(name, one.rule), one);
+  const isNoted = rule => parked.has(place(rule.database, rule.rule)) || rule.last_error;
   let rules = s.rules;
   if (rules.length > RULES_MAX) rules = [...rules.filter(isNoted), ...rules.filter(rule => !isNoted(rule))].slice(0, RULES_MAX);
   table.tHead.classList.add("list-begin");
-  each(table, rules, rule => rule.rule, () => {
+  each(table, rules, rule => place(rule.database, rule.rule), () => {
     const name = make("td", "name"), database = make("td", "database"), cells = COLUMNS.map(([, label]) => { const td = make("td"); td.dataset.label = label; return td; });
     const mark = make("b"), words = make("span"), note = make("tr", "note", make("td", "", mark, words));
     note.firstChild.colSpan = 2 + COLUMNS.length;
@@ -476,7 +477,7 @@ function drawRules(s) {
       const isBad = (field === "dead_lettered" || field === "dropped") && rule[field] > 0;
       attribute(cells[i], "class", isBad ? "some" : rule[field] === 0 ? "zero" : null);
     });
-    const wait = parked.get(rule.rule), last = rule.last_error;
+    const wait = parked.get(place(rule.database, rule.rule)), last = rule.last_error;
     show(note, wait || last || rule.rows_swallowed);
     attribute(mark, "class", wait ? "bad" : null);
     text(mark, wait ? `parked since ${at(wait.since)}: ` : last ? `${at(last.at)} ${last.reason}: ` : "");
@@ -485,7 +486,7 @@ function drawRules(s) {
   });
   const more = s.rules.length - rules.length;
   show($("more-rules"), more > 0);
-  text($("more-rules"), `and ${whole(more)} more rules without errors: rowbridge status shows all`);
+  text($("more-rules"), `and ${whole(more)} more rules: rowbridge status shows all`);
 }
 function drawRefused(s) {
   show($("refused"), s.refused.length);

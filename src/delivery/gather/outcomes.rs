@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Gatherer, Halt};
+use super::{Gatherer, Halt, UnmatchedPolicy};
 use crate::batch::{DeadLetter, RowEncoder};
 use crate::config::{OnError, Unmatched};
 use crate::delivery::account::Account;
@@ -178,6 +178,7 @@ impl<R: RowEncoder> Gatherer<R> {
     }
 
     fn is_unmatched_everywhere(&mut self, message: &Message<'_>) -> bool {
-        self.unmatched.as_mut().is_some_and(|policy| !policy.elsewhere.takes(message.topic))
+        let is_elsewhere = |policy: &mut UnmatchedPolicy| policy.elsewhere.takes(message.topic);
+        self.unmatched.as_mut().is_some_and(|policy| !is_elsewhere(policy)) && !self.mapper.routes(message.topic)
     }
 }

@@ -173,6 +173,26 @@ fn functions_that_jaq_defines_otherwise_do_what_jq_does() {
 }
 
 #[test]
+fn entries_lists_texts_and_expressions_are_as_in_jq() {
+    gives(
+        "from_entries",
+        r#"[{"name":"a","value":1},{"k":"b","v":2},{"Key":"c","Value":3},{"key":false,"value":null},{"key":7}]"#,
+        &[r#"{"a":1,"b":2,"c":3,"false":null,"7":null}"#],
+    );
+    gives("with_entries(select(.value > 1))", r#"{"a":1,"b":2}"#, &[r#"{"b":2}"#]);
+    gives("flatten(1), flatten(0), flatten", "[[1,[2]],3]", &["[1,[2],3]", "[[1,[2]],3]", "[1,2,3]"]);
+    gives("flatten(1), (flatten(1) | .[])", "[]", &["[]"]);
+    gives("@base64d", r#""YWI""#, &[r#""ab""#]);
+    gives("@base64d", r#""cWl4YmF6Cg""#, &[r#""qixbaz\n""#]);
+    gives("floor, round, ceil", "-1e19", &["-10000000000000000000", "-10000000000000000000", "-10000000000000000000"]);
+    gives(
+        "test(\"^b\"; \"s\"), test(\"^b\"; \"p\"), test(\"a.b\"; \"s\"), test(\"a.b\"; \"p\")",
+        r#""a\nb""#,
+        &["false", "false", "false", "true"],
+    );
+}
+
+#[test]
 fn groups_that_take_no_part_in_a_match_are_null() {
     gives(r#"scan("(-)?([0-9]+)")"#, r#""T=5, U=-7""#, &[r#"[null,"5"]"#, r#"["-","7"]"#]);
     gives(

@@ -21,6 +21,11 @@ impl<R: RowEncoder> Mapper<R> {
         matches.filter(|matched| self.subscriptions.take(matched)).map(|matched| matched.rule).collect()
     }
 
+    /// Whether the pattern of some rule fits, though the rule may leave this copy of the message for another one.
+    pub fn routes(&mut self, topic: &str) -> bool {
+        self.router.takes(topic)
+    }
+
     /// The rules under which a message that can only become a dead letter is one. A message that may belong to another
     /// database is a dead letter in the first one.
     pub fn takers_at_fault(&mut self, message: &Message<'_>) -> Vec<usize> {

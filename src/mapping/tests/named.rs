@@ -197,6 +197,22 @@ fn tables_that_were_not_used_for_long_are_forgotten_and_looked_up_again() {
     assert_eq!((asked(&world, "1_t"), world.last()[0].0.as_str()), (2, "1_t"));
 }
 
+/// A backlog of other devices: their tables are looked up together, beside as many that are known.
+#[test]
+fn tables_that_were_looked_up_together_stay_until_their_messages_come() {
+    let mut world = World::of(vec![by_topic()]);
+    let topics = |sites: std::ops::Range<usize>| sites.map(|site| format!("{site}/x"));
+    topics(0..1_000).for_each(|topic| assert_eq!(*world.map(&topic, r#"{"b":1}"#), Outcome::Written));
+    for topic in topics(1_000..2_000) {
+        world.mapper.scan(&message(&topic, br#"{"b":1}"#));
+    }
+    topics(1_000..2_000).for_each(|topic| assert_eq!(*world.map(&topic, r#"{"b":1}"#), Outcome::Written));
+    assert_eq!(world.asked.len(), 2_000, "each is looked up once");
+    assert!(world.mapper.bound_count() <= 2_000);
+    world.map("one/x", r#"{"b":1}"#);
+    assert!(world.mapper.bound_count() <= 1_000);
+}
+
 /// More tables than are kept at a time cannot all be known at once.
 #[test]
 fn a_message_that_names_more_tables_than_are_kept_is_refused_and_not_looked_up_for_ever() {

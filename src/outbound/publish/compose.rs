@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::config::{Database, DatabaseUrl, Publication, PublishFormat};
-use crate::jq::{Input, Outputs, Program, Variable};
+use crate::jq::{self, Input, Outputs, Program, Variable};
 use crate::outbound::ToPublish;
 use crate::outbound::check_topic;
 use crate::rule::{Piece, RowSource, Template, is_text};
@@ -78,6 +78,7 @@ impl Composer {
         let needs_input =
             self.publication.predicate.is_some() || matches!(self.publication.format, PublishFormat::Program(_));
         let input = if needs_input { input(change, offset) } else { String::new() };
+        jq::begin_message();
         if let Some(predicate) = &self.publication.predicate {
             match predicate.is_true(Input::Json(&input), &no_variables) {
                 Ok(true) => {}
@@ -271,5 +272,28 @@ fn plain_text(value: &str) -> Option<String> {
         b'"' => serde_json::from_str(value).ok(),
         b'{' | b'[' | b'n' => None,
         _ => Some(value.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadRequest, load_text};
+    use crate::sink::ChangeKey;
+
+    #[test]
+    fn the_programs_of_each_row_have_their_time_anew() {
+        let text = "mqtt: { url: 'mqtt://localhost' }\ndatabases: { d: { url: 'sqlite:d.db' } }\npublish:\n  - { table: t, topic: t, \
+                    where: '[range(.row.n)] | length > 0', format: '[range(.row.n)] | add' }\n";
+        let config =
+            load_text(&LoadRequest::from_process(None, Vec::new()), text).unwrap_or_else(|found| panic!("{found}"));
+        let mut composer = Composer::new(&config.bridge, &config.databases[0], config.publish[0].clone());
+        let row = Some("{\"n\":1000}".to_owned());
+        let change = Change { key: ChangeKey { xact: 1, number: 1 }, kind: ChangeKind::Insert, row, old: None };
+        for offset in 1..=2 {
+            jq::spend_message_time();
+            assert!(matches!(composer.compose(&change, offset), Composed::Message));
+            assert_eq!(composer.payload, "499500");
+        }
     }
 }

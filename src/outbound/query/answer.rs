@@ -183,7 +183,7 @@ impl Layout {
 
     fn number(&self, text: &str, kind: &Kind) -> String {
         match (self.precision, kind, text.parse::<f64>()) {
-            (Some(digits), Kind::Real | Kind::Double, Ok(number)) if number.abs() < PLAIN_MAX => {
+            (Some(digits), Kind::Real | Kind::Double | Kind::Decimal, Ok(number)) if number.abs() < PLAIN_MAX => {
                 format!("{number:.digits$}")
             }
             _ => text.to_owned(),
