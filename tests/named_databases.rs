@@ -147,18 +147,20 @@ fn joinbase_names_the_database_by_topic_or_property_where_there_are_several() {
             .property("JoinBase.database", "abc")
             .property("JoinBase.table", "sensors"),
     );
+    // A property that names the table alone leaves the database to the alias.
+    publisher.publish(&Outgoing::new("edge/1", r#"{"id":11,"name":"table"}"#).property("JoinBase.table", "sensors"));
     publisher.send("/nowhere/sensors", r#"{"id":8}"#);
     publisher.send("edge/2", r#"{"id":9}"#);
-    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 9).then_some(()));
+    bridge.wait_alive("all are journaled", |bridge| (bridge.journaled() >= 10).then_some(()));
     for name in ["abc", "far"] {
         bridge.wait_drained(name);
     }
     let rows = "SELECT id || ' ' || name FROM sensors ORDER BY id";
     assert_eq!(column::<String>(&bridge.rows(), rows), ["1 topic", "2 topic", "6 property", "10 property"]);
-    assert_eq!(postgres.psql(&database, rows), "3 topic\n4 csv\n5 property\n7 alias");
+    assert_eq!(postgres.psql(&database, rows), "3 topic\n4 csv\n5 property\n7 alias\n11 table");
     assert_eq!(letters(&bridge.rows()), ["/nowhere/sensors no_database", "edge/2 no_database"]);
     assert_eq!(postgres.psql(&database, "SELECT count(*) FROM rowbridge_dead_letters"), "0");
-    assert_eq!(accounts(&bridge), ["abc joinbase: 5 = 3 + 2", "far joinbase: 4 = 4 + 0"]);
+    assert_eq!(accounts(&bridge), ["abc joinbase: 5 = 3 + 2", "far joinbase: 5 = 5 + 0"]);
 }
 
 /// A message at fault concerns no payload: it is kept once.

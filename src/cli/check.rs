@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::installation::{self, Installed, Refusal};
+use super::installation::{self, Asking, Installed, Refusal};
 use super::{EXIT_USAGE, Layers, output};
 use crate::config::{Config, DatabaseUrl, Finding as Mistake, Needs, Place, Reply};
 use crate::identity;
@@ -36,7 +36,8 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
         (true, false) => Needs::no_secrets(),
         (false, false) => Needs::secrets_later(),
     };
-    let Installed { mut config, awaited } = match load(layers, needs, arguments.json) {
+    let asking = if arguments.offline { Asking::WithoutToken } else { Asking::WithToken };
+    let Installed { mut config, awaited } = match load(layers, needs, asking, arguments.json) {
         Ok(installed) => installed,
         Err(code) => return code,
     };
@@ -69,11 +70,11 @@ pub(super) fn run(layers: &Layers, arguments: &CheckArgs) -> ExitCode {
 }
 
 /// Mistakes of the configuration are printed as text to standard error, or as JSON to standard output.
-fn load(layers: &Layers, needs: Needs, json: bool) -> Result<Installed, ExitCode> {
+fn load(layers: &Layers, needs: Needs, asking: Asking, json: bool) -> Result<Installed, ExitCode> {
     if !json {
-        return installation::load_installed(layers, needs);
+        return installation::load_installed(layers, needs, asking);
     }
-    installation::find_installed(layers, needs).map_err(|refusal| match refusal {
+    installation::find_installed(layers, needs, asking).map_err(|refusal| match refusal {
         Refusal::Said(code) => code,
         Refusal::Mistakes(report) => {
             let findings: Vec<Value> = report.findings().iter().map(mistake).collect();

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EXIT_USAGE, Layers, installation};
+use super::installation::{self, Asking};
+use super::{EXIT_USAGE, Layers};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, DatabaseUrl, Needs, Unmatched};
 use crate::message::{Message, Properties, Property, Qos, Seq};
@@ -58,8 +59,9 @@ pub(super) fn run(layers: &Layers, arguments: &ExplainArgs) -> ExitCode {
         }
     };
     let needs = if arguments.offline { Needs::no_secrets() } else { Needs::secrets_later() };
-    let config = match installation::load(layers, needs) {
-        Ok(config) => config,
+    let asking = if arguments.offline { Asking::WithoutToken } else { Asking::WithToken };
+    let config = match installation::load_installed(layers, needs, asking) {
+        Ok(installed) => installed.config,
         Err(code) => return code,
     };
     let mut properties = Vec::new();

@@ -31,12 +31,20 @@ pub(super) struct Installed {
 
 /// Loads what a command needs of the configuration of an installed bridge, with absolute paths.
 pub(super) fn load(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
-    load_installed(layers, needs).map(|installed| installed.config)
+    load_installed(layers, needs, Asking::WithToken).map(|installed| installed.config)
 }
 
 /// As [`load`], with what is known of the place.
-pub(super) fn load_installed(layers: &Layers, needs: Needs) -> Result<Installed, ExitCode> {
-    find_installed(layers, needs).map_err(say_refusal)
+pub(super) fn load_installed(layers: &Layers, needs: Needs, asking: Asking) -> Result<Installed, ExitCode> {
+    find_installed(layers, needs, asking).map_err(say_refusal)
+}
+
+/// How the daemon is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    WithToken,
+    /// By a command that connects to nothing else: while the daemon is away, its address may be somebody else's.
+    WithoutToken,
 }
 
 /// Why nothing was loaded.
@@ -47,10 +55,10 @@ pub(super) enum Refusal {
 }
 
 /// As [`load_installed`], but leaves it to the caller to print the mistakes of the configuration.
-pub(super) fn find_installed(layers: &Layers, needs: Needs) -> Result<Installed, Refusal> {
+pub(super) fn find_installed(layers: &Layers, needs: Needs, asking: Asking) -> Result<Installed, Refusal> {
     let mut request = layers.request().map_err(Refusal::Said)?;
     let file = request.read_file().map_err(Refusal::Mistakes)?;
-    find_by(request, file, needs)
+    find_by(request, file, needs, asking)
 }
 
 /// For commands that only ask the running bridge: how to reach it. Of relative paths only that of the token matters, so the
@@ -62,12 +70,14 @@ pub(super) fn load_access(layers: &Layers) -> Result<Config, ExitCode> {
     let is_found = |config: &Config| config.http_access.token_file().is_none_or(Path::is_absolute);
     match config::load(&request).ok().filter(is_found) {
         Some(config) => Ok(config),
-        None => find_by(request, file, Needs::only(&["http"])).map(|found| found.config).map_err(say_refusal),
+        None => find_by(request, file, Needs::only(&["http"]), Asking::WithToken)
+            .map(|found| found.config)
+            .map_err(say_refusal),
     }
 }
 
-fn find_by(mut request: LoadRequest, file: PathBuf, needs: Needs) -> Result<Installed, Refusal> {
-    let told = ask(&request, &file);
+fn find_by(mut request: LoadRequest, file: PathBuf, needs: Needs, asking: Asking) -> Result<Installed, Refusal> {
+    let told = ask(&request, &file, asking);
     let place = match &told {
         Some(paths) => Place::of_daemon(paths),
         None => Place::without_daemon(&request, &file),
@@ -104,7 +114,11 @@ fn say_mistakes(report: &Report) -> ExitCode {
 /// As [`load`], with the data directory of the running daemon, whatever the file says by now.
 pub(super) fn load_running(layers: &Layers, needs: Needs) -> Result<Config, ExitCode> {
     let mut config = load(layers, needs)?;
-    let is_overridden = layers.set.iter().any(|flag| flag.starts_with("data_dir="));
+    let is_flag = |flag: &String| flag.split_once('=').is_some_and(|(key, _)| key.eq_ignore_ascii_case("data_dir"));
+    let is_variable = |(name, value): (&String, &String)| {
+        (name.eq_ignore_ascii_case("ROWBRIDGE__DATA_DIR") || name == "STATE_DIRECTORY") && !value.is_empty()
+    };
+    let is_overridden = layers.set.iter().any(is_flag) || layers.request()?.environment.iter().any(is_variable);
     if !is_overridden
         && let Some(file) = config.file.clone()
         && let Some(data_dir) = ask_at(config.http, &config.http_access, &file).and_then(|paths| paths.data_dir)
@@ -173,10 +187,13 @@ fn holds_a_bridge(request: &LoadRequest, folder: &Path) -> bool {
 }
 
 /// The paths of the daemon that runs with this configuration file, if one answers.
-fn ask(request: &LoadRequest, file: &Path) -> Option<Paths> {
+fn ask(request: &LoadRequest, file: &Path, asking: Asking) -> Option<Paths> {
     let mut request = request.clone();
     request.needs = Needs::only(&["http"]);
-    let config = config::load(&request).ok()?;
+    let mut config = config::load(&request).ok()?;
+    if asking == Asking::WithoutToken {
+        config.http_access.token = None;
+    }
     ask_at(config.http, &config.http_access, file)
 }
 

@@ -141,7 +141,8 @@ fn set(
     let path_of_value = path.key(&key);
     // As in a shell script, an empty value takes a setting back.
     let kind = if value.is_empty() { ValueKind::Nil } else { ValueKind::String(value.clone()) };
-    for twin in twins_of(&key) {
+    // That of another key stays.
+    for twin in twins_of(&key).filter(|_| !value.is_empty()) {
         if !provenances.get(&path.key(twin)).is_some_and(|there| same_layer(&there.origin, &origin)) {
             table.insert(twin.to_owned(), Value::new(None, ValueKind::Nil));
         }

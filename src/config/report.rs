@@ -67,8 +67,14 @@ impl Report {
     /// Sorts the findings into the order of the file and removes duplicates.
     pub(super) fn new(mut findings: Vec<Finding>) -> Report {
         findings.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
-        findings.dedup();
-        Report { findings }
+        let mut distinct: Vec<Finding> = Vec::with_capacity(findings.len());
+        for finding in findings {
+            let is_beside = |known: &&Finding| known.place == finding.place && known.key == finding.key;
+            if !distinct.iter().rev().take_while(is_beside).any(|known| *known == finding) {
+                distinct.push(finding);
+            }
+        }
+        Report { findings: distinct }
     }
 
     /// A report of one mistake that concerns no single key.

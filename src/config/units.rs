@@ -45,7 +45,11 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         let unit_len = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let unit = after[..unit_len].trim();
         let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(wrong_duration_unit(number, unit));
+            let UnitError { problem, suggestion } = wrong_duration_unit(number, unit);
+            // With the parts before it, or it would be another duration; of those behind it nothing is known.
+            let before = &text.trim()[..text.trim().len() - rest.len()];
+            let suggestion = suggestion.filter(|_| after.len() == unit_len).map(|last| format!("{before}{last}"));
+            return Err(UnitError { problem, suggestion });
         };
         millis = number.checked_mul(*factor).and_then(|more| millis.checked_add(more)).ok_or(TOO_LONG)?;
         rest = &after[unit_len..];
@@ -145,6 +149,9 @@ mod tests {
         for (text, suggestion) in [
             ("30", Some("30s")),
             ("5min", Some("5m")),
+            ("1h30min", Some("1h30m")),
+            ("1h30", Some("1h30s")),
+            ("1week2days", None),
             ("2w", Some("14d")),
             ("5parsecs", None),
             ("", None),

@@ -85,8 +85,9 @@ impl Choice {
             let text = match (table, &chooser.naming) {
                 (Some(plan), _) => read_name(plan, message, matched, memory, name).ok(),
                 (None, DatabaseNaming::Convention(convention)) => {
-                    let is_alias = !convention.is_named_by_property(|name| message.properties.user(name));
-                    is_alias.then_some(message.topic)
+                    let is_known = |name: &str| chooser.databases.contains_key(name);
+                    let named = convention.database_by_property(|name| message.properties.user(name), is_known)?;
+                    named.is_none().then_some(message.topic)
                 }
                 (None, DatabaseNaming::Template(_)) => Some(message.topic),
             };

@@ -85,9 +85,22 @@ impl Convention {
             && matches!(levels.next(), Some("query" | "reply" | "tql"))
     }
 
-    /// Whether a user property names the message's table: then its topic is no alias of one.
-    pub fn is_named_by_property<'m>(self, property: impl Fn(&str) -> Option<&'m [u8]>) -> bool {
-        self == Convention::Joinbase && property("JoinBase.table").is_some_and(|table| !table.is_empty())
+    /// The database that user properties name, which win over the topic and its aliases.
+    pub fn database_by_property<'m>(
+        self,
+        property: impl Fn(&str) -> Option<&'m [u8]>,
+        is_known: impl Fn(&str) -> bool,
+    ) -> Result<Option<&'m str>, DescriptorFault> {
+        let text = |name: &str| match property(name).filter(|bytes| !bytes.is_empty()).map(std::str::from_utf8) {
+            Some(Err(_)) => Err(format!("is in a user property `{name}` that is not UTF-8")),
+            Some(Ok(text)) => Ok(Some(text)),
+            None => Ok(None),
+        };
+        if let Some(database) = text("JoinBase.database")? {
+            return Ok(Some(database));
+        }
+        let before_dot = text("JoinBase.table")?.and_then(|table| table.split_once('.')).map(|(before, _)| before);
+        Ok(before_dot.filter(|name| is_known(name)))
     }
 
     /// The database that a message names: `known` says which there are. Only [`Convention::Joinbase`] names any.
@@ -97,16 +110,7 @@ impl Convention {
         property: impl Fn(&str) -> Option<&'m [u8]>,
         is_known: impl Fn(&str) -> bool,
     ) -> Result<&'m str, DescriptorFault> {
-        let text = |name: &str| match property(name).filter(|bytes| !bytes.is_empty()).map(std::str::from_utf8) {
-            Some(Err(_)) => Err(format!("is in a user property `{name}` that is not UTF-8")),
-            Some(Ok(text)) => Ok(Some(text)),
-            None => Ok(None),
-        };
-        if let Some(database) = text("JoinBase.database")? {
-            return Ok(database);
-        }
-        let before_dot = text("JoinBase.table")?.and_then(|table| table.split_once('.')).map(|(before, _)| before);
-        if let Some(database) = before_dot.filter(|name| is_known(name)) {
+        if let Some(database) = self.database_by_property(property, is_known)? {
             return Ok(database);
         }
         let mut levels = topic.split('/');

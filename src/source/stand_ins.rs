@@ -3,8 +3,8 @@
 //! Where filters overlap, a rule takes the copy of a message that carries the identifier of its oldest filter that fits
 //! ([`super::subscriptions`]). If the broker refuses that filter, or has not granted it yet, there is no such copy. Then one of
 //! the copies that there are also gets the identifier of the missing one before it is journaled: that with the lowest
-//! identifier, so that it is one of them alone. If a broker keeps a subscription whose renewal it refuses, a rule of both
-//! filters stores such a message twice.
+//! identifier, so that it is one of them alone. Rules that have the missing filter alone take it as well. If a broker keeps a
+//! subscription whose renewal it refuses, a rule of both filters stores such a message twice.
 
 use std::collections::HashMap;
 
@@ -81,8 +81,10 @@ impl StandIns {
         if !first(false).or_else(|| first(true)).is_some_and(|first| carried.contains(&first)) {
             return;
         }
+        // Narrower filters that replace a refused one have its identifier.
+        let is_there = |identifier: u32| known().any(|other| !other.is_absent && other.identifier == identifier);
         for known in known().filter(|known| known.is_absent && !known.is_shared) {
-            if !carried.contains(&known.identifier) {
+            if !carried.contains(&known.identifier) && !is_there(known.identifier) {
                 Property::SubscriptionId(known.identifier).encode(properties);
             }
         }
@@ -143,6 +145,18 @@ mod tests {
         assert_eq!(journaled(&mut stand_ins, "s/1/x", &[1]), [1]);
         stand_ins.answered("+/1/x", false);
         assert_eq!(journaled(&mut stand_ins, "s/1/x", &[3]), [3, 1, 2]);
+    }
+
+    #[test]
+    fn a_filter_that_replaces_a_refused_one_has_its_identifier_already() {
+        let rules = [&["a/+/x"][..], &["a/b/#"], &["a/b/+"]].map(|filters| rule("r", Qos::AtLeastOnce, filters));
+        let refused = |filter: &str| filter == "a/b/#";
+        let plan = Subscriptions::plan(MqttVersion::V5, &rules, None).adapted(true, &refused);
+        let identifiers: Vec<_> = plan.list().iter().map(|to| (to.filter.as_str(), to.identifier)).collect();
+        assert_eq!(identifiers, [("a/+/x", Some(1)), ("a/b/#", Some(2)), ("a/b/+", Some(2))]);
+        let mut stand_ins = StandIns::of(&plan, &refused).unwrap();
+        assert_eq!(journaled(&mut stand_ins, "a/b/x", &[1]), [1]);
+        assert_eq!(journaled(&mut stand_ins, "a/b/x", &[2]), [2]);
     }
 
     #[test]

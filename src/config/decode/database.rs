@@ -220,9 +220,13 @@ fn place_of(url: &DatabaseUrl) -> Option<String> {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             Some(format!("sqlite {}", canonical(&absolute).display()))
         }
+        // Where there are addresses, these are dialled.
         DatabaseUrl::Postgres(url) => Some(format!(
             "postgres {:?} {:?} {:?} {:?}",
-            url.config.get_hosts(),
+            match url.config.get_hostaddrs() {
+                [] => format!("{:?}", url.config.get_hosts()),
+                addresses => format!("{addresses:?}"),
+            },
             url.config.get_ports(),
             url.config.get_dbname().or(url.config.get_user()),
             url.schema

@@ -140,7 +140,7 @@ pub(super) fn refuse_beside(table: &Table<'_>, key: &str, others: &[&'static str
 /// SQLite has no schemas: of `abc.sensors` the table is `sensors`.
 fn decode_aliases_without_schema(value: &Value<'_>, place: Place<'_>) -> BTreeMap<String, TableName> {
     let mut aliases = BTreeMap::new();
-    for (text, value) in value.entries().into_iter().flatten() {
+    for (text, value) in alias_entries(value) {
         let Some(meant) = value.text() else { continue };
         let Some(meant) = place.meant(&meant) else { continue };
         let meant = meant.rsplit('.').next().unwrap_or_default();
@@ -149,6 +149,14 @@ fn decode_aliases_without_schema(value: &Value<'_>, place: Place<'_>) -> BTreeMa
         }
     }
     aliases
+}
+
+fn alias_entries<'a>(value: &Value<'a>) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+    let entries = value.entries();
+    if entries.is_none() {
+        value.refuse(format!("found {}", value.shown()), "a mapping of what the template gives to tables");
+    }
+    entries.into_iter().flatten()
 }
 
 pub(super) fn name(value: &Value<'_>, text: &str, is_sqlite: bool) -> Option<TableName> {
@@ -175,8 +183,7 @@ fn patterns(value: &Value<'_>) -> Vec<TablePattern> {
 
 fn decode_aliases(value: &Value<'_>, is_sqlite: bool, place: Place<'_>) -> BTreeMap<String, TableName> {
     let mut aliases = BTreeMap::new();
-    let Some(entries) = value.entries() else { return aliases };
-    for (text, value) in entries {
+    for (text, value) in alias_entries(value) {
         let Some(meant) = value.text() else { continue };
         let Some(meant) = place.meant(&meant) else { continue };
         if let Some(table) = name(&value, meant, is_sqlite) {

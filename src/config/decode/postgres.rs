@@ -77,7 +77,13 @@ pub(super) fn decode(text: &str, value: &Value<'_>, table: &Table<'_>) -> Option
     }
     let reader = Reader { parameters: &parameters, given: &given, value };
     let config = connection(&reader);
-    let ssl_mode = reader.choice("sslmode", SslMode::Prefer, &SSL_MODES);
+    // As in libpq: whoever names the system's certificates wants them compared.
+    let wants_check = reader.get("sslrootcert") == Some("system");
+    let default = if wants_check { SslMode::VerifyFull } else { SslMode::Prefer };
+    let ssl_mode = reader.choice("sslmode", default, &SSL_MODES);
+    if wants_check && ssl_mode != SslMode::VerifyFull {
+        reader.refuse("sslmode", "verify-full, which `sslrootcert=system` needs; or no sslmode");
+    }
     let tls = tls(table.table("tls"), &reader, ssl_mode);
     let password = password(table, &reader, given.iter().any(|name| name == "password"));
     let passfile = passfile(&reader);

@@ -59,7 +59,7 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
     let mut names: HashMap<Arc<str>, String> = HashMap::new();
     let mut topics: HashMap<String, Arc<str>> = HashMap::new();
     let mut alike = Alike::default();
-    let mut queries: Vec<Query> = Vec::new();
+    let (mut queries, mut places): (Vec<Query>, Vec<Value<'_>>) = (Vec::new(), Vec::new());
     for (index, value) in section.list().enumerate() {
         let table = value.table();
         let named = table.get("name");
@@ -83,10 +83,13 @@ pub(super) fn decode(root: &Table<'_>, version: MqttVersion, databases: &[Databa
                 );
                 at.refuse(problem, "topics of its own, or a topic that contains the other one, or lies within it");
             }
-            check_reply(&table, &query, &queries);
+            places.push(value.clone());
             queries.push(query);
         }
         table.finish();
+    }
+    for (query, value) in queries.iter().zip(&places) {
+        check_reply(&value.table(), query, &queries);
     }
     queries
 }
@@ -97,7 +100,7 @@ fn bring_twice(one: &TopicPattern, other: &TopicPattern) -> bool {
 }
 
 /// Whether the topic that the file gives for answers, if it is always the same, may get any.
-fn check_reply(table: &Table<'_>, query: &Query, before: &[Query]) {
+fn check_reply(table: &Table<'_>, query: &Query, queries: &[Query]) {
     let given = table.get("reply");
     let text = match (&given, &query.asked) {
         (None, Asked::Machbase { .. }) => MACHBASE_REPLY.to_owned(),
@@ -110,8 +113,8 @@ fn check_reply(table: &Table<'_>, query: &Query, before: &[Query]) {
     let prefix = table.get("reply_prefix");
     let Some(at) = given.or_else(|| prefix.clone()).or_else(|| table.get("convention")) else { return };
     // A statement's own topic was looked at with its reply.
-    let itself = matches!(query.asked, Asked::Machbase { .. }).then_some(query);
-    if let Some(asked) = before.iter().chain(itself).find(|asked| asked.topic.takes(&text)) {
+    let is_looked_at = |asked: &&Query| matches!(query.asked, Asked::Named(_)) && asked.name == query.name;
+    if let Some(asked) = queries.iter().find(|asked| asked.topic.takes(&text) && !is_looked_at(asked)) {
         let problem = format!("answers would go to {text}, where the query `{}` takes requests", asked.name);
         at.refuse(problem, "`reply`: a topic that is no topic of requests");
     } else if let Err(fault) = check_reply_topic(&text, query.reply_prefix.as_deref()) {

@@ -310,7 +310,13 @@ impl<'a> Value<'a> {
 
     pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
-        let number = self.as_text().and_then(|text| text.parse::<u64>().ok());
+        // As YAML's core schema has it.
+        let parse = |text: String| match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
+            (Some(digits), _) => u64::from_str_radix(digits, 16).ok(),
+            (None, Some(digits)) => u64::from_str_radix(digits, 8).ok(),
+            (None, None) => text.parse().ok(),
+        };
+        let number = self.as_text().and_then(parse);
         let fits = number.filter(|number| range.contains(number));
         if fits.is_none() {
             self.refuse(format!("found {}", self.shown()), accepted);

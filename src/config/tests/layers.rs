@@ -81,6 +81,13 @@ fn one_form_of_a_setting_replaces_the_other_form_below() {
     let config = bench.config();
     assert_eq!(config.mqtt.urls.len(), 1);
     assert_eq!(config.mqtt.password.unwrap().read().unwrap().expose(), "x");
+    // An empty variable takes its own key back, and no other.
+    let bench = Bench::new(&format!("mqtt: {{url: 'mqtts://prod', username: u, password: x}}\n{REST}"))
+        .variable("ROWBRIDGE__MQTT__URLS", "")
+        .variable("ROWBRIDGE__MQTT__USERNAME", "")
+        .variable("ROWBRIDGE__MQTT__PASSWORD_FILE", "");
+    let mqtt = bench.config().mqtt;
+    assert_eq!((mqtt.urls[0].host.as_str(), mqtt.username, mqtt.password.is_some()), ("prod", None, true));
     let config = Bench::new(REST).variable("ROWBRIDGE__MQTT__URLS", "mqtt://a, mqtts://b").config();
     assert_eq!(config.mqtt.urls[1].port, 8883);
 }

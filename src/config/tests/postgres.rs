@@ -151,6 +151,9 @@ fn certificates_come_from_the_mapping_or_the_url() {
     assert_eq!(bench.findings(), ["1:22 databases.d.url: has only one of sslcert and sslkey"]);
     let bench = self::bench("url: 'postgres://h/d?sslrootcert=system&sslmode=verify-full'");
     assert_eq!(url(&bench).tls.ca_file, None);
+    assert_eq!(url(&self::bench("url: 'postgres://h/d?sslrootcert=system'")).ssl_mode, SslMode::VerifyFull);
+    let bench = self::bench("url: 'postgres://h/d?sslrootcert=system&sslmode=require'");
+    assert_eq!(bench.findings(), ["1:22 databases.d.url: parameter `sslmode` is not valid"]);
     let bench = self::bench("url: 'postgres://h/d?sslrootcert=/nowhere/ca.pem'");
     assert_eq!(bench.findings(), ["1:22 databases.d.url: parameter `sslrootcert` is not valid"]);
 }

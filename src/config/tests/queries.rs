@@ -74,6 +74,8 @@ fn each_mistake_in_a_query_is_found_at_its_place() {
         found.len() == 1 && found[0].contains("has topics in common with q/+/x of the query `query-1`"),
         "{found:?}"
     );
+    let found = findings("{topic: a, sql: select 1, reply: b}\n  - {topic: b, sql: select 1}");
+    assert!(found.len() == 1 && found[0].contains("queries[0].reply: answers would go to b, where"), "{found:?}");
     let within = "{topic: 'q/{x}', sql: select 1}\n  - {topic: q/latest, sql: select 1}";
     assert_eq!(Bench::new(&format!("{REST}queries:\n  - {within}\n")).config().queries.len(), 2);
     let three = Bench::new(&format!("mqtt: {{version: 3.1.1}}\n{REST}queries: [{{topic: q, sql: select 1}}]\n"));

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::config::Rule;
 use crate::mapping::route::Match;
 use crate::message::{Properties, Property};
+use crate::rule::TopicPattern;
 
 /// MQTT 5 subscription identifiers: a broker may send a message once per overlapping subscription, each copy with its
 /// own identifier; a rule takes the copy of its own filter, of several that fit the oldest one's, and leaves the others.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     /// By rule and pattern; `None` where the filter was not subscribed to by itself. Empty if no identifiers are used.
-    ids: Vec<Box<[Option<u32>]>>,
+    ids: Vec<Box<[Option<Id>]>>,
     /// Sorted. Others are ignored: they may be of filters that an earlier configuration left in the session.
     known: Vec<u32>,
     /// See [`Mapper::retire`](super::Mapper::retire); sorted.
@@ -23,12 +24,23 @@ pub(super) struct Subscriptions {
     pub(super) successors: Vec<u32>,
 }
 
+/// In the order of preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    /// Whose copy comes is the broker's choice.
+    is_shared: bool,
+    number: u32,
+}
+
 impl Subscriptions {
     pub(super) fn new(rules: &[Arc<Rule>], by_filter: &HashMap<String, u32>) -> Subscriptions {
-        let id = |filter: &str| by_filter.get(filter).copied();
+        let id = |topic: &TopicPattern| {
+            let number = *by_filter.get(topic.filter())?;
+            Some(Id { is_shared: !topic.share().is_empty(), number })
+        };
         let ids = match by_filter.is_empty() {
             true => Vec::new(),
-            false => rules.iter().map(|rule| rule.topics.iter().map(|topic| id(topic.filter())).collect()).collect(),
+            false => rules.iter().map(|rule| rule.topics.iter().map(id).collect()).collect(),
         };
         let mut known: Vec<u32> = by_filter.values().copied().collect();
         known.sort_unstable();
@@ -66,8 +78,8 @@ impl Subscriptions {
         }
         let ids = &self.ids[matched.rule];
         let Some(first) = ids[matched.pattern] else { return true };
-        // The oldest: messages that waited while the rule got another filter have no copy for that.
-        let id = matched.others.iter().filter_map(|&other| ids[other]).fold(first, u32::min);
+        // The oldest of those that are not shared: messages that waited while the rule got another filter have no copy for that.
+        let Id { number: id, .. } = matched.others.iter().filter_map(|&other| ids[other]).fold(first, Id::min);
         self.present.contains(&id) || self.successors.iter().any(|successor| id >= *successor)
     }
 }

@@ -59,6 +59,16 @@ fn of_several_filters_of_a_rule_that_fit_the_oldest_ones_copy_is_taken() {
     };
     assert_eq!([takers("a/b", 1), takers("a/b", 3)], [1, 0]);
     assert_eq!([takers("x/b", 3), takers("a/x", 1)], [1, 1]);
+    // Of a shared one, other members of the group may get the copy.
+    let rules = [Arc::new(rule(&["$share/g/a/+", "a/#"], vec![from("c", "topic")]))];
+    let ids = HashMap::from([("$share/g/a/+".to_owned(), 1), ("a/#".to_owned(), 2)]);
+    let mut mapper = Mapper::compile("gw1", &rules, &[table(vec![live("c", text())])], &ids, Shown::<false>).unwrap();
+    let mut takers = |id: u32| {
+        let mut encoded = Vec::new();
+        Property::SubscriptionId(id).encode(&mut encoded);
+        mapper.takers(&Message { properties: Properties::from_encoded(&encoded), ..message("a/b", b"") }).len()
+    };
+    assert_eq!([takers(1), takers(2)], [0, 1]);
 }
 
 #[test]

@@ -44,6 +44,10 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
             "2:43 rules[0].columns.x: `unmapped` stands beside other sources".to_owned(),
         ),
         (
+            "topic: '{n}', table: '{topic.n}', tables: '*', table_aliases: [old, s], columns: {x: qos}",
+            "2:72 rules[0].table_aliases: found a list".to_owned(),
+        ),
+        (
             "topic: 'a/b::3', table: t, columns: {x: qos}",
             "2:17 rules[0].topic: ends in `::3`, which is no QoS".to_owned(),
         ),

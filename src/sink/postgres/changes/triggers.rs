@@ -10,6 +10,9 @@ use crate::sink::postgres::sqlstate::LOCK_NOT_AVAILABLE;
 use crate::sink::postgres::transaction::{CATALOGUE_FIRST, around};
 use crate::sink::{Class, SinkError};
 
+/// What the server names if the role lacks a right on what is ours.
+const OURS: [&str; 3] = ["function rowbridge_capture", "table rowbridge_publications", "table rowbridge_changes"];
+
 impl Settling<'_> {
     /// Takes the publication's triggers from every table that is not its own any more: it was renamed, or the entry names another.
     pub(super) async fn leave_others(&self, stored: &Stored, live: Option<&LiveTable>) -> Result<(), SinkError> {
@@ -75,7 +78,7 @@ impl Settling<'_> {
                 ..error
             },
             // Of our own function or tables, which an administrator made.
-            MISSING_RIGHT if error.message.contains("rowbridge_") => SinkError {
+            MISSING_RIGHT if OURS.iter().any(|ours| error.message.contains(ours)) => SinkError {
                 class: Class::Table,
                 message: format!("{}\n{}", error.message, capture::given_to(&self.sql.schema, &self.sql.role)),
                 advice: "run that SQL as an administrator, once",
