@@ -74,6 +74,15 @@ fn wrong_duration_unit(number: u64, unit: &str) -> UnitError {
     UnitError { problem: "has a unit that is not known", suggestion: Some(format!("{number}{meant}")) }
 }
 
+/// Reads a whole number as YAML's core schema writes it: `16`, `0x10`, `0o20`.
+pub(super) fn parse_integer(text: &str) -> Option<u64> {
+    match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
+        (Some(digits), _) => u64::from_str_radix(digits, 16).ok(),
+        (None, Some(digits)) => u64::from_str_radix(digits, 8).ok(),
+        (None, None) => text.parse().ok(),
+    }
+}
+
 /// Reads a number of bytes, with or without unit; the case of the unit does not matter.
 pub(super) fn parse_size(text: &str) -> Result<u64, UnitError> {
     const TOO_LARGE: UnitError = UnitError { problem: "is too large", suggestion: None };
@@ -141,6 +150,15 @@ mod tests {
             (" 1h 30m ", 5_400_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_are_those_of_yaml() {
+        for (text, number) in
+            [("16", Some(16)), ("0x1F", Some(31)), ("0o17", Some(15)), ("0x", None), ("1e3", None), ("-1", None)]
+        {
+            assert_eq!(parse_integer(text), number, "{text}");
         }
     }
 

@@ -380,10 +380,9 @@ impl<S: Sink, F: Fs> Worker<S, F> {
 
     /// After the limits of batches were changed.
     pub(super) fn limit_batches(&mut self) {
-        let database = &self.setup.database;
-        self.rows_limit = database.batch.max_rows;
-        self.series_limit = SeriesLimit::new(database.batch.max_rows, database.statement_timeout);
-        self.setup.state.update(|state| state.max_wait = database.batch.max_wait);
+        self.rows_limit = self.setup.database.batch.max_rows;
+        self.series_limit = SeriesLimit::new(self.rows_limit, self.setup.database.statement_timeout);
+        self.setup.state.update(|state| state.max_wait = self.setup.database.batch.max_wait);
     }
 
     async fn purge_when_due(&mut self) -> Result<(), Stop> {

@@ -16,7 +16,7 @@ use crate::config::report::{Finding, Place, Position, nearest};
 use crate::config::substitute;
 use crate::config::tree::Tree;
 use crate::config::units::{
-    DURATION_FORMS, SIZE_FORMS, UnitError, parse_duration, parse_size, show_duration, show_size,
+    DURATION_FORMS, SIZE_FORMS, UnitError, parse_duration, parse_integer, parse_size, show_duration, show_size,
 };
 
 /// What everything that decodes shares.
@@ -310,13 +310,7 @@ impl<'a> Value<'a> {
 
     pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
-        // As YAML's core schema has it.
-        let parse = |text: String| match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
-            (Some(digits), _) => u64::from_str_radix(digits, 16).ok(),
-            (None, Some(digits)) => u64::from_str_radix(digits, 8).ok(),
-            (None, None) => text.parse().ok(),
-        };
-        let number = self.as_text().and_then(parse);
+        let number = self.as_text().and_then(|text| parse_integer(&text));
         let fits = number.filter(|number| range.contains(number));
         if fits.is_none() {
             self.refuse(format!("found {}", self.shown()), accepted);
