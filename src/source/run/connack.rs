@@ -48,7 +48,10 @@ impl<J: Journal> Source<J> {
         if !connack.session_present {
             if stored.filters.is_empty() {
                 events.session_new();
-            } else if stored.address != address_of(&config.urls[self.url]) {
+            } else if let [only] = &config.urls[..]
+                && stored.address != address_of(only)
+            {
+                // Of several, this one may have had a session too.
                 events.session_elsewhere(&stored.address);
             } else if stored.filters.values().all(|filter| filter.granted == 0) {
                 events.session_not_kept();
