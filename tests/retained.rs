@@ -82,16 +82,22 @@ fn a_retained_message_is_stored_once_until_it_changes_while_the_bridge_is_there_
 }
 
 /// Its hash without its row would keep it out for ever.
+/// The file of a bridge, with a table that refuses 3.
+fn refusing_three(bridge: &Bridge) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(bridge.rows()).unwrap();
+    let table = "CREATE TABLE states (topic TEXT, v BIGINT);
+                 CREATE TRIGGER no_three BEFORE INSERT ON states WHEN NEW.v = 3 BEGIN SELECT RAISE(ABORT, 'no'); END;";
+    database.execute_batch(table).unwrap();
+    database
+}
+
 #[test]
 fn a_message_that_the_database_refused_is_not_taken_for_stored() {
     let broker = Mosquitto::start();
     retain(&broker, "state/a", 3);
     retain(&broker, "state/b", 4);
     let mut bridge = start(&broker, "sqlite:rows.db");
-    let database = rusqlite::Connection::open(bridge.rows()).unwrap();
-    let table = "CREATE TABLE states (topic TEXT, v BIGINT);
-                 CREATE TRIGGER no_three BEFORE INSERT ON states WHEN NEW.v = 3 BEGIN SELECT RAISE(ABORT, 'no'); END;";
-    database.execute_batch(table).unwrap();
+    let database = refusing_three(&bridge);
     bridge.start();
     wait_outcomes(&mut bridge, "dead_lettered", 1);
     wait_outcomes(&mut bridge, "written", 1);
@@ -109,10 +115,7 @@ fn a_dead_letter_that_is_tried_again_is_the_last_message_that_was_stored() {
     let broker = Mosquitto::start();
     retain(&broker, "state/a", 3);
     let mut bridge = start(&broker, "sqlite:rows.db");
-    let database = rusqlite::Connection::open(bridge.rows()).unwrap();
-    let table = "CREATE TABLE states (topic TEXT, v BIGINT);
-                 CREATE TRIGGER no_three BEFORE INSERT ON states WHEN NEW.v = 3 BEGIN SELECT RAISE(ABORT, 'no'); END;";
-    database.execute_batch(table).unwrap();
+    let database = refusing_three(&bridge);
     bridge.start();
     wait_outcomes(&mut bridge, "dead_lettered", 1);
     assert!(bridge.stop().success());

@@ -70,11 +70,14 @@ impl QuerySet {
         }
     }
 
-    /// Those that no other one covers: a broker may bring a message once for each filter.
+    /// Those that no other one covers: a broker may bring a message once for each filter. Of two that cover each other (`#` and
+    /// `+/#`), the first.
     fn filters(&self) -> Vec<String> {
-        let topics = || self.queries.iter().map(|query| &query.topic);
-        let is_covered = |topic: &TopicPattern| topics().any(|wide| !std::ptr::eq(wide, topic) && wide.covers(topic));
-        topics().filter(|topic| !is_covered(topic)).map(|topic| topic.filter().to_owned()).collect()
+        let topics = || self.queries.iter().map(|query| &query.topic).enumerate();
+        let is_covered = |at: usize, topic: &TopicPattern| {
+            topics().any(|(other, wide)| other != at && wide.covers(topic) && (other < at || !topic.covers(wide)))
+        };
+        topics().filter(|&(at, topic)| !is_covered(at, topic)).map(|(_, topic)| topic.filter().to_owned()).collect()
     }
 }
 
@@ -241,5 +244,24 @@ fn work(shared: &Shared, clerk: &mut Clerk) {
         if let Some(wasted) = clerk.wasted.take() {
             thread::sleep(wasted.saturating_mul(REST).min(REST_MAX));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadRequest, load_text};
+
+    #[test]
+    fn what_another_filter_brings_is_not_asked_for_twice() {
+        let text = "mqtt: { url: 'mqtt://localhost' }\ndatabases: { d: { url: 'sqlite:d.db' } }\nqueries:\n  - { topic: q/latest, sql: \
+                    select 1 }\n  - { topic: 'q/{x}', sql: select 1 }\n  - { topic: 'r/#', sql: select 1 }\n  - { topic: 'r/+/#', sql: \
+                    select 1 }\n  - { topic: '#', sql: select 1 }\n  - { topic: '+/#', sql: select 1 }\n";
+        let load = |text: &str| load_text(&LoadRequest::from_process(None, Vec::new()), text);
+        let config = load(text).unwrap_or_else(|found| panic!("{found}"));
+        assert_eq!(QuerySet::new(&config).filters(), ["#"]);
+        let (narrow, _) = text.split_once("  - { topic: '#'").unwrap();
+        let config = load(narrow).unwrap_or_else(|found| panic!("{found}"));
+        assert_eq!(QuerySet::new(&config).filters(), ["q/+", "r/#"]);
     }
 }
